@@ -1,0 +1,241 @@
+"""Which activation a layer applies, read from a string, a function, an activation layer or a lambda."""
+
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+
+from keras_initx import moments
+from keras_initx.errors import InitxError, unknown_name
+
+# These act on a whole row, so E[phi(z)^2] of a single z does not exist.
+ROW_WISE = frozenset({"softmax", "log_softmax", "sparsemax"})
+
+_ALIASES = {"swish": "silu", "hard_swish": "hard_silu", "tanhshrink": "tanh_shrink"}
+_NAMES = frozenset({*moments.FORMULAS, *ROW_WISE})
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function as its moments see it.
+
+    Attributes:
+        name: Its name in `keras.activations`, or that of the user's function.
+        parameters: Its parameters as (name, value) pairs; Keras's defaults where there are none.
+        function: The user's own elementwise function on float64 arrays; None for one known by name.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, Any], ...] = ()
+    function: moments.Function | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def negative_slope(self) -> float | None:
+        """The slope a of the negative side in the ReLU family; None outside that family.
+
+        A capped or shifted ReLU is outside: its gain is not 2 / (1 + a^2).
+        """
+        given = dict(self.parameters)
+        if self.name == "leaky_relu":
+            return float(given.get("negative_slope", 0.2))
+        plain = given.get("max_value") is None and not given.get("threshold")
+        if self.name == "relu" and plain:
+            return float(given.get("negative_slope", 0.0))
+        return None
+
+    def second_moment(self) -> float:
+        """E[phi(z)^2] for z ~ N(0, 1); 1 for the row-wise ones, which have none.
+
+        Raises:
+            InitxError: A user's function whose moment does not exist, or that cannot be evaluated.
+        """
+        if self.name in ROW_WISE:
+            return 1.0
+        if self.negative_slope is not None:
+            return moments.leaky_second_moment(self.negative_slope)
+        if self.function is not None:
+            return _user_moment(self.function, self.name)
+        return _named_moment(self.name, self.parameters)
+
+
+LINEAR = Activation("linear")
+
+
+@functools.lru_cache(maxsize=1024)
+def _named_moment(name: str, parameters: tuple[tuple[str, Any], ...]) -> float:
+    formula, kinks = moments.FORMULAS[name]
+    given = dict(parameters)
+    return moments.second_moment(lambda z: formula(z, **given), kinks(**given), name)
+
+
+@functools.lru_cache(maxsize=256)
+def _user_moment(function: moments.Function, name: str) -> float:
+    return moments.second_moment(function, name=name)
+
+
+def read_activation(activation: object) -> Activation:
+    """The `Activation` behind anything that Keras takes for one.
+
+    Args:
+        activation: None (linear), a name, a function of `keras.activations` or `keras.ops`, a
+            `functools.partial` of one, an activation layer (LeakyReLU, PReLU, ELU, ReLU, Softmax,
+            Activation ...), or any elementwise callable.
+
+    Raises:
+        InitxError: An unknown name; a callable that cannot be evaluated or is not elementwise.
+
+    Example: the layer's slope is 0.3, the function's 0.2.
+
+    >>> read_activation(keras.layers.LeakyReLU()).negative_slope
+    0.3
+    >>> read_activation("leaky_relu").negative_slope
+    0.2
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if activation is None:
+        return LINEAR
+    if isinstance(activation, str):
+        return _by_name(activation)
+    if isinstance(activation, functools.partial) and not activation.args:
+        inner = read_activation(activation.func)
+        if inner.function is None:
+            return Activation(inner.name, tuple(sorted(activation.keywords.items())))
+    elif isinstance(activation, keras.layers.Layer):
+        known = _from_layer(activation)
+        if known is not None:
+            return known
+    else:
+        name = _keras_name(activation)
+        if name is not None:
+            return Activation(name)
+    if not callable(activation):
+        raise InitxError("activation", activation, "None, a name, a function or a layer")
+    return _user_function(activation)
+
+
+def _by_name(name: str) -> Activation:
+    name = _ALIASES.get(name, name)
+    if name in _NAMES:
+        return Activation(name)
+    try:
+        # A name that the user registered with keras.saving, or that a newer Keras added.
+        function = keras.activations.get(name)
+    except ValueError:
+        raise unknown_name("activation", name, _NAMES) from None
+    return _user_function(function)
+
+
+def _keras_name(function: object) -> str | None:
+    """The name under which keras.activations or keras.ops has exactly this function."""
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        return None
+    for home in (keras.activations, keras.ops):
+        if getattr(home, name, None) is function:
+            known = _ALIASES.get(name, name)
+            # keras.ops.threshold and the like take arguments that a bare function lacks.
+            return known if known in _NAMES and known != "threshold" else None
+    return None
+
+
+def _from_layer(layer: keras.layers.Layer) -> Activation | None:
+    if isinstance(layer, keras.layers.Activation):
+        return read_activation(layer.activation)
+    if isinstance(layer, keras.layers.LeakyReLU):
+        return Activation("leaky_relu", (("negative_slope", float(layer.negative_slope)),))
+    if isinstance(layer, keras.layers.PReLU):
+        return Activation("leaky_relu", (("negative_slope", _prelu_slope(layer)),))
+    if isinstance(layer, keras.layers.ELU):
+        return Activation("elu", (("alpha", float(layer.alpha)),))
+    if isinstance(layer, keras.layers.Softmax):
+        return Activation("softmax")
+    if isinstance(layer, keras.layers.ReLU):
+        top = None if layer.max_value is None else float(layer.max_value)
+        slope, cut = float(layer.negative_slope or 0), float(layer.threshold or 0)
+        return Activation("relu", (("max_value", top), ("negative_slope", slope), ("threshold", cut)))
+    return None
+
+
+def _prelu_slope(layer: keras.layers.PReLU) -> float:
+    """The root mean square of the slopes that a PReLU starts with: 2 / (1 + E[a^2]) is its gain."""
+    slopes = _eagerly(lambda: keras.ops.convert_to_numpy(layer.alpha_initializer((1024,), dtype="float32")))
+    return float(np.sqrt(np.mean(np.square(slopes, dtype="float64"))))
+
+
+def _user_function(function: Callable[..., Any]) -> Activation:
+    name = str(getattr(function, "__name__", None) or type(function).__name__)
+    on_arrays = _on_arrays(function)
+    try:
+        _check_elementwise(on_arrays, name)
+    except InitxError:
+        raise
+    except Exception as error:
+        allowed = f"an elementwise function of a tensor (it raised {type(error).__name__}: {error})"
+        raise InitxError("activation", name, allowed, _WAY_OUT) from error
+    return Activation(name, function=on_arrays)
+
+
+_WAY_OUT = "Pass gain= (or activation=) to the initializer."
+
+
+@functools.lru_cache(maxsize=256)
+def _on_arrays(function: Callable[..., Any]) -> moments.Function:
+    """`function` from float64 array to float64 array, evaluated outside of any trace.
+
+    Cached, so that one function stays one key of the moment's cache.
+    """
+    call: Callable[..., Any] = function
+    if isinstance(function, keras.layers.Layer):
+        # A copy: building the user's own layer here would fix its weights to the shape of our grid.
+        call = type(function).from_config(function.get_config())
+
+    def evaluate(z: np.ndarray) -> np.ndarray:
+        # JAX has no float64 unless its user asks for it, and warns on every request.
+        dtype = "float32" if keras.backend.backend() == "jax" else "float64"
+        # A trailing axis of one, since layers want (batch, features).
+        out = call(keras.ops.convert_to_tensor(z[:, None].astype(dtype)))
+        return np.asarray(keras.ops.convert_to_numpy(out), dtype="float64")
+
+    def on_arrays(z: np.ndarray) -> np.ndarray:
+        out = _eagerly(lambda: evaluate(z))
+        return out[:, 0] if out.shape == (z.size, 1) else out
+
+    return on_arrays
+
+
+def _eagerly(compute: Callable[[], _T]) -> _T:
+    """`compute()` outside of every graph, trace and scope that surrounds the caller.
+
+    Layers are built while a model is traced, where a tensor has no values. Those contexts belong to
+    a thread in every Keras backend, so a fresh thread has none, and no backend has to be imported.
+    """
+    results: list[_T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(compute())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="keras-initx-eager")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _check_elementwise(function: moments.Function, name: str) -> None:
+    z = np.linspace(-2.5, 2.5, 12)
+    whole = function(z)
+    part = function(z[:5])
+    if whole.shape != z.shape or not np.allclose(whole[:5], part, rtol=1e-5, atol=1e-6, equal_nan=True):
+        raise InitxError("activation", name, "an elementwise function of one tensor", _WAY_OUT)

@@ -1,0 +1,44 @@
+"""Hands every layer-aware initializer the layer that it draws for.
+
+Keras calls an initializer with a shape and a dtype; it cannot see its layer. All weights of all layers
+are made through the public method `keras.Layer.add_weight`, which is wrapped here once, at import. The
+wrapper does one thing: an initializer that has a `bound_to` method is replaced by
+`initializer.bound_to(layer, weight_name)`. Everything else passes through untouched.
+"""
+
+import functools
+from typing import Any
+
+import keras
+
+from keras_initx.initializers import NAMES
+
+_MARK = "_keras_initx_binding"
+
+
+def install() -> None:
+    """Wraps `keras.Layer.add_weight`; a second call does nothing."""
+    original = keras.Layer.add_weight
+    if getattr(original, _MARK, False):
+        return
+
+    @functools.wraps(original)
+    def add_weight(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        # Keras takes the initializer as a keyword, or second, after the shape.
+        if "initializer" in kwargs:
+            kwargs["initializer"] = bind(kwargs["initializer"], layer, kwargs.get("name"))
+        elif len(args) > 1:
+            args = (args[0], bind(args[1], layer, kwargs.get("name")), *args[2:])
+        return original(layer, *args, **kwargs)
+
+    setattr(add_weight, _MARK, True)
+    keras.Layer.add_weight = add_weight
+
+
+def bind(initializer: Any, layer: keras.Layer, weight: str | None) -> Any:
+    """`initializer` bound to a weight of `layer`, or as it is where it does not ask for a layer."""
+    if isinstance(initializer, str) and initializer in NAMES:
+        initializer = NAMES[initializer]()
+    # By method and not by class: after a reload of this package there are two classes of one name.
+    bound_to = getattr(initializer, "bound_to", None)
+    return initializer if bound_to is None else bound_to(layer, weight)

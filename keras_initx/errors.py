@@ -1,0 +1,48 @@
+"""The one error that bad input raises, and the search for the nearest allowed name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InitxError(ValueError):
+    """Bad input: one line that names the argument, the value, the rule and the way out.
+
+    Args:
+        argument: What the caller passed it as: an argument, an option or a layer path.
+        received: The value that cannot be used.
+        allowed: What is allowed, in words.
+        remedy: What to do instead; empty where `allowed` says it already.
+
+    The four parts stay readable as attributes, so that a caller can build its own message.
+
+    Example:
+
+    >>> str(InitxError("mode", "fan", "fan_in, fan_out or fan_avg"))
+    "mode: received 'fan'; allowed: fan_in, fan_out or fan_avg."
+    """
+
+    def __init__(self, argument: str, received: object, allowed: str, remedy: str = "") -> None:
+        self.argument = argument
+        self.received = received
+        self.allowed = allowed
+        self.remedy = remedy
+        message = f"{argument}: received {received!r}; allowed: {allowed}."
+        super().__init__(f"{message} {remedy}" if remedy else message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default pickles the joined message as the only argument, and fails on loading.
+        return type(self), (self.argument, self.received, self.allowed, self.remedy)
+
+
+def unknown_name(argument: str, name: object, known: Iterable[str], remedy: str = "") -> InitxError:
+    """The error for a name that is not among `known`, with the nearest one suggested.
+
+    Example:
+
+    >>> str(unknown_name("initializer", "he_atuo", ["auto", "he_auto"]))
+    "initializer: received 'he_atuo'; allowed: auto, he_auto. Did you mean 'he_auto'?"
+    """
+    names = sorted(known)
+    near = get_close_matches(str(name), names, n=1)
+    suggestion = f"Did you mean {near[0]!r}?" if near else ""
+    return InitxError(argument, name, ", ".join(names), f"{suggestion} {remedy}".strip())

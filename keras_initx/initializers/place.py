@@ -1,0 +1,95 @@
+"""What a weight's own layer says about it: its path, its geometry and the activation that follows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_initx import fans
+from keras_initx.activations import LINEAR
+from keras_initx.fans import Geometry
+
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+_TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a weight stands.
+
+    Attributes:
+        path: Layer path and weight name, such as "encoder/dense_1/kernel"; "" outside any layer.
+        geometry: The kind of the weight, from which its fans follow.
+        activation: What the layer applies to the weight's result, as the layer holds it (read when
+            the initializer needs it, so that `gain=` also serves an activation that cannot be read).
+        settled: The result feeds nothing that rescales it: a look-up, a gate (which multiplies), the
+            depthwise half of a separable convolution. Its gain is 1 whatever the rule.
+    """
+
+    path: str = ""
+    geometry: Geometry = Geometry()
+    activation: Any = LINEAR
+    settled: bool = False
+
+
+NOWHERE = Place()
+
+
+def place_of(layer: keras.Layer, weight: str | None) -> Place:
+    """The place of the weight that `layer` is adding under the name `weight`.
+
+    A layer of an unknown class falls back to Keras's reading of the shape, and to its own
+    `activation` attribute where it has one.
+    """
+    weight = weight or ""
+    path = f"{layer.path or layer.name}/{weight}"
+    activation = getattr(layer, "activation", None)
+    if isinstance(layer, keras.layers.Embedding):
+        return _embedding(layer, weight, path)
+    if not weight.endswith("kernel"):
+        return Place(path, Geometry(), activation)
+    if isinstance(layer, keras.layers.EinsumDense):
+        inputs, outputs = fans.einsum_axes(layer.equation)
+        return Place(path, Geometry("einsum", input_axes=inputs, output_axes=outputs), activation)
+    if isinstance(layer, _SEPARABLE) and weight == "depthwise_kernel":
+        return Place(path, Geometry("depthwise", strides=_sizes(layer.strides)), LINEAR, settled=True)
+    if isinstance(layer, _DEPTHWISE):
+        return Place(path, Geometry("depthwise", strides=_sizes(layer.strides)), activation)
+    if isinstance(layer, _TRANSPOSED):
+        return Place(path, Geometry("transposed_convolution", strides=_sizes(layer.strides)), activation)
+    if isinstance(layer, _CONVOLUTIONS):
+        geometry = Geometry("convolution", groups=layer.groups, strides=_sizes(layer.strides))
+        return Place(path, geometry, activation)
+    if isinstance(layer, keras.layers.Dense):
+        return Place(path, Geometry("dense"), activation)
+    gates = _gates(layer)
+    if gates > 1:
+        return Place(path, Geometry("fused_gates", gates=gates), activation, settled=True)
+    return Place(path, Geometry(), activation)
+
+
+def _embedding(layer: keras.layers.Embedding, weight: str, path: str) -> Place:
+    if weight != "embeddings":
+        # The untied output projection of a ReversibleEmbedding, or a LoRA factor: matrices like any other.
+        return Place(path, Geometry("dense"), LINEAR)
+    # ReversibleEmbedding is newer than Embedding: only it can be tied.
+    kind = "tied_lookup" if getattr(layer, "tie_weights", False) else "lookup"
+    return Place(path, Geometry(kind), LINEAR, settled=True)
+
+
+def _gates(layer: keras.Layer) -> int:
+    """How many gates a recurrent cell fuses into one kernel; 1 for every other layer."""
+    if isinstance(layer, keras.layers.LSTMCell):
+        return 4
+    if isinstance(layer, keras.layers.GRUCell):
+        return 3
+    # Keras exports the ConvLSTM layers but not their cell, which is known by what it has: filters
+    # of a rank, and a recurrent activation, which only gated cells have.
+    convolutional = hasattr(layer, "filters") and hasattr(layer, "rank")
+    return 4 if convolutional and hasattr(layer, "recurrent_activation") else 1
+
+
+def _sizes(strides: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (strides,) if isinstance(strides, int) else tuple(strides)

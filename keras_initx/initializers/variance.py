@@ -1,0 +1,123 @@
+"""The three rules that scale the variance by fans and activation: HeAuto, XavierAuto and Auto."""
+
+import keras
+
+from keras_initx.activations import ROW_WISE, Activation
+from keras_initx.initializers.base import LayerAware
+
+PACKAGE = "keras_initx"
+
+# What Glorot & Bengio derived their scheme for (units near-linear around zero), and the outputs
+# that are read as probabilities: the mean of both fans, gain 1.
+_XAVIER = frozenset({"tanh", "sigmoid", "softsign", *ROW_WISE})
+
+
+def _table(activation: Activation, linear: tuple[float, str]) -> tuple[float, str]:
+    """The rule that HeAuto and XavierAuto share; they differ only in a linear layer."""
+    if activation.name == "linear":
+        return linear
+    if activation.name in _XAVIER:
+        return 1.0, "fan_avg"
+    if activation.name == "selu":
+        return 1.0, "fan_in"
+    return 1 / activation.second_moment(), "fan_in"
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class HeAuto(LayerAware):
+    """He initialization for the ReLU family, and what each other activation asks for in its place.
+
+    Var[w] = gain / fan, where fan_in is the number of inputs that an output sums, fan_out the number
+    of outputs that an input feeds, and phi the activation:
+
+    | the layer's activation | gain | fan |
+    | --- | --- | --- |
+    | ReLU, leaky ReLU, PReLU with slope a | 2 / (1 + a^2) | fan_in |
+    | tanh, sigmoid, softsign, softmax | 1 | (fan_in + fan_out) / 2 |
+    | SELU | 1 | fan_in |
+    | any other, a user's own too | 1 / E[phi(z)^2], z ~ N(0, 1) | fan_in |
+    | none (linear) | 2 | fan_in |
+
+    A linear layer is taken for one whose ReLU stands in a layer of its own. Embeddings, the fused
+    kernels of LSTM and GRU cells, and the depthwise half of a separable convolution have gain 1.
+
+    Args:
+        distribution: "truncated_normal", "normal" or "uniform"; all have the same variance.
+        mode: "fan_in", "fan_out" or "fan_avg" in place of the table's.
+        seed: None (follows `keras.utils.set_random_seed`), an integer or a
+            `keras.random.SeedGenerator`. The weight's path is folded in, so that layers which share
+            an instance or a seed differ.
+        activation: The activation to assume in place of the layer's.
+        gain: The gain of the variance in place of the table's.
+
+    Raises:
+        InitxError: An argument that is none of these, or an activation that has no gain.
+
+    Example:
+
+    >>> keras.utils.set_random_seed(0)
+    >>> layer = keras.layers.Dense(10, activation="relu", kernel_initializer="he_auto")
+    >>> layer.build((None, 200))
+    >>> round(float(keras.ops.std(layer.kernel)), 2)
+    0.1
+
+    References: He et al. 2015 (arXiv 1502.01852), equations 10 and 15; Glorot & Bengio 2010,
+    equation 16; Klambauer et al. 2017 (arXiv 1706.02515), section "Initialization", for SELU.
+    """
+
+    def _rule(self, activation: Activation) -> tuple[float, str]:
+        return _table(activation, linear=(2.0, "fan_in"))
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class XavierAuto(LayerAware):
+    """Xavier (Glorot) initialization, and what each activation outside its theory asks for.
+
+    Var[w] = gain / fan by the table of `HeAuto`, except that a linear layer gets Xavier:
+    gain 1 over (fan_in + fan_out) / 2. Also registered as "glorot_auto".
+
+    Args:
+        distribution, mode, seed, activation, gain: As in `HeAuto`.
+
+    Raises:
+        InitxError: An argument that is none of those, or an activation that has no gain.
+
+    Example:
+
+    >>> XavierAuto().scale((30, 70)).std == (1 / 50) ** 0.5
+    True
+
+    References: Glorot & Bengio 2010, equation 16; the other rows as in `HeAuto`.
+    """
+
+    def _rule(self, activation: Activation) -> tuple[float, str]:
+        return _table(activation, linear=(1.0, "fan_avg"))
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Auto(LayerAware):
+    """The exact gain that keeps the second moment of the signal, for any activation.
+
+    Var[w] = 1 / (fan_in E[phi(z)^2]) with z ~ N(0, 1) and phi the layer's activation: if the
+    pre-activations of one layer have variance 1, so have those of the next. A linear layer, a
+    softmax, an embedding, an LSTM or GRU kernel and the depthwise half of a separable convolution
+    have gain 1.
+
+    Args:
+        distribution, mode, seed, activation, gain: As in `HeAuto`.
+
+    Raises:
+        InitxError: An argument that is none of those, or an activation that has no gain (its moment
+            does not exist, it is not elementwise, or it returns NaN).
+
+    Example:
+
+    >>> Auto(activation="tanh").scale((100, 10)).gain.__round__(4)
+    2.5362
+
+    References: He et al. 2015 (arXiv 1502.01852), section 2.2, for a general phi; Bingham &
+    Miikkulainen 2021 (AutoInit, arXiv 2109.08958), section 3, which this equals in plain chains.
+    """
+
+    def _rule(self, activation: Activation) -> tuple[float, str]:
+        return 1 / activation.second_moment(), "fan_in"

@@ -1,0 +1,160 @@
+"""The second moment E[phi(z)^2] of an activation phi under a Gaussian pre-activation z ~ N(0, 1).
+
+All in float64 and without Keras, whose activations pass their constants through float32.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import special
+from scipy.integrate import cubature
+
+from keras_initx.errors import InitxError
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+# The Gaussian weight at 12 is 1e-32: beyond it only a function that grows like exp(z^2 / 4),
+# whose moment does not exist, could add anything.
+_REACH = 12.0
+# Functions that round to float32 cannot be integrated to more than this.
+_TOLERANCE = 1e-6
+
+_SELU_SCALE = 1.0507009873554805
+_SELU_ALPHA = 1.6732632423543772
+
+
+def leaky_second_moment(slope: float) -> float:
+    """E[phi^2] of the leaky rectifier: (1 + a^2) / 2 for the slope a of its negative side.
+
+    He et al. 2015 (arXiv 1502.01852), section 2.2, equation 14 and what follows it; a = 0 is ReLU.
+    """
+    return (1 + slope**2) / 2
+
+
+def second_moment(phi: Function, kinks: Sequence[float] = (), name: str = "activation") -> float:
+    """E[phi(z)^2] for z ~ N(0, 1), by adaptive quadrature in float64.
+
+    Args:
+        phi: The activation, elementwise: an array in, an array of the same shape out.
+        kinks: Points at which phi or its slope jumps; the integral is split there. Leaving one out
+            costs time, not accuracy: the quadrature narrows down on it.
+        name: What an error calls the activation.
+
+    Raises:
+        InitxError: The result is not finite, is zero, or does not converge (the moment does not exist).
+
+    Example:
+
+    >>> round(second_moment(np.tanh), 6)
+    0.394294
+    """
+
+    def integrand(points: np.ndarray) -> np.ndarray:
+        z = points[:, 0]
+        return np.square(phi(z)) * np.exp(-np.square(z) / 2) / math.sqrt(2 * math.pi)
+
+    edges = sorted({-_REACH, 0.0, _REACH, *(k for k in kinks if abs(k) < _REACH)})
+    total = error = 0.0
+    with np.errstate(all="ignore"):
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            part = cubature(integrand, [low], [high], rtol=1e-11, atol=1e-13, max_subdivisions=300)
+            total += float(part.estimate)
+            error += float(part.error)
+        tail = float(np.max(integrand(np.array([[-_REACH], [_REACH]]))))
+    way_out = "Pass gain= to the initializer."
+    if not math.isfinite(total):
+        raise InitxError("activation", name, "a function that is finite everywhere", way_out)
+    if tail > 1e-9 * total or error > _TOLERANCE * total:
+        allowed = "a function whose E[phi(z)^2] exists for z ~ N(0, 1)"
+        raise InitxError("activation", name, allowed, way_out)
+    if total == 0:
+        raise InitxError("activation", name, "a function that is not zero everywhere", way_out)
+    return total
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return special.expit(x)
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(x, 0)
+
+
+def _relu(
+    x: np.ndarray, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
+) -> np.ndarray:
+    top = np.inf if max_value is None else max_value
+    return np.where(x < threshold, negative_slope * (x - threshold), np.minimum(x, top))
+
+
+def _elu(x: np.ndarray, alpha: float = 1.0) -> np.ndarray:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def _celu(x: np.ndarray, alpha: float = 1.0) -> np.ndarray:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha))
+
+
+def _gelu(x: np.ndarray, approximate: bool = False) -> np.ndarray:
+    if approximate:
+        return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return x * special.ndtr(x)
+
+
+def _sparse_plus(x: np.ndarray) -> np.ndarray:
+    return np.where(x <= -1, 0, np.where(x < 1, np.square(x + 1) / 4, x))
+
+
+def _shrink(x: np.ndarray, cut: float, shift: float) -> np.ndarray:
+    return np.where(np.abs(x) > cut, x - np.sign(x) * shift, 0)
+
+
+# Every elementwise activation of keras.activations by its name there, with its parameters and their
+# defaults; the second entry gives the kinks for the same parameters.
+FORMULAS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., tuple[float, ...]]]] = {
+    "linear": (lambda x: x, lambda: ()),
+    "relu": (
+        _relu,
+        lambda negative_slope=0.0, max_value=None, threshold=0.0: (
+            threshold,
+            *(() if max_value is None else (max_value,)),
+        ),
+    ),
+    "leaky_relu": (lambda x, negative_slope=0.2: _relu(x, negative_slope), lambda negative_slope=0.2: (0,)),
+    "relu6": (lambda x: np.clip(x, 0, 6), lambda: (0, 6)),
+    "elu": (_elu, lambda alpha=1.0: (0,)),
+    "celu": (_celu, lambda alpha=1.0: (0,)),
+    "selu": (lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA), lambda: (0,)),
+    "gelu": (_gelu, lambda approximate=False: ()),
+    "silu": (lambda x: x * _sigmoid(x), lambda: ()),
+    "mish": (lambda x: x * np.tanh(_softplus(x)), lambda: ()),
+    "softplus": (_softplus, lambda: ()),
+    "squareplus": (lambda x, b=4: (x + np.sqrt(np.square(x) + b)) / 2, lambda b=4: ()),
+    "sparse_plus": (_sparse_plus, lambda: (-1, 1)),
+    "tanh": (np.tanh, lambda: ()),
+    "tanh_shrink": (lambda x: x - np.tanh(x), lambda: ()),
+    "hard_tanh": (lambda x: np.clip(x, -1, 1), lambda: (-1, 1)),
+    "softsign": (lambda x: x / (1 + np.abs(x)), lambda: (0,)),
+    "sigmoid": (_sigmoid, lambda: ()),
+    "hard_sigmoid": (lambda x: np.clip(x / 6 + 0.5, 0, 1), lambda: (-3, 3)),
+    "sparse_sigmoid": (lambda x: np.clip((x + 1) / 2, 0, 1), lambda: (-1, 1)),
+    "log_sigmoid": (lambda x: -_softplus(-x), lambda: ()),
+    "hard_silu": (lambda x: x * np.clip(x / 6 + 0.5, 0, 1), lambda: (-3, 3)),
+    "soft_shrink": (
+        lambda x, threshold=0.5: _shrink(x, threshold, threshold),
+        lambda threshold=0.5: (-threshold, threshold),
+    ),
+    "hard_shrink": (
+        lambda x, threshold=0.5: _shrink(x, threshold, 0),
+        lambda threshold=0.5: (-threshold, threshold),
+    ),
+    "threshold": (
+        lambda x, threshold, default_value: np.where(x > threshold, x, default_value),
+        lambda threshold, default_value: (threshold,),
+    ),
+    "exponential": (np.exp, lambda: ()),
+    # Half of the axis gates the other half: with a and b independent, E[(a sigmoid(b))^2] is the gate's
+    # moment alone, since E[a^2] = 1.
+    "glu": (_sigmoid, lambda: ()),
+}

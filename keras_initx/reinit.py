@@ -1,0 +1,111 @@
+"""Draws the kernels of an existing model anew, in place."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx.binding import bind
+from keras_initx.errors import InitxError, unknown_name
+from keras_initx.initializers import NAMES
+
+# Attribute of the layer that holds the initializer, and attribute that holds its weight.
+_KERNELS = {
+    "kernel_initializer": "kernel",
+    "depthwise_initializer": "depthwise_kernel",
+    "pointwise_initializer": "pointwise_kernel",
+}
+
+
+def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) -> int:
+    """Draws all kernels of a built model from `initializer`, in place, as if it had been built with it.
+
+    Kernels are what layers draw by their `kernel_initializer` (or depthwise and pointwise
+    initializer): also inside nested models, attention layers and recurrent cells. Recurrent kernels,
+    embeddings, biases and normalizations stay as they are, and so do the optimizer and the compiled
+    state. The layers' configs tell the new initializer, so that a saved model does too.
+
+    Args:
+        model: A built Keras model.
+        initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer; each layer gets a
+            copy of its own, so that no two layers of one shape get the same values.
+        seed: An integer for the same values in every run; None follows `keras.utils.set_random_seed`.
+
+    Returns:
+        The number of kernels drawn.
+
+    Raises:
+        InitxError: A model that is not built or has no kernel, an unknown name, or a draw that is
+            not finite. No weight has changed then.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, activation="tanh")])
+    >>> reinitialize(model, "auto", seed=1)
+    1
+    """
+    if not model.built:
+        raise InitxError("model", model.name, "a built model", "Call it on a batch, or build(input_shape).")
+    targets = list(_kernels(model))
+    if not targets:
+        raise InitxError("model", model.name, "a model in which a layer has a kernel_initializer")
+    drawn = []
+    for number, (layer, attribute, variable) in enumerate(targets):
+        own = _instance(initializer, None if seed is None else seed + number)
+        values = bind(own, layer, _KERNELS[attribute])(tuple(variable.shape), dtype=variable.dtype)
+        if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.cast(values, "float32")))):
+            raise InitxError("initializer", initializer, "one whose values are finite", f"At: {variable.path}.")
+        drawn.append((layer, attribute, variable, own, values))
+    for layer, attribute, variable, own, values in drawn:
+        variable.assign(values)
+        setattr(layer, attribute, own)
+    return len(drawn)
+
+
+def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, keras.Variable]]:
+    seen: set[int] = set()
+    for layer in _all_layers(model):
+        for attribute, weight in _KERNELS.items():
+            if not hasattr(layer, attribute):
+                continue
+            variable = getattr(layer, weight, None)
+            if isinstance(variable, keras.Variable) and id(variable) not in seen:
+                seen.add(id(variable))
+                yield layer, attribute, variable
+
+
+def _all_layers(model: keras.Model) -> list[keras.Layer]:
+    """Every layer at any depth.
+
+    `_flatten_layers` is private: the public `model.layers` stops at wrappers, attention layers and
+    recurrent cells, whose sublayers have no public list. A test fails when Keras changes it.
+    """
+    return list(model._flatten_layers(include_self=True, recursive=True))
+
+
+def _instance(initializer: Any, seed: int | None) -> Any:
+    """An initializer of its own for one layer, seeded where it takes a seed."""
+    if isinstance(initializer, str):
+        try:
+            made = keras.initializers.get(initializer)
+        except ValueError:
+            raise unknown_name("initializer", initializer, known_names()) from None
+    elif hasattr(initializer, "get_config"):
+        made = initializer
+    else:
+        return keras.initializers.get(initializer)
+    config = made.get_config()
+    if seed is not None and "seed" in config:
+        config["seed"] = seed
+    return type(made).from_config(config)
+
+
+def known_names() -> list[str]:
+    """The initializer names that need no arguments: ours, and Keras's in lower case."""
+    keras_names = {
+        name
+        for name in dir(keras.initializers)
+        if name.islower() and name not in ("get", "serialize", "deserialize", "identity", "stft")
+    }
+    return sorted(keras_names | set(NAMES))

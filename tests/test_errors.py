@@ -1,0 +1,22 @@
+import pickle
+
+from keras_initx.errors import InitxError, unknown_name
+
+
+def test_the_message_names_argument_value_rule_and_way_out_in_one_line():
+    error = InitxError("mode", "fan", "fan_in or fan_out", "Leave it out for the rule's own.")
+    assert str(error) == "mode: received 'fan'; allowed: fan_in or fan_out. Leave it out for the rule's own."
+    assert isinstance(error, ValueError)
+
+
+def test_the_nearest_name_is_suggested():
+    assert str(unknown_name("initializer", "he_atuo", ["auto", "he_auto"])).endswith("Did you mean 'he_auto'?")
+
+
+def test_nothing_is_suggested_where_nothing_is_near():
+    assert "Did you mean" not in str(unknown_name("initializer", "qqqq", ["auto", "he_auto"]))
+
+
+def test_it_survives_pickling_between_processes():
+    error = pickle.loads(pickle.dumps(InitxError("x", 1, "2", "3")))
+    assert (error.argument, error.received, error.allowed, error.remedy) == ("x", 1, "2", "3")

@@ -1,0 +1,154 @@
+"""The fans against white noise through the real layers: no formula is shared with the source."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_initx.fans import Fans, Geometry, einsum_axes, from_shape
+
+L = keras.layers
+UNIT = {"distribution": "normal", "gain": 1.0, "mode": "fan_in"}
+
+
+def unit(**changes):
+    import keras_initx
+
+    return keras_initx.Auto(**{**UNIT, **changes})
+
+
+# (layer, input shape, trim): `trim` cuts the border, where padding leaves some of the inputs out.
+LAYERS = {
+    "dense": (lambda: L.Dense(40, kernel_initializer=unit()), (300,), 0),
+    "conv1d": (lambda: L.Conv1D(48, 5, kernel_initializer=unit()), (40, 16), 0),
+    "conv2d": (lambda: L.Conv2D(32, 3, kernel_initializer=unit()), (16, 16, 24), 0),
+    "conv2d_strided": (lambda: L.Conv2D(32, 3, strides=2, kernel_initializer=unit()), (17, 17, 24), 0),
+    "conv3d": (lambda: L.Conv3D(16, 3, kernel_initializer=unit()), (8, 8, 8, 6), 0),
+    "grouped": (lambda: L.Conv2D(32, 3, groups=4, kernel_initializer=unit()), (12, 12, 64), 0),
+    "depthwise1d": (lambda: L.DepthwiseConv1D(7, depth_multiplier=3, depthwise_initializer=unit()), (64, 96), 0),
+    "depthwise2d": (
+        lambda: L.DepthwiseConv2D(3, depth_multiplier=2, depthwise_initializer=unit()),
+        (12, 12, 96),
+        0,
+    ),
+    "separable1d": (
+        lambda: L.SeparableConv1D(
+            64, 5, depth_multiplier=2, depthwise_initializer=unit(), pointwise_initializer=unit()
+        ),
+        (40, 64),
+        0,
+    ),
+    "separable2d": (
+        lambda: L.SeparableConv2D(64, 3, depthwise_initializer=unit(), pointwise_initializer=unit()),
+        (12, 12, 96),
+        0,
+    ),
+    "transposed1d": (lambda: L.Conv1DTranspose(12, 5, kernel_initializer=unit()), (48, 64), 8),
+    "transposed2d": (lambda: L.Conv2DTranspose(8, 3, kernel_initializer=unit()), (14, 14, 64), 4),
+    "transposed2d_strided": (
+        lambda: L.Conv2DTranspose(8, 4, strides=2, kernel_initializer=unit()),
+        (12, 12, 96),
+        4,
+    ),
+    "transposed3d": (lambda: L.Conv3DTranspose(6, 2, strides=2, kernel_initializer=unit()), (6, 6, 6, 48), 2),
+    "einsum": (lambda: L.EinsumDense("abc,cde->abde", (None, 4, 16), kernel_initializer=unit()), (9, 80), 0),
+    "einsum_joined": (
+        lambda: L.EinsumDense("abcd,cde->abe", (None, 48), kernel_initializer=unit()),
+        (9, 4, 32),
+        0,
+    ),
+    "einsum_per_head": (
+        lambda: L.EinsumDense("abc,bcd->abd", (6, 24), kernel_initializer=unit()),
+        (6, 200),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_white_noise_keeps_its_variance_forward(kind):
+    make, shape, trim = LAYERS[kind]
+    ratios = []
+    for draw in range(6):
+        noise = np.random.default_rng(draw).standard_normal((64, *shape)).astype("float32")
+        out = keras.ops.convert_to_numpy(make()(noise))
+        if trim:
+            out = out[(slice(None), *(slice(trim, -trim) for _ in shape[:-1]))]
+        ratios.append(np.mean(np.square(out, dtype="float64")))
+    error = np.std(ratios, ddof=1) / np.sqrt(len(ratios))
+    assert abs(np.mean(ratios) - 1) <= max(5 * error, 0.03), ratios
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradient tape")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "dense",
+        "conv2d",
+        "conv2d_strided",
+        "grouped",
+        "depthwise2d",
+        "transposed2d_strided",
+        "einsum",
+        "einsum_joined",
+    ],
+)
+def test_white_noise_keeps_its_variance_backward(kind):
+    import tensorflow as tf
+
+    make, shape, _ = LAYERS[kind]
+    ratios = []
+    for draw in range(6):
+        rng = np.random.default_rng(draw)
+        layer = make()
+        for name in ("kernel_initializer", "depthwise_initializer"):
+            if hasattr(layer, name):
+                setattr(layer, name, unit(mode="fan_out"))
+        # Larger than in the forward test, so that little of the gradient falls off the border.
+        size = tuple(4 * s if len(shape) > 2 and i < len(shape) - 1 else s for i, s in enumerate(shape))
+        x = tf.constant(rng.standard_normal((2, *size)), "float32")
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            out = layer(x)
+            loss = tf.reduce_sum(out * rng.standard_normal(out.shape).astype("float32"))
+        gradient = tape.gradient(loss, x).numpy()
+        if len(shape) > 2 and kind not in ("einsum", "einsum_joined"):
+            gradient = gradient[(slice(None), *(slice(4, -4) for _ in shape[:-1]))]
+        ratios.append(np.mean(np.square(gradient, dtype="float64")))
+    error = np.std(ratios, ddof=1) / np.sqrt(len(ratios))
+    assert abs(np.mean(ratios) - 1) <= max(5 * error, 0.03), ratios
+
+
+def test_shape_alone_is_read_as_keras_reads_it():
+    assert from_shape(()) == Fans(1, 1)
+    assert from_shape((7,)) == Fans(7, 7)
+    assert from_shape((7, 300)) == Fans(7, 300)
+    assert from_shape((3, 5, 4, 64)) == Fans(60, 960)
+
+
+@pytest.mark.parametrize(
+    ("equation", "inputs", "outputs"),
+    [
+        ("ab,bc->ac", (0,), (1,)),
+        ("abc,cde->abde", (0,), (1, 2)),
+        ("abcd,cde->abe", (0, 1), (2,)),
+        ("...x,xy->...y", (0,), (1,)),
+        ("abc, bcd -> abd", (1,), (2,)),
+    ],
+)
+def test_einsum_axes(equation, inputs, outputs):
+    assert einsum_axes(equation) == (inputs, outputs)
+
+
+def test_a_look_up_adds_nothing_up():
+    assert Geometry("lookup").fans((1000, 32)) == Fans(1, 1)
+    assert Geometry("tied_lookup").fans((1000, 32)).fan_in == 32
+
+
+def test_fused_gates_are_separate_kernels():
+    assert Geometry("fused_gates", gates=4).fans((10, 400)) == Fans(10, 100)
+    assert Geometry("fused_gates", gates=3).fans((10, 300)) == Fans(10, 100)
+
+
+def test_modes():
+    fans = Fans(10, 30)
+    assert [fans.by_mode(m) for m in ("fan_in", "fan_out", "fan_avg")] == [10, 30, 20]

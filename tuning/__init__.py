@@ -1,0 +1,1 @@
+"""A KerasTuner search in which the initializer is a hyperparameter."""
