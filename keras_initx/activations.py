@@ -125,7 +125,7 @@ def _by_name(name: str) -> Activation:
     if name in _NAMES:
         return Activation(name)
     try:
-        # A name that the user registered with keras.saving, or that a newer Keras added.
+        # One that a newer Keras added.
         function = keras.activations.get(name)
     except ValueError:
         raise unknown_name("activation", name, _NAMES) from None

