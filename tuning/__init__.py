@@ -1,1 +1,26 @@
-"""A KerasTuner search in which the initializer is a hyperparameter."""
+"""A KerasTuner search in which the initializer is a hyperparameter like any other."""
+
+from .data import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
+from .hypermodel import DenseClassifier, InitializerHyperModel, Range
+from .oracle import OptunaOracle
+from .results import Sample, TrialResult
+from .search import SearchResult, search
+from .tuner import InitializerTuner
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DenseClassifier",
+    "InitializerHyperModel",
+    "InitializerTuner",
+    "OptunaOracle",
+    "Range",
+    "Sample",
+    "SearchResult",
+    "TrialResult",
+    "from_arrays",
+    "load_csv",
+    "load_dataset",
+    "load_npz",
+    "search",
+]

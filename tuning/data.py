@@ -355,7 +355,7 @@ def _check_class_sizes(indices: Indices, classes: Sequence[str]) -> None:
     if counts[smallest] < MIN_CLASS_ROWS:
         raise InitxError(
             "y",
-            f"class {classes[smallest]!r} with {counts[smallest]} rows",
+            f"class {classes[smallest]!r} with {counts[smallest]} of {len(indices)} rows",
             f"at least {MIN_CLASS_ROWS} rows of every class, so that each part of the split has some",
             "Add rows, merge the class with another or drop it.",
         )

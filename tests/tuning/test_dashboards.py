@@ -6,13 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboard import context
-from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
-from tensorboard.data import provider
-from tensorboard.plugins import base_plugin
-from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
-from tensorboard.summary.writer.record_writer import RecordWriter
-
 from keras_initx.tuning import dashboards
 from keras_initx.tuning.dashboards import (
     INACTIVE,
@@ -23,6 +16,12 @@ from keras_initx.tuning.dashboards import (
     experiment_summary,
     objective_summaries,
 )
+from tensorboard import context
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.data import provider
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 PARAMETERS = [
     Parameter("initializer", values=("he_normal", "orthogonal")),
@@ -375,7 +374,7 @@ class TestTrial:
     def test_newer_file_sorts_last(self, dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
         names = []
         # The tenth digit of a second, and nanoseconds of different lengths.
-        for now in (999_999_999_000_000_009, 999_999_999_999_999_999, 1_000_000_000_000_000_001):
+        for now in (999_999_999_000_000_009, 999_999_999_000_000_010, 1_000_000_000_000_000_000):
             monkeypatch.setattr(dashboards.time, "time_ns", lambda now=now: now)
             dashboard.write_trial("a", VALUES, {0: 0.5}, "completed")
             names += [path.name for path in files(dashboard.logdir / "a")]

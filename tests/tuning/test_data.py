@@ -258,7 +258,7 @@ class TestFromArrays:
             (np.zeros(ROWS), ("single class '0'", "at least two classes", "Check that this is the label")),
             (
                 ["rare"] * 4 + ["usual"] * 16,
-                ("class 'rare' with 4 rows", "at least 5", "merge the class with another or drop it"),
+                ("class 'rare' with 4 of 20 rows", "at least 5", "merge the class with another or drop it"),
             ),
         ],
     )
@@ -271,6 +271,10 @@ class TestFromArrays:
         with pytest.raises(InitxError) as caught:
             from_arrays(np.zeros((60, 1)), np.arange(60) / 7)
         assert_message(caught.value, "y", "60 different fractions in 60 rows", "classification only", "Bin")
+
+    def test_fifty_fractions_are_too_small_classes_and_not_continuous(self) -> None:
+        with pytest.raises(InitxError, match=r"^y: .*with 1 of 50 rows"):
+            from_arrays(np.zeros((50, 1)), np.arange(50) / 7)
 
     @pytest.mark.parametrize("y", [Y + 1, Y - 1, np.where(Y == 0, "a", "b"), Y * 0.5])
     def test_rejects_labels_that_are_no_index_into_classes(self, y: npt.NDArray) -> None:
@@ -286,7 +290,7 @@ class TestFromArrays:
     def test_rejects_a_class_without_rows(self) -> None:
         with pytest.raises(InitxError) as caught:
             from_arrays(X, Y, classes=["a", "b", "c"])
-        assert_message(caught.value, "y", "class 'c' with 0 rows", "drop it")
+        assert_message(caught.value, "y", "class 'c' with 0 of 20 rows", "drop it")
 
 
 class TestTestPart:
@@ -347,14 +351,14 @@ class TestLoadCsv:
     @pytest.mark.parametrize(
         "change",
         [
-            lambda text: "\ufeff" + text,
             lambda text: text.replace("\n", "\r\n"),
             lambda text: text.replace("\n", "\n\n"),
             lambda text: text.replace(",", " , "),
             lambda text: text.replace(",dog", ',"dog"').replace("a,b", '"a",b'),
+            lambda text: text.replace(",dog", ', "dog"'),
             lambda text: text.rstrip("\n"),
         ],
-        ids=["bom", "crlf", "blank lines", "spaces", "quotes", "no last newline"],
+        ids=["crlf", "blank lines", "spaces", "quotes", "space before quote", "no last newline"],
     )
     def test_spelling_of_the_file_makes_no_difference(
         self, tmp_path: Path, change: Callable[[str], str]
@@ -363,6 +367,14 @@ class TestLoadCsv:
         changed = load_csv(write(tmp_path / "b.csv", change(csv_text())), "label")
         assert changed.classes == plain.classes
         assert_same(changed, plain)
+
+    def test_byte_order_mark_is_no_part_of_the_first_name(self, tmp_path: Path) -> None:
+        text = csv_text("\ufefflabel,a", [f"{i % 2},{i}" for i in range(ROWS)])
+        assert load_csv(write(tmp_path / "a.csv", text), "label").input_shape == (1,)
+
+    def test_inf_beside_numbers_is_a_string_label(self, tmp_path: Path) -> None:
+        text = csv_text("a,label", [f"{i},{('1.0', 'inf')[i % 2]}" for i in range(ROWS)])
+        assert load_csv(write(tmp_path / "a.csv", text), "label").classes == ("1.0", "inf")
 
     def test_number_labels_are_compared_as_numbers(self, tmp_path: Path) -> None:
         rows = [f"{i},{('10', '9', '9.0')[i % 3]}" for i in range(ROWS)]
@@ -396,7 +408,10 @@ class TestLoadCsv:
             (with_row("1,2,3,4"), ("4 cells in line 4", "3 cells in every row", "quote cells")),
             (with_row("1,red,cat"), ("red in column 'b', line 4", "numbers", "Encode the column", "drop")),
             (with_row("1,1_0,cat"), ("1_0 in column 'b', line 4", "numbers", "Encode the column")),
-            (with_row("1, ,cat"), ("empty cell in column 'b', line 4", "finite", "Drop the row or fill in")),
+            (
+                with_row("1, \t,cat"),
+                ("empty cell in column 'b', line 4", "finite", "Drop the row or fill in"),
+            ),
             (with_row("NaN,2,cat"), ("NaN in column 'a', line 4", "finite", "Drop the row or fill in")),
             (with_row("-inf,2,cat"), ("-inf in column 'a', line 4", "finite", "Drop the row or fill in")),
             (with_row("1e39,2,cat"), ("1e39 in column 'a', line 4", "float32", "Drop the row or fill in")),
@@ -415,7 +430,7 @@ class TestLoadCsv:
             ("a;label\n1;2\n", ("'label'", "separated by commas")),
             (with_row("1,2,"), ("empty cell in column 'label', line 4", "every row", "Drop the rows")),
             (with_row("1,2,nan"), ("nan in column 'label', line 4", "every row", "Drop the rows")),
-            (with_row("1,2,owl"), ("label: class 'owl' with 1 rows", "at least 5", "drop it")),
+            (with_row("1,2,owl"), ("label: class 'owl' with 1 of 20 rows", "at least 5", "drop it")),
             (csv_text("a,label", ["1,cat"] * 9), ("label: the single class 'cat'", "two classes")),
             (
                 csv_text("a,label", [f"1,{i}.5" for i in range(60)]),

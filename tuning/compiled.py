@@ -1,0 +1,178 @@
+"""Reuses one compiled model for all trials that differ only in weights, learning rate or seed.
+
+Compiling under XLA costs seconds for each model; a search of 24 trials over three seeds would pay it
+72 times. Here a freshly built model lends its weights to a compiled one of the same architecture, whose
+optimizer is put back to its first step: the history is that of the fresh model.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+Batch = tuple[Any, Any]
+
+
+class CompiledModels:
+    """The compiled models of one search, by architecture and training settings.
+
+    Args:
+        jit_compile: Whether to compile under XLA. A model that XLA cannot compile is trained without,
+            with a warning that says why.
+        sample: A small batch (x, y) to find that out on, before the first trial is trained.
+        capacity: How many models to keep; the one not used for longest goes first.
+    """
+
+    def __init__(self, jit_compile: bool, sample: Batch, capacity: int = 16) -> None:
+        self.jit_compile = jit_compile
+        self._sample = sample
+        self._capacity = capacity
+        self._models: dict[str, tuple[keras.Model, list[np.ndarray]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def ready(self, fresh: keras.Model) -> keras.Model:
+        """A compiled model that trains exactly as `fresh` would, with the weights of `fresh`.
+
+        Args:
+            fresh: A built and compiled model. It is returned itself the first time that its
+                architecture is seen, and where its config cannot be read.
+        """
+        key = _key(fresh)
+        if key is None:
+            self._prepare(fresh)
+            return fresh
+        if key not in self._models:
+            if len(self._models) >= self._capacity:
+                self._models.pop(next(iter(self._models)))
+            self._models[key] = (fresh, self._prepare(fresh))
+            return fresh
+        model, optimizer_state = self._models[key] = self._models.pop(key)
+        for kept, new in zip(model.variables, fresh.variables, strict=True):
+            kept.assign(new)
+        _assign(model.optimizer.variables, optimizer_state)
+        model.optimizer.learning_rate.assign(fresh.optimizer.learning_rate)
+        return model
+
+    def _prepare(self, model: keras.Model) -> list[np.ndarray]:
+        """Chooses XLA or not for a new model; returns the state of its optimizer before any step."""
+        model.optimizer.build(model.trainable_variables)
+        optimizer_state = _values(model.optimizer.variables)
+        weights = _values(model.variables)
+        model.jit_compile = self.jit_compile
+        if self.jit_compile:
+            reason = _why_not(model, self._sample)
+            if reason is not None:
+                _without_jit(model)
+                # Without XLA the same error would be the user's own, and no matter of compilation.
+                model.train_on_batch(*self._sample)
+                warnings.warn(
+                    f"XLA cannot compile {model.name!r}, so it is trained without jit_compile, more slowly. "
+                    f"Reason: {reason}. Pass jit_compile=False (--no-jit-compile) to silence this.",
+                    stacklevel=2,
+                )
+            model.reset_metrics()
+            _assign(model.variables, weights)
+            _assign(model.optimizer.variables, optimizer_state)
+        return optimizer_state
+
+
+def _why_not(model: keras.Model, sample: Batch) -> str | None:
+    try:
+        model.train_on_batch(*sample)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        operation = re.search(r"[^.]*(?:not compilable|unsupported|No registered)[^.]*", text, re.IGNORECASE)
+        return (operation.group(0) if operation else text).strip()[:300]
+    return None
+
+
+def _without_jit(model: keras.Model) -> None:
+    model.jit_compile = False
+    # What was traced under jit_compile stays until it is made anew.
+    model.train_function = model.test_function = model.predict_function = None
+
+
+def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    return [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _key(model: keras.Model) -> str | None:
+    """All of a model that its compiled functions depend on; None where it cannot be known.
+
+    What a trace freezes is part of it: every setting of the optimizer but a plain learning rate, the
+    loss and the metrics, dropout rates, trainable flags. Initializers and layer names are left out.
+    """
+    optimizer = model.optimizer.get_config()
+    if not isinstance(optimizer.get("learning_rate"), float):
+        # A schedule is traced; a later assignment to it is silently ignored.
+        return None
+    optimizer["learning_rate"] = optimizer["name"] = None
+    try:
+        # The config of a subclassed model need not tell what its code does.
+        if not isinstance(model, keras.Sequential) and type(model) is not type(_functional()):
+            return None
+        parts = {
+            "model": _anonymous(model.get_config()),
+            "compile": model.get_compile_config(),
+            "optimizer": [type(model.optimizer).__name__, optimizer],
+            "trainable": [v.trainable for v in model.variables],
+            "shapes": [(tuple(v.shape), str(v.dtype)) for v in model.variables],
+        }
+        parts["compile"].pop("optimizer", None)
+        text = json.dumps(_without_initializers(parts), sort_keys=True, default=repr)
+    except (NotImplementedError, TypeError, ValueError):
+        return None
+    if " at 0x" in text:
+        # An object without a config prints its address: nothing tells whether it stays the same.
+        return None
+    return text
+
+
+def _functional() -> keras.Model:
+    inputs = keras.Input((1,), name="probe")
+    return keras.Model(inputs, inputs)
+
+
+def _without_initializers(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {k: _without_initializers(v) for k, v in config.items() if not k.endswith("_initializer")}
+    if isinstance(config, list | tuple):
+        return [_without_initializers(v) for v in config]
+    return config
+
+
+def _anonymous(config: Any) -> Any:
+    """A model's config with every layer's name replaced by its number, in the order of appearance.
+
+    Names count up from build to build. They are replaced only where they are names: a layer called
+    "relu" must not hide an activation of that name.
+    """
+    numbers: dict[str, int] = {}
+
+    def visit(part: Any) -> Any:
+        if isinstance(part, dict):
+            # Dtype policies, losses and metrics have names too, but those mean something.
+            is_layer = bool(part.keys() & {"trainable", "batch_shape", "layers", "inbound_nodes"})
+            if is_layer and isinstance(part.get("name"), str):
+                number = numbers.setdefault(part["name"], len(numbers))
+                part = {**part, "name": number}
+            return {key: visit(value) for key, value in part.items()}
+        if isinstance(part, list | tuple):
+            # A reference to a layer's output: (layer, node, tensor).
+            if len(part) == 3 and isinstance(part[0], str) and part[0] in numbers:
+                return [numbers[part[0]], *part[1:]]
+            return [visit(value) for value in part]
+        return part
+
+    return visit(config)

@@ -1,0 +1,104 @@
+"""The folders of a search: nothing of the user's is overwritten, and a resumed search is the same search."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_initx import InitxError
+
+from .results import write_json
+
+SETTINGS = "settings.json"
+_OURS = "*.keras_initx"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where results and TensorBoard logs go.
+
+    Args:
+        results: The folder of the study, the weights, the settings and `results.json`.
+        logs: The folder to open with TensorBoard.
+    """
+
+    results: Path
+    logs: Path
+
+    def open(self, settings: Mapping[str, Any], resume: bool, overwrite: bool) -> bool:
+        """Makes the folders ready for a search with these settings; returns whether it is a resumed one.
+
+        Raises:
+            InitxError: A folder that cannot be written to; one that holds a search, without `resume`
+                or `overwrite`; one that holds something else, whatever is asked; a resumed search with
+                other settings than it had; both `resume` and `overwrite`. Nothing has changed then.
+        """
+        if resume and overwrite:
+            raise InitxError("resume", "True with overwrite=True", "one of --resume and --overwrite")
+        for argument, folder in (("results", self.results), ("logs", self.logs)):
+            _check_writable(argument, folder)
+        earlier = self._earlier()
+        if earlier is None:
+            self._check_empty()
+            if resume:
+                remedy = "Leave --resume out to start one."
+                raise InitxError("results", str(self.results), "a folder with a search in it", remedy)
+        elif resume:
+            _check_same(earlier, settings)
+        elif overwrite:
+            self._remove()
+        else:
+            remedy = "Pass --resume to go on with it, --overwrite to start again, or another folder."
+            raise InitxError("results", str(self.results), "a folder without a search in it", remedy)
+        self.results.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        write_json(self.results / SETTINGS, dict(settings))
+        return earlier is not None and resume
+
+    def _earlier(self) -> dict[str, Any] | None:
+        path = self.results / SETTINGS
+        if not path.exists():
+            return None
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, OSError) as error:
+            remedy = "Pass another folder, or delete this one."
+            raise InitxError("results", str(path), "a readable settings file", remedy) from error
+
+    def _check_empty(self) -> None:
+        if self.results.exists() and any(self.results.iterdir()):
+            remedy = "Pass a new or an empty folder; this one holds files of yours."
+            raise InitxError("results", str(self.results), "a folder without other files", remedy)
+        if self.logs.exists() and any(self.logs.rglob(_OURS)):
+            remedy = "Pass another folder, or delete this one."
+            raise InitxError("logs", str(self.logs), "a folder without another search's logs", remedy)
+
+    def _remove(self) -> None:
+        """Removes the earlier search: all of its results folder, and of the logs only our own files."""
+        shutil.rmtree(self.results)
+        if self.logs.exists():
+            for path in sorted(self.logs.rglob(_OURS)):
+                path.unlink()
+            for folder in sorted((p for p in self.logs.rglob("*") if p.is_dir()), reverse=True):
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+
+def _check_writable(argument: str, folder: Path) -> None:
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise InitxError(argument, str(folder), "a folder", f"{existing} is a file.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InitxError(argument, str(folder), "a folder that can be written to", f"Not writable: {existing}.")
+
+
+def _check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    # A search may be given more trials; whatever else differs would mix two experiments.
+    plain = json.loads(json.dumps(dict(settings)))
+    for name in sorted(earlier.keys() | plain.keys()):
+        if name not in ("trials", "version") and earlier.get(name) != plain.get(name):
+            remedy = "Resume with the same settings (only trials may change), or use --overwrite."
+            raise InitxError(name, plain.get(name), f"{earlier.get(name)!r}, as the search began", remedy)

@@ -1,0 +1,215 @@
+"""Makes the initializer and the learning rate hyperparameters of any model, which stays unchanged."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import keras_tuner
+
+from keras_initx import InitxError, known_names, reinitialize
+from keras_initx.errors import unknown_name
+
+from .data import Dataset
+
+INITIALIZER = "initializer"
+LEARNING_RATE = "learning_rate"
+ACTIVATION = "activation"
+
+# Ours, the two classics, and what a small random start does.
+DEFAULT_INITIALIZERS = ("he_auto", "auto", "glorot_uniform", "he_normal", "random_uniform")
+DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
+DEFAULT_LEARNING_RATES = (1e-3, 3e-3)
+
+
+
+@dataclass(frozen=True)
+class Range:
+    """Learning rates from `low` to `high`, searched on a log scale; not for a grid."""
+
+    low: float
+    high: float
+
+
+Rates = Sequence[float] | Range
+Build = Callable[..., keras.Model]
+
+
+class InitializerHyperModel(keras_tuner.HyperModel):
+    """Adds the hyperparameters "initializer" and "learning_rate" to a user's model.
+
+    Args:
+        model: A built and compiled Keras model; a function that returns one, of no argument or of
+            `hp`; or a `keras_tuner.HyperModel`. It is never changed: a model is cloned for each trial.
+        initializers: The names to choose among. Kernels are drawn anew from the chosen one
+            (`keras_initx.reinitialize`). Left out where `build(hp)` has an "initializer" of its own.
+        learning_rates: The rates to choose among, a `Range` to search between, or None for the model's
+            own rate. Left out where `build(hp)` has a "learning_rate" of its own.
+
+    Raises:
+        InitxError: A model that is not built or not compiled, an unknown initializer, a rate that is
+            not positive.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model | Build | keras_tuner.HyperModel,
+        initializers: Sequence[str] = DEFAULT_INITIALIZERS,
+        learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
+    ) -> None:
+        super().__init__()
+        self.initializers = check_initializers(initializers)
+        self.learning_rates = check_rates(learning_rates)
+        self._make = _maker(model)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The user's model with the kernels and the learning rate that `hp` chooses."""
+        model = self._make(hp)
+        if not isinstance(model, keras.Model):
+            raise InitxError("model", model, "a function that returns a Keras model")
+        if getattr(model, "optimizer", None) is None:
+            raise InitxError("model", model.name, "a compiled model", "Call model.compile(...) in it.")
+        if INITIALIZER not in self._own:
+            reinitialize(model, hp.Choice(INITIALIZER, list(self.initializers)))
+        if self.learning_rates is not None and LEARNING_RATE not in self._own:
+            model.optimizer.learning_rate = _rate(hp, self.learning_rates)
+        return model
+
+    @functools.cached_property
+    def _own(self) -> frozenset[str]:
+        """The hyperparameters that the user's model declares by itself."""
+        probe = keras_tuner.HyperParameters()
+        self._make(probe)
+        return frozenset(p.name for p in probe.space)
+
+
+class DenseClassifier:
+    """The default model of the command line: standardized inputs, equal hidden layers, a softmax.
+
+    Args:
+        data: Tells the input shape, the number of classes, and the mean and variance that the first
+            layer standardizes with, so that the saved model takes raw values.
+        activations: The activations to choose among.
+        initializers: The initializer names to choose among, given to the layers as strings.
+        learning_rates: As in `InitializerHyperModel`.
+        depth: The number of hidden layers.
+        width: The units of each.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        activations: Sequence[str] = DEFAULT_ACTIVATIONS,
+        initializers: Sequence[str] = DEFAULT_INITIALIZERS,
+        learning_rates: Rates = DEFAULT_LEARNING_RATES,
+        depth: int = 5,
+        width: int = 64,
+    ) -> None:
+        self.activations = check_activations(activations)
+        self.initializers = check_initializers(initializers)
+        self.learning_rates = check_rates(learning_rates)
+        self._input_shape, self._n_classes = data.input_shape, data.n_classes
+        self._depth, self._width = depth, width
+        rows = data.x_train.reshape(len(data.x_train), -1).astype("float64")
+        self._mean, self._variance = rows.mean(axis=0), rows.var(axis=0)
+
+    def __call__(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        initializer = hp.Choice(INITIALIZER, list(self.initializers))
+        activation = hp.Choice(ACTIVATION, list(self.activations))
+        model = keras.Sequential(
+            [
+                keras.Input(self._input_shape),
+                keras.layers.Flatten(),
+                keras.layers.Normalization(mean=self._mean, variance=self._variance),
+                *(
+                    keras.layers.Dense(self._width, activation=activation, kernel_initializer=initializer)
+                    for _ in range(self._depth)
+                ),
+                keras.layers.Dense(self._n_classes, activation="softmax", kernel_initializer=initializer),
+            ],
+            name="dense_classifier",
+        )
+        optimizer = keras.optimizers.Adam(_rate(hp, self.learning_rates))
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+
+def check_initializers(names: Sequence[str]) -> tuple[str, ...]:
+    """`names` as a tuple, each of them known.
+
+    Raises:
+        InitxError: No name, one twice, or one that is unknown (the nearest is suggested).
+    """
+    return _checked("initializers", names, known_names())
+
+
+def check_activations(names: Sequence[str]) -> tuple[str, ...]:
+    """`names` as a tuple, each of them an activation of `keras.activations`.
+
+    Raises:
+        InitxError: No name, one twice, or one that is unknown (the nearest is suggested).
+    """
+    public = (n for n in dir(keras.activations) if n.islower() and not n.startswith("_"))
+    # These take arguments, or change the shape.
+    unusable = {"get", "serialize", "deserialize", "threshold", "glu"}
+    return _checked("activations", names, [n for n in public if n not in unusable])
+
+
+def check_rates(rates: Rates | None) -> Rates | None:
+    """`rates` if all are positive and a range is in order.
+
+    Raises:
+        InitxError: A rate that is not a positive number or stands there twice, a range that does not rise.
+    """
+    if rates is None:
+        return None
+    values = (rates.low, rates.high) if isinstance(rates, Range) else tuple(rates)
+    if not values or any(not isinstance(r, int | float) or not 0 < r < float("inf") for r in values):
+        raise InitxError("learning_rates", rates, "positive numbers, or a Range of them")
+    if isinstance(rates, Range) and rates.low >= rates.high:
+        raise InitxError("learning_rates", rates, "a Range whose low is below its high")
+    if len(set(values)) < len(values):
+        raise InitxError("learning_rates", rates, "different numbers")
+    return rates
+
+
+def _checked(argument: str, names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        names = [names]
+    for name in names:
+        if name not in known:
+            raise unknown_name(argument, name, known)
+    if not names or len(set(names)) < len(names):
+        raise InitxError(argument, list(names), "one or more different names")
+    return tuple(names)
+
+
+def _rate(hp: keras_tuner.HyperParameters, rates: Rates) -> float:
+    if isinstance(rates, Range):
+        return float(hp.Float(LEARNING_RATE, float(rates.low), float(rates.high), sampling="log"))
+    return float(hp.Choice(LEARNING_RATE, [float(r) for r in rates]))
+
+
+def _maker(model: Any) -> Build:
+    """A function of `hp` that makes a new compiled model each time."""
+    if isinstance(model, keras_tuner.HyperModel):
+        return model.build
+    if isinstance(model, keras.Model):
+        if not model.built or getattr(model, "optimizer", None) is None:
+            raise InitxError("model", model.name, "a built and compiled model")
+        return lambda hp: _copy(model)
+    if not callable(model):
+        raise InitxError("model", model, "a Keras model, a function that returns one, or a HyperModel")
+    takes_hp = len(inspect.signature(model).parameters) > 0
+    return model if takes_hp else lambda hp: model()
+
+
+def _copy(model: keras.Model) -> keras.Model:
+    copy = keras.models.clone_model(model)
+    if not copy.built:
+        copy.build(model.input_shape)
+    copy.set_weights(model.get_weights())
+    copy.compile_from_config(model.get_compile_config())
+    return copy

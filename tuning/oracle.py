@@ -1,0 +1,358 @@
+"""A KerasTuner oracle whose memory, sampler and storage are an Optuna study.
+
+KerasTuner keeps trials in files that it truncates in place, and forgets a trial that was running when
+its process died. A study is a database: every write is whole, and a restarted search goes on where it was.
+"""
+
+import math
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import optuna
+from keras_tuner.engine import hyperparameters as hp_types
+from keras_tuner.engine import trial as kt_trial
+from optuna.trial import FrozenTrial, TrialState
+
+from keras_initx.errors import InitxError, unknown_name
+
+SAMPLERS = ("tpe", "random", "grid")
+
+_SPACE = "keras_tuner_space"
+_OWNER = "owner"
+_REASON = "reason"
+_SEED = "seed_"
+_STATUS = {
+    TrialState.COMPLETE: kt_trial.TrialStatus.COMPLETED,
+    TrialState.FAIL: kt_trial.TrialStatus.FAILED,
+    TrialState.PRUNED: kt_trial.TrialStatus.FAILED,
+    TrialState.RUNNING: kt_trial.TrialStatus.RUNNING,
+    TrialState.WAITING: kt_trial.TrialStatus.IDLE,
+}
+
+
+class OptunaOracle(keras_tuner.Oracle):
+    """Asks an Optuna study for hyperparameters and tells it the result.
+
+    Works with any `keras_tuner.Tuner`. Names stay names: a `Choice` is a categorical parameter, not
+    a position in a list, so neighbours in the list are not taken for alike.
+
+    Args:
+        objective: As in `keras_tuner.Oracle`: a metric's name, or a `keras_tuner.Objective`.
+        max_trials: How many trials to run in all, those of earlier processes included. None goes on
+            until the sampler has no more (only the grid ends by itself).
+        sampler: "tpe", "random", "grid" (every combination of a space without ranges and without
+            conditions, in a random order), or an `optuna.samplers.BaseSampler`.
+        storage: An Optuna storage or its URL; by default a SQLite file `study.db` in the tuner's
+            project folder.
+        study_name: The study's name in the storage.
+        seed: Seed of the sampler.
+        **kwargs: As in `keras_tuner.Oracle`.
+
+    Raises:
+        InitxError: An unknown sampler; a grid over a range or under a condition.
+    """
+
+    def __init__(
+        self,
+        objective: Any = None,
+        max_trials: int | None = None,
+        sampler: str | optuna.samplers.BaseSampler = "tpe",
+        storage: Any = None,
+        study_name: str = "keras-initx",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(sampler, str) and sampler not in SAMPLERS:
+            raise unknown_name("tuner", sampler, SAMPLERS)
+        super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
+        self.seed = seed
+        self._sampler = sampler
+        self._storage = storage
+        self._study_name = study_name
+        self._study: optuna.Study | None = None
+        self._running: dict[str, optuna.trial.Trial] = {}
+
+    @property
+    def study(self) -> optuna.Study:
+        """The Optuna study, opened or created at the first use."""
+        if self._study is None:
+            storage = self._storage or f"sqlite:///{Path(self._project_dir).resolve() / 'study.db'}"
+            direction = "maximize" if self.objective.direction == "max" else "minimize"
+            with _quiet_optuna():
+                self._study = optuna.create_study(
+                    storage=storage, study_name=self._study_name, direction=direction, load_if_exists=True
+                )
+        return self._study
+
+    def frozen_trials(self) -> list[FrozenTrial]:
+        """All trials of the study, those of other processes too, in the order of their numbers."""
+        return self.study.get_trials(deepcopy=False)
+
+    def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
+        """What is known of each seed of a trial: seed to the record that `report_seed` stored."""
+        return seed_records(self._frozen(trial_id))
+
+    def report_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
+        """Stores the result of one seed at once, so that a crash in the next one does not lose it."""
+        self._running[trial_id].set_user_attr(f"{_SEED}{seed}", dict(record))
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> kt_trial.Trial:
+        """The next trial: first one that a dead process left running, then a new one."""
+        if tuner_id in self.ongoing_trials:
+            return self.ongoing_trials[tuner_id]
+        trial = self._orphan() or self._new()
+        if trial is None:
+            return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
+        trial.set_user_attr(_OWNER, _this_process())
+        hyperparameters = self._suggest(trial)
+        made = kt_trial.Trial(hyperparameters, _trial_id(trial.number), kt_trial.TrialStatus.RUNNING)
+        self.trials[made.trial_id] = made
+        self.ongoing_trials[tuner_id] = made
+        self.start_order.append(made.trial_id)
+        self._running[made.trial_id] = trial
+        self._display.on_trial_begin(made)
+        return made
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial: kt_trial.Trial) -> None:
+        """Tells the study how the trial ended.
+
+        Raises:
+            RuntimeError: As many trials in a row raised as `max_consecutive_failed_trials` allows.
+        """
+        known = self.trials[trial.trial_id]
+        known.hyperparameters, known.status, known.message = (
+            trial.hyperparameters,
+            trial.status,
+            trial.message,
+        )
+        self.update_space(known.hyperparameters)
+        running = self._running.pop(trial.trial_id)
+        score = None
+        if known.status == kt_trial.TrialStatus.COMPLETED:
+            self.score_trial(known)
+            score = known.score
+        if score is None or score != score:
+            reason = _last_line(known.message) or f"the objective {self.objective.name} is {score}"
+            known.status, known.message = kt_trial.TrialStatus.FAILED, known.message or reason
+            running.set_user_attr(_REASON, reason)
+            self._tell(running, None)
+        else:
+            self._tell(running, float(score))
+        self.end_order.append(known.trial_id)
+        self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t is not known}
+        self._display.on_trial_end(known)
+        self._check_consecutive_failures()
+
+    def get_best_trials(self, num_trials: int = 1) -> list[kt_trial.Trial]:
+        """The best completed trials of the study, whichever process ran them."""
+        done = [t for t in self.frozen_trials() if t.state == TrialState.COMPLETE]
+        done.sort(key=lambda t: t.value, reverse=self.objective.direction == "max")
+        return [self._as_keras_tuner(t) for t in done[:num_trials]]
+
+    def get_trial(self, trial_id: str) -> kt_trial.Trial:
+        """The trial of that id, from this process or from the study."""
+        return self.trials.get(trial_id) or self._as_keras_tuner(self._frozen(trial_id))
+
+    @property
+    def trial_limit(self) -> int | None:
+        """How many trials there can be: `max_trials`, or the size of a smaller grid; None without limit."""
+        if self._sampler != "grid":
+            return self.max_trials
+        size = grid_size(self.hyperparameters)
+        return size if self.max_trials is None else min(self.max_trials, size)
+
+    def remaining_trials(self) -> int | None:
+        """How many trials are left to start or to finish; None where there is no limit."""
+        limit = self.trial_limit
+        if limit is None:
+            return None
+        return max(0, limit - sum(t.state.is_finished() for t in self.frozen_trials()))
+
+    def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
+        """Adds new hyperparameters to the space, and to the study for the next process."""
+        super().update_space(hyperparameters)
+        self.study.set_user_attr(_SPACE, self.hyperparameters.get_config())
+
+    def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> kt_trial.Trial:
+        """Registers metrics of a running trial; the study hears of them at the end."""
+        trial = self.trials[trial_id]
+        self._check_objective_found(metrics)
+        for name, value in metrics.items():
+            if not trial.metrics.exists(name):
+                direction = self.objective.direction if name == self.objective.name else None
+                trial.metrics.register(name, direction=direction or "max")
+            trial.metrics.update(name, value, step=step)
+        return trial
+
+    def save(self) -> None:
+        """Does nothing: every change is in the study already."""
+
+    def reload(self) -> None:
+        """Takes the space from the study; its trials are read whenever they are asked for."""
+        config = self.study.user_attrs.get(_SPACE)
+        if config is not None:
+            self.hyperparameters = keras_tuner.HyperParameters.from_config(config)
+
+    def _orphan(self) -> optuna.trial.Trial | None:
+        """A trial left running by a process of this machine that is no more, to be taken over.
+
+        It keeps its number, its hyperparameters and the seeds that it finished.
+        """
+        mine = {t.number for t in self._running.values()}
+        for frozen in self.frozen_trials():
+            if frozen.state == TrialState.RUNNING and frozen.number not in mine and _is_orphan(frozen):
+                # Optuna has no public way from a number to a running trial; `ask` does the same.
+                return optuna.trial.Trial(self.study, frozen._trial_id)
+        return None
+
+    def _new(self) -> optuna.trial.Trial | None:
+        trials = self.frozen_trials()
+        limit = self.trial_limit
+        if isinstance(self._sampler, str):
+            # A resumed search must not draw the numbers that its first process drew.
+            self.study.sampler = self._make_sampler(self.seed + len(trials))
+        else:
+            self.study.sampler = self._sampler
+        if limit is not None and len(trials) >= limit:
+            return None
+        return self.study.ask()
+
+    def _make_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        if self._sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if self._sampler == "grid":
+            # The order of the grid is part of the search: the same in every process.
+            return optuna.samplers.GridSampler(grid_of(self.hyperparameters), seed=self.seed)
+        return optuna.samplers.TPESampler(seed=seed)
+
+    def _suggest(self, trial: optuna.trial.Trial) -> keras_tuner.HyperParameters:
+        hyperparameters = keras_tuner.HyperParameters()
+        for hp in self.hyperparameters.space:
+            hyperparameters.merge([hp])
+            if hyperparameters.is_active(hp):
+                hyperparameters.values[hp.name] = suggest(trial, hp)
+        return hyperparameters
+
+    def _tell(self, trial: optuna.trial.Trial, score: float | None) -> None:
+        state = TrialState.FAIL if score is None else TrialState.COMPLETE
+        try:
+            self.study.tell(trial.number, score, state=state)
+        except RuntimeError:
+            # The grid sampler stops the study after its last point, which only `optimize` allows; by
+            # then the trial has its result.
+            if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+                raise
+
+    def _frozen(self, trial_id: str) -> FrozenTrial:
+        return self.frozen_trials()[int(trial_id)]
+
+    def _as_keras_tuner(self, frozen: FrozenTrial) -> kt_trial.Trial:
+        hyperparameters = self.get_space()
+        hyperparameters.values = dict(frozen.params)
+        hyperparameters.ensure_active_values()
+        trial = kt_trial.Trial(hyperparameters, _trial_id(frozen.number), _STATUS[frozen.state])
+        trial.score = frozen.value if frozen.state == TrialState.COMPLETE else None
+        trial.message = frozen.user_attrs.get(_REASON)
+        return trial
+
+
+def suggest(trial: Any, hp: Any) -> Any:
+    """The value of one KerasTuner hyperparameter, asked of an Optuna trial."""
+    if isinstance(hp, hp_types.Fixed):
+        return hp.value
+    if isinstance(hp, hp_types.Boolean):
+        return trial.suggest_categorical(hp.name, [False, True])
+    if isinstance(hp, hp_types.Choice):
+        return trial.suggest_categorical(hp.name, list(hp.values))
+    log = hp.sampling in ("log", "reverse_log")
+    if isinstance(hp, hp_types.Int):
+        step = 1 if log or hp.step is None else hp.step
+        return trial.suggest_int(hp.name, hp.min_value, hp.max_value, step=step, log=log)
+    step = None if log else hp.step
+    return trial.suggest_float(hp.name, hp.min_value, hp.max_value, step=step, log=log)
+
+
+def grid_of(hyperparameters: keras_tuner.HyperParameters) -> dict[str, list[Any]]:
+    """Every value of every hyperparameter of a space that is discrete and without conditions.
+
+    Raises:
+        InitxError: A continuous range; a hyperparameter under a condition.
+    """
+    grid: dict[str, list[Any]] = {}
+    for hp in hyperparameters.space:
+        if hp.conditions:
+            raise InitxError("tuner", "grid", f"random or tpe: {hp.name!r} is under a condition")
+        if isinstance(hp, hp_types.Fixed):
+            continue
+        if isinstance(hp, hp_types.Float) and hp.step is None:
+            remedy = f"Give {hp.name} a list of values instead of a range."
+            raise InitxError("tuner", "grid", f"random or tpe: {hp.name!r} is a continuous range", remedy)
+        grid[hp.name] = list(hp.values)
+    return grid
+
+
+def grid_size(hyperparameters: keras_tuner.HyperParameters) -> int:
+    """The number of points of `grid_of`."""
+    return math.prod(len(values) for values in grid_of(hyperparameters).values())
+
+
+def seed_records(frozen: FrozenTrial) -> dict[int, dict[str, Any]]:
+    """The records that `OptunaOracle.report_seed` stored in a trial, by seed."""
+    return {
+        int(name.removeprefix(_SEED)): record
+        for name, record in sorted(frozen.user_attrs.items())
+        if name.startswith(_SEED)
+    }
+
+
+def failure_reason(frozen: FrozenTrial) -> str:
+    """Why a trial failed; empty where it did not."""
+    return str(frozen.user_attrs.get(_REASON, ""))
+
+
+def _trial_id(number: int) -> str:
+    return f"{number:04d}"
+
+
+def _last_line(message: str | None) -> str:
+    lines = (message or "").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _this_process() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _is_orphan(frozen: FrozenTrial) -> bool:
+    owner = frozen.user_attrs.get(_OWNER)
+    if owner is None:
+        # Its process died between the study's `ask` and the next line.
+        return True
+    if owner["host"] != socket.gethostname():
+        return False
+    if owner["pid"] == os.getpid():
+        return True
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+@contextmanager
+def _quiet_optuna() -> Any:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

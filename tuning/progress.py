@@ -1,0 +1,75 @@
+"""The progress of a search on the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .oracle import OptunaOracle
+from .results import best_trial, read_trial
+
+
+class ProgressObserver:
+    """A bar with the time left on a terminal, a line for each trial elsewhere.
+
+    Args:
+        oracle: Tells how many trials there will be, and the best so far.
+        seeds: How many seeds each trial runs.
+        epochs: How many epochs each seed runs at most.
+        console: Where to write; standard error by default, so that standard output stays data.
+    """
+
+    def __init__(self, oracle: OptunaOracle, seeds: int, epochs: int, console: Console | None = None) -> None:
+        self._oracle, self._seeds, self._epochs = oracle, seeds, epochs
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs,"),
+            TimeElapsedColumn(),
+            TextColumn("gone,"),
+            TimeRemainingColumn(),
+            TextColumn("left  {task.fields[best]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("searching", total=None, best="")
+        self._left = 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bar.stop()
+
+    def on_trial_begin(self, trial: Any, seeds: Sequence[int]) -> None:
+        """Counts what is left: this trial's seeds, and all seeds of the trials after it."""
+        finished = sum(t.state.is_finished() for t in self._oracle.frozen_trials())
+        total = self._oracle.trial_limit or finished + 1
+        after = max(0, total - finished - 1) * self._seeds
+        self._left = (len(seeds) + after) * self._epochs
+        done = self._bar.tasks[0].completed
+        self._bar.update(self._task, total=done + self._left, description=f"trial {finished + 1} of {total}")
+
+    def on_epoch_end(self, epochs: int) -> None:
+        """Moves the bar."""
+        self._bar.advance(self._task)
+
+    def on_seed_end(self, trial: Any, seed: int, record: Mapping[str, Any], skipped_epochs: int) -> None:
+        """Moves the bar over the epochs that early stopping saved."""
+        self._bar.advance(self._task, skipped_epochs)
+
+    def on_trial_end(self, trial: Any, status: str) -> None:
+        """Shows the best so far; where there is no bar, prints a line."""
+        results = [read_trial(t) for t in self._oracle.frozen_trials()]
+        best = best_trial(results, self._oracle.objective.direction)
+        if best is not None:
+            self._bar.update(self._task, best=f"best {best.sample.describe()}")
+        if not self._console.is_terminal:
+            result = results[int(trial.trial_id)]
+            values = " ".join(f"{k}={v}" for k, v in result.values.items())
+            score = result.sample.describe() if result.status == "completed" else result.reason
+            self._console.print(f"trial {result.number} {status}: {values}: {score}", soft_wrap=True, markup=False)

@@ -1,0 +1,257 @@
+"""Searches the initializer of a model like any other hyperparameter."""
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from rich.table import Table
+
+import keras_initx
+from keras_initx import InitxError
+
+from .boards import BoardObserver
+from .data import Dataset, from_arrays
+from .folders import Folders
+from .hypermodel import DEFAULT_INITIALIZERS, DEFAULT_LEARNING_RATES, InitializerHyperModel, Rates
+from .oracle import OptunaOracle, grid_of
+from .progress import ProgressObserver
+from .results import TrialResult, as_json, best_trial, read_trial, write_json
+from .tables import ranking
+from .tuner import InitializerTuner, Observer
+
+STUDY_FILE = "study.db"
+RESULTS_FILE = "results.json"
+MODEL_FILE = "best_model.keras"
+
+Pair = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found; it reads the study, so it also shows a search that was interrupted.
+
+    Attributes:
+        trials: All trials, in the order in which they began.
+        objective: The name of the metric that the search optimized, and its direction.
+        folders: Where results and logs are.
+    """
+
+    trials: tuple[TrialResult, ...]
+    objective: keras_tuner.Objective
+    folders: Folders
+    tuner: InitializerTuner
+
+    @property
+    def best(self) -> TrialResult:
+        """The completed trial with the best mean over seeds.
+
+        Raises:
+            RuntimeError: No trial is completed; the message tells why the last one failed.
+        """
+        best = best_trial(self.trials, self.objective.direction)
+        if best is None:
+            reasons = [t.reason for t in self.trials if t.reason]
+            raise RuntimeError(f"No trial is completed. {reasons[-1] if reasons else ''}".strip())
+        return best
+
+    def best_model(self) -> keras.Model:
+        """A new model with the weights of the best trial's best seed at its best epoch."""
+        trial = self.tuner.oracle.get_trial(f"{self.best.number:04d}")
+        return self.tuner.load_model(trial)
+
+    def table(self) -> Table:
+        """The ranking of all trials, for `rich.print`."""
+        return ranking(self.trials, self.objective)
+
+    @property
+    def tensorboard(self) -> str:
+        """The command that opens the dashboards."""
+        return f"tensorboard --logdir {shlex.quote(str(self.folders.logs))}"
+
+
+def search(
+    model: Any,
+    data: Dataset | Pair | tuple[Pair, Pair] | tuple[Pair, Pair, Pair],
+    *,
+    tuner: str = "tpe",
+    trials: int | None = None,
+    epochs: int = 20,
+    seeds: int | Sequence[int] = 3,
+    batch_size: int = 64,
+    patience: int | None = None,
+    initializers: Sequence[str] = DEFAULT_INITIALIZERS,
+    learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
+    objective: str | keras_tuner.Objective = "val_accuracy",
+    results: str | Path = "results/search",
+    logs: str | Path = "runs/search",
+    resume: bool = False,
+    overwrite: bool = False,
+    jit_compile: bool = True,
+    seed: int = 0,
+    quiet: bool = False,
+    observers: Sequence[Observer] = (),
+) -> SearchResult:
+    """Tries initializers (and learning rates) on a model, over several seeds each.
+
+    Every seed's score is stored as soon as it is known. A search that is interrupted goes on with
+    `resume=True`, and runs only what is missing.
+
+    Args:
+        model: A built and compiled model, a function that returns one (of no argument, or of a
+            `keras_tuner.HyperParameters`), or a `keras_tuner.HyperModel`. A function may declare
+            hyperparameters of its own, "initializer" and "learning_rate" among them.
+        data: A `Dataset`; arrays (x, y) of a classification, to be split 60/20/20; or pairs
+            ((x, y) to train, (x, y) to validate) and optionally a third to test, for any task.
+        tuner: "tpe", "random" or "grid".
+        trials: How many trials in all; None is 20, and the whole grid for "grid".
+        epochs: Epochs of one seed, at most.
+        seeds: How many seeds for each trial, or the seeds themselves.
+        batch_size: Rows of one step.
+        patience: Epochs without a better objective after which a seed stops; None never stops.
+        initializers: The names to choose among, unless the model declares "initializer".
+        learning_rates: The rates to choose among, a `Range` to search between (not for a grid), or None
+            for the model's own rate.
+        objective: A metric by name ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
+        results: Folder for the study, the weights, `results.json` and the best model.
+        logs: Folder for TensorBoard.
+        resume: Go on with the search in `results`.
+        overwrite: Remove the search in `results` first.
+        jit_compile: Compile under XLA; a model that XLA cannot compile is trained without, with a warning.
+        seed: The seed of the sampler, and the first of `seeds` where that is a number.
+        quiet: No progress on the terminal.
+        observers: Further observers of the progress.
+
+    Returns:
+        A `SearchResult`.
+
+    Raises:
+        InitxError: An argument that cannot be used. Nothing has been written then.
+        RuntimeError: The first three trials raised.
+    """
+    train, validation, test = _pairs(data)
+    seed_list = _seeds(seeds, seed)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+        if not (name == "patience" and value is None):
+            check_positive(name, value)
+    if trials is not None:
+        check_positive("trials", trials)
+    elif tuner != "grid":
+        trials = 20
+    oracle = OptunaOracle(objective, trials, sampler=tuner, seed=seed)
+    hypermodel = InitializerHyperModel(model, initializers, learning_rates)
+    space = _space(hypermodel)
+    if tuner == "grid":
+        grid_of(space)
+    folders = Folders(Path(results), Path(logs))
+    settings = {
+        "version": keras_initx.__version__,
+        "data": fingerprint(train, validation, test),
+        "tuner": tuner,
+        "trials": trials,
+        "epochs": epochs,
+        "seeds": seed_list,
+        "batch_size": batch_size,
+        "patience": patience,
+        "objective": oracle.objective.name,
+        "seed": seed,
+        "space": {p.name: p.get_config() for p in space.space},
+    }
+    folders.open(settings, resume, overwrite)
+    # Given here and not through the oracle, which would create the file before the checks above.
+    oracle._storage = f"sqlite:///{folders.results.resolve() / STUDY_FILE}"
+    board = BoardObserver(folders.logs, oracle)
+    with ExitStack() as stack:
+        shown: list[Observer] = []
+        if not quiet:
+            shown.append(stack.enter_context(ProgressObserver(oracle, len(seed_list), epochs)))
+        run = InitializerTuner(
+            oracle,
+            hypermodel,
+            train,
+            validation,
+            test,
+            seeds=seed_list,
+            epochs=epochs,
+            batch_size=batch_size,
+            patience=patience,
+            jit_compile=jit_compile,
+            observers=[board, *shown, *observers],
+            directory=str(folders.results.parent),
+            project_name=folders.results.name,
+        )
+        oracle.verbose = 0
+        try:
+            run.search()
+        finally:
+            # Also after Ctrl-C: what is done can be looked at.
+            found = tuple(read_trial(t) for t in oracle.frozen_trials())
+            write_json(folders.results / RESULTS_FILE, as_json(found, settings, oracle.objective.direction))
+            result = SearchResult(found, oracle.objective, folders, run)
+            board.write_ranking(result.table())
+    if best_trial(found, oracle.objective.direction) is not None:
+        result.best_model().save(folders.results / MODEL_FILE)
+    return result
+
+
+def check_positive(argument: str, value: object) -> int:
+    """`value` if it is a whole number above zero.
+
+    Raises:
+        InitxError: Anything else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InitxError(argument, value, "a whole number above 0")
+    return value
+
+
+def fingerprint(*pairs: Pair | None) -> str:
+    """A short hash of all arrays, by which a resumed search knows its data."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for array in pair or ():
+            values = np.ascontiguousarray(array)
+            digest.update(f"{values.shape}{values.dtype}".encode())
+            digest.update(values.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _pairs(data: Any) -> tuple[Pair, Pair, Pair | None]:
+    if isinstance(data, tuple | list) and len(data) in (2, 3):
+        if all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
+            arrays = [tuple(np.asarray(a) for a in part) for part in data]
+            for name, (x, y) in zip(("train", "validation", "test"), arrays, strict=False):
+                if len(x) != len(y) or not len(x):
+                    raise InitxError(f"data ({name})", f"{len(x)} x and {len(y)} y", "as many x as y, at least one")
+            return arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None
+        if len(data) == 2:
+            data = from_arrays(*data)
+    if not isinstance(data, Dataset):
+        allowed = "a Dataset, (x, y), or ((x, y), (x_validation, y_validation))"
+        raise InitxError("data", type(data).__name__, allowed)
+    return (
+        (data.x_train, data.y_train),
+        (data.x_validation, data.y_validation),
+        (data.x_test, data.y_test),
+    )
+
+
+def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
+    if isinstance(seeds, int):
+        return [first + i for i in range(check_positive("seeds", seeds))]
+    if not seeds or len(set(seeds)) < len(seeds) or any(not isinstance(s, int) or s < 0 for s in seeds):
+        raise InitxError("seeds", seeds, "a number of seeds, or different seeds of at least 0")
+    return list(seeds)
+
+
+def _space(hypermodel: InitializerHyperModel) -> keras_tuner.HyperParameters:
+    """What is searched, found by one build; also what tells early that the model cannot be built."""
+    hp = keras_tuner.HyperParameters()
+    hypermodel.build(hp)
+    return hp
