@@ -18,6 +18,10 @@ _KERNELS = {
 }
 
 
+# Functions of the module, and initializers of a square or a window, which no kernel is.
+_NOT_NAMES = frozenset({"get", "serialize", "deserialize", "identity", "stft"})
+
+
 def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) -> int:
     """Draws all kernels of a built model from `initializer`, in place, as if it had been built with it.
 
@@ -106,6 +110,6 @@ def known_names() -> list[str]:
     keras_names = {
         name
         for name in dir(keras.initializers)
-        if name.islower() and name not in ("get", "serialize", "deserialize", "identity", "stft")
+        if name.islower() and name[0] != "_" and name not in _NOT_NAMES
     }
     return sorted(keras_names | set(NAMES))

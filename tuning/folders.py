@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,20 @@ from .results import write_json
 
 SETTINGS = "settings.json"
 _OURS = "*.keras_initx"
+# What tells our settings from any other file of that name.
+_ALWAYS = frozenset({"version", "data", "space"})
+# All that a search writes, besides its settings: the rest of the folder is the user's.
+_WRITTEN = (
+    "study.db*",
+    "results.json",
+    "best_model.keras",
+    "oracle.json",
+    "tuner*.json",
+    "partial.*.json",
+    "trial_*/best.weights.h5",
+    "trial_*/partial.best.weights.h5",
+    "trial_*/trial.json",
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +76,12 @@ class Folders:
         if not path.exists():
             return None
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            settings = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
             remedy = "Pass another folder, or delete this one."
             raise InitxError("results", str(path), "a readable settings file", remedy) from error
+        # Many programs have a settings.json: one that is not ours is a foreign file.
+        return settings if isinstance(settings, dict) and settings.keys() >= _ALWAYS else None
 
     def _check_empty(self) -> None:
         if self.results.exists() and any(self.results.iterdir()):
@@ -77,14 +92,25 @@ class Folders:
             raise InitxError("logs", str(self.logs), "a folder without another search's logs", remedy)
 
     def _remove(self) -> None:
-        """Removes the earlier search: all of its results folder, and of the logs only our own files."""
-        shutil.rmtree(self.results)
-        if self.logs.exists():
-            for path in sorted(self.logs.rglob(_OURS)):
+        """Removes the earlier search: only what searches write, so that a user's own file stays.
+
+        The settings go last, when the new ones replace them: a folder half removed is still a search's.
+        """
+        for pattern in _WRITTEN:
+            for path in sorted(self.results.glob(pattern)):
                 path.unlink()
-            for folder in sorted((p for p in self.logs.rglob("*") if p.is_dir()), reverse=True):
-                if not any(folder.iterdir()):
-                    folder.rmdir()
+        for folder in sorted(self.results.glob("trial_*")):
+            _remove_if_empty(folder)
+        ours = sorted(self.logs.rglob(_OURS))
+        for path in ours:
+            path.unlink()
+        for folder in sorted({p for path in ours for p in path.parents if self.logs in p.parents}, reverse=True):
+            _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _check_writable(argument: str, folder: Path) -> None:

@@ -7,8 +7,11 @@ its process died. A study is a database: every write is whole, and a restarted s
 import math
 import os
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ _SPACE = "keras_tuner_space"
 _OWNER = "owner"
 _REASON = "reason"
 _SEED = "seed_"
+# Between the study's `ask` and the name of the owner lie milliseconds, in which nobody may take a trial over.
+_GRACE = timedelta(seconds=10)
 _STATUS = {
     TrialState.COMPLETE: kt_trial.TrialStatus.COMPLETED,
     TrialState.FAIL: kt_trial.TrialStatus.FAILED,
@@ -33,6 +38,17 @@ _STATUS = {
     TrialState.RUNNING: kt_trial.TrialStatus.RUNNING,
     TrialState.WAITING: kt_trial.TrialStatus.IDLE,
 }
+
+
+def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """One thread at a time: `keras_tuner.synchronized` keeps its lock for ever after an exception."""
+
+    @wraps(method)
+    def locked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
 
 
 class OptunaOracle(keras_tuner.Oracle):
@@ -76,6 +92,7 @@ class OptunaOracle(keras_tuner.Oracle):
         self._study_name = study_name
         self._study: optuna.Study | None = None
         self._running: dict[str, optuna.trial.Trial] = {}
+        self._lock = threading.RLock()
 
     @property
     def study(self) -> optuna.Study:
@@ -101,7 +118,7 @@ class OptunaOracle(keras_tuner.Oracle):
         """Stores the result of one seed at once, so that a crash in the next one does not lose it."""
         self._running[trial_id].set_user_attr(f"{_SEED}{seed}", dict(record))
 
-    @keras_tuner.synchronized
+    @_locked
     def create_trial(self, tuner_id: str) -> kt_trial.Trial:
         """The next trial: first one that a dead process left running, then a new one."""
         if tuner_id in self.ongoing_trials:
@@ -119,7 +136,7 @@ class OptunaOracle(keras_tuner.Oracle):
         self._display.on_trial_begin(made)
         return made
 
-    @keras_tuner.synchronized
+    @_locked
     def end_trial(self, trial: kt_trial.Trial) -> None:
         """Tells the study how the trial ended.
 
@@ -208,21 +225,25 @@ class OptunaOracle(keras_tuner.Oracle):
         mine = {t.number for t in self._running.values()}
         for frozen in self.frozen_trials():
             if frozen.state == TrialState.RUNNING and frozen.number not in mine and _is_orphan(frozen):
+                self._use_sampler(frozen.number)
                 # Optuna has no public way from a number to a running trial; `ask` does the same.
                 return optuna.trial.Trial(self.study, frozen._trial_id)
         return None
 
     def _new(self) -> optuna.trial.Trial | None:
-        trials = self.frozen_trials()
+        number = len(self.frozen_trials())
         limit = self.trial_limit
+        if limit is not None and number >= limit:
+            return None
+        self._use_sampler(number)
+        return self.study.ask()
+
+    def _use_sampler(self, number: int) -> None:
         if isinstance(self._sampler, str):
             # A resumed search must not draw the numbers that its first process drew.
-            self.study.sampler = self._make_sampler(self.seed + len(trials))
+            self.study.sampler = self._make_sampler(self.seed + number)
         else:
             self.study.sampler = self._sampler
-        if limit is not None and len(trials) >= limit:
-            return None
-        return self.study.ask()
 
     def _make_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         if self._sampler == "random":
@@ -272,11 +293,14 @@ def suggest(trial: Any, hp: Any) -> Any:
     if isinstance(hp, hp_types.Choice):
         return trial.suggest_categorical(hp.name, list(hp.values))
     log = hp.sampling in ("log", "reverse_log")
+    if log and hp.step is not None:
+        # There the step is a factor, which Optuna does not know.
+        return trial.suggest_categorical(hp.name, list(hp.values))
+    # Optuna warns of a step that does not end at the upper limit; KerasTuner stops at the last value below.
+    high = hp.max_value if hp.step is None else hp.values[-1]
     if isinstance(hp, hp_types.Int):
-        step = 1 if log or hp.step is None else hp.step
-        return trial.suggest_int(hp.name, hp.min_value, hp.max_value, step=step, log=log)
-    step = None if log else hp.step
-    return trial.suggest_float(hp.name, hp.min_value, hp.max_value, step=step, log=log)
+        return trial.suggest_int(hp.name, hp.min_value, high, step=hp.step or 1, log=log)
+    return trial.suggest_float(hp.name, hp.min_value, high, step=hp.step, log=log)
 
 
 def grid_of(hyperparameters: keras_tuner.HyperParameters) -> dict[str, list[Any]]:
@@ -333,8 +357,8 @@ def _this_process() -> dict[str, Any]:
 def _is_orphan(frozen: FrozenTrial) -> bool:
     owner = frozen.user_attrs.get(_OWNER)
     if owner is None:
-        # Its process died between the study's `ask` and the next line.
-        return True
+        # Its process died between the study's `ask` and the next line, or is there just now.
+        return frozen.datetime_start is None or datetime.now() - frozen.datetime_start > _GRACE
     if owner["host"] != socket.gethostname():
         return False
     if owner["pid"] == os.getpid():

@@ -1,1 +1,31 @@
-"""The command line."""
+"""The command line: `keras-initx tune` and `keras-initx study`."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from keras_initx.cli import study, tune
+from keras_initx.cli.common import run_safely
+
+app = typer.Typer(
+    name="keras-initx",
+    help="Weight initialization for Keras 3: compare initializers on real data, tune them, look at the result.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Reflows the paragraphs of a docstring, which are broken for the source and not for the terminal.
+    rich_markup_mode="markdown",
+)
+app.command("tune")(tune.tune)
+app.command("study")(study.study)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps `tune` and `study` commands of their own: typer folds a single command into the program."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; bad input ends with one line on standard error and exit code 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run_safely(app, arguments or ["--help"]))

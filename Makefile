@@ -1,0 +1,33 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: each makes its own virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?=
+
+.PHONY: demo study test lint clean
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "keras-initx needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`. Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## compare initializers on handwritten digits (about two minutes)
+	$(BIN)/keras-initx tune --results results/demo --logs runs/demo --overwrite $(DEMO)
+	@echo "(tensorboard is in $(BIN))"
+
+study: $(VENV)/.installed  ## random, Xavier and He, as the textbooks compare them
+	$(BIN)/keras-initx study --overwrite
+
+test: $(VENV)/.installed  ## the whole test suite
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,86 @@
+"""`keras-initx study`: random, Xavier and He starts compared as the textbooks do."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_initx.cli import common
+from keras_initx.tuning import SearchResult
+from keras_initx.tuning.search import check_positive
+from keras_initx.tuning.study import SCHEMES, comparisons, run_study, scheme_table, summary_table
+
+QUICK_EPOCHS = 10
+EPOCHS = 100
+
+
+def study(
+    dataset: common.DatasetOption = "digits",
+    csv: common.CsvOption = None,
+    target: common.TargetOption = None,
+    npz: common.NpzOption = None,
+    epochs: Annotated[
+        int | None, typer.Option(help=f"Epochs of each run. [default: {EPOCHS}; --quick: {QUICK_EPOCHS}]")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help=f"A minute: {QUICK_EPOCHS} epochs.")] = False,
+    seeds: Annotated[int, typer.Option(help="Runs of each scheme with each activation.")] = 5,
+    depth: Annotated[int, typer.Option(help="Hidden layers of the network.")] = 3,
+    width: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 64,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    results: Annotated[Path, typer.Option(help="Folder for the study and results.json.")] = Path("results/study"),
+    logs: Annotated[Path, typer.Option(help="Folder for TensorBoard.")] = Path("runs/study"),
+    resume: common.ResumeOption = False,
+    overwrite: common.OverwriteOption = False,
+    quiet: common.QuietOption = False,
+    as_json: common.JsonOption = False,
+    jit_compile: common.JitOption = True,
+) -> None:
+    """The classical comparison: Random, Xavier and He, each with ReLU, tanh and sigmoid.
+
+    Five runs of each pair, one table for each scheme with a row for each run, then the means with
+    their intervals, and which differences are real.
+    """
+    if epochs is None:
+        epochs = QUICK_EPOCHS if quick else EPOCHS
+    data = common.load_data(dataset, csv, target, npz)
+    if not as_json:
+        common.print_plain(data.describe())
+    result = run_study(
+        data,
+        epochs=epochs,
+        seeds=seeds,
+        depth=check_positive("depth", depth),
+        width=check_positive("width", width),
+        seed=seed,
+        results=results,
+        logs=logs,
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet,
+        jit_compile=jit_compile,
+    )
+    if as_json:
+        common.print_json(result)
+        return
+    _print(result)
+
+
+def _print(result: SearchResult) -> None:
+    for scheme in SCHEMES:
+        common.console.print()
+        common.console.print(scheme_table(result, scheme))
+    common.console.print()
+    common.console.print(summary_table(result))
+    common.print_plain(
+        "Textbook figures are for another, unnamed data set: compare the order, not the numbers."
+    )
+    found = comparisons(result)
+    if not found:
+        common.print_plain("One run of each pair says nothing about chance: use --seeds 2 or more.")
+    else:
+        common.print_plain("\nWhich differences are real (Games-Howell test, 5 % over all comparisons):")
+    for activation, pairs in found.items():
+        for pair in pairs:
+            common.print_plain(f"  {activation}: {pair.describe()}")
+    common.print_plain("")
+    common.print_where(result)

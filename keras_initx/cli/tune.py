@@ -1,0 +1,126 @@
+"""`keras-initx tune`: search initializer, activation and learning rate on a data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_initx.cli import common
+from keras_initx.tuning import DenseClassifier, SearchResult, search
+from keras_initx.tuning.comparison import compare
+from keras_initx.tuning.hypermodel import ACTIVATION, DEFAULT_ACTIVATIONS, DEFAULT_INITIALIZERS, INITIALIZER
+from keras_initx.tuning.results import best_per_cell
+from keras_initx.tuning.search import check_positive
+from keras_initx.tuning.tables import cross_table
+
+
+def tune(
+    dataset: common.DatasetOption = "digits",
+    csv: common.CsvOption = None,
+    target: common.TargetOption = None,
+    npz: common.NpzOption = None,
+    tuner: Annotated[
+        str, typer.Option(help="grid (every combination), tpe or random (--trials combinations).")
+    ] = "grid",
+    trials: Annotated[
+        int | None, typer.Option(help="How many combinations to try. [default: 20; grid: all of them]")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs of each run, at most.")] = 12,
+    seeds: Annotated[int, typer.Option(help="Runs of each combination, each from another seed.")] = 3,
+    initializers: Annotated[
+        str, typer.Option(help="Initializer names, separated by commas; Keras's own names too.")
+    ] = ",".join(DEFAULT_INITIALIZERS),
+    activations: Annotated[str, typer.Option(help="Activation names, separated by commas.")] = ",".join(
+        DEFAULT_ACTIVATIONS
+    ),
+    learning_rates: Annotated[str, typer.Option(help="Adam's learning rates, separated by commas.")] = "0.003",
+    depth: Annotated[int, typer.Option(help="Hidden layers of the network.")] = 5,
+    width: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Rows of one training step.")] = 64,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop a run after so many epochs without a better score. [default: never]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The first seed; the order of the search follows it too.")] = 0,
+    results: Annotated[Path, typer.Option(help="Folder for the study, the best model and results.json.")] = Path(
+        "results/tune"
+    ),
+    logs: Annotated[Path, typer.Option(help="Folder for TensorBoard.")] = Path("runs/tune"),
+    resume: common.ResumeOption = False,
+    overwrite: common.OverwriteOption = False,
+    quiet: common.QuietOption = False,
+    as_json: common.JsonOption = False,
+    jit_compile: common.JitOption = True,
+) -> None:
+    """Compare initializers on real data, with dashboards to open.
+
+    Trains a network of equal dense layers for every combination of initializer, activation and
+    learning rate, over several seeds each. Without options: scikit-learn's handwritten digits, in
+    about two minutes on two cores.
+
+    Your own data: keras-initx tune --csv table.csv --target label
+    """
+    data = common.load_data(dataset, csv, target, npz)
+    if not as_json:
+        common.print_plain(data.describe())
+    model = DenseClassifier(
+        data,
+        common.split_names(activations),
+        common.split_names(initializers),
+        common.split_rates(learning_rates),
+        check_positive("depth", depth),
+        check_positive("width", width),
+    )
+    result = search(
+        model,
+        data,
+        tuner=tuner,
+        trials=trials,
+        epochs=epochs,
+        seeds=seeds,
+        batch_size=batch_size,
+        patience=patience,
+        seed=seed,
+        results=results,
+        logs=logs,
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet,
+        jit_compile=jit_compile,
+    )
+    if as_json:
+        common.print_json(result)
+        return
+    _print(result)
+
+
+def _print(result: SearchResult) -> None:
+    best = result.best
+    direction = result.objective.direction
+    title = "Validation accuracy, mean ± std over seeds (the best learning rate of each pair)"
+    common.console.print()
+    common.console.print(cross_table(result.trials, INITIALIZER, ACTIVATION, direction, title))
+    failed = [t for t in result.trials if t.status == "failed"]
+    if failed:
+        common.print_plain(f"{len(failed)} of {len(result.trials)} trials failed; the first: {failed[0].reason}")
+    values = best.values
+    low, high = best.sample.interval()
+    interval = f", 95 % interval {low:.3f} to {high:.3f}" if best.sample.n > 1 else ""
+    common.print_plain(
+        f"Winner: {values[INITIALIZER]} with {values[ACTIVATION]}, learning rate {values['learning_rate']:g}: "
+        f"validation accuracy {best.sample.describe()}{interval}; "
+        f"test accuracy {best.test_sample('accuracy').describe()}."
+    )
+    runner_up = _runner_up(result)
+    if runner_up:
+        common.print_plain(runner_up)
+    common.print_where(result)
+
+
+def _runner_up(result: SearchResult) -> str:
+    """What the winner's lead over the best trial of another initializer is worth."""
+    cells = best_per_cell(result.trials, (INITIALIZER,), result.objective.direction)
+    ranked = sorted(cells.values(), key=lambda t: t.sample.mean, reverse=True)
+    if len(ranked) < 2 or min(t.sample.n for t in ranked[:2]) < 2:
+        return ""
+    groups = {str(t.values[INITIALIZER]): t.sample for t in ranked[:2]}
+    return f"Best of each initializer: {compare(groups)[0].describe()}"

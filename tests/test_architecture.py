@@ -1,0 +1,69 @@
+"""Who may import whom; and no import of a backend, nothing of Keras's private modules."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "keras_initx").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")])
+
+# Module of the core -> what it may import of the core.
+ALLOWED = {
+    "errors": set(),
+    "fans": {"errors"},
+    "moments": {"errors"},
+    "activations": {"errors", "moments"},
+    "initializers": {"errors", "fans", "moments", "activations", "initializers"},
+    "binding": {"errors", "initializers"},
+    "reinit": {"errors", "initializers", "binding"},
+}
+WITHOUT_KERAS = {"errors", "fans", "moments"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+            if node.module in ("keras_initx", "keras_initx.initializers"):
+                found |= {f"{node.module}.{alias.name}" for alias in node.names if alias.name.islower()}
+    return found
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(ROOT / "keras_initx").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_backend_and_nothing_private_of_keras(path):
+    for name in imports(path):
+        assert name.split(".")[0] not in ("tensorflow", "jax", "torch"), name
+        assert not name.startswith(("keras.src", "keras_tuner.src")), name
+
+
+CORE = [p for p in SOURCES if p.is_relative_to(ROOT / "keras_initx") and unit(p) not in ("__init__", "cli")]
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_core_imports_downwards_only(path):
+    inside = {name.split(".")[1] for name in imports(path) if name.startswith("keras_initx.")}
+    assert inside <= ALLOWED[unit(path)] | {unit(path)}
+    if unit(path) in WITHOUT_KERAS:
+        assert not {name for name in imports(path) if name.split(".")[0] == "keras"}
+
+
+TUNING = [p for p in SOURCES if p.is_relative_to(ROOT / "tuning") and p.name != "__main__.py"]
+
+
+@pytest.mark.parametrize("path", TUNING, ids=lambda p: p.name)
+def test_tuning_imports_the_public_package_only(path):
+    public = {"keras_initx", "keras_initx.errors", "keras_initx.reinitialize", "keras_initx.known_names"}
+    assert {name for name in imports(path) if name.startswith("keras_initx")} <= public
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_one_concept(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

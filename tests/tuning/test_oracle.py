@@ -1,0 +1,373 @@
+"""The oracle behind a plain KerasTuner tuner, and over several processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import optuna
+import pytest
+from keras_initx import InitxError
+from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning.oracle import failure_reason, grid_of, seed_records
+from optuna.trial import TrialState
+
+Trials = list[dict[str, Any]]
+
+
+class PlainTuner(keras_tuner.Tuner):
+    """A tuner of a user: `run_trial` is all that it has."""
+
+    def __init__(self, oracle: OptunaOracle, folder: Path, score: Callable[[Any], Any], declare: Any = None):
+        self.score, self.seen = score, []
+        super().__init__(oracle, None, directory=str(folder), project_name="project")
+        if declare is not None:
+            hp = oracle.get_space()
+            declare(hp)
+            oracle.update_space(hp)
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> float:
+        self.seen.append(dict(trial.hyperparameters.values))
+        return self.score(trial.hyperparameters)
+
+
+def run(folder: Path, score: Any, declare: Any = None, *, trials: int | None = 5, objective: Any = None, **kwargs: Any):
+    tuner = PlainTuner(OptunaOracle(objective, trials, **kwargs), folder, score, declare)
+    tuner.oracle.verbose = 0
+    tuner.search()
+    return tuner
+
+
+def numbers(hp: Any) -> None:
+    hp.Float("x", -1.0, 1.0)
+    hp.Float("rate", 1e-4, 1e-1, sampling="log")
+    hp.Float("half", 0.0, 1.3, step=0.5)
+    hp.Float("decade", 1e-3, 1.0, sampling="log", step=10)
+    hp.Int("width", 3, 9)
+    hp.Int("odd", 1, 10, step=4)
+    hp.Int("power", 2, 40, sampling="log", step=2)
+    hp.Int("log", 1, 100, sampling="log")
+    hp.Choice("name", ["a", "b"])
+    hp.Choice("number", [1, 2])
+    hp.Boolean("flag")
+    hp.Fixed("fixed", 7)
+
+
+def a_number(hp: Any) -> float:
+    return hp.get("x") ** 2
+
+
+def discrete(hp: Any) -> None:
+    hp.Choice("name", ["a", "b", "c"])
+    hp.Boolean("flag")
+    hp.Int("odd", 1, 6, step=4)
+
+
+POINTS = 12
+
+
+def conditional(hp: Any) -> None:
+    hp.Choice("kind", ["wide", "deep"])
+    with hp.conditional_scope("kind", ["wide"]):
+        hp.Int("width", 10, 20)
+    with hp.conditional_scope("kind", ["deep"]):
+        hp.Int("depth", 1, 3)
+        hp.Boolean("skip")
+        with hp.conditional_scope("skip", [True]):
+            hp.Float("gain", 0.0, 1.0)
+
+
+def values_of(oracle: OptunaOracle) -> list[tuple[Any, ...]]:
+    return [tuple(sorted(t.params.items())) for t in oracle.frozen_trials()]
+
+
+class TestPlainTuner:
+    @pytest.mark.parametrize("sampler", ["tpe", "random", optuna.samplers.QMCSampler])
+    def test_draws_values_of_the_declared_ranges_and_types(self, tmp_path: Path, sampler: Any) -> None:
+        if not isinstance(sampler, str):
+            sampler = sampler(seed=0, warn_independent_sampling=False)
+        seen = run(tmp_path, a_number, numbers, trials=15, sampler=sampler).seen
+        assert len(seen) == 15
+        for values in seen:
+            assert -1 <= values["x"] <= 1
+            assert 1e-4 <= values["rate"] <= 1e-1
+            assert values["half"] in (0.0, 0.5, 1.0)
+            assert values["decade"] == pytest.approx(10.0 ** round(__import__("math").log10(values["decade"])))
+            assert 3 <= values["width"] <= 9
+            assert values["odd"] in (1, 5, 9)
+            assert values["power"] in (2, 4, 8, 16, 32)
+            assert 1 <= values["log"] <= 100
+            assert values["name"] in ("a", "b")
+            assert values["number"] in (1, 2)
+            assert values["fixed"] == 7
+            types = {name: type(value) for name, value in values.items()}
+            assert types == {
+                **dict.fromkeys(("x", "rate", "half", "decade"), float),
+                **dict.fromkeys(("width", "odd", "power", "log", "number", "fixed"), int),
+                "name": str,
+                "flag": bool,
+            }
+        assert len({values["x"] for values in seen}) == 15
+
+    def test_conditional_values_only_where_they_are_active(self, tmp_path: Path) -> None:
+        seen = run(tmp_path, lambda hp: 1.0, conditional, trials=25, sampler="random").seen
+        kinds = set()
+        for values in seen:
+            expected = {"kind", "width"}
+            if values["kind"] == "deep":
+                expected = {"kind", "depth", "skip"} | ({"gain"} if values["skip"] else set())
+            assert values.keys() == expected
+            kinds.add(frozenset(expected))
+        assert len(kinds) == 3
+
+    @pytest.mark.parametrize("direction", ["min", "max"])
+    def test_the_best_trial(self, tmp_path: Path, direction: str) -> None:
+        objective = keras_tuner.Objective("score", direction)
+        tuner = run(tmp_path, lambda hp: {"score": hp.get("x")}, numbers, objective=objective)
+        drawn = sorted((v["x"] for v in tuner.seen), reverse=direction == "max")
+        best = tuner.oracle.get_best_trials(5)
+        assert [t.hyperparameters.get("x") for t in best] == drawn
+        assert [t.score for t in best] == drawn
+        assert tuner.get_best_hyperparameters()[0].get("x") == drawn[0]
+        assert best[0].hyperparameters.get("fixed") == 7
+
+    def test_a_new_oracle_on_the_same_folder_goes_on(self, tmp_path: Path, capsys: Any) -> None:
+        first = run(tmp_path, a_number, numbers, trials=3)
+        second = run(tmp_path, a_number, trials=5)
+        assert len(second.seen) == 2
+        assert second.oracle.remaining_trials() == 0
+        third = run(tmp_path, a_number, trials=5)
+        assert third.seen == []
+        kept = [t.params["x"] for t in third.oracle.frozen_trials()]
+        assert kept == [v["x"] for v in first.seen + second.seen]
+        assert third.oracle.get_best_trials()[0].score == min(x**2 for x in kept)
+        assert third.oracle.get_trial("0001").hyperparameters.get("x") == first.seen[1]["x"]
+
+    def test_goes_on_as_if_it_had_never_stopped(self, tmp_path: Path) -> None:
+        run(tmp_path / "two", a_number, numbers, trials=12)
+        run(tmp_path / "two", a_number, trials=16)
+        run(tmp_path / "one", a_number, numbers, trials=16)
+        found = [values_of(OptunaOracle(storage=f"sqlite:///{tmp_path / n}/project/study.db")) for n in ("one", "two")]
+        assert found[0] == found[1]
+
+    @pytest.mark.parametrize("sampler", ["tpe", "random"])
+    def test_a_seed_repeats(self, tmp_path: Path, sampler: str) -> None:
+        # Above ten trials TPE begins to learn.
+        runs = [
+            run(tmp_path / name, a_number, numbers, trials=13, sampler=sampler, seed=seed).seen
+            for name, seed in (("a", 4), ("b", 4), ("c", 5))
+        ]
+        assert runs[0] == runs[1]
+        assert runs[0] != runs[2]
+
+    def test_an_unknown_sampler_suggests_the_nearest(self) -> None:
+        with pytest.raises(InitxError, match=r"tuner: received 'radnom'.*Did you mean 'random'\?"):
+            OptunaOracle(sampler="radnom")
+
+    def test_runs_without_a_limit_until_it_is_stopped(self, tmp_path: Path) -> None:
+        def score(hp: Any) -> float:
+            if len(tuner.seen) > 6:
+                raise KeyboardInterrupt
+            return 1.0
+
+        tuner = PlainTuner(OptunaOracle(max_trials=None), tmp_path, score, numbers)
+        tuner.oracle.verbose = 0
+        with pytest.raises(KeyboardInterrupt):
+            tuner.search()
+        assert tuner.oracle.remaining_trials() is None
+        assert sum(t.state.is_finished() for t in tuner.oracle.frozen_trials()) == 6
+
+
+class TestGrid:
+    def test_visits_every_point_once(self, tmp_path: Path) -> None:
+        tuner = run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid")
+        assert len(tuner.seen) == POINTS == len(set(values_of(tuner.oracle)))
+
+    def test_max_trials_cuts_it_short(self, tmp_path: Path) -> None:
+        tuner = run(tmp_path, lambda hp: 1.0, discrete, trials=5, sampler="grid")
+        assert len(set(values_of(tuner.oracle))) == len(tuner.seen) == 5
+
+    @pytest.mark.parametrize("at", [1, 6, POINTS])
+    def test_visits_every_point_once_also_after_an_interruption(self, tmp_path: Path, at: int) -> None:
+        def score(hp: Any) -> float:
+            calls.append(1)
+            if len(calls) == at:
+                raise KeyboardInterrupt
+            return 1.0
+
+        calls: list[int] = []
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, score, discrete, trials=None, sampler="grid")
+        second = run(tmp_path, score, discrete, trials=None, sampler="grid")
+        found = values_of(second.oracle)
+        assert len(found) == len(set(found)) == POINTS
+        assert len(calls) == POINTS + 1
+        assert {t.state for t in second.oracle.frozen_trials()} == {TrialState.COMPLETE}
+
+    def test_a_point_that_was_chosen_but_not_drawn_is_not_lost(self, tmp_path: Path, monkeypatch: Any) -> None:
+        # The process dies between Optuna's choice of the point and the first of its values.
+        def dies(*args: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(OptunaOracle, "_suggest", dies)
+            run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid")
+        found = values_of(run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid").oracle)
+        assert len(found) == len(set(found)) == POINTS
+
+    def test_a_failed_point_is_not_visited_again(self, tmp_path: Path) -> None:
+        def score(hp: Any) -> float:
+            return float("nan") if hp.get("name") == "b" and hp.get("flag") else 1.0
+
+        tuner = run(tmp_path, score, discrete, trials=None, sampler="grid", max_consecutive_failed_trials=99)
+        assert len(set(values_of(tuner.oracle))) == len(tuner.seen) == POINTS
+
+    def test_refuses_a_range(self, tmp_path: Path) -> None:
+        with pytest.raises(InitxError, match=r"random or tpe: 'x' is a continuous range.*Give x a list of values"):
+            run(tmp_path, a_number, numbers, sampler="grid")
+
+    def test_refuses_a_condition(self, tmp_path: Path) -> None:
+        with pytest.raises(InitxError, match="random or tpe: 'width' is under a condition"):
+            run(tmp_path, lambda hp: 1.0, conditional, sampler="grid")
+
+    def test_leaves_fixed_values_out(self) -> None:
+        hp = keras_tuner.HyperParameters()
+        hp.Fixed("fixed", 3)
+        hp.Float("half", 0.0, 1.0, step=0.5)
+        assert grid_of(hp) == {"half": [0.0, 0.5, 1.0]}
+
+
+class TestFailures:
+    def test_an_objective_that_is_no_number(self, tmp_path: Path) -> None:
+        scores = iter([1.0, float("nan"), 2.0])
+        tuner = run(tmp_path, lambda hp: next(scores), numbers, trials=3)
+        states = [t.state for t in tuner.oracle.frozen_trials()]
+        assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+        assert "default_objective is nan" in failure_reason(tuner.oracle.frozen_trials()[1])
+        assert tuner.oracle.get_trial("0001").status == "FAILED"
+        assert len(tuner.oracle.get_best_trials(9)) == 2
+
+    def test_a_trial_that_raises(self, tmp_path: Path) -> None:
+        def score(hp: Any) -> float:
+            if next(order) == 1:
+                raise ValueError("no such thing")
+            return 1.0
+
+        order = iter(range(9))
+        tuner = run(tmp_path, score, numbers, trials=3)
+        frozen = tuner.oracle.frozen_trials()
+        assert [t.state.name for t in frozen] == ["COMPLETE", "FAIL", "COMPLETE"]
+        assert [failure_reason(t) for t in frozen] == ["", "ValueError: no such thing", ""]
+        # The next process reads it from the study.
+        again = run(tmp_path, score, trials=3).oracle
+        assert again.get_trial("0001").message == "ValueError: no such thing"
+
+    def test_three_in_a_row_end_the_search(self, tmp_path: Path) -> None:
+        def score(hp: Any) -> float:
+            if next(order) in (0, 1, 3, 4, 5):
+                raise ValueError("broken")
+            return 1.0
+
+        order = iter(range(9))
+        oracle = OptunaOracle(max_trials=9)
+        tuner = PlainTuner(oracle, tmp_path, score, numbers)
+        oracle.verbose = 0
+        with pytest.raises(RuntimeError, match="consecutive failures exceeded the limit of 3") as caught:
+            tuner.search()
+        assert "ValueError: broken" in str(caught.value)
+        assert [t.state.name for t in oracle.frozen_trials()] == ["FAIL", "FAIL", "COMPLETE", *["FAIL"] * 3]
+
+    def test_the_error_leaves_no_lock_behind(self, tmp_path: Path) -> None:
+        oracle = OptunaOracle(max_trials=9, max_consecutive_failed_trials=1)
+        tuner = PlainTuner(oracle, tmp_path, lambda hp: float("nan"), numbers)
+        oracle.verbose = 0
+        with pytest.raises(RuntimeError):
+            tuner.search()
+        other = threading.Thread(target=oracle.create_trial, args=("another",), daemon=True)
+        other.start()
+        other.join(timeout=20)
+        assert not other.is_alive()
+
+    def test_a_trial_of_a_living_process_is_left_alone(self, tmp_path: Path) -> None:
+        oracle = OptunaOracle(max_trials=2)
+        PlainTuner(oracle, tmp_path, a_number, numbers)
+        oracle.verbose = 0
+        begun = oracle.create_trial("tuner0")
+        running = oracle._running[begun.trial_id]
+        running.set_user_attr("owner", {"host": __import__("socket").gethostname(), "pid": os.getppid()})
+        second = run(tmp_path, a_number, trials=2)
+        assert len(second.seen) == 1
+        assert [t.state.name for t in second.oracle.frozen_trials()] == ["RUNNING", "COMPLETE"]
+        running.set_user_attr("owner", {"host": "elsewhere", "pid": 2**30})
+        assert run(tmp_path, a_number, trials=2).seen == []
+
+    def test_a_trial_that_began_this_moment_is_left_alone(self, tmp_path: Path) -> None:
+        # Another worker asked the study and has not yet put down its name.
+        oracle = OptunaOracle(max_trials=2)
+        PlainTuner(oracle, tmp_path, a_number, numbers)
+        oracle.study.ask()
+        assert len(run(tmp_path, a_number, trials=2).seen) == 1
+
+
+# What a killed process and the one after it both run.
+SCRIPT = """
+import os, signal, sys
+import keras, numpy as np
+import keras_initx
+from keras_initx.tuning import search
+
+def build():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+y = (x.sum(axis=1) > 0).astype("int32")
+
+class Watch:
+    def __init__(self, kill_after): self.done, self.kill_after = [], kill_after
+    def on_trial_begin(self, trial, seeds): pass
+    def on_epoch_end(self, epochs): pass
+    def on_trial_end(self, trial, status): pass
+    def on_seed_end(self, trial, seed, record, skipped_epochs):
+        self.done.append((int(trial.trial_id), seed))
+        if len(self.done) == self.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def run(folder, kill_after=0, resume=False):
+    watch = Watch(kill_after)
+    found = search(build, ((x, y), (x, y)), tuner="random", trials=3, epochs=1, seeds=2, jit_compile=False, quiet=True,
+                   results=folder + "/results", logs=folder + "/logs", resume=resume, observers=[watch])
+    return watch.done, found
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_a_trial_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    # Three seeds are done: both of trial 0, and the first of trial 1.
+    code = f"{SCRIPT}\nrun({str(tmp_path / 'killed')!r}, kill_after=3)"
+    killed = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    storage = f"sqlite:///{tmp_path / 'killed/results/study.db'}"
+    before = optuna.load_study(study_name="keras-initx", storage=storage).trials
+    assert [t.state.name for t in before] == ["COMPLETE", "RUNNING"]
+    assert list(seed_records(before[1])) == [0]
+
+    names: dict[str, Any] = {}
+    exec(SCRIPT, names)
+    done, found = names["run"](str(tmp_path / "killed"), resume=True)
+    assert done == [(1, 1), (2, 0), (2, 1)]
+    after = optuna.load_study(study_name="keras-initx", storage=storage).trials
+    assert [t.state.name for t in after] == ["COMPLETE"] * 3
+    assert after[1].params == before[1].params
+    assert seed_records(after[1])[0] == seed_records(before[1])[0]
+
+    _, whole = names["run"](str(tmp_path / "whole"))
+    assert [dict(t.values) for t in found.trials] == [dict(t.values) for t in whole.trials]
+    assert [t.sample for t in found.trials] == [t.sample for t in whole.trials]

@@ -1,0 +1,7 @@
+"""`python -m keras_initx.tuning` is `keras-initx tune`."""
+
+import sys
+
+from keras_initx.cli import main
+
+main(["tune", *sys.argv[1:]])
