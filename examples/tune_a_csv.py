@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import rich
-from sklearn.datasets import load_wine
-
 from keras_initx.tuning import DenseClassifier, load_csv, search
 from keras_initx.tuning.tables import cross_table
+from sklearn.datasets import load_wine
 
 
 def wine_csv(path: Path) -> Path:

@@ -6,7 +6,6 @@ Run: python examples/tune_your_model.py
 import keras
 import keras_tuner
 import rich
-
 from keras_initx.tuning import Range, load_dataset, search
 
 

@@ -3,6 +3,7 @@
 All in float64 and without Keras, whose activations pass their constants through float32.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -57,7 +58,7 @@ def second_moment(phi: Function, kinks: Sequence[float] = (), name: str = "activ
     edges = sorted({-_REACH, 0.0, _REACH, *(k for k in kinks if abs(k) < _REACH)})
     total = error = 0.0
     with np.errstate(all="ignore"):
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in itertools.pairwise(edges):
             part = cubature(integrand, [low], [high], rtol=1e-11, atol=1e-13, max_subdivisions=300)
             total += float(part.estimate)
             error += float(part.error)
@@ -150,7 +151,7 @@ FORMULAS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., tuple[float, 
         lambda threshold=0.5: (-threshold, threshold),
     ),
     "threshold": (
-        lambda x, threshold, default_value: np.where(x > threshold, x, default_value),
+        lambda x, threshold, default_value: np.where(x > threshold, x, np.full_like(x, default_value)),
         lambda threshold, default_value: (threshold,),
     ),
     "exponential": (np.exp, lambda: ()),

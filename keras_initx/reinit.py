@@ -59,7 +59,9 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         own = _instance(initializer, None if seed is None else seed + number)
         values = bind(own, layer, _KERNELS[attribute])(tuple(variable.shape), dtype=variable.dtype)
         if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.cast(values, "float32")))):
-            raise InitxError("initializer", initializer, "one whose values are finite", f"At: {variable.path}.")
+            raise InitxError(
+                "initializer", initializer, "one whose values are finite", f"At: {variable.path}."
+            )
         drawn.append((layer, attribute, variable, own, values))
     for layer, attribute, variable, own, values in drawn:
         variable.assign(values)

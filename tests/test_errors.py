@@ -10,7 +10,9 @@ def test_the_message_names_argument_value_rule_and_way_out_in_one_line():
 
 
 def test_the_nearest_name_is_suggested():
-    assert str(unknown_name("initializer", "he_atuo", ["auto", "he_auto"])).endswith("Did you mean 'he_auto'?")
+    assert str(unknown_name("initializer", "he_atuo", ["auto", "he_auto"])).endswith(
+        "Did you mean 'he_auto'?"
+    )
 
 
 def test_nothing_is_suggested_where_nothing_is_near():

@@ -24,7 +24,11 @@ LAYERS = {
     "conv2d_strided": (lambda: L.Conv2D(32, 3, strides=2, kernel_initializer=unit()), (17, 17, 24), 0),
     "conv3d": (lambda: L.Conv3D(16, 3, kernel_initializer=unit()), (8, 8, 8, 6), 0),
     "grouped": (lambda: L.Conv2D(32, 3, groups=4, kernel_initializer=unit()), (12, 12, 64), 0),
-    "depthwise1d": (lambda: L.DepthwiseConv1D(7, depth_multiplier=3, depthwise_initializer=unit()), (64, 96), 0),
+    "depthwise1d": (
+        lambda: L.DepthwiseConv1D(7, depth_multiplier=3, depthwise_initializer=unit()),
+        (64, 96),
+        0,
+    ),
     "depthwise2d": (
         lambda: L.DepthwiseConv2D(3, depth_multiplier=2, depthwise_initializer=unit()),
         (12, 12, 96),

@@ -53,9 +53,7 @@ class BoardObserver:
 def parameter_of(hp: Any) -> Parameter:
     """The HParams column of a KerasTuner hyperparameter."""
     if isinstance(hp, hp_types.Float | hp_types.Int) and getattr(hp, "step", None) in (None, 1):
-        return Parameter(
-            hp.name, low=hp.min_value, high=hp.max_value, integer=isinstance(hp, hp_types.Int)
-        )
+        return Parameter(hp.name, low=hp.min_value, high=hp.max_value, integer=isinstance(hp, hp_types.Int))
     return Parameter(hp.name, values=tuple(hp.values))
 
 

@@ -67,9 +67,7 @@ def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]
     return found
 
 
-def _pair(
-    groups: Mapping[str, Sample], one: str, two: str, confidence: float, families: int
-) -> Comparison:
+def _pair(groups: Mapping[str, Sample], one: str, two: str, confidence: float, families: int) -> Comparison:
     difference = groups[one].mean - groups[two].mean
     n = min(groups[one].n, groups[two].n)
     if max(groups[one].std, groups[two].std) < 1e-12:

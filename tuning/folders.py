@@ -104,7 +104,9 @@ class Folders:
         ours = sorted(self.logs.rglob(_OURS))
         for path in ours:
             path.unlink()
-        for folder in sorted({p for path in ours for p in path.parents if self.logs in p.parents}, reverse=True):
+        for folder in sorted(
+            {p for path in ours for p in path.parents if self.logs in p.parents}, reverse=True
+        ):
             _remove_if_empty(folder)
 
 
@@ -118,7 +120,9 @@ def _check_writable(argument: str, folder: Path) -> None:
     if not existing.is_dir():
         raise InitxError(argument, str(folder), "a folder", f"{existing} is a file.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise InitxError(argument, str(folder), "a folder that can be written to", f"Not writable: {existing}.")
+        raise InitxError(
+            argument, str(folder), "a folder that can be written to", f"Not writable: {existing}."
+        )
 
 
 def _check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

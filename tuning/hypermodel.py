@@ -24,7 +24,6 @@ DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
 DEFAULT_LEARNING_RATES = (1e-3, 3e-3)
 
 
-
 @dataclass(frozen=True)
 class Range:
     """Learning rates from `low` to `high`, searched on a log scale; not for a grid."""
@@ -93,7 +92,7 @@ class DenseClassifier:
             layer standardizes with, so that the saved model takes raw values.
         activations: The activations to choose among.
         initializers: The initializer names to choose among, given to the layers as strings.
-        learning_rates: As in `InitializerHyperModel`.
+        learning_rates: As in `InitializerHyperModel`; None is Adam's usual 0.001.
         depth: The number of hidden layers.
         width: The units of each.
     """
@@ -103,7 +102,7 @@ class DenseClassifier:
         data: Dataset,
         activations: Sequence[str] = DEFAULT_ACTIVATIONS,
         initializers: Sequence[str] = DEFAULT_INITIALIZERS,
-        learning_rates: Rates = DEFAULT_LEARNING_RATES,
+        learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
         depth: int = 5,
         width: int = 64,
     ) -> None:
@@ -131,7 +130,8 @@ class DenseClassifier:
             ],
             name="dense_classifier",
         )
-        optimizer = keras.optimizers.Adam(_rate(hp, self.learning_rates))
+        rate = 1e-3 if self.learning_rates is None else _rate(hp, self.learning_rates)
+        optimizer = keras.optimizers.Adam(rate)
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,10 @@ class OptunaOracle(keras_tuner.Oracle):
         """The Optuna study, opened or created at the first use."""
         if self._study is None:
             storage = self._storage or f"sqlite:///{Path(self._project_dir).resolve() / 'study.db'}"
-            direction = "maximize" if self.objective.direction == "max" else "minimize"
+            maximize = self.objective.direction == "max"
+            direction = (
+                optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE
+            )
             with _quiet_optuna():
                 self._study = optuna.create_study(
                     storage=storage, study_name=self._study_name, direction=direction, load_if_exists=True
@@ -163,14 +167,15 @@ class OptunaOracle(keras_tuner.Oracle):
         else:
             self._tell(running, float(score))
         self.end_order.append(known.trial_id)
-        self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t is not known}
+        for tuner_id in [k for k, t in self.ongoing_trials.items() if t is known]:
+            del self.ongoing_trials[tuner_id]
         self._display.on_trial_end(known)
         self._check_consecutive_failures()
 
     def get_best_trials(self, num_trials: int = 1) -> list[kt_trial.Trial]:
         """The best completed trials of the study, whichever process ran them."""
         done = [t for t in self.frozen_trials() if t.state == TrialState.COMPLETE]
-        done.sort(key=lambda t: t.value, reverse=self.objective.direction == "max")
+        done.sort(key=lambda t: float(t.value or 0.0), reverse=self.objective.direction == "max")
         return [self._as_keras_tuner(t) for t in done[:num_trials]]
 
     def get_trial(self, trial_id: str) -> kt_trial.Trial:
@@ -295,12 +300,22 @@ def suggest(trial: Any, hp: Any) -> Any:
     log = hp.sampling in ("log", "reverse_log")
     if log and hp.step is not None:
         # There the step is a factor, which Optuna does not know.
-        return trial.suggest_categorical(hp.name, list(hp.values))
-    # Optuna warns of a step that does not end at the upper limit; KerasTuner stops at the last value below.
-    high = hp.max_value if hp.step is None else hp.values[-1]
+        return trial.suggest_categorical(hp.name, _values(hp))
+    high = hp.max_value if hp.step is None else _last_step(hp)
     if isinstance(hp, hp_types.Int):
         return trial.suggest_int(hp.name, hp.min_value, high, step=hp.step or 1, log=log)
     return trial.suggest_float(hp.name, hp.min_value, high, step=hp.step, log=log)
+
+
+def _values(hp: Any) -> list[Any]:
+    """The values of a discrete hyperparameter; KerasTuner lists whole numbers with a factor as floats."""
+    return [round(v) for v in hp.values] if isinstance(hp, hp_types.Int) else list(hp.values)
+
+
+def _last_step(hp: Any) -> Any:
+    """The last value of a range with a step: Optuna warns of an upper limit that is none of its steps."""
+    low, high, step = (Decimal(str(value)) for value in (hp.min_value, hp.max_value, hp.step))
+    return type(hp.max_value)(low + (high - low) // step * step)
 
 
 def grid_of(hyperparameters: keras_tuner.HyperParameters) -> dict[str, list[Any]]:
@@ -318,7 +333,7 @@ def grid_of(hyperparameters: keras_tuner.HyperParameters) -> dict[str, list[Any]
         if isinstance(hp, hp_types.Float) and hp.step is None:
             remedy = f"Give {hp.name} a list of values instead of a range."
             raise InitxError("tuner", "grid", f"random or tpe: {hp.name!r} is a continuous range", remedy)
-        grid[hp.name] = list(hp.values)
+        grid[hp.name] = _values(hp)
     return grid
 
 

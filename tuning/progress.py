@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from .oracle import OptunaOracle
 from .results import best_trial, read_trial
@@ -72,4 +79,5 @@ class ProgressObserver:
             result = results[int(trial.trial_id)]
             values = " ".join(f"{k}={v}" for k, v in result.values.items())
             score = result.sample.describe() if result.status == "completed" else result.reason
-            self._console.print(f"trial {result.number} {status}: {values}: {score}", soft_wrap=True, markup=False)
+            line = f"trial {result.number} {status}: {values}: {score}"
+            self._console.print(line, soft_wrap=True, markup=False)

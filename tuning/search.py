@@ -225,10 +225,11 @@ def fingerprint(*pairs: Pair | None) -> str:
 def _pairs(data: Any) -> tuple[Pair, Pair, Pair | None]:
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         if all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
-            arrays = [tuple(np.asarray(a) for a in part) for part in data]
+            arrays: list[Pair] = [(np.asarray(x), np.asarray(y)) for x, y in data]
             for name, (x, y) in zip(("train", "validation", "test"), arrays, strict=False):
                 if len(x) != len(y) or not len(x):
-                    raise InitxError(f"data ({name})", f"{len(x)} x and {len(y)} y", "as many x as y, at least one")
+                    received = f"{len(x)} x and {len(y)} y"
+                    raise InitxError(f"data ({name})", received, "as many x as y, at least one")
             return arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None
         if len(data) == 2:
             data = from_arrays(*data)

@@ -89,7 +89,8 @@ def scheme_table(result: SearchResult, scheme: str) -> Table:
 
 def summary_table(result: SearchResult) -> Table:
     """Random vs Xavier vs He: mean, standard deviation and interval of the test accuracy."""
-    table = Table(title="Random vs Xavier vs He: test accuracy at the best validation epoch", title_justify="left")
+    title = "Random vs Xavier vs He: test accuracy at the best validation epoch"
+    table = Table(title=title, title_justify="left")
     for header in ("scheme", "activation", "mean", "std", "95 % interval", "n", "textbook"):
         table.add_column(header, justify="left" if header in ("scheme", "activation") else "right")
     for scheme in SCHEMES:

@@ -15,17 +15,20 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
         trials: The trials.
         objective: Its name and direction ("max" or "min") head and order the table.
     """
-    names = list(dict.fromkeys(name for trial in trials for name in trial.values))
     table = Table(title="All trials", title_justify="left")
-    for header in ("trial", *names, objective.name, "95 % interval", "status"):
-        table.add_column(header, no_wrap=header in (objective.name, "95 % interval"))
+    table.add_column("trial", justify="right")
+    # One column for all hyperparameters: there may be many, and a cut-off value is worth nothing.
+    table.add_column("hyperparameters", overflow="fold")
+    for header in (objective.name, "95 % interval"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("status", overflow="fold")
     sign = -1 if objective.direction == "max" else 1
     done = sorted((t for t in trials if t.status == "completed"), key=lambda t: sign * t.sample.mean)
     for trial in [*done, *(t for t in trials if t.status != "completed")]:
         low, high = trial.sample.interval()
         table.add_row(
             str(trial.number),
-            *(_text(trial.values.get(name)) for name in names),
+            " ".join(f"{name}={_text(value)}" for name, value in trial.values.items()),
             trial.sample.describe() if trial.seeds else "–",
             f"{low:.3f} to {high:.3f}" if low == low else "–",
             f"{trial.status}: {trial.reason}" if trial.reason else trial.status,
@@ -34,12 +37,21 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
 
 
 def cross_table(
-    trials: Sequence[TrialResult], row: str, column: str, direction: str, title: str
+    trials: Sequence[TrialResult],
+    row: str,
+    column: str,
+    direction: str,
+    title: str,
+    rows: Sequence[Any] | None = None,
+    columns: Sequence[Any] | None = None,
 ) -> Table:
-    """The best trial for each pair of two hyperparameters: `row` down, `column` across."""
+    """The best trial for each pair of two hyperparameters: `row` down, `column` across.
+
+    `rows` and `columns` order their values; by default they come in the order of the trials.
+    """
     cells = best_per_cell(trials, (row, column), direction)
-    rows = list(dict.fromkeys(t.values.get(row) for t in trials))
-    columns = list(dict.fromkeys(t.values.get(column) for t in trials))
+    rows = rows or list(dict.fromkeys(t.values.get(row) for t in trials))
+    columns = columns or list(dict.fromkeys(t.values.get(column) for t in trials))
     best = None
     if cells:
         best = (max if direction == "max" else min)(cells, key=lambda key: cells[key].sample.mean)
@@ -48,11 +60,11 @@ def cross_table(
     for name in columns:
         table.add_column(_text(name), justify="right")
     for name in rows:
-        found = [cells.get((name, other)) for other in columns]
-        texts = [
-            "–" if t is None else f"[bold]{t.sample.describe()}[/]" if (name, other) == best else t.sample.describe()
-            for t, other in zip(found, columns, strict=True)
-        ]
+        texts = []
+        for other in columns:
+            trial = cells.get((name, other))
+            text = "–" if trial is None else trial.sample.describe()
+            texts.append(f"[bold]{text}[/]" if (name, other) == best else text)
         table.add_row(_text(name), *texts)
     return table
 

@@ -133,9 +133,7 @@ class InitializerTuner(keras_tuner.Tuner):
             "diverged_in_epoch": diverged[0] + 1 if diverged else None,
         }
         if self.test is not None:
-            results = model.evaluate(
-                *self.test, batch_size=len(self.test[0]), verbose=0, return_dict=True
-            )
+            results = model.evaluate(*self.test, batch_size=len(self.test[0]), verbose=0, return_dict=True)
             record["test"] = {name: float(value) for name, value in results.items()}
         return record, model
 

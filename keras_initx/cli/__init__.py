@@ -10,7 +10,7 @@ from keras_initx.cli.common import run_safely
 
 app = typer.Typer(
     name="keras-initx",
-    help="Weight initialization for Keras 3: compare initializers on real data, tune them, look at the result.",
+    help="Weight initialization for Keras 3: compare initializers on real data and tune them.",
     add_completion=False,
     pretty_exceptions_enable=False,
     # Reflows the paragraphs of a docstring, which are broken for the source and not for the terminal.

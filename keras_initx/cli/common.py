@@ -20,17 +20,24 @@ INTERRUPTED = 130
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="A set that ships with scikit-learn: digits, wine, breast_cancer, iris.")
+    str,
+    typer.Option("--dataset", help="A set that ships with scikit-learn: digits, wine, breast_cancer, iris."),
 ]
 CsvOption = Annotated[
-    Path | None, typer.Option("--csv", metavar="FILE", help="Your own table: a header, numbers, one target column.")
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="Your own table: a header, numbers, one target column."),
 ]
 TargetOption = Annotated[
-    str | None, typer.Option("--target", metavar="COLUMN", help="The column of --csv to predict: class names or numbers.")
+    str | None,
+    typer.Option(
+        "--target", metavar="COLUMN", help="The column of --csv to predict: class names or numbers."
+    ),
 ]
 NpzOption = Annotated[
     Path | None,
-    typer.Option("--npz", metavar="FILE", help="Your own arrays: x and y, or x_train, y_train (x_test, y_test)."),
+    typer.Option(
+        "--npz", metavar="FILE", help="Your own arrays: x and y, or x_train, y_train (x_test, y_test)."
+    ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the search in --results.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove the search in --results first.")]

@@ -27,7 +27,9 @@ def study(
     depth: Annotated[int, typer.Option(help="Hidden layers of the network.")] = 3,
     width: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 64,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
-    results: Annotated[Path, typer.Option(help="Folder for the study and results.json.")] = Path("results/study"),
+    results: Annotated[Path, typer.Option(help="Folder for the study and results.json.")] = Path(
+        "results/study"
+    ),
     logs: Annotated[Path, typer.Option(help="Folder for TensorBoard.")] = Path("runs/study"),
     resume: common.ResumeOption = False,
     overwrite: common.OverwriteOption = False,

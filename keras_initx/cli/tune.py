@@ -33,17 +33,20 @@ def tune(
     activations: Annotated[str, typer.Option(help="Activation names, separated by commas.")] = ",".join(
         DEFAULT_ACTIVATIONS
     ),
-    learning_rates: Annotated[str, typer.Option(help="Adam's learning rates, separated by commas.")] = "0.003",
+    learning_rates: Annotated[
+        str, typer.Option(help="Adam's learning rates, separated by commas.")
+    ] = "0.001,0.003",
     depth: Annotated[int, typer.Option(help="Hidden layers of the network.")] = 5,
     width: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 64,
     batch_size: Annotated[int, typer.Option(help="Rows of one training step.")] = 64,
     patience: Annotated[
-        int | None, typer.Option(help="Stop a run after so many epochs without a better score. [default: never]")
+        int | None,
+        typer.Option(help="Stop a run after so many epochs without a better score. [default: never]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="The first seed; the order of the search follows it too.")] = 0,
-    results: Annotated[Path, typer.Option(help="Folder for the study, the best model and results.json.")] = Path(
-        "results/tune"
-    ),
+    results: Annotated[
+        Path, typer.Option(help="Folder for the study, the best model and results.json.")
+    ] = Path("results/tune"),
     logs: Annotated[Path, typer.Option(help="Folder for TensorBoard.")] = Path("runs/tune"),
     resume: common.ResumeOption = False,
     overwrite: common.OverwriteOption = False,
@@ -90,23 +93,27 @@ def tune(
     if as_json:
         common.print_json(result)
         return
-    _print(result)
+    _print(result, model)
 
 
-def _print(result: SearchResult) -> None:
+def _print(result: SearchResult, model: DenseClassifier) -> None:
     best = result.best
     direction = result.objective.direction
     title = "Validation accuracy, mean ± std over seeds (the best learning rate of each pair)"
     common.console.print()
-    common.console.print(cross_table(result.trials, INITIALIZER, ACTIVATION, direction, title))
+    orders = model.initializers, model.activations
+    common.console.print(cross_table(result.trials, INITIALIZER, ACTIVATION, direction, title, *orders))
     failed = [t for t in result.trials if t.status == "failed"]
     if failed:
-        common.print_plain(f"{len(failed)} of {len(result.trials)} trials failed; the first: {failed[0].reason}")
+        common.print_plain(
+            f"{len(failed)} of {len(result.trials)} trials failed; the first: {failed[0].reason}"
+        )
     values = best.values
     low, high = best.sample.interval()
     interval = f", 95 % interval {low:.3f} to {high:.3f}" if best.sample.n > 1 else ""
     common.print_plain(
-        f"Winner: {values[INITIALIZER]} with {values[ACTIVATION]}, learning rate {values['learning_rate']:g}: "
+        f"Winner: {values[INITIALIZER]} with {values[ACTIVATION]}, "
+        f"learning rate {values['learning_rate']:g}: "
         f"validation accuracy {best.sample.describe()}{interval}; "
         f"test accuracy {best.test_sample('accuracy').describe()}."
     )

@@ -15,7 +15,7 @@ import numpy as np
 from keras_initx.activations import Activation, read_activation
 from keras_initx.errors import InitxError
 from keras_initx.fans import Fans
-from keras_initx.initializers.place import NOWHERE, Place, place_of
+from keras_initx.initializers.place import NOWHERE, place_of
 
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
 MODES = ("fan_in", "fan_out", "fan_avg")
@@ -200,5 +200,3 @@ def _at(path: str, error: InitxError) -> InitxError:
     if not path:
         return error
     return InitxError(f"{path}: {error.argument}", error.received, error.allowed, error.remedy)
-
-

@@ -9,6 +9,8 @@ from keras_initx import fans
 from keras_initx.activations import LINEAR
 from keras_initx.fans import Geometry
 
+UNKNOWN = Geometry()
+
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
@@ -29,7 +31,7 @@ class Place:
     """
 
     path: str = ""
-    geometry: Geometry = Geometry()
+    geometry: Geometry = UNKNOWN
     activation: Any = LINEAR
     settled: bool = False
 

@@ -182,7 +182,10 @@ def test_help_and_no_arguments(capsys):
 
 
 def test_the_line_that_resumes():
-    assert resume_line(["tune", "--csv", "a b.csv", "--overwrite"]) == "keras-initx tune --csv 'a b.csv' --resume"
+    assert (
+        resume_line(["tune", "--csv", "a b.csv", "--overwrite"])
+        == "keras-initx tune --csv 'a b.csv' --resume"
+    )
 
 
 @pytest.mark.slow

@@ -75,7 +75,10 @@ class TestContract:
             "print(repr(float(keras.ops.sum(model.layers[0].kernel))))"
         )
         done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "model.keras")], capture_output=True, text=True, check=True
+            [sys.executable, "-c", code, str(tmp_path / "model.keras")],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert float(done.stdout) == float(keras.ops.sum(model.layers[0].kernel))
 
@@ -116,7 +119,9 @@ class TestContract:
 
     def test_one_shared_instance_gives_every_layer_its_own_values(self, cls):
         shared = cls()
-        model = keras.Sequential([keras.Input((8,)), *(L.Dense(8, kernel_initializer=shared) for _ in range(4))])
+        model = keras.Sequential(
+            [keras.Input((8,)), *(L.Dense(8, kernel_initializer=shared) for _ in range(4))]
+        )
         assert len({numpy(layer.kernel).tobytes() for layer in model.layers}) == 4
 
     def test_no_seed_follows_set_random_seed(self, cls):
@@ -141,9 +146,11 @@ class TestContract:
         values = cls(distribution=distribution, gain=1.7, mode="fan_in", seed=1)((300, 500))
         assert_std(values, np.sqrt(1.7 / 300))
         spread = float(keras.ops.max(keras.ops.abs(values))) / np.sqrt(1.7 / 300)
-        assert {"truncated_normal": 2.2 < spread < 2.28, "normal": spread > 4, "uniform": 1.7 < spread < 1.7321}[
-            distribution
-        ]
+        assert {
+            "truncated_normal": 2.2 < spread < 2.28,
+            "normal": spread > 4,
+            "uniform": 1.7 < spread < 1.7321,
+        }[distribution]
 
     @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg"])
     def test_mode_overrides_the_rule(self, cls, mode, assert_std):
@@ -173,7 +180,7 @@ class TestContract:
         np.testing.assert_array_equal(draw("float32"), draw("mixed_float16"))
 
     def test_an_integer_dtype_is_refused(self, cls):
-        with pytest.raises(InitxError, match="dtype.*int32.*floating"):
+        with pytest.raises(InitxError, match=r"dtype.*int32.*floating"):
             cls()((3, 3), dtype="int32")
 
     def test_an_empty_weight_is_empty(self, cls):

@@ -38,7 +38,9 @@ def small_model() -> Callable[..., keras.Model]:
 
 
 @pytest.fixture
-def quick(tmp_path: Path, pairs: tuple[Pair, Pair], small_model: Callable[..., keras.Model]) -> Callable[..., Any]:
+def quick(
+    tmp_path: Path, pairs: tuple[Pair, Pair], small_model: Callable[..., keras.Model]
+) -> Callable[..., Any]:
     """`search` of two trials, two seeds and two epochs, without XLA; any option can be given."""
 
     def run(model: Any = small_model, data: Any = pairs, **options: Any) -> Any:

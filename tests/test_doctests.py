@@ -1,0 +1,27 @@
+"""The examples in the docstrings."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = [
+    "keras_initx.errors",
+    "keras_initx.fans",
+    "keras_initx.moments",
+    "keras_initx.activations",
+    "keras_initx.initializers.base",
+    "keras_initx.initializers.variance",
+    "keras_initx.reinit",
+    "keras_initx.tuning.data",
+    "keras_initx.tuning.results",
+    "keras_initx.tuning.comparison",
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    module = importlib.import_module(name)
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0

@@ -1,0 +1,50 @@
+"""Every example and every README snippet runs as it stands, in a folder of its own."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def run(arguments, folder):
+    # Deprecations inside the libraries are theirs; a UserWarning would be shown to whoever runs this.
+    command = [sys.executable, "-W", "error::UserWarning", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_example(path, tmp_path):
+    assert run([str(path)], tmp_path).strip()
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 80
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_readme_snippet(number, tmp_path):
+    (tmp_path / "snippet.py").write_text(SNIPPETS[number], encoding="utf-8")
+    run(["snippet.py"], tmp_path)
+
+
+def test_there_is_something_to_run():
+    assert len(EXAMPLES) >= 3
+    assert len(SNIPPETS) >= 3
+
+
+def test_every_command_of_the_readme_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^make (\w+)", text, re.MULTILINE))
+    assert {"demo", "test"} <= targets
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for command in set(re.findall(r"keras-initx (\w+)", text)):
+        assert (ROOT / "keras_initx" / "cli" / f"{command}.py").exists(), command
