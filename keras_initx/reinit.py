@@ -34,7 +34,8 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         model: A built Keras model.
         initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer; each layer gets a
             copy of its own, so that no two layers of one shape get the same values.
-        seed: An integer for the same values in every run; None follows `keras.utils.set_random_seed`.
+        seed: An integer for the same values in every run, whatever the layers are called; None follows
+            `keras.utils.set_random_seed`.
 
     Returns:
         The number of kernels drawn.
@@ -56,8 +57,13 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         raise InitxError("model", model.name, "a model in which a layer has a kernel_initializer")
     drawn = []
     for number, (layer, attribute, variable) in enumerate(targets):
-        own = _instance(initializer, None if seed is None else seed + number)
-        values = bind(own, layer, _KERNELS[attribute])(tuple(variable.shape), dtype=variable.dtype)
+        own = _instance(initializer)
+        bound = bind(own, layer, _KERNELS[attribute])
+        first = seed if seed is not None else _integer_seed(own)
+        if first is not None and hasattr(bound, "seed"):
+            # Keras's own initializers take the seed as it is: one for all would repeat the values.
+            bound.seed = first + number
+        values = bound(tuple(variable.shape), dtype=variable.dtype)
         if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.cast(values, "float32")))):
             raise InitxError(
                 "initializer", initializer, "one whose values are finite", f"At: {variable.path}."
@@ -90,21 +96,22 @@ def _all_layers(model: keras.Model) -> list[keras.Layer]:
     return list(model._flatten_layers(include_self=True, recursive=True))
 
 
-def _instance(initializer: Any, seed: int | None) -> Any:
-    """An initializer of its own for one layer, seeded where it takes a seed."""
+def _instance(initializer: Any) -> Any:
+    """An initializer of its own for one layer."""
     if isinstance(initializer, str):
         try:
-            made = keras.initializers.get(initializer)
+            return keras.initializers.get(initializer)
         except ValueError:
             raise unknown_name("initializer", initializer, known_names()) from None
-    elif hasattr(initializer, "get_config"):
-        made = initializer
-    else:
-        return keras.initializers.get(initializer)
-    config = made.get_config()
-    if seed is not None and "seed" in config:
-        config["seed"] = seed
-    return type(made).from_config(config)
+    if hasattr(initializer, "get_config"):
+        return type(initializer).from_config(initializer.get_config())
+    return keras.initializers.get(initializer)
+
+
+def _integer_seed(initializer: Any) -> int | None:
+    config = initializer.get_config() if hasattr(initializer, "get_config") else {}
+    seed = config.get("seed")
+    return seed if isinstance(seed, int) else None
 
 
 def known_names() -> list[str]:

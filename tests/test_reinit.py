@@ -46,6 +46,21 @@ def test_a_seed_repeats_and_equal_shapes_differ():
         assert not np.array_equal(first[0], first[2])
 
 
+def test_a_seed_does_not_depend_on_names_and_never_repeats_a_kernel():
+    def kernels(initializer, seed):
+        model = keras.Sequential([keras.Input((8,)), L.Dense(8), L.Dense(8)])
+        keras_initx.reinitialize(model, initializer, seed=seed)
+        return model.get_weights()[::2]
+
+    for initializer in ("he_auto", "he_normal"):
+        one, two = kernels(initializer, 3), kernels(initializer, 3)
+        np.testing.assert_array_equal(one, two)
+    for initializer in (keras_initx.HeAuto(seed=3), keras.initializers.HeNormal(seed=3)):
+        one = kernels(initializer, None)
+        assert not np.array_equal(one[0], one[1])
+        np.testing.assert_array_equal(one, kernels(initializer, None))
+
+
 def test_the_saved_model_names_its_new_initializer(tmp_path):
     model = keras.Sequential([keras.Input((8,)), L.Dense(8)])
     keras_initx.reinitialize(model, keras_initx.HeAuto(gain=1.5))

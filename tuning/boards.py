@@ -61,7 +61,8 @@ def as_markdown(table: Table) -> str:
     """A rich table as a Markdown table, which TensorBoard's Text tab shows as one."""
     columns = [list(column.cells) for column in table.columns]
     rows = [[str(column.header) for column in table.columns], ["---"] * len(columns)]
-    rows += [[str(cell) for cell in row] for row in zip(*columns, strict=True)]
+    # A bar in a cell would end it.
+    rows += [[str(cell).replace("|", "\\|") for cell in row] for row in zip(*columns, strict=True)]
     title = f"### {table.title}\n\n" if table.title else ""
     return title + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import keras
@@ -73,7 +74,12 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         if INITIALIZER not in self._own:
             reinitialize(model, hp.Choice(INITIALIZER, list(self.initializers)))
         if self.learning_rates is not None and LEARNING_RATE not in self._own:
-            model.optimizer.learning_rate = _rate(hp, self.learning_rates)
+            try:
+                model.optimizer.learning_rate = _rate(hp, self.learning_rates)
+            except TypeError as error:
+                rule = "None for an optimizer with a schedule"
+                remedy = "Pass learning_rates=None, or compile with a plain learning rate."
+                raise InitxError("learning_rates", self.learning_rates, rule, remedy) from error
         return model
 
     @functools.cached_property
@@ -166,7 +172,7 @@ def check_rates(rates: Rates | None) -> Rates | None:
     if rates is None:
         return None
     values = (rates.low, rates.high) if isinstance(rates, Range) else tuple(rates)
-    if not values or any(not isinstance(r, int | float) or not 0 < r < float("inf") for r in values):
+    if not values or any(not isinstance(r, Real) or not 0 < r < float("inf") for r in values):
         raise InitxError("learning_rates", rates, "positive numbers, or a Range of them")
     if isinstance(rates, Range) and rates.low >= rates.high:
         raise InitxError("learning_rates", rates, "a Range whose low is below its high")
@@ -202,14 +208,33 @@ def _maker(model: Any) -> Build:
         return lambda hp: _copy(model)
     if not callable(model):
         raise InitxError("model", model, "a Keras model, a function that returns one, or a HyperModel")
-    takes_hp = len(inspect.signature(model).parameters) > 0
-    return model if takes_hp else lambda hp: model()
+    return model if _takes_hp(model) else lambda hp: model()
+
+
+def _takes_hp(build: Build) -> bool:
+    """Whether a function needs an argument; one with a default is no place for `hp`, unless it is called so."""
+    parameters = inspect.signature(build).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.name == "hp" or (p.kind in positional and p.default is p.empty) for p in parameters)
 
 
 def _copy(model: keras.Model) -> keras.Model:
+    try:
+        return _clone(model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        remedy = f"Pass a function that builds and compiles it. Keras: {reason}"
+        raise InitxError("model", model.name, "a model that Keras can clone and compile", remedy) from error
+
+
+def _clone(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(model)
     if not copy.built:
         copy.build(model.input_shape)
     copy.set_weights(model.get_weights())
+    for layer in copy._flatten_layers():
+        # An adapted layer computes with constants that it makes of its weights.
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
     copy.compile_from_config(model.get_compile_config())
     return copy

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from .results import TrialResult, best_per_cell
 
@@ -31,7 +32,8 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
             " ".join(f"{name}={_text(value)}" for name, value in trial.values.items()),
             trial.sample.describe() if trial.seeds else "–",
             f"{low:.3f} to {high:.3f}" if low == low else "–",
-            f"{trial.status}: {trial.reason}" if trial.reason else trial.status,
+            # Text, and not a string: brackets in an error message are no markup.
+            Text(f"{trial.status}: {trial.reason}" if trial.reason else trial.status),
         )
     return table
 

@@ -100,6 +100,9 @@ class InitializerTuner(keras_tuner.Tuner):
         """Trains one seed; returns its record and the model at its best epoch."""
         started = time.monotonic()
         objective = self.oracle.objective
+        # Layer names count up, and an integer-seeded initializer may read them: they start anew, as
+        # KerasTuner has them, so that a resumed search draws what an uninterrupted one would.
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(seed)
         model = self.models.ready(self.hypermodel.build(trial.hyperparameters))
         patience = self.epochs if self.patience is None else self.patience
@@ -112,9 +115,7 @@ class InitializerTuner(keras_tuner.Tuner):
             validation_batch_size=len(self.validation[0]),
             verbose=0,
             callbacks=[
-                keras.callbacks.EarlyStopping(
-                    objective.name, patience=patience, mode=objective.direction, restore_best_weights=True
-                ),
+                _BestEpoch(objective.name, objective.direction, patience),
                 _Watch(self.observers, self.epochs),
             ],
         ).history
@@ -164,6 +165,21 @@ class InitializerTuner(keras_tuner.Tuner):
 
     def _weights_file(self, trial_id: str) -> Path:
         return Path(self.get_trial_dir(trial_id)) / "best.weights.h5"
+
+
+class _BestEpoch(keras.callbacks.EarlyStopping):
+    """Early stopping that takes a value which is not finite for the worst.
+
+    Keras's own keeps a NaN of the first epoch for the best: no later value is better than that.
+    """
+
+    def __init__(self, monitor: str, direction: str, patience: int) -> None:
+        super().__init__(monitor, mode=direction, patience=patience, restore_best_weights=True)
+        self._worst = -np.inf if direction == "max" else np.inf
+
+    def get_monitor_value(self, logs: Mapping[str, float] | None) -> float | None:
+        value = super().get_monitor_value(logs)
+        return value if value is None or np.isfinite(value) else self._worst
 
 
 class _Watch(keras.callbacks.Callback):

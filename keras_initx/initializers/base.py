@@ -49,9 +49,10 @@ class LayerAware(keras.initializers.Initializer):
         distribution: "truncated_normal" (cut at two standard deviations, then rescaled to the exact
             standard deviation), "normal" or "uniform" (limits +-sqrt(3 gain / fan)).
         mode: "fan_in", "fan_out" or "fan_avg" in place of the rule's own; None keeps the rule's.
-        seed: None (drawn from Python's `random`, so `keras.utils.set_random_seed` makes it
-            repeatable), an integer, or a `keras.random.SeedGenerator`. The weight's path is folded
-            into an integer or None, so one instance or one seed gives every layer values of its own.
+        seed: None (drawn anew for every weight from Python's `random`, so that
+            `keras.utils.set_random_seed` makes it repeatable), an integer (the weight's path is folded
+            in, so that the same path gets the same values and two paths do not), or a
+            `keras.random.SeedGenerator`.
         activation: The activation to assume in place of the layer's: whatever `keras.layers.Dense`
             takes as one.
         gain: The gain (of the variance: 2 for ReLU) in place of the rule's.
@@ -89,8 +90,7 @@ class LayerAware(keras.initializers.Initializer):
         self.activation = activation
         self.gain = None if gain is None else float(gain)
         self._constructor_seed = seed
-        # The generator that Keras uses for its own default seeds, so set_random_seed holds for ours.
-        self.seed = random.randint(1, 10**9) if seed is None else seed
+        self.seed = _default_seed() if seed is None else seed
         self._place = NOWHERE
 
     @abstractmethod
@@ -104,6 +104,11 @@ class LayerAware(keras.initializers.Initializer):
         """
         bound = copy.copy(self)
         bound._place = place_of(layer, weight)
+        if self._constructor_seed is None:
+            # Not from the path: layer names count up, and set_random_seed would not repeat a model.
+            bound.seed = _default_seed()
+        elif isinstance(self.seed, int):
+            bound.seed = _folded(self.seed, bound._place.path)
         return bound
 
     def scale(self, shape: Sequence[int]) -> Scale:
@@ -147,20 +152,13 @@ class LayerAware(keras.initializers.Initializer):
         return keras.ops.cast(self._draw(shape, std, drawn_in), dtype)
 
     def _draw(self, shape: tuple[int, ...], std: float, dtype: str) -> Any:
-        seed = self._folded_seed()
+        seed = self.seed
         if self.distribution == "uniform":
             limit = math.sqrt(3) * std
             return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=seed)
         if self.distribution == "normal":
             return keras.random.normal(shape, stddev=std, dtype=dtype, seed=seed)
         return keras.random.truncated_normal(shape, stddev=std / _TRUNCATED_STD, dtype=dtype, seed=seed)
-
-    def _folded_seed(self) -> Any:
-        if not isinstance(self.seed, int) or not self._place.path:
-            return self.seed
-        digest = hashlib.sha256(f"{self.seed}/{self._place.path}".encode()).digest()
-        # 31 bits, which every backend takes for a seed.
-        return int.from_bytes(digest[:4]) >> 1
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the seed as it was given, so a None stays one."""
@@ -178,6 +176,17 @@ class LayerAware(keras.initializers.Initializer):
         given = {k: v for k, v in self.get_config().items() if v not in (None, "truncated_normal")}
         where = f" at {self._place.path}" if self._place.path else ""
         return f"<{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())}){where}>"
+
+
+def _default_seed() -> int:
+    # The generator that Keras uses for its own default seeds, so set_random_seed holds for ours.
+    return random.randint(1, 10**9)
+
+
+def _folded(seed: int, path: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{path}".encode()).digest()
+    # 31 bits, which every backend takes for a seed.
+    return int.from_bytes(digest[:4]) >> 1
 
 
 def _activation_config(activation: Any) -> Any:

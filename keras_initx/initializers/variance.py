@@ -44,9 +44,8 @@ class HeAuto(LayerAware):
     Args:
         distribution: "truncated_normal", "normal" or "uniform"; all have the same variance.
         mode: "fan_in", "fan_out" or "fan_avg" in place of the table's.
-        seed: None (follows `keras.utils.set_random_seed`), an integer or a
-            `keras.random.SeedGenerator`. The weight's path is folded in, so that layers which share
-            an instance or a seed differ.
+        seed: None (follows `keras.utils.set_random_seed`), an integer (the weight's path is folded in)
+            or a `keras.random.SeedGenerator`. Layers that share an instance or a seed differ.
         activation: The activation to assume in place of the layer's.
         gain: The gain of the variance in place of the table's.
 

@@ -185,7 +185,8 @@ def test_a_layer_may_be_called_like_an_activation() -> None:
 def test_the_wiring_matters() -> None:
     def model(other: bool) -> keras.Model:
         inputs = keras.Input((4,))
-        a, b = L.Dense(4)(inputs), L.Dense(4)(inputs)
+        a = L.Dense(4)(inputs)
+        b = L.Dense(4)(a)
         made = keras.Model(inputs, L.Dense(2)(L.subtract([b, a] if other else [a, b])))
         made.compile("sgd", "mse")
         return made
@@ -224,7 +225,7 @@ class Subclassed(keras.Model):
 def test_a_subclassed_model_is_never_reused() -> None:
     def model(slope: float) -> keras.Model:
         made = Subclassed(slope)
-        made.build((None, 4))
+        made(X[:1])
         made.compile("sgd", "mse")
         return made
 
@@ -288,7 +289,7 @@ def test_what_xla_cannot_compile_is_trained_without_it(function: str) -> None:
     weights = fresh.get_weights()
     with pytest.warns(UserWarning, match=r"XLA cannot compile .* Reason: .*PyFunc.*jit_compile=False") as caught:
         ready = models.ready(fresh)
-    assert len(caught) == 1
+    assert sum("XLA cannot" in str(w.message) for w in caught) == 1
     assert ready.jit_compile is False
     for one, two in zip(weights, ready.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -1,0 +1,325 @@
+"""Any model of the user gets the initializer and the learning rate as hyperparameters, and stays as it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from keras_initx import InitxError
+from keras_initx.tuning import DenseClassifier, InitializerHyperModel, Range, from_arrays
+from keras_initx.tuning.hypermodel import (
+    DEFAULT_INITIALIZERS,
+    check_activations,
+    check_initializers,
+    check_rates,
+)
+
+L = keras.layers
+NAMES = ["he_normal", "random_uniform"]
+RATES = [0.01, 0.02]
+
+
+def wide(units: int = 400, activation: str = "relu", optimizer: Any = "sgd", loss: Any = "mse") -> keras.Model:
+    inputs = keras.Input((300,))
+    model = keras.Model(inputs, L.Dense(3)(L.Dense(units, activation=activation)(inputs)))
+    model.compile(optimizer, loss)
+    return model
+
+
+def of_hp(hp: Any) -> keras.Model:
+    return wide(hp.Int("units", 400, 500, step=100))
+
+
+class UsersHyperModel(keras_tuner.HyperModel):
+    def build(self, hp: Any) -> keras.Model:
+        return of_hp(hp)
+
+
+def space(model: Any, *args: Any) -> dict[str, Any]:
+    hp = keras_tuner.HyperParameters()
+    InitializerHyperModel(model, *args).build(hp)
+    assert len({p.name for p in hp.space}) == len(hp.space)
+    return {p.name: p for p in hp.space}
+
+
+def chosen(**values: Any) -> keras_tuner.HyperParameters:
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    return hp
+
+
+class TestSpace:
+    @pytest.mark.parametrize(
+        ("model", "own"),
+        [(wide, []), (lambda: wide(), []), (of_hp, ["units"]), (UsersHyperModel(), ["units"])],
+        ids=["arguments with defaults", "no argument", "hp", "HyperModel"],
+    )
+    def test_the_two_are_added(self, model: Any, own: list[str]) -> None:
+        found = space(model, NAMES, RATES)
+        assert list(found) == [*own, "initializer", "learning_rate"]
+        assert found["initializer"].values == NAMES
+        assert found["learning_rate"].values == RATES
+
+    def test_a_built_model(self) -> None:
+        assert list(space(wide(), NAMES, RATES)) == ["initializer", "learning_rate"]
+
+    def test_a_range_of_rates(self) -> None:
+        rate = space(wide, NAMES, Range(1e-4, 1e-1))["learning_rate"]
+        assert (rate.min_value, rate.max_value, rate.sampling) == (1e-4, 1e-1, "log")
+
+    def test_the_models_own_rate(self) -> None:
+        model = wide(optimizer=keras.optimizers.SGD(0.125))
+        assert list(space(model, NAMES, None)) == ["initializer"]
+        built = InitializerHyperModel(model, NAMES, None).build(chosen(initializer="he_normal"))
+        assert float(built.optimizer.learning_rate) == 0.125
+
+    def test_the_users_own_hyperparameters_win(self) -> None:
+        def build(hp: Any) -> keras.Model:
+            name = hp.Choice("initializer", ["zeros", "ones"])
+            model = keras.Sequential([keras.Input((4,)), L.Dense(3, kernel_initializer=name)])
+            model.compile(keras.optimizers.SGD(hp.Choice("learning_rate", [0.5, 0.25])), "mse")
+            return model
+
+        found = space(build, NAMES, RATES)
+        assert found["initializer"].values == ["zeros", "ones"]
+        assert found["learning_rate"].values == [0.5, 0.25]
+        model = InitializerHyperModel(build, NAMES, RATES).build(chosen(initializer="ones", learning_rate=0.25))
+        assert np.all(model.get_weights()[0] == 1)
+        assert float(model.optimizer.learning_rate) == 0.25
+
+    def test_one_of_the_two_is_the_users(self) -> None:
+        def build(hp: Any) -> keras.Model:
+            return wide(optimizer=keras.optimizers.SGD(hp.Float("learning_rate", 0.5, 0.75)))
+
+        found = space(build, NAMES, RATES)
+        assert list(found) == ["learning_rate", "initializer"]
+        assert found["learning_rate"].max_value == 0.75
+
+
+class TestBuild:
+    @pytest.mark.parametrize("model", [wide, of_hp, UsersHyperModel(), "built"], ids=str)
+    def test_kernels_and_rate_follow_the_choice(self, model: Any, assert_std: Callable[..., None]) -> None:
+        hypermodel = InitializerHyperModel(wide() if model == "built" else model, ["he_normal", "auto"], RATES)
+        for name, std, rate in [("he_normal", 1 / 150, 0.02), ("auto", 1 / 150, 0.01)]:
+            built = hypermodel.build(chosen(initializer=name, learning_rate=rate))
+            assert_std(built.layers[1].kernel, np.sqrt(std))
+            assert float(built.optimizer.learning_rate) == pytest.approx(rate)
+        built = hypermodel.build(chosen(initializer="auto"))
+        # The head is linear: the variance is 1 / fan_in there, and not 2 / fan_in.
+        assert np.sqrt(np.mean(built.layers[2].get_weights()[0] ** 2)) == pytest.approx(0.05, rel=0.1)
+
+    def test_random_uniform(self) -> None:
+        built = InitializerHyperModel(wide, NAMES, RATES).build(chosen(initializer="random_uniform"))
+        kernel = built.layers[1].get_weights()[0]
+        assert 0.0499 < np.abs(kernel).max() <= 0.05
+
+    def test_the_users_model_stays_as_it_is(self) -> None:
+        model = wide(optimizer=keras.optimizers.Adam(0.125))
+        model.fit(np.ones((4, 300)), np.ones((4, 3)), verbose=0)
+        weights = [w.copy() for w in model.get_weights()]
+        state = [np.array(keras.ops.convert_to_numpy(v)) for v in model.optimizer.variables]
+        config = model.get_config()
+        hypermodel = InitializerHyperModel(model, NAMES, RATES)
+        for name in NAMES:
+            built = hypermodel.build(chosen(initializer=name, learning_rate=0.02))
+            built.fit(np.ones((4, 300)), np.ones((4, 3)), verbose=0)
+            assert built is not model
+            assert not set(map(id, built.layers)) & set(map(id, model.layers))
+        for one, two in zip(weights, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
+        for one, two in zip(state, model.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(one, keras.ops.convert_to_numpy(two))
+        assert float(model.optimizer.learning_rate) == 0.125
+        assert model.get_config() == config
+
+    def test_what_is_no_kernel_is_kept(self) -> None:
+        x = np.random.default_rng(0).normal(3, 2, size=(500, 300)).astype("float32")
+        inputs = keras.Input((300,))
+        standardize = L.Normalization()
+        standardize.adapt(x)
+        hidden = L.BatchNormalization()(L.Dense(8, bias_initializer="ones")(standardize(inputs)))
+        model = keras.Model(inputs, L.Dense(2)(hidden))
+        model.compile("sgd", "mse")
+        model.fit(x, np.ones((500, 2)), verbose=0)
+        built = InitializerHyperModel(model, NAMES, RATES).build(chosen(initializer="he_normal"))
+        kernels = {id(layer.kernel) for layer in built.layers if hasattr(layer, "kernel")}
+        for kept, own in zip(built.variables, model.variables, strict=True):
+            same = np.array_equal(keras.ops.convert_to_numpy(kept), keras.ops.convert_to_numpy(own))
+            assert same is (id(kept) not in kernels), kept.path
+        normalized = keras.ops.convert_to_numpy(built.layers[1](x))
+        np.testing.assert_allclose(normalized, keras.ops.convert_to_numpy(standardize(x)), rtol=1e-6)
+        assert abs(normalized.mean()) < 1e-3
+
+    def test_a_nested_adapted_layer_is_kept_too(self) -> None:
+        x = np.random.default_rng(0).normal(3, 2, size=(50, 300)).astype("float32")
+        standardize = L.Normalization()
+        standardize.adapt(x)
+        inner = keras.Sequential([keras.Input((300,)), standardize])
+        model = keras.Sequential([keras.Input((300,)), inner, L.Dense(2)])
+        model.compile("sgd", "mse")
+        built = InitializerHyperModel(model, NAMES, RATES).build(chosen(initializer="he_normal"))
+        normalized = keras.ops.convert_to_numpy(built.layers[0](x))
+        np.testing.assert_allclose(normalized, keras.ops.convert_to_numpy(inner(x)), rtol=1e-6)
+
+    def test_the_copy_is_compiled_like_the_model(self) -> None:
+        model = keras.Sequential([keras.Input((4,)), L.Dense(2, activation="softmax")])
+        model.compile(keras.optimizers.Adam(0.1, beta_1=0.5), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        built = InitializerHyperModel(model, NAMES, None).build(chosen(initializer="he_normal"))
+        assert built.optimizer.beta_1 == 0.5
+        results = built.evaluate(np.ones((4, 4)), np.zeros(4), verbose=0, return_dict=True)
+        assert results.keys() == {"loss", "accuracy"}
+
+    def test_the_default_initializers_are_known(self) -> None:
+        assert check_initializers(DEFAULT_INITIALIZERS) == DEFAULT_INITIALIZERS
+
+
+class NoConfig(keras.Model):
+    def __init__(self, dense: Any) -> None:
+        super().__init__()
+        self.dense = dense
+
+    def call(self, inputs: Any) -> Any:
+        return self.dense(inputs)
+
+
+def subclassed() -> keras.Model:
+    model = NoConfig(L.Dense(3))
+    model(np.ones((1, 4), "float32"))
+    model.compile("sgd", "mse")
+    return model
+
+
+def unbuilt() -> keras.Model:
+    model = keras.Sequential([L.Dense(3)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def a_loss(y: Any, p: Any) -> Any:
+    return keras.ops.mean(keras.ops.square(y - p))
+
+
+SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("model", "says"),
+        [
+            (lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]), "a built and compiled model"),
+            (unbuilt, "a built and compiled model"),
+            (subclassed, "Pass a function that builds"),
+            (lambda: wide(loss=a_loss), "Pass a function that builds"),
+            (lambda: wide(optimizer=keras.optimizers.SGD(SCHEDULE)), "learning_rates=None"),
+            (lambda: 3, "a Keras model, a function that returns one, or a HyperModel"),
+        ],
+        ids=["uncompiled", "unbuilt", "subclassed", "custom loss", "schedule", "number"],
+    )
+    def test_of_a_model(self, model: Any, says: str) -> None:
+        with pytest.raises(InitxError, match=says):
+            InitializerHyperModel(model(), NAMES, RATES).build(keras_tuner.HyperParameters())
+
+    @pytest.mark.parametrize(
+        ("build", "says"),
+        [
+            (lambda: None, "a function that returns a Keras model"),
+            (lambda hp: "model", "a function that returns a Keras model"),
+            (lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]), r"Call model.compile\(...\) in it"),
+            (lambda: unbuilt(), "a built model"),
+            (lambda: wide(optimizer=keras.optimizers.SGD(SCHEDULE)), "learning_rates=None"),
+        ],
+        ids=["none", "string", "uncompiled", "unbuilt", "schedule"],
+    )
+    def test_of_a_function(self, build: Any, says: str) -> None:
+        with pytest.raises(InitxError, match=says):
+            InitializerHyperModel(build, NAMES, RATES).build(keras_tuner.HyperParameters())
+
+    def test_a_schedule_may_be_kept(self) -> None:
+        model = wide(optimizer=keras.optimizers.SGD(SCHEDULE))
+        built = InitializerHyperModel(model, NAMES, None).build(keras_tuner.HyperParameters())
+        assert isinstance(built.optimizer._learning_rate, keras.optimizers.schedules.ExponentialDecay)
+
+    @pytest.mark.parametrize(
+        ("names", "says"),
+        [
+            (["he_norml"], "Did you mean 'he_normal'"),
+            ("he_atuo", "Did you mean 'he_auto'"),
+            (["he_normal", "he_normal"], "one or more different names"),
+            ([], "one or more different names"),
+            (["identity"], "initializers: received 'identity'"),
+        ],
+    )
+    def test_of_initializers(self, names: Any, says: str) -> None:
+        with pytest.raises(InitxError, match=says):
+            InitializerHyperModel(wide, names)
+
+    @pytest.mark.parametrize(
+        ("rates", "says"),
+        [
+            ([], "positive numbers"),
+            ([0.1, 0.0], "positive numbers"),
+            ([-0.1], "positive numbers"),
+            ([float("nan")], "positive numbers"),
+            ([float("inf")], "positive numbers"),
+            (["0.1"], "positive numbers"),
+            ([0.1, 0.1], "different numbers"),
+            (Range(0.1, 0.1), "low is below its high"),
+            (Range(0.2, 0.1), "low is below its high"),
+            (Range(0.0, 0.1), "positive numbers"),
+            (Range(0.1, float("inf")), "positive numbers"),
+        ],
+    )
+    def test_of_rates(self, rates: Any, says: str) -> None:
+        with pytest.raises(InitxError, match=rf"learning_rates: .*{says}"):
+            InitializerHyperModel(wide, NAMES, rates)
+
+    def test_numpy_rates_are_numbers(self) -> None:
+        assert check_rates(np.array([0.1, 0.2])) is not None
+        assert space(wide, NAMES, np.array([0.25, 0.5], "float32"))["learning_rate"].values == [0.25, 0.5]
+
+    @pytest.mark.parametrize(
+        ("names", "says"),
+        [
+            (["rleu"], "Did you mean 'relu'"),
+            (["relu", "relu"], "different names"),
+            (["glu"], "activations: received 'glu'"),
+            (["get"], "activations: received 'get'"),
+        ],
+    )
+    def test_of_activations(self, names: Any, says: str) -> None:
+        with pytest.raises(InitxError, match=says):
+            check_activations(names)
+
+    def test_every_known_activation_can_be_used(self) -> None:
+        with pytest.raises(InitxError) as caught:
+            check_activations(["none at all"])
+        names = caught.value.allowed.split(", ")
+        assert {"relu", "gelu", "silu", "tanh"} <= set(names)
+        for name in check_activations(names):
+            assert L.Dense(4, activation=name)(np.ones((2, 3), "float32")).shape == (2, 4)
+
+
+class TestDenseClassifier:
+    def test_declares_its_own_and_standardizes(self) -> None:
+        x = np.random.default_rng(0).normal(5, 3, size=(60, 2, 3)).astype("float32")
+        data = from_arrays(x, np.arange(60) % 3)
+        build = DenseClassifier(data, ["relu", "tanh"], NAMES, RATES, depth=2, width=5)
+        assert list(space(build)) == ["initializer", "activation", "learning_rate"]
+        model = build(chosen(initializer="random_uniform", activation="tanh", learning_rate=0.02))
+        assert model.output_shape == (None, 3)
+        dense = [layer for layer in model.layers if isinstance(layer, L.Dense)]
+        assert [d.units for d in dense] == [5, 5, 3]
+        assert [d.activation.__name__ for d in dense] == ["tanh", "tanh", "softmax"]
+        assert all(np.abs(d.get_weights()[0]).max() <= 0.05 for d in dense)
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
+        standardized = keras.ops.convert_to_numpy(model.layers[1](model.layers[0](data.x_train)))
+        np.testing.assert_allclose(standardized.mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(standardized.std(axis=0), 1, atol=1e-5)
+
+    @pytest.mark.parametrize("given", [{"activations": ["rleu"]}, {"initializers": ["x"]}, {"learning_rates": [0]}])
+    def test_checks_its_arguments(self, given: dict[str, Any]) -> None:
+        data = from_arrays(np.arange(40.0).reshape(20, 2), np.arange(20) % 2)
+        with pytest.raises(InitxError):
+            DenseClassifier(data, **given)
