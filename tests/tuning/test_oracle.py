@@ -364,7 +364,6 @@ class Watch:
 def run(folder, kill_after=0, resume=False):
     watch = Watch(kill_after)
     found = search(build, ((x, y), (x, y)), tuner="random", trials=3, epochs=1, seeds=2, jit_compile=False, quiet=True,
-                   initializers=["glorot_uniform", "he_normal"],
                    results=folder + "/results", logs=folder + "/logs", resume=resume, observers=[watch])
     return watch.done, found
 """

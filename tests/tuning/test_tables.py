@@ -39,15 +39,15 @@ def column(table: Table, number: int) -> list[str]:
 def test_ranking(direction: str, order: str) -> None:
     table = ranking(TRIALS, keras_tuner.Objective("val_accuracy", direction))
     headers = [str(c.header) for c in table.columns]
-    assert headers == ["trial", "initializer", "rate", "gain", "val_accuracy", "95 % interval", "status"]
+    assert headers == ["trial", "hyperparameters", "val_accuracy", "95 % interval", "status"]
     assert column(table, 0) == list(order)
     at = order.index("2")
-    assert column(table, 4)[at] == "0.850 ± 0.071 (n=2)"
-    assert column(table, 5)[at] == "0.215 to 1.485"
-    assert column(table, 3)[at] == "2"
+    assert column(table, 1)[at] == "initializer=auto rate=0.01 gain=2"
+    assert column(table, 2)[at] == "0.850 ± 0.071 (n=2)"
+    assert column(table, 3)[at] == "0.215 to 1.485"
     # One seed has no interval, and a trial without a result nothing.
-    assert column(table, 5)[order.index("3")] == "–"
-    assert [column(table, i)[-1] for i in (3, 4, 5)] == ["–", "–", "–"]
+    assert column(table, 3)[order.index("3")] == "–"
+    assert [column(table, i)[-1] for i in (2, 3)] == ["–", "–"]
 
 
 def test_a_reason_is_shown_as_it_is() -> None:

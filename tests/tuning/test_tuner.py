@@ -1,0 +1,215 @@
+"""Every trial over several seeds: each one's score, its best epoch, its weights."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from keras_initx.tuning import InitializerHyperModel, InitializerTuner, OptunaOracle
+from keras_initx.tuning.tuner import _BestEpoch
+
+
+def make(folder: Path, model: Any, pairs: Any, *, trials: int = 2, objective: Any = "val_accuracy", **options: Any):
+    oracle = OptunaOracle(objective, trials, sampler="random")
+    oracle.verbose = 0
+    defaults: dict[str, Any] = {"seeds": (0, 1, 2), "epochs": 3, "batch_size": 16, "jit_compile": False}
+    hypermodel = InitializerHyperModel(model, ["glorot_uniform", "auto"], [0.01, 0.05])
+    return InitializerTuner(
+        oracle, hypermodel, *pairs, **{**defaults, **options}, directory=str(folder), project_name="p"
+    )
+
+
+@pytest.fixture
+def tuner(tmp_path: Path, small_model: Callable[..., keras.Model], pairs: Any, recorder: Any) -> InitializerTuner:
+    tuner = make(tmp_path, small_model, pairs, observers=[recorder()])
+    tuner.search()
+    return tuner
+
+
+def test_scores_are_those_of_the_best_epochs_and_their_mean(tuner: InitializerTuner) -> None:
+    trials = tuner.oracle.frozen_trials()
+    assert len(trials) == 2
+    for frozen in trials:
+        records = tuner.oracle.seed_results(f"{frozen.number:04d}")
+        assert list(records) == [0, 1, 2]
+        for record in records.values():
+            curve = record["curves"]["val_accuracy"]
+            assert record["score"] == max(curve)
+            assert record["best_epoch"] == curve.index(max(curve)) + 1
+            assert record["epochs"] == len(curve) == 3
+            assert record["curves"].keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
+            assert record["diverged_in_epoch"] is None
+            assert record["seconds"] > 0
+        assert frozen.value == np.mean([r["score"] for r in records.values()])
+    # A seed is another draw.
+    assert len({tuple(r["curves"]["loss"]) for r in records.values()}) == 3
+
+
+def test_observers_hear_of_everything(tuner: InitializerTuner) -> None:
+    (seen,) = tuner.observers
+    assert seen.begun == [("0000", [0, 1, 2]), ("0001", [0, 1, 2])]
+    assert seen.seeds == [(trial, seed) for trial in ("0000", "0001") for seed in (0, 1, 2)]
+    assert seen.ended == ["completed", "completed"]
+    assert (seen.epochs, seen.skipped) == (18, 0)
+
+
+def test_the_kept_model_evaluates_to_the_best_seeds_score(tuner: InitializerTuner) -> None:
+    for trial in tuner.oracle.get_best_trials(2):
+        model = tuner.load_model(trial)
+        results = model.evaluate(*tuner.validation, batch_size=24, verbose=0, return_dict=True)
+        best = max(r["score"] for r in tuner.oracle.seed_results(trial.trial_id).values())
+        assert results["accuracy"] == pytest.approx(best, abs=1e-7)
+    # KerasTuner's own way to them gives as many models.
+    one, two = tuner.get_best_models(2)
+    assert one is not two
+
+
+def test_patience_saves_epochs(tmp_path: Path, small_model: Any, pairs: Any, recorder: Any) -> None:
+    watch = recorder()
+    tuner = make(
+        tmp_path, small_model, pairs, trials=1, seeds=(0,), epochs=30, patience=1, observers=[watch]
+    )
+    tuner.search()
+    record = tuner.oracle.seed_results("0000")[0]
+    assert record["epochs"] < 30
+    assert record["epochs"] == record["best_epoch"] + 1
+    assert watch.epochs + watch.skipped == 30
+
+
+def test_the_test_data_are_seen_at_the_best_epoch_and_decide_nothing(
+    tmp_path: Path, small_model: Any, pairs: Any
+) -> None:
+    tuner = make(tmp_path / "a", small_model, (*pairs, pairs[1]), trials=1)
+    tuner.search()
+    for record in tuner.oracle.seed_results("0000").values():
+        assert record["test"]["accuracy"] == pytest.approx(record["score"], abs=1e-7)
+        assert record["test"].keys() == {"loss", "accuracy"}
+    without = make(tmp_path / "b", small_model, pairs, trials=1)
+    without.search()
+    assert [t.value for t in without.oracle.frozen_trials()] == [t.value for t in tuner.oracle.frozen_trials()]
+    assert "test" not in without.oracle.seed_results("0000")[0]
+
+
+def line(rate: float) -> Callable[[], keras.Model]:
+    def build() -> keras.Model:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(rate), "mse")
+        return model
+
+    return build
+
+
+def numbers() -> tuple[Any, Any]:
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    y = x.sum(axis=1, keepdims=True)
+    return (x[:48], y[:48]), (x[48:], y[48:])
+
+
+class TestDivergence:
+    def test_ends_the_seed_and_keeps_what_was_before(self, tmp_path: Path, recorder: Any) -> None:
+        watch = recorder()
+        hypermodel = InitializerHyperModel(line(0.0), ["glorot_uniform"], [1e6])
+        oracle = OptunaOracle("val_loss", 1)
+        oracle.verbose = 0
+        tuner = InitializerTuner(
+            oracle,
+            hypermodel,
+            *numbers(),
+            seeds=(0, 1),
+            epochs=40,
+            batch_size=48,
+            jit_compile=False,
+            observers=[watch],
+            directory=str(tmp_path),
+            project_name="p",
+        )
+        tuner.search()
+        for record in oracle.seed_results("0000").values():
+            assert 1 < record["epochs"] == record["diverged_in_epoch"] < 40
+            assert not np.isfinite(record["curves"]["loss"][-1])
+            assert np.isfinite(record["score"])
+            assert record["score"] == record["curves"]["val_loss"][0]
+        assert watch.epochs + watch.skipped == 2 * 40
+        assert oracle.frozen_trials()[0].state.name == "COMPLETE"
+
+    def test_no_finite_epoch_fails_the_trial_and_the_search_goes_on(self, tmp_path: Path, recorder: Any) -> None:
+        watch = recorder()
+        hypermodel = InitializerHyperModel(line(0.0), ["glorot_uniform"], [1e30, 0.01])
+        oracle = OptunaOracle("val_loss", 2, sampler="grid")
+        oracle.verbose = 0
+        tuner = InitializerTuner(
+            oracle,
+            hypermodel,
+            *numbers(),
+            seeds=(0,),
+            epochs=2,
+            batch_size=16,
+            jit_compile=False,
+            observers=[watch],
+            directory=str(tmp_path),
+            project_name="p",
+        )
+        tuner.search()
+        assert sorted(watch.ended) == ["completed", "failed"]
+        (failed,) = (t for t in oracle.frozen_trials() if t.state.name == "FAIL")
+        assert failed.params["learning_rate"] == 1e30
+        reason = failed.user_attrs["reason"]
+        assert reason == "FloatingPointError: val_loss was not finite in any epoch of seed 0"
+
+    @pytest.mark.parametrize("direction", ["min", "max"])
+    @pytest.mark.parametrize("worst", [float("nan"), float("inf"), -float("inf")])
+    def test_a_first_epoch_without_a_number_is_not_the_best(self, direction: str, worst: float) -> None:
+        # Keras's EarlyStopping would go back to it: nothing is better than NaN.
+        model = line(0.01)()
+        stopper = _BestEpoch("value", direction, patience=9)
+        stopper.set_model(model)
+        stopper.on_train_begin()
+        values = [worst, 0.5, worst, 0.5, 0.25 if direction == "max" else 0.75]
+        for epoch, value in enumerate(values):
+            model.set_weights([np.full_like(w, epoch) for w in model.get_weights()])
+            stopper.on_epoch_end(epoch, {"value": value})
+        stopper.on_train_end()
+        assert stopper.best_epoch == 1
+        assert all(np.all(w == 1) for w in model.get_weights())
+
+
+def test_the_best_epoch_is_restored_and_not_the_last(tmp_path: Path) -> None:
+    # A rate at which the loss rises from epoch to epoch: the first one is the best.
+    hypermodel = InitializerHyperModel(line(0.0), ["glorot_uniform"], [2.0])
+    oracle = OptunaOracle("val_loss", 1)
+    oracle.verbose = 0
+    tuner = InitializerTuner(
+        oracle,
+        hypermodel,
+        *numbers(),
+        seeds=(3, 4, 5),
+        epochs=3,
+        batch_size=48,
+        jit_compile=False,
+        directory=str(tmp_path),
+        project_name="p",
+    )
+    tuner.search()
+    records = oracle.seed_results("0000")
+    for record in records.values():
+        curve = record["curves"]["val_loss"]
+        assert all(a < b for a, b in itertools.pairwise(curve))
+        assert (record["score"], record["best_epoch"]) == (curve[0], 1)
+    model = tuner.load_model(oracle.get_best_trials()[0])
+    loss = model.evaluate(*tuner.validation, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(min(r["score"] for r in records.values()), rel=1e-6)
+
+
+def test_an_objective_of_the_users_own(tmp_path: Path, small_model: Any, pairs: Any) -> None:
+    objective = keras_tuner.Objective("loss", "max")
+    tuner = make(tmp_path, small_model, pairs, trials=1, objective=objective)
+    tuner.search()
+    assert all(r["score"] == max(r["curves"]["loss"]) for r in tuner.oracle.seed_results("0000").values())
+
+
+def test_all_trials_share_one_compiled_model(tuner: InitializerTuner) -> None:
+    assert len(tuner.models) == 1
