@@ -65,20 +65,23 @@ class CompiledModels:
         optimizer_state = _values(model.optimizer.variables)
         weights = _values(model.variables)
         model.jit_compile = self.jit_compile
-        if self.jit_compile:
-            reason = _why_not(model, self._sample)
-            if reason is not None:
-                _without_jit(model)
-                # Without XLA the same error would be the user's own, and no matter of compilation.
-                model.train_on_batch(*self._sample)
-                warnings.warn(
-                    f"XLA cannot compile {model.name!r}, so it is trained without jit_compile, more slowly. "
-                    f"Reason: {reason}. Pass jit_compile=False (--no-jit-compile) to silence this.",
-                    stacklevel=2,
-                )
-            model.reset_metrics()
-            _assign(model.variables, weights)
-            _assign(model.optimizer.variables, optimizer_state)
+        reason = _why_not(model, self._sample) if self.jit_compile else None
+        if reason is not None:
+            _without_jit(model)
+        if not model.jit_compile:
+            # Where XLA failed: the same error without it is the user's own, and no matter of compilation.
+            # Where it was not wanted: JAX builds metrics on a batch of the first `fit`, and so shuffles
+            # the data once more than in later ones; here they are built before.
+            model.train_on_batch(*self._sample)
+        if reason is not None:
+            warnings.warn(
+                f"XLA cannot compile {model.name!r}, so it is trained without jit_compile, more slowly. "
+                f"Reason: {reason}. Pass jit_compile=False (--no-jit-compile) to silence this.",
+                stacklevel=2,
+            )
+        model.reset_metrics()
+        _assign(model.variables, weights)
+        _assign(model.optimizer.variables, optimizer_state)
         return optimizer_state
 
 

@@ -212,7 +212,7 @@ def _maker(model: Any) -> Build:
 
 
 def _takes_hp(build: Build) -> bool:
-    """Whether a function needs an argument; one with a default is no place for `hp`, unless it is called so."""
+    """Whether a function needs an argument; one with a default is none for `hp`, but by that name."""
     parameters = inspect.signature(build).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return any(p.name == "hp" or (p.kind in positional and p.default is p.empty) for p in parameters)

@@ -4,34 +4,26 @@ KerasTuner keeps trials in files that it truncates in place, and forgets a trial
 its process died. A study is a database: every write is whole, and a restarted search goes on where it was.
 """
 
-import math
-import os
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
 import optuna
-from keras_tuner.engine import hyperparameters as hp_types
 from keras_tuner.engine import trial as kt_trial
 from optuna.trial import FrozenTrial, TrialState
 
-from keras_initx.errors import InitxError, unknown_name
+from keras_initx.errors import unknown_name
+
+from .records import OWNER, REASON, SEED, is_orphan, seed_records, this_process
+from .space import grid_of, grid_size, suggest
 
 SAMPLERS = ("tpe", "random", "grid")
 
 _SPACE = "keras_tuner_space"
-_OWNER = "owner"
-_REASON = "reason"
-_SEED = "seed_"
-# Between the study's `ask` and the name of the owner lie milliseconds, in which nobody may take a trial over.
-_GRACE = timedelta(seconds=10)
 _STATUS = {
     TrialState.COMPLETE: kt_trial.TrialStatus.COMPLETED,
     TrialState.FAIL: kt_trial.TrialStatus.FAILED,
@@ -120,7 +112,7 @@ class OptunaOracle(keras_tuner.Oracle):
 
     def report_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
         """Stores the result of one seed at once, so that a crash in the next one does not lose it."""
-        self._running[trial_id].set_user_attr(f"{_SEED}{seed}", dict(record))
+        self._running[trial_id].set_user_attr(f"{SEED}{seed}", dict(record))
 
     @_locked
     def create_trial(self, tuner_id: str) -> kt_trial.Trial:
@@ -130,7 +122,7 @@ class OptunaOracle(keras_tuner.Oracle):
         trial = self._orphan() or self._new()
         if trial is None:
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
-        trial.set_user_attr(_OWNER, _this_process())
+        trial.set_user_attr(OWNER, this_process())
         hyperparameters = self._suggest(trial)
         made = kt_trial.Trial(hyperparameters, _trial_id(trial.number), kt_trial.TrialStatus.RUNNING)
         self.trials[made.trial_id] = made
@@ -162,7 +154,7 @@ class OptunaOracle(keras_tuner.Oracle):
         if score is None or score != score:
             reason = _last_line(known.message) or f"the objective {self.objective.name} is {score}"
             known.status, known.message = kt_trial.TrialStatus.FAILED, known.message or reason
-            running.set_user_attr(_REASON, reason)
+            running.set_user_attr(REASON, reason)
             self._tell(running, None)
         else:
             self._tell(running, float(score))
@@ -229,7 +221,7 @@ class OptunaOracle(keras_tuner.Oracle):
         """
         mine = {t.number for t in self._running.values()}
         for frozen in self.frozen_trials():
-            if frozen.state == TrialState.RUNNING and frozen.number not in mine and _is_orphan(frozen):
+            if frozen.state == TrialState.RUNNING and frozen.number not in mine and is_orphan(frozen):
                 self._use_sampler(frozen.number)
                 # Optuna has no public way from a number to a running trial; `ask` does the same.
                 return optuna.trial.Trial(self.study, frozen._trial_id)
@@ -285,75 +277,8 @@ class OptunaOracle(keras_tuner.Oracle):
         hyperparameters.ensure_active_values()
         trial = kt_trial.Trial(hyperparameters, _trial_id(frozen.number), _STATUS[frozen.state])
         trial.score = frozen.value if frozen.state == TrialState.COMPLETE else None
-        trial.message = frozen.user_attrs.get(_REASON)
+        trial.message = frozen.user_attrs.get(REASON)
         return trial
-
-
-def suggest(trial: Any, hp: Any) -> Any:
-    """The value of one KerasTuner hyperparameter, asked of an Optuna trial."""
-    if isinstance(hp, hp_types.Fixed):
-        return hp.value
-    if isinstance(hp, hp_types.Boolean):
-        return trial.suggest_categorical(hp.name, [False, True])
-    if isinstance(hp, hp_types.Choice):
-        return trial.suggest_categorical(hp.name, list(hp.values))
-    log = hp.sampling in ("log", "reverse_log")
-    if log and hp.step is not None:
-        # There the step is a factor, which Optuna does not know.
-        return trial.suggest_categorical(hp.name, _values(hp))
-    high = hp.max_value if hp.step is None else _last_step(hp)
-    if isinstance(hp, hp_types.Int):
-        return trial.suggest_int(hp.name, hp.min_value, high, step=hp.step or 1, log=log)
-    return trial.suggest_float(hp.name, hp.min_value, high, step=hp.step, log=log)
-
-
-def _values(hp: Any) -> list[Any]:
-    """The values of a discrete hyperparameter; KerasTuner lists whole numbers with a factor as floats."""
-    return [round(v) for v in hp.values] if isinstance(hp, hp_types.Int) else list(hp.values)
-
-
-def _last_step(hp: Any) -> Any:
-    """The last value of a range with a step: Optuna warns of an upper limit that is none of its steps."""
-    low, high, step = (Decimal(str(value)) for value in (hp.min_value, hp.max_value, hp.step))
-    return type(hp.max_value)(low + (high - low) // step * step)
-
-
-def grid_of(hyperparameters: keras_tuner.HyperParameters) -> dict[str, list[Any]]:
-    """Every value of every hyperparameter of a space that is discrete and without conditions.
-
-    Raises:
-        InitxError: A continuous range; a hyperparameter under a condition.
-    """
-    grid: dict[str, list[Any]] = {}
-    for hp in hyperparameters.space:
-        if hp.conditions:
-            raise InitxError("tuner", "grid", f"random or tpe: {hp.name!r} is under a condition")
-        if isinstance(hp, hp_types.Fixed):
-            continue
-        if isinstance(hp, hp_types.Float) and hp.step is None:
-            remedy = f"Give {hp.name} a list of values instead of a range."
-            raise InitxError("tuner", "grid", f"random or tpe: {hp.name!r} is a continuous range", remedy)
-        grid[hp.name] = _values(hp)
-    return grid
-
-
-def grid_size(hyperparameters: keras_tuner.HyperParameters) -> int:
-    """The number of points of `grid_of`."""
-    return math.prod(len(values) for values in grid_of(hyperparameters).values())
-
-
-def seed_records(frozen: FrozenTrial) -> dict[int, dict[str, Any]]:
-    """The records that `OptunaOracle.report_seed` stored in a trial, by seed."""
-    return {
-        int(name.removeprefix(_SEED)): record
-        for name, record in sorted(frozen.user_attrs.items())
-        if name.startswith(_SEED)
-    }
-
-
-def failure_reason(frozen: FrozenTrial) -> str:
-    """Why a trial failed; empty where it did not."""
-    return str(frozen.user_attrs.get(_REASON, ""))
 
 
 def _trial_id(number: int) -> str:
@@ -363,28 +288,6 @@ def _trial_id(number: int) -> str:
 def _last_line(message: str | None) -> str:
     lines = (message or "").strip().splitlines()
     return lines[-1] if lines else ""
-
-
-def _this_process() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
-
-
-def _is_orphan(frozen: FrozenTrial) -> bool:
-    owner = frozen.user_attrs.get(_OWNER)
-    if owner is None:
-        # Its process died between the study's `ask` and the next line, or is there just now.
-        return frozen.datetime_start is None or datetime.now() - frozen.datetime_start > _GRACE
-    if owner["host"] != socket.gethostname():
-        return False
-    if owner["pid"] == os.getpid():
-        return True
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 @contextmanager

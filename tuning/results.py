@@ -11,7 +11,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
-from .oracle import failure_reason, seed_records
+from .records import failure_reason, seed_records
 
 _STATUS = {
     TrialState.COMPLETE: "completed",

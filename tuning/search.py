@@ -20,9 +20,10 @@ from .boards import BoardObserver
 from .data import Dataset, from_arrays
 from .folders import Folders
 from .hypermodel import DEFAULT_INITIALIZERS, DEFAULT_LEARNING_RATES, InitializerHyperModel, Rates
-from .oracle import OptunaOracle, grid_of
+from .oracle import OptunaOracle
 from .progress import ProgressObserver
 from .results import TrialResult, as_json, best_trial, read_trial, write_json
+from .space import grid_of
 from .tables import ranking
 from .tuner import InitializerTuner, Observer
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keras_initx import InitxError
 from keras_initx.tuning.folders import Folders
+
+from keras_initx import InitxError
 
 SETTINGS: dict[str, Any] = {
     "version": "1",
@@ -29,7 +30,10 @@ OURS = [
     "trial_0000/partial.best.weights.h5",
     "trial_0001/trial.json",
 ]
-LOGS = ["events.out.tfevents.1.experiment.keras_initx", "trial_0000/seed_0/events.out.tfevents.1.seed.keras_initx"]
+LOGS = [
+    "events.out.tfevents.1.experiment.keras_initx",
+    "trial_0000/seed_0/events.out.tfevents.1.seed.keras_initx",
+]
 
 
 def write(folder: Path, *names: str) -> None:
@@ -57,7 +61,9 @@ def used(folders: Folders) -> Folders:
     return folders
 
 
-def refused(folders: Folders, tmp_path: Path, settings: Any = SETTINGS, resume: bool = False, overwrite: bool = False):
+def refused(
+    folders: Folders, tmp_path: Path, settings: Any = SETTINGS, resume: bool = False, overwrite: bool = False
+):
     before = content(tmp_path)
     with pytest.raises(InitxError) as caught:
         folders.open(settings, resume, overwrite)
@@ -134,7 +140,9 @@ class TestExisting:
     @pytest.mark.parametrize(
         ("name", "value"), [("epochs", 6), ("seeds", [0]), ("data", "xyz"), ("space", {}), ("extra", 1)]
     )
-    def test_resume_with_other_settings_names_them(self, used: Folders, tmp_path: Path, name: str, value: Any) -> None:
+    def test_resume_with_other_settings_names_them(
+        self, used: Folders, tmp_path: Path, name: str, value: Any
+    ) -> None:
         error = refused(used, tmp_path, {**SETTINGS, name: value}, resume=True)
         assert error.argument == name
         assert error.received == value
@@ -148,7 +156,13 @@ class TestExisting:
         assert list(used.logs.iterdir()) == []
 
     def test_overwrite_leaves_the_users_own_files(self, used: Folders) -> None:
-        theirs = ["notes.md", "plots/one.png", "trial_0000/notes.md", "trial_runs.csv", "best_model.keras.txt"]
+        theirs = [
+            "notes.md",
+            "plots/one.png",
+            "trial_0000/notes.md",
+            "trial_runs.csv",
+            "best_model.keras.txt",
+        ]
         write(used.results, *theirs)
         logs = ["notes.md", "trial_0000/events.out.tfevents.2.v2"]
         write(used.logs, *logs)

@@ -7,7 +7,6 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx import InitxError
 from keras_initx.tuning import DenseClassifier, InitializerHyperModel, Range, from_arrays
 from keras_initx.tuning.hypermodel import (
     DEFAULT_INITIALIZERS,
@@ -16,12 +15,16 @@ from keras_initx.tuning.hypermodel import (
     check_rates,
 )
 
+from keras_initx import InitxError
+
 L = keras.layers
 NAMES = ["he_normal", "random_uniform"]
 RATES = [0.01, 0.02]
 
 
-def wide(units: int = 400, activation: str = "relu", optimizer: Any = "sgd", loss: Any = "mse") -> keras.Model:
+def wide(
+    units: int = 400, activation: str = "relu", optimizer: Any = "sgd", loss: Any = "mse"
+) -> keras.Model:
     inputs = keras.Input((300,))
     model = keras.Model(inputs, L.Dense(3)(L.Dense(units, activation=activation)(inputs)))
     model.compile(optimizer, loss)
@@ -85,7 +88,9 @@ class TestSpace:
         found = space(build, NAMES, RATES)
         assert found["initializer"].values == ["zeros", "ones"]
         assert found["learning_rate"].values == [0.5, 0.25]
-        model = InitializerHyperModel(build, NAMES, RATES).build(chosen(initializer="ones", learning_rate=0.25))
+        model = InitializerHyperModel(build, NAMES, RATES).build(
+            chosen(initializer="ones", learning_rate=0.25)
+        )
         assert np.all(model.get_weights()[0] == 1)
         assert float(model.optimizer.learning_rate) == 0.25
 
@@ -101,7 +106,9 @@ class TestSpace:
 class TestBuild:
     @pytest.mark.parametrize("model", [wide, of_hp, UsersHyperModel(), "built"], ids=str)
     def test_kernels_and_rate_follow_the_choice(self, model: Any, assert_std: Callable[..., None]) -> None:
-        hypermodel = InitializerHyperModel(wide() if model == "built" else model, ["he_normal", "auto"], RATES)
+        hypermodel = InitializerHyperModel(
+            wide() if model == "built" else model, ["he_normal", "auto"], RATES
+        )
         for name, std, rate in [("he_normal", 1 / 150, 0.02), ("auto", 1 / 150, 0.01)]:
             built = hypermodel.build(chosen(initializer=name, learning_rate=rate))
             assert_std(built.layers[1].kernel, np.sqrt(std))
@@ -165,7 +172,9 @@ class TestBuild:
 
     def test_the_copy_is_compiled_like_the_model(self) -> None:
         model = keras.Sequential([keras.Input((4,)), L.Dense(2, activation="softmax")])
-        model.compile(keras.optimizers.Adam(0.1, beta_1=0.5), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.compile(
+            keras.optimizers.Adam(0.1, beta_1=0.5), "sparse_categorical_crossentropy", metrics=["accuracy"]
+        )
         built = InitializerHyperModel(model, NAMES, None).build(chosen(initializer="he_normal"))
         assert built.optimizer.beta_1 == 0.5
         results = built.evaluate(np.ones((4, 4)), np.zeros(4), verbose=0, return_dict=True)
@@ -318,7 +327,9 @@ class TestDenseClassifier:
         np.testing.assert_allclose(standardized.mean(axis=0), 0, atol=1e-5)
         np.testing.assert_allclose(standardized.std(axis=0), 1, atol=1e-5)
 
-    @pytest.mark.parametrize("given", [{"activations": ["rleu"]}, {"initializers": ["x"]}, {"learning_rates": [0]}])
+    @pytest.mark.parametrize(
+        "given", [{"activations": ["rleu"]}, {"initializers": ["x"]}, {"learning_rates": [0]}]
+    )
     def test_checks_its_arguments(self, given: dict[str, Any]) -> None:
         data = from_arrays(np.arange(40.0).reshape(20, 2), np.arange(20) % 2)
         with pytest.raises(InitxError):

@@ -14,7 +14,8 @@ import keras_tuner
 import optuna
 import pytest
 from keras_initx.tuning import OptunaOracle
-from keras_initx.tuning.oracle import failure_reason, grid_of, seed_records
+from keras_initx.tuning.records import failure_reason, seed_records
+from keras_initx.tuning.space import grid_of
 from optuna.trial import TrialState
 
 from keras_initx import InitxError
@@ -232,9 +233,10 @@ class TestGrid:
         def dies(*args: Any) -> None:
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(OptunaOracle, "_suggest", dies)
-            run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid")
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid")
         found = values_of(run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid").oracle)
         assert len(found) == len(set(found)) == POINTS
 
@@ -344,7 +346,8 @@ import keras_initx
 from keras_initx.tuning import search
 
 def build():
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")])
+    layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(layers)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
@@ -363,8 +366,9 @@ class Watch:
 
 def run(folder, kill_after=0, resume=False):
     watch = Watch(kill_after)
-    found = search(build, ((x, y), (x, y)), tuner="random", trials=3, epochs=1, seeds=2, jit_compile=False, quiet=True,
-                   results=folder + "/results", logs=folder + "/logs", resume=resume, observers=[watch])
+    found = search(build, ((x, y), (x, y)), tuner="random", trials=3, epochs=1, seeds=2,
+                   jit_compile=False, quiet=True, results=folder + "/results", logs=folder + "/logs",
+                   resume=resume, observers=[watch])
     return watch.done, found
 """
 

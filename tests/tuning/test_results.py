@@ -87,7 +87,11 @@ class TestBest:
         assert {cell: t.number for cell, t in cells.items()} == {("x",): 0, (None,): 1}
 
     def test_test_sample(self) -> None:
-        records = {0: {"score": 1.0, "test": {"loss": 0.5}}, 1: {"score": 1.0, "test": {"loss": 0.7}}, 2: {"score": 0}}
+        records = {
+            0: {"score": 1.0, "test": {"loss": 0.5}},
+            1: {"score": 1.0, "test": {"loss": 0.7}},
+            2: {"score": 0},
+        }
         result = TrialResult(3, {}, "completed", seeds=records)
         assert result.test_sample("loss") == Sample((0.5, 0.7))
         assert result.test_sample("accuracy") == Sample(())
@@ -96,7 +100,9 @@ class TestBest:
 
 class TestJson:
     def test_what_is_no_number_becomes_null(self, tmp_path: Path) -> None:
-        write_json(tmp_path / "a.json", {"a": [float("nan"), 1.5, (np.inf, -np.inf)], "b": {"c": np.float64("nan")}})
+        write_json(
+            tmp_path / "a.json", {"a": [float("nan"), 1.5, (np.inf, -np.inf)], "b": {"c": np.float64("nan")}}
+        )
         text = (tmp_path / "a.json").read_text()
         assert "NaN" not in text
         assert json.loads(text) == {"a": [None, 1.5, [None, None]], "b": {"c": None}}
@@ -111,7 +117,12 @@ class TestJson:
         assert (one["mean"], one["n"], one["hyperparameters"]) == (0.625, 2, {"a": "x"})
         assert one["std"] == pytest.approx(np.std([0.5, 0.75], ddof=1))
         assert one["interval_95"] == pytest.approx(Sample((0.5, 0.75)).interval())
-        assert (two["status"], two["reason"], two["mean"], two["std"]) == ("failed", "ValueError: no", None, None)
+        assert (two["status"], two["reason"], two["mean"], two["std"]) == (
+            "failed",
+            "ValueError: no",
+            None,
+            None,
+        )
         assert two["interval_95"] == [None, None]
 
     @pytest.mark.parametrize("step", ["serialize", "replace"])

@@ -11,9 +11,10 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx import InitxError
 from keras_initx.tuning import Range, SearchResult, from_arrays, search
 from keras_initx.tuning.search import fingerprint
+
+from keras_initx import InitxError
 
 Quick = Callable[..., SearchResult]
 
@@ -117,9 +118,7 @@ class TestRepetition:
 
 
 class TestInterruption:
-    def test_a_resumed_search_is_that_of_one_go(
-        self, quick: Quick, recorder: Any, tmp_path: Path
-    ) -> None:
+    def test_a_resumed_search_is_that_of_one_go(self, quick: Quick, recorder: Any, tmp_path: Path) -> None:
         options: dict[str, Any] = {"seeds": 3, "trials": 3}
         with pytest.raises(KeyboardInterrupt):
             quick(**options, observers=[recorder(after=5)])
@@ -136,7 +135,9 @@ class TestInterruption:
         whole = quick(**options, results=tmp_path / "whole", logs=tmp_path / "whole_logs")
         assert records(resumed) == records(whole)
         assert resumed.best == resumed.trials[resumed.best.number]
-        for one, two in zip(resumed.best_model().get_weights(), whole.best_model().get_weights(), strict=True):
+        for one, two in zip(
+            resumed.best_model().get_weights(), whole.best_model().get_weights(), strict=True
+        ):
             np.testing.assert_array_equal(one, two)
 
     def test_the_weights_of_the_best_seed_survive(self, quick: Quick, recorder: Any, pairs: Any) -> None:
@@ -162,7 +163,14 @@ class TestInterruption:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("epochs", 3), ("seeds", 3), ("batch_size", 8), ("tuner", "tpe"), ("objective", "val_loss"), ("patience", 1)],
+        [
+            ("epochs", 3),
+            ("seeds", 3),
+            ("batch_size", 8),
+            ("tuner", "tpe"),
+            ("objective", "val_loss"),
+            ("patience", 1),
+        ],
     )
     def test_other_settings_are_named(self, quick: Quick, tmp_path: Path, name: str, value: Any) -> None:
         quick(trials=1, seeds=1, epochs=1)
@@ -174,9 +182,9 @@ class TestInterruption:
     def test_other_data_or_another_space_are_another_search(self, quick: Quick, pairs: Any) -> None:
         quick(trials=1, seeds=1, epochs=1)
         (x, y), validation = pairs
-        with pytest.raises(InitxError, match="^data: "):
+        with pytest.raises(InitxError, match=r"^data: "):
             quick(data=((x + 1, y), validation), trials=1, seeds=1, epochs=1, resume=True)
-        with pytest.raises(InitxError, match="^space: "):
+        with pytest.raises(InitxError, match=r"^space: "):
             quick(initializers=["auto"], trials=1, seeds=1, epochs=1, resume=True)
 
     def test_a_search_in_the_folder_is_kept(self, quick: Quick, tmp_path: Path) -> None:
@@ -205,7 +213,9 @@ class TestInterruption:
 
 class TestTasks:
     def test_regression(self, quick: Quick, numbers: Any) -> None:
-        result = quick(regression(), numbers, objective="val_loss", learning_rates=[0.1, 1e-5], tuner="grid", trials=None)
+        result = quick(
+            regression(), numbers, objective="val_loss", learning_rates=[0.1, 1e-5], tuner="grid", trials=None
+        )
         assert result.objective.direction == "min"
         assert len(result.trials) == 10
         assert result.best.values["learning_rate"] == 0.1
@@ -213,10 +223,17 @@ class TestTasks:
         loss = result.best_model().evaluate(*numbers[1], verbose=0, return_dict=True)["loss"]
         assert loss == pytest.approx(min(result.best.sample.scores), rel=1e-6)
 
-    def test_a_loss_that_is_no_number_ends_a_seed_and_not_the_search(self, quick: Quick, numbers: Any) -> None:
+    def test_a_loss_that_is_no_number_ends_a_seed_and_not_the_search(
+        self, quick: Quick, numbers: Any
+    ) -> None:
         rates = [1e30, 0.01]
         result = quick(
-            regression(), numbers, objective="val_loss", learning_rates=rates, initializers=["auto"], tuner="grid"
+            regression(),
+            numbers,
+            objective="val_loss",
+            learning_rates=rates,
+            initializers=["auto"],
+            tuner="grid",
         )
         states = {t.values["learning_rate"]: (t.status, t.reason) for t in result.trials}
         assert states[0.01] == ("completed", "")
@@ -228,7 +245,13 @@ class TestTasks:
 
     def test_a_later_divergence_is_recorded(self, quick: Quick, numbers: Any) -> None:
         result = quick(
-            regression(), numbers, objective="val_loss", learning_rates=[1e6], epochs=40, batch_size=48, trials=1
+            regression(),
+            numbers,
+            objective="val_loss",
+            learning_rates=[1e6],
+            epochs=40,
+            batch_size=48,
+            trials=1,
         )
         (trial,) = result.trials
         read = json.loads((result.folders.results / "results.json").read_text())["trials"][0]
@@ -246,11 +269,11 @@ class TestTasks:
 
     def test_conditional_hyperparameters_of_the_users_own(self, quick: Quick, small_model: Any) -> None:
         def build(hp: Any) -> keras.Model:
-            units = 3
-            if hp.Boolean("wide"):
-                with hp.conditional_scope("wide", [True]):
-                    units = hp.Int("units", 4, 6)
-            return small_model(units)
+            wide = hp.Boolean("wide")
+            # Entered in any case, so that KerasTuner learns of it.
+            with hp.conditional_scope("wide", [True]):
+                units = hp.Int("units", 4, 6)
+            return small_model(units if wide else 3)
 
         result = quick(build, trials=6, seeds=1, epochs=1)
         assert len(result.trials) == 6
@@ -327,7 +350,7 @@ class TestErrors:
             ((X, Y[:5]), "y"),
             ((X * np.nan, Y), "x"),
         ],
-        ids="none name single empty train test four lengths nan".split(),
+        ids=["none", "name", "single", "empty", "train", "test", "four", "lengths", "nan"],
     )
     def test_of_data(self, quick: Quick, tmp_path: Path, data: Any, argument: str) -> None:
         with pytest.raises(InitxError) as caught:
@@ -338,7 +361,9 @@ class TestErrors:
     def test_three_trials_that_raise(self, quick: Quick, small_model: Any, tmp_path: Path) -> None:
         def build(hp: Any) -> keras.Model:
             # Too many classes for the labels: the first step raises.
-            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(hp.Choice("units", [3]), name="head")])
+            model = keras.Sequential(
+                [keras.Input((4,)), keras.layers.Dense(hp.Choice("units", [3]), name="head")]
+            )
             model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
             return model
 
@@ -352,7 +377,7 @@ class TestErrors:
 
     def test_no_best_of_nothing(self, quick: Quick, numbers: Any) -> None:
         result = quick(regression(), numbers, objective="val_loss", learning_rates=[1e30], trials=1)
-        with pytest.raises(RuntimeError, match="No trial is completed.*not finite in any epoch"):
+        with pytest.raises(RuntimeError, match=r"No trial is completed.*not finite in any epoch"):
             _ = result.best
 
 

@@ -13,7 +13,9 @@ from rich.table import Table
 REASON = "ValueError: [/dense] of shape [3, 4] | [bold]"
 
 
-def trial(number: int, *scores: float, status: str = "completed", reason: str = "", **values: Any) -> TrialResult:
+def trial(
+    number: int, *scores: float, status: str = "completed", reason: str = "", **values: Any
+) -> TrialResult:
     return TrialResult(number, values, status, reason, {i: {"score": s} for i, s in enumerate(scores)})
 
 

@@ -13,7 +13,9 @@ from keras_initx.tuning import InitializerHyperModel, InitializerTuner, OptunaOr
 from keras_initx.tuning.tuner import _BestEpoch
 
 
-def make(folder: Path, model: Any, pairs: Any, *, trials: int = 2, objective: Any = "val_accuracy", **options: Any):
+def make(
+    folder: Path, model: Any, pairs: Any, *, trials: int = 2, objective: Any = "val_accuracy", **options: Any
+):
     oracle = OptunaOracle(objective, trials, sampler="random")
     oracle.verbose = 0
     defaults: dict[str, Any] = {"seeds": (0, 1, 2), "epochs": 3, "batch_size": 16, "jit_compile": False}
@@ -24,7 +26,9 @@ def make(folder: Path, model: Any, pairs: Any, *, trials: int = 2, objective: An
 
 
 @pytest.fixture
-def tuner(tmp_path: Path, small_model: Callable[..., keras.Model], pairs: Any, recorder: Any) -> InitializerTuner:
+def tuner(
+    tmp_path: Path, small_model: Callable[..., keras.Model], pairs: Any, recorder: Any
+) -> InitializerTuner:
     tuner = make(tmp_path, small_model, pairs, observers=[recorder()])
     tuner.search()
     return tuner
@@ -70,9 +74,7 @@ def test_the_kept_model_evaluates_to_the_best_seeds_score(tuner: InitializerTune
 
 def test_patience_saves_epochs(tmp_path: Path, small_model: Any, pairs: Any, recorder: Any) -> None:
     watch = recorder()
-    tuner = make(
-        tmp_path, small_model, pairs, trials=1, seeds=(0,), epochs=30, patience=1, observers=[watch]
-    )
+    tuner = make(tmp_path, small_model, pairs, trials=1, seeds=(0,), epochs=30, patience=1, observers=[watch])
     tuner.search()
     record = tuner.oracle.seed_results("0000")[0]
     assert record["epochs"] < 30
@@ -90,7 +92,9 @@ def test_the_test_data_are_seen_at_the_best_epoch_and_decide_nothing(
         assert record["test"].keys() == {"loss", "accuracy"}
     without = make(tmp_path / "b", small_model, pairs, trials=1)
     without.search()
-    assert [t.value for t in without.oracle.frozen_trials()] == [t.value for t in tuner.oracle.frozen_trials()]
+    assert [t.value for t in without.oracle.frozen_trials()] == [
+        t.value for t in tuner.oracle.frozen_trials()
+    ]
     assert "test" not in without.oracle.seed_results("0000")[0]
 
 
@@ -136,7 +140,9 @@ class TestDivergence:
         assert watch.epochs + watch.skipped == 2 * 40
         assert oracle.frozen_trials()[0].state.name == "COMPLETE"
 
-    def test_no_finite_epoch_fails_the_trial_and_the_search_goes_on(self, tmp_path: Path, recorder: Any) -> None:
+    def test_no_finite_epoch_fails_the_trial_and_the_search_goes_on(
+        self, tmp_path: Path, recorder: Any
+    ) -> None:
         watch = recorder()
         hypermodel = InitializerHyperModel(line(0.0), ["glorot_uniform"], [1e30, 0.01])
         oracle = OptunaOracle("val_loss", 2, sampler="grid")

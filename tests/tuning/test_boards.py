@@ -1,0 +1,133 @@
+"""What TensorBoard shows of a search, read back with TensorBoard's own back end."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning.boards import BoardObserver, as_markdown, parameter_of
+from rich.table import Table
+from rich.text import Text
+
+# By path: the folder of the tests is no package.
+_spec = importlib.util.spec_from_file_location("reader", Path(__file__).with_name("test_dashboards.py"))
+assert _spec is not None
+assert _spec.loader is not None
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+Reader = _module.Reader
+
+Quick = Callable[..., Any]
+
+
+def regression() -> keras.Model:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_one_session_for_each_trial_and_curves_for_each_seed(quick: Quick) -> None:
+    result = quick(trials=3)
+    reader = Reader(result.folders.logs)
+    groups = reader.sessions()
+    assert sorted(g.name for g in groups) == [t.name for t in result.trials]
+    assert [len(g.sessions) for g in groups] == [1, 1, 1]
+    for trial in result.trials:
+        metrics = reader.metrics(trial.name)
+        assert metrics["objective/mean"] == pytest.approx(trial.sample.mean, rel=1e-6)
+        assert metrics["objective/n"] == 2
+        if trial.sample.std:
+            assert metrics["objective/std"] == pytest.approx(trial.sample.std, rel=1e-6)
+        assert reader.row(trial.name) == {**trial.values, "status": "completed"}
+        for seed, record in trial.seeds.items():
+            curves = reader.scalars(f"{trial.name}/seed_{seed}")
+            assert curves.keys() == {f"epoch/{name}" for name in record["curves"]}
+            for name, values in record["curves"].items():
+                steps, read = zip(*curves[f"epoch/{name}"], strict=True)
+                assert steps == (0, 1)
+                np.testing.assert_allclose(read, values, rtol=1e-6)
+    (page,) = reader.texts()[("summary", "ranking")]
+    assert page.startswith("### All trials")
+    assert page.count("completed") == 3
+
+
+def test_a_failed_trial_has_a_session_without_a_mean(quick: Quick) -> None:
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    pair = (x, x.sum(axis=1, keepdims=True))
+    result = quick(
+        regression,
+        (pair, pair),
+        objective="val_loss",
+        learning_rates=[1e30, 0.01],
+        initializers=["auto"],
+        tuner="grid",
+    )
+    reader = Reader(result.folders.logs)
+    for trial in result.trials:
+        failed = trial.values["learning_rate"] == 1e30
+        assert reader.row(trial.name)["status"] == ("failed" if failed else "completed")
+        assert ("objective/mean" in reader.metrics(trial.name)) is not failed
+
+
+def test_a_resumed_search_shows_all_trials_once(quick: Quick, recorder: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        quick(trials=3, observers=[recorder(after=3)])
+    result = quick(trials=3, resume=True)
+    reader = Reader(result.folders.logs)
+    assert sorted(g.name for g in reader.sessions()) == [t.name for t in result.trials]
+    for trial in result.trials:
+        assert reader.metrics(trial.name)["objective/mean"] == pytest.approx(trial.sample.mean, rel=1e-6)
+
+
+def test_a_hyperparameter_that_appears_later_gets_its_column(tmp_path: Path) -> None:
+    class Tuner(keras_tuner.Tuner):
+        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> float:
+            board.on_trial_begin(trial, [])
+            return 1.0
+
+        def on_trial_end(self, trial: Any) -> None:
+            super().on_trial_end(trial)
+            board.on_trial_end(trial, "completed")
+
+    oracle = OptunaOracle(max_trials=1)
+    oracle.verbose = 0
+    board = BoardObserver(tmp_path / "logs", oracle)
+    tuner = Tuner(oracle, directory=str(tmp_path), project_name="p")
+    for number, name in enumerate(["first", "second"]):
+        hp = keras_tuner.HyperParameters()
+        hp.Int(name, 1, 5)
+        oracle.update_space(hp)
+        oracle.max_trials = number + 1
+        tuner.search()
+    reader = Reader(tmp_path / "logs")
+    assert {info.name for info in reader.experiment().hparam_infos} == {"first", "second", "status"}
+    assert reader.row("trial_0000").keys() == {"first", "status"}
+    assert reader.row("trial_0001").keys() == {"first", "second", "status"}
+
+
+def test_parameters() -> None:
+    hp = keras_tuner.HyperParameters()
+    hp.Float("rate", 1e-4, 0.5, sampling="log")
+    hp.Int("width", 2, 9)
+    hp.Int("even", 2, 6, step=2)
+    hp.Choice("name", ["a", "b"])
+    hp.Boolean("flag")
+    rate, width, even, name, flag = map(parameter_of, hp.space)
+    assert (rate.low, rate.high, rate.integer, rate.values) == (1e-4, 0.5, False, None)
+    assert (width.low, width.high, width.integer) == (2, 9, True)
+    assert even.values == (2, 4, 6)
+    assert name.values == ("a", "b")
+    assert set(flag.values) == {True, False}
+    for parameter in (rate, width, even, name, flag):
+        parameter.domain()
+
+
+def test_a_table_as_markdown() -> None:
+    table = Table("a", "b", title="Title")
+    table.add_row("1", Text("x | [y]"))
+    assert as_markdown(table) == "### Title\n\n| a | b |\n| --- | --- |\n| 1 | x \\| [y] |"
