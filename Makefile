@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
+# TensorFlow reports that it found no GPU, and more, before anything of ours can be read.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: demo study test lint clean
 

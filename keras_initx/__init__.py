@@ -7,10 +7,20 @@ Importing it registers the names "he_auto", "xavier_auto", "glorot_auto" and "au
 from keras_initx.binding import install as _install
 from keras_initx.errors import InitxError
 from keras_initx.initializers import Auto, HeAuto, LayerAware, Scale, XavierAuto
-from keras_initx.reinit import known_names, reinitialize
+from keras_initx.reinit import all_layers, known_names, reinitialize
 
 _install()
 
 __version__ = "0.1.0"
 
-__all__ = ["Auto", "HeAuto", "InitxError", "LayerAware", "Scale", "XavierAuto", "known_names", "reinitialize"]
+__all__ = [
+    "Auto",
+    "HeAuto",
+    "InitxError",
+    "LayerAware",
+    "Scale",
+    "XavierAuto",
+    "all_layers",
+    "known_names",
+    "reinitialize",
+]

@@ -51,10 +51,11 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
     1
     """
     if not model.built:
-        raise InitxError("model", model.name, "a built model", "Call it on a batch, or build(input_shape).")
+        raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
     targets = list(_kernels(model))
     if not targets:
-        raise InitxError("model", model.name, "a model in which a layer has a kernel_initializer")
+        remedy = "If it has, its layers are not built yet: call it on a batch of data."
+        raise InitxError("model", model.name, "a model in which a layer has a kernel_initializer", remedy)
     drawn = []
     for number, (layer, attribute, variable) in enumerate(targets):
         own = _instance(initializer)
@@ -77,7 +78,7 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
 
 def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, keras.Variable]]:
     seen: set[int] = set()
-    for layer in _all_layers(model):
+    for layer in all_layers(model):
         for attribute, weight in _KERNELS.items():
             if not hasattr(layer, attribute):
                 continue
@@ -87,7 +88,7 @@ def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, keras.Varia
                 yield layer, attribute, variable
 
 
-def _all_layers(model: keras.Model) -> list[keras.Layer]:
+def all_layers(model: keras.Model) -> list[keras.Layer]:
     """Every layer at any depth.
 
     `_flatten_layers` is private: the public `model.layers` stops at wrappers, attention layers and

@@ -4,7 +4,7 @@ import pytest
 
 import keras_initx
 from keras_initx.errors import InitxError
-from keras_initx.reinit import _all_layers
+from keras_initx.reinit import all_layers
 
 L = keras.layers
 
@@ -92,5 +92,5 @@ def test_bad_input_changes_nothing(make, initializer, says):
 
 
 def test_keras_still_lists_sublayers_of_attention_and_recurrent_cells():
-    kinds = {type(layer).__name__ for layer in _all_layers(small_model())}
+    kinds = {type(layer).__name__ for layer in all_layers(small_model())}
     assert {"EinsumDense", "LSTMCell", "Bidirectional", "SeparableConv1D"} <= kinds

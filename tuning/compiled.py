@@ -43,7 +43,7 @@ class CompiledModels:
             fresh: A built and compiled model. It is returned itself the first time that its
                 architecture is seen, and where its config cannot be read.
         """
-        key = _key(fresh)
+        key = architecture(fresh)
         if key is None:
             self._prepare(fresh)
             return fresh
@@ -110,7 +110,7 @@ def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -
         variable.assign(value)
 
 
-def _key(model: keras.Model) -> str | None:
+def architecture(model: keras.Model) -> str | None:
     """All of a model that its compiled functions depend on; None where it cannot be known.
 
     What a trace freezes is part of it: every setting of the optimizer but a plain learning rate, the

@@ -55,10 +55,10 @@ class Folders:
             _check_writable(argument, folder)
         earlier = self._earlier()
         if earlier is None:
-            self._check_empty()
             if resume:
                 remedy = "Leave --resume out to start one."
                 raise InitxError("results", str(self.results), "a folder with a search in it", remedy)
+            self._check_empty()
         elif resume:
             _check_same(earlier, settings)
         elif overwrite:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from keras_initx import InitxError, known_names, reinitialize
+from keras_initx import InitxError, all_layers, known_names, reinitialize
 from keras_initx.errors import unknown_name
 
 from .data import Dataset
@@ -222,8 +222,12 @@ def _copy(model: keras.Model) -> keras.Model:
     try:
         return _clone(model)
     except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        remedy = f"Pass a function that builds and compiles it. Keras: {reason}"
+        # What Keras says goes on with the whole config of the layer.
+        reason = str(error).strip().split("\n")[0].split(" using config=")[0][:200]
+        remedy = (
+            "Pass a function that builds and compiles it, or register your own functions and classes with "
+            f"keras.saving.register_keras_serializable. Keras: {reason}"
+        )
         raise InitxError("model", model.name, "a model that Keras can clone and compile", remedy) from error
 
 
@@ -232,7 +236,7 @@ def _clone(model: keras.Model) -> keras.Model:
     if not copy.built:
         copy.build(model.input_shape)
     copy.set_weights(model.get_weights())
-    for layer in copy._flatten_layers():
+    for layer in all_layers(copy):
         # An adapted layer computes with constants that it makes of its weights.
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

@@ -1,6 +1,7 @@
 """The progress of a search on the terminal."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Self
 
 from rich.console import Console
@@ -77,7 +78,15 @@ class ProgressObserver:
             self._bar.update(self._task, best=f"best {best.sample.describe()}")
         if not self._console.is_terminal:
             result = results[int(trial.trial_id)]
-            values = " ".join(f"{k}={v}" for k, v in result.values.items())
+            values = " ".join(
+                f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.values.items()
+            )
             score = result.sample.describe() if result.status == "completed" else result.reason
-            line = f"trial {result.number} {status}: {values}: {score}"
+            finished = sum(t.status in ("completed", "failed") for t in results)
+            left = self._bar.tasks[0].time_remaining
+            time_left = f", {timedelta(seconds=left)} left" if left else ""
+            line = (
+                f"trial {result.number} {status}: {values}: {score} "
+                f"({finished} of {self._oracle.trial_limit or '?'}{time_left})"
+            )
             self._console.print(line, soft_wrap=True, markup=False)

@@ -49,12 +49,14 @@ class Sample:
         """The standard deviation (n - 1 in the denominator); NaN below two scores."""
         return float(np.std(self.scores, ddof=1)) if self.n > 1 else float("nan")
 
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Student's t interval for the mean; (NaN, NaN) below two scores."""
+    def interval(
+        self, confidence: float = 0.95, within: tuple[float, float] = (-np.inf, np.inf)
+    ) -> tuple[float, float]:
+        """Student's t interval for the mean, cut to what the metric can be; (NaN, NaN) below two scores."""
         if self.n < 2:
             return float("nan"), float("nan")
         half = stats.t.ppf((1 + confidence) / 2, self.n - 1) * self.std / np.sqrt(self.n)
-        return self.mean - float(half), self.mean + float(half)
+        return max(within[0], self.mean - float(half)), min(within[1], self.mean + float(half))
 
     def describe(self) -> str:
         """Mean ± standard deviation and n, in three digits."""

@@ -1,6 +1,5 @@
 """Searches the initializer of a model like any other hyperparameter."""
 
-import hashlib
 import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,14 +9,13 @@ from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
 from rich.table import Table
 
 import keras_initx
-from keras_initx import InitxError
 
+from .arguments import Pair, check_positive, fingerprint, objective_of, pairs_of, probe, seeds_of
 from .boards import BoardObserver
-from .data import Dataset, from_arrays
+from .data import Dataset
 from .folders import Folders
 from .hypermodel import DEFAULT_INITIALIZERS, DEFAULT_LEARNING_RATES, InitializerHyperModel, Rates
 from .oracle import OptunaOracle
@@ -30,8 +28,6 @@ from .tuner import InitializerTuner, Observer
 STUDY_FILE = "study.db"
 RESULTS_FILE = "results.json"
 MODEL_FILE = "best_model.keras"
-
-Pair = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def search(
     learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
     objective: str | keras_tuner.Objective = "val_accuracy",
     results: str | Path = "results/search",
-    logs: str | Path = "runs/search",
+    logs: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     jit_compile: bool = True,
@@ -109,7 +105,8 @@ def search(
             `keras_tuner.HyperParameters`), or a `keras_tuner.HyperModel`. A function may declare
             hyperparameters of its own, "initializer" and "learning_rate" among them.
         data: A `Dataset`; arrays (x, y) of a classification, to be split 60/20/20; or pairs
-            ((x, y) to train, (x, y) to validate) and optionally a third to test, for any task.
+            ((x, y) to train, (x, y) to validate) and optionally a third to test, for any task: a
+            regression, say, with `objective="val_loss"`.
         tuner: "tpe", "random" or "grid".
         trials: How many trials in all; None is 20, and the whole grid for "grid".
         epochs: Epochs of one seed, at most.
@@ -121,7 +118,7 @@ def search(
             for the model's own rate.
         objective: A metric by name ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
         results: Folder for the study, the weights, `results.json` and the best model.
-        logs: Folder for TensorBoard.
+        logs: Folder for TensorBoard; None is `runs/` and the name of the results folder.
         resume: Go on with the search in `results`.
         overwrite: Remove the search in `results` first.
         jit_compile: Compile under XLA; a model that XLA cannot compile is trained without, with a warning.
@@ -136,8 +133,8 @@ def search(
         InitxError: An argument that cannot be used. Nothing has been written then.
         RuntimeError: The first three trials raised.
     """
-    train, validation, test = _pairs(data)
-    seed_list = _seeds(seeds, seed)
+    train, validation, test = pairs_of(data)
+    seed_list = seeds_of(seeds, seed)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if not (name == "patience" and value is None):
             check_positive(name, value)
@@ -145,15 +142,18 @@ def search(
         check_positive("trials", trials)
     elif tuner != "grid":
         trials = 20
-    oracle = OptunaOracle(objective, trials, sampler=tuner, seed=seed)
+    oracle = OptunaOracle(objective_of(objective), trials, sampler=tuner, seed=seed)
     hypermodel = InitializerHyperModel(model, initializers, learning_rates)
-    space = _space(hypermodel)
+    space, architecture = probe(hypermodel, train, oracle.objective.name)
     if tuner == "grid":
         grid_of(space)
-    folders = Folders(Path(results), Path(logs))
+    results = Path(results)
+    folders = Folders(results, Path("runs") / results.name if logs is None else Path(logs))
     settings = {
         "version": keras_initx.__version__,
-        "data": fingerprint(train, validation, test),
+        "data": f"{getattr(data, 'name', 'arrays')} [{fingerprint(train, validation, test)}]",
+        "classes": list(getattr(data, "classes", ())),
+        "model": architecture,
         "tuner": tuner,
         "trials": trials,
         "epochs": epochs,
@@ -199,61 +199,3 @@ def search(
     if best_trial(found, oracle.objective.direction) is not None:
         result.best_model().save(folders.results / MODEL_FILE)
     return result
-
-
-def check_positive(argument: str, value: object) -> int:
-    """`value` if it is a whole number above zero.
-
-    Raises:
-        InitxError: Anything else.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InitxError(argument, value, "a whole number above 0")
-    return value
-
-
-def fingerprint(*pairs: Pair | None) -> str:
-    """A short hash of all arrays, by which a resumed search knows its data."""
-    digest = hashlib.sha256()
-    for pair in pairs:
-        for array in pair or ():
-            values = np.ascontiguousarray(array)
-            digest.update(f"{values.shape}{values.dtype}".encode())
-            digest.update(values.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _pairs(data: Any) -> tuple[Pair, Pair, Pair | None]:
-    if isinstance(data, tuple | list) and len(data) in (2, 3):
-        if all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
-            arrays: list[Pair] = [(np.asarray(x), np.asarray(y)) for x, y in data]
-            for name, (x, y) in zip(("train", "validation", "test"), arrays, strict=False):
-                if len(x) != len(y) or not len(x):
-                    received = f"{len(x)} x and {len(y)} y"
-                    raise InitxError(f"data ({name})", received, "as many x as y, at least one")
-            return arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None
-        if len(data) == 2:
-            data = from_arrays(*data)
-    if not isinstance(data, Dataset):
-        allowed = "a Dataset, (x, y), or ((x, y), (x_validation, y_validation))"
-        raise InitxError("data", type(data).__name__, allowed)
-    return (
-        (data.x_train, data.y_train),
-        (data.x_validation, data.y_validation),
-        (data.x_test, data.y_test),
-    )
-
-
-def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
-    if isinstance(seeds, int):
-        return [first + i for i in range(check_positive("seeds", seeds))]
-    if not seeds or len(set(seeds)) < len(seeds) or any(not isinstance(s, int) or s < 0 for s in seeds):
-        raise InitxError("seeds", seeds, "a number of seeds, or different seeds of at least 0")
-    return list(seeds)
-
-
-def _space(hypermodel: InitializerHyperModel) -> keras_tuner.HyperParameters:
-    """What is searched, found by one build; also what tells early that the model cannot be built."""
-    hp = keras_tuner.HyperParameters()
-    hypermodel.build(hp)
-    return hp

@@ -43,7 +43,7 @@ def run_study(
     width: int = 64,
     learning_rate: float = 1e-3,
     results: str | Path = "results/study",
-    logs: str | Path = "runs/study",
+    logs: str | Path | None = None,
     **options: Any,
 ) -> SearchResult:
     """Trains every scheme with every activation over several seeds: a grid search of one learning rate.
@@ -96,7 +96,7 @@ def summary_table(result: SearchResult) -> Table:
     for scheme in SCHEMES:
         for activation in ACTIVATIONS:
             sample = _sample(result, scheme, activation)
-            low, high = sample.interval()
+            low, high = sample.interval(within=(0.0, 1.0))
             textbook = TEXTBOOK.get((scheme, activation))
             table.add_row(
                 scheme,

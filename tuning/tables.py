@@ -1,5 +1,6 @@
 """The tables that a search ends with."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,14 +20,17 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
     table = Table(title="All trials", title_justify="left")
     table.add_column("trial", justify="right")
     # One column for all hyperparameters: there may be many, and a cut-off value is worth nothing.
-    table.add_column("hyperparameters", overflow="fold")
+    tokens = [f"{name}={_text(value)}" for trial in trials for name, value in trial.values.items()]
+    table.add_column("hyperparameters", min_width=max(map(len, tokens), default=0))
     for header in (objective.name, "95 % interval"):
         table.add_column(header, no_wrap=True)
     table.add_column("status", overflow="fold")
+    # A mean of few accuracies has an interval that reaches beyond 1.
+    bounds = (0.0, 1.0) if objective.name.endswith("accuracy") else (-math.inf, math.inf)
     sign = -1 if objective.direction == "max" else 1
     done = sorted((t for t in trials if t.status == "completed"), key=lambda t: sign * t.sample.mean)
     for trial in [*done, *(t for t in trials if t.status != "completed")]:
-        low, high = trial.sample.interval()
+        low, high = trial.sample.interval(within=bounds)
         table.add_row(
             str(trial.number),
             " ".join(f"{name}={_text(value)}" for name, value in trial.values.items()),

@@ -30,7 +30,7 @@ CsvOption = Annotated[
 TargetOption = Annotated[
     str | None,
     typer.Option(
-        "--target", metavar="COLUMN", help="The column of --csv to predict: class names or numbers."
+        "--target", metavar="COLUMN", help="The column of --csv to predict: class names or class numbers."
     ),
 ]
 NpzOption = Annotated[
@@ -38,6 +38,10 @@ NpzOption = Annotated[
     typer.Option(
         "--npz", metavar="FILE", help="Your own arrays: x and y, or x_train, y_train (x_test, y_test)."
     ),
+]
+LogsOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for TensorBoard. [default: runs/ and the name of --results]"),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the search in --results.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove the search in --results first.")]

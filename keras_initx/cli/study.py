@@ -7,7 +7,7 @@ import typer
 
 from keras_initx.cli import common
 from keras_initx.tuning import SearchResult
-from keras_initx.tuning.search import check_positive
+from keras_initx.tuning.arguments import check_positive
 from keras_initx.tuning.study import SCHEMES, comparisons, run_study, scheme_table, summary_table
 
 QUICK_EPOCHS = 10
@@ -30,7 +30,7 @@ def study(
     results: Annotated[Path, typer.Option(help="Folder for the study and results.json.")] = Path(
         "results/study"
     ),
-    logs: Annotated[Path, typer.Option(help="Folder for TensorBoard.")] = Path("runs/study"),
+    logs: common.LogsOption = None,
     resume: common.ResumeOption = False,
     overwrite: common.OverwriteOption = False,
     quiet: common.QuietOption = False,

@@ -7,10 +7,10 @@ import typer
 
 from keras_initx.cli import common
 from keras_initx.tuning import DenseClassifier, SearchResult, search
+from keras_initx.tuning.arguments import check_positive
 from keras_initx.tuning.comparison import compare
 from keras_initx.tuning.hypermodel import ACTIVATION, DEFAULT_ACTIVATIONS, DEFAULT_INITIALIZERS, INITIALIZER
 from keras_initx.tuning.results import best_per_cell
-from keras_initx.tuning.search import check_positive
 from keras_initx.tuning.tables import cross_table
 
 
@@ -47,7 +47,7 @@ def tune(
     results: Annotated[
         Path, typer.Option(help="Folder for the study, the best model and results.json.")
     ] = Path("results/tune"),
-    logs: Annotated[Path, typer.Option(help="Folder for TensorBoard.")] = Path("runs/tune"),
+    logs: common.LogsOption = None,
     resume: common.ResumeOption = False,
     overwrite: common.OverwriteOption = False,
     quiet: common.QuietOption = False,
@@ -109,7 +109,7 @@ def _print(result: SearchResult, model: DenseClassifier) -> None:
             f"{len(failed)} of {len(result.trials)} trials failed; the first: {failed[0].reason}"
         )
     values = best.values
-    low, high = best.sample.interval()
+    low, high = best.sample.interval(within=(0.0, 1.0))
     interval = f", 95 % interval {low:.3f} to {high:.3f}" if best.sample.n > 1 else ""
     common.print_plain(
         f"Winner: {values[INITIALIZER]} with {values[ACTIVATION]}, "

@@ -12,7 +12,7 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning import Range, SearchResult, from_arrays, search
-from keras_initx.tuning.search import fingerprint
+from keras_initx.tuning.arguments import fingerprint
 
 from keras_initx import InitxError
 

@@ -1,0 +1,135 @@
+"""Checks what `search` was given, and that the model trains on the data, before anything is written."""
+
+import hashlib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import keras_tuner
+import numpy as np
+
+from keras_initx.errors import InitxError
+
+from .compiled import architecture
+from .data import Dataset, from_arrays
+from .hypermodel import InitializerHyperModel
+
+Pair = tuple[Any, Any]
+
+
+def check_positive(argument: str, value: object) -> int:
+    """`value` if it is a whole number above zero.
+
+    Raises:
+        InitxError: Anything else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InitxError(argument, value, "a whole number above 0")
+    return value
+
+
+def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
+    """The pairs (x, y) to train, to validate and, where there is one, to test.
+
+    Raises:
+        InitxError: Data of another form, or x and y of different lengths.
+    """
+    if isinstance(data, tuple | list) and len(data) in (2, 3):
+        if all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
+            arrays: list[Pair] = [(np.asarray(x), np.asarray(y)) for x, y in data]
+            for name, (x, y) in zip(("train", "validation", "test"), arrays, strict=False):
+                if len(x) != len(y) or not len(x):
+                    received = f"{len(x)} x and {len(y)} y"
+                    raise InitxError(f"data ({name})", received, "as many x as y, at least one")
+            return arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None
+        if len(data) == 2:
+            return _split(*data)
+    if not isinstance(data, Dataset):
+        allowed = "a Dataset, (x, y), or ((x, y), (x_validation, y_validation))"
+        raise InitxError("data", type(data).__name__, allowed)
+    return (
+        (data.x_train, data.y_train),
+        (data.x_validation, data.y_validation),
+        (data.x_test, data.y_test),
+    )
+
+
+def _split(x: Any, y: Any) -> tuple[Pair, Pair, Pair | None]:
+    train, validation, test = pairs_of(from_arrays(x, y))
+    labels = np.asarray(y)
+    if labels.ndim < 2 or labels.shape[1] == 1:
+        return train, validation, test
+    # One-hot labels are what the model's loss expects: they stay so.
+    rows = np.eye(labels.shape[1], dtype="float32")[np.unique(labels.argmax(axis=1))]
+    one_hot: list[Pair] = [(x, rows[y]) for x, y in (train, validation, test or train)]
+    return one_hot[0], one_hot[1], one_hot[2]
+
+
+def seeds_of(seeds: int | Sequence[int], first: int) -> list[int]:
+    """The seeds of every trial: so many from `first` on, or those given.
+
+    Raises:
+        InitxError: No seed, one twice, or one below 0.
+    """
+    if not isinstance(first, int) or first < 0:
+        raise InitxError("seed", first, "a whole number of at least 0")
+    if isinstance(seeds, int):
+        return [first + i for i in range(check_positive("seeds", seeds))]
+    if not seeds or len(set(seeds)) < len(seeds) or any(not isinstance(s, int) or s < 0 for s in seeds):
+        raise InitxError("seeds", seeds, "a number of seeds, or different seeds of at least 0")
+    return list(seeds)
+
+
+def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objective:
+    """The objective with its direction.
+
+    Raises:
+        InitxError: A metric of which Keras does not know whether more is better.
+    """
+    try:
+        return keras_tuner.Oracle(objective).objective
+    except ValueError:
+        near = get_close_matches(str(objective), ["val_accuracy", "val_loss", "val_auc"], n=1)
+        remedy = f"Did you mean {near[0]!r}?" if near else ""
+        allowed = "a metric of which Keras knows the direction, or keras_tuner.Objective(name, direction)"
+        raise InitxError("objective", objective, allowed, remedy) from None
+
+
+def probe(
+    hypermodel: InitializerHyperModel, train: Pair, objective: str
+) -> tuple[keras_tuner.HyperParameters, str]:
+    """The space that one build declares, and the model in words: it must train on a few rows.
+
+    Raises:
+        InitxError: A model that cannot be built or trained on these data, or that lacks the objective.
+    """
+    hp = keras_tuner.HyperParameters()
+    model = hypermodel.build(hp)
+    text = f"{model.count_params()} parameters"
+    key = architecture(model)
+    if key is not None:
+        text += f" [{hashlib.sha256(key.encode()).hexdigest()[:12]}]"
+    # Eagerly: this step is for its errors, and a compilation would cost more than it.
+    model.run_eagerly, model.jit_compile = True, False
+    try:
+        logs = model.train_on_batch(train[0][:2], train[1][:2], return_dict=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        allowed = "a model that trains on the data"
+        raise InitxError("model", model.name, allowed, f"Keras: {type(error).__name__}: {reason}") from error
+    names = [f"val_{name}" for name in logs] + list(logs)
+    if objective not in names:
+        remedy = "Compile the model with metrics=[...] that has it, or pass another objective."
+        raise InitxError("objective", objective, ", ".join(names), remedy)
+    return hp, text
+
+
+def fingerprint(*pairs: Pair | None) -> str:
+    """A short hash of all arrays, by which a resumed search knows its data."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for array in pair or ():
+            values = np.ascontiguousarray(array)
+            digest.update(f"{values.shape}{values.dtype}".encode())
+            digest.update(values.tobytes())
+    return digest.hexdigest()[:12]
