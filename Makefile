@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
+STUDY ?=
 # TensorFlow reports that it found no GPU, and more, before anything of ours can be read.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -21,7 +22,7 @@ demo: $(VENV)/.installed  ## compare initializers on handwritten digits (about t
 	@echo "(tensorboard is in $(BIN))"
 
 study: $(VENV)/.installed  ## random, Xavier and He, as the textbooks compare them
-	$(BIN)/keras-initx study --overwrite
+	$(BIN)/keras-initx study $(STUDY)
 
 test: $(VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST)

@@ -186,7 +186,7 @@ _WAY_OUT = "Pass gain= (or activation=) to the initializer."
 
 
 @functools.lru_cache(maxsize=256)
-def _on_arrays(function: Callable[..., Any]) -> moments.Function:
+def _on_arrays(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     """`function` from float64 array to float64 array, evaluated outside of any trace.
 
     Cached, so that one function stays one key of the moment's cache.
@@ -196,16 +196,16 @@ def _on_arrays(function: Callable[..., Any]) -> moments.Function:
         # A copy: building the user's own layer here would fix its weights to the shape of our grid.
         call = type(function).from_config(function.get_config())
 
-    def evaluate(z: np.ndarray) -> np.ndarray:
+    def evaluate(z: np.ndarray, beside: float) -> np.ndarray:
         # JAX has no float64 unless its user asks for it, and warns on every request.
         dtype = "float32" if keras.backend.backend() == "jax" else "float64"
-        # A trailing axis of one, since layers want (batch, features).
-        out = call(keras.ops.convert_to_tensor(z[:, None].astype(dtype)))
-        return np.asarray(keras.ops.convert_to_numpy(out), dtype="float64")
+        # In rows of two, as layers want it: what acts on the row shows in what stands beside z.
+        rows = np.stack([z, np.full_like(z, beside)], axis=1).astype(dtype)
+        out = np.asarray(keras.ops.convert_to_numpy(call(keras.ops.convert_to_tensor(rows))), dtype="float64")
+        return out[:, 0] if out.shape == rows.shape else out
 
-    def on_arrays(z: np.ndarray) -> np.ndarray:
-        out = _eagerly(lambda: evaluate(z))
-        return out[:, 0] if out.shape == (z.size, 1) else out
+    def on_arrays(z: np.ndarray, beside: float = 0.0) -> np.ndarray:
+        return _eagerly(lambda: evaluate(z, beside))
 
     return on_arrays
 
@@ -233,9 +233,13 @@ def _eagerly(compute: Callable[[], _T]) -> _T:
     return results[0]
 
 
-def _check_elementwise(function: moments.Function, name: str) -> None:
+def _check_elementwise(function: Callable[..., np.ndarray], name: str) -> None:
     z = np.linspace(-2.5, 2.5, 12)
     whole = function(z)
-    part = function(z[:5])
-    if whole.shape != z.shape or not np.allclose(whole[:5], part, rtol=1e-5, atol=1e-6, equal_nan=True):
+    # The same points with fewer beside them along the batch, and with another along the row.
+    parts = (function(z[:5]), function(z, beside=1.7)[:5])
+    if whole.shape != z.shape or not all(
+        part.shape == (5,) and np.allclose(whole[:5], part, rtol=1e-5, atol=1e-6, equal_nan=True)
+        for part in parts
+    ):
         raise InitxError("activation", name, "an elementwise function of one tensor", _WAY_OUT)

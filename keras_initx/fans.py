@@ -77,10 +77,10 @@ def einsum(shape: Sequence[int], input_axes: Sequence[int], output_axes: Sequenc
     return Fans(prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes))
 
 
-def fused_gates(shape: Sequence[int], gates: int) -> Fans:
+def fused_gates(shape: Sequence[int], gates: int, strides: Sequence[int] = (1,)) -> Fans:
     """Kernel (window..., inputs, gates x units) of a recurrent cell: each gate is a kernel of its own."""
     window = prod(shape[:-2])
-    return Fans(window * shape[-2], window * shape[-1] / gates)
+    return Fans(window * shape[-2], window * shape[-1] / gates / prod(strides))
 
 
 def lookup(shape: Sequence[int]) -> Fans:
@@ -125,7 +125,7 @@ _BY_KIND: dict[str, Callable[[Geometry, Sequence[int]], Fans]] = {
     "depthwise": lambda g, shape: depthwise(shape, g.strides),
     "transposed_convolution": lambda g, shape: transposed_convolution(shape, g.strides),
     "einsum": lambda g, shape: einsum(shape, g.input_axes, g.output_axes),
-    "fused_gates": lambda g, shape: fused_gates(shape, g.gates),
+    "fused_gates": lambda g, shape: fused_gates(shape, g.gates, g.strides),
     "lookup": lambda g, shape: lookup(shape),
     "tied_lookup": lambda g, shape: tied_lookup(shape),
 }

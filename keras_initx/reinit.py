@@ -41,8 +41,8 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         The number of kernels drawn.
 
     Raises:
-        InitxError: A model that is not built or has no kernel, an unknown name, or a draw that is
-            not finite. No weight has changed then.
+        InitxError: A model that is not built or has no kernel, a layer with LoRA or quantization, an
+            unknown name, or a draw that is not finite. No weight has changed then.
 
     Example:
 
@@ -83,7 +83,13 @@ def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, keras.Varia
             if not hasattr(layer, attribute):
                 continue
             variable = getattr(layer, weight, None)
-            if isinstance(variable, keras.Variable) and id(variable) not in seen:
+            if variable is not None and (
+                not isinstance(variable, keras.Variable) or "float" not in str(variable.dtype)
+            ):
+                remedy = "Draw the model first, then enable LoRA or quantize it."
+                allowed = "a layer whose kernel is a variable of a floating-point type"
+                raise InitxError(layer.path or layer.name, "LoRA or quantization", allowed, remedy)
+            if variable is not None and id(variable) not in seen:
                 seen.add(id(variable))
                 yield layer, attribute, variable
 

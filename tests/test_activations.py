@@ -99,6 +99,8 @@ def test_row_wise_activations_have_gain_one():
         (3, "a name, a function or a layer"),
         (lambda x: keras.ops.softmax(x, axis=0), "elementwise"),
         (lambda x: x[:1], "elementwise"),
+        (lambda x: keras.ops.softmax(x), "elementwise"),
+        (lambda x: x / keras.ops.norm(x, axis=-1, keepdims=True), "elementwise"),
         (lambda x: 1 / 0, "ZeroDivisionError"),
     ],
 )

@@ -91,6 +91,17 @@ def test_bad_input_changes_nothing(make, initializer, says):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("change", [lambda layer: layer.enable_lora(2), lambda layer: layer.quantize("int8")])
+def test_lora_and_quantized_layers_are_refused_by_path(change):
+    model = keras.Sequential([keras.Input((8,)), L.Dense(8), L.Dense(8, name="frozen")])
+    change(model.layers[1])
+    before = [w.copy() for w in model.get_weights()]
+    with pytest.raises(InitxError, match=r"frozen.*LoRA or quantization.*Draw the model first"):
+        keras_initx.reinitialize(model, "he_auto")
+    for one, two in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_keras_still_lists_sublayers_of_attention_and_recurrent_cells():
     kinds = {type(layer).__name__ for layer in all_layers(small_model())}
     assert {"EinsumDense", "LSTMCell", "Bidirectional", "SeparableConv1D"} <= kinds

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
 
 import keras_tuner
@@ -16,6 +17,8 @@ from .hypermodel import InitializerHyperModel
 
 Pair = tuple[Any, Any]
 
+_MOST = 2**32
+
 
 def check_positive(argument: str, value: object) -> int:
     """`value` if it is a whole number above zero.
@@ -23,9 +26,9 @@ def check_positive(argument: str, value: object) -> int:
     Raises:
         InitxError: Anything else.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise InitxError(argument, value, "a whole number above 0")
-    return value
+    return int(value)
 
 
 def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
@@ -71,13 +74,19 @@ def seeds_of(seeds: int | Sequence[int], first: int) -> list[int]:
     Raises:
         InitxError: No seed, one twice, or one below 0.
     """
-    if not isinstance(first, int) or first < 0:
-        raise InitxError("seed", first, "a whole number of at least 0")
-    if isinstance(seeds, int):
-        return [first + i for i in range(check_positive("seeds", seeds))]
-    if not seeds or len(set(seeds)) < len(seeds) or any(not isinstance(s, int) or s < 0 for s in seeds):
-        raise InitxError("seeds", seeds, "a number of seeds, or different seeds of at least 0")
-    return list(seeds)
+    if not isinstance(first, Integral) or not 0 <= first < _MOST:
+        raise InitxError("seed", first, f"a whole number from 0 to {_MOST - 1}")
+    if isinstance(seeds, Integral):
+        # NumPy takes no seed beyond 32 bits.
+        return [(int(first) + i) % _MOST for i in range(check_positive("seeds", seeds))]
+    given = list(seeds)
+    if not given or len(set(given)) < len(given) or not all(_is_seed(s) for s in given):
+        raise InitxError("seeds", seeds, f"a number of seeds, or different seeds from 0 to {_MOST - 1}")
+    return [int(seed) for seed in given]
+
+
+def _is_seed(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < _MOST
 
 
 def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objective:

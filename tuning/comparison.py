@@ -17,10 +17,11 @@ class Comparison:
     Attributes:
         better, worse: Their names, the higher mean first.
         difference: Mean of the better minus mean of the worse.
-        low, high: The interval for the difference; all such intervals hold together with 95 % confidence.
+        low, high: The interval for the difference; NaN where no group has a spread.
         p: The p-value, corrected for the number of pairs.
         real: Whether the interval leaves zero out.
         n: The runs of the smaller group.
+        simultaneous: Whether the interval is one of several that hold together.
     """
 
     better: str
@@ -31,11 +32,19 @@ class Comparison:
     p: float
     real: bool
     n: int
+    simultaneous: bool = False
 
     def describe(self) -> str:
         """The finding in a sentence, in percentage points."""
         points = f"{100 * self.difference:.1f} points"
-        interval = f"simultaneous 95 % interval {100 * self.low:.1f} to {100 * self.high:.1f}"
+        if self.low != self.low:
+            return (
+                f"{self.better} and {self.worse}: every run of each gave the same figure, {points} apart: "
+                f"without a spread nothing can be tested at n={self.n}."
+            )
+        kind = "simultaneous 95 % interval" if self.simultaneous else "95 % interval"
+        # Of figures between 0 and 1, differences beyond +-1 cannot be.
+        interval = f"{kind} {100 * max(self.low, -1.0):.1f} to {100 * min(self.high, 1.0):.1f}"
         if self.real:
             return f"{self.better} beats {self.worse} by {points} ({interval}): real at n={self.n}."
         return (
@@ -58,27 +67,31 @@ def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]
     >>> compare({"a": a, "b": b})[0].real
     True
     """
-    confidence = 1 - 0.05 / families
-    found = []
-    for one, two in combinations(groups, 2):
-        if groups[one].mean < groups[two].mean:
-            one, two = two, one
-        found.append(_pair(groups, one, two, confidence, families))
-    return found
-
-
-def _pair(groups: Mapping[str, Sample], one: str, two: str, confidence: float, families: int) -> Comparison:
-    difference = groups[one].mean - groups[two].mean
-    n = min(groups[one].n, groups[two].n)
-    if max(groups[one].std, groups[two].std) < 1e-12:
-        # Every run of a group gave the same figure: no test can be made of no spread, nor is one needed.
-        differ = difference > 1e-12
-        return Comparison(one, two, difference, difference, difference, 0.0 if differ else 1.0, differ, n)
     names = list(groups)
     with np.errstate(divide="ignore", invalid="ignore"):
         test = stats.tukey_hsd(*(groups[name].scores for name in names), equal_var=False)
-        interval = test.confidence_interval(confidence)
-    i, j = names.index(one), names.index(two)
-    low, high = float(interval.low[i, j]), float(interval.high[i, j])
-    p = min(1.0, float(test.pvalue[i, j]) * families)
-    return Comparison(one, two, difference, low, high, p, low > 0, n)
+        interval = test.confidence_interval(1 - 0.05 / families)
+    found = []
+    for one, two in combinations(names, 2):
+        if groups[one].mean < groups[two].mean:
+            one, two = two, one
+        i, j = names.index(one), names.index(two)
+        low, high = float(interval.low[i, j]), float(interval.high[i, j])
+        p = min(1.0, float(test.pvalue[i, j]) * families)
+        if max(groups[one].std, groups[two].std) < 1e-12:
+            # Every run of a group gave the same figure, which small test sets do: no spread, no test.
+            low = high = p = float("nan")
+        found.append(
+            Comparison(
+                one,
+                two,
+                groups[one].mean - groups[two].mean,
+                low,
+                high,
+                p,
+                low > 0,
+                min(groups[one].n, groups[two].n),
+                families > 1 or len(names) > 2,
+            )
+        )
+    return found

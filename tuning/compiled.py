@@ -5,6 +5,7 @@ Compiling under XLA costs seconds for each model; a search of 24 trials over thr
 optimizer is put back to its first step: the history is that of the fresh model.
 """
 
+import inspect
 import json
 import re
 import warnings
@@ -13,6 +14,8 @@ from typing import Any
 
 import keras
 import numpy as np
+
+from keras_initx import all_layers
 
 Batch = tuple[Any, Any]
 
@@ -88,10 +91,11 @@ class CompiledModels:
 def _why_not(model: keras.Model, sample: Batch) -> str | None:
     try:
         model.train_on_batch(*sample)
+        model.test_on_batch(*sample)
     except Exception as error:
         text = " ".join(str(error).split())
-        operation = re.search(r"[^.]*(?:not compilable|unsupported|No registered)[^.]*", text, re.IGNORECASE)
-        return (operation.group(0) if operation else text).strip()[:300]
+        operation = re.search(r"\S+ \(No registered .*?\)|[^:]*not compilable[^:]*", text)
+        return (operation.group(0) if operation else text[:300]).strip()
     return None
 
 
@@ -122,10 +126,10 @@ def architecture(model: keras.Model) -> str | None:
         return None
     optimizer["learning_rate"] = optimizer["name"] = None
     try:
-        # The config of a subclassed model need not tell what its code does.
-        if not isinstance(model, keras.Sequential) and type(model) is not type(_functional()):
+        # The config of a class that is not Keras's own need not tell what its code does.
+        if type(model) not in (keras.Sequential, type(_functional())) or _has_foreign_parts(model):
             return None
-        adapted = [layer for layer in model._flatten_layers() if hasattr(layer, "finalize_state")]
+        adapted = [layer for layer in all_layers(model) if hasattr(layer, "finalize_state")]
         if not all(isinstance(layer, keras.layers.Normalization) for layer in adapted):
             # Vocabularies and bins are neither variables nor always in the config.
             return None
@@ -147,6 +151,34 @@ def architecture(model: keras.Model) -> str | None:
     if any(mark in text for mark in (" at 0x", '"class_name": "function"', '"class_name": "__lambda__"')):
         return None
     return text
+
+
+def _has_foreign_parts(model: keras.Model) -> bool:
+    """Whether anything but initializers in the model or its training is not of Keras's own code."""
+    if isinstance(model.loss, dict) or any(
+        getattr(model.optimizer, f"_exclude_from_weight_decay{suffix}", None) for suffix in ("", "_pattern")
+    ):
+        # Neither is in a config that keeps layer names apart, nor in one of the optimizer.
+        return True
+    parts: list[Any] = [model.optimizer, *all_layers(model)]
+    compiled = [model.loss, model.get_compile_config().get("metrics"), getattr(model, "_metrics", None)]
+    for part in (*parts, *compiled, *model.metrics):
+        if _is_foreign(part):
+            return True
+        for name, value in getattr(part, "__dict__", {}).items():
+            if not name.endswith("_initializer") and _is_foreign(value):
+                return True
+    return False
+
+
+def _is_foreign(value: Any) -> bool:
+    """Whether a function, or an object of a class, comes from outside of Keras."""
+    if isinstance(value, list | tuple):
+        return any(_is_foreign(part) for part in value)
+    if isinstance(value, type) or not (callable(value) or hasattr(value, "get_config")):
+        return False
+    home = getattr(value, "__module__", None) if inspect.isfunction(value) else type(value).__module__
+    return not str(home).startswith(("keras.", "tensorflow.", "builtins", "jax"))
 
 
 def _functional() -> keras.Model:

@@ -1,7 +1,7 @@
 """The folders of a search: nothing of the user's is overwritten, and a resumed search is the same search."""
 
 import json
-import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,8 @@ class Folders:
         """
         if resume and overwrite:
             raise InitxError("resume", "True with overwrite=True", "one of --resume and --overwrite")
-        for argument, folder in (("results", self.results), ("logs", self.logs)):
-            _check_writable(argument, folder)
+        for argument, folder in self._both():
+            _check_is_folder(argument, folder)
         earlier = self._earlier()
         if earlier is None:
             if resume:
@@ -61,15 +61,34 @@ class Folders:
             self._check_empty()
         elif resume:
             _check_same(earlier, settings)
-        elif overwrite:
-            self._remove()
-        else:
+        elif not overwrite:
             remedy = "Pass --resume to go on with it, --overwrite to start again, or another folder."
             raise InitxError("results", str(self.results), "a folder without a search in it", remedy)
-        self.results.mkdir(parents=True, exist_ok=True)
-        self.logs.mkdir(parents=True, exist_ok=True)
+        self._make()
+        if overwrite and earlier is not None:
+            self._remove()
         write_json(self.results / SETTINGS, dict(settings))
         return earlier is not None and resume
+
+    def _both(self) -> tuple[tuple[str, Path], tuple[str, Path]]:
+        return ("results", self.results), ("logs", self.logs)
+
+    def _make(self) -> None:
+        """Makes both folders, or neither: a file written there is the only proof that one can be."""
+        made: list[Path] = []
+        for argument, folder in self._both():
+            try:
+                missing = [p for p in (folder, *folder.parents) if not p.exists()]
+                for parent in reversed(missing):
+                    parent.mkdir()
+                    made.append(parent)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                for path in reversed(made):
+                    path.rmdir()
+                allowed = "a folder that can be written to"
+                raise InitxError(argument, str(folder), allowed, f"{error.strerror}.") from error
 
     def _earlier(self) -> dict[str, Any] | None:
         path = self.results / SETTINGS
@@ -115,14 +134,13 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _check_writable(argument: str, folder: Path) -> None:
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+def _check_is_folder(argument: str, folder: Path) -> None:
+    try:
+        existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    except OSError as error:
+        raise InitxError(argument, str(folder), "the name of a folder", f"{error.strerror}.") from error
     if not existing.is_dir():
         raise InitxError(argument, str(folder), "a folder", f"{existing} is a file.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InitxError(
-            argument, str(folder), "a folder that can be written to", f"Not writable: {existing}."
-        )
 
 
 def _check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -130,5 +148,7 @@ def _check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None
     plain = json.loads(json.dumps(dict(settings)))
     for name in sorted(earlier.keys() | plain.keys()):
         if name not in ("trials", "version") and earlier.get(name) != plain.get(name):
-            remedy = "Resume with the same settings (only trials may change), or use --overwrite."
+            remedy = (
+                "Give the options that the search began with (only trials may change), or another folder."
+            )
             raise InitxError(name, plain.get(name), f"{earlier.get(name)!r}, as the search began", remedy)

@@ -121,7 +121,8 @@ def search(
         logs: Folder for TensorBoard; None is `runs/` and the name of the results folder.
         resume: Go on with the search in `results`.
         overwrite: Remove the search in `results` first.
-        jit_compile: Compile under XLA; a model that XLA cannot compile is trained without, with a warning.
+        jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
+            is trained without, with a warning.
         seed: The seed of the sampler, and the first of `seeds` where that is a number.
         quiet: No progress on the terminal.
         observers: Further observers of the progress.
@@ -131,7 +132,7 @@ def search(
 
     Raises:
         InitxError: An argument that cannot be used. Nothing has been written then.
-        RuntimeError: The first three trials raised.
+        RuntimeError: Three trials in a row raised; the search can be resumed.
     """
     train, validation, test = pairs_of(data)
     seed_list = seeds_of(seeds, seed)
@@ -139,7 +140,7 @@ def search(
         if not (name == "patience" and value is None):
             check_positive(name, value)
     if trials is not None:
-        check_positive("trials", trials)
+        trials = check_positive("trials", trials)
     elif tuner != "grid":
         trials = 20
     oracle = OptunaOracle(objective_of(objective), trials, sampler=tuner, seed=seed)

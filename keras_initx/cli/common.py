@@ -126,8 +126,21 @@ def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
         return 1
     # Typer turns Ctrl-C into this code, outside of its standalone mode too.
     if code == INTERRUPTED:
-        say(f"Interrupted. What was done is saved. To go on:\n  {resume_line(arguments)}")
+        if (_results_folder(arguments) / "settings.json").exists():
+            say(f"Interrupted. What was done is saved. To go on:\n  {resume_line(arguments)}")
+        else:
+            say("Interrupted before anything was done.")
     return code if isinstance(code, int) else 0
+
+
+def _results_folder(arguments: Sequence[str]) -> Path:
+    """The folder that the arguments name, or the command's own."""
+    for number, argument in enumerate(arguments):
+        if argument.startswith("--results="):
+            return Path(argument.removeprefix("--results="))
+        if argument == "--results" and number + 1 < len(arguments):
+            return Path(arguments[number + 1])
+    return Path("results") / (arguments[0] if arguments else "")
 
 
 def resume_line(arguments: Sequence[str]) -> str:

@@ -51,7 +51,8 @@ class LayerAware(keras.initializers.Initializer):
         mode: "fan_in", "fan_out" or "fan_avg" in place of the rule's own; None keeps the rule's.
         seed: None (drawn anew for every weight from Python's `random`, so that
             `keras.utils.set_random_seed` makes it repeatable), an integer (the weight's path is folded
-            in, so that the same path gets the same values and two paths do not), or a
+            in: one path, such as "encoder/dense_1/kernel", always gets the same values, and two paths
+            never do; automatic names count up, so name the layers to repeat them), or a
             `keras.random.SeedGenerator`.
         activation: The activation to assume in place of the layer's: whatever `keras.layers.Dense`
             takes as one.
@@ -108,7 +109,11 @@ class LayerAware(keras.initializers.Initializer):
             # Not from the path: layer names count up, and set_random_seed would not repeat a model.
             bound.seed = _default_seed()
         elif isinstance(self.seed, int):
-            bound.seed = _folded(self.seed, bound._place.path)
+            # A layer may add several weights under one name, or under none.
+            earlier = sum(v.name == weight or weight is None for v in layer.weights)
+            bound.seed = _folded(
+                self.seed, f"{bound._place.path}:{earlier}" if earlier else bound._place.path
+            )
         return bound
 
     def scale(self, shape: Sequence[int]) -> Scale:
@@ -192,11 +197,11 @@ def _folded(seed: int, path: str) -> int:
 def _activation_config(activation: Any) -> Any:
     if activation is None or isinstance(activation, str):
         return activation
-    # Names for Keras's own functions; activations.serialize loses the parameters of a layer.
-    if not isinstance(activation, keras.layers.Layer):
-        name = keras.activations.serialize(activation)
-        if isinstance(name, str):
-            return name
+    # activations.serialize gives a bare name to every function that is called like one of Keras's,
+    # and loses the parameters of a layer.
+    name = getattr(activation, "__name__", "")
+    if name and getattr(keras.activations, name, None) is activation:
+        return name
     return keras.saving.serialize_keras_object(activation)
 
 

@@ -68,7 +68,9 @@ def place_of(layer: keras.Layer, weight: str | None) -> Place:
         return Place(path, Geometry("dense"), activation)
     gates = _gates(layer)
     if gates > 1:
-        return Place(path, Geometry("fused_gates", gates=gates), activation, settled=True)
+        # Only the input kernel of a convolutional cell strides; its recurrent kernel does not.
+        strides = _sizes(getattr(layer, "strides", 1)) if weight == "kernel" else (1,)
+        return Place(path, Geometry("fused_gates", gates=gates, strides=strides), activation, settled=True)
     return Place(path, Geometry(), activation)
 
 

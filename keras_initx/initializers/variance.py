@@ -45,7 +45,8 @@ class HeAuto(LayerAware):
         distribution: "truncated_normal", "normal" or "uniform"; all have the same variance.
         mode: "fan_in", "fan_out" or "fan_avg" in place of the table's.
         seed: None (follows `keras.utils.set_random_seed`), an integer (the weight's path is folded in)
-            or a `keras.random.SeedGenerator`. Layers that share an instance or a seed differ.
+            or a `keras.random.SeedGenerator`. Layers of different paths that share an instance or a
+            seed differ.
         activation: The activation to assume in place of the layer's.
         gain: The gain of the variance in place of the table's.
 
@@ -95,12 +96,13 @@ class XavierAuto(LayerAware):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Auto(LayerAware):
-    """The exact gain that keeps the second moment of the signal, for any activation.
+    """The exact gain for any activation: variance 1 in a layer's pre-activations gives 1 in the next.
 
-    Var[w] = 1 / (fan_in E[phi(z)^2]) with z ~ N(0, 1) and phi the layer's activation: if the
-    pre-activations of one layer have variance 1, so have those of the next. A linear layer, a
-    softmax, an embedding, an LSTM or GRU kernel and the depthwise half of a separable convolution
-    have gain 1.
+    Var[w] = 1 / (fan_in E[phi(z)^2]) with z ~ N(0, 1) and phi the layer's activation, which is taken
+    for the one before it too: the theory is of chains of one activation. Where phi is tanh, a ReLU or
+    SELU, a deviation dies out or stays; where Q' = E[phi phi' z] / E[phi^2] > 1 (GELU, SiLU, mish) it
+    grows with depth. A linear layer, a softmax, an embedding, an LSTM or GRU kernel and the depthwise
+    half of a separable convolution have gain 1.
 
     Args:
         distribution, mode, seed, activation, gain: As in `HeAuto`.
@@ -115,7 +117,7 @@ class Auto(LayerAware):
     2.5362
 
     References: He et al. 2015 (arXiv 1502.01852), section 2.2, for a general phi; Bingham &
-    Miikkulainen 2021 (AutoInit, arXiv 2109.08958), section 3, which this equals in plain chains.
+    Miikkulainen 2021 (AutoInit, arXiv 2109.08958), section 3, for hidden layers of one activation.
     """
 
     def _rule(self, activation: Activation) -> tuple[float, str]:

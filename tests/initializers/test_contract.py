@@ -258,5 +258,23 @@ class TestContract:
             layer.build((None, 4))
         L.Dense(3, activation=growing, kernel_initializer=cls(gain=1.0)).build((None, 4))
 
+    def test_weights_of_one_layer_with_one_name_or_none_differ(self, cls):
+        class Experts(L.Layer):
+            def build(self, input_shape):
+                for name in ("expert", "expert", None, None):
+                    self.add_weight(shape=(4, 4), initializer=cls(seed=1), name=name)
+
+        layer = Experts(name="experts")
+        layer.build((None, 4))
+        assert len({numpy(w.value).tobytes() for w in layer.weights}) == 4
+
+    def test_a_users_function_named_like_one_of_keras_stays_itself(self, cls):
+        def elu(x):
+            return 3 * x
+
+        keras.saving.register_keras_serializable(package="test")(elu)
+        again = cls.from_config(json.loads(json.dumps(cls(activation=elu).get_config())))
+        assert again.scale((50, 5)).std == cls(activation=elu).scale((50, 5)).std
+
     def test_a_numpy_seed_is_an_integer(self, cls):
         assert cls(seed=np.int64(3)).get_config()["seed"] == 3

@@ -252,6 +252,29 @@ def test_a_convolutional_lstm_has_gates_too(assert_std):
     assert_std(layer.cell.kernel, np.sqrt(2 / (72 + 288)))
 
 
+def test_the_stride_of_a_convolutional_lstm_is_that_of_its_input_kernel(assert_std):
+    layer = L.ConvLSTM2D(
+        32, 3, strides=2, kernel_initializer="xavier_auto", recurrent_initializer="xavier_auto"
+    )
+    layer.build((None, 4, 9, 9, 8))
+    assert_std(layer.cell.kernel, np.sqrt(2 / (72 + 288 / 4)))
+    assert_std(layer.cell.recurrent_kernel, np.sqrt(2 / (288 + 288)))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "selu"])
+def test_auto_keeps_a_chain_at_variance_one(activation):
+    layers = [L.Dense(512, activation=activation, kernel_initializer="auto") for _ in range(10)]
+    x = np.random.default_rng(0).standard_normal((512, 512)).astype("float32")
+    for layer in layers[:-1]:
+        x = layer(x)
+    layers[-1].activation = keras.activations.linear
+    variance = float(keras.ops.mean(keras.ops.square(layers[-1](x))))
+    # The last kernel was drawn for a linear layer: its gain is 1, and it passes on E[phi^2] = 1 / gain.
+    gain = {"tanh": TANH, "relu": 2.0, "selu": 1.0}[activation]
+    # The second moment of one draw wanders: by about sqrt(5 L / n) for ReLU.
+    assert variance * gain == pytest.approx(1, abs=0.45)
+
+
 def test_a_tied_embedding_is_scaled_as_the_output_projection_it_is(assert_std):
     layer = L.ReversibleEmbedding(1000, 64, embeddings_initializer="auto")
     layer.build((None, 5))

@@ -1,0 +1,72 @@
+from types import SimpleNamespace
+
+import keras_tuner
+import pytest
+from keras_initx.tuning.results import TrialResult
+from keras_initx.tuning.study import ACTIVATIONS, SCHEMES, comparisons, scheme_table, summary_table
+
+# Test accuracies of five runs: one clear winner and one tie.
+SCORES = {
+    ("Random", "relu"): (0.50, 0.52, 0.51, 0.49, 0.53),
+    ("Xavier", "relu"): (0.90, 0.91, 0.92, 0.90, 0.91),
+    ("He", "relu"): (0.90, 0.92, 0.91, 0.91, 0.90),
+}
+
+
+def result(scores):
+    trials = []
+    for (scheme, activation), values in scores.items():
+        seeds = {
+            seed: {
+                "score": value + 0.01,
+                "best_epoch": 3,
+                "epochs": 9,
+                "seconds": 1.0,
+                "test": {"accuracy": value, "loss": 1.0},
+            }
+            for seed, value in enumerate(values)
+        }
+        settings = {"initializer": SCHEMES[scheme], "activation": activation, "learning_rate": 1e-3}
+        trials.append(TrialResult(len(trials), settings, "completed", "", seeds))
+    return SimpleNamespace(trials=tuple(trials), objective=keras_tuner.Objective("val_accuracy", "max"))
+
+
+def cells(table):
+    return [list(row) for row in zip(*(column.cells for column in table.columns), strict=True)]
+
+
+def test_one_row_for_each_run_of_a_scheme():
+    rows = cells(scheme_table(result(SCORES), "Xavier"))
+    assert [row[1] for row in rows] == ["0", "1", "2", "3", "4"]
+    assert rows[0][2:5] == ["3 of 9", "91.0 %", "90.0 %"]
+
+
+def test_the_summary_has_mean_std_interval_and_the_textbooks_figure():
+    rows = {(row[0], row[1]): row[2:] for row in cells(summary_table(result(SCORES)))}
+    assert len(rows) == len(SCHEMES) * len(ACTIVATIONS)
+    mean, std, interval, n, textbook = rows["Random", "relu"]
+    # By hand: the standard deviation of .49 ... .53 is .0158, t(4) = 2.776, so +-.0196.
+    assert (mean, std, interval, n) == ("51.0 %", "1.6", "49.0 to 53.0", "5")
+    assert textbook == "78-81 %"
+    assert rows["He", "sigmoid"] == ["–", "–", "–", "0", "–"]
+
+
+def test_the_closing_lines_tell_the_real_from_the_rest():
+    found = comparisons(result(SCORES))
+    assert list(found) == ["relu"]
+    verdicts = {frozenset((pair.better, pair.worse)): pair.real for pair in found["relu"]}
+    assert verdicts == {
+        frozenset(("Random", "Xavier")): True,
+        frozenset(("Random", "He")): True,
+        frozenset(("Xavier", "He")): False,
+    }
+    assert all(pair.simultaneous for pair in found["relu"])
+
+
+def test_one_run_of_each_is_not_tested():
+    assert comparisons(result({key: values[:1] for key, values in SCORES.items()})) == {}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_scheme_without_a_trial_has_an_empty_table(scheme):
+    assert cells(scheme_table(result({}), scheme)) == []
