@@ -46,7 +46,7 @@ def test_ranking(direction: str, order: str) -> None:
     at = order.index("2")
     assert column(table, 1)[at] == "initializer=auto rate=0.01 gain=2"
     assert column(table, 2)[at] == "0.850 ± 0.071 (n=2)"
-    assert column(table, 3)[at] == "0.215 to 1.485"
+    assert column(table, 3)[at] == "0.215 to 1.000"
     # One seed has no interval, and a trial without a result nothing.
     assert column(table, 3)[order.index("3")] == "–"
     assert [column(table, i)[-1] for i in (2, 3)] == ["–", "–"]
