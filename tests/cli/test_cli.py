@@ -15,7 +15,18 @@ from keras_initx.cli import main
 from keras_initx.cli.common import resume_line
 
 SMALL = ["--epochs", "1", "--seeds", "2", "--depth", "1", "--width", "4", "--no-jit-compile"]
-TUNE = ["tune", "--dataset", "iris", *SMALL, "--initializers", "he_auto,zeros", "--activations", "relu,tanh"]
+TUNE = [
+    "tune",
+    "--dataset",
+    "iris",
+    *SMALL,
+    "--initializers",
+    "he_auto,zeros",
+    "--activations",
+    "relu,tanh",
+    "--learning-rates",
+    "0.003",
+]
 
 
 @pytest.fixture(autouse=True)
