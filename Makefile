@@ -25,7 +25,7 @@ study: $(VENV)/.installed  ## random, Xavier and He, as the textbooks compare th
 	$(BIN)/keras-initx study $(STUDY)
 
 test: $(VENV)/.installed  ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto $(PYTEST)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
