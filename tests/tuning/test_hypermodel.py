@@ -104,7 +104,7 @@ class TestSpace:
 
 
 class TestBuild:
-    @pytest.mark.parametrize("model", [wide, of_hp, UsersHyperModel(), "built"], ids=str)
+    @pytest.mark.parametrize("model", [wide, of_hp, UsersHyperModel(), "built"])
     def test_kernels_and_rate_follow_the_choice(self, model: Any, assert_std: Callable[..., None]) -> None:
         hypermodel = InitializerHyperModel(
             wide() if model == "built" else model, ["he_normal", "auto"], RATES

@@ -315,7 +315,7 @@ class TestErrors:
             ({"resume": True}, "results"),
             ({"resume": True, "overwrite": True}, "resume"),
         ],
-        ids=lambda v: str(v) if isinstance(v, dict) else "",
+        ids=lambda v: "-".join(v) if isinstance(v, dict) else v,
     )
     def test_nothing_is_written(self, quick: Quick, tmp_path: Path, options: Any, argument: str) -> None:
         with pytest.raises(InitxError) as caught:
