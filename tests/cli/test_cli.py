@@ -213,7 +213,8 @@ def test_ctrl_c_saves_says_how_to_resume_and_resuming_finishes(tmp_path):
     )
     database = tmp_path / "results/tune/study.db"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(tmp_path.glob("results/tune/trial_*")):
+    # The curves of a seed are written once its result is stored.
+    while time.monotonic() < deadline and not list(tmp_path.glob("runs/tune/trial_*/seed_*")):
         time.sleep(0.1)
     assert database.exists()
     process.send_signal(signal.SIGINT)
