@@ -13,6 +13,8 @@ from typer.exceptions import TyperException
 
 from keras_initx.errors import InitxError
 from keras_initx.tuning import Dataset, SearchResult, load_csv, load_dataset, load_npz
+from keras_initx.tuning.folders import SETTINGS
+from keras_initx.tuning.search import MODEL_FILE, RESULTS_FILE
 
 INTERRUPTED = 130
 
@@ -89,15 +91,15 @@ def split_rates(text: str) -> list[float]:
 
 def print_json(result: SearchResult) -> None:
     """The content of `results.json` on standard output."""
-    path = result.folders.results / "results.json"
+    path = result.folders.results / RESULTS_FILE
     typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8"))))
 
 
 def print_where(result: SearchResult) -> None:
     """Where the results are, and how to look at them."""
     folder = result.folders.results
-    print_plain(f"Best model:  {folder / 'best_model.keras'}  (import keras_initx before you load it)")
-    print_plain(f"All results: {folder / 'results.json'}")
+    print_plain(f"Best model:  {folder / MODEL_FILE}  (import keras_initx before you load it)")
+    print_plain(f"All results: {folder / RESULTS_FILE}")
     print_plain(f"Dashboards:  {result.tensorboard}")
 
 
@@ -126,7 +128,7 @@ def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
         return 1
     # Typer turns Ctrl-C into this code, outside of its standalone mode too.
     if code == INTERRUPTED:
-        if (_results_folder(arguments) / "settings.json").exists():
+        if (_results_folder(arguments) / SETTINGS).exists():
             say(f"Interrupted. What was done is saved. To go on:\n  {resume_line(arguments)}")
         else:
             say("Interrupted before anything was done.")
