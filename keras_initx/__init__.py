@@ -1,12 +1,27 @@
 """keras-initx: right initial weights for every layer of a Keras 3 model.
 
-Importing it registers the names "he_auto", "xavier_auto", "glorot_auto" and "auto", and wraps
-`keras.Layer.add_weight`, so that an initializer knows the layer it draws for.
+Importing it registers the names of its initializers ("he_auto", "auto", "orthogonal_auto" ...), and
+wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws for.
 """
 
 from keras_initx.binding import install as _install
 from keras_initx.errors import InitxError
-from keras_initx.initializers import Auto, HeAuto, LayerAware, Scale, XavierAuto
+from keras_initx.gains import activation_moments, gain
+from keras_initx.initializers import (
+    AllZeros,
+    Auto,
+    BiasAuto,
+    HeAuto,
+    LayerAware,
+    LecunAuto,
+    OrthogonalAuto,
+    PriorBias,
+    Scale,
+    SmallNormal,
+    UnitUniform,
+    XavierAuto,
+)
+from keras_initx.moments import ActivationMoments
 from keras_initx.reinit import all_layers, known_names, reinitialize
 
 _install()
@@ -14,13 +29,23 @@ _install()
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationMoments",
+    "AllZeros",
     "Auto",
+    "BiasAuto",
     "HeAuto",
     "InitxError",
     "LayerAware",
+    "LecunAuto",
+    "OrthogonalAuto",
+    "PriorBias",
     "Scale",
+    "SmallNormal",
+    "UnitUniform",
     "XavierAuto",
+    "activation_moments",
     "all_layers",
+    "gain",
     "known_names",
     "reinitialize",
 ]

@@ -9,14 +9,18 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from keras_initx import moments
 from keras_initx.errors import InitxError, unknown_name
+from keras_initx.formulas import FORMULAS
+from keras_initx.moments import ActivationMoments, gaussian_moments, leaky_second_moment
+from keras_initx.pieces import Function
 
 # These act on a whole row, so E[phi(z)^2] of a single z does not exist.
 ROW_WISE = frozenset({"softmax", "log_softmax", "sparsemax"})
 
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu", "tanhshrink": "tanh_shrink"}
-_NAMES = frozenset({*moments.FORMULAS, *ROW_WISE})
+_NAMES = frozenset({*FORMULAS, *ROW_WISE})
+# Gates over the results of two kernels, which no layer of Keras applies: their formula is the model's.
+_GATED = frozenset({"bilinear", "geglu", "reglu", "seglu", "swiglu"})
 
 _T = TypeVar("_T")
 
@@ -33,7 +37,7 @@ class Activation:
 
     name: str
     parameters: tuple[tuple[str, Any], ...] = ()
-    function: moments.Function | None = field(default=None, compare=False, repr=False)
+    function: Function | None = field(default=None, compare=False, repr=False)
 
     @property
     def negative_slope(self) -> float | None:
@@ -49,34 +53,73 @@ class Activation:
             return float(given.get("negative_slope", 0.0))
         return None
 
-    def second_moment(self) -> float:
-        """E[phi(z)^2] for z ~ N(0, 1); 1 for the row-wise ones, which have none.
+    def moments(self, mean: float = 0.0, var: float = 1.0) -> ActivationMoments:
+        """The moments of phi(z) and phi'(z) for z ~ N(mean, var).
 
         Raises:
-            InitxError: A user's function whose moment does not exist, or that cannot be evaluated.
+            InitxError: An activation of whole rows (softmax); a function whose second moment does not
+                exist, or that cannot be evaluated.
+        """
+        if self.name in ROW_WISE:
+            allowed = "an elementwise activation: this one acts on a whole row, so no single z has moments"
+            raise InitxError("activation", self.name, allowed)
+        if self.function is not None:
+            return _user_moments(self.function, self.name, mean, var)
+        return _named_moments(self.name, self.parameters, mean, var)
+
+    def gain(self, mode: str = "forward") -> float:
+        """1 / E[phi(z)^2] (forward) or 1 / E[phi'(z)^2] (backward) for z ~ N(0, 1); 1 if row-wise.
+
+        Raises:
+            InitxError: As `moments` does; a moment that is zero, or that does not exist.
         """
         if self.name in ROW_WISE:
             return 1.0
         if self.negative_slope is not None:
-            return moments.leaky_second_moment(self.negative_slope)
-        if self.function is not None:
-            return _user_moment(self.function, self.name)
-        return _named_moment(self.name, self.parameters)
+            return 1 / leaky_second_moment(self.negative_slope)
+        forward = mode == "forward"
+        moments = self.moments()
+        moment = moments.second_moment if forward else moments.slope_second_moment
+        if moment == 0 or np.isinf(moment):
+            what, symbol = ("function", "phi(z)^2") if forward else ("slope", "phi'(z)^2")
+            allowed = f"a function whose {what} is not zero everywhere"
+            if moment:
+                allowed = f"a function whose E[{symbol}] exists for z ~ N(0, 1)"
+            raise InitxError("activation", self.name, allowed, "Pass gain= to the initializer.")
+        return 1 / moment
 
 
 LINEAR = Activation("linear")
 
 
-@functools.lru_cache(maxsize=1024)
-def _named_moment(name: str, parameters: tuple[tuple[str, Any], ...]) -> float:
-    formula, kinks = moments.FORMULAS[name]
+@functools.lru_cache(maxsize=4096)
+def _named_moments(
+    name: str, parameters: tuple[tuple[str, Any], ...], mean: float, var: float
+) -> ActivationMoments:
+    formula, kinks = FORMULAS[name]
     given = dict(parameters)
-    return moments.second_moment(lambda z: formula(z, **given), kinks(**given), name)
+    moments = gaussian_moments(lambda z: formula(z, **given), mean, var, kinks(**given), name)
+    return _gated(moments, mean, var) if name == "glu" else moments
 
 
-@functools.lru_cache(maxsize=256)
-def _user_moment(function: moments.Function, name: str) -> float:
-    return moments.second_moment(function, name=name)
+@functools.lru_cache(maxsize=1024)
+def _user_moments(function: Function, name: str, mean: float, var: float) -> ActivationMoments:
+    return gaussian_moments(function, mean, var, name=name)
+
+
+def _gated(gate: ActivationMoments, mean: float, var: float) -> ActivationMoments:
+    """The moments of a sigmoid(b), with a and b independent, from those of sigmoid(b).
+
+    The slope is that towards either half with equal chances, since each has half of the columns.
+    """
+    square = mean**2 + var
+    return ActivationMoments(
+        mean * gate.mean,
+        square * gate.second_moment,
+        (gate.mean + mean * gate.slope_mean) / 2,
+        (gate.second_moment + square * gate.slope_second_moment) / 2,
+        gate.error,
+    )
 
 
 def read_activation(activation: object) -> Activation:
@@ -128,6 +171,9 @@ def _by_name(name: str) -> Activation:
         # One that a newer Keras added.
         function = keras.activations.get(name)
     except ValueError:
+        if name in _GATED:
+            allowed = "an activation of one tensor: the gate of two kernels is drawn as two linear layers"
+            raise InitxError("activation", name, allowed, _WAY_OUT) from None
         raise unknown_name("activation", name, _NAMES) from None
     return _user_function(function)
 
@@ -236,6 +282,9 @@ def _eagerly(compute: Callable[[], _T]) -> _T:
 def _check_elementwise(function: Callable[..., np.ndarray], name: str) -> None:
     z = np.linspace(-2.5, 2.5, 12)
     whole = function(z)
+    if whole.size == z.size and whole.shape != z.shape:
+        allowed = "an elementwise function: this one halves the row, as a gate does"
+        raise InitxError("activation", name, allowed, _WAY_OUT)
     # The same points with fewer beside them along the batch, and with another along the row.
     parts = (function(z[:5]), function(z, beside=1.7)[:5])
     if whole.shape != z.shape or not all(

@@ -128,6 +128,7 @@ _BY_KIND: dict[str, Callable[[Geometry, Sequence[int]], Fans]] = {
     "fused_gates": lambda g, shape: fused_gates(shape, g.gates, g.strides),
     "lookup": lambda g, shape: lookup(shape),
     "tied_lookup": lambda g, shape: tied_lookup(shape),
+    "forget_bias": lambda g, shape: from_shape(shape),
 }
 
 

@@ -50,6 +50,8 @@ def place_of(layer: keras.Layer, weight: str | None) -> Place:
     activation = getattr(layer, "activation", None)
     if isinstance(layer, keras.layers.Embedding):
         return _embedding(layer, weight, path)
+    if weight == "bias" and _gates(layer) == 4:
+        return Place(path, Geometry("forget_bias", gates=4), activation)
     if not weight.endswith("kernel"):
         return Place(path, Geometry(), activation)
     if isinstance(layer, keras.layers.EinsumDense):

@@ -1,15 +1,66 @@
-"""The three rules that scale the variance by fans and activation: HeAuto, XavierAuto and Auto."""
+"""The rules that scale the variance by fans and activation: HeAuto, XavierAuto, LecunAuto and Auto."""
+
+import math
+from typing import Any
 
 import keras
 
 from keras_initx.activations import ROW_WISE, Activation
-from keras_initx.initializers.base import LayerAware
+from keras_initx.errors import InitxError
+from keras_initx.initializers.base import PACKAGE
+from keras_initx.initializers.scaled import Scaled
 
-PACKAGE = "keras_initx"
+DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
+
+# A standard normal cut off at +-2: the probability of what is left, and its standard deviation.
+_WITHIN = math.erf(math.sqrt(2))
+_TRUNCATED_STD = 0.87962566103423978
 
 # What Glorot & Bengio derived their scheme for (units near-linear around zero), and the outputs
 # that are read as probabilities: the mean of both fans, gain 1.
 _XAVIER = frozenset({"tanh", "sigmoid", "softsign", *ROW_WISE})
+
+
+class VarianceScaled(Scaled):
+    """Independent entries of variance gain / fan.
+
+    Args:
+        distribution: "truncated_normal" (cut at two standard deviations, then rescaled to the exact
+            standard deviation), "normal" or "uniform" (limits +-sqrt(3 gain / fan)).
+        mode, seed, activation, gain: As in `Scaled`.
+
+    Raises:
+        InitxError: A `distribution`, `mode`, `seed`, `gain` or `activation` that is none of these.
+    """
+
+    def __init__(
+        self,
+        distribution: str = "truncated_normal",
+        mode: str | None = None,
+        seed: Any = None,
+        activation: Any = None,
+        gain: float | None = None,
+    ) -> None:
+        if distribution not in DISTRIBUTIONS:
+            raise InitxError("distribution", distribution, ", ".join(DISTRIBUTIONS))
+        super().__init__(mode, seed, activation, gain)
+        self.distribution = distribution
+
+    def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        std, seed = self.scale(shape).std, self.seed
+        if self.distribution == "uniform":
+            limit = math.sqrt(3) * std
+            return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=seed)
+        if self.distribution == "normal":
+            return keras.random.normal(shape, stddev=std, dtype=dtype, seed=seed)
+        # By the inverse of the distribution function: TensorFlow's own draws again what falls outside,
+        # which takes twice as long.
+        uniform = keras.random.uniform(shape, -_WITHIN, _WITHIN, dtype=dtype, seed=seed)
+        return keras.ops.erfinv(uniform) * (math.sqrt(2) * std / _TRUNCATED_STD)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "distribution": self.distribution}
 
 
 def _table(activation: Activation, linear: tuple[float, str]) -> tuple[float, str]:
@@ -20,11 +71,11 @@ def _table(activation: Activation, linear: tuple[float, str]) -> tuple[float, st
         return 1.0, "fan_avg"
     if activation.name == "selu":
         return 1.0, "fan_in"
-    return 1 / activation.second_moment(), "fan_in"
+    return activation.gain(), "fan_in"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class HeAuto(LayerAware):
+class HeAuto(VarianceScaled):
     """He initialization for the ReLU family, and what each other activation asks for in its place.
 
     Var[w] = gain / fan, where fan_in is the number of inputs that an output sums, fan_out the number
@@ -70,7 +121,7 @@ class HeAuto(LayerAware):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class XavierAuto(LayerAware):
+class XavierAuto(VarianceScaled):
     """Xavier (Glorot) initialization, and what each activation outside its theory asks for.
 
     Var[w] = gain / fan by the table of `HeAuto`, except that a linear layer gets Xavier:
@@ -95,7 +146,34 @@ class XavierAuto(LayerAware):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class Auto(LayerAware):
+class LecunAuto(VarianceScaled):
+    """LeCun initialization with the fans of the layer's kind: the activation does not matter.
+
+    Var[w] = 1 / fan_in, where fan_in is the number of inputs that an output sums. With `mode` and
+    `gain` it is every scheme of the literature that leaves the activation out: gain 2 is He et al.'s,
+    mode "fan_avg" Glorot & Bengio's, each with the right fans.
+
+    Args:
+        distribution, mode, seed, activation, gain: As in `HeAuto`; `activation` has no effect.
+
+    Raises:
+        InitxError: An argument that is none of those.
+
+    Example: a depthwise kernel of 3 x 3, of which every output sums 9 inputs.
+
+    >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer="lecun_auto")
+    >>> LecunAuto().bound_to(layer, "kernel").scale((3, 3, 64, 1)).std == 1 / 3
+    True
+
+    References: LeCun et al. 1998, "Efficient BackProp", section 4.6, equation 16.
+    """
+
+    def _rule(self, activation: Activation) -> tuple[float, str]:
+        return 1.0, "fan_in"
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Auto(VarianceScaled):
     """The exact gain for any activation: variance 1 in a layer's pre-activations gives 1 in the next.
 
     Var[w] = 1 / (fan_in E[phi(z)^2]) with z ~ N(0, 1) and phi the layer's activation, which is taken
@@ -121,4 +199,4 @@ class Auto(LayerAware):
     """
 
     def _rule(self, activation: Activation) -> tuple[float, str]:
-        return 1 / activation.second_moment(), "fan_in"
+        return activation.gain(), "fan_in"

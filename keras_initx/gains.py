@@ -1,0 +1,80 @@
+"""The public table of activations: their gains and their Gaussian moments."""
+
+import math
+from typing import Any
+
+from keras_initx.activations import read_activation
+from keras_initx.errors import InitxError
+from keras_initx.moments import ActivationMoments
+
+_MODES = ("forward", "backward")
+
+
+def gain(activation: Any, mode: str = "forward") -> float:
+    """The gain of an activation phi: what the variance of a weight is multiplied with to make up for phi.
+
+    forward = 1 / E[phi(z)^2], backward = 1 / E[phi'(z)^2], z ~ N(0, 1)
+
+    A kernel of variance forward / fan_in keeps pre-activations at variance 1 from layer to layer; one of
+    variance backward / fan_out does so for their gradients. These are gains of the variance: `torch`'s
+    `calculate_gain` is of the standard deviation, sqrt(2) for ReLU where this is 2. An activation of
+    whole rows (softmax, log_softmax, sparsemax) has gain 1 by convention.
+
+    Args:
+        activation: None (linear), a name, a function of `keras.activations`, an activation layer, a
+            `functools.partial` of a function, or any elementwise callable.
+        mode: "forward" or "backward".
+
+    Raises:
+        InitxError: An unknown name or mode; a function that is not elementwise, not finite, zero (or
+            flat) everywhere, or whose moment does not exist.
+
+    Example:
+
+    >>> gain("relu"), round(gain("tanh"), 4), round(gain("tanh", mode="backward"), 4)
+    (2.0, 2.5362, 2.1533)
+    >>> import functools, keras
+    >>> round(gain(functools.partial(keras.activations.gelu, approximate=True)), 6)
+    2.351869
+    >>> gain(keras.layers.LeakyReLU(negative_slope=0.5))
+    1.6
+
+    References: He et al. 2015 (arXiv 1502.01852), equations 10 and 14, for a general phi.
+    """
+    if mode not in _MODES:
+        raise InitxError("mode", mode, " or ".join(_MODES))
+    return read_activation(activation).gain(mode)
+
+
+def activation_moments(activation: Any, mean: float = 0.0, var: float = 1.0) -> ActivationMoments:
+    """The moments of phi(z) and of its slope phi'(z) for a pre-activation z ~ N(mean, var).
+
+    Integrated in float64 between the kinks of phi, which are found. A user's function that computes in
+    float32 (every one on the JAX backend) limits that to six or seven digits.
+
+    Args:
+        activation: As in `gain`.
+        mean: The mean of the pre-activation.
+        var: Its variance, a positive number.
+
+    Returns:
+        E[phi], E[phi^2], Var[phi], E[phi'], E[phi'^2] and an estimate of their error, as the attributes
+        mean, second_moment, variance, slope_mean, slope_second_moment and error.
+
+    Raises:
+        InitxError: As `gain` does; a mean that is not finite, or a var that is not positive.
+
+    Example: the variance of the slope at the edge of chaos of tanh, sigma_w^2 E[phi'^2] = 1.
+
+    >>> moments = activation_moments("relu", mean=0.0, var=4.0)
+    >>> round(moments.second_moment, 6), round(moments.mean, 6), round(moments.slope_second_moment, 6)
+    (2.0, 0.797885, 0.5)
+
+    References: Poole et al. 2016 (arXiv 1606.05340), equations 3 and 5, for the two second moments.
+    """
+    for name, value in (("mean", mean), ("var", var)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InitxError(name, value, "a finite number")
+    if var <= 0:
+        raise InitxError("var", var, "a positive number")
+    return read_activation(activation).moments(float(mean), float(var))

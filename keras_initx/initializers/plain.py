@@ -1,0 +1,164 @@
+"""The schemes that the literature compares against: of one size for every layer, whatever it is."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_initx.activations import read_activation
+from keras_initx.errors import InitxError
+from keras_initx.initializers.base import PACKAGE, Seeded, is_number
+
+
+class Plain(Seeded):
+    """One distribution for all layers: of the layer only the seed knows.
+
+    Args:
+        scale: The size of the values, as each scheme says; not negative.
+        seed: As in `HeAuto`.
+
+    Raises:
+        InitxError: A `scale` that is negative or not finite, or a `seed` that is none.
+    """
+
+    def __init__(self, scale: float, seed: Any = None) -> None:
+        super().__init__(seed)
+        if not (is_number(scale) and math.isfinite(scale) and scale >= 0):
+            raise InitxError("scale", scale, "a number that is not negative")
+        self.scale = float(scale)
+
+    @abstractmethod
+    def _mean_square(self) -> float:
+        """E[w^2]."""
+
+    def verdict(self, shape: Sequence[int]) -> str:
+        """What the scheme does to the signal in a weight of this shape, in plain words.
+
+        The signal is the root mean square of the pre-activations. It is held from layer to layer where
+        E[w^2] is gain / fan_in, with the fans and the activation of the layer the initializer is bound to.
+
+        Example:
+
+        >>> from keras_initx import SmallNormal
+        >>> SmallNormal(scale=0.01).verdict((100, 100))
+        'vanishing: the signal is 0.1 of what it was after this layer, 1e-10 after ten like it'
+        """
+        fans = self._place.geometry.fans(tuple(shape))
+        gain = 1.0 if self._place.settled else read_activation(self._place.activation).gain()
+        ratio = math.sqrt(self._mean_square() * fans.fan_in / gain)
+        word = "vanishing" if ratio < 0.8 else "exploding" if ratio > 1.25 else "held"
+        tenth = f"{ratio**10:.2g}"
+        return f"{word}: the signal is {ratio:.2g} of what it was after this layer, {tenth} after ten like it"
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class SmallNormal(Plain):
+    """Small Gaussian weights, whatever the layer: what was usual before variance scaling.
+
+    w ~ N(0, scale^2)
+
+    Args:
+        scale: The standard deviation.
+        seed: As in `HeAuto`.
+
+    Raises:
+        InitxError: A `scale` that is negative or not finite, or a `seed` that is none.
+
+    Example:
+
+    >>> layer = keras.layers.Dense(300, kernel_initializer="small_normal")
+    >>> layer.build((None, 300))
+    >>> round(float(keras.ops.std(layer.kernel)), 3)
+    0.01
+
+    References: Krizhevsky et al. 2012 (AlexNet), section 5, with this scale; He et al. 2015
+    (arXiv 1502.01852), section 2.2, on why deep networks stall with it.
+    """
+
+    def __init__(self, scale: float = 0.01, seed: Any = None) -> None:
+        super().__init__(scale, seed)
+
+    def _mean_square(self) -> float:
+        return self.scale**2
+
+    def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return keras.random.normal(shape, stddev=self.scale, dtype=dtype, seed=self.seed)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class UnitUniform(Plain):
+    """Positive weights from 0 to 1: the naive random start.
+
+    w ~ U(0, scale), mean scale / 2, E[w^2] = scale^2 / 3
+
+    Every weight has the same sign, so that all units of a layer compute nearly the same sum.
+
+    Args:
+        scale: The upper limit.
+        seed: As in `HeAuto`.
+
+    Raises:
+        InitxError: A `scale` that is negative or not finite, or a `seed` that is none.
+
+    Example:
+
+    >>> UnitUniform().verdict((300, 300))
+    'exploding: the signal is 10 of what it was after this layer, 1e+10 after ten like it'
+
+    References: Glorot & Bengio 2010, section 4, on what starts of the wrong size do.
+    """
+
+    def __init__(self, scale: float = 1.0, seed: Any = None) -> None:
+        super().__init__(scale, seed)
+
+    def _mean_square(self) -> float:
+        return self.scale**2 / 3
+
+    def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return keras.random.uniform(shape, 0.0, self.scale, dtype=dtype, seed=self.seed)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class AllZeros(Plain):
+    """The same value for every weight: what no network can train from, for comparison.
+
+    w = scale
+
+    All units of a layer compute the same, get the same gradient and stay the same; with zeros no gradient
+    reaches the layers below at all.
+
+    Args:
+        scale: The value; any other constant is as symmetric as 0.
+        seed: Has no effect; every scheme takes one.
+
+    Raises:
+        InitxError: A `scale` that is negative or not finite, or a `seed` that is none.
+
+    Example:
+
+    >>> AllZeros().verdict((10, 10))
+    'symmetric: all units compute the same and get the same gradient, and no signal passes'
+
+    References: Goodfellow et al. 2016, "Deep Learning", section 8.4, on breaking symmetry.
+    """
+
+    def __init__(self, scale: float = 0.0, seed: Any = None) -> None:
+        super().__init__(scale, seed)
+
+    def _mean_square(self) -> float:
+        return self.scale**2
+
+    def verdict(self, shape: Sequence[int]) -> str:
+        """Symmetric, whatever the shape; see `Plain.verdict`."""
+        blocked = ", and no signal passes" if self.scale == 0 else ""
+        return f"symmetric: all units compute the same and get the same gradient{blocked}"
+
+    def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return ops.full(shape, self.scale, dtype=dtype)
