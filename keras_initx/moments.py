@@ -90,8 +90,8 @@ def gaussian_moments(
         with np.errstate(all="ignore"):
             fine, left = _integrate(phi, cut, mean, sd, _FINE)
             coarse, _ = _integrate(phi, cut, mean, sd, _COARSE)
-            ends = np.square(phi(np.array([mean - reach * sd, mean + reach * sd])))
-            tail = float(np.max(ends)) * math.exp(-(reach**2) / 2)
+            ends = phi(np.array([mean - reach * sd, mean + reach * sd])) * math.exp(-(reach**2) / 4)
+            tail = float(np.max(np.square(ends)))
         if tail <= 1e-12 * fine[1]:
             break
     if not np.all(np.isfinite(fine)) or tail > 1e-9 * fine[1]:
@@ -131,11 +131,12 @@ def _integrate(
     nodes, weights = rule
     half = ((cut.high - cut.low) / 2)[:, None]
     z = cut.low[:, None] + half * (1 + nodes)
-    density = np.exp(-np.square((z - mean) / sd) / 2) / (sd * math.sqrt(2 * math.pi)) * half * weights
+    # The root of the density first: a square alone could overflow where the product does not.
+    root = np.sqrt(half * weights / (sd * math.sqrt(2 * math.pi))) * np.exp(-np.square((z - mean) / sd) / 4)
     with np.errstate(all="ignore"):
-        values = np.asarray(phi(z.ravel()), dtype="float64").reshape(z.shape)
-        slopes = cut.derivative(nodes)
-        parts = (values, np.square(values), slopes, np.square(slopes))
-        sums = np.array([np.sum(part * density) for part in parts])
-        left = float(np.sum((np.square(slopes) * density)[cut.kink]))
+        values = np.asarray(phi(z.ravel()), dtype="float64").reshape(z.shape) * root
+        slopes = cut.derivative(nodes) * root
+        parts = (values * root, np.square(values), slopes * root, np.square(slopes))
+        sums = np.array([np.sum(part) for part in parts])
+        left = float(np.sum(np.square(slopes)[cut.kink]))
     return sums, left

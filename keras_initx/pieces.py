@@ -15,6 +15,8 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 _DEGREE = 16
 _MAX_PIECES = 100_000
+_TOO_NOISY = 0.02
+_UNSTEADY = "a function of which the same z gives the same value, smooth but for some kinks"
 # The nodes lie inside of a piece, so that the value at a jump is never asked for.
 _NODES = chebyshev.chebpts1(_DEGREE + 1)
 _TO_COEFFICIENTS = np.linalg.inv(chebyshev.chebvander(_NODES, _DEGREE))
@@ -78,6 +80,8 @@ def pieces(function: Function, edges: Iterable[float]) -> Pieces:
     bounds = np.unique(np.fromiter(edges, dtype="float64"))
     low, high = bounds[:-1], bounds[1:]
     noise = _noise(function, bounds)
+    if noise > _TOO_NOISY:
+        raise TooRough(_UNSTEADY)
     # A rounding error of e becomes about 256 e / width in the derivative: below these widths it would
     # weigh more than what the neighbourhood of a kink leaves out.
     shortest = 1e-9 if noise < 1e-12 else 1e-4
@@ -99,7 +103,7 @@ def pieces(function: Function, edges: Iterable[float]) -> Pieces:
         low, high = low[~settled], high[~settled]
         count += len(low)
         if count > _MAX_PIECES:
-            raise TooRough("a function of which the same z gives the same value, smooth but for some kinks")
+            raise TooRough(_UNSTEADY)
         middle = (low + high) / 2
         low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
     columns = [np.concatenate(parts, axis=-1) for parts in zip(*done, strict=True)]
@@ -118,7 +122,7 @@ def _finite(function: Function, points: np.ndarray) -> np.ndarray:
 
 def _noise(function: Function, bounds: np.ndarray) -> float:
     """The rounding error of `function`, from third differences so close that nothing else is left."""
-    spacing = 1e-4 * (bounds[1:] - bounds[:-1])
+    spacing = 1e-5 * (bounds[1:] - bounds[:-1])
     start = bounds[:-1] + 0.37 * (bounds[1:] - bounds[:-1])
     values = _finite(function, start[:, None] + spacing[:, None] * np.array([0.0, 1.0, 2.0, 3.0]))
     size = np.max(np.abs(values), axis=1)

@@ -1,4 +1,8 @@
+"""The wrapped `add_weight`: imported twice, reloaded, in threads, in a new process, with any traceback."""
+
 import importlib
+import subprocess
+import sys
 import threading
 
 import keras
@@ -31,6 +35,31 @@ def test_it_survives_a_reload_of_the_initializers(assert_std):
     finally:
         keras.saving.register_keras_serializable(package="keras_initx")(old)
         variance.HeAuto = old
+
+
+@pytest.mark.slow
+def test_a_second_import_under_the_same_name_still_binds():
+    # A notebook that drops the package from sys.modules and imports it again: two of every class.
+    code = """
+import sys, keras, numpy as np
+import keras_initx
+first, wrapped = keras_initx.HeAuto, keras.Layer.add_weight
+for name in [n for n in sys.modules if n.startswith("keras_initx")]:
+    del sys.modules[name]
+import keras_initx
+assert keras_initx.HeAuto is not first
+assert keras.Layer.add_weight is wrapped, "wrapped twice"
+for given in ("he_auto", first(), keras_initx.HeAuto()):
+    layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=given, activation="relu")
+    layer.build((None, 8, 8, 4000))
+    std = float(keras.ops.std(layer.kernel))
+    assert abs(std / np.sqrt(2 / 9) - 1) < 0.02, std
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="he_auto")])
+clone = keras.models.clone_model(model)
+assert type(clone.layers[0].kernel_initializer) is keras_initx.HeAuto
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("positional", [True, False])
@@ -71,3 +100,88 @@ def test_layers_built_in_threads_do_not_mix_up_their_places(assert_std):
         thread.join()
     for i, layer in enumerate(layers):
         assert_std(layer.kernel, np.sqrt((2, 1)[i % 2] / 400))
+
+
+def test_one_instance_shared_by_threads_draws_by_path():
+    def draw(in_threads):
+        shared = keras_initx.Auto(seed=5)
+        layers = [
+            keras.layers.Dense(50, kernel_initializer=shared, name=f"n{i}", activation="tanh")
+            for i in range(8)
+        ]
+        works = [threading.Thread(target=layer.build, args=((None, 40),)) for layer in layers]
+        for work in works:
+            work.start() if in_threads else work.run()
+        for work in works if in_threads else ():
+            work.join()
+        return [keras.ops.convert_to_numpy(layer.kernel) for layer in layers]
+
+    for one, two in zip(draw(False), draw(True), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_a_bound_initializer_sent_to_a_spawned_process(tmp_path):
+    # From a script of its own: a spawned process imports the main module, which here is pytest.
+    script = tmp_path / "spawned.py"
+    script.write_text(
+        "import multiprocessing, numpy as np, keras, keras_initx\n"
+        "def work(bound, connection):\n"
+        "    layer = keras.layers.Dense(4, kernel_initializer='he_auto', activation='relu')\n"
+        "    layer.build((None, 4000))\n"
+        "    connection.send((keras.ops.convert_to_numpy(bound((30, 4))), float(keras.ops.std(layer.kernel))))\n"
+        "if __name__ == '__main__':\n"
+        "    bound = keras_initx.HeAuto(seed=1).bound_to(keras.layers.Dense(4, name='same'), 'kernel')\n"
+        "    ours, theirs = multiprocessing.Pipe()\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    process = context.Process(target=work, args=(bound, theirs))\n"
+        "    process.start()\n"
+        "    values, std = ours.recv()\n"
+        "    process.join()\n"
+        "    np.testing.assert_array_equal(values, keras.ops.convert_to_numpy(bound((30, 4))))\n"
+        "    assert abs(std / np.sqrt(2 / 4000) - 1) < 0.05, std\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("filtering", [True, False])
+def test_with_and_without_traceback_filtering(filtering, assert_std):
+    was = keras.config.is_traceback_filtering_enabled()
+    try:
+        (keras.config.enable_traceback_filtering if filtering else keras.config.disable_traceback_filtering)()
+        layer = keras.layers.Dense(50, activation="gelu", kernel_initializer="auto")
+        layer(np.ones((2, 900), "float32"))
+        assert_std(layer.kernel, np.sqrt(2.35171561 / 900))
+        bad = keras.layers.Dense(3, activation=lambda x: x / 0, kernel_initializer="auto", name="bad")
+        with pytest.raises(keras_initx.InitxError, match="bad/kernel"):
+            bad.build((None, 4))
+    finally:
+        (keras.config.enable_traceback_filtering if was else keras.config.disable_traceback_filtering)()
+
+
+def test_a_wrapper_of_another_library_around_ours_still_binds(assert_std):
+    original = keras.Layer.add_weight
+    seen = []
+
+    def theirs(layer, *args, **kwargs):
+        seen.append(kwargs.get("name"))
+        return original(layer, *args, **kwargs)
+
+    keras.Layer.add_weight = theirs
+    try:
+        # Ours is inside: it must not be wrapped around theirs as a second one that binds twice.
+        binding.install()
+        layer = keras.layers.Dense(
+            50, activation="relu", kernel_initializer=keras_initx.Auto(seed=1), name="x"
+        )
+        layer.build((None, 400))
+    finally:
+        keras.Layer.add_weight = original
+    assert "kernel" in seen
+    assert_std(layer.kernel, np.sqrt(2 / 400))
+    again = keras.layers.Dense(50, activation="relu", kernel_initializer=keras_initx.Auto(seed=1), name="x")
+    again.build((None, 400))
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(layer.kernel), keras.ops.convert_to_numpy(again.kernel)
+    )

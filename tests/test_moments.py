@@ -1,101 +1,175 @@
-"""Second moments against scipy's own quadrature of Keras's own functions."""
+"""The moments against SciPy's adaptive quadrature, closed forms, and functions made to be awkward."""
 
+import itertools
 import math
 
-import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from keras_initx import moments
 from keras_initx.errors import InitxError
+from keras_initx.formulas import FORMULAS
+from keras_initx.moments import gaussian_moments
 
-PARAMETERS = {
-    "threshold": {"threshold": 0.3, "default_value": -0.4},
-}
-
-
-@pytest.mark.parametrize("name", sorted(set(moments.FORMULAS) - {"glu"}))
-def test_formula_is_the_function_of_keras(name):
-    given = PARAMETERS.get(name, {})
-    z = np.linspace(-8, 8, 4001) + 1e-4  # off the jumps, where float32 rounds to the other side
-    with np.errstate(all="ignore"):
-        keras_values = keras.ops.convert_to_numpy(
-            getattr(keras.activations, name)(keras.ops.convert_to_tensor(z.astype("float32")), **given)
-        )
-    np.testing.assert_allclose(moments.FORMULAS[name][0](z, **given), keras_values, rtol=2e-5, atol=2e-6)
+ARGUMENTS = {"threshold": {"threshold": 0.3, "default_value": -0.4}}
+NAMES = sorted(FORMULAS)
 
 
-@pytest.mark.parametrize(
-    ("name", "given"),
-    [
-        ("relu", {"negative_slope": 0.1, "max_value": 2.0, "threshold": 0.5}),
-        ("leaky_relu", {"negative_slope": 0.4}),
-        ("elu", {"alpha": 0.3}),
-        ("celu", {"alpha": 2.0}),
-        ("gelu", {"approximate": True}),
-        ("soft_shrink", {"threshold": 0.2}),
-        ("hard_shrink", {"threshold": 0.2}),
-        ("squareplus", {"b": 1}),
-    ],
+def by_scipy(function, mean, var, kinks):
+    """E[function(z)] for z ~ N(mean, var) by QUADPACK, between the kinks and the standard deviations."""
+    sd = math.sqrt(var)
+    edges = sorted(
+        {mean + sd * k for k in range(-14, 15)} | {k for k in (0, *kinks) if abs(k - mean) < 14 * sd}
+    )
+    parts = [
+        integrate.quad(
+            lambda z: float(function(z)) * stats.norm.pdf(z, mean, sd), a, b, epsabs=1e-15, epsrel=1e-10
+        )[0]
+        for a, b in itertools.pairwise(edges)
+        if b - a > 1e-9
+    ]
+    return math.fsum(parts)
+
+
+def slope(function, z, step):
+    """The derivative by five points, which a polynomial of degree four cannot fool."""
+    return (
+        function(z - 2 * step) - 8 * function(z - step) + 8 * function(z + step) - function(z + 2 * step)
+    ) / (12 * step)
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    mean=st.floats(-3, 3).map(lambda x: round(x, 3)),
+    var=st.floats(-4, 1).map(lambda x: round(10**x, 6)),
 )
-def test_parameters_mean_what_they_mean_in_keras(name, given):
-    z = np.linspace(-5, 5, 2001) + 1e-4
-    keras_values = getattr(keras.activations, name)(keras.ops.convert_to_tensor(z.astype("float32")), **given)
-    np.testing.assert_allclose(
-        moments.FORMULAS[name][0](z, **given), keras.ops.convert_to_numpy(keras_values), rtol=2e-5, atol=2e-6
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_values_agree_with_scipy(name, mean, var):
+    formula, kinks_of = FORMULAS[name]
+    arguments = ARGUMENTS.get(name, {})
+    kinks = kinks_of(**arguments)
+
+    def phi(z):
+        return formula(np.asarray([z]), **arguments)[0]
+
+    # Neither side is told the kinks by the other: here they are SciPy's only.
+    got = gaussian_moments(lambda z: formula(z, **arguments), mean, var)
+    second = by_scipy(lambda z: phi(z) ** 2, mean, var, kinks)
+    assert got.second_moment == pytest.approx(second, rel=1e-8, abs=1e-30)
+    assert got.mean == pytest.approx(by_scipy(phi, mean, var, kinks), rel=1e-8, abs=1e-8 * math.sqrt(second))
+    assert got.error < 1e-7
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    mean=st.floats(-2, 2).map(lambda x: round(x, 3)),
+    var=st.floats(-2, 1).map(lambda x: round(10**x, 4)),
+)
+@settings(max_examples=120, deadline=None, derandomize=True)
+def test_slopes_agree_with_scipy(name, mean, var):
+    formula, kinks_of = FORMULAS[name]
+    arguments = ARGUMENTS.get(name, {})
+    kinks = kinks_of(**arguments)
+
+    def derivative(z):
+        # One-sided steps near a kink would cross it; QUADPACK's nodes never come closer than this.
+        near = min((abs(z - k) for k in (*kinks, 0.0)), default=1.0)
+        step = min(1e-3, near / 4) or 1e-9
+        return slope(lambda x: float(formula(np.asarray([x]), **arguments)[0]), z, step)
+
+    got = gaussian_moments(lambda z: formula(z, **arguments), mean, var)
+    second = by_scipy(lambda z: derivative(z) ** 2, mean, var, kinks)
+    assert got.slope_second_moment == pytest.approx(second, rel=1e-6, abs=1e-12)
+    assert got.slope_mean == pytest.approx(
+        by_scipy(derivative, mean, var, kinks), rel=1e-6, abs=1e-7 * math.sqrt(second) + 1e-12
     )
 
 
-@pytest.mark.parametrize("name", sorted(moments.FORMULAS))
-def test_moment_agrees_with_another_quadrature(name):
-    formula, kinks = moments.FORMULAS[name]
-    given = PARAMETERS.get(name, {})
-    expected, _ = integrate.quad(
-        lambda z: float(formula(np.array([z]), **given)[0]) ** 2 * stats.norm.pdf(z),
-        -11,
-        11,
-        points=[*kinks(**given), 0.0],
-        limit=400,
-        epsabs=1e-13,
-    )
-    got = moments.second_moment(lambda z: formula(z, **given), kinks(**given), name)
-    assert got == pytest.approx(expected, rel=1e-8)
+def test_two_of_the_moments_are_tied_by_steins_lemma():
+    # E[z phi(z)] = E[phi'(z)]: no derivative is taken on the left.
+    for name in ("tanh", "gelu", "relu", "softsign", "hard_silu"):
+        formula, kinks = FORMULAS[name]
+        left = by_scipy(lambda z, f=formula: z * float(f(np.asarray([z]))[0]), 0.0, 1.0, kinks())
+        assert gaussian_moments(formula).slope_mean == pytest.approx(left, rel=1e-9)
 
 
 @pytest.mark.parametrize(
     ("name", "gain"),
-    # FACTS of the field: the square of the exact gains of tanh, sigmoid and SELU; ReLU by hand.
+    # The squares of the exact gains of tanh, sigmoid and SELU; ReLU by hand.
     [("relu", 2.0), ("tanh", 1.5925**2), ("sigmoid", 1.8462**2), ("selu", 1.0), ("linear", 1.0)],
 )
 def test_known_gains(name, gain):
-    formula, kinks = moments.FORMULAS[name]
-    assert 1 / moments.second_moment(formula, kinks()) == pytest.approx(gain, rel=1e-4)
+    formula, kinks = FORMULAS[name]
+    assert 1 / gaussian_moments(formula, kinks=kinks()).second_moment == pytest.approx(gain, rel=1e-4)
 
 
 def test_closed_form_of_the_leaky_rectifier():
-    for slope in (0.0, 0.2, 1.0, 3.0):
-        by_quadrature = moments.second_moment(lambda z, a=slope: np.where(z < 0, a * z, z), (0,))
-        assert moments.leaky_second_moment(slope) == pytest.approx(by_quadrature, rel=1e-10)
+    for a in (0.0, 0.2, 1.0, 3.0):
+        got = gaussian_moments(lambda z, a=a: np.where(z < 0, a * z, z))
+        assert moments.leaky_second_moment(a) == pytest.approx(got.second_moment, rel=1e-12)
+        assert moments.leaky_second_moment(a) == pytest.approx(got.slope_second_moment, rel=1e-8)
+
+
+def test_the_exponential_under_any_variance():
+    # E[exp(2z)] = exp(2 var): with var = 100 the integrand peaks at 20 standard deviations.
+    for var in (0.25, 1.0, 9.0, 40.0, 100.0):
+        got = gaussian_moments(np.exp, 0.0, var)
+        assert got.second_moment == pytest.approx(math.exp(2 * var), rel=1e-10)
+        assert got.slope_second_moment == pytest.approx(got.second_moment, rel=1e-8)
 
 
 def test_a_jump_nobody_announced_is_found():
-    # E[z^2; z > 0.7321] = c pdf(c) + sf(c), by parts.
+    # E[z^2; z > c] = c pdf(c) + sf(c), by parts; the slope is 1 above c, and backpropagation sees no jump.
     c = 0.7321
-    assert moments.second_moment(lambda z: np.where(z > c, z, 0.0)) == pytest.approx(
-        c * stats.norm.pdf(c) + stats.norm.sf(c), rel=1e-8
-    )
+    got = gaussian_moments(lambda z: np.where(z > c, z, 0.0))
+    assert got.second_moment == pytest.approx(c * stats.norm.pdf(c) + stats.norm.sf(c), rel=1e-9)
+    assert got.slope_second_moment == pytest.approx(stats.norm.sf(c), rel=1e-8)
+
+
+def test_many_kinks_nobody_announced_are_found():
+    # A triangular wave with 240 kinks within twelve standard deviations: slope +-5 almost everywhere.
+    got = gaussian_moments(lambda z: np.abs(5 * z - np.round(5 * z)))
+    assert got.slope_second_moment == pytest.approx(25, rel=1e-7)
+    assert got.second_moment == pytest.approx(1 / 12, rel=1e-9)
+
+
+def test_a_step_has_no_slope_and_a_root_has_no_finite_one():
+    assert gaussian_moments(np.sign).slope_second_moment == 0
+    root = gaussian_moments(lambda z: np.sqrt(np.abs(z)))
+    assert root.slope_second_moment == math.inf
+    # E|z| = sqrt(2 / pi).
+    assert root.second_moment == pytest.approx(math.sqrt(2 / math.pi), rel=1e-7)
+
+
+def test_a_function_that_rounds_to_float32_keeps_six_digits_and_says_so():
+    exact = gaussian_moments(np.tanh)
+    got = gaussian_moments(lambda z: np.tanh(z.astype("float32")))
+    assert got.second_moment == pytest.approx(exact.second_moment, rel=1e-6)
+    assert got.slope_second_moment == pytest.approx(exact.slope_second_moment, rel=1e-5)
+    assert 1e-9 < got.error < 1e-5
+    kinked = gaussian_moments(lambda z: np.maximum(z.astype("float32"), 0))
+    assert kinked.slope_second_moment == pytest.approx(0.5, rel=1e-4)
+
+
+def test_variance_is_never_negative():
+    assert gaussian_moments(lambda z: np.full_like(z, 3.0)).variance == pytest.approx(0, abs=1e-12)
+    assert gaussian_moments(np.tanh).variance == pytest.approx(0.394294, rel=1e-5)
 
 
 @pytest.mark.parametrize(
     ("function", "says"),
     [
         (lambda z: np.exp(np.square(z) / 4), "exists"),
+        (lambda z: np.exp(np.square(z)), "exists"),
         (lambda z: np.log(z), "finite"),
-        (lambda z: z * 0, "not zero everywhere"),
         (lambda z: z * math.nan, "finite"),
+        (lambda z: np.random.default_rng().standard_normal(z.shape), "same value"),
     ],
+    ids=["exp(z^2/4)", "exp(z^2)", "log", "nan", "random"],
 )
-def test_a_function_without_a_moment_is_refused(function, says):
+def test_a_function_without_moments_is_refused(function, says):
     with pytest.raises(InitxError, match=f"phi.*{says}.*gain="):
-        moments.second_moment(function, name="phi")
+        gaussian_moments(function, name="phi")

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_initx.activations import read_activation
 from keras_initx.errors import InitxError
-from keras_initx.initializers.base import PACKAGE, Seeded, is_number
+from keras_initx.initializers.base import PACKAGE, LayerAware, Seeded, is_number
 
 
 class Plain(Seeded):
@@ -26,9 +26,7 @@ class Plain(Seeded):
 
     def __init__(self, scale: float, seed: Any = None) -> None:
         super().__init__(seed)
-        if not (is_number(scale) and math.isfinite(scale) and scale >= 0):
-            raise InitxError("scale", scale, "a number that is not negative")
-        self.scale = float(scale)
+        self.scale = _checked(scale)
 
     @abstractmethod
     def _mean_square(self) -> float:
@@ -56,6 +54,12 @@ class Plain(Seeded):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "scale": self.scale}
+
+
+def _checked(scale: Any) -> float:
+    if not (is_number(scale) and math.isfinite(scale) and scale >= 0):
+        raise InitxError("scale", scale, "a number that is not negative")
+    return float(scale)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -126,7 +130,7 @@ class UnitUniform(Plain):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class AllZeros(Plain):
+class AllZeros(LayerAware):
     """The same value for every weight: what no network can train from, for comparison.
 
     w = scale
@@ -136,10 +140,9 @@ class AllZeros(Plain):
 
     Args:
         scale: The value; any other constant is as symmetric as 0.
-        seed: Has no effect; every scheme takes one.
 
     Raises:
-        InitxError: A `scale` that is negative or not finite, or a `seed` that is none.
+        InitxError: A `scale` that is negative or not finite.
 
     Example:
 
@@ -149,11 +152,9 @@ class AllZeros(Plain):
     References: Goodfellow et al. 2016, "Deep Learning", section 8.4, on breaking symmetry.
     """
 
-    def __init__(self, scale: float = 0.0, seed: Any = None) -> None:
-        super().__init__(scale, seed)
-
-    def _mean_square(self) -> float:
-        return self.scale**2
+    def __init__(self, scale: float = 0.0) -> None:
+        super().__init__()
+        self.scale = _checked(scale)
 
     def verdict(self, shape: Sequence[int]) -> str:
         """Symmetric, whatever the shape; see `Plain.verdict`."""
@@ -162,3 +163,7 @@ class AllZeros(Plain):
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
         return ops.full(shape, self.scale, dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "scale": self.scale}

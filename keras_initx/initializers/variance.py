@@ -154,7 +154,7 @@ class LecunAuto(VarianceScaled):
     mode "fan_avg" Glorot & Bengio's, each with the right fans.
 
     Args:
-        distribution, mode, seed, activation, gain: As in `HeAuto`; `activation` has no effect.
+        distribution, mode, seed, gain: As in `HeAuto`. There is no `activation`: it would change nothing.
 
     Raises:
         InitxError: An argument that is none of those.
@@ -168,8 +168,23 @@ class LecunAuto(VarianceScaled):
     References: LeCun et al. 1998, "Efficient BackProp", section 4.6, equation 16.
     """
 
+    def __init__(
+        self,
+        distribution: str = "truncated_normal",
+        mode: str | None = None,
+        seed: Any = None,
+        gain: float | None = None,
+    ) -> None:
+        super().__init__(distribution, mode, seed, gain=gain)
+
     def _rule(self, activation: Activation) -> tuple[float, str]:
         return 1.0, "fan_in"
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["activation"]
+        return config
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

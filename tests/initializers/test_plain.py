@@ -1,0 +1,72 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_initx import AllZeros, SmallNormal, UnitUniform
+
+L = keras.layers
+
+
+def numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def test_small_normal_has_its_scale_in_every_layer(assert_std):
+    for layer, shape in ((L.Dense(700), (None, 40)), (L.Conv2D(40, 3), (None, 9, 9, 30))):
+        layer.kernel_initializer = SmallNormal(scale=0.05, seed=1)
+        layer.build(shape)
+        assert_std(layer.kernel, 0.05)
+
+
+def test_unit_uniform_lies_between_zero_and_its_scale():
+    values = numpy(UnitUniform(scale=0.5, seed=1)((200, 300)))
+    assert 0 <= values.min() < 1e-3
+    assert 0.499 < values.max() <= 0.5
+    assert values.mean() == pytest.approx(0.25, abs=5 * 0.5 / np.sqrt(12 * values.size))
+
+
+def test_zeros_are_zeros_and_a_constant_is_constant():
+    assert not numpy(AllZeros()((3, 4))).any()
+    np.testing.assert_array_equal(numpy(AllZeros(scale=0.5)((3, 4))), np.full((3, 4), 0.5))
+
+
+@pytest.mark.parametrize(
+    "made", [SmallNormal(scale=0.02, seed=2), UnitUniform(seed=2)], ids=["normal", "uniform"]
+)
+def test_the_verdict_is_what_a_chain_of_layers_measures(made):
+    width = 128
+    bound = made.bound_to(L.Dense(width, activation="relu", name="probe"), "kernel")
+    said = float(bound.verdict((width, width)).split("signal is ")[1].split()[0])
+    # Inputs of second moment E[relu^2] = 1/2 and independent signs: what the theory assumes.
+    x = np.random.default_rng(0).standard_normal((20_000, width)) * np.sqrt(0.5)
+    measured = np.sqrt(np.mean(np.square(x @ numpy(bound((width, width))))))
+    assert measured == pytest.approx(said, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("made", "word"),
+    [
+        (SmallNormal(), "vanishing"),
+        (SmallNormal(scale=1.0), "exploding"),
+        (SmallNormal(scale=0.1), "held"),
+        (UnitUniform(), "exploding"),
+        (UnitUniform(scale=0.01), "vanishing"),
+        (AllZeros(), "symmetric"),
+        (AllZeros(scale=0.1), "symmetric"),
+    ],
+    ids=["small", "large", "right", "unit", "tiny", "zeros", "constant"],
+)
+def test_verdicts(made, word):
+    assert made.verdict((100, 100)).startswith(word)
+
+
+def test_the_verdict_of_zeros_is_true():
+    # All units alike before training, and still after: the gradient cannot tell them apart.
+    layers = [L.Dense(4, activation="relu", kernel_initializer=AllZeros(scale=0.3)) for _ in range(2)]
+    model = keras.Sequential([keras.Input((3,)), *layers, L.Dense(1, kernel_initializer=AllZeros(scale=0.3))])
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).standard_normal((32, 3))
+    model.fit(x, x[:, :1], epochs=3, verbose=0)
+    for layer in model.layers[:2]:
+        kernel = numpy(layer.kernel)
+        np.testing.assert_allclose(kernel, np.broadcast_to(kernel[:, :1], kernel.shape), rtol=1e-4, atol=1e-6)

@@ -1,0 +1,50 @@
+"""The formulas against the activations of Keras that they stand for."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_initx.formulas import FORMULAS
+
+PARAMETERS = {
+    "threshold": {"threshold": 0.3, "default_value": -0.4},
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMULAS) - {"glu"}))
+def test_formula_is_the_function_of_keras(name):
+    given = PARAMETERS.get(name, {})
+    z = np.linspace(-8, 8, 4001) + 1e-4  # off the jumps, where float32 rounds to the other side
+    with np.errstate(all="ignore"):
+        keras_values = keras.ops.convert_to_numpy(
+            getattr(keras.activations, name)(keras.ops.convert_to_tensor(z.astype("float32")), **given)
+        )
+    np.testing.assert_allclose(FORMULAS[name][0](z, **given), keras_values, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("relu", {"negative_slope": 0.1, "max_value": 2.0, "threshold": 0.5}),
+        ("leaky_relu", {"negative_slope": 0.4}),
+        ("elu", {"alpha": 0.3}),
+        ("celu", {"alpha": 2.0}),
+        ("gelu", {"approximate": True}),
+        ("soft_shrink", {"threshold": 0.2}),
+        ("hard_shrink", {"threshold": 0.2}),
+        ("squareplus", {"b": 1}),
+    ],
+)
+def test_parameters_mean_what_they_mean_in_keras(name, given):
+    z = np.linspace(-5, 5, 2001) + 1e-4
+    keras_values = getattr(keras.activations, name)(keras.ops.convert_to_tensor(z.astype("float32")), **given)
+    np.testing.assert_allclose(
+        FORMULAS[name][0](z, **given), keras.ops.convert_to_numpy(keras_values), rtol=2e-5, atol=2e-6
+    )
+
+
+def test_every_elementwise_activation_of_keras_is_here():
+    row_wise = {"softmax", "log_softmax", "sparsemax"}
+    aliases = {"swish", "hard_swish", "get", "serialize", "deserialize"}
+    known = {n for n in dir(keras.activations) if n.islower() and n[0] != "_"} - row_wise - aliases
+    assert known <= set(FORMULAS)
