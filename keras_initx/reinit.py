@@ -1,5 +1,6 @@
 """Draws the kernels of an existing model anew, in place."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,6 +65,7 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         if first is not None and hasattr(bound, "seed"):
             # Keras's own initializers take the seed as it is: one for all would repeat the values.
             bound.seed = first + number
+        bound = _with_axes(bound, layer)
         values = bound(tuple(variable.shape), dtype=variable.dtype)
         if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.cast(values, "float32")))):
             raise InitxError(
@@ -74,6 +76,26 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         variable.assign(values)
         setattr(layer, attribute, own)
     return len(drawn)
+
+
+def _with_axes(initializer: Any, layer: keras.Layer) -> Any:
+    """`initializer` as `EinsumDense.build` of Keras 3.15 and newer calls it; as it is for other layers.
+
+    There Keras's own initializers are told which axes of the kernel the output lacks, and count those
+    as inputs and all others as outputs. Older ones read the shape alone, and have no `input_axes`. On a
+    copy: the layer keeps the initializer without axes, as it does in Keras.
+    """
+    if not isinstance(layer, keras.layers.EinsumDense) or not (
+        isinstance(initializer, keras.initializers.VarianceScaling) and hasattr(initializer, "input_axes")
+    ):
+        return initializer
+    if initializer.input_axes is not None and initializer.output_axes is not None:
+        return initializer
+    told = copy.copy(initializer)
+    kernel, output = layer.equation.split(",")[1].split("->")
+    told.input_axes = [axis for axis, letter in enumerate(kernel) if letter not in output]
+    told.output_axes = [axis for axis, letter in enumerate(kernel) if letter in output]
+    return told
 
 
 def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, keras.Variable]]:

@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def repeatable():
     """Every test starts from the same seeds and layer names, whatever ran before it."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(20261124)
 
 

@@ -61,6 +61,32 @@ def test_a_seed_does_not_depend_on_names_and_never_repeats_a_kernel():
         np.testing.assert_array_equal(one, kernels(initializer, None))
 
 
+@pytest.mark.parametrize(
+    "name", ["GlorotUniform", "HeNormal", "LecunUniform", "VarianceScaling", "Orthogonal"]
+)
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (lambda i: L.Dense(5, kernel_initializer=i), (300,)),
+        (lambda i: L.Conv2D(4, 3, kernel_initializer=i), (9, 9, 64)),
+        # The projections of attention: from features to heads, and back.
+        (lambda i: L.EinsumDense("abc,cde->abde", (None, 8, 16), kernel_initializer=i), (7, 300)),
+        (lambda i: L.EinsumDense("abcd,cde->abe", (None, 300), kernel_initializer=i), (7, 8, 16)),
+        (lambda i: L.EinsumDense("abc,bcd->abd", (6, 10), kernel_initializer=i), (6, 150)),
+    ],
+    ids=["dense", "conv", "to heads", "from heads", "per expert"],
+)
+def test_kerass_own_initializers_draw_what_building_draws(name, kind, shape):
+    # Keras 3.15 made EinsumDense tell them more than the shape.
+    initializer = getattr(keras.initializers, name)(seed=3)
+    model = keras.Sequential([keras.Input(shape), kind(initializer)])
+    built = model.get_weights()[0]
+    model.set_weights([0 * w for w in model.get_weights()])
+    keras_initx.reinitialize(model, initializer)
+    np.testing.assert_array_equal(model.get_weights()[0], built)
+    assert getattr(model.layers[0].kernel_initializer, "input_axes", None) is None
+
+
 def test_the_saved_model_names_its_new_initializer(tmp_path):
     model = keras.Sequential([keras.Input((8,)), L.Dense(8)])
     keras_initx.reinitialize(model, keras_initx.HeAuto(gain=1.5))
