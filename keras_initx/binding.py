@@ -41,4 +41,7 @@ def bind(initializer: Any, layer: keras.Layer, weight: str | None) -> Any:
         initializer = NAMES[initializer]()
     # By method and not by class: after a reload of this package there are two classes of one name.
     bound_to = getattr(initializer, "bound_to", None)
-    return initializer if bound_to is None else bound_to(layer, weight)
+    # Bound already: another library wrapped our wrapper, and a second import could not see it inside.
+    if bound_to is None or getattr(initializer, "is_bound", False):
+        return initializer
+    return bound_to(layer, weight)

@@ -129,7 +129,8 @@ def test_a_bound_initializer_sent_to_a_spawned_process(tmp_path):
         "def work(bound, connection):\n"
         "    layer = keras.layers.Dense(4, kernel_initializer='he_auto', activation='relu')\n"
         "    layer.build((None, 4000))\n"
-        "    connection.send((keras.ops.convert_to_numpy(bound((30, 4))), float(keras.ops.std(layer.kernel))))\n"
+        "    std = float(keras.ops.std(layer.kernel))\n"
+        "    connection.send((keras.ops.convert_to_numpy(bound((30, 4))), std))\n"
         "if __name__ == '__main__':\n"
         "    bound = keras_initx.HeAuto(seed=1).bound_to(keras.layers.Dense(4, name='same'), 'kernel')\n"
         "    ours, theirs = multiprocessing.Pipe()\n"
@@ -163,6 +164,7 @@ def test_with_and_without_traceback_filtering(filtering, assert_std):
 def test_a_wrapper_of_another_library_around_ours_still_binds(assert_std):
     original = keras.Layer.add_weight
     seen = []
+    shared = keras_initx.Auto(seed=1)
 
     def theirs(layer, *args, **kwargs):
         seen.append(kwargs.get("name"))
@@ -172,15 +174,13 @@ def test_a_wrapper_of_another_library_around_ours_still_binds(assert_std):
     try:
         # Ours is inside: it must not be wrapped around theirs as a second one that binds twice.
         binding.install()
-        layer = keras.layers.Dense(
-            50, activation="relu", kernel_initializer=keras_initx.Auto(seed=1), name="x"
-        )
+        layer = keras.layers.Dense(50, activation="relu", kernel_initializer=shared, name="x")
         layer.build((None, 400))
     finally:
         keras.Layer.add_weight = original
     assert "kernel" in seen
     assert_std(layer.kernel, np.sqrt(2 / 400))
-    again = keras.layers.Dense(50, activation="relu", kernel_initializer=keras_initx.Auto(seed=1), name="x")
+    again = keras.layers.Dense(50, activation="relu", kernel_initializer=shared, name="x")
     again.build((None, 400))
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(layer.kernel), keras.ops.convert_to_numpy(again.kernel)

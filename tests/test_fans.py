@@ -68,6 +68,28 @@ LAYERS = {
 }
 
 
+def test_the_pre_activations_of_every_gate_have_variance_one():
+    cells = ((L.LSTMCell(60, kernel_initializer=unit()), 4), (L.GRUCell(60, kernel_initializer=unit()), 3))
+    for cell, gates in cells:
+        cell.build((None, 250))
+        noise = np.random.default_rng(0).standard_normal((2000, 250)).astype("float32")
+        gate = np.split(noise @ keras.ops.convert_to_numpy(cell.kernel), gates, axis=1)
+        # 250 x 60 weights: the standard error of the variance is 0.012.
+        assert [np.mean(np.square(g)) for g in gate] == pytest.approx([1] * gates, abs=0.06)
+        # And backward, from a gate to the inputs, with fan_out.
+        cell = type(cell)(60, kernel_initializer=unit(mode="fan_out"))
+        cell.build((None, 250))
+        for kernel in np.split(keras.ops.convert_to_numpy(cell.kernel), gates, axis=1):
+            back = noise[:, :60] @ kernel.T
+            assert np.mean(np.square(back)) == pytest.approx(1, abs=0.06)
+
+
+def test_what_is_looked_up_has_variance_one():
+    layer = L.Embedding(500, 60, embeddings_initializer=unit())
+    out = keras.ops.convert_to_numpy(layer(np.arange(500)[None]))
+    assert np.mean(np.square(out)) == pytest.approx(1, abs=0.05)
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_white_noise_keeps_its_variance_forward(kind):
     make, shape, trim = LAYERS[kind]

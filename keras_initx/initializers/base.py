@@ -32,6 +32,11 @@ class LayerAware(keras.initializers.Initializer):
     def __init__(self) -> None:
         self._place: Place = NOWHERE
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether this is a copy that `bound_to` made for one weight of one layer."""
+        return self._place is not NOWHERE
+
     @abstractmethod
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """A tensor of a shape without zeros, in float32 or float64."""

@@ -229,6 +229,34 @@ def test_drawn_std(kind, name, assert_std):
     assert_std(drawn(make(name), shape, weight), np.sqrt(variances[name]))
 
 
+# What one output sums, by hand; whatever the activation.
+FAN_IN = {
+    "dense tanh": 800,
+    "dense gelu": 800,
+    "conv2d": 576,
+    "conv2d strided": 144,
+    "grouped": 288,
+    "depthwise": 9,
+    "transposed strided": 384,
+    "einsum": 12,
+    "einsum per expert": 150,
+    "embedding": 1,
+    "lstm": 30,
+    "gru": 30,
+}
+
+
+@pytest.mark.parametrize("kind", FAN_IN)
+def test_lecun_is_one_over_fan_in(kind, assert_std):
+    make, shape, weight, _ = KINDS[kind]
+    assert_std(drawn(make("lecun_auto"), shape, weight), np.sqrt(1 / FAN_IN[kind]))
+    # He et al.'s and Glorot & Bengio's with it: other gains, another fan.
+    assert_std(
+        drawn(make(keras_initx.LecunAuto(gain=2.0, distribution="uniform")), shape, weight),
+        np.sqrt(2 / FAN_IN[kind]),
+    )
+
+
 def test_attention_sublayers(assert_std):
     layer = L.MultiHeadAttention(8, 16, kernel_initializer="auto")
     layer.build((None, 7, 300), (None, 7, 300))
