@@ -1,5 +1,6 @@
 """Random matrices with orthonormal rows or columns, uniform (Haar) over all of them."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,10 +39,21 @@ def haar(count: int, rows: int, columns: int, seed: Callable[[int], Any], dtype:
         return ops.transpose(haar(count, columns, rows, seed, dtype), (0, 2, 1))
     if columns == 1:
         return _unit(random.normal((count, rows, 1), dtype=dtype, seed=seed(0)))
-    # JAX compiles every operation for every shape it meets, which costs more than the blocks save.
-    if count * rows * columns <= _SMALL or keras.backend.backend() == "jax":
+    if count * rows * columns <= _SMALL or not _reflections_pay():
         return _by_decomposition(random.normal((count, rows, columns), dtype=dtype, seed=seed(0)))
     return _by_reflections(count, rows, columns, seed, dtype)
+
+
+@functools.cache
+def _reflections_pay() -> bool:
+    """Whether a product of matrices is exact to float32 and costs nothing but itself."""
+    if keras.backend.backend() == "jax":
+        # It compiles every operation for every shape, which costs more than the blocks save.
+        return False
+    if keras.backend.backend() == "tensorflow":
+        # On a GPU its products round to TF32 by default, on a TPU to bfloat16: four digits and three.
+        return all(device.startswith("cpu") for device in keras.distribution.list_devices())
+    return True
 
 
 def _unit(x: Any) -> Any:
@@ -86,7 +98,9 @@ def _reflections(count: int, rows: int, columns: int, seed: Any, dtype: str) -> 
     diagonal = ops.expand_dims(ops.diagonal(x, axis1=1, axis2=2), 1)
     sign = _sign(diagonal)
     # The last vector of a square matrix has one dimension; its reflection must not vanish with it.
-    norm = ops.maximum(ops.sqrt(ops.sum(ops.square(x), axis=1, keepdims=True)), 1e-6)
+    norm = ops.sqrt(ops.sum(ops.square(x), axis=1, keepdims=True))
+    # Not ops.maximum: with a number it rounds to float32 on torch.
+    norm = ops.where(norm < 1e-6, ops.full_like(norm, 1e-6), norm)
     v = x + ops.eye(rows, columns, dtype=dtype) * (sign * norm)
     length = ops.sqrt(2 * norm * (norm + ops.abs(diagonal)))
     return v * (math.sqrt(2) / length), -sign

@@ -165,8 +165,8 @@ class TestContract:
 
     @pytest.mark.parametrize("jit", [True, False])
     def test_a_training_step(self, case, jit):
-        if jit and keras.backend.backend() == "torch":
-            pytest.skip("torch.compile needs a C++ compiler on the machine")
+        if jit and keras.backend.backend() == "torch" and case.name != "he_auto":
+            pytest.skip("torch.compile takes 20 seconds a model: one stands for all")
         # all_zeros passes no gradient on to the layer below, but its own kernel has one here.
         head = L.Dense(1, kernel_initializer="ones")
         model = keras.Sequential([keras.Input((6,)), case.layer(case.of(case.make())), head])
