@@ -7,7 +7,7 @@ STUDY ?=
 # TensorFlow reports that it found no GPU, and more, before anything of ours can be read.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo study test compat lint clean
+.PHONY: demo study test compat docs lint clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,6 +26,9 @@ study: $(VENV)/.installed  ## random, Xavier and He, as the textbooks compare th
 
 test: $(VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses auto $(PYTEST)
+
+docs: $(VENV)/.installed  ## the reference in docs/reference, from the docstrings and the gains
+	$(BIN)/python docs/generate.py
 
 compat:  ## the core's tests on every Keras version that pyproject.toml allows
 	.ci/compat
