@@ -7,7 +7,7 @@ STUDY ?=
 # TensorFlow reports that it found no GPU, and more, before anything of ours can be read.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo study test compat docs lint clean
+.PHONY: demo study test fans compat docs lint clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,6 +32,9 @@ docs: $(VENV)/.installed  ## the reference in docs/reference, from the docstring
 
 compat:  ## the core's tests on every Keras version that pyproject.toml allows
 	.ci/compat
+
+fans: $(VENV)/.installed  ## measure the fans of every kind of layer, ours and Keras's (docs/fans.md)
+	$(BIN)/python benchmarks/fans.py --write docs/fans.md
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

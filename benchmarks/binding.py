@@ -62,7 +62,9 @@ def main(rounds: int = 15) -> None:
     alone = 2 * LAYERS * wrapper_alone()
     spread = statistics.stdev(times["without"]) / without
     print(f"keras {keras.__version__} on {keras.backend.backend()}, keras-initx {keras_initx.__version__}")
-    print(f"{LAYERS} dense layers, median of {rounds}: {without:.3f} s without the wrapper (std {spread:.1%})")
+    print(
+        f"{LAYERS} dense layers, median of {rounds}: {without:.3f} s without the wrapper (std {spread:.1%})"
+    )
     print(f"with the wrapper:            {wrapped:.3f} s, {wrapped / without - 1:+.2%}")
     print(f"the wrapper timed alone:     {alone * 1e3:.2f} ms of it, {alone / without:.3%}")
     print(f"he_auto instead of he_normal: {ours:.3f} s, {ours / without - 1:+.2%}")

@@ -112,7 +112,16 @@ def main(rounds: int = 3, memory: bool = True, child: str = "") -> None:
         return
     console = Console(width=110)
     table = Table(title=f"Drawing, keras {keras.__version__} on {keras.backend.backend()}, {rounds} rounds")
-    for header in ("weights", "scheme", "Keras s", "ours s", "ratio", "Keras peak MB", "ours peak MB", "ratio"):
+    for header in (
+        "weights",
+        "scheme",
+        "Keras s",
+        "ours s",
+        "ratio",
+        "Keras peak MB",
+        "ours peak MB",
+        "ratio",
+    ):
         table.add_column(header, justify="left" if header in ("weights", "scheme") else "right")
     for name, make in SETS.items():
         weights = make()

@@ -61,7 +61,7 @@ def both_gains(gains: Mapping[str, tuple[float, float]], path: Path) -> None:
         ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xticks([], minor=True)
-        axes.set_xlim(0.08, 80)
+        axes.set_xlim(0.05, 80)
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_xlabel("gain of the variance, z ~ N(0, 1) (logarithmic; bars start at 1)")
         axes.legend(loc="lower right", fontsize=9)

@@ -32,7 +32,7 @@ def initializers() -> dict[str, type[keras_initx.LayerAware]]:
     found = [c for c in public if inspect.isclass(c) and issubclass(c, keras_initx.LayerAware)]
     order = list(NAMES.values())
     found.sort(key=lambda cls: order.index(cls) if cls in order else len(order))
-    return {cls.__name__: cls for cls in found if not _is_abstract(cls)}
+    return {cls.__name__: cls for cls in found if not inspect.isabstract(cls)}
 
 
 def activations() -> dict[str, Any]:
@@ -124,11 +124,6 @@ def draw(folder: Path) -> None:
         figures.scales(f"{name}: the gain by the layer's activation", by_activation, folder / f"{name}.png")
     both = {row["name"]: (row["forward"], row["backward"]) for row in gains()}
     figures.both_gains(both, folder / "gains.png")
-
-
-def _is_abstract(cls: type) -> bool:
-    # inspect.isabstract knows those of ABCMeta only, which no initializer of Keras has.
-    return any(getattr(getattr(cls, name), "__isabstractmethod__", False) for name in dir(cls))
 
 
 def _code(default: Any) -> str:

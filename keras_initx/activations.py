@@ -149,7 +149,7 @@ def read_activation(activation: object) -> Activation:
     if isinstance(activation, functools.partial) and not activation.args:
         inner = read_activation(activation.func)
         if inner.function is None:
-            return Activation(inner.name, tuple(sorted(activation.keywords.items())))
+            return _with(inner.name, activation.keywords)
     elif isinstance(activation, keras.layers.Layer):
         known = _from_layer(activation)
         if known is not None:
@@ -157,7 +157,7 @@ def read_activation(activation: object) -> Activation:
     else:
         name = _keras_name(activation)
         if name is not None:
-            return Activation(name)
+            return _with(name, {})
     if not callable(activation):
         raise InitxError("activation", activation, "None, a name, a function or a layer")
     return _user_function(activation)
@@ -166,7 +166,7 @@ def read_activation(activation: object) -> Activation:
 def _by_name(name: str) -> Activation:
     name = _ALIASES.get(name, name)
     if name in _NAMES:
-        return Activation(name)
+        return _with(name, {})
     try:
         # One that a newer Keras added.
         function = keras.activations.get(name)
@@ -178,6 +178,18 @@ def _by_name(name: str) -> Activation:
     return _user_function(function)
 
 
+def _with(name: str, arguments: dict[str, Any]) -> Activation:
+    """A known activation with arguments, which must be those it has."""
+    if name in FORMULAS:
+        try:
+            FORMULAS[name][1](**arguments)
+        except TypeError as error:
+            allowed = f"{name} with the arguments that it has in Keras ({error})"
+            remedy = f"Pass functools.partial(keras.activations.{name}, ...) with them."
+            raise InitxError("activation", name, allowed, remedy) from None
+    return Activation(name, tuple(sorted(arguments.items())))
+
+
 def _keras_name(function: object) -> str | None:
     """The name under which keras.activations or keras.ops has exactly this function."""
     name = getattr(function, "__name__", None)
@@ -186,8 +198,7 @@ def _keras_name(function: object) -> str | None:
     for home in (keras.activations, keras.ops):
         if getattr(home, name, None) is function:
             known = _ALIASES.get(name, name)
-            # keras.ops.threshold and the like take arguments that a bare function lacks.
-            return known if known in _NAMES and known != "threshold" else None
+            return known if known in _NAMES else None
     return None
 
 

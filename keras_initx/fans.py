@@ -1,8 +1,8 @@
 """How many inputs each output of a weight sums (fan_in), and how many outputs each input feeds (fan_out).
 
-Keras reads both from the shape alone, which is wrong wherever the layer does something that the
-shape does not show: depthwise and transposed convolutions, strides, groups, fused gates, einsum
-axes, look-ups. Here each kind of weight has one small function of its own.
+Keras reads both from the shape (and from 3.15 the axes of an EinsumDense), which is wrong wherever the
+layer does something that the shape does not show: depthwise and transposed convolutions, strides,
+groups, fused gates, look-ups. Here each kind of weight has one small function of its own.
 
 With white noise of variance 1 as input, a weight of variance 1/fan_in gives outputs of variance 1;
 with white noise as the gradient of the output, a weight of variance 1/fan_out gives input gradients

@@ -64,7 +64,7 @@ def activation_moments(activation: Any, mean: float = 0.0, var: float = 1.0) -> 
     Raises:
         InitxError: As `gain` does; a mean that is not finite, or a var that is not positive.
 
-    Example: the variance of the slope at the edge of chaos of tanh, sigma_w^2 E[phi'^2] = 1.
+    Example: ReLU of a pre-activation with standard deviation 2.
 
     >>> moments = activation_moments("relu", mean=0.0, var=4.0)
     >>> round(moments.second_moment, 6), round(moments.mean, 6), round(moments.slope_second_moment, 6)

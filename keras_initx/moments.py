@@ -50,7 +50,7 @@ class ActivationMoments:
 def leaky_second_moment(slope: float) -> float:
     """E[phi^2] of the leaky rectifier: (1 + a^2) / 2 for the slope a of its negative side.
 
-    He et al. 2015 (arXiv 1502.01852), section 2.2, equation 14 and what follows it; a = 0 is ReLU.
+    He et al. 2015 (arXiv 1502.01852), section 2.2, equation 15; a = 0 is ReLU.
     """
     return (1 + slope**2) / 2
 

@@ -90,7 +90,7 @@ def test_links_lead_somewhere(path):
     assert links
     for link in links:
         if link.startswith("https://"):
-            assert re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}", link), link
+            assert re.fullmatch(r"https://arxiv\.org/abs/(\d{4}\.\d{4,5}|[a-z-]+/\d{7})", link), link
         else:
             assert (REFERENCE / link).is_file(), link
 

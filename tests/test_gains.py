@@ -128,9 +128,30 @@ def test_every_activation_of_keras_has_gains():
         (lambda x: x / 0, "forward", "finite"),
         (lambda x: keras.ops.softmax(x), "forward", "elementwise"),
         (lambda x: x[:, :1] * keras.ops.sigmoid(x[:, 1:]), "forward", "halves the row"),
+        ("threshold", "forward", r"threshold with the arguments.*functools.partial"),
+        (keras.activations.threshold, "forward", r"threshold with the arguments.*functools.partial"),
+        (
+            functools.partial(keras.activations.gelu, alpha=2),
+            "forward",
+            "unexpected keyword argument 'alpha'",
+        ),
         ("swiglu", "forward", "two kernels is drawn as two linear layers"),
     ],
-    ids=["typo", "mode", "zero", "flat", "root", "growing", "nan", "row", "gated", "swiglu"],
+    ids=[
+        "typo",
+        "mode",
+        "zero",
+        "flat",
+        "root",
+        "growing",
+        "nan",
+        "row",
+        "gated",
+        "name",
+        "function",
+        "keyword",
+        "swiglu",
+    ],
 )
 def test_what_has_no_gain_says_why(given, mode, says):
     with pytest.raises(InitxError, match=says):

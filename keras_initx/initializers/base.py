@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import random
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from keras_initx.initializers.place import NOWHERE, Place, place_of
 PACKAGE = "keras_initx"
 
 
-class LayerAware(keras.initializers.Initializer):
+class LayerAware(keras.initializers.Initializer, ABC):
     """An initializer that knows the weight it draws: the layer's kind, its activation, the weight's path.
 
     Importing keras_initx wraps `keras.Layer.add_weight`, which hands every initializer with a `bound_to`
@@ -92,7 +92,7 @@ class Seeded(LayerAware):
             `keras.random.SeedGenerator`.
 
     Raises:
-        InitxError: A `seed` that is none of these.
+        InitxError: A `seed` that is neither of the three.
 
     Example: equal seeds, equal paths, equal values.
 

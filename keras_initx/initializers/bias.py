@@ -53,12 +53,14 @@ class BiasAuto(LayerAware):
 class PriorBias(LayerAware):
     """The bias of an output layer with which it predicts the frequencies of the classes at the start.
 
-    softmax (or logits of more than one class that sum to 1): b_k = log p_k
+    softmax: b_k = log p_k
 
-    sigmoid (or one logit, or labels that are not exclusive): b_k = log(p_k / (1 - p_k))
+    sigmoid: b_k = log(p_k / (1 - p_k))
 
-    where p_k is the probability of class k. With kernels that start small against it, the first loss is
-    the entropy of the classes, and no steps are lost on learning how rare they are.
+    where p_k is the probability of class k. An output without activation (logits) is taken for a softmax
+    where it has several classes whose probabilities sum to 1, else for sigmoids. With kernels that start
+    small against the bias, the first loss is the entropy of the classes, and no steps are lost on
+    learning how rare they are.
 
     Args:
         p: One probability, for every output of a sigmoid; or one for each output.
@@ -67,8 +69,9 @@ class PriorBias(LayerAware):
 
     Raises:
         InitxError: Both or neither given; a probability outside of (0, 1), or a count that is not
-            positive (a class without samples has no log-odds); as many values as the layer has no
-            outputs; probabilities of a softmax that do not sum to 1; another activation.
+            positive (a class without samples has no log-odds); a number of values that is not the
+            layer's number of outputs; probabilities of a softmax that do not sum to 1; another
+            activation of the layer.
 
     Example: a rare positive class.
 

@@ -107,7 +107,7 @@ class OrthogonalAuto(Scaled):
         seed, activation, gain: As in `HeAuto`.
 
     Raises:
-        InitxError: An argument that is none of those, or an activation that has no gain.
+        InitxError: An argument that is not allowed, or an activation that has no gain.
 
     Example: the norm of the input is kept.
 
@@ -117,7 +117,8 @@ class OrthogonalAuto(Scaled):
     True
 
     References: Saxe et al. 2014 (arXiv 1312.6120), section 3; Xiao et al. 2018 (arXiv 1806.05393),
-    algorithm 1, for the delta-orthogonal kernel; the draw itself: see `haar`.
+    algorithm 1, for the delta-orthogonal kernel; Stewart 1980 and Mezzadri 2007 (arXiv math-ph/0609050),
+    section 5, for the draw.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class Plain(Seeded):
         seed: As in `HeAuto`.
 
     Raises:
-        InitxError: A `scale` that is negative or not finite, or a `seed` that is none.
+        InitxError: A `scale` that is negative or not finite, or a `seed` that is not allowed.
     """
 
     def __init__(self, scale: float, seed: Any = None) -> None:
@@ -73,7 +73,7 @@ class SmallNormal(Plain):
         seed: As in `HeAuto`.
 
     Raises:
-        InitxError: A `scale` that is negative or not finite, or a `seed` that is none.
+        InitxError: A `scale` that is negative or not finite, or a `seed` that is not allowed.
 
     Example:
 
@@ -98,7 +98,7 @@ class SmallNormal(Plain):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class UnitUniform(Plain):
-    """Positive weights from 0 to 1: the naive random start.
+    """Positive weights from 0 to 1 (or another scale): the naive random start.
 
     w ~ U(0, scale), mean scale / 2, E[w^2] = scale^2 / 3
 
@@ -109,7 +109,7 @@ class UnitUniform(Plain):
         seed: As in `HeAuto`.
 
     Raises:
-        InitxError: A `scale` that is negative or not finite, or a `seed` that is none.
+        InitxError: A `scale` that is negative or not finite, or a `seed` that is not allowed.
 
     Example:
 
@@ -131,7 +131,7 @@ class UnitUniform(Plain):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class AllZeros(LayerAware):
-    """The same value for every weight: what no network can train from, for comparison.
+    """Zeros (or another constant) for every weight: what no network can train from, for comparison.
 
     w = scale
 

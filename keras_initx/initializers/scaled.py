@@ -44,10 +44,11 @@ class Scaled(Seeded):
         seed: As in `Seeded`.
         activation: The activation to assume in place of the layer's: whatever `keras.layers.Dense`
             takes as one.
-        gain: The gain (of the variance: 2 for ReLU) in place of the rule's.
+        gain: The gain (of the variance: 2 for ReLU) in place of the rule's; the fan stays the rule's, and
+            is fan_in where the activation cannot be read.
 
     Raises:
-        InitxError: A `mode`, `seed`, `gain` or `activation` that is none of these.
+        InitxError: A `mode`, `seed`, `gain` or `activation` that is not allowed.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Scaled(Seeded):
                 raise self._error(error) from error
             activation, gain, mode = Activation("not readable"), self.gain, "fan_in"
         if self.gain is not None:
-            gain, mode = self.gain, "fan_in"
+            gain = self.gain
         elif self._place.settled and self.activation is None:
             gain = 1.0
         return gain, self.mode or mode, activation.name

@@ -25,12 +25,10 @@ class VarianceScaled(Scaled):
     """Independent entries of variance gain / fan.
 
     Args:
-        distribution: "truncated_normal" (cut at two standard deviations, then rescaled to the exact
-            standard deviation), "normal" or "uniform" (limits +-sqrt(3 gain / fan)).
-        mode, seed, activation, gain: As in `Scaled`.
+        distribution, mode, seed, activation, gain: As in `HeAuto`.
 
     Raises:
-        InitxError: A `distribution`, `mode`, `seed`, `gain` or `activation` that is none of these.
+        InitxError: An argument that is not allowed.
     """
 
     def __init__(
@@ -93,16 +91,20 @@ class HeAuto(VarianceScaled):
     kernels of LSTM and GRU cells, and the depthwise half of a separable convolution have gain 1.
 
     Args:
-        distribution: "truncated_normal", "normal" or "uniform"; all have the same variance.
-        mode: "fan_in", "fan_out" or "fan_avg" in place of the table's.
-        seed: None (follows `keras.utils.set_random_seed`), an integer (the weight's path is folded in)
-            or a `keras.random.SeedGenerator`. Layers of different paths that share an instance or a
-            seed differ.
-        activation: The activation to assume in place of the layer's.
-        gain: The gain of the variance in place of the table's.
+        distribution: "truncated_normal" (cut at two standard deviations, then rescaled to the exact
+            standard deviation), "normal" or "uniform" (limits +-sqrt(3 gain / fan)). All three have the
+            same variance.
+        mode: "fan_in", "fan_out" or "fan_avg" (their mean) in place of the rule's own; None keeps it.
+        seed: None (drawn anew for every weight, so that `keras.utils.set_random_seed` makes it
+            repeatable), an integer (the weight's path is folded in: one path, such as
+            "encoder/dense_1/kernel", always gets the same values, and two paths never do; automatic
+            names count up, so name the layers to repeat them), or a `keras.random.SeedGenerator`.
+        activation: The activation to assume in place of the layer's: whatever `keras.layers.Dense`
+            takes as one.
+        gain: The gain of the variance (2 for ReLU) in place of the rule's; the fan stays the rule's.
 
     Raises:
-        InitxError: An argument that is none of these, or an activation that has no gain.
+        InitxError: An argument that is not allowed, or an activation that has no gain.
 
     Example:
 
@@ -131,14 +133,15 @@ class XavierAuto(VarianceScaled):
         distribution, mode, seed, activation, gain: As in `HeAuto`.
 
     Raises:
-        InitxError: An argument that is none of those, or an activation that has no gain.
+        InitxError: An argument that is not allowed, or an activation that has no gain.
 
-    Example:
+    Example: 30 inputs and 70 outputs, 50 on the mean.
 
-    >>> XavierAuto().scale((30, 70)).std == (1 / 50) ** 0.5
-    True
+    >>> round(XavierAuto().scale((30, 70)).std ** 2, 6)
+    0.02
 
-    References: Glorot & Bengio 2010, equation 16; the other rows as in `HeAuto`.
+    References: Glorot & Bengio 2010, equation 16; He et al. 2015 (arXiv 1502.01852), equations 10 and 15;
+    Klambauer et al. 2017 (arXiv 1706.02515), section "Initialization", for SELU.
     """
 
     def _rule(self, activation: Activation) -> tuple[float, str]:
@@ -157,13 +160,13 @@ class LecunAuto(VarianceScaled):
         distribution, mode, seed, gain: As in `HeAuto`. There is no `activation`: it would change nothing.
 
     Raises:
-        InitxError: An argument that is none of those.
+        InitxError: An argument that is not allowed.
 
     Example: a depthwise kernel of 3 x 3, of which every output sums 9 inputs.
 
     >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer="lecun_auto")
-    >>> LecunAuto().bound_to(layer, "kernel").scale((3, 3, 64, 1)).std == 1 / 3
-    True
+    >>> round(LecunAuto().bound_to(layer, "kernel").scale((3, 3, 64, 1)).std, 4)
+    0.3333
 
     References: LeCun et al. 1998, "Efficient BackProp", section 4.6, equation 16.
     """
@@ -201,7 +204,7 @@ class Auto(VarianceScaled):
         distribution, mode, seed, activation, gain: As in `HeAuto`.
 
     Raises:
-        InitxError: An argument that is none of those, or an activation that has no gain (its moment
+        InitxError: An argument that is not allowed, or an activation that has no gain (its moment
             does not exist, it is not elementwise, or it returns NaN).
 
     Example:

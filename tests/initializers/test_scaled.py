@@ -85,3 +85,11 @@ def test_a_huge_weight_has_a_scale_on_paper(scaled):
     assert scale.std == pytest.approx(np.sqrt(2 / 2**20))
     table = scaled.cls().bound_to(L.Embedding(2**24, 2**8), "embeddings")
     assert table.scale((2**24, 2**8)).std == 1.0
+
+
+def test_a_gain_leaves_the_fan_to_the_rule(variance):
+    # tanh is Xavier's in the table of he_auto: the mean of both fans.
+    scale = variance.cls(gain=2.0).bound_to(L.Dense(70, activation="tanh"), "kernel").scale((30, 70))
+    expected = {"auto": "fan_in", "lecun_auto": "fan_in"}.get(variance.name, "fan_avg")
+    assert scale.mode == expected
+    assert scale.std == pytest.approx(np.sqrt(2 / (50 if expected == "fan_avg" else 30)))
