@@ -180,6 +180,7 @@ def main(write: Path | None = None) -> None:
     def of_ours(mode: str) -> Any:
         return keras_initx.LecunAuto(distribution="normal", mode=mode)
 
+    keras.utils.set_random_seed(0)
     headers = ("layer", "fan_in; fan_out", "Keras forward", "ours forward", "Keras backward", "ours backward")
     table = Table(title=f"Output variance of white noise of variance 1, keras {keras.__version__}")
     lines = ["| " + " | ".join(headers) + " |", "| --- | --- | --- | --- | --- | --- |"]

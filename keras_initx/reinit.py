@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_initx.binding import bind
 from keras_initx.errors import InitxError, unknown_name
-from keras_initx.initializers import NAMES
+from keras_initx.initializers import NAMES, BiasAuto
 
 # Attribute of the layer that holds the initializer, and attribute that holds its weight.
 _KERNELS = {
@@ -144,10 +144,11 @@ def _integer_seed(initializer: Any) -> int | None:
 
 
 def known_names() -> list[str]:
-    """The initializer names that need no arguments: ours, and Keras's in lower case."""
+    """The names of initializers of kernels that need no arguments: ours, and Keras's in lower case."""
     keras_names = {
         name
         for name in dir(keras.initializers)
         if name.islower() and name[0] != "_" and name not in _NOT_NAMES
     }
-    return sorted(keras_names | set(NAMES))
+    ours = {name for name, cls in NAMES.items() if not issubclass(cls, BiasAuto)}
+    return sorted(keras_names | ours)

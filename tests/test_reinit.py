@@ -131,3 +131,20 @@ def test_lora_and_quantized_layers_are_refused_by_path(change):
 def test_keras_still_lists_sublayers_of_attention_and_recurrent_cells():
     kinds = {type(layer).__name__ for layer in all_layers(small_model())}
     assert {"EinsumDense", "LSTMCell", "Bidirectional", "SeparableConv1D"} <= kinds
+
+
+def test_a_bias_initializer_is_no_initializer_of_kernels():
+    assert "bias_auto" not in keras_initx.known_names()
+    assert {"orthogonal_auto", "lecun_auto", "small_normal", "all_zeros"} <= set(keras_initx.known_names())
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    before = model.get_weights()[0]
+    with pytest.raises(keras_initx.InitxError, match="for biases"):
+        keras_initx.reinitialize(model, "bias_auto")
+    np.testing.assert_array_equal(before, model.get_weights()[0])
+
+
+def test_orthogonal_kernels_in_place():
+    model = keras.Sequential([keras.Input((40,)), keras.layers.Dense(12, activation="tanh")])
+    assert keras_initx.reinitialize(model, "orthogonal_auto", seed=1) == 1
+    kernel = model.get_weights()[0] / np.sqrt(keras_initx.gain("tanh"))
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(12), atol=1e-5)

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 from rich.table import Table
+
+from keras_initx.errors import InitxError, unknown_name
 
 from .comparison import Comparison, compare
 from .data import Dataset
@@ -14,6 +17,9 @@ from .search import SearchResult, search
 
 # Each scheme as it is taught: one distribution for all layers, whatever the activation.
 SCHEMES = {"Random": "random_uniform", "Xavier": "glorot_uniform", "He": "he_normal"}
+# What the literature compares besides, and what is known to fail.
+MORE_SCHEMES = {"Small normal": "small_normal", "Uniform 0..1": "unit_uniform", "Zeros": "all_zeros"}
+ALL_SCHEMES = {**SCHEMES, **MORE_SCHEMES}
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
 METRIC = "accuracy"
 
@@ -21,6 +27,9 @@ _DRAWN = {
     "Random": "uniform in [-0.05, 0.05]",
     "Xavier": "uniform, variance 2 / (fan_in + fan_out)",
     "He": "truncated normal, variance 2 / fan_in",
+    "Small normal": "normal, standard deviation 0.01",
+    "Uniform 0..1": "uniform in [0, 1]",
+    "Zeros": "zeros",
 }
 # Textbook accuracies in per cent, for an unnamed data set.
 TEXTBOOK = {
@@ -42,6 +51,7 @@ def run_study(
     depth: int = 3,
     width: int = 64,
     learning_rate: float = 1e-3,
+    schemes: Sequence[str] = tuple(SCHEMES),
     results: str | Path = "results/study",
     logs: str | Path | None = None,
     **options: Any,
@@ -55,16 +65,50 @@ def run_study(
         seeds: How many runs for each pair.
         depth, width: Hidden layers, and their units.
         learning_rate: Adam's.
+        schemes: Which of `ALL_SCHEMES` to compare, by their labels in any case, or by the names of
+            their initializers.
         results, logs: Folders, as in `search`.
         **options: Further options of `search`, such as `resume` and `quiet`.
 
     Raises:
-        InitxError: As `search` does.
+        InitxError: A scheme that is unknown, and as `search` does.
     """
-    model = DenseClassifier(data, ACTIVATIONS, tuple(SCHEMES.values()), [learning_rate], depth, width)
+    names = [ALL_SCHEMES[label] for label in labels_of(schemes)]
+    model = DenseClassifier(data, ACTIVATIONS, names, [learning_rate], depth, width)
     return search(
         model, data, tuner="grid", epochs=epochs, seeds=seeds, results=results, logs=logs, **options
     )
+
+
+def labels_of(schemes: Sequence[str]) -> list[str]:
+    """The labels of schemes that are named by label, in any case, or by initializer.
+
+    Raises:
+        InitxError: An unknown one; the nearest is suggested.
+
+    Example:
+
+    >>> labels_of(["he", "unit_uniform", "Zeros"])
+    ['He', 'Uniform 0..1', 'Zeros']
+    """
+    known = {text.lower(): label for label, name in ALL_SCHEMES.items() for text in (label, name)}
+    for scheme in schemes:
+        if scheme.strip().lower() not in known:
+            raise unknown_name("schemes", scheme, ALL_SCHEMES)
+    if not schemes:
+        raise InitxError("schemes", schemes, "one scheme or more")
+    return list(dict.fromkeys(known[scheme.strip().lower()] for scheme in schemes))
+
+
+def schemes_in(result: SearchResult) -> list[str]:
+    """The labels of the schemes that a study compared."""
+    return [label for label in ALL_SCHEMES if any(_trial(result, label, a) for a in ACTIVATIONS)]
+
+
+def verdict(scheme: str, width: int) -> str:
+    """What a scheme does to a hidden layer of that width before any training; "" for a usual one."""
+    initializer = keras.initializers.get(ALL_SCHEMES[scheme])
+    return initializer.verdict((width, width)) if hasattr(initializer, "verdict") else ""
 
 
 def scheme_table(result: SearchResult, scheme: str) -> Table:
@@ -89,11 +133,12 @@ def scheme_table(result: SearchResult, scheme: str) -> Table:
 
 def summary_table(result: SearchResult) -> Table:
     """Random vs Xavier vs He: mean, standard deviation and interval of the test accuracy."""
-    title = "Random vs Xavier vs He: test accuracy at the best validation epoch"
+    schemes = schemes_in(result)
+    title = f"{' vs '.join(schemes)}: test accuracy at the best validation epoch"
     table = Table(title=title, title_justify="left")
     for header in ("scheme", "activation", "mean", "std", "95 % interval", "n", "textbook"):
         table.add_column(header, justify="left" if header in ("scheme", "activation") else "right")
-    for scheme in SCHEMES:
+    for scheme in schemes:
         for activation in ACTIVATIONS:
             sample = _sample(result, scheme, activation)
             low, high = sample.interval(within=(0.0, 1.0))
@@ -118,14 +163,14 @@ def comparisons(result: SearchResult) -> dict[str, list[Comparison]]:
     """
     found = {}
     for activation in ACTIVATIONS:
-        groups = {scheme: _sample(result, scheme, activation) for scheme in SCHEMES}
-        if min(sample.n for sample in groups.values()) > 1:
+        groups = {scheme: _sample(result, scheme, activation) for scheme in schemes_in(result)}
+        if len(groups) > 1 and min(sample.n for sample in groups.values()) > 1:
             found[activation] = compare(groups, families=len(ACTIVATIONS))
     return found
 
 
 def _trial(result: SearchResult, scheme: str, activation: str) -> TrialResult | None:
-    wanted = {INITIALIZER: SCHEMES[scheme], ACTIVATION: activation}
+    wanted = {INITIALIZER: ALL_SCHEMES[scheme], ACTIVATION: activation}
     for trial in result.trials:
         if wanted.items() <= dict(trial.values).items():
             return trial

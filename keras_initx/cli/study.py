@@ -8,7 +8,16 @@ import typer
 from keras_initx.cli import common
 from keras_initx.tuning import SearchResult
 from keras_initx.tuning.arguments import check_positive
-from keras_initx.tuning.study import SCHEMES, comparisons, run_study, scheme_table, summary_table
+from keras_initx.tuning.study import (
+    ALL_SCHEMES,
+    SCHEMES,
+    comparisons,
+    run_study,
+    scheme_table,
+    schemes_in,
+    summary_table,
+    verdict,
+)
 
 QUICK_EPOCHS = 10
 EPOCHS = 100
@@ -24,6 +33,9 @@ def study(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help=f"A minute: {QUICK_EPOCHS} epochs.")] = False,
     seeds: Annotated[int, typer.Option(help="Runs of each scheme with each activation.")] = 5,
+    schemes: Annotated[
+        str, typer.Option(help=f"Which to compare, with commas: {', '.join(ALL_SCHEMES)}; or all.")
+    ] = ",".join(SCHEMES),
     depth: Annotated[int, typer.Option(help="Hidden layers of the network.")] = 3,
     width: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 64,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
@@ -37,7 +49,7 @@ def study(
     as_json: common.JsonOption = False,
     jit_compile: common.JitOption = True,
 ) -> None:
-    """The classical comparison: Random, Xavier and He, each with ReLU, tanh and sigmoid.
+    """The classical comparison: Random, Xavier and He (and more), each with ReLU, tanh and sigmoid.
 
     Five runs of each pair, one table for each scheme with a row for each run, then the means with
     their intervals, and which differences are real.
@@ -53,6 +65,7 @@ def study(
         seeds=seeds,
         depth=check_positive("depth", depth),
         width=check_positive("width", width),
+        schemes=tuple(ALL_SCHEMES) if schemes.strip().lower() == "all" else schemes.split(","),
         seed=seed,
         results=results,
         logs=logs,
@@ -64,13 +77,15 @@ def study(
     if as_json:
         common.print_json(result)
         return
-    _print(result)
+    _print(result, width)
 
 
-def _print(result: SearchResult) -> None:
-    for scheme in SCHEMES:
+def _print(result: SearchResult, width: int) -> None:
+    for scheme in schemes_in(result):
         common.console.print()
         common.console.print(scheme_table(result, scheme))
+        if said := verdict(scheme, width):
+            common.print_plain(f"Before training, in a hidden layer: {said}.")
     common.console.print()
     common.console.print(summary_table(result))
     common.print_plain(

@@ -3,7 +3,19 @@ from types import SimpleNamespace
 import keras_tuner
 import pytest
 from keras_initx.tuning.results import TrialResult
-from keras_initx.tuning.study import ACTIVATIONS, SCHEMES, comparisons, scheme_table, summary_table
+from keras_initx.tuning.study import (
+    ACTIVATIONS,
+    ALL_SCHEMES,
+    SCHEMES,
+    comparisons,
+    labels_of,
+    scheme_table,
+    schemes_in,
+    summary_table,
+    verdict,
+)
+
+from keras_initx.errors import InitxError
 
 # Test accuracies of five runs: one clear winner and one tie.
 SCORES = {
@@ -26,7 +38,7 @@ def result(scores):
             }
             for seed, value in enumerate(values)
         }
-        settings = {"initializer": SCHEMES[scheme], "activation": activation, "learning_rate": 1e-3}
+        settings = {"initializer": ALL_SCHEMES[scheme], "activation": activation, "learning_rate": 1e-3}
         trials.append(TrialResult(len(trials), settings, "completed", "", seeds))
     return SimpleNamespace(trials=tuple(trials), objective=keras_tuner.Objective("val_accuracy", "max"))
 
@@ -70,3 +82,33 @@ def test_one_run_of_each_is_not_tested():
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_scheme_without_a_trial_has_an_empty_table(scheme):
     assert cells(scheme_table(result({}), scheme)) == []
+
+
+def test_other_schemes_join_the_tables_and_the_comparison():
+    scores = {
+        ("He", "relu"): (0.90, 0.92, 0.91),
+        ("Zeros", "relu"): (0.10, 0.10, 0.10),
+        ("Uniform 0..1", "relu"): (0.10, 0.11, 0.10),
+    }
+    study = result(scores)
+    assert schemes_in(study) == ["He", "Uniform 0..1", "Zeros"]
+    rows = {(row[0], row[1]): row[2] for row in cells(summary_table(study))}
+    assert rows["Zeros", "relu"] == "10.0 %"
+    verdicts = {frozenset((p.better, p.worse)): p.real for p in comparisons(study)["relu"]}
+    assert verdicts[frozenset(("He", "Zeros"))]
+    assert not verdicts[frozenset(("Uniform 0..1", "Zeros"))]
+
+
+def test_schemes_that_fail_say_so_before_training():
+    assert verdict("Zeros", 64).startswith("symmetric")
+    assert verdict("Uniform 0..1", 64).startswith("exploding")
+    assert verdict("Small normal", 64).startswith("vanishing")
+    assert verdict("He", 64) == ""
+
+
+def test_schemes_are_named_by_label_or_by_initializer():
+    assert labels_of(["he", " Zeros", "unit_uniform", "HE_normal"]) == ["He", "Zeros", "Uniform 0..1"]
+    with pytest.raises(InitxError, match=r"schemes: received 'zero'.*Did you mean 'Zeros'"):
+        labels_of(["zero"])
+    with pytest.raises(InitxError, match="one scheme or more"):
+        labels_of([])
