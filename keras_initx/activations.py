@@ -1,6 +1,8 @@
 """Which activation a layer applies, read from a string, a function, an activation layer or a lambda."""
 
 import functools
+import inspect
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +28,17 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
+class Probed:
+    """A user's function with its values at some points, which tell it from every other.
+
+    Not the function itself: it need not be hashable, and it may have changed since it was last asked.
+    """
+
+    values: bytes
+    function: Function = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class Activation:
     """An activation function as its moments see it.
 
@@ -37,7 +50,7 @@ class Activation:
 
     name: str
     parameters: tuple[tuple[str, Any], ...] = ()
-    function: Function | None = field(default=None, compare=False, repr=False)
+    function: "Probed | None" = field(default=None, compare=False, repr=False)
 
     @property
     def negative_slope(self) -> float | None:
@@ -80,11 +93,13 @@ class Activation:
         forward = mode == "forward"
         moments = self.moments()
         moment = moments.second_moment if forward else moments.slope_second_moment
-        if moment == 0 or np.isinf(moment):
+        if moment == 0 or not np.isfinite(moment):
             what, symbol = ("function", "phi(z)^2") if forward else ("slope", "phi'(z)^2")
             allowed = f"a function whose {what} is not zero everywhere"
             if moment:
                 allowed = f"a function whose E[{symbol}] exists for z ~ N(0, 1)"
+            if np.isnan(moment):
+                allowed = "a function that computes in float32 at least: half precision drowns the slope"
             raise InitxError("activation", self.name, allowed, "Pass gain= to the initializer.")
         return 1 / moment
 
@@ -97,14 +112,15 @@ def _named_moments(
     name: str, parameters: tuple[tuple[str, Any], ...], mean: float, var: float
 ) -> ActivationMoments:
     formula, kinks = FORMULAS[name]
-    given = dict(parameters)
+    # Of the gate only its sigmoid is integrated, and that has no axis.
+    given = {} if name == "glu" else dict(parameters)
     moments = gaussian_moments(lambda z: formula(z, **given), mean, var, kinks(**given), name)
     return _gated(moments, mean, var) if name == "glu" else moments
 
 
-@functools.lru_cache(maxsize=1024)
-def _user_moments(function: Function, name: str, mean: float, var: float) -> ActivationMoments:
-    return gaussian_moments(function, mean, var, name=name)
+@functools.lru_cache(maxsize=64)
+def _user_moments(probed: Probed, name: str, mean: float, var: float) -> ActivationMoments:
+    return gaussian_moments(probed.function, mean, var, name=name)
 
 
 def _gated(gate: ActivationMoments, mean: float, var: float) -> ActivationMoments:
@@ -179,15 +195,26 @@ def _by_name(name: str) -> Activation:
 
 
 def _with(name: str, arguments: dict[str, Any]) -> Activation:
-    """A known activation with arguments, which must be those it has."""
-    if name in FORMULAS:
-        try:
-            FORMULAS[name][1](**arguments)
-        except TypeError as error:
-            allowed = f"{name} with the arguments that it has in Keras ({error})"
-            remedy = f"Pass functools.partial(keras.activations.{name}, ...) with them."
-            raise InitxError("activation", name, allowed, remedy) from None
-    return Activation(name, tuple(sorted(arguments.items())))
+    """A known activation with arguments, which must be those it has, and finite numbers."""
+    try:
+        inspect.signature(getattr(keras.activations, name)).bind(0.0, **arguments)
+        known = {key: _number(value) for key, value in arguments.items()}
+    except (TypeError, ValueError) as error:
+        allowed = f"{name} with the arguments that it has in Keras, each a finite number ({error})"
+        remedy = f"Pass functools.partial(keras.activations.{name}, ...) with them."
+        raise InitxError("activation", name, allowed, remedy) from None
+    return Activation(name, tuple(sorted(known.items())))
+
+
+def _number(value: Any) -> Any:
+    """A number, a truth value, None or a tuple as they are; NumPy's and tensors of one value as a float."""
+    if value is None or isinstance(value, bool | int | tuple):
+        return value
+    number = float(np.asarray(keras.ops.convert_to_numpy(value)).reshape(()))
+    # The square of a slope must be a number too.
+    if not np.isfinite(number) or abs(number) > 1e100:
+        raise ValueError(f"received {number}")
+    return number
 
 
 def _keras_name(function: object) -> str | None:
@@ -205,19 +232,27 @@ def _keras_name(function: object) -> str | None:
 def _from_layer(layer: keras.layers.Layer) -> Activation | None:
     if isinstance(layer, keras.layers.Activation):
         return read_activation(layer.activation)
-    if isinstance(layer, keras.layers.LeakyReLU):
-        return Activation("leaky_relu", (("negative_slope", float(layer.negative_slope)),))
-    if isinstance(layer, keras.layers.PReLU):
-        return Activation("leaky_relu", (("negative_slope", _prelu_slope(layer)),))
-    if isinstance(layer, keras.layers.ELU):
-        return Activation("elu", (("alpha", float(layer.alpha)),))
-    if isinstance(layer, keras.layers.Softmax):
-        return Activation("softmax")
-    if isinstance(layer, keras.layers.ReLU):
-        top = None if layer.max_value is None else float(layer.max_value)
-        slope, cut = float(layer.negative_slope or 0), float(layer.threshold or 0)
-        return Activation("relu", (("max_value", top), ("negative_slope", slope), ("threshold", cut)))
+    for cls in _READABLE:
+        # A subclass that computes something else is a user's function.
+        if isinstance(layer, cls) and type(layer).call is cls.call:
+            return _READABLE[cls](layer)
     return None
+
+
+_READABLE: dict[Any, Callable[[Any], Activation]] = {
+    keras.layers.LeakyReLU: lambda layer: _with("leaky_relu", {"negative_slope": layer.negative_slope}),
+    keras.layers.PReLU: lambda layer: _with("leaky_relu", {"negative_slope": _prelu_slope(layer)}),
+    keras.layers.ELU: lambda layer: _with("elu", {"alpha": layer.alpha}),
+    keras.layers.Softmax: lambda layer: Activation("softmax"),
+    keras.layers.ReLU: lambda layer: _with(
+        "relu",
+        {
+            "max_value": layer.max_value,
+            "negative_slope": layer.negative_slope or 0.0,
+            "threshold": layer.threshold or 0.0,
+        },
+    ),
+}
 
 
 def _prelu_slope(layer: keras.layers.PReLU) -> float:
@@ -228,41 +263,50 @@ def _prelu_slope(layer: keras.layers.PReLU) -> float:
 
 def _user_function(function: Callable[..., Any]) -> Activation:
     name = str(getattr(function, "__name__", None) or type(function).__name__)
+    if isinstance(function, type):
+        raise InitxError("activation", name, "an instance of the class", f"Write {name}().")
     on_arrays = _on_arrays(function)
     try:
         _check_elementwise(on_arrays, name)
+        values = on_arrays(_PROBES)
     except InitxError:
         raise
     except Exception as error:
         allowed = f"an elementwise function of a tensor (it raised {type(error).__name__}: {error})"
         raise InitxError("activation", name, allowed, _WAY_OUT) from error
-    return Activation(name, function=on_arrays)
+    return Activation(name, function=Probed(values.tobytes(), on_arrays))
 
 
+# Irregular, so that no two functions that anyone would write agree on all of them.
+_PROBES = 6 * np.sin(np.arange(1, 101) ** 1.5)
 _WAY_OUT = "Pass gain= (or activation=) to the initializer."
 
 
-@functools.lru_cache(maxsize=256)
 def _on_arrays(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
-    """`function` from float64 array to float64 array, evaluated outside of any trace.
-
-    Cached, so that one function stays one key of the moment's cache.
-    """
+    """`function` from float64 array to array, in the precision it computes in, outside of any trace."""
     call: Callable[..., Any] = function
     if isinstance(function, keras.layers.Layer):
-        # A copy: building the user's own layer here would fix its weights to the shape of our grid.
-        call = type(function).from_config(function.get_config())
+        # A copy: building the user's own layer here would fix its weights to the shape of our grid. In
+        # full precision, whatever the model's policy, and without moving on the seeds of later weights.
+        state = random.getstate()
+        call = type(function).from_config({**function.get_config(), "dtype": "float32"})
+        random.setstate(state)
 
     def evaluate(z: np.ndarray, beside: float) -> np.ndarray:
         # JAX has no float64 unless its user asks for it, and warns on every request.
         dtype = "float32" if keras.backend.backend() == "jax" else "float64"
         # In rows of two, as layers want it: what acts on the row shows in what stands beside z.
         rows = np.stack([z, np.full_like(z, beside)], axis=1).astype(dtype)
-        out = np.asarray(keras.ops.convert_to_numpy(call(keras.ops.convert_to_tensor(rows))), dtype="float64")
+        out = np.asarray(keras.ops.convert_to_numpy(call(keras.ops.convert_to_tensor(rows))))
         return out[:, 0] if out.shape == rows.shape else out
 
     def on_arrays(z: np.ndarray, beside: float = 0.0) -> np.ndarray:
-        return _eagerly(lambda: evaluate(z, beside))
+        state = random.getstate()
+        try:
+            # A layer that is built by this draws the seeds of its weights.
+            return _eagerly(lambda: evaluate(z, beside))
+        finally:
+            random.setstate(state)
 
     return on_arrays
 

@@ -72,7 +72,9 @@ def transposed_convolution(shape: Sequence[int], strides: Sequence[int] = (1,)) 
 def einsum(shape: Sequence[int], input_axes: Sequence[int], output_axes: Sequence[int]) -> Fans:
     """Kernel whose `input_axes` are summed over and whose `output_axes` are new in the output.
 
-    Axes in neither are shared by input and output (one kernel for each head, or for each expert).
+    Axes in neither are shared by input and output (one kernel for each head, or for each expert). An
+    axis that only the data has and the output lacks is summed too, but its size is not in the kernel:
+    such a sum is left out.
     """
     return Fans(prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes))
 

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from keras_initx.activations import read_activation
 from keras_initx.errors import InitxError
 from keras_initx.moments import ActivationMoments
@@ -73,7 +75,8 @@ def activation_moments(activation: Any, mean: float = 0.0, var: float = 1.0) -> 
     References: Poole et al. 2016 (arXiv 1606.05340), equations 3 and 5, for the two second moments.
     """
     for name, value in (("mean", mean), ("var", var)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
             raise InitxError(name, value, "a finite number")
     if var <= 0:
         raise InitxError("var", var, "a positive number")

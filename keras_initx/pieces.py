@@ -2,7 +2,8 @@
 
 The cuts fall on the kinks and jumps, which nobody has to announce: a piece on which a polynomial of
 degree 16 does not fit is halved, until it fits or until what is left is a kink. This is how chebfun
-splits (Pachon, Platte & Trefethen 2010, "Piecewise-smooth chebfuns", section 3).
+splits (Pachon, Platte & Trefethen 2010, "Piecewise-smooth chebfuns", section 3). A feature narrower than
+1/50 of the pieces that the search starts from can fall between all points that are looked at.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,14 +17,36 @@ Function = Callable[[np.ndarray], np.ndarray]
 _DEGREE = 16
 _MAX_PIECES = 100_000
 _TOO_NOISY = 0.02
-_UNSTEADY = "a function of which the same z gives the same value, smooth but for some kinks"
-# The nodes lie inside of a piece, so that the value at a jump is never asked for.
-_NODES = chebyshev.chebpts1(_DEGREE + 1)
+# The outermost nodes lie at the ends, so that no kink hides between a node and an end; but inside of
+# them, so that at a jump the value is that of the piece's own side.
+_NODES = chebyshev.chebpts2(_DEGREE + 1) * (1 - 2e-9)
 _TO_COEFFICIENTS = np.linalg.inv(chebyshev.chebvander(_NODES, _DEGREE))
+# Where the polynomial is held against the function; the offset keeps these off the nodes and off
+# round numbers, where kinks like to be.
+_CHECKS = -1 + 2 * (np.arange(47) + 0.4142) / 47
+_AT_CHECKS = chebyshev.chebvander(_CHECKS, _DEGREE)
 
 
 class TooRough(ArithmeticError):
     """The function cannot be cut into smooth pieces; the message says what it would have to be."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a kink, or of a pole of the derivative.
+
+    Attributes:
+        at: Where the kink is.
+        width: How much of this side lies in the kink's neighbourhood, which is no smooth piece.
+        slope: The derivative beside it.
+        growth: e, where the squared derivative grows like distance^-e towards the kink: 0 at a kink of
+            which both sides are smooth, 1 and more where the square cannot be integrated.
+    """
+
+    at: float
+    width: float
+    slope: float
+    growth: float
 
 
 @dataclass(frozen=True)
@@ -50,21 +73,38 @@ class Pieces:
         return (self.low + self.high)[self.kink] / 2
 
     def derivative(self, nodes: np.ndarray) -> np.ndarray:
-        """The derivative at `nodes` in [-1, 1] of every piece, shape (pieces, nodes).
-
-        The neighbourhood of a kink takes it from the smooth pieces beside it, half from each.
-        """
+        """The derivative at `nodes` in [-1, 1] of every piece, shape (pieces, nodes); 0 in kinks."""
         slopes = chebyshev.chebval(nodes, chebyshev.chebder(self.coefficients)).reshape(-1, len(nodes))
-        slopes = slopes * (2 / (self.high - self.low))[:, None]
-        ends = chebyshev.chebval([-1, 1], chebyshev.chebder(self.coefficients)).reshape(-1, 2)
-        ends = ends * (2 / (self.high - self.low))[:, None]
-        smooth = np.flatnonzero(~self.kink)
-        for at in np.flatnonzero(self.kink):
-            after = np.searchsorted(smooth, at)
-            left = ends[smooth[after - 1], 1] if after else 0.0
-            right = ends[smooth[after], 0] if after < len(smooth) else 0.0
-            slopes[at] = np.where(nodes < 0, left, right)
-        return slopes
+        return np.where(self.kink[:, None], 0.0, slopes * (2 / (self.high - self.low))[:, None])
+
+    def sides(self) -> list[Side]:
+        """Both sides of every kink."""
+        # The mean slope of a whole piece: at one point rounding could drown it.
+        ends = chebyshev.chebval(np.array([-1.0, 1.0]), self.coefficients).reshape(-1, 2)
+        slopes = (ends[:, 1] - ends[:, 0]) / (self.high - self.low)
+        centres = (self.low + self.high) / 2
+        found = []
+        kinks = np.flatnonzero(self.kink)
+        # Neighbouring neighbourhoods are one kink.
+        for run in np.split(kinks, np.flatnonzero(np.diff(kinks) > 1) + 1) if len(kinks) else ():
+            first, last = run[0], run[-1]
+            at = (self.low[first] + self.high[last]) / 2
+            for near, step in ((first - 1, -1), (last + 1, 1)):
+                if not 0 <= near < len(slopes):
+                    continue
+                # Some halvings away, where it does not matter that `at` is only known to a width.
+                close, far, growth = near + 3 * step, near + 9 * step, 0.0
+                if (
+                    0 <= far < len(slopes)
+                    and not self.kink[min(near, far) : max(near, far) + 1].any()
+                    and slopes[close] * slopes[far] > 0
+                ):
+                    ratio = slopes[close] / slopes[far]
+                    distances = abs(centres[far] - at) / abs(centres[close] - at)
+                    growth = max(0.0, 2 * float(np.log(ratio) / np.log(distances)))
+                width = float(abs((self.low[near] if step > 0 else self.high[near]) - at))
+                found.append(Side(float(at), width, float(slopes[near]), growth))
+        return found
 
 
 def pieces(function: Function, edges: Iterable[float]) -> Pieces:
@@ -81,7 +121,7 @@ def pieces(function: Function, edges: Iterable[float]) -> Pieces:
     low, high = bounds[:-1], bounds[1:]
     noise = _noise(function, bounds)
     if noise > _TOO_NOISY:
-        raise TooRough(_UNSTEADY)
+        raise TooRough("a function of which the same z gives the same value")
     # A rounding error of e becomes about 256 e / width in the derivative: below these widths it would
     # weigh more than what the neighbourhood of a kink leaves out.
     shortest = 1e-9 if noise < 1e-12 else 1e-4
@@ -90,20 +130,29 @@ def pieces(function: Function, edges: Iterable[float]) -> Pieces:
     done: list[tuple[np.ndarray, ...]] = []
     count = 0
     while len(low):
-        half = (high - low)[:, None] / 2
-        values = _finite(function, low[:, None] + half * (1 + _NODES))
+        width = high - low
+        values = _finite(function, low[:, None] + width[:, None] / 2 * (1 + _NODES))
+        checks = _finite(function, low[:, None] + width[:, None] / 2 * (1 + _CHECKS))
         coefficients = _TO_COEFFICIENTS @ values.T
         own = np.max(np.abs(values), axis=1)
         size = size or float(np.median(own))
         rest = np.max(np.abs(coefficients[-4:]), axis=0)
-        fits = rest <= np.maximum(tolerance * np.maximum(own, 1e-4 * size), 30 * noise * size)
-        kink = ~fits & (high - low <= shortest * np.maximum(1, np.abs(low)))
+        rest = np.maximum(rest, np.max(np.abs(_AT_CHECKS @ coefficients - checks.T), axis=0) / 4)
+        # The argument is rounded too, and where the function is steep that shows in its values.
+        reach = np.maximum(np.abs(low), np.abs(high))
+        rounded = 8 * max(noise, 1.1e-16) * (np.ptp(values, axis=1) * reach / width + size)
+        fits = rest <= np.maximum(tolerance * np.maximum(own, 1e-4 * size), 4 * rounded)
+        # What rounding alone could make is no slope.
+        coefficients[1:] = np.where(
+            np.max(np.abs(coefficients[1:]), axis=0) <= 4 * max(noise, 1e-15) * own, 0.0, coefficients[1:]
+        )
+        kink = ~fits & (width <= shortest * np.maximum(1, np.abs(low)))
         settled = fits | kink
         done.append((low[settled], high[settled], coefficients[:, settled], kink[settled]))
         low, high = low[~settled], high[~settled]
         count += len(low)
         if count > _MAX_PIECES:
-            raise TooRough(_UNSTEADY)
+            raise TooRough("a function that is smooth but for some kinks")
         middle = (low + high) / 2
         low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
     columns = [np.concatenate(parts, axis=-1) for parts in zip(*done, strict=True)]
@@ -121,12 +170,26 @@ def _finite(function: Function, points: np.ndarray) -> np.ndarray:
 
 
 def _noise(function: Function, bounds: np.ndarray) -> float:
-    """The rounding error of `function`, from third differences so close that nothing else is left."""
-    spacing = 1e-5 * (bounds[1:] - bounds[:-1])
-    start = bounds[:-1] + 0.37 * (bounds[1:] - bounds[:-1])
-    values = _finite(function, start[:, None] + spacing[:, None] * np.array([0.0, 1.0, 2.0, 3.0]))
-    size = np.max(np.abs(values), axis=1)
+    """The rounding error of `function`, relative to its size.
+
+    From third differences so close that nothing else is left of them, and from the precision of its
+    values: what they are of, or what all of them fit into.
+    """
+    width = (bounds[1:] - bounds[:-1])[:, None, None]
+    places = np.array([0.19, 0.37, 0.83])[:, None]
+    points = bounds[:-1, None, None] + width * (places + 1e-5 * np.array([0.0, 1.0, 2.0, 3.0]))
+    values = _finite(function, points).reshape(-1, 4)
+    with np.errstate(all="ignore"):
+        size = np.asarray(function(points.ravel()[:4])).dtype.itemsize
     differences = np.abs(values @ np.array([-1.0, 3.0, -3.0, 1.0])) / np.sqrt(20)
     # Where a function saturates it rounds to the same number, and shows no error at all.
     used = differences > 0
-    return float(np.median(differences[used] / size[used])) if used.any() else 0.0
+    seen = float(np.median(differences[used] / np.max(np.abs(values[used]), axis=1))) if used.any() else 0.0
+    different = np.unique(values)
+    for dtype in ("float16", "float32"):
+        # A step function has few values, which fit into anything.
+        with np.errstate(over="ignore"):
+            fits = len(different) > 16 and np.array_equal(different, different.astype(dtype))
+        if fits or size <= np.dtype(dtype).itemsize:
+            return max(seen, float(np.finfo(dtype).eps) / 2)
+    return seen

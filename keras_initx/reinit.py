@@ -10,6 +10,7 @@ import numpy as np
 from keras_initx.binding import bind
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
+from keras_initx.initializers.base import folded
 
 # Attribute of the layer that holds the initializer, and attribute that holds its weight.
 _KERNELS = {
@@ -63,8 +64,9 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         bound = bind(own, layer, _KERNELS[attribute])
         first = seed if seed is not None else _integer_seed(own)
         if first is not None and hasattr(bound, "seed"):
-            # Keras's own initializers take the seed as it is: one for all would repeat the values.
-            bound.seed = first + number
+            # Keras's own initializers take the seed as it is: one for all would repeat the values, and
+            # counting up from it would repeat those of the next seed.
+            bound.seed = folded(first, str(number)) if number else first
         bound = _with_axes(bound, layer)
         values = bound(tuple(variable.shape), dtype=variable.dtype)
         if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.cast(values, "float32")))):
@@ -133,7 +135,11 @@ def _instance(initializer: Any) -> Any:
         except ValueError:
             raise unknown_name("initializer", initializer, known_names()) from None
     if hasattr(initializer, "get_config"):
-        return type(initializer).from_config(initializer.get_config())
+        own = type(initializer).from_config(initializer.get_config())
+        if isinstance(getattr(initializer, "seed", None), keras.random.SeedGenerator):
+            # One from the config starts where this one started, for every layer alike.
+            own.seed = initializer.seed
+        return own
     return keras.initializers.get(initializer)
 
 

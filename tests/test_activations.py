@@ -1,4 +1,5 @@
 import functools
+import random
 
 import keras
 import numpy as np
@@ -136,3 +137,20 @@ def test_reading_inside_a_trace_gives_the_same():
 
 def test_linear_is_one_object_for_all():
     assert read_activation(None) is LINEAR
+
+
+def test_reading_a_layer_leaves_the_random_state_alone():
+    @keras.saving.register_keras_serializable()
+    class Noisy(L.Layer):
+        def build(self, input_shape):
+            self.scale = self.add_weight(shape=(1,), initializer=keras.initializers.RandomNormal(1.0, 0.0))
+
+        def call(self, x):
+            return self.scale * x
+
+    activation = Noisy()
+    keras.utils.set_random_seed(1)
+    expected = random.random()
+    keras.utils.set_random_seed(1)
+    read_activation(activation)
+    assert random.random() == expected

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_initx
 from keras_initx.fans import Fans, Geometry, einsum_axes, from_shape
 
 L = keras.layers
@@ -54,6 +55,11 @@ LAYERS = {
         4,
     ),
     "transposed3d": (lambda: L.Conv3DTranspose(6, 2, strides=2, kernel_initializer=unit()), (6, 6, 6, 48), 2),
+    "depthwise2d_strided": (
+        lambda: L.DepthwiseConv2D(3, strides=2, padding="same", depthwise_initializer=unit()),
+        (16, 16, 96),
+        2,
+    ),
     "einsum": (lambda: L.EinsumDense("abc,cde->abde", (None, 4, 16), kernel_initializer=unit()), (9, 80), 0),
     "einsum_joined": (
         lambda: L.EinsumDense("abcd,cde->abe", (None, 48), kernel_initializer=unit()),
@@ -113,6 +119,7 @@ def test_white_noise_keeps_its_variance_forward(kind):
         "conv2d_strided",
         "grouped",
         "depthwise2d",
+        "depthwise2d_strided",
         "transposed2d_strided",
         "einsum",
         "einsum_joined",
@@ -167,7 +174,16 @@ def test_einsum_axes(equation, inputs, outputs):
 
 def test_a_look_up_adds_nothing_up():
     assert Geometry("lookup").fans((1000, 32)) == Fans(1, 1)
-    assert Geometry("tied_lookup").fans((1000, 32)).fan_in == 32
+    # Tied, it is the projection from features to logits; backward it is read as the look-up's table is.
+    assert Geometry("tied_lookup").fans((1000, 32)) == Fans(32, 32)
+
+
+def test_the_depthwise_half_of_a_separable_convolution_strides():
+    layer = L.SeparableConv2D(8, 3, strides=2)
+    scale = keras_initx.LecunAuto().bound_to(layer, "depthwise_kernel").scale((3, 3, 64, 4))
+    assert scale.fans == Fans(9, 9 * 4 / 4)
+    scale = keras_initx.LecunAuto().bound_to(layer, "pointwise_kernel").scale((1, 1, 256, 8))
+    assert scale.fans == Fans(256, 8)
 
 
 def test_fused_gates_are_separate_kernels():

@@ -1,5 +1,6 @@
 """The public table, against SciPy, and what it refuses."""
 
+import dataclasses
 import functools
 import math
 
@@ -94,6 +95,9 @@ def test_a_gated_linear_unit_by_monte_carlo():
     gate = 1 / (1 + np.exp(-rows[:, 1]))
     squares = (np.mean(gate**2) + np.mean((rows[:, 0] * gate * (1 - gate)) ** 2)) / 2
     assert moments.slope_second_moment == pytest.approx(squares, rel=0.02)
+    slopes = (np.mean(gate) + np.mean(rows[:, 0] * gate * (1 - gate))) / 2
+    assert moments.slope_mean == pytest.approx(slopes, rel=0.01)
+    assert gain(functools.partial(keras.activations.glu, axis=-1)) == gain("glu")
 
 
 def test_moments_under_another_gaussian():
@@ -135,6 +139,10 @@ def test_every_activation_of_keras_has_gains():
             "forward",
             "unexpected keyword argument 'alpha'",
         ),
+        (L.LeakyReLU(negative_slope=float("nan")), "forward", "leaky_relu.*finite number.*nan"),
+        (functools.partial(keras.activations.elu, alpha="a"), "forward", "elu.*finite number"),
+        (functools.partial(keras.activations.softmax, foo=1), "forward", "unexpected keyword argument 'foo'"),
+        (L.LeakyReLU, "forward", r"received 'LeakyReLU'.*Write LeakyReLU\(\)"),
         ("swiglu", "forward", "two kernels is drawn as two linear layers"),
     ],
     ids=[
@@ -171,6 +179,80 @@ def test_what_has_no_gain_says_why(given, mode, says):
 def test_bad_gaussians(changes, says):
     with pytest.raises(InitxError, match=says):
         activation_moments("relu", **changes)
+
+
+def test_a_number_of_numpy_is_a_number():
+    assert activation_moments("relu", mean=np.float64(0), var=np.float32(4)).second_moment == pytest.approx(2)
+    given = functools.partial(keras.activations.leaky_relu, negative_slope=np.array([0.5]))
+    assert gain(given) == pytest.approx(1.6)
+
+
+def test_a_function_that_changes_is_asked_again():
+    class Scaled:
+        factor = 1.0
+
+        def __call__(self, x):
+            return self.factor * keras.ops.relu(x)
+
+    scaled = Scaled()
+    assert gain(scaled) == pytest.approx(2, rel=1e-5)
+    scaled.factor = 2.0
+    assert gain(scaled) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_a_callable_that_cannot_be_hashed():
+    @dataclasses.dataclass
+    class Slope:
+        a: float
+
+        def __call__(self, x):
+            return self.a * x
+
+    assert gain(Slope(2.0)) == pytest.approx(0.25, rel=1e-5)
+
+
+def test_a_layer_of_half_precision_is_read_in_full():
+    @keras.saving.register_keras_serializable()
+    class Swish(L.Layer):
+        def call(self, x):
+            return x * keras.ops.sigmoid(x)
+
+    for policy in ("mixed_float16", "bfloat16"):
+        assert gain(Swish(dtype=policy), mode="backward") == pytest.approx(gain("silu", "backward"), rel=1e-3)
+        assert gain(Swish(dtype=policy)) == pytest.approx(gain("silu"), rel=1e-5)
+
+    def half(x):
+        return keras.ops.cast(keras.ops.relu(keras.ops.cast(x, "float16")), x.dtype)
+
+    assert gain(half) == pytest.approx(2, rel=1e-2)
+    with pytest.raises(InitxError, match="half precision drowns the slope"):
+        gain(half, mode="backward")
+
+
+def test_a_subclass_that_computes_something_else_is_what_it_computes():
+    @keras.saving.register_keras_serializable()
+    class Tenfold(L.LeakyReLU):
+        def call(self, x):
+            return 10 * super().call(x)
+
+    assert gain(Tenfold(negative_slope=0.3)) == pytest.approx(2 / 1.09 / 100, rel=1e-5)
+
+
+def test_steps_in_single_precision_have_no_slope():
+    def steps(x):
+        return keras.ops.round(keras.ops.clip(x, 0, 1) * 3) / 3
+
+    with pytest.raises(InitxError, match="slope is not zero everywhere"):
+        gain(steps, mode="backward")
+
+
+def test_a_kink_between_two_lines_of_any_slope():
+    # On JAX all of this is in single precision, and straight lines show no rounding.
+    def bent(x):
+        return keras.ops.where(x > 0.7174, -1.38 * x - 0.3636, -0.25 * x - 1.1743)
+
+    slopes = 1.38**2 * stats.norm.sf(0.7174) + 0.25**2 * stats.norm.cdf(0.7174)
+    assert gain(bent, mode="backward") == pytest.approx(1 / slopes, rel=1e-3)
 
 
 def test_softmax_has_no_moments():

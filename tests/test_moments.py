@@ -136,6 +136,61 @@ def test_many_kinks_nobody_announced_are_found():
     assert got.second_moment == pytest.approx(1 / 12, rel=1e-9)
 
 
+@pytest.mark.parametrize("at", [0.002, 0.3, 1.998, -0.7])
+def test_kinks_and_jumps_anywhere(at):
+    above = stats.norm.sf(at)
+    step = gaussian_moments(lambda z: np.where(z > at, 2 / 3, 1 / 3))
+    assert step.second_moment == pytest.approx(1 / 9 + above / 3, rel=1e-8)
+    assert step.slope_second_moment == 0
+    kink = gaussian_moments(lambda z: np.maximum(z - at, 0))
+    assert kink.slope_second_moment == pytest.approx(above, rel=1e-7)
+
+
+def test_the_error_covers_what_is_wrong_with_piecewise_linear_functions():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        kinks = np.sort(rng.normal(size=3) * rng.choice([0.003, 0.1, 1.0, 2.0]) + rng.choice([0, 1, 2, -1]))
+        slopes = rng.normal(size=4)
+
+        def phi(z, kinks=kinks, slopes=slopes):
+            bends = (b * np.maximum(z - k, 0) for b, k in zip(np.diff(slopes), kinks, strict=True))
+            return 0.3 + slopes[0] * (z - kinks[0]) + sum(bends)
+
+        exact = np.diff(stats.norm.cdf([-np.inf, *kinks, np.inf])) @ np.square(slopes)
+        got = gaussian_moments(phi)
+        assert abs(got.slope_second_moment / exact - 1) <= 10 * got.error + 1e-9
+        assert got.error < 1e-6
+
+
+def test_a_narrow_feature_counts():
+    # A box of height 30 and width 0.02 on a ReLU: (z + 30)^2 - z^2 where it stands.
+    got = gaussian_moments(lambda z: np.maximum(z, 0) + 30 * (np.abs(z - 0.33) < 0.01))
+    added = integrate.quad(lambda z: (60 * z + 900) * stats.norm.pdf(z), 0.32, 0.34)[0]
+    assert got.second_moment == pytest.approx(0.5 + added, rel=1e-7)
+    ramp = gaussian_moments(lambda z: np.clip(z - 0.3, 0, 1e-5) * 1e5)
+    assert ramp.slope_second_moment == pytest.approx(1e5 * stats.norm.pdf(0.3), rel=1e-3)
+
+
+def test_steep_functions_in_single_precision():
+    for steepness in (30, 1000):
+        exact = gaussian_moments(lambda z, s=steepness: np.tanh(s * (z - 0.123)))
+
+        def rounded(z, s=steepness):
+            return np.tanh(np.float32(s) * (z.astype("float32") - np.float32(0.123)))
+
+        got = gaussian_moments(rounded)
+        assert got.second_moment == pytest.approx(exact.second_moment, rel=1e-5)
+        assert got.slope_second_moment == pytest.approx(exact.slope_second_moment, rel=1e-4)
+
+
+def test_half_precision_has_values_but_no_slopes():
+    got = gaussian_moments(lambda z: np.maximum(z.astype("float16"), 0))
+    assert got.second_moment == pytest.approx(0.5, rel=2e-3)
+    assert math.isnan(got.slope_second_moment)
+    assert math.isnan(got.slope_mean)
+    assert got.error > 1e-4
+
+
 def test_a_step_has_no_slope_and_a_root_has_no_finite_one():
     assert gaussian_moments(np.sign).slope_second_moment == 0
     root = gaussian_moments(lambda z: np.sqrt(np.abs(z)))
@@ -149,7 +204,7 @@ def test_a_function_that_rounds_to_float32_keeps_six_digits_and_says_so():
     got = gaussian_moments(lambda z: np.tanh(z.astype("float32")))
     assert got.second_moment == pytest.approx(exact.second_moment, rel=1e-6)
     assert got.slope_second_moment == pytest.approx(exact.slope_second_moment, rel=1e-5)
-    assert 1e-9 < got.error < 1e-5
+    assert 1e-9 < got.error < 1e-3
     kinked = gaussian_moments(lambda z: np.maximum(z.astype("float32"), 0))
     assert kinked.slope_second_moment == pytest.approx(0.5, rel=1e-4)
 

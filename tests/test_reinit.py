@@ -148,3 +148,21 @@ def test_orthogonal_kernels_in_place():
     assert keras_initx.reinitialize(model, "orthogonal_auto", seed=1) == 1
     kernel = model.get_weights()[0] / np.sqrt(keras_initx.gain("tanh"))
     np.testing.assert_allclose(kernel.T @ kernel, np.eye(12), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["he_auto", "he_normal", "orthogonal_auto"])
+def test_other_seeds_share_no_kernel_with_each_other(name):
+    def kernels(seed):
+        model = keras.Sequential([keras.Input((8,)), *(L.Dense(8) for _ in range(4))])
+        keras_initx.reinitialize(model, name, seed=seed)
+        return [layer.get_weights()[0].tobytes() for layer in model.layers]
+
+    drawn = [kernel for seed in (0, 1, 2, 3) for kernel in kernels(seed)]
+    assert len(set(drawn)) == 16
+
+
+@pytest.mark.parametrize("cls", [keras_initx.HeAuto, keras.initializers.HeNormal])
+def test_a_seed_generator_is_one_for_all_layers(cls):
+    model = keras.Sequential([keras.Input((8,)), *(L.Dense(8) for _ in range(3))])
+    keras_initx.reinitialize(model, cls(seed=keras.random.SeedGenerator(1)))
+    assert len({layer.get_weights()[0].tobytes() for layer in model.layers}) == 3

@@ -1,5 +1,7 @@
 """The layer-aware initializers and the strings they answer to."""
 
+from typing import Any
+
 import keras
 
 from keras_initx.initializers.base import LayerAware
@@ -22,8 +24,22 @@ NAMES: dict[str, type[LayerAware]] = {
     "all_zeros": AllZeros,
 }
 
+
+class _Name(str):
+    """A name among Keras's custom objects that stays a string wherever it does not name an initializer.
+
+    Keras replaces every string in a loaded config that is a custom object, so that a layer's argument
+    mode="auto" would come back as our class. It comes back as this, which is equal to the string; and
+    Keras makes the initializer from it by `from_config`, as it would from the class.
+    """
+
+    def from_config(self, config: dict[str, Any]) -> LayerAware:
+        """The initializer of this name."""
+        return NAMES[self].from_config(config)
+
+
 # register_keras_serializable alone leaves a bare string unresolved.
-keras.saving.get_custom_objects().update(NAMES)
+keras.saving.get_custom_objects().update({name: _Name(name) for name in NAMES})
 
 __all__ = [
     "NAMES",

@@ -56,9 +56,10 @@ class LayerAware(keras.initializers.Initializer, ABC):
         """Draws a tensor of the given shape, in float32 where dtype is narrower, then cast.
 
         Raises:
-            InitxError: A dtype that is not a floating-point one, or what the subclass raises.
+            InitxError: A shape that is not known, a dtype that is not a floating-point one, or what the
+                subclass raises.
         """
-        shape = tuple(shape)
+        shape = self._checked(shape)
         dtype = keras.backend.standardize_dtype(dtype or keras.backend.floatx())
         if "float" not in dtype:
             raise InitxError("dtype", dtype, "a floating-point dtype", f"Weight: {self._place.path!r}.")
@@ -67,6 +68,18 @@ class LayerAware(keras.initializers.Initializer, ABC):
         drawn_in = dtype if dtype in ("float32", "float64") else "float32"
         values = self._values(shape, drawn_in)
         return values if drawn_in == dtype else keras.ops.cast(values, dtype)
+
+    def clone(self) -> Self:
+        """Another one like it; of a bound one, bound to the same weight."""
+        return copy.copy(self) if self.is_bound else super().clone()
+
+    def _checked(self, shape: Any) -> tuple[int, ...]:
+        sizes = tuple(shape) if isinstance(shape, Sequence) else None
+        if sizes is None or not all(isinstance(n, int | np.integer) and n >= 0 for n in sizes):
+            raise self._error(
+                InitxError("shape", shape, "a tuple of whole numbers, none unknown or negative")
+            )
+        return tuple(int(n) for n in sizes)
 
     def __repr__(self) -> str:
         given = {k: v for k, v in self.get_config().items() if v not in (None, "truncated_normal")}
@@ -88,8 +101,8 @@ class Seeded(LayerAware):
         seed: None (drawn anew for every weight from Python's `random`, so that
             `keras.utils.set_random_seed` makes it repeatable), an integer (the weight's path is folded
             in: one path, such as "encoder/dense_1/kernel", always gets the same values, and two paths
-            never do; automatic names count up, so name the layers to repeat them), or a
-            `keras.random.SeedGenerator`.
+            never do; automatic names count up, so name the layers to repeat them, and give no two
+            layers beside each other one name), or a `keras.random.SeedGenerator`.
 
     Raises:
         InitxError: A `seed` that is neither of the three.
@@ -115,6 +128,9 @@ class Seeded(LayerAware):
             raise InitxError("seed", seed, "None, an integer or a keras.random.SeedGenerator")
         self._constructor_seed = seed
         self.seed = _default_seed() if seed is None else seed
+        if isinstance(seed, int) and not 0 <= seed < 2**31:
+            # No backend takes it; folded with a path it is in range anyway.
+            self.seed = folded(seed, "")
 
     def bound_to(self, layer: keras.Layer, weight: str | None) -> Self:
         """A copy that draws for the given weight of the given layer, with a seed of its own."""
@@ -122,11 +138,12 @@ class Seeded(LayerAware):
         if self._constructor_seed is None:
             # Not from the path: layer names count up, and set_random_seed would not repeat a model.
             bound.seed = _default_seed()
-        elif isinstance(self.seed, int):
-            # A layer may add several weights under one name, or under none.
-            earlier = sum(v.name == weight or weight is None for v in layer.weights)
+        elif isinstance(self._constructor_seed, int):
+            # A layer may add several weights under one name, or under none; those of its sublayers have
+            # other paths.
             path = bound._place.path
-            bound.seed = folded(self.seed, f"{path}:{earlier}" if earlier else path)
+            earlier = sum(v.path == path or weight is None for v in layer.weights)
+            bound.seed = folded(self._constructor_seed, f"{path}:{earlier}" if earlier else path)
         return bound
 
     def get_config(self) -> dict[str, Any]:

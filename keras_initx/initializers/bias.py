@@ -39,10 +39,7 @@ class BiasAuto(LayerAware):
     """
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
-        weight = self._place.path.rpartition("/")[2]
-        if weight.endswith(("kernel", "embeddings")):
-            error = InitxError("initializer", "bias_auto", "an initializer of kernels", "It is for biases.")
-            raise self._error(error)
+        _refuse_others(self)
         if self._place.geometry.kind != "forget_bias":
             return ops.zeros(shape, dtype)
         units = shape[-1] // self._place.geometry.gates
@@ -95,6 +92,7 @@ class PriorBias(LayerAware):
             raise InitxError("class_counts", class_counts, "the counts of two classes or more")
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        _refuse_others(self)
         activation = read_activation(self._place.activation).name
         p = self._probabilities(shape)
         exclusive = activation in _SOFTMAX
@@ -105,7 +103,7 @@ class PriorBias(LayerAware):
             raise self._error(InitxError("activation", activation, allowed))
         if exclusive and not math.isclose(p.sum(), 1, rel_tol=1e-3):
             allowed = "probabilities that sum to 1, as those of a softmax do"
-            raise self._error(InitxError("p", self.p, allowed))
+            raise self._error(InitxError(*self._given(), allowed))
         bias = np.log(p) if exclusive else np.log(p) - np.log1p(-p)
         return ops.convert_to_tensor(np.broadcast_to(bias, shape).astype(dtype), dtype)
 
@@ -119,13 +117,25 @@ class PriorBias(LayerAware):
         else:
             p = np.atleast_1d(np.asarray(self.p, dtype="float64"))
         if p.size not in (1, outputs):
-            name, given = ("p", self.p) if self.class_counts is None else ("class_counts", self.class_counts)
-            raise self._error(InitxError(name, given, f"{outputs} values, one for each output"))
+            raise self._error(InitxError(*self._given(), f"{outputs} values, one for each output"))
         return p
+
+    def _given(self) -> tuple[str, Any]:
+        return ("p", self.p) if self.class_counts is None else ("class_counts", self.class_counts)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "p": self.p, "class_counts": self.class_counts}
+
+
+def _refuse_others(initializer: LayerAware) -> None:
+    """Kernels, embeddings and gains that are all alike would make their units symmetric, or dead."""
+    weight = initializer._place.path.rpartition("/")[2]
+    if weight.endswith(("kernel", "embeddings", "gamma")):
+        name = type(initializer).__name__
+        raise initializer._error(
+            InitxError("initializer", name, "an initializer of kernels", "It is for biases.")
+        )
 
 
 def _numbers(name: str, given: Any, below: float = math.inf) -> Any:

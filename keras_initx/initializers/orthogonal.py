@@ -86,8 +86,10 @@ class OrthogonalAuto(Scaled):
 
     W = sqrt(gain) Q, gain = 1 / E[phi(z)^2] with z ~ N(0, 1) and phi the layer's activation (1 for a
     linear layer). Q maps the inputs of the layer to its outputs: its columns are orthonormal where it
-    narrows, its rows where it widens, and it is uniform (Haar) over all such matrices. With gain 1 no
-    input grows; none shrinks either where Q does not narrow, and no gradient where it does not widen.
+    narrows, its rows where it widens, and it is uniform (Haar) over all such matrices. With gain 1, and
+    in convolutions with stride 1 and "same" padding, no input grows; none shrinks either where Q does
+    not narrow, and no gradient where it does not widen. A stride leaves out, and a transposed
+    convolution repeats, whole positions.
 
     | kind of weight | what is orthogonal |
     | --- | --- |

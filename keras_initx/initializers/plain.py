@@ -44,8 +44,14 @@ class Plain(Seeded):
         >>> SmallNormal(scale=0.01).verdict((100, 100))
         'vanishing: the signal is 0.1 of what it was after this layer, 1e-10 after ten like it'
         """
-        fans = self._place.geometry.fans(tuple(shape))
-        gain = 1.0 if self._place.settled else read_activation(self._place.activation).gain()
+        geometry = self._place.geometry
+        if geometry.kind == "lookup":
+            return f"a look-up: what is read has size {math.sqrt(self._mean_square()):.2g}"
+        fans = geometry.fans(tuple(shape))
+        try:
+            gain = 1.0 if self._place.settled else read_activation(self._place.activation).gain()
+        except InitxError as error:
+            raise self._error(error) from error
         ratio = math.sqrt(self._mean_square() * fans.fan_in / gain)
         word = "vanishing" if ratio < 0.8 else "exploding" if ratio > 1.25 else "held"
         tenth = f"{ratio**10:.2g}"

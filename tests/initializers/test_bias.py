@@ -27,8 +27,8 @@ def test_zeros_for_every_other_layer():
 def test_the_forget_gate_of_an_lstm_is_one(unit_forget_bias):
     cell = L.LSTMCell(5, bias_initializer="bias_auto", unit_forget_bias=unit_forget_bias)
     cell.build((None, 4))
-    # Keras's order: input, forget, cell, output.
-    np.testing.assert_array_equal(numpy(cell.bias).reshape(4, 5)[:, 0], [0, 1, 0, 0])
+    # Keras's order: input, forget, cell, output; five units of each.
+    np.testing.assert_array_equal(numpy(cell.bias), np.repeat([0, 1, 0, 0], 5))
     layer = L.ConvLSTM1D(5, 3, bias_initializer="bias_auto", unit_forget_bias=unit_forget_bias)
     layer.build((None, 4, 9, 2))
     np.testing.assert_array_equal(numpy(layer.cell.bias).reshape(4, 5)[:, 4], [0, 1, 0, 0])
@@ -38,8 +38,10 @@ def test_it_is_not_for_kernels():
     for layer, shape in (
         (L.Dense(3, kernel_initializer="bias_auto", name="first"), (None, 4)),
         (L.Embedding(3, 2, embeddings_initializer=BiasAuto(), name="first"), (None,)),
+        (L.BatchNormalization(gamma_initializer=BiasAuto(), name="first"), (None, 4)),
+        (L.Dense(3, kernel_initializer=PriorBias(0.2), activation="sigmoid", name="first"), (None, 4)),
     ):
-        with pytest.raises(InitxError, match=r"first/.*initializer: received 'bias_auto'.*for biases"):
+        with pytest.raises(InitxError, match=r"first/.*initializer: received '\w+Bias|BiasAuto'.*for biases"):
             layer.build(shape)
 
 
@@ -94,9 +96,10 @@ def test_very_rare_classes_keep_their_log_odds():
         ({"class_counts": [5, 5]}, 3, "softmax", r"out/bias: class_counts: .*3 values"),
         ({"p": [0.5, 0.1, 0.1]}, 3, "softmax", r"out/bias: p: .*sum to 1"),
         ({"p": 0.1}, 3, "softmax", r"out/bias: p: .*sum to 1"),
+        ({"class_counts": [9, 1]}, 1, "softmax", r"out/bias: class_counts: received \[9.0, 1.0\].*sum to 1"),
         ({"p": 0.1}, 3, "relu", r"out/bias: activation: received 'relu'; allowed: softmax, sigmoid or no"),
     ],
-    ids=["too few", "too few counts", "sum", "one for all", "relu"],
+    ids=["too few", "too few counts", "sum", "one for all", "one output", "relu"],
 )
 def test_what_does_not_fit_the_layer(arguments, units, activation, says):
     layer = L.Dense(units, activation=activation, bias_initializer=PriorBias(**arguments), name="out")

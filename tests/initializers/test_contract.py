@@ -47,6 +47,29 @@ class TestContract:
         assert again.get_config() == case.arguments
         assert set(case.arguments) == set(inspect.signature(case.cls).parameters)
 
+    def test_the_defaults_survive_the_config(self, case):
+        made = case.make()
+        config = made.get_config()
+        assert config.get("seed") is None
+        assert case.cls.from_config(config).get_config() == config
+
+    def test_a_clone_of_a_bound_one_stays_bound(self, case):
+        bound = case.make().bound_to(case.layer("zeros", 4, name="tight"), case.weight)
+        assert f"tight/{case.weight}" in repr(bound.clone())
+        assert not case.make().clone().is_bound
+
+    def test_a_shape_that_is_not_known_is_refused(self, case):
+        for shape in ((None, 3), (-1, 3), 3, "33", (2.0, 3)):
+            with pytest.raises(InitxError, match=r"^shape: received "):
+                case.make()(shape)
+
+    def test_the_string_stays_a_string_where_no_initializer_is_meant(self, case):
+        if case.name is None:
+            pytest.skip("it needs an argument, so it has no string")
+        loaded = keras.saving.deserialize_keras_object({"kwargs": {"mode": case.name}, "list": [case.name]})
+        assert loaded == {"kwargs": {"mode": case.name}, "list": [case.name]}
+        assert isinstance(loaded["kwargs"]["mode"], str)
+
     def test_keras_serialization_round_trip(self, case):
         made = case.cls(**case.arguments)
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(made)))
@@ -246,6 +269,28 @@ class TestSeeds:
         layer = Experts(name="experts")
         layer.build((None, 4))
         assert len({numpy(w.value).tobytes() for w in layer.weights}) == 4
+
+    def test_any_integer_is_a_seed(self, random_case):
+        for seed in (-1, 2**40, 2**70):
+            made = random_case.cls(seed=seed)
+            np.testing.assert_array_equal(numpy(made((4, 4))), numpy(random_case.cls(seed=seed)((4, 4))))
+            assert made.get_config()["seed"] == seed
+
+    def test_a_sublayer_with_the_same_weight_does_not_matter(self, random_case):
+        def kernel(own_first):
+            class Pair(L.Layer):
+                def build(self, input_shape):
+                    self.inner = L.Dense(8, name="inner")
+                    if not own_first:
+                        self.inner.build(input_shape)
+                    initializer = random_case.cls(seed=1)
+                    self.kernel = self.add_weight(shape=(8, 8), initializer=initializer, name="kernel")
+
+            layer = Pair(name="pair")
+            layer.build((None, 8))
+            return numpy(layer.kernel)
+
+        np.testing.assert_array_equal(kernel(True), kernel(False))
 
     def test_a_numpy_seed_is_an_integer(self, random_case):
         assert random_case.cls(seed=np.int64(3)).get_config()["seed"] == 3

@@ -95,3 +95,12 @@ def test_products_that_are_not_exact_are_not_used(monkeypatch):
         monkeypatch.setattr(module.keras.backend, "backend", lambda backend=backend: backend)
         monkeypatch.setattr(module.keras.distribution, "list_devices", lambda devices=devices: devices)
         assert choose() is expected
+
+
+def test_every_block_has_a_seed_of_its_own(monkeypatch):
+    monkeypatch.setattr(module, "_reflections_pay", lambda: True)
+    monkeypatch.setattr(module, "_SMALL", 0)
+    monkeypatch.setattr(module, "_BLOCK", 3)
+    asked = []
+    haar(1, 9, 8, lambda block: asked.append(block) or block)
+    assert sorted(asked) == [0, 1, 2]

@@ -183,3 +183,9 @@ def test_a_deep_linear_network_keeps_every_singular_value():
         layer.build((None, 64))
         product = product @ numpy(layer.kernel)
     np.testing.assert_allclose(np.linalg.svd(product, compute_uv=False), 1, rtol=1e-4)
+
+
+def test_the_seeds_of_the_blocks_differ_and_repeat():
+    made = OrthogonalAuto(seed=1)
+    assert len({made._seed_of(block) for block in range(50)}) == 50
+    assert made._seed_of(7) == OrthogonalAuto(seed=1)._seed_of(7)
