@@ -158,6 +158,10 @@ def test_every_activation_of_keras_has_gains():
         "name",
         "function",
         "keyword",
+        "nan slope",
+        "text",
+        "softmax keyword",
+        "class",
         "swiglu",
     ],
 )
