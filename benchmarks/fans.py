@@ -208,8 +208,10 @@ what is off by more than 10 % is bold.
 
 {table}
 
-Before Keras 3.15, `EinsumDense` (and with it the attention layers) was read from the shape too. A look-up
-has no backward figure of its own: the column repeats the variance of the table's entries.
+Attention layers are made of `EinsumDense` to and from heads. Before Keras 3.15 these were read from the
+shape too. The depthwise half of a separable convolution is a depthwise kernel, the gates of a convolutional
+LSTM are those of an LSTM with a window. A look-up has no backward figure of its own: the column repeats the
+variance of the table's entries.
 """
 
 if __name__ == "__main__":

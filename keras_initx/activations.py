@@ -94,8 +94,8 @@ class Activation:
         moments = self.moments()
         moment = moments.second_moment if forward else moments.slope_second_moment
         if moment == 0 or not np.isfinite(moment):
-            what, symbol = ("function", "phi(z)^2") if forward else ("slope", "phi'(z)^2")
-            allowed = f"a function whose {what} is not zero everywhere"
+            what, symbol = ("", "phi(z)^2") if forward else (" whose slope", "phi'(z)^2")
+            allowed = f"a function{what or ' that'} is not zero everywhere"
             if moment:
                 allowed = f"a function whose E[{symbol}] exists for z ~ N(0, 1)"
             if np.isnan(moment):
@@ -163,9 +163,9 @@ def read_activation(activation: object) -> Activation:
     if isinstance(activation, str):
         return _by_name(activation)
     if isinstance(activation, functools.partial) and not activation.args:
-        inner = read_activation(activation.func)
-        if inner.function is None:
-            return _with(inner.name, activation.keywords)
+        name = _keras_name(activation.func)
+        if name is not None:
+            return _with(name, activation.keywords)
     elif isinstance(activation, keras.layers.Layer):
         known = _from_layer(activation)
         if known is not None:
@@ -232,6 +232,8 @@ def _keras_name(function: object) -> str | None:
 def _from_layer(layer: keras.layers.Layer) -> Activation | None:
     if isinstance(layer, keras.layers.Activation):
         return read_activation(layer.activation)
+    if isinstance(layer, keras.layers.Lambda):
+        return read_activation(functools.partial(layer.function, **layer.arguments))
     for cls in _READABLE:
         # A subclass that computes something else is a user's function.
         if isinstance(layer, cls) and type(layer).call is cls.call:
@@ -292,19 +294,27 @@ def _on_arrays(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
         call = type(function).from_config({**function.get_config(), "dtype": "float32"})
         random.setstate(state)
 
-    def evaluate(z: np.ndarray, beside: float) -> np.ndarray:
-        # JAX has no float64 unless its user asks for it, and warns on every request.
-        dtype = "float32" if keras.backend.backend() == "jax" else "float64"
+    def evaluate(z: np.ndarray, beside: float, last: bool, dtype: str) -> np.ndarray:
         # In rows of two, as layers want it: what acts on the row shows in what stands beside z.
-        rows = np.stack([z, np.full_like(z, beside)], axis=1).astype(dtype)
-        out = np.asarray(keras.ops.convert_to_numpy(call(keras.ops.convert_to_tensor(rows))))
-        return out[:, 0] if out.shape == rows.shape else out
+        columns = [np.full_like(z, beside), z] if last else [z, np.full_like(z, beside)]
+        rows = keras.ops.convert_to_tensor(np.stack(columns, axis=1).astype(dtype))
+        out = np.asarray(keras.ops.convert_to_numpy(call(rows)))
+        return out[:, 1 if last else 0] if out.shape == (len(z), 2) else out
 
-    def on_arrays(z: np.ndarray, beside: float = 0.0) -> np.ndarray:
+    # JAX has no float64 unless its user asks for it, and warns on every request.
+    dtypes = ["float32"] if keras.backend.backend() == "jax" else ["float64", "float32"]
+
+    def on_arrays(z: np.ndarray, beside: float = 0.0, last: bool = False) -> np.ndarray:
         state = random.getstate()
         try:
             # A layer that is built by this draws the seeds of its weights.
-            return _eagerly(lambda: evaluate(z, beside))
+            return _eagerly(lambda: evaluate(z, beside, last, dtypes[0]))
+        except Exception:
+            # It may hold tensors of float32, which TensorFlow does not mix with float64.
+            if len(dtypes) == 1:
+                raise
+            dtypes.pop(0)
+            return on_arrays(z, beside, last)
         finally:
             random.setstate(state)
 
@@ -335,15 +345,16 @@ def _eagerly(compute: Callable[[], _T]) -> _T:
 
 
 def _check_elementwise(function: Callable[..., np.ndarray], name: str) -> None:
-    z = np.linspace(-2.5, 2.5, 12)
+    # In no order, so that what sorts or adds up along the row or the batch cannot leave them as they are.
+    z = np.array([0.4, -1.9, 2.5, -0.7, 1.2, -2.5, 0.9, -0.1, 1.9, -1.3, 0.1, -0.4])
     whole = function(z)
     if whole.size == z.size and whole.shape != z.shape:
         allowed = "an elementwise function: this one halves the row, as a gate does"
         raise InitxError("activation", name, allowed, _WAY_OUT)
-    # The same points with fewer beside them along the batch, and with another along the row.
-    parts = (function(z[:5]), function(z, beside=1.7)[:5])
+    # The same points with fewer beside them along the batch, with another along the row, and at its end.
+    parts = (function(z[3:8]), function(z, beside=1.7)[3:8], function(z, beside=-0.6, last=True)[3:8])
     if whole.shape != z.shape or not all(
-        part.shape == (5,) and np.allclose(whole[:5], part, rtol=1e-5, atol=1e-6, equal_nan=True)
+        part.shape == (5,) and np.allclose(whole[3:8], part, rtol=1e-5, atol=1e-6, equal_nan=True)
         for part in parts
     ):
         raise InitxError("activation", name, "an elementwise function of one tensor", _WAY_OUT)

@@ -12,11 +12,12 @@ from keras_initx.errors import InitxError, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
 from keras_initx.initializers.base import folded
 
-# Attribute of the layer that holds the initializer, and attribute that holds its weight.
+# Attribute of the layer that holds the initializer, and attributes that may hold its weight: a depthwise
+# convolution has a `kernel`, a separable one a `depthwise_kernel`.
 _KERNELS = {
-    "kernel_initializer": "kernel",
-    "depthwise_initializer": "depthwise_kernel",
-    "pointwise_initializer": "pointwise_kernel",
+    "kernel_initializer": ("kernel",),
+    "depthwise_initializer": ("depthwise_kernel", "kernel"),
+    "pointwise_initializer": ("pointwise_kernel",),
 }
 
 
@@ -52,6 +53,8 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
     >>> reinitialize(model, "auto", seed=1)
     1
     """
+    if not isinstance(model, keras.Model):
+        raise InitxError("model", model, "a keras.Model")
     if not model.built:
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
     targets = list(_kernels(model))
@@ -59,9 +62,9 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         remedy = "If it has, its layers are not built yet: call it on a batch of data."
         raise InitxError("model", model.name, "a model in which a layer has a kernel_initializer", remedy)
     drawn = []
-    for number, (layer, attribute, variable) in enumerate(targets):
+    for number, (layer, attribute, weight, variable) in enumerate(targets):
         own = _instance(initializer)
-        bound = bind(own, layer, _KERNELS[attribute])
+        bound = bind(own, layer, weight)
         first = seed if seed is not None else _integer_seed(own)
         if first is not None and hasattr(bound, "seed"):
             # Keras's own initializers take the seed as it is: one for all would repeat the values, and
@@ -100,13 +103,14 @@ def _with_axes(initializer: Any, layer: keras.Layer) -> Any:
     return told
 
 
-def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, keras.Variable]]:
+def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, str, keras.Variable]]:
     seen: set[int] = set()
     for layer in all_layers(model):
-        for attribute, weight in _KERNELS.items():
-            if not hasattr(layer, attribute):
+        for attribute, weights in _KERNELS.items():
+            weight = next((name for name in weights if hasattr(layer, name)), None)
+            if weight is None or not hasattr(layer, attribute):
                 continue
-            variable = getattr(layer, weight, None)
+            variable = getattr(layer, weight)
             if variable is not None and (
                 not isinstance(variable, keras.Variable) or "float" not in str(variable.dtype)
             ):
@@ -115,7 +119,7 @@ def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, keras.Varia
                 raise InitxError(layer.path or layer.name, "LoRA or quantization", allowed, remedy)
             if variable is not None and id(variable) not in seen:
                 seen.add(id(variable))
-                yield layer, attribute, variable
+                yield layer, attribute, weight, variable
 
 
 def all_layers(model: keras.Model) -> list[keras.Layer]:
@@ -140,6 +144,8 @@ def _instance(initializer: Any) -> Any:
             # One from the config starts where this one started, for every layer alike.
             own.seed = initializer.seed
         return own
+    if not callable(initializer):
+        raise InitxError("initializer", initializer, "a name, an initializer or a function of a shape")
     return keras.initializers.get(initializer)
 
 

@@ -124,7 +124,7 @@ def test_every_activation_of_keras_has_gains():
     [
         ("rleu", "forward", "activation: received 'rleu'.*Did you mean 'relu'"),
         ("relu", "sideways", "mode: received 'sideways'; allowed: forward or backward"),
-        (lambda x: 0 * x, "forward", "function is not zero everywhere"),
+        (lambda x: 0 * x, "forward", "function that is not zero everywhere"),
         (lambda x: keras.ops.sign(x), "backward", "slope is not zero everywhere"),
         (lambda x: keras.ops.sqrt(keras.ops.abs(x)), "backward", "phi'.*exists"),
         # In float32, as on JAX, it overflows before it can be told that it grows too fast.
@@ -240,6 +240,32 @@ def test_a_subclass_that_computes_something_else_is_what_it_computes():
             return 10 * super().call(x)
 
     assert gain(Tenfold(negative_slope=0.3)) == pytest.approx(2 / 1.09 / 100, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "row_wise",
+    [
+        lambda x: keras.ops.sort(x, axis=-1),
+        lambda x: keras.ops.cumsum(x, axis=-1),
+        lambda x: keras.ops.cumsum(x, axis=0),
+        lambda x: keras.ops.flip(x, axis=-1),
+        lambda x: (x - keras.ops.mean(x, -1, keepdims=True)) / (1e-6 + keras.ops.std(x, -1, keepdims=True)),
+        lambda x: x - keras.ops.max(x, axis=-1, keepdims=True),
+    ],
+    ids=["sort", "cumsum", "batch cumsum", "flip", "norm", "max"],
+)
+def test_what_acts_on_the_row_or_the_batch_is_refused(row_wise):
+    with pytest.raises(InitxError, match="elementwise"):
+        gain(row_wise)
+
+
+def test_a_function_that_holds_a_tensor_of_single_precision():
+    b = keras.ops.convert_to_tensor(np.float32(1.0))
+    assert gain(lambda x: x * keras.ops.sigmoid(b * x)) == pytest.approx(gain("silu"), rel=1e-5)
+
+
+def test_a_lambda_layer():
+    assert gain(L.Lambda(lambda x, k: k * x, arguments={"k": 2.0})) == pytest.approx(0.25, rel=1e-5)
 
 
 def test_steps_in_single_precision_have_no_slope():

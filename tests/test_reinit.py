@@ -166,3 +166,31 @@ def test_a_seed_generator_is_one_for_all_layers(cls):
     model = keras.Sequential([keras.Input((8,)), *(L.Dense(8) for _ in range(3))])
     keras_initx.reinitialize(model, cls(seed=keras.random.SeedGenerator(1)))
     assert len({layer.get_weights()[0].tobytes() for layer in model.layers}) == 3
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (L.DepthwiseConv2D(3, depth_multiplier=2), (8, 8, 40)),
+        (L.DepthwiseConv1D(5), (9, 300)),
+        (L.SeparableConv2D(30, 3), (8, 8, 40)),
+    ],
+    ids=["depthwise2d", "depthwise1d", "separable"],
+)
+def test_depthwise_kernels_are_kernels(layer, shape, assert_std):
+    model = keras.Sequential([keras.Input(shape), layer])
+    kernel = getattr(layer, "depthwise_kernel", None)
+    kernel = layer.kernel if kernel is None else kernel
+    count = 2 if hasattr(layer, "pointwise_kernel") else 1
+    assert keras_initx.reinitialize(model, "lecun_auto", seed=1) == count
+    assert_std(kernel, np.sqrt(1 / np.prod(kernel.shape[:-2])))
+
+
+@pytest.mark.parametrize(
+    ("model", "initializer", "says"),
+    [(3, "he_auto", "model: received 3; allowed: a keras.Model"), (None, None, "initializer: received None")],
+)
+def test_what_is_no_model_or_no_initializer(model, initializer, says):
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3)]) if model is None else model
+    with pytest.raises(InitxError, match=says):
+        keras_initx.reinitialize(model, initializer)

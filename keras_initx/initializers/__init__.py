@@ -24,6 +24,9 @@ NAMES: dict[str, type[LayerAware]] = {
     "all_zeros": AllZeros,
 }
 
+# As Keras takes "HeNormal" for "he_normal".
+_BY_NAME = {**NAMES, **{cls.__name__: cls for cls in NAMES.values()}}
+
 
 class _Name(str):
     """A name among Keras's custom objects that stays a string wherever it does not name an initializer.
@@ -35,11 +38,11 @@ class _Name(str):
 
     def from_config(self, config: dict[str, Any]) -> LayerAware:
         """The initializer of this name."""
-        return NAMES[self].from_config(config)
+        return _BY_NAME[self].from_config(config)
 
 
 # register_keras_serializable alone leaves a bare string unresolved.
-keras.saving.get_custom_objects().update({name: _Name(name) for name in NAMES})
+keras.saving.get_custom_objects().update({name: _Name(name) for name in _BY_NAME})
 
 __all__ = [
     "NAMES",

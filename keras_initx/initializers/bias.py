@@ -1,7 +1,7 @@
 """Biases: zeros, the forget gate's 1, and the log-odds of the classes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -62,7 +62,7 @@ class PriorBias(LayerAware):
     Args:
         p: One probability, for every output of a sigmoid; or one for each output.
         class_counts: In place of `p`: how many samples each class has. For a single sigmoid output,
-            the counts of the classes 0 and 1.
+            the counts of the classes 0 and 1. A `collections.Counter` of labels from 0 on will do.
 
     Raises:
         InitxError: Both or neither given; a probability outside of (0, 1), or a count that is not
@@ -142,12 +142,16 @@ def _numbers(name: str, given: Any, below: float = math.inf) -> Any:
     """`given` as a float or a list of floats, which JSON can hold, each between 0 and `below`."""
     if given is None:
         return None
+    if isinstance(given, Mapping) and set(given) == set(range(len(given))):
+        # A collections.Counter of the labels, or a dictionary.
+        given = [given[label] for label in range(len(given))]
     try:
         values = np.asarray(given, dtype="float64")
     except (TypeError, ValueError):
         values = np.array([])
     allowed = "positive numbers" if math.isinf(below) else f"probabilities between 0 and {below:g}"
     if not (values.size and values.ndim <= 1 and np.all((values > 0) & (values < below))):
-        remedy = "A class without samples has no log-odds: add 1 to every count." if math.isinf(below) else ""
+        empty = math.isinf(below) and values.size and np.all(values >= 0)
+        remedy = "A class without samples has no log-odds: add 1 to every count." if empty else ""
         raise InitxError(name, given, allowed, remedy)
     return values.tolist()

@@ -140,7 +140,7 @@ class OrthogonalAuto(Scaled):
         0.25
         """
         scale = super().scale(shape)
-        if scale.mode != "norm":
+        if scale.mode != "norm" or 0 in shape:
             return scale
         norm = self._norm(shape)
         return replace(scale, std=math.sqrt(scale.gain * norm / math.prod(shape)))

@@ -35,14 +35,15 @@ class Plain(Seeded):
     def verdict(self, shape: Sequence[int]) -> str:
         """What the scheme does to the signal in a weight of this shape, in plain words.
 
-        The signal is the root mean square of the pre-activations. It is held from layer to layer where
-        E[w^2] is gain / fan_in, with the fans and the activation of the layer the initializer is bound to.
+        The signal is the root mean square of the pre-activations in a chain of such layers. With weights
+        of mean 0 it is held where E[w^2] is gain / fan_in, with the fans and the activation of the layer
+        that the initializer is bound to; with positive weights it grows by fan_in times their mean.
 
         Example:
 
         >>> from keras_initx import SmallNormal
         >>> SmallNormal(scale=0.01).verdict((100, 100))
-        'vanishing: the signal is 0.1 of what it was after this layer, 1e-10 after ten like it'
+        'vanishing: a layer multiplies the signal by 0.1, ten like it by 1e-10'
         """
         geometry = self._place.geometry
         if geometry.kind == "lookup":
@@ -52,10 +53,14 @@ class Plain(Seeded):
             gain = 1.0 if self._place.settled else read_activation(self._place.activation).gain()
         except InitxError as error:
             raise self._error(error) from error
-        ratio = math.sqrt(self._mean_square() * fans.fan_in / gain)
+        ratio = self._factor(fans.fan_in, gain)
         word = "vanishing" if ratio < 0.8 else "exploding" if ratio > 1.25 else "held"
         tenth = f"{ratio**10:.2g}"
-        return f"{word}: the signal is {ratio:.2g} of what it was after this layer, {tenth} after ten like it"
+        return f"{word}: a layer multiplies the signal by {ratio:.2g}, ten like it by {tenth}"
+
+    def _factor(self, fan_in: float, gain: float) -> float:
+        """By what a layer multiplies the root mean square of its signal; here for weights of mean 0."""
+        return math.sqrt(self._mean_square() * fan_in / gain)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -120,7 +125,7 @@ class UnitUniform(Plain):
     Example:
 
     >>> UnitUniform().verdict((300, 300))
-    'exploding: the signal is 10 of what it was after this layer, 1e+10 after ten like it'
+    'exploding: a layer multiplies the signal by 1.5e+02, ten like it by 5.8e+21'
 
     References: Glorot & Bengio 2010, section 4, on what starts of the wrong size do.
     """
@@ -130,6 +135,11 @@ class UnitUniform(Plain):
 
     def _mean_square(self) -> float:
         return self.scale**2 / 3
+
+    def _factor(self, fan_in: float, gain: float) -> float:
+        # Behind one such layer all units are positive together, or negative: their sum grows with fan_in
+        # and not with its root, and of a positive one no activation that passes it on takes half.
+        return fan_in * math.sqrt((self.scale / 2) ** 2 + self.scale**2 / (12 * fan_in))
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
         return keras.random.uniform(shape, 0.0, self.scale, dtype=dtype, seed=self.seed)

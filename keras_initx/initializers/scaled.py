@@ -13,6 +13,9 @@ from keras_initx.errors import InitxError
 from keras_initx.fans import Fans
 from keras_initx.initializers.base import Seeded, is_number
 
+# Weights that nothing is summed over, so that they have no fan: random ones would do damage.
+_NO_KERNELS = ("bias", "beta", "gamma", "alpha", "moving_mean", "moving_variance")
+
 MODES = ("fan_in", "fan_out", "fan_avg")
 
 
@@ -83,10 +86,17 @@ class Scaled(Seeded):
         place = self._place
         fans = place.geometry.fans(tuple(shape))
         gain, mode, name = self._gain_and_mode()
-        return Scale(gain, mode, fans, name, math.sqrt(gain / fans.by_mode(mode)))
+        fan = fans.by_mode(mode)
+        # Of an empty weight nothing is drawn.
+        return Scale(gain, mode, fans, name, math.sqrt(gain / fan) if fan else 0.0)
 
     def _gain_and_mode(self) -> tuple[float, str, str]:
         """(gain, mode, the activation's name), by the arguments, else by the layer."""
+        weight = self._place.path.rpartition("/")[2]
+        if weight.endswith(_NO_KERNELS):
+            allowed = "an initializer of biases and gains, such as zeros, ones, bias_auto or small_normal"
+            error = InitxError("initializer", type(self).__name__, allowed, "It is for kernels.")
+            raise self._error(error)
         if self.gain is not None and self.mode is not None:
             return self.gain, self.mode, "not read"
         given = self._place.activation if self.activation is None else self.activation

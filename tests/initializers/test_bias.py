@@ -1,3 +1,5 @@
+import collections
+
 import keras
 import numpy as np
 import pytest
@@ -127,3 +129,11 @@ def test_bad_arguments(arguments, says):
 def test_counts_of_numpy_and_of_a_generator_of_integers():
     counts = np.bincount([0, 0, 0, 1, 2, 2])
     assert PriorBias(class_counts=counts).get_config()["class_counts"] == [3.0, 1.0, 2.0]
+
+
+def test_a_counter_of_labels():
+    counts = collections.Counter([0, 0, 0, 1, 2, 2])
+    assert PriorBias(class_counts=counts).get_config()["class_counts"] == [3.0, 1.0, 2.0]
+    with pytest.raises(InitxError, match=r"class_counts: .*positive numbers") as caught:
+        PriorBias(class_counts={"cat": 3, "dog": 2})
+    assert "add 1" not in str(caught.value)

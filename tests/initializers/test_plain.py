@@ -30,17 +30,28 @@ def test_zeros_are_zeros_and_a_constant_is_constant():
     np.testing.assert_array_equal(numpy(AllZeros(scale=0.5)((3, 4))), np.full((3, 4), 0.5))
 
 
+@pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize(
-    "made", [SmallNormal(scale=0.02, seed=2), UnitUniform(seed=2)], ids=["normal", "uniform"]
+    "made",
+    [SmallNormal(scale=0.05), UnitUniform(), UnitUniform(scale=0.02)],
+    ids=["normal", "uniform", "small"],
 )
-def test_the_verdict_is_what_a_chain_of_layers_measures(made):
+def test_the_verdict_is_what_a_chain_of_layers_measures(made, activation):
     width = 128
-    bound = made.bound_to(L.Dense(width, activation="relu", name="probe"), "kernel")
-    said = float(bound.verdict((width, width)).split("signal is ")[1].split()[0])
-    # Inputs of second moment E[relu^2] = 1/2 and independent signs: what the theory assumes.
-    x = np.random.default_rng(0).standard_normal((20_000, width)) * np.sqrt(0.5)
-    measured = np.sqrt(np.mean(np.square(x @ numpy(bound((width, width))))))
+    layers = [L.Dense(width, activation=activation, kernel_initializer=made) for _ in range(6)]
+    x = np.random.default_rng(0).standard_normal((200, width))
+    signal = []
+    for layer in layers:
+        layer.build(x.shape)
+        pre = x @ numpy(layer.kernel).astype("float64")
+        signal.append(np.sqrt(np.mean(np.square(pre))))
+        x = np.maximum(pre, 0) if activation else pre
+    # Behind the second layer, where the inputs are what such layers make.
+    measured = (signal[5] / signal[1]) ** (1 / 4)
+    verdict = made.bound_to(layers[0], "kernel").verdict((width, width))
+    said, tenth = (float(text.rstrip(",")) for text in verdict.split("by ")[1:] for text in [text.split()[0]])
     assert measured == pytest.approx(said, rel=0.1)
+    assert tenth == pytest.approx(said**10, rel=0.5)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +81,8 @@ def test_the_verdict_of_zeros_is_true():
     for layer in model.layers[:2]:
         kernel = numpy(layer.kernel)
         np.testing.assert_allclose(kernel, np.broadcast_to(kernel[:, :1], kernel.shape), rtol=1e-4, atol=1e-6)
+
+
+def test_the_verdict_of_a_look_up_is_its_size():
+    bound = SmallNormal(scale=0.3).bound_to(L.Embedding(10, 4), "embeddings")
+    assert bound.verdict((10, 4)) == "a look-up: what is read has size 0.3"

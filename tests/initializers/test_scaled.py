@@ -93,3 +93,27 @@ def test_a_gain_leaves_the_fan_to_the_rule(variance):
     expected = {"auto": "fan_in", "lecun_auto": "fan_in"}.get(variance.name, "fan_avg")
     assert scale.mode == expected
     assert scale.std == pytest.approx(np.sqrt(2 / (50 if expected == "fan_avg" else 30)))
+
+
+def test_an_empty_weight_has_an_empty_scale(scaled):
+    bound = scaled.cls(gain=1.0, mode="fan_in").bound_to(L.Dense(5), "kernel")
+    assert bound.scale((0, 5)).std == 0
+    assert scaled.cls().scale((0, 0)).std == 0
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda i: L.Dense(3, bias_initializer=i, name="here"),
+        lambda i: L.BatchNormalization(gamma_initializer=i, name="here"),
+        lambda i: L.PReLU(alpha_initializer=i, name="here"),
+    ],
+    ids=["bias", "gamma", "alpha"],
+)
+def test_it_is_not_for_biases_and_gains(scaled, layer):
+    with pytest.raises(InitxError, match=r"here/\w+: initializer: received .*It is for kernels"):
+        layer(scaled.cls()).build((None, 4))
+
+
+def test_the_name_of_the_class_is_a_name_too(scaled):
+    assert type(keras.initializers.get(scaled.cls.__name__)) is scaled.cls
