@@ -2,11 +2,9 @@
 
 import functools
 import inspect
-import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.formulas import FORMULAS
 from keras_initx.moments import ActivationMoments, gaussian_moments, leaky_second_moment
-from keras_initx.pieces import Function
+from keras_initx.probing import WAY_OUT, Probed, eagerly, probe
 
 # These act on a whole row, so E[phi(z)^2] of a single z does not exist.
 ROW_WISE = frozenset({"softmax", "log_softmax", "sparsemax"})
@@ -23,19 +21,6 @@ _ALIASES = {"swish": "silu", "hard_swish": "hard_silu", "tanhshrink": "tanh_shri
 _NAMES = frozenset({*FORMULAS, *ROW_WISE})
 # Gates over the results of two kernels, which no layer of Keras applies: their formula is the model's.
 _GATED = frozenset({"bilinear", "geglu", "reglu", "seglu", "swiglu"})
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Probed:
-    """A user's function with its values at some points, which tell it from every other.
-
-    Not the function itself: it need not be hashable, and it may have changed since it was last asked.
-    """
-
-    values: bytes
-    function: Function = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,7 @@ class Activation:
 
     name: str
     parameters: tuple[tuple[str, Any], ...] = ()
-    function: "Probed | None" = field(default=None, compare=False, repr=False)
+    function: Probed | None = field(default=None, compare=False, repr=False)
 
     @property
     def negative_slope(self) -> float | None:
@@ -176,7 +161,12 @@ def read_activation(activation: object) -> Activation:
             return _with(name, {})
     if not callable(activation):
         raise InitxError("activation", activation, "None, a name, a function or a layer")
-    return _user_function(activation)
+    return _user(activation)
+
+
+def _user(function: Callable[..., Any]) -> Activation:
+    name, probed = probe(function)
+    return Activation(name, function=probed)
 
 
 def _by_name(name: str) -> Activation:
@@ -189,9 +179,9 @@ def _by_name(name: str) -> Activation:
     except ValueError:
         if name in _GATED:
             allowed = "an activation of one tensor: the gate of two kernels is drawn as two linear layers"
-            raise InitxError("activation", name, allowed, _WAY_OUT) from None
+            raise InitxError("activation", name, allowed, WAY_OUT) from None
         raise unknown_name("activation", name, _NAMES) from None
-    return _user_function(function)
+    return _user(function)
 
 
 def _with(name: str, arguments: dict[str, Any]) -> Activation:
@@ -259,102 +249,5 @@ _READABLE: dict[Any, Callable[[Any], Activation]] = {
 
 def _prelu_slope(layer: keras.layers.PReLU) -> float:
     """The root mean square of the slopes that a PReLU starts with: 2 / (1 + E[a^2]) is its gain."""
-    slopes = _eagerly(lambda: keras.ops.convert_to_numpy(layer.alpha_initializer((1024,), dtype="float32")))
+    slopes = eagerly(lambda: keras.ops.convert_to_numpy(layer.alpha_initializer((1024,), dtype="float32")))
     return float(np.sqrt(np.mean(np.square(slopes, dtype="float64"))))
-
-
-def _user_function(function: Callable[..., Any]) -> Activation:
-    name = str(getattr(function, "__name__", None) or type(function).__name__)
-    if isinstance(function, type):
-        raise InitxError("activation", name, "an instance of the class", f"Write {name}().")
-    on_arrays = _on_arrays(function)
-    try:
-        _check_elementwise(on_arrays, name)
-        values = on_arrays(_PROBES)
-    except InitxError:
-        raise
-    except Exception as error:
-        allowed = f"an elementwise function of a tensor (it raised {type(error).__name__}: {error})"
-        raise InitxError("activation", name, allowed, _WAY_OUT) from error
-    return Activation(name, function=Probed(values.tobytes(), on_arrays))
-
-
-# Irregular, so that no two functions that anyone would write agree on all of them.
-_PROBES = 6 * np.sin(np.arange(1, 101) ** 1.5)
-_WAY_OUT = "Pass gain= (or activation=) to the initializer."
-
-
-def _on_arrays(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
-    """`function` from float64 array to array, in the precision it computes in, outside of any trace."""
-    call: Callable[..., Any] = function
-    if isinstance(function, keras.layers.Layer):
-        # A copy: building the user's own layer here would fix its weights to the shape of our grid. In
-        # full precision, whatever the model's policy, and without moving on the seeds of later weights.
-        state = random.getstate()
-        call = type(function).from_config({**function.get_config(), "dtype": "float32"})
-        random.setstate(state)
-
-    def evaluate(z: np.ndarray, beside: float, last: bool, dtype: str) -> np.ndarray:
-        # In rows of two, as layers want it: what acts on the row shows in what stands beside z.
-        columns = [np.full_like(z, beside), z] if last else [z, np.full_like(z, beside)]
-        rows = keras.ops.convert_to_tensor(np.stack(columns, axis=1).astype(dtype))
-        out = np.asarray(keras.ops.convert_to_numpy(call(rows)))
-        return out[:, 1 if last else 0] if out.shape == (len(z), 2) else out
-
-    # JAX has no float64 unless its user asks for it, and warns on every request.
-    dtypes = ["float32"] if keras.backend.backend() == "jax" else ["float64", "float32"]
-
-    def on_arrays(z: np.ndarray, beside: float = 0.0, last: bool = False) -> np.ndarray:
-        state = random.getstate()
-        try:
-            # A layer that is built by this draws the seeds of its weights.
-            return _eagerly(lambda: evaluate(z, beside, last, dtypes[0]))
-        except Exception:
-            # It may hold tensors of float32, which TensorFlow does not mix with float64.
-            if len(dtypes) == 1:
-                raise
-            dtypes.pop(0)
-            return on_arrays(z, beside, last)
-        finally:
-            random.setstate(state)
-
-    return on_arrays
-
-
-def _eagerly(compute: Callable[[], _T]) -> _T:
-    """`compute()` outside of every graph, trace and scope that surrounds the caller.
-
-    Layers are built while a model is traced, where a tensor has no values. Those contexts belong to
-    a thread in every Keras backend, so a fresh thread has none, and no backend has to be imported.
-    """
-    results: list[_T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(compute())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name="keras-initx-eager")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-def _check_elementwise(function: Callable[..., np.ndarray], name: str) -> None:
-    # In no order, so that what sorts or adds up along the row or the batch cannot leave them as they are.
-    z = np.array([0.4, -1.9, 2.5, -0.7, 1.2, -2.5, 0.9, -0.1, 1.9, -1.3, 0.1, -0.4])
-    whole = function(z)
-    if whole.size == z.size and whole.shape != z.shape:
-        allowed = "an elementwise function: this one halves the row, as a gate does"
-        raise InitxError("activation", name, allowed, _WAY_OUT)
-    # The same points with fewer beside them along the batch, with another along the row, and at its end.
-    parts = (function(z[3:8]), function(z, beside=1.7)[3:8], function(z, beside=-0.6, last=True)[3:8])
-    if whole.shape != z.shape or not all(
-        part.shape == (5,) and np.allclose(whole[3:8], part, rtol=1e-5, atol=1e-6, equal_nan=True)
-        for part in parts
-    ):
-        raise InitxError("activation", name, "an elementwise function of one tensor", _WAY_OUT)

@@ -204,6 +204,17 @@ def test_a_function_that_changes_is_asked_again():
     assert gain(scaled) == pytest.approx(0.5, rel=1e-5)
 
 
+def test_functions_that_differ_far_out_only_are_not_mixed_up():
+    def capped(x):
+        return keras.ops.clip(x, 0, 20)
+
+    def free(x):
+        return keras.ops.relu(x)
+
+    assert activation_moments(capped, mean=30.0).mean == pytest.approx(20, rel=1e-5)
+    assert activation_moments(free, mean=30.0).mean == pytest.approx(30, rel=1e-5)
+
+
 def test_a_callable_that_cannot_be_hashed():
     @dataclasses.dataclass
     class Slope:
