@@ -158,7 +158,7 @@ def read_activation(activation: object) -> Activation:
     else:
         name = _keras_name(activation)
         if name is not None:
-            return _with(name, {})
+            return _named(name)
     if not callable(activation):
         raise InitxError("activation", activation, "None, a name, a function or a layer")
     return _user(activation)
@@ -172,7 +172,7 @@ def _user(function: Callable[..., Any]) -> Activation:
 def _by_name(name: str) -> Activation:
     name = _ALIASES.get(name, name)
     if name in _NAMES:
-        return _with(name, {})
+        return _named(name)
     try:
         # One that a newer Keras added.
         function = keras.activations.get(name)
@@ -182,6 +182,12 @@ def _by_name(name: str) -> Activation:
             raise InitxError("activation", name, allowed, WAY_OUT) from None
         raise unknown_name("activation", name, _NAMES) from None
     return _user(function)
+
+
+@functools.cache
+def _named(name: str) -> Activation:
+    """A known activation without arguments: asked for at every draw."""
+    return _with(name, {})
 
 
 def _with(name: str, arguments: dict[str, Any]) -> Activation:
