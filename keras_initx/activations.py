@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.formulas import FORMULAS
-from keras_initx.moments import ActivationMoments, gaussian_moments, leaky_second_moment
+from keras_initx.moments import PASS_GAIN, ActivationMoments, gaussian_moments, leaky_second_moment
 from keras_initx.probing import WAY_OUT, Probed, eagerly, probe
 
 # These act on a whole row, so E[phi(z)^2] of a single z does not exist.
@@ -30,7 +30,7 @@ class Activation:
     Attributes:
         name: Its name in `keras.activations`, or that of the user's function.
         parameters: Its parameters as (name, value) pairs; Keras's defaults where there are none.
-        function: The user's own elementwise function on float64 arrays; None for one known by name.
+        function: The user's own elementwise function; None for one known by name.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Activation:
                 allowed = f"a function whose E[{symbol}] exists for z ~ N(0, 1)"
             if np.isnan(moment):
                 allowed = "a function that computes in float32 at least: half precision drowns the slope"
-            raise InitxError("activation", self.name, allowed, "Pass gain= to the initializer.")
+            raise InitxError("activation", self.name, allowed, PASS_GAIN)
         return 1 / moment
 
 

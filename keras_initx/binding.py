@@ -38,7 +38,7 @@ def install() -> None:
 def bind(initializer: Any, layer: keras.Layer, weight: str | None) -> Any:
     """`initializer` bound to a weight of `layer`, or as it is where it does not ask for a layer."""
     if isinstance(initializer, str) and initializer in NAMES:
-        initializer = NAMES[str(initializer)]()
+        initializer = NAMES[initializer]()
     # By method and not by class: after a reload of this package there are two classes of one name.
     bound_to = getattr(initializer, "bound_to", None)
     # Bound already: another library wrapped our wrapper, and a second import could not see it inside.

@@ -1,7 +1,9 @@
-"""The one error that bad input raises, and the search for the nearest allowed name."""
+"""The one error that bad input raises, the search for the nearest allowed name, and what a number is."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+import numpy as np
 
 
 class InitxError(ValueError):
@@ -46,3 +48,8 @@ def unknown_name(argument: str, name: object, known: Iterable[str], remedy: str 
     near = get_close_matches(str(name), names, n=1)
     suggestion = f"Did you mean {near[0]!r}?" if near else ""
     return InitxError(argument, name, ", ".join(names), f"{suggestion} {remedy}".strip())
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is an int or float of Python or NumPy, and no bool."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

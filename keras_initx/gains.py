@@ -3,10 +3,8 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from keras_initx.activations import read_activation
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, is_number
 from keras_initx.moments import ActivationMoments
 
 _MODES = ("forward", "backward")
@@ -52,7 +50,7 @@ def activation_moments(activation: Any, mean: float = 0.0, var: float = 1.0) -> 
     """The moments of phi(z) and of its slope phi'(z) for a pre-activation z ~ N(mean, var).
 
     Integrated in float64 between the kinks of phi, which are found. A user's function that computes in
-    float32 (every one on the JAX backend) limits that to six or seven digits.
+    float32 (every one on the JAX backend) limits that to six digits, and to four or five in the slopes.
 
     Args:
         activation: As in `gain`.
@@ -75,8 +73,7 @@ def activation_moments(activation: Any, mean: float = 0.0, var: float = 1.0) -> 
     References: Poole et al. 2016 (arXiv 1606.05340), equations 3 and 5, for the two second moments.
     """
     for name, value in (("mean", mean), ("var", var)):
-        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             raise InitxError(name, value, "a finite number")
     if var <= 0:
         raise InitxError("var", var, "a positive number")

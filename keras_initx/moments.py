@@ -25,7 +25,7 @@ _DIVERGES = 0.98
 # Half precision: what is left of a slope is rounding.
 _NO_SLOPE = 1e-5
 
-_WAY_OUT = "Pass gain= to the initializer."
+PASS_GAIN = "Pass gain= to the initializer."
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def gaussian_moments(
         except TooRough as rough:
             # Farther out than it had to be finite, it grows too fast.
             reason = str(rough) if reach == _REACHES[0] else missing
-            raise InitxError("activation", name, reason, _WAY_OUT) from None
+            raise InitxError("activation", name, reason, PASS_GAIN) from None
         with np.errstate(all="ignore"):
             fine = _integrate(phi, cut, mean, sd, _FINE)
             coarse = _integrate(phi, cut, mean, sd, _COARSE)
@@ -103,7 +103,7 @@ def gaussian_moments(
         if tail <= 1e-12 * fine[1]:
             break
     if not np.all(np.isfinite(fine)) or tail > 1e-9 * fine[1]:
-        raise InitxError("activation", name, missing, _WAY_OUT)
+        raise InitxError("activation", name, missing, PASS_GAIN)
     beside, left_out = _beside_kinks(cut, mean, sd)
     fine[2:] += beside
     coarse[2:] += beside
@@ -112,7 +112,7 @@ def gaussian_moments(
     known = slice(4 if math.isfinite(fine[3]) else 2)
     errors = np.abs(fine[known] - coarse[known]) / np.where(scale > 0, scale, 1)[known]
     if np.max(errors[:2]) > _TOLERANCE:
-        raise InitxError("activation", name, missing, _WAY_OUT)
+        raise InitxError("activation", name, missing, PASS_GAIN)
     left_out = left_out / fine[3] if fine[3] > 0 and math.isfinite(fine[3]) else 0.0
     # A kink lower than the rounding of its neighbourhood passes for smooth.
     unseen = cut.noise * (1000 if cut.noise > 1e-12 else 1)

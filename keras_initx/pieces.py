@@ -24,6 +24,7 @@ _TO_COEFFICIENTS = np.linalg.inv(chebyshev.chebvander(_NODES, _DEGREE))
 # Where the polynomial is held against the function; the offset keeps these off the nodes and off
 # round numbers, where kinks like to be.
 _CHECKS = -1 + 2 * (np.arange(47) + 0.4142) / 47
+_POINTS = np.concatenate([_NODES, _CHECKS])
 _AT_CHECKS = chebyshev.chebvander(_CHECKS, _DEGREE)
 
 
@@ -131,8 +132,9 @@ def pieces(function: Function, edges: Iterable[float]) -> Pieces:
     count = 0
     while len(low):
         width = high - low
-        values = _finite(function, low[:, None] + width[:, None] / 2 * (1 + _NODES))
-        checks = _finite(function, low[:, None] + width[:, None] / 2 * (1 + _CHECKS))
+        # At once: a user's function costs by the call.
+        points = _finite(function, low[:, None] + width[:, None] / 2 * (1 + _POINTS))
+        values, checks = np.split(points, [len(_NODES)], axis=1)
         coefficients = _TO_COEFFICIENTS @ values.T
         own = np.max(np.abs(values), axis=1)
         size = size or float(np.median(own))

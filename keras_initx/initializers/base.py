@@ -163,8 +163,3 @@ def folded(seed: int, text: str) -> int:
     digest = hashlib.sha256(f"{seed}/{text}".encode()).digest()
     # 31 bits, which every backend takes for a seed.
     return int.from_bytes(digest[:4]) >> 1
-
-
-def is_number(value: object) -> bool:
-    """Whether `value` is an int or float of Python or NumPy, and no bool."""
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_initx.activations import read_activation
-from keras_initx.errors import InitxError
-from keras_initx.initializers.base import PACKAGE, LayerAware, is_number
+from keras_initx.errors import InitxError, is_number
+from keras_initx.initializers.base import PACKAGE, LayerAware
 
 # How the probability of a class follows from the output, by the layer's activation.
 _SOFTMAX = frozenset({"softmax", "log_softmax"})
@@ -130,8 +130,7 @@ class PriorBias(LayerAware):
 
 def _refuse_others(initializer: LayerAware) -> None:
     """Kernels, embeddings and gains that are all alike would make their units symmetric, or dead."""
-    weight = initializer._place.path.rpartition("/")[2]
-    if weight.endswith(("kernel", "embeddings", "gamma")):
+    if initializer._place.weight.endswith(("kernel", "embeddings", "gamma")):
         name = type(initializer).__name__
         raise initializer._error(
             InitxError("initializer", name, "an initializer of kernels", "It is for biases.")

@@ -123,11 +123,6 @@ class OrthogonalAuto(Scaled):
     section 5, for the draw.
     """
 
-    def __init__(
-        self, mode: str | None = None, seed: Any = None, activation: Any = None, gain: float | None = None
-    ) -> None:
-        super().__init__(mode, seed, activation, gain)
-
     def _rule(self, activation: Activation) -> tuple[float, str]:
         return activation.gain(), "norm"
 

@@ -35,6 +35,11 @@ class Place:
     activation: Any = LINEAR
     settled: bool = False
 
+    @property
+    def weight(self) -> str:
+        """The weight's own name, the last part of the path."""
+        return self.path.rpartition("/")[2]
+
 
 NOWHERE = Place()
 

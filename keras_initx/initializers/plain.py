@@ -9,8 +9,8 @@ import keras
 from keras import ops
 
 from keras_initx.activations import read_activation
-from keras_initx.errors import InitxError
-from keras_initx.initializers.base import PACKAGE, LayerAware, Seeded, is_number
+from keras_initx.errors import InitxError, is_number
+from keras_initx.initializers.base import PACKAGE, LayerAware, Seeded
 
 
 class Plain(Seeded):

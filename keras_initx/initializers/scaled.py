@@ -9,9 +9,9 @@ from typing import Any
 import keras
 
 from keras_initx.activations import Activation, read_activation
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, is_number
 from keras_initx.fans import Fans
-from keras_initx.initializers.base import Seeded, is_number
+from keras_initx.initializers.base import Seeded
 
 # Weights that nothing is summed over, so that they have no fan: random ones would do damage.
 _NO_KERNELS = ("bias", "beta", "gamma", "alpha", "moving_mean", "moving_variance")
@@ -92,8 +92,7 @@ class Scaled(Seeded):
 
     def _gain_and_mode(self) -> tuple[float, str, str]:
         """(gain, mode, the activation's name), by the arguments, else by the layer."""
-        weight = self._place.path.rpartition("/")[2]
-        if weight.endswith(_NO_KERNELS):
+        if self._place.weight.endswith(_NO_KERNELS):
             allowed = "an initializer of biases and gains, such as zeros, ones, bias_auto or small_normal"
             error = InitxError("initializer", type(self).__name__, allowed, "It is for kernels.")
             raise self._error(error)
