@@ -1,0 +1,343 @@
+"""One forward pass that scales every weight to its target at the moment its result is computed."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initx.errors import InitxError
+from keras_initx.graph import Graph, Step
+from keras_initx.observing import intercepted
+from keras_initx.replay import compute, replay
+
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+# Time steps after which a recurrent state is taken to have settled.
+_RECURRENT_STEPS = 12
+
+
+@dataclass
+class Weight:
+    """A weight to scale, and what became of it.
+
+    Attributes:
+        path: The weight's path, for messages.
+        variable: The weight.
+        target: The root mean square that its result is brought to; None leaves it as it was drawn.
+        bias: The bias that is added to its result, where the method sets it.
+        shift: The constant d that the bias adds to each input: bias = d x (column sums of the kernel);
+            None takes minus the mean of the inputs.
+        offset: What the bias adds to the scaled result.
+        measured: The root mean square of its result as drawn; NaN until it is known.
+        error: The relative standard error of that, from the spread between samples.
+        factor: What the weight was multiplied with.
+        how: What its result was measured by, in words.
+    """
+
+    path: str
+    variable: keras.Variable
+    target: float | None = 1.0
+    bias: keras.Variable | None = None
+    shift: float | None = 0.0
+    offset: float = 0.0
+    measured: float = math.nan
+    error: float = 0.0
+    factor: float = 1.0
+    how: str = ""
+
+
+class Calibration:
+    """The pass over one model: `run` scales the weights, which know afterwards what was measured.
+
+    Args:
+        graph: The model, traced after its weights were drawn.
+        weights: The weights to scale. Each is scaled where it is first used.
+    """
+
+    def __init__(self, graph: Graph, weights: Sequence[Weight]) -> None:
+        self._graph = graph
+        self._weights = {id(w.variable): w for w in weights}
+        self._done: set[int] = set()
+
+    def run(self, inputs: Any) -> list[Any]:
+        """Scales on `inputs`, and returns the outputs of the scaled model.
+
+        Raises:
+            InitxError: A result that is zero, or not finite, named by its weight's path.
+        """
+        self._done.clear()
+        return replay(self._graph, inputs, self._step)
+
+    def _open(self, variables: Sequence[keras.Variable]) -> list[Weight]:
+        """Those of the variables that are still to be scaled."""
+        found = [self._weights[id(v)] for v in variables if id(v) in self._weights]
+        return [w for w in found if id(w.variable) not in self._done]
+
+    def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert step.call is not None
+        flat = keras.tree.flatten((args, kwargs))
+        if step.is_layer and not step.call.tables:
+            return self._layer(step.call.operation, args, kwargs, lambda a, k: compute(step, a, k))
+        own = self._open([v for v in flat if isinstance(v, keras.Variable)])
+        made = self._open(list(step.call.tables.values()))
+        if not own and not made:
+            return compute(step, args, kwargs)
+        if step.kind in ("Add", "Concatenate"):
+            return self._added(step, args, kwargs, own + made)
+        outputs = compute(step, args, kwargs)
+        for weight in (own + made)[:1]:
+            outputs = outputs * self._scale(weight, outputs, "operation")
+        return outputs
+
+    def _added(self, step: Step, args: Any, kwargs: Any, tables: list[Weight]) -> Any:
+        """A sum of the signal and a table, which is brought to the signal's scale."""
+        flat = keras.tree.flatten((args, kwargs))
+        assert step.call is not None
+        constants = {place: v for place, v in step.call.tables.items()}
+        is_table = [isinstance(v, keras.Variable) or place in constants for place, v in enumerate(flat)]
+        signal = [v for v, t in zip(flat, is_table, strict=True) if not t and ops.is_tensor(v)]
+        size = max((_rms(v)[0] for v in signal if "float" in str(v.dtype)), default=1.0)
+        for place, value in enumerate(flat):
+            variable = constants.get(place, value)
+            for weight in [w for w in tables if w.variable is variable]:
+                own = _rms(ops.convert_to_tensor(value))[0]
+                if weight.target is None or own == 0 or not math.isfinite(size) or size == 0:
+                    continue
+                weight.measured, weight.how = own, "table"
+                factor = weight.target * size / own
+                self._multiply(weight, factor)
+                # A variable has been scaled itself; a constant was made from it before.
+                if place in constants:
+                    flat[place] = value * ops.cast(factor, value.dtype)
+        args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
+        return compute(step, args, kwargs)
+
+    def _layer(self, layer: keras.Layer, args: Any, kwargs: Any, call: Any) -> Any:
+        weights = self._open(layer.weights)
+        if not weights:
+            return call(args, kwargs)
+        if isinstance(layer, keras.layers.RNN):
+            self._recurrent(layer, args[0], weights)
+            return call(args, kwargs)
+        if isinstance(layer, _SEPARABLE):
+            weights = self._depthwise(layer, args[0], weights)
+        direct = [w for w in weights if any(w.variable is v for v in _own(layer))]
+        if len(direct) == 1 and callable(getattr(layer, "activation", None)):
+            outputs = self._probed(layer, args, kwargs, call, direct[0])
+            if id(direct[0].variable) in self._done:
+                return outputs
+        elif len(weights) > len(direct):
+            return self._within(layer, args, kwargs, call, direct)
+        return self._by_response(call, args, kwargs, direct)
+
+    def _probed(self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, weight: Weight) -> Any:
+        """Scales a kernel by what arrives at the layer's activation, which goes on with the scaled."""
+        activation = layer.activation
+        if weight.bias is not None:
+            weight.bias.assign(_column_sums(weight, args[0]))
+
+        def probe(z: Any) -> Any:
+            if id(weight.variable) in self._done:
+                return activation(z)
+            factor = self._scale(weight, z, "pre-activation")
+            z = z * ops.cast(factor, z.dtype)
+            if weight.bias is not None:
+                weight.bias.assign(weight.bias * factor + weight.offset)
+                z = z + ops.cast(weight.offset, z.dtype)
+            return activation(z)
+
+        with _attribute(layer, "activation", probe):
+            return call(args, kwargs)
+
+    def _depthwise(self, layer: keras.Layer, inputs: Any, weights: list[Weight]) -> list[Weight]:
+        """Scales the first half of a separable convolution; its result is inside of the layer's call."""
+        first = [w for w in weights if w.variable is layer.depthwise_kernel]
+        for weight in first:
+            options = (layer.strides, layer.padding, layer.data_format, layer.dilation_rate)
+            kernel = ops.cast(weight.variable, inputs.dtype)
+            strides = options[0][0] if len(set(options[0])) == 1 else options[0]
+            result = ops.depthwise_conv(inputs, kernel, strides, *options[1:])
+            self._scale(weight, result, "depthwise half")
+        return [w for w in weights if w not in first]
+
+    def _within(self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, own: list[Weight]) -> Any:
+        """Scales the layers inside of one that the trace could not open, as it calls them."""
+
+        def on_layer(inner: keras.Layer, inner_args: Any, inner_kwargs: Any) -> Any:
+            def plain(a: Any, k: Any) -> Any:
+                return true_call(inner, *a, **k)
+
+            if inner is layer or not _is_concrete((inner_args, inner_kwargs)):
+                return plain(inner_args, inner_kwargs)
+            return self._layer(inner, inner_args, inner_kwargs, plain)
+
+        with intercepted(on_layer) as true_call:
+            outputs = call(args, kwargs)
+        return self._by_response(call, args, kwargs, own) if own else outputs
+
+    def _by_response(self, call: Any, args: Any, kwargs: Any, weights: list[Weight]) -> Any:
+        """Scales the weights of a layer that nobody can look into by what they do to its result."""
+        outputs = call(args, kwargs)
+        weights = [w for w in weights if w.target is not None]
+        for _ in range(4 if weights else 0):
+            size, error = _rms(_first(outputs))
+            self._check(weights[0].path, size)
+            factor = float(weights[0].target or 1) / size
+            for weight in weights:
+                weight.measured = size if math.isnan(weight.measured) else weight.measured
+                weight.error, weight.how = error, "response of the layer"
+                self._multiply(weight, factor ** (1 / len(weights)))
+            if abs(factor - 1) < 0.01:
+                break
+            outputs = call(args, kwargs)
+        return outputs
+
+    def _recurrent(self, layer: keras.Layer, inputs: Any, weights: list[Weight]) -> None:
+        """Scales the input kernel of a recurrent cell gate by gate, the recurrent one left as drawn."""
+        for cell in getattr(layer.cell, "cells", [layer.cell]):
+            kernel = next((w for w in weights if w.variable is getattr(cell, "kernel", None)), None)
+            for weight in self._open(cell.weights):
+                if weight is not kernel:
+                    self._done.add(id(weight.variable))
+            if kernel is None or kernel.target is None or cell is not layer.cell:
+                continue
+            biases = [v for v in _own(cell) if v.name.endswith("bias")]
+            kept = [ops.convert_to_numpy(v) for v in biases]
+            try:
+                for bias in biases:
+                    bias.assign(ops.zeros_like(bias))
+                self._gates(layer, cell, kernel, inputs)
+            finally:
+                for bias, value in zip(biases, kept, strict=True):
+                    bias.assign(value)
+            self._done.add(id(kernel.variable))
+
+    def _gates(self, layer: keras.Layer, cell: keras.Layer, weight: Weight, inputs: Any) -> None:
+        target = float(weight.target or 1)
+        first = _gate_sizes(layer, cell, inputs, 1)
+        if not first:
+            return
+        weight.measured, weight.how = float(np.sqrt(np.mean(np.square(first)))), "gates of the cell"
+        for size in first:
+            self._check(weight.path, size)
+        aims = [target] * len(first)
+        _scale_gates(weight.variable, [aim / size for aim, size in zip(aims, first, strict=True)])
+        # The state adds its part to the pre-activations: the input's is lowered by as much.
+        for _ in range(2):
+            settled = _gate_sizes(layer, cell, inputs, _RECURRENT_STEPS)
+            states = [max(total**2 - aim**2, 0.0) for total, aim in zip(settled, aims, strict=True)]
+            new = [math.sqrt(max(target**2 - state, target**2 / 4)) for state in states]
+            _scale_gates(weight.variable, [n / aim for n, aim in zip(new, aims, strict=True)])
+            aims = new
+        weight.factor = float(np.mean([aim / size for aim, size in zip(aims, first, strict=True)]))
+
+    def _scale(self, weight: Weight, result: Any, how: str) -> float:
+        """Measures a result, scales the weight to its target, and returns the factor."""
+        weight.measured, weight.error = _rms(result)
+        weight.how = how
+        if weight.target is None:
+            self._done.add(id(weight.variable))
+            return 1.0
+        self._check(weight.path, weight.measured)
+        factor = weight.target / weight.measured
+        self._multiply(weight, factor)
+        return factor
+
+    def _multiply(self, weight: Weight, factor: float) -> None:
+        weight.variable.assign(weight.variable * ops.cast(factor, weight.variable.dtype))
+        weight.factor *= factor
+        self._done.add(id(weight.variable))
+
+    def _check(self, path: str, size: float) -> None:
+        if size == 0 or not math.isfinite(size):
+            received = "only zeros" if size == 0 else "values that are not finite"
+            remedy = "Pass data= if the model cannot read noise, or skip= to leave the layer out."
+            raise InitxError(path, received, "a result that is finite and not zero", remedy)
+
+
+def _own(layer: keras.Layer) -> list[keras.Variable]:
+    """The weights of a layer that none of its sublayers has."""
+    inner = {id(v) for sub in layer._flatten_layers(include_self=False, recursive=True) for v in sub.weights}
+    return [v for v in layer.weights if id(v) not in inner]
+
+
+def _rms(result: Any) -> tuple[float, float]:
+    """The root mean square of a tensor, and its relative standard error over the samples."""
+    values = ops.square(ops.cast(result, "float32"))
+    by_sample = ops.mean(ops.reshape(values, (values.shape[0], -1)), axis=1) if values.shape else values[None]
+    squares = np.asarray(ops.convert_to_numpy(by_sample), dtype="float64")
+    mean = float(np.mean(squares))
+    if len(squares) < 2 or not mean > 0:
+        return math.sqrt(mean) if mean >= 0 else math.nan, 0.0
+    return math.sqrt(mean), float(np.std(squares, ddof=1) / math.sqrt(len(squares)) / (2 * mean))
+
+
+def _first(outputs: Any) -> Any:
+    return next(t for t in keras.tree.flatten(outputs) if ops.is_tensor(t))
+
+
+def _is_concrete(arguments: Any) -> bool:
+    """Whether all tensors have values: inside of a compiled loop they have none."""
+    for value in keras.tree.flatten(arguments):
+        if ops.is_tensor(value):
+            try:
+                ops.convert_to_numpy(value)
+            except Exception:
+                return False
+    return True
+
+
+def _column_sums(weight: Weight, inputs: Any) -> Any:
+    """The bias that adds `weight.shift` to each input."""
+    assert weight.bias is not None
+    shift = weight.shift
+    if shift is None:
+        shift = -float(ops.convert_to_numpy(ops.mean(ops.cast(inputs, "float32"))))
+    axes = tuple(range(len(weight.variable.shape) - 1))
+    return ops.sum(ops.convert_to_tensor(weight.variable), axis=axes) * shift
+
+
+def _gate_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any, steps: int) -> list[float]:
+    """The root mean squares of a cell's pre-activations, gate by gate, at the last of some time steps."""
+    gates = cell.kernel.shape[-1] // cell.recurrent_kernel.shape[-2]
+    sizes: list[float] = []
+
+    def probe(activation: Any) -> Any:
+        def measured(z: Any) -> Any:
+            sizes.append(_rms(z)[0])
+            return activation(z)
+
+        return measured
+
+    with contextlib.ExitStack() as stack:
+        for name in ("activation", "recurrent_activation"):
+            if callable(getattr(cell, name, None)):
+                stack.enter_context(_attribute(cell, name, probe(getattr(cell, name))))
+        states = layer.get_initial_state(inputs.shape[0])
+        for time in range(min(steps, inputs.shape[1])):
+            sizes.clear()
+            _, states = cell(inputs[:, time], states)
+    return sizes[:gates]
+
+
+def _scale_gates(kernel: keras.Variable, factors: list[float]) -> None:
+    widths = np.repeat(factors, kernel.shape[-1] // len(factors))
+    kernel.assign(kernel * ops.cast(ops.convert_to_tensor(widths), kernel.dtype))
+
+
+@contextlib.contextmanager
+def _attribute(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
+    """Sets an attribute past the layer's own tracking, and puts back what was there."""
+    had, before = name in layer.__dict__, layer.__dict__.get(name)
+    layer.__dict__[name] = value
+    try:
+        yield
+    finally:
+        if had:
+            layer.__dict__[name] = before
+        else:
+            del layer.__dict__[name]

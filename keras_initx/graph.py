@@ -1,0 +1,174 @@
+"""What a model computes, step by step: one symbolic call of it, observed.
+
+The model is called once on symbolic tensors while `keras.Layer.__call__` and
+`keras.Operation.symbolic_call` are watched. Composite layers are followed into their `call`, so that
+nested models, subclassed ones and Keras operations (`x + y`, `keras.ops.relu(x)`) are seen alike. Nothing
+is computed, no weight is touched, and the model gains no node: what comes out are frozen records.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import keras
+
+from keras_initx.errors import InitxError
+from keras_initx.observing import Call, Observer, is_symbolic, observed
+
+# What a model of unknown sizes is traced on: images, then everything else; the first that works.
+_IMAGE_SIZES = (64, 128, 224, 331)
+_LENGTHS = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer or one operation, in the order of the computation.
+
+    Attributes:
+        number: Its place in that order.
+        kind: The class: "Dense", "Add", "Relu".
+        path: The layer's path; of a bare operation, that of the layer in whose `call` it stands.
+        is_layer: Whether it is a layer, and not a bare operation.
+        inputs, outputs: The numbers of the tensors that go in and come out.
+        shapes: The shapes of the outputs.
+        parameters: The paths of the variables it owns (a layer) or is given (an operation), those that
+            were turned into constants first too.
+        opaque: Why a composite layer could not be followed inside; "" where there was nothing to follow.
+        call: What was called with what, to call it again on other tensors.
+        owner: The layer, or the layer in whose `call` the operation stands.
+    """
+
+    number: int
+    kind: str
+    path: str
+    is_layer: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    shapes: tuple[tuple[int | None, ...], ...]
+    parameters: tuple[str, ...] = ()
+    opaque: str = ""
+    call: Call | None = field(default=None, repr=False, compare=False)
+    owner: keras.Layer | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The steps of a model, with the numbers of the tensors it takes and returns.
+
+    Attributes:
+        steps: The steps, in the order in which they are computed.
+        inputs, outputs: The numbers of the model's own input and output tensors.
+        symbolic: The inputs as the model was called on them, for their structure, shapes and dtypes.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    symbolic: Any = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def _producers(self) -> dict[int, Step]:
+        producers: dict[int, Step] = {}
+        for step in self.steps:
+            for tensor in step.outputs:
+                # A layer that returns its input, as a Dropout of rate 0 may, does not produce it.
+                if tensor not in step.inputs:
+                    producers.setdefault(tensor, step)
+        return producers
+
+    @cached_property
+    def _consumers(self) -> dict[int, list[Step]]:
+        consumers: dict[int, list[Step]] = {}
+        for step in self.steps:
+            for tensor in dict.fromkeys(step.inputs):
+                consumers.setdefault(tensor, []).append(step)
+        return consumers
+
+    def producer(self, tensor: int) -> Step | None:
+        """The step that a tensor comes from; None for an input of the model."""
+        return self._producers.get(tensor)
+
+    def consumers(self, tensor: int) -> tuple[Step, ...]:
+        """The steps that a tensor goes into."""
+        return tuple(self._consumers.get(tensor, ()))
+
+
+def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
+    """The graph of a built model.
+
+    Args:
+        model: Functional, Sequential or subclassed; built.
+        inputs: What the model is called on, as arrays or `keras.KerasTensor`s: only shapes and dtypes
+            count. None takes what the model was built on.
+        batch: The size of the batch where it is not known; at least 2, since 1 would broadcast.
+
+    Raises:
+        InitxError: A model that is not built; one that does not tell its inputs where `inputs` is None;
+            inputs on which it cannot be called.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="relu")])
+    >>> [step.kind for step in trace(model).steps]
+    ['Dense']
+    """
+    if not isinstance(model, keras.Model):
+        raise InitxError("model", model, "a keras.Model")
+    if not model.built:
+        raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
+    given = _own_inputs(model) if inputs is None else inputs
+    sizes = list(zip(_IMAGE_SIZES, _LENGTHS, strict=True)) if _has_unknown_size(given) else [(0, 0)]
+    for number, (image, length) in enumerate(sizes):
+        symbolic = keras.tree.map_structure(lambda x, i=image, n=length: _symbolic(x, batch, i, n), given)
+        try:
+            return _traced(model, symbolic)
+        except InitxError:
+            if number == len(sizes) - 1:
+                raise
+    raise AssertionError("unreachable: the loop returns or raises")
+
+
+def _traced(model: keras.Model, symbolic: Any) -> Graph:
+    observer = Observer(model)
+    with observed(observer):
+        try:
+            outputs = model(symbolic)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            allowed = f"inputs that the model can be called on (it raised {reason})"
+            shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
+            raise InitxError("inputs", shapes, allowed, "Pass data= as the model takes it.") from error
+    steps = tuple(Step(number=n, **record) for n, record in enumerate(observer.records))
+    return Graph(steps, observer.numbers(symbolic), observer.numbers(outputs), symbolic)
+
+
+def _own_inputs(model: keras.Model) -> Any:
+    try:
+        return model.input
+    except (AttributeError, ValueError):
+        pass
+    config = model.get_build_config() or {}
+    shape = config.get("input_shape")
+    if _is_shape(shape):
+        return keras.KerasTensor(tuple(shape), dtype=model.input_dtype)
+    remedy = "Pass data=: a batch as the model takes it."
+    raise InitxError("model", model.name, "a model that tells the shapes of its inputs", remedy)
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, list | tuple) and all(n is None or isinstance(n, int) for n in shape)
+
+
+def _has_unknown_size(tensors: Any) -> bool:
+    return any(None in tuple(t.shape)[1:] for t in keras.tree.flatten(tensors))
+
+
+def _symbolic(tensor: Any, batch: int, image: int, length: int) -> keras.KerasTensor:
+    shape = list(tensor.shape)
+    # A static batch, which reshapes inside of models rely on.
+    if shape and (shape[0] is None or not is_symbolic(tensor)):
+        shape[0] = batch
+    # Three axes and channels, or four, are an image or a film.
+    size = image if len(shape) >= 4 else length
+    sizes = [size if n is None else n for n in shape]
+    return keras.KerasTensor(tuple(sizes), dtype=keras.backend.standardize_dtype(tensor.dtype))

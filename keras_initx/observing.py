@@ -1,0 +1,252 @@
+"""Watches the calls of one symbolic pass: which layer or operation was called, on what."""
+
+import contextlib
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+# The hooks are process-wide while they last.
+_LOCK = threading.RLock()
+_LEFT_OF_TENSOR = {
+    "__add__": "add",
+    "__sub__": "subtract",
+    "__mul__": "multiply",
+    "__truediv__": "divide",
+    "__matmul__": "matmul",
+    "__pow__": "power",
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that can be made again: what was called, with which symbolic tensors and constants.
+
+    Attributes:
+        operation: The layer or operation.
+        args, kwargs: Its arguments; symbolic tensors stand for those of another pass.
+        outputs: What it returned.
+        tables: For a constant among the arguments (by its place in the flat list of them) the variable
+            that it was made from.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+    tables: dict[int, keras.Variable]
+
+
+class Observer:
+    """Numbers the tensors of one call of `model` and writes down its steps, as `records`."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._numbers: dict[int, int] = {}
+        # Kept, so that no tensor is given the address of another.
+        self._tensors: list[Any] = []
+        self._layers: list[keras.Layer] = []
+        self._model = model
+        self._tables: list[tuple[keras.Variable, np.ndarray]] | None = None
+
+    def numbers(self, tensors: Any) -> tuple[int, ...]:
+        """The numbers of all symbolic tensors in a structure."""
+        return tuple(self.number(t) for t in keras.tree.flatten(tensors) if is_symbolic(t))
+
+    def number(self, tensor: Any) -> int:
+        """The number of a symbolic tensor, a new one where it has none."""
+        if id(tensor) not in self._numbers:
+            self._numbers[id(tensor)] = len(self._numbers)
+            self._tensors.append(tensor)
+        return self._numbers[id(tensor)]
+
+    def layer(self, layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """In place of `Layer.__call__`: follows a composite layer, writes down any other."""
+        kwargs = _accepted(layer.call, kwargs)
+        reason = ""
+        self._layers.append(layer)
+        try:
+            if _is_composite(layer):
+                before = len(self.records)
+                try:
+                    return layer.call(*args, **kwargs)
+                except Exception as error:
+                    # Such as a call of the backend's own functions, which have no symbolic form.
+                    del self.records[before:]
+                    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            outputs = _output_spec(layer, args, kwargs)
+            call = Call(layer, args, kwargs, outputs, self._tables_in((args, kwargs)))
+            self._write(call, True, [v.path for v in layer.variables], reason)
+            return outputs
+        finally:
+            self._layers.pop()
+
+    def operation(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """In place of `Operation.symbolic_call`: the same result, without a node."""
+        outputs = operation.compute_output_spec(*args, **kwargs)
+        given = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, keras.Variable)]
+        tables = self._tables_in((args, kwargs))
+        call = Call(operation, args, kwargs, outputs, tables)
+        self._write(call, False, [v.path for v in (*given, *tables.values())], "")
+        return outputs
+
+    def _write(self, call: Call, is_layer: bool, parameters: list[str], opaque: str) -> None:
+        owner = self._layers[-1]
+        self.records.append(
+            {
+                "kind": type(call.operation).__name__,
+                "path": owner.path or owner.name,
+                "is_layer": is_layer,
+                "inputs": self.numbers((call.args, call.kwargs)),
+                "outputs": self.numbers(call.outputs),
+                "shapes": tuple(tuple(t.shape) for t in keras.tree.flatten(call.outputs) if is_symbolic(t)),
+                "parameters": tuple(parameters),
+                "opaque": opaque,
+                "call": call,
+                "owner": owner,
+            }
+        )
+
+    def _tables_in(self, arguments: Any) -> dict[int, keras.Variable]:
+        flat = enumerate(keras.tree.flatten(arguments))
+        return {place: table for place, value in flat if (table := self._table(value)) is not None}
+
+    def _table(self, value: Any) -> keras.Variable | None:
+        """The variable that a constant was made from before it got here: sliced, broadcast, reshaped."""
+        if is_symbolic(value) or isinstance(value, keras.Variable | np.ndarray):
+            return None
+        if not keras.ops.is_tensor(value) or not tuple(value.shape) or tuple(value.shape)[-1] == 1:
+            return None
+        if "float" not in keras.backend.standardize_dtype(value.dtype):
+            return None
+        rows = _rows(keras.ops.convert_to_numpy(value))
+        # Only of rows that differ from zero can be said where they come from.
+        if not rows.size or not np.any(rows[0]):
+            return None
+        for variable, table in self._variables_of(rows.shape[-1]):
+            same = np.flatnonzero((table[:, 0] == rows[0, 0]) & np.all(table == rows[0], axis=1))
+            if same.size:
+                return variable
+        for variable, table in self._variables_of(None):
+            if table.size == rows.size and np.array_equal(np.sort(table, axis=None), np.sort(rows, axis=None)):
+                return variable
+        return None
+
+    def _variables_of(self, width: int | None) -> list[tuple[keras.Variable, np.ndarray]]:
+        """The model's weights as rows: those of one width, or all."""
+        if self._tables is None:
+            self._tables = [
+                # Larger ones are kernels and look-up tables, which are not taken apart.
+                (variable, _rows(keras.ops.convert_to_numpy(variable)))
+                for variable in self._model.trainable_variables
+                if variable.shape and np.prod(variable.shape) <= _LARGEST_TABLE
+            ]
+        return [(v, rows) for v, rows in self._tables if width in (None, rows.shape[-1])]
+
+
+# A table of 65,536 positions of 128 features.
+_LARGEST_TABLE = 2**23
+
+
+def _rows(values: np.ndarray) -> np.ndarray:
+    return np.reshape(np.asarray(values, dtype="float32"), (-1, np.shape(values)[-1]))
+
+
+@contextlib.contextmanager
+def intercepted(on_layer: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Hands every layer call of this thread to `on_layer(layer, args, kwargs)`; yields the true call.
+
+    Whatever is raised, the hook is taken off again.
+    """
+    thread = threading.get_ident()
+    with _LOCK:
+        call = keras.Layer.__call__
+
+        def watched(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                return call(layer, *args, **kwargs)
+            return on_layer(layer, args, kwargs)
+
+        try:
+            keras.Layer.__call__ = watched
+            yield call
+        finally:
+            keras.Layer.__call__ = call
+
+
+@contextlib.contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Hands the calls of this thread to `observer`; whatever is raised, the hooks are taken off again."""
+    thread = threading.get_ident()
+    with intercepted(observer.layer):
+        symbolic_call, initialize = keras.Operation.symbolic_call, keras.Operation.__init__
+        operators = {name: getattr(keras.Variable, name) for name in _LEFT_OF_TENSOR}
+
+        def watched(operation: Any, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                return symbolic_call(operation, *args, **kwargs)
+            return observer.operation(operation, args, kwargs)
+
+        def named(operation: Any, name: str | None = None) -> None:
+            # Automatic names count up for the whole process: the user's next layer would be called otherwise.
+            ours = threading.get_ident() == thread and not isinstance(operation, keras.Layer)
+            initialize(operation, type(operation).__name__ if name is None and ours else name)
+
+        try:
+            keras.Operation.symbolic_call, keras.Operation.__init__ = watched, named
+            for name, original in operators.items():
+                setattr(keras.Variable, name, _for_tensors(original, getattr(keras.ops, _LEFT_OF_TENSOR[name])))
+            yield
+        finally:
+            keras.Operation.symbolic_call, keras.Operation.__init__ = symbolic_call, initialize
+            for name, original in operators.items():
+                setattr(keras.Variable, name, original)
+
+
+def _for_tensors(original: Callable[..., Any], operation: Callable[..., Any]) -> Callable[..., Any]:
+    """A variable's operator that leaves a symbolic tensor to `keras.ops`, which the backend's does not."""
+
+    def operator(variable: keras.Variable, other: Any) -> Any:
+        return operation(variable, other) if is_symbolic(other) else original(variable, other)
+
+    return operator
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether a value is a tensor without values."""
+    return isinstance(value, keras.KerasTensor)
+
+
+def _is_composite(layer: keras.Layer) -> bool:
+    """Whether what a layer computes is to be read in its `call`: it has layers of its own, or a user wrote it."""
+    # The loop of a recurrent layer has no symbolic form, and its cell is scaled as a whole.
+    if isinstance(layer, keras.layers.RNN):
+        return False
+    has_layers = bool(list(layer._flatten_layers(include_self=False, recursive=False)))
+    return has_layers or not type(layer).__module__.startswith("keras.")
+
+
+def _accepted(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`kwargs` without those that `call` does not take, which `Layer.__call__` drops itself."""
+    parameters = inspect.signature(call).parameters.values()
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        return kwargs
+    names = {p.name for p in parameters}
+    return {name: value for name, value in kwargs.items() if name in names}
+
+
+def _output_spec(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The symbolic result of a layer, by its own inference where that knows as much as a trace does."""
+    outputs = layer.compute_output_spec(*args, **kwargs)
+    if _has_unknown(outputs) and not _has_unknown((args, kwargs)):
+        with contextlib.suppress(Exception):
+            return keras.Operation.compute_output_spec(layer, *args, **kwargs)
+    return outputs
+
+
+def _has_unknown(tensors: Any) -> bool:
+    return any(None in t.shape for t in keras.tree.flatten(tensors) if is_symbolic(t))

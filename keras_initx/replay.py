@@ -1,0 +1,70 @@
+"""Computes a traced model step by step on real tensors, so that each step can be looked at or changed."""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_initx.graph import Graph, Step
+from keras_initx.observing import is_symbolic
+
+# What a step returns, given the step, its arguments, and the function that computes it as the model does.
+Handler = Callable[[Step, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def replay(graph: Graph, inputs: Any, handler: Handler) -> Any:
+    """Calls every step of `graph` on the results of those before, through `handler`.
+
+    Tensors are let go as soon as no later step needs them.
+
+    Args:
+        graph: The traced model.
+        inputs: Tensors in the structure of the model's inputs, of the shapes that were traced.
+        handler: Computes a step: `compute` does it as the model would.
+
+    Returns:
+        The model's outputs, as a flat list in the order of `graph.outputs`.
+    """
+    tensors: dict[int, Any] = dict(zip(graph.inputs, keras.tree.flatten(inputs), strict=True))
+    left = Counter(number for step in graph.steps for number in step.inputs)
+    left.update(graph.outputs)
+    for step in graph.steps:
+        assert step.call is not None
+        args, kwargs = _filled(step, tensors)
+        outputs = handler(step, args, kwargs)
+        for number in step.inputs:
+            left[number] -= 1
+            if not left[number]:
+                del tensors[number]
+        computed = [t for t in keras.tree.flatten(outputs) if keras.ops.is_tensor(t)]
+        for number, tensor in zip(step.outputs, computed, strict=False):
+            if left[number]:
+                tensors[number] = tensor
+    return [tensors[number] for number in graph.outputs]
+
+
+def compute(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of a step, in inference mode but for batch normalization, which sees its batch."""
+    assert step.call is not None
+    operation = step.call.operation
+    if not step.is_layer:
+        return operation.call(*args, **kwargs)
+    if _takes_training(operation):
+        kwargs = {**kwargs, "training": isinstance(operation, keras.layers.BatchNormalization)}
+    return operation(*args, **kwargs)
+
+
+def _takes_training(layer: keras.Layer) -> bool:
+    return "training" in inspect.signature(layer.call).parameters
+
+
+def _filled(step: Step, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a step with tensors in place of the symbolic ones."""
+    assert step.call is not None
+    numbers = iter(step.inputs)
+    given = (step.call.args, step.call.kwargs)
+    flat = [tensors[next(numbers)] if is_symbolic(v) else v for v in keras.tree.flatten(given)]
+    args, kwargs = keras.tree.pack_sequence_as(given, flat)
+    return args, kwargs

@@ -1,0 +1,392 @@
+"""What each weighted step of a graph is there for: its activation, its role, the chain it stands in."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import keras
+import numpy as np
+
+from keras_initx.activations import LINEAR, Activation
+from keras_initx.errors import unknown_name
+from keras_initx.graph import Graph, Step
+from keras_initx.steps import (
+    ATTENTIONS,
+    CONTRACTIONS,
+    SUMS,
+    activation_after,
+    applied_activation,
+    is_merge,
+    is_normalization,
+    is_transparent,
+    is_weighted,
+    operation,
+    own_activation,
+)
+
+ROLES = {
+    "residual_end": "its result is added to a signal that went around it",
+    "gate": "its result, squashed, multiplies a signal",
+    "query": "its result is compared with the keys of an attention",
+    "key": "its result is compared with the queries of an attention",
+    "value": "an attention averages its result",
+    "attention_output": "it reads what an attention averaged",
+    "embedding": "its rows are looked up",
+    "additive_table": "it is added to the signal as it is: positions, class tokens, types",
+    "head": "no weight comes after it",
+}
+_SQUASHING = frozenset({"sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign"})
+
+_Layer = TypeVar("_Layer", bound=type[keras.Layer])
+_DECLARED: dict[type, str] = {}
+
+
+def role(name: str) -> Callable[[_Layer], _Layer]:
+    """Declares the role of a layer class of your own, where the graph cannot see it.
+
+    Args:
+        name: residual_end, gate, query, key, value, attention_output, embedding, additive_table or head.
+
+    Raises:
+        InitxError: Another name.
+
+    Example:
+
+    >>> @role("gate")
+    ... class Squeeze(keras.layers.Dense):
+    ...     pass
+    """
+    if name not in ROLES:
+        raise unknown_name("role", name, ROLES)
+
+    def declare(cls: _Layer) -> _Layer:
+        _DECLARED[cls] = name
+        return cls
+
+    return declare
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a weighted step stands in the graph.
+
+    Attributes:
+        step: Its number in the graph.
+        path, kind: The layer's path and class; of an operation with a weight, that of the layer around it.
+        activation: The first activation that its result meets, through normalizations, dropout, reshapes
+            and sums; linear where it meets none.
+        roles: Names from `ROLES`.
+        previous: The weighted step before it in a plain chain: with nothing but activations, dropout,
+            reshapes and pooling between, and no other reader on the way. None at the start of one.
+        arriving: The activation between the two; linear at the start.
+        direct: Whether nothing but that activation lies between (and what moves values, like Flatten).
+        depth: How many weighted steps the chain has.
+        residual_number: Which residual sum of the model its result goes into, from 1; 0 where none.
+        residuals: How many residual sums the model has.
+    """
+
+    step: int
+    path: str
+    kind: str
+    activation: Activation = LINEAR
+    roles: tuple[str, ...] = ()
+    previous: int | None = None
+    arriving: Activation = LINEAR
+    direct: bool = True
+    depth: int = 1
+    residual_number: int = 0
+    residuals: int = 0
+
+
+def sites(graph: Graph) -> dict[int, Site]:
+    """The weighted steps of a graph by their numbers, in order."""
+    weighted = [step for step in graph.steps if is_weighted(step)]
+    ends, residuals = residual_ends(graph)
+    attention = attention_roles(graph)
+    links = {step.number: link for step in weighted if (link := _next_in_chain(graph, step))}
+    before = {follower: (number, *rest) for number, (follower, *rest) in links.items()}
+    depths = _depths([step.number for step in weighted], {n: follower for n, (follower, *_) in links.items()})
+    above = upstream(graph)
+    found = {}
+    for step in weighted:
+        previous, arriving, direct = before.get(step.number, (None, LINEAR, True))
+        is_last = not any(above[t] >> step.number & 1 for w in weighted if w is not step for t in w.inputs)
+        names = [
+            *_declared(step),
+            *(["residual_end"] if step.number in ends else []),
+            *(["gate"] if _is_gate(graph, step) else []),
+            *attention.get(step.number, ()),
+            *(["embedding"] if is_lookup(step) else []),
+            *(["head"] if is_last else []),
+        ]
+        found[step.number] = Site(
+            step=step.number,
+            path=step.path,
+            kind=step.kind,
+            activation=effective_activation(graph, step),
+            roles=tuple(dict.fromkeys(names)),
+            previous=previous,
+            arriving=arriving,
+            direct=direct,
+            depth=depths[step.number],
+            residual_number=ends.get(step.number, 0),
+            residuals=residuals,
+        )
+    return found
+
+
+def _declared(step: Step) -> list[str]:
+    return [name for cls, name in _DECLARED.items() if isinstance(step.owner, cls)]
+
+
+def is_lookup(step: Step) -> bool:
+    """Whether a step looks rows up in a table."""
+    return isinstance(operation(step), keras.layers.Embedding)
+
+
+def effective_activation(graph: Graph, step: Step) -> Activation:
+    """The first activation that the result of a step meets; linear where it meets none."""
+    own = applied_activation(step)
+    if own is not None:
+        return own
+    # By width, so that the nearest wins; a skip connection may lead far.
+    tensors, seen = list(step.outputs), set(step.outputs)
+    while tensors:
+        tensor = tensors.pop(0)
+        if after := activation_after(graph, tensor):
+            return after[0]
+        for consumer in graph.consumers(tensor):
+            if is_transparent(consumer) or (is_merge(consumer) and consumer.kind in SUMS):
+                new = [t for t in consumer.outputs if t not in seen]
+                seen.update(new)
+                tensors += new
+    return LINEAR
+
+
+def upstream(graph: Graph) -> dict[int, int]:
+    """For each tensor the steps that it depends on, as the bits of an integer."""
+    above: dict[int, int] = dict.fromkeys(graph.inputs, 0)
+    for step in graph.steps:
+        mask = 1 << step.number
+        for tensor in step.inputs:
+            mask |= above.get(tensor, 0)
+        for tensor in step.outputs:
+            above.setdefault(tensor, mask)
+    return above
+
+
+def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
+    """The last weighted steps of each residual branch with the number of their sum; and how many sums.
+
+    A sum is residual where one operand, the trunk, went around the other, the branch: they have an
+    ancestor in common (an input of the model too), from which the trunk comes with at most one weighted
+    step (a projection) and the branch with more.
+    """
+    above = upstream(graph)
+    weighted = sum(1 << step.number for step in graph.steps if is_weighted(step))
+    ends: dict[int, int] = {}
+    number = 0
+    for step in graph.steps:
+        if step.kind != "Add" or len(set(step.inputs)) < 2:
+            continue
+        operands = list(dict.fromkeys(step.inputs))
+        alone = [
+            above[a] & ~_all(above[b] for b in operands if b != a) for a in operands
+        ]
+        counts = [(mask & weighted).bit_count() for mask in alone]
+        trunk = min(counts)
+        if trunk > 1 or max(counts) <= trunk or not _have_origin(graph, above, operands):
+            continue
+        number += 1
+        for operand, count in zip(operands, counts, strict=True):
+            if count > trunk:
+                for last in _last_weighted(graph, operand):
+                    ends.setdefault(last.number, number)
+    return ends, number
+
+
+def _all(masks: Iterator[int]) -> int:
+    joined = 0
+    for mask in masks:
+        joined |= mask
+    return joined
+
+
+def _have_origin(graph: Graph, above: dict[int, int], operands: list[int]) -> bool:
+    """Whether the operands of a sum come from one tensor, and none of them from constants alone."""
+    common = above[operands[0]]
+    for operand in operands[1:]:
+        common &= above[operand]
+    if common:
+        return True
+    # Two branches right after an input of the model share no step.
+    return all(_reaches(graph, operand, set(graph.inputs)) for operand in operands)
+
+
+def _reaches(graph: Graph, tensor: int, goal: set[int]) -> bool:
+    tensors, seen = [tensor], {tensor}
+    while tensors:
+        tensor = tensors.pop()
+        if tensor in goal:
+            return True
+        producer = graph.producer(tensor)
+        new = [t for t in (producer.inputs if producer else ()) if t not in seen]
+        seen.update(new)
+        tensors += new
+    return False
+
+
+def _last_weighted(graph: Graph, tensor: int) -> list[Step]:
+    """The weighted steps that a tensor comes from without another one between."""
+    tensors, seen, found = [tensor], {tensor}, []
+    while tensors:
+        producer = graph.producer(tensors.pop())
+        if producer is None:
+            continue
+        if is_weighted(producer):
+            found.append(producer)
+            continue
+        # Where a branch ends in a product or a sum of its own, its own ends are meant.
+        new = [t for t in producer.inputs if t not in seen]
+        seen.update(new)
+        tensors += new
+    return found
+
+
+def _is_gate(graph: Graph, step: Step) -> bool:
+    own = applied_activation(step)
+    tensors = [(t, own is not None and _squashes(own)) for t in step.outputs]
+    seen = set(step.outputs)
+    while tensors:
+        tensor, squashed = tensors.pop()
+        consumers = graph.consumers(tensor)
+        if squashed and any(c.kind == "Multiply" and is_merge(c) for c in consumers):
+            return True
+        after = activation_after(graph, tensor)
+        if after and not squashed and _squashes(after[0]):
+            onward = [(after[1], True)]
+        else:
+            onward = [(t, squashed) for c in consumers if is_transparent(c) for t in c.outputs]
+        tensors += [(t, passed) for t, passed in onward if t not in seen]
+        seen.update(t for t, _ in onward)
+    return False
+
+
+def _squashes(activation: Activation) -> bool:
+    """Whether an activation is flat on both sides, far out."""
+    if activation.function is None:
+        return activation.name in _SQUASHING
+    try:
+        low, lower, high, higher = activation.function.function(np.array([-30.0, -60.0, 30.0, 60.0]))
+    except Exception:
+        return False
+    return bool(abs(low - lower) < 0.1 and abs(high - higher) < 0.1 and low != high)
+
+
+def attention_roles(graph: Graph) -> dict[int, tuple[str, ...]]:
+    """Which weighted steps make the queries, keys and values of an attention, and which read its result."""
+    found: dict[int, tuple[str, ...]] = {}
+
+    def tell(tensor: int, name: str) -> None:
+        for step in _last_weighted(graph, tensor):
+            if not is_lookup(step):
+                found[step.number] = (*found.get(step.number, ()), name)
+
+    for step in graph.steps:
+        operands = list(step.inputs)
+        if step.kind in ATTENTIONS:
+            for operand, name in zip(operands, ("query", "key", "value"), strict=False):
+                tell(operand, name)
+        elif step.kind in CONTRACTIONS and not is_weighted(step) and len(operands) == 2:
+            weights = [_comes_through_softmax(graph, operand) for operand in operands]
+            if sum(weights) != 1:
+                continue
+            tell(operands[weights.index(False)], "value")
+            scores = _scores(graph, operands[weights.index(True)])
+            for operand, name in zip(scores, ("query", "key"), strict=False):
+                tell(operand, name)
+        else:
+            continue
+        for reader in _first_weighted(graph, step.outputs):
+            found[reader.number] = (*found.get(reader.number, ()), "attention_output")
+    return {number: tuple(dict.fromkeys(names)) for number, names in found.items()}
+
+
+def _comes_through_softmax(graph: Graph, tensor: int) -> bool:
+    return _walk_up(graph, tensor, lambda step: step.kind == "Softmax") is not None
+
+
+def _scores(graph: Graph, tensor: int) -> tuple[int, ...]:
+    """The two tensors whose product is the scores behind attention weights."""
+    product = _walk_up(graph, tensor, lambda s: s.kind in CONTRACTIONS and not is_weighted(s))
+    return product.inputs if product else ()
+
+
+def _walk_up(graph: Graph, tensor: int, wanted: Callable[[Step], bool]) -> Step | None:
+    tensors, seen = [tensor], {tensor}
+    while tensors:
+        producer = graph.producer(tensors.pop(0))
+        if producer is None or is_weighted(producer):
+            continue
+        if wanted(producer):
+            return producer
+        new = [t for t in producer.inputs if t not in seen]
+        seen.update(new)
+        tensors += new
+    return None
+
+
+def _first_weighted(graph: Graph, outputs: tuple[int, ...]) -> list[Step]:
+    """The weighted steps that read a tensor through nothing but transparent steps."""
+    tensors, seen, found = list(outputs), set(outputs), []
+    while tensors:
+        for consumer in graph.consumers(tensors.pop()):
+            if is_weighted(consumer):
+                found.append(consumer)
+            elif is_transparent(consumer) and not is_merge(consumer) and not is_normalization(consumer):
+                new = [t for t in consumer.outputs if t not in seen]
+                seen.update(new)
+                tensors += new
+    return found
+
+
+def _next_in_chain(graph: Graph, step: Step) -> tuple[int, Activation, bool] | None:
+    """(the next weighted step of a plain chain, the activation between, whether nothing else is)."""
+    if isinstance(operation(step), keras.layers.RNN) or len(step.outputs) != 1 or is_lookup(step):
+        return None
+    tensor, arriving, direct = step.outputs[0], applied_activation(step), True
+    while True:
+        if after := activation_after(graph, tensor):
+            # Two activations in a row are none of those that the theory knows.
+            direct = direct and arriving is None
+            arriving, tensor = after
+            continue
+        consumers = graph.consumers(tensor)
+        if len(consumers) != 1:
+            return None
+        consumer = consumers[0]
+        if is_weighted(consumer):
+            recurrent = isinstance(operation(consumer), keras.layers.RNN)
+            return None if recurrent or len(set(consumer.inputs)) > 1 else (
+                consumer.number, arriving or LINEAR, direct
+            )
+        if is_merge(consumer) or is_normalization(consumer) or not is_transparent(consumer):
+            return None
+        direct = direct and not _changes_statistics(consumer)
+        tensor = consumer.outputs[0]
+
+
+def _changes_statistics(step: Step) -> bool:
+    return "Pool" in step.kind or step.kind in ("Mean", "Multiply", "Divide", "TrueDivide", "Add", "Subtract")
+
+
+def _depths(numbers: list[int], followers: dict[int, int]) -> dict[int, int]:
+    up = dict.fromkeys(numbers, 1)
+    for number in numbers:
+        if (follower := followers.get(number)) is not None:
+            up[follower] = max(up[follower], up[number] + 1)
+    down = dict.fromkeys(numbers, 1)
+    for number in reversed(numbers):
+        if (follower := followers.get(number)) is not None:
+            down[number] = down[follower] + 1
+    return {number: up[number] + down[number] - 1 for number in numbers}
