@@ -21,8 +21,11 @@ from keras_initx.initializers import (
     UnitUniform,
     XavierAuto,
 )
+from keras_initx.model import initialize
 from keras_initx.moments import ActivationMoments
+from keras_initx.plan import Plan, PlanRow
 from keras_initx.reinit import all_layers, known_names, reinitialize
+from keras_initx.roles import role
 
 _install()
 
@@ -38,6 +41,8 @@ __all__ = [
     "LayerAware",
     "LecunAuto",
     "OrthogonalAuto",
+    "Plan",
+    "PlanRow",
     "PriorBias",
     "Scale",
     "SmallNormal",
@@ -46,6 +51,8 @@ __all__ = [
     "activation_moments",
     "all_layers",
     "gain",
+    "initialize",
     "known_names",
     "reinitialize",
+    "role",
 ]

@@ -33,8 +33,8 @@ class Weight:
             None takes minus the mean of the inputs.
         offset: What the bias adds to the scaled result.
         measured: The root mean square of its result as drawn; NaN until it is known.
+        result: The same after scaling, without `offset`.
         error: The relative standard error of that, from the spread between samples.
-        factor: What the weight was multiplied with.
         how: What its result was measured by, in words.
     """
 
@@ -45,9 +45,15 @@ class Weight:
     shift: float | None = 0.0
     offset: float = 0.0
     measured: float = math.nan
+    result: float = math.nan
     error: float = 0.0
-    factor: float = 1.0
     how: str = ""
+
+    def tell(self, size: float, error: float, how: str) -> None:
+        """Keeps what was measured; what was drawn, from the first time."""
+        self.measured = size if math.isnan(self.measured) else self.measured
+        self.error, self.how = error, how
+        self.result = size if self.target is None else self.target
 
 
 class Calibration:
@@ -107,8 +113,9 @@ class Calibration:
                 own = _rms(ops.convert_to_tensor(value))[0]
                 if weight.target is None or own == 0 or not math.isfinite(size) or size == 0:
                     continue
-                weight.measured, weight.how = own, "table"
-                factor = weight.target * size / own
+                weight.tell(own, 0.0, "table")
+                weight.result = weight.target * size
+                factor = weight.result / own
                 self._multiply(weight, factor)
                 # A variable has been scaled itself; a constant was made from it before.
                 if place in constants:
@@ -139,6 +146,8 @@ class Calibration:
         activation = layer.activation
         if weight.bias is not None:
             weight.bias.assign(_column_sums(weight, args[0]))
+        elif weight.shift:
+            self._turn(weight, args[0])
 
         def probe(z: Any) -> Any:
             if id(weight.variable) in self._done:
@@ -152,6 +161,17 @@ class Calibration:
 
         with _attribute(layer, "activation", probe):
             return call(args, kwargs)
+
+    def _turn(self, weight: Weight, inputs: Any) -> None:
+        """Without a bias: the mean direction of the kernel does what the shift would."""
+        mean = float(ops.convert_to_numpy(ops.mean(ops.cast(inputs, "float32"))))
+        size = _rms(inputs)[0]
+        assert weight.shift is not None
+        # Of a mean of nearly 0 a multiple would be noise.
+        if abs(mean) > 0.1 * size:
+            kernel = ops.convert_to_tensor(weight.variable)
+            along = ops.mean(kernel, axis=-2, keepdims=True)
+            weight.variable.assign(kernel + ops.cast(weight.shift / mean, kernel.dtype) * along)
 
     def _depthwise(self, layer: keras.Layer, inputs: Any, weights: list[Weight]) -> list[Weight]:
         """Scales the first half of a separable convolution; its result is inside of the layer's call."""
@@ -188,8 +208,7 @@ class Calibration:
             self._check(weights[0].path, size)
             factor = float(weights[0].target or 1) / size
             for weight in weights:
-                weight.measured = size if math.isnan(weight.measured) else weight.measured
-                weight.error, weight.how = error, "response of the layer"
+                weight.tell(size, error, "response of the layer")
                 self._multiply(weight, factor ** (1 / len(weights)))
             if abs(factor - 1) < 0.01:
                 break
@@ -221,7 +240,7 @@ class Calibration:
         first = _gate_sizes(layer, cell, inputs, 1)
         if not first:
             return
-        weight.measured, weight.how = float(np.sqrt(np.mean(np.square(first)))), "gates of the cell"
+        weight.tell(float(np.sqrt(np.mean(np.square(first)))), 0.0, "gates of the cell")
         for size in first:
             self._check(weight.path, size)
         aims = [target] * len(first)
@@ -233,23 +252,21 @@ class Calibration:
             new = [math.sqrt(max(target**2 - state, target**2 / 4)) for state in states]
             _scale_gates(weight.variable, [n / aim for n, aim in zip(new, aims, strict=True)])
             aims = new
-        weight.factor = float(np.mean([aim / size for aim, size in zip(aims, first, strict=True)]))
 
     def _scale(self, weight: Weight, result: Any, how: str) -> float:
         """Measures a result, scales the weight to its target, and returns the factor."""
-        weight.measured, weight.error = _rms(result)
-        weight.how = how
+        size, error = _rms(result)
+        weight.tell(size, error, how)
         if weight.target is None:
             self._done.add(id(weight.variable))
             return 1.0
-        self._check(weight.path, weight.measured)
-        factor = weight.target / weight.measured
+        self._check(weight.path, size)
+        factor = weight.target / size
         self._multiply(weight, factor)
         return factor
 
     def _multiply(self, weight: Weight, factor: float) -> None:
         weight.variable.assign(weight.variable * ops.cast(factor, weight.variable.dtype))
-        weight.factor *= factor
         self._done.add(id(weight.variable))
 
     def _check(self, path: str, size: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_initx.errors import InitxError
-from keras_initx.observing import Call, Observer, is_symbolic, observed
+from keras_initx.observing import Call, Observer, observed
 
 # What a model of unknown sizes is traced on: images, then everything else; the first that works.
 _IMAGE_SIZES = (64, 128, 224, 331)
@@ -166,7 +166,7 @@ def _has_unknown_size(tensors: Any) -> bool:
 def _symbolic(tensor: Any, batch: int, image: int, length: int) -> keras.KerasTensor:
     shape = list(tensor.shape)
     # A static batch, which reshapes inside of models rely on.
-    if shape and (shape[0] is None or not is_symbolic(tensor)):
+    if shape and shape[0] is None:
         shape[0] = batch
     # Three axes and channels, or four, are an image or a film.
     size = image if len(shape) >= 4 else length

@@ -37,6 +37,8 @@ ROLES = {
 }
 _SQUASHING = frozenset({"sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign"})
 
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
 _Layer = TypeVar("_Layer", bound=type[keras.Layer])
 _DECLARED: dict[type, str] = {}
 
@@ -83,6 +85,9 @@ class Site:
         depth: How many weighted steps the chain has.
         residual_number: Which residual sum of the model its result goes into, from 1; 0 where none.
         residuals: How many residual sums the model has.
+        normalized: Whether a normalization is the next that its result meets.
+        biased: Whether the layer adds a bias of its own.
+        pairable: Whether every output sums over all inputs, so that units can be paired.
     """
 
     step: int
@@ -96,6 +101,9 @@ class Site:
     depth: int = 1
     residual_number: int = 0
     residuals: int = 0
+    normalized: bool = False
+    biased: bool = False
+    pairable: bool = False
 
 
 def sites(graph: Graph) -> dict[int, Site]:
@@ -131,12 +139,46 @@ def sites(graph: Graph) -> dict[int, Site]:
             depth=depths[step.number],
             residual_number=ends.get(step.number, 0),
             residuals=residuals,
+            normalized=normalization_after(graph, step) is not None,
+            biased=bias_of(step) is not None,
+            pairable=_is_pairable(step),
         )
     return found
 
 
 def _declared(step: Step) -> list[str]:
     return [name for cls, name in _DECLARED.items() if isinstance(step.owner, cls)]
+
+
+def _is_pairable(step: Step) -> bool:
+    layer = operation(step)
+    convolution = isinstance(layer, _CONVOLUTIONS) and layer.groups == 1 and not step.kind.startswith(
+        ("Depthwise", "Separable")
+    )
+    # Flatten keeps pairs side by side only where the channels come last.
+    last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    return (isinstance(layer, keras.layers.Dense) or convolution) and last
+
+
+def bias_of(step: Step) -> keras.Variable | None:
+    """The bias that a layer adds to the result of its kernel."""
+    bias = getattr(operation(step), "bias", None) if step.is_layer else None
+    return bias if isinstance(bias, keras.Variable) and len(bias.shape) == 1 else None
+
+
+def normalization_after(graph: Graph, step: Step) -> Step | None:
+    """The normalization that reads the result of a step before anything else changes it."""
+    if applied_activation(step) is not None or not step.outputs:
+        return None
+    tensor = step.outputs[0]
+    while len(consumers := graph.consumers(tensor)) == 1:
+        consumer = consumers[0]
+        if is_normalization(consumer):
+            return consumer
+        if not is_transparent(consumer) or is_merge(consumer):
+            return None
+        tensor = consumer.outputs[0]
+    return None
 
 
 def is_lookup(step: Step) -> bool:
@@ -195,7 +237,8 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
         ]
         counts = [(mask & weighted).bit_count() for mask in alone]
         trunk = min(counts)
-        if trunk > 1 or max(counts) <= trunk or not _have_origin(graph, above, operands):
+        most = 1 if len(operands) == 2 else 0
+        if trunk > most or max(counts) <= trunk or not _have_origin(graph, above, operands):
             continue
         number += 1
         for operand, count in zip(operands, counts, strict=True):
@@ -237,7 +280,10 @@ def _reaches(graph: Graph, tensor: int, goal: set[int]) -> bool:
 
 
 def _last_weighted(graph: Graph, tensor: int) -> list[Step]:
-    """The weighted steps that a tensor comes from without another one between."""
+    """The weighted steps that a tensor comes from without another one between.
+
+    Of a product the signal is followed and not what gates it: the size of that is not the product's.
+    """
     tensors, seen, found = [tensor], {tensor}, []
     while tensors:
         producer = graph.producer(tensors.pop())
@@ -246,11 +292,25 @@ def _last_weighted(graph: Graph, tensor: int) -> list[Step]:
         if is_weighted(producer):
             found.append(producer)
             continue
-        # Where a branch ends in a product or a sum of its own, its own ends are meant.
-        new = [t for t in producer.inputs if t not in seen]
+        operands = list(dict.fromkeys(producer.inputs))
+        if len(operands) > 1 and (producer.kind == "Multiply" or producer.kind in CONTRACTIONS):
+            operands = [t for t in operands if not _is_gating(graph, t)] or operands
+        new = [t for t in operands if t not in seen]
         seen.update(new)
         tensors += new
     return found
+
+
+def _is_gating(graph: Graph, tensor: int) -> bool:
+    """Whether a tensor comes from its weights through a softmax or a squashing activation."""
+
+    def gating(step: Step) -> bool:
+        if step.kind == "Softmax":
+            return True
+        after = own_activation(step) or (applied_activation(step) if is_weighted(step) else None)
+        return after is not None and (_squashes(after) or after.name == "softmax")
+
+    return _walk_up(graph, tensor, gating) is not None
 
 
 def _is_gate(graph: Graph, step: Step) -> bool:
@@ -301,8 +361,11 @@ def attention_roles(graph: Graph) -> dict[int, tuple[str, ...]]:
             weights = [_comes_through_softmax(graph, operand) for operand in operands]
             if sum(weights) != 1:
                 continue
-            tell(operands[weights.index(False)], "value")
             scores = _scores(graph, operands[weights.index(True)])
+            if len(scores) != 2:
+                # A router weighs experts, and compares nothing.
+                continue
+            tell(operands[weights.index(False)], "value")
             for operand, name in zip(scores, ("query", "key"), strict=False):
                 tell(operand, name)
         else:
@@ -326,10 +389,12 @@ def _walk_up(graph: Graph, tensor: int, wanted: Callable[[Step], bool]) -> Step 
     tensors, seen = [tensor], {tensor}
     while tensors:
         producer = graph.producer(tensors.pop(0))
-        if producer is None or is_weighted(producer):
+        if producer is None:
             continue
         if wanted(producer):
             return producer
+        if is_weighted(producer):
+            continue
         new = [t for t in producer.inputs if t not in seen]
         seen.update(new)
         tensors += new

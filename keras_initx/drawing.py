@@ -1,0 +1,75 @@
+"""Draws the values of one weight as a method chose, for the layer that owns it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initx.fans import Fans
+from keras_initx.initializers import OrthogonalAuto
+from keras_initx.initializers.place import place_of
+from keras_initx.methods.choice import Choice
+
+
+class Owners:
+    """The layer that each weight belongs to."""
+
+    def __init__(self, layers: Iterable[keras.Layer]) -> None:
+        self._owners: dict[int, tuple[keras.Layer, str]] = {}
+        self._layers = list(layers)
+        # The innermost layer is the last to be listed that has the weight.
+        for layer in self._layers:
+            for variable in layer.weights:
+                self._owners[id(variable)] = (layer, variable.name)
+
+    def of(self, variable: keras.Variable) -> tuple[keras.Layer, str]:
+        """The layer that a weight belongs to, and what it is called there."""
+        return self._owners[id(variable)]
+
+    def paths(self) -> list[str]:
+        """The paths of all layers."""
+        return [layer.path or layer.name for layer in self._layers]
+
+    def fans(self, variable: keras.Variable) -> Fans:
+        """The fans of a weight by the kind of its layer."""
+        return place_of(*self.of(variable)).geometry.fans(tuple(variable.shape))
+
+    def variance(self, variable: keras.Variable) -> float:
+        """The mean square of a weight's entries."""
+        return float(ops.convert_to_numpy(ops.mean(ops.square(ops.cast(variable, "float32")))))
+
+
+def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable, seed: int) -> Any:
+    """The values of a weight of `layer`, in the shape and dtype of `variable`."""
+    shape, dtype = tuple(variable.shape), variable.dtype
+    prototype = choice.initializer
+    if name.endswith("recurrent_kernel"):
+        # A state that goes round and round must neither grow nor die.
+        prototype = OrthogonalAuto(gain=1.0)
+    elif not name.endswith("kernel") and not isinstance(layer, keras.layers.Embedding):
+        return keras.random.normal(shape, stddev=1.0, dtype=dtype, seed=seed)
+    initializer = prototype.bound_to(layer, name)
+    initializer.seed = seed  # type: ignore[attr-defined]
+    if not (choice.mirror_in or choice.mirror_out):
+        return initializer(shape, dtype=dtype)
+    half = list(shape)
+    for axis, mirrored in ((-2, choice.mirror_in), (-1, choice.mirror_out)):
+        if mirrored:
+            half[axis] = -(-shape[axis] // 2)
+    values = initializer(tuple(half), dtype=dtype)
+    for axis, mirrored in ((-2, choice.mirror_in), (-1, choice.mirror_out)):
+        if mirrored:
+            values = _paired(values, axis, shape[axis])
+    return values
+
+
+def _paired(values: Any, axis: int, size: int) -> Any:
+    """Each slice followed by its negative, side by side, so that Flatten keeps the pairs."""
+    signs = np.where(np.arange(size) % 2, -1.0, 1.0)
+    signs = signs.reshape([-1 if a == len(values.shape) + axis else 1 for a in range(len(values.shape))])
+    doubled = ops.repeat(values, 2, axis=axis)
+    keep = [slice(None)] * len(values.shape)
+    keep[axis] = slice(0, size)
+    return doubled[tuple(keep)] * ops.cast(ops.convert_to_tensor(signs), values.dtype)

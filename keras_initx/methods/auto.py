@@ -1,0 +1,40 @@
+"""`auto`: the method by the place of each weight, with its reason."""
+
+from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
+from keras_initx.methods.edge import edge_link
+from keras_initx.methods.gpn import gpn_link
+from keras_initx.methods.mirrored import mirrored_link
+from keras_initx.methods.residual import at_the_end
+from keras_initx.methods.shaped import shaped_link
+from keras_initx.roles import Site
+
+# Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py).
+DEEP = 8
+
+
+def auto(sites: Sites) -> dict[int, Choice]:
+    """Deep plain chains by what their activation allows, ends of residual branches, everything else.
+
+    | where | method |
+    | --- | --- |
+    | chains of 8 weights or more, an activation with an even part (relu, gelu, silu, softplus) | `mirrored` |
+    | chains of 8 or more, a smooth one through zero (tanh, selu, elu) | `edge` |
+    | chains of 8 or more, sigmoid-like | `gpn` |
+    | the end of a residual branch without a normalization | `residual` |
+    | anything else | exact gain, scaled to variance 1 |
+    """
+    return chained(sites, _link, _outside)
+
+
+def _link(site: Site) -> Link | None:
+    if site.depth < DEEP:
+        return None
+    return mirrored_link(site) or edge_link(site) or gpn_link(site) or shaped_link(site)
+
+
+def _outside(site: Site) -> Choice:
+    if "residual_end" in site.roles and not site.normalized:
+        return at_the_end(site)
+    if site.normalized:
+        return scaled(site, "a normalization follows: the scale matters for the rate of learning only")
+    return scaled(site)

@@ -1,0 +1,97 @@
+"""What a method decides for a weight, and how the two ends of a chain's link come together in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from keras_initx.initializers import Auto, LayerAware, OrthogonalAuto
+from keras_initx.roles import Site
+
+Sites = Mapping[int, Site]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the kernel of one weighted step is drawn and scaled.
+
+    Attributes:
+        method: The method that decided.
+        initializer: Draws the kernel, or each half of a mirrored one.
+        target: The root mean square that the pre-activations are scaled to; None leaves them as drawn.
+        shift: What the bias adds to each input, through the kernel: bias = shift x (column sums). None
+            takes minus the mean of the inputs.
+        offset: What the bias adds after that.
+        mirror_in, mirror_out: Whether the inputs, or the outputs, come in pairs of opposite kernels.
+        factor: What the scaled kernel is multiplied with in the end.
+        reason: Why, in words.
+    """
+
+    method: str
+    initializer: LayerAware
+    target: float | None = 1.0
+    shift: float | None = 0.0
+    offset: float = 0.0
+    mirror_in: bool = False
+    mirror_out: bool = False
+    factor: float = 1.0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a method makes of one activation of a chain, and of the weights before and after it.
+
+    Attributes:
+        method: The method.
+        variance: The variance of the activation's input, before `offset`.
+        offset: The mean of the activation's input.
+        shift: What centres the activation's output, or lifts it; None measures its mean.
+        mirrored: Whether the units before it come in pairs.
+        reason: Why, in words.
+    """
+
+    method: str
+    variance: float
+    offset: float = 0.0
+    shift: float | None = 0.0
+    mirrored: bool = False
+    reason: str = ""
+
+
+def scaled(site: Site, reason: str = "") -> Choice:
+    """The exact gain of the effective activation, scaled to variance 1 where it stands."""
+    initializer = Auto(activation=site.activation) if not site.activation.function else Auto(gain=1.0)
+    return Choice("variance", initializer, reason=reason or "scaled to variance 1 on what it receives")
+
+
+def chained(sites: Sites, link_of: Callable[[Site], Link | None], other: Callable[[Site], Choice]) -> dict[int, Choice]:
+    """Choices from links: a weight's target from the activation after it, its bias from the one before.
+
+    Args:
+        sites: The weighted steps.
+        link_of: The link after a step; None where the method has nothing to say.
+        other: The choice for steps at which no link ends or begins.
+    """
+    following = {site.previous: site for site in sites.values() if site.previous is not None}
+    links = {
+        number: link_of(replace(site, pairable=site.pairable and following[number].pairable))
+        for number, site in sites.items()
+        if number in following
+    }
+    choices = {}
+    for number, site in sites.items():
+        after = links.get(number)
+        before = None if site.previous is None else links.get(site.previous)
+        if after is None and before is None:
+            choices[number] = other(site)
+            continue
+        link = after or before
+        assert link is not None
+        choice = Choice(link.method, OrthogonalAuto(gain=1.0), reason=link.reason)
+        if after is not None:
+            choice = replace(
+                choice, target=after.variance**0.5, offset=after.offset, mirror_out=after.mirrored
+            )
+        if before is not None:
+            choice = replace(choice, shift=before.shift, mirror_in=before.mirrored)
+        choices[number] = choice
+    return choices

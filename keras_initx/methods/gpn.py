@@ -1,0 +1,25 @@
+"""`gpn`: a constant added to each activation through the weights, so that both directions keep their size."""
+
+from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
+from keras_initx.propagation import gpn_shift
+from keras_initx.roles import Site
+
+
+def gpn(sites: Sites) -> dict[int, Choice]:
+    """The activation phi is lifted to phi + d with E[(phi + d)^2] = E[phi'^2] at variance 1.
+
+    The kernel after it is scaled to variance 1, and its bias is d x (its column sums); a layer without a
+    bias has its kernel's mean direction scaled by (mu + d) / mu, mu the mean of its inputs.
+
+    References: Lu et al. 2020 (arXiv 2006.09011), theorem 1, by weights instead of activations.
+    """
+    return chained(sites, gpn_link, scaled)
+
+
+def gpn_link(site: Site) -> Link | None:
+    """The link of a step whose activation can be lifted so."""
+    shift = gpn_shift(site.activation)
+    if shift is None:
+        return None
+    reason = f"chain of {site.depth} with {site.activation.name}: lifted by {shift:.3g} through the weights"
+    return Link("gpn", 1.0, shift=shift, reason=reason)

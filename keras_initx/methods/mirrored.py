@@ -1,0 +1,30 @@
+"""`mirrored`: units in pairs of opposite kernels, so that a chain starts as a linear map."""
+
+from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
+from keras_initx.propagation import evenness, mirrored_variance
+from keras_initx.roles import Site
+
+# Below, the gradients of two twins are too much alike for them ever to part.
+_LEAST_EVEN = 0.05
+
+
+def mirrored(sites: Sites) -> dict[int, Choice]:
+    """Kernels w and -w for the two units of a pair, rows v and -v for what they give.
+
+    The chain then computes with psi(z) = phi(z) - phi(-z), which is linear for ReLU, leaky ReLU, GELU, SiLU
+    and softplus: orthogonal kernels keep every signal, every gradient and the angle of two inputs, at any
+    depth and without a bias. Where psi is not linear, pre-activations get the variance that `edge` would
+    choose for it. Twins part in training as far as phi is even: odd activations are left to others.
+
+    References: Balduzzi et al. 2017 (arXiv 1702.08591), section 4.
+    """
+    return chained(sites, mirrored_link, scaled)
+
+
+def mirrored_link(site: Site) -> Link | None:
+    """The link of a step whose activation is even enough."""
+    q = mirrored_variance(site.activation, site.depth) if site.pairable else None
+    if q is None or evenness(site.activation, q) < _LEAST_EVEN:
+        return None
+    reason = f"chain of {site.depth} with {site.activation.name}: pairs of opposite units make it linear"
+    return Link("mirrored", q, mirrored=True, reason=reason)

@@ -1,0 +1,35 @@
+"""`spectral`: kernels whose largest singular value is sqrt(fan_out / fan_in)."""
+
+import math
+from typing import Any
+
+import keras
+
+from keras_initx.initializers.base import Seeded
+from keras_initx.initializers.orthogonal import layout_of
+from keras_initx.methods.choice import Choice, Sites
+
+
+def spectral(sites: Sites) -> dict[int, Choice]:
+    """||W|| = sqrt(fan_out / fan_in): feature learning at any width.
+
+    A Gaussian kernel of n inputs and m outputs and standard deviation s has the largest singular value
+    s (sqrt(n) + sqrt(m)), so s = sqrt(m / n) / (sqrt(n) + sqrt(m)).
+
+    References: Yang, Simon & Bernstein 2023 (arXiv 2310.17813), condition 1 and section 3.
+    """
+    reason = "largest singular value sqrt(fan_out / fan_in)"
+    return {number: Choice("spectral", Spectral(), target=None, reason=reason) for number in sites}
+
+
+class Spectral(Seeded):
+    """Gaussian entries whose matrix has the largest singular value sqrt(m / n), n inputs to m outputs."""
+
+    def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        layout = layout_of(self._place.geometry, shape)
+        window = math.prod(shape) / (layout.count * layout.rows * layout.columns)
+        inputs, outputs = layout.rows * window, layout.columns
+        if self._place.geometry.kind == "lookup":
+            inputs = outputs = 1
+        std = math.sqrt(outputs / inputs) / (math.sqrt(inputs) + math.sqrt(outputs))
+        return keras.random.normal(shape, stddev=std, dtype=dtype, seed=self.seed)

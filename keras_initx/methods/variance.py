@@ -1,0 +1,30 @@
+"""Analytic gains: `variance`, `he_auto` and `xavier_auto` for the activation that the graph shows."""
+
+from keras_initx.initializers import Auto, HeAuto, XavierAuto
+from keras_initx.initializers.scaled import Scaled
+from keras_initx.methods.choice import Choice, Sites
+from keras_initx.roles import Site
+
+
+def variance(sites: Sites) -> dict[int, Choice]:
+    """Var[w] = gain / fan_in with the exact gain 1 / E[phi(z)^2] of the effective activation phi.
+
+    References: He et al. 2015 (arXiv 1502.01852), section 2.2; Bingham & Miikkulainen 2021
+    (arXiv 2109.08958), section 3.
+    """
+    return {number: _analytic("variance", Auto, site) for number, site in sites.items()}
+
+
+def he_auto(sites: Sites) -> dict[int, Choice]:
+    """The initializer `he_auto` with the effective activation in place of the layer's own."""
+    return {number: _analytic("he_auto", HeAuto, site) for number, site in sites.items()}
+
+
+def xavier_auto(sites: Sites) -> dict[int, Choice]:
+    """The initializer `xavier_auto` with the effective activation in place of the layer's own."""
+    return {number: _analytic("xavier_auto", XavierAuto, site) for number, site in sites.items()}
+
+
+def _analytic(method: str, rule: type[Scaled], site: Site) -> Choice:
+    reason = f"the gain of {site.activation.name}, which its result meets"
+    return Choice(method, rule(activation=site.activation), target=None, reason=reason)

@@ -1,0 +1,209 @@
+"""Deep Kernel Shaping: the affine change of an activation that lets a signal through any depth."""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+from keras_initx.activations import Activation
+from keras_initx.errors import InitxError, is_number
+from keras_initx.moments import PASS_GAIN, ActivationMoments, gaussian_moments
+from keras_initx.pieces import Function
+from keras_initx.probing import Probed
+from keras_initx.propagation import elementwise
+
+# Where the search looks: log10 of a, descending, and the centre, once in the units of phi and once in
+# those of a, because a kink has to stay in sight however small a gets.
+_SCALES = np.linspace(1.0, -3.0, 49)
+_CENTRES = np.sinh(np.linspace(-3.0, 3.0, 61))
+# Of a positively homogeneous phi only b / a counts; beyond this many standard deviations it is linear.
+_FARTHEST = 8.0
+_X = np.linspace(-8.0, 8.0, 257)
+_STEP = _X[1] - _X[0]
+_WEIGHTS = np.exp(-np.square(_X) / 2) / math.sqrt(2 * math.pi) * _STEP
+_MIDDLE_WEIGHTS = np.exp(-np.square(_X[1:] - _STEP / 2) / 2) / math.sqrt(2 * math.pi) * _STEP
+# What the equations may be wrong by; a function that rounds to float32 allows no better than the second.
+_EXACT, _ROUNDED = 1e-9, 1e-4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The transformed activation c (phi(a x + b) + d) of a standard normal x.
+
+    Attributes:
+        input_scale: a, positive.
+        input_shift: b.
+        output_scale: c, positive.
+        output_shift: d.
+
+    Weights realize it, with orthogonal O and the activation as it is: a c O as the kernel between two
+    activations, a O as the first and c O as the last one; b + d (column sums of the kernel) as the bias,
+    without d in the first layer and without b in the last one.
+    """
+
+    input_scale: float
+    input_shift: float
+    output_scale: float
+    output_shift: float
+
+
+def shape(activation: Activation, depth: int, zeta: float = 1.5) -> Shape:
+    """The shape in which an activation hands on a signal, and its gradient, through `depth` layers.
+
+    phi^(x) = c (phi(a x + b) + d) with, for a standard normal x,
+    E[phi^(x)] = 0, E[phi^(x)^2] = 1, Q'(1) = E[phi^(x) phi^'(x) x] = 1, C'(1) = E[phi^'(x)^2] = zeta^(1 / depth)
+
+    So the length of the signal is a fixed point, errors of it do not grow, and the angle between two
+    signals (with the mean square of the gradient) grows by zeta over the whole depth. Of several
+    solutions the one with the largest a is taken, which is the least extreme: the others lie in smaller
+    pieces of phi, or farther out; of a mirrored pair (tanh) the one with b > 0.
+
+    A positively homogeneous phi (relu, leaky_relu) depends on b / a only, and cannot have Q'(1) = 1. It
+    is given the other three conditions with a = 1 and b > 0, where Q'(1) < 1: errors of the length shrink.
+
+    Args:
+        activation: An elementwise activation phi.
+        depth: The number of layers with this activation, at least 1.
+        zeta: How far from linear the whole network is, above 1; the larger, the more it bends.
+
+    Raises:
+        InitxError: An activation with no solution: a linear one, one that is linear between two corners
+            (hard_tanh, hard_sigmoid, relu6), exponential, softmax, glu; a zeta too large for so few
+            layers; a depth that is no positive integer; a zeta that is not above 1.
+
+    Example:
+
+    >>> found = shape(Activation("tanh"), depth=50)
+    >>> round(found.input_scale, 4), round(found.input_shift, 4)
+    (0.1273, 0.5393)
+
+    References: Martens et al. 2021 (arXiv 2110.01765), section 12, with the conditions of section 11.
+    """
+    if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
+        raise InitxError("depth", depth, "a positive integer, the number of layers with the activation")
+    if not is_number(zeta) or not 1 < zeta < math.inf:
+        raise InitxError("zeta", zeta, "a number above 1", "The paper, and the default, use 1.5.")
+    return _shape(activation, activation.function, int(depth), float(zeta))
+
+
+# An Activation is equal to another of the same name, whatever their functions: those are keys of their own.
+@functools.lru_cache(maxsize=256)
+def _shape(activation: Activation, function: Probed | None, depth: int, zeta: float) -> Shape:
+    known = elementwise(activation)
+    if known is None:
+        allowed = "an elementwise activation: this one acts on a whole row"
+        raise InitxError("activation", activation.name, allowed, PASS_GAIN)
+    problem = _Problem(*known, target=math.log(zeta) / depth)
+    at = problem.homogeneous() if problem.is_homogeneous() else problem.general()
+    if at is None:
+        allowed = f"one that c (phi(a x + b) + d) can give the slope {zeta:g}^(1/{depth}) and a fixed length"
+        remedy = "Use a zeta nearer to 1 or more layers, or another method: no weights shape this activation."
+        raise InitxError("activation", activation.name, allowed, remedy)
+    scale, shift = at
+    moments = problem.moments(scale, shift)
+    return Shape(scale, shift, 1 / math.sqrt(moments.variance), -moments.mean)
+
+
+class _Problem:
+    """The two equations that are left for a and b, since c and d follow from mean and variance.
+
+    log(E[f'^2] / Var f) = log(zeta) / depth and E[x^2 (f - E f)^2] / Var f = 3, with f(x) = phi(a x + b).
+
+    The second one is Q'(1) = 1, integrated by parts.
+    """
+
+    def __init__(self, phi: Function, kinks: tuple[float, ...], target: float) -> None:
+        self.phi, self.kinks, self.target = phi, kinks, target
+
+    def moments(self, scale: float, shift: float) -> ActivationMoments:
+        """The moments of f."""
+        kinks = [(kink - shift) / scale for kink in self.kinks]
+        return gaussian_moments(lambda x: self.phi(scale * x + shift), kinks=kinks)
+
+    def equations(self, scale: float, shift: float) -> tuple[float, float]:
+        """What the two equations are wrong by; NaN where f has no moments."""
+        try:
+            own = self.moments(scale, shift)
+            kinks = [(kink - shift) / scale for kink in self.kinks]
+            product = gaussian_moments(lambda x: x * (self.phi(scale * x + shift) - own.mean), kinks=kinks)
+        except InitxError:
+            return math.nan, math.nan
+        if own.variance == 0 or not 0 < own.slope_second_moment < math.inf:
+            return math.nan, math.nan
+        slope = math.log(own.slope_second_moment / own.variance)
+        return slope - self.target, product.second_moment / own.variance - 3
+
+    def is_homogeneous(self) -> bool:
+        """Whether phi(2 z) = 2 phi(z), so that a is free."""
+        z = np.array([-9.0, -2.5, -0.6, -0.03, 0.0, 0.03, 0.6, 2.5, 9.0])
+        return bool(np.allclose(self.phi(2 * z), 2 * self.phi(z), rtol=1e-6, atol=0))
+
+    def homogeneous(self) -> tuple[float, float] | None:
+        """a = 1 and the b > 0 (or < 0, where the steeper side is that) that gives the slope."""
+        for side in (1.0, -1.0):
+            # Away from the corner f is linear, at it the slope is the largest with Q'(1) <= 1.
+            ends = [self.equations(1.0, side * shift) for shift in (0.0, _FARTHEST)]
+            if ends[0][0] >= 0 > ends[1][0] and self.equations(1.0, side)[1] < 0:
+                root = optimize.brentq(lambda b, s=side: self.equations(1.0, s * b)[0], 0.0, _FARTHEST)
+                return 1.0, side * float(root)
+        return None
+
+    def general(self) -> tuple[float, float] | None:
+        """The solution with the largest a."""
+        best: tuple[float, float] | None = None
+        for log_scale, centre, relative in self._cells():
+            # Two cells below a solution nothing better can follow.
+            if best is not None and log_scale < math.log10(best[0]) + 2 * (_SCALES[1] - _SCALES[0]):
+                break
+            found = self._polished(log_scale, centre, relative)
+            if found is not None and (best is None or _rank(found) > _rank(best)):
+                best = found
+        return best
+
+    def _cells(self) -> list[tuple[float, float, bool]]:
+        """Where both equations change sign on a grid: log10 of a, descending, with b or b / a."""
+        cells = []
+        for relative in (False, True):
+            scales = 10 ** _SCALES[:, None]
+            shifts = scales * _CENTRES if relative else np.broadcast_to(_CENTRES, (len(scales), len(_CENTRES)))
+            first, second = self._on_grid(scales[..., None], shifts[..., None])
+            for row, column in np.argwhere(_changes_sign(first) & _changes_sign(second)):
+                cells.append(
+                    (float(np.mean(_SCALES[row : row + 2])), float(np.mean(_CENTRES[column : column + 2])), relative)
+                )
+        return sorted(cells, reverse=True)
+
+    def _on_grid(self, scales: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`equations` at many points at once, by sums of equal steps: good enough for a sign."""
+        with np.errstate(all="ignore"):
+            points = scales * _X + shifts
+            values = np.asarray(self.phi(points.ravel()), dtype="float64").reshape(points.shape)
+            values -= (values @ _WEIGHTS)[..., None]
+            slope = np.square(np.diff(values) / _STEP) @ _MIDDLE_WEIGHTS
+            np.square(values, out=values)
+            variance = values @ _WEIGHTS
+            fourth = values @ (_WEIGHTS * np.square(_X))
+            return np.log(slope / variance) - self.target, fourth / variance - 3
+
+    def _polished(self, log_scale: float, centre: float, relative: bool) -> tuple[float, float] | None:
+        def place(at: np.ndarray) -> tuple[float, float]:
+            scale = float(10 ** np.clip(at[0], _SCALES[-1] - 1, _SCALES[0] + 1))
+            return scale, float(at[1]) * (scale if relative else 1.0)
+
+        noisy = self.moments(*place(np.array([log_scale, centre]))).error > _EXACT
+        options = {"eps": 1e-3 if noisy else 1e-6, "xtol": 1e-12, "maxfev": 60}
+        result = optimize.root(lambda at: self.equations(*place(at)), [log_scale, centre], options=options)
+        off = float(np.max(np.abs(self.equations(*place(result.x)))))
+        return place(result.x) if off <= (min(_ROUNDED, self.target / 20) if noisy else _EXACT) else None
+
+
+def _changes_sign(values: np.ndarray) -> np.ndarray:
+    """Of every cell of a grid; never where a corner is NaN."""
+    corners = np.stack([values[:-1, :-1], values[1:, :-1], values[:-1, 1:], values[1:, 1:]])
+    return (np.min(corners, axis=0) <= 0) & (np.max(corners, axis=0) >= 0)
+
+
+def _rank(place: tuple[float, float]) -> tuple[float, float]:
+    return round(place[0], 9), place[1]

@@ -1,0 +1,58 @@
+"""The values of variables as they were, to be put back; large ones wait on disk and not in memory."""
+
+import tempfile
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+# A second copy of a model of several GB may not fit beside it.
+_IN_MEMORY = 64 * 2**20
+
+
+class Snapshot:
+    """What some variables held when they were added, bit by bit.
+
+    Example:
+
+    >>> weight = keras.Variable([1.0, 2.0])
+    >>> with Snapshot([weight]) as before:
+    ...     weight.assign([5.0, 6.0])
+    ...     before.restore()
+    >>> keras.ops.convert_to_numpy(weight).tolist()
+    [1.0, 2.0]
+    """
+
+    def __init__(self, variables: Iterable[keras.Variable] = ()) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (closed by `close`)
+        self._places: dict[int, tuple[keras.Variable, int, Any]] = {}
+        for variable in variables:
+            self.add(variable)
+
+    def add(self, variable: keras.Variable) -> None:
+        """Keeps the value that a variable has now; of one that is kept already, the earlier."""
+        if id(variable) in self._places:
+            return
+        value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        place = self._file.seek(0, 2)
+        self._file.write(value.tobytes())
+        self._places[id(variable)] = (variable, place, value.dtype)
+
+    def restore(self) -> None:
+        """Gives every variable back what it held."""
+        for variable, place, dtype in self._places.values():
+            self._file.seek(place)
+            size = int(np.prod(variable.shape, dtype="int64")) * np.dtype(dtype).itemsize
+            value = np.frombuffer(self._file.read(size), dtype=dtype)
+            variable.assign(value.reshape(tuple(variable.shape)))
+
+    def close(self) -> None:
+        """Lets the values go."""
+        self._file.close()
+
+    def __enter__(self) -> "Snapshot":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
