@@ -36,9 +36,12 @@ class Owners:
         """The fans of a weight by the kind of its layer."""
         return place_of(*self.of(variable)).geometry.fans(tuple(variable.shape))
 
-    def variance(self, variable: keras.Variable) -> float:
-        """The mean square of a weight's entries."""
-        return float(ops.convert_to_numpy(ops.mean(ops.square(ops.cast(variable, "float32")))))
+
+def mean_square(variable: keras.Variable) -> float:
+    """The mean square of a weight's entries; not finite where one of them is not."""
+    values = ops.reshape(ops.cast(variable, "float32"), (-1,))
+    # A product, which makes no copy of the weight.
+    return float(ops.convert_to_numpy(ops.dot(values, values))) / max(values.shape[0], 1)
 
 
 def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable, seed: int) -> Any:

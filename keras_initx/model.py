@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx.calibrate import Calibration, Weight
-from keras_initx.drawing import Owners, draw
+from keras_initx.drawing import Owners, draw, mean_square
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.graph import Graph, trace
 from keras_initx.initializers import PriorBias
@@ -29,8 +29,8 @@ from keras_initx.steps import kernels
 from keras_initx.tables import additive_tables, table_values, unseen_tables
 
 # Values that one pass may compute; it decides the size of the batch.
-_BUDGET = 2.4e8
-_BATCHES = (4, 256)
+_BUDGET = 6e7
+_BATCHES = (8, 256)
 _DATA = 64
 # A looser measurement (relative standard error) is made again on more noise.
 _LOOSE = 0.03
@@ -45,6 +45,7 @@ class _Job:
     choice: Choice
     weight: Weight
     status: str = "drawn"
+    mean_square: float = math.nan
 
 
 def initialize(
@@ -120,10 +121,10 @@ def initialize(
                 for number, variable in enumerate(unseen):
                     variable.assign(table_values(variable, folded(first, f"table {number}")))
                 graph = trace(model, batch)
+                before.restore()
             found = sites(graph)
             choices = METHODS[method](found)
             jobs = _jobs(graph, found, choices, owners, selection)
-            before.restore()
             selection.check([*(job.weight.path for job in jobs), *owners.paths()])
             if not jobs:
                 raise InitxError("model", model.name, "a model with kernels")
@@ -138,10 +139,10 @@ def initialize(
                 owner, name = owners.of(job.variable)
                 values = draw(job.choice, owner, name, job.variable, folded(first, str(number)))
                 job.variable.assign(values)
+                if job.choice.factor != 1:
+                    _lower(graph, job)
             notes += _pass(model, graph, jobs, batch, first, method)
             statistics.restore()
-            for job in drawn:
-                _finish(graph, job)
             if output_bias is not None:
                 notes += _set_output_bias(graph, found, owners, labels, class_counts)
             _check_finite(drawn)
@@ -230,15 +231,14 @@ def _batch_size(graph: Graph) -> int:
     return int(min(max(_BUDGET // max(values, 1), low), high))
 
 
-def _finish(graph: Graph, job: _Job) -> None:
-    """Multiplies with the choice's last factor: the kernel, or the gain of a normalization after it."""
-    if job.choice.factor == 1:
-        return
-    normalization = normalization_after(graph, graph.steps[job.site.step])
-    gain = getattr(normalization.call.operation, "gamma", None) if normalization and normalization.call else None
-    variable = job.variable if gain is None else gain
-    variable.assign(variable * ops.cast(job.choice.factor, variable.dtype))
-    job.weight.result *= job.choice.factor
+def _lower(graph: Graph, job: _Job) -> None:
+    """Puts the choice's last factor into the target, or into the gain of a normalization that undoes it."""
+    step = normalization_after(graph, graph.steps[job.site.step])
+    gain = getattr(step.call.operation, "gamma", None) if step is not None and step.call else None
+    if gain is not None:
+        gain.assign(ops.full_like(gain, job.choice.factor))
+    elif job.weight.target is not None:
+        job.weight.target *= job.choice.factor
 
 
 def _set_output_bias(
@@ -262,9 +262,10 @@ def _set_output_bias(
 
 def _check_finite(jobs: list[_Job]) -> None:
     for job in jobs:
-        total = ops.convert_to_numpy(ops.sum(ops.cast(job.variable, "float32")))
-        if not np.isfinite(total):
-            raise InitxError(job.weight.path, "values that are not finite", "finite ones", "Use another method.")
+        job.mean_square = mean_square(job.variable)
+        if not np.isfinite(job.mean_square):
+            received = "values that are not finite"
+            raise InitxError(job.weight.path, received, "finite ones", "Use another method.")
 
 
 def _row(job: _Job, owners: Owners) -> PlanRow:
@@ -281,7 +282,7 @@ def _row(job: _Job, owners: Owners) -> PlanRow:
         method=choice.method if was else job.status,
         fan_in=fans.fan_in,
         fan_out=fans.fan_out,
-        gain=owners.variance(job.variable) * fans.fan_in,
+        gain=job.mean_square * fans.fan_in,
         drawn=weight.measured,
         scaled=weight.result,
         target=weight.target,

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 from scipy import optimize
@@ -135,7 +134,9 @@ def edge_variance(activation: Activation, depth: int, budget: float = 0.2) -> fl
 
 # An Activation is equal to another of the same name, whatever their functions: those are keys of their own.
 @functools.lru_cache(maxsize=512)
-def _edge_variance(activation: Activation, function: Probed | None, depth: int, budget: float) -> float | None:
+def _edge_variance(
+    activation: Activation, function: Probed | None, depth: int, budget: float
+) -> float | None:
     allowed = budget / (depth - 1) if depth > 1 else math.inf
 
     def drift(log_q: float) -> float:
@@ -151,16 +152,17 @@ def _edge_variance(activation: Activation, function: Probed | None, depth: int, 
             if not _LOWEST <= far <= _HIGHEST or math.isnan(drift(near)) or math.isnan(drift(far)):
                 continue
             sign = math.copysign(1.0, drift(near))
+
+            def excess(log_q: float, sign: float = sign) -> float:
+                return sign * drift(log_q) - allowed
+
             # Not only a hit: a window narrower than the step shows as a change of the sign.
-            if sign * drift(far) <= allowed:
-                found.append(_crossing(lambda x, s=sign: s * drift(x) - allowed, near, far))
+            if excess(far) <= 0:
+                crossing = optimize.brentq(excess, near, far, xtol=1e-9) if excess(near) > 0 else near
+                found.append(float(crossing))
         if found:
             return float(10 ** min(found, key=abs))
     return None
-
-
-def _crossing(excess: Callable[[float], float], near: float, far: float) -> float:
-    return float(optimize.brentq(excess, near, far, xtol=1e-9)) if excess(near) > 0 else near
 
 
 @functools.lru_cache(maxsize=4096)
@@ -246,7 +248,7 @@ def odd_part(activation: Activation) -> Activation | None:
     return Activation(name, activation.parameters, Probed(values, psi))
 
 
-def evenness(activation: Activation, var: float = 1.0) -> float | None:
+def evenness(activation: Activation, var: float = 1.0) -> float:
     """How differently the two units of a mirrored pair learn: 0 where they stay mirrored for ever.
 
     E[(phi'(z) - phi'(-z))^2] / E[(phi'(z) + phi'(-z))^2], z ~ N(0, var)
@@ -259,31 +261,31 @@ def evenness(activation: Activation, var: float = 1.0) -> float | None:
         var: The variance of its pre-activations, a positive number.
 
     Returns:
-        The ratio, infinite for an even phi; None for softmax and glu, and where a slope does not exist.
+        The ratio; infinite for an even phi.
 
     Raises:
-        InitxError: A var that is not positive; a function whose second moment does not exist.
+        InitxError: As `chi` does; a function whose E[phi'(z)^2] does not exist.
 
     Example: two ReLUs never pass on a gradient together, two sigmoids always do.
 
     >>> round(evenness(Activation("relu")), 6), round(evenness(Activation("sigmoid")), 6)
     (1.0, 0.0)
     """
-    var = _positive("var", var)
+    _function(activation)
+    own = activation.moments(0.0, _positive("var", var))
     psi = odd_part(activation)
-    if psi is None:
-        return None
-    own = activation.moments(0.0, var).slope_second_moment
-    together = psi.moments(0.0, var).slope_second_moment
-    if not math.isfinite(own) or not math.isfinite(together):
-        return None
-    if together == 0:
-        return math.inf if own else None
+    assert psi is not None
+    together = psi.moments(0.0, var)
+    if not math.isfinite(own.slope_second_moment) or not math.isfinite(together.slope_second_moment):
+        raise InitxError(
+            "activation", activation.name, f"a function whose E[phi'(z)^2] exists, z ~ N(0, {var:g})"
+        )
+    if together.slope_second_moment == 0:
+        return math.inf if own.slope_second_moment else 0.0
     # The squares of sum and difference add up to 4 E[phi'^2]. So the difference, which may be rounding
     # and nothing else, need not be integrated.
-    ratio = 4 * own / together - 1
-    error = activation.moments(0.0, var).error + psi.moments(0.0, var).error
-    return 0.0 if ratio <= max(1e-9, 4 * error) else ratio
+    ratio = 4 * own.slope_second_moment / together.slope_second_moment - 1
+    return 0.0 if ratio <= max(1e-9, 4 * (own.error + together.error)) else ratio
 
 
 def mirrored_variance(activation: Activation, depth: int, budget: float = 0.2) -> float | None:

@@ -18,14 +18,15 @@ from keras_initx.propagation import elementwise
 # those of a, because a kink has to stay in sight however small a gets.
 _SCALES = np.linspace(1.0, -3.0, 49)
 _CENTRES = np.sinh(np.linspace(-3.0, 3.0, 61))
+_NEWTON_STEPS = 10
 # Of a positively homogeneous phi only b / a counts; beyond this many standard deviations it is linear.
 _FARTHEST = 8.0
 _X = np.linspace(-8.0, 8.0, 257)
 _STEP = _X[1] - _X[0]
 _WEIGHTS = np.exp(-np.square(_X) / 2) / math.sqrt(2 * math.pi) * _STEP
 _MIDDLE_WEIGHTS = np.exp(-np.square(_X[1:] - _STEP / 2) / 2) / math.sqrt(2 * math.pi) * _STEP
-# What the equations may be wrong by; a function that rounds to float32 allows no better than the second.
-_EXACT, _ROUNDED = 1e-9, 1e-4
+# How small a standard deviation of phi, relative to its mean, still has a shape in float64 and in float32.
+_FLATTEST, _FLATTEST_ROUNDED = 1e-9, 1e-4
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ def shape(activation: Activation, depth: int, zeta: float = 1.5) -> Shape:
     """The shape in which an activation hands on a signal, and its gradient, through `depth` layers.
 
     phi^(x) = c (phi(a x + b) + d) with, for a standard normal x,
-    E[phi^(x)] = 0, E[phi^(x)^2] = 1, Q'(1) = E[phi^(x) phi^'(x) x] = 1, C'(1) = E[phi^'(x)^2] = zeta^(1 / depth)
+    E[phi^(x)] = 0, E[phi^(x)^2] = 1,
+    Q'(1) = E[phi^(x) phi^'(x) x] = 1, C'(1) = E[phi^'(x)^2] = zeta^(1 / depth)
 
     So the length of the signal is a fixed point, errors of it do not grow, and the angle between two
     signals (with the mean square of the gradient) grows by zeta over the whole depth. Of several
-    solutions the one with the largest a is taken, which is the least extreme: the others lie in smaller
-    pieces of phi, or farther out; of a mirrored pair (tanh) the one with b > 0.
+    solutions the one with the least |c d| is taken, the mean of the next kernel's inputs in their standard
+    deviations: with silu the largest a alone would choose a flank so flat that the kernels are 13 times
+    as large. Of solutions equal in that the largest a, then the b nearest to 0, then b > 0 counts.
 
     A positively homogeneous phi (relu, leaky_relu) depends on b / a only, and cannot have Q'(1) = 1. It
     is given the other three conditions with a = 1 and b > 0, where Q'(1) < 1: errors of the length shrink.
@@ -116,6 +119,9 @@ class _Problem:
 
     def __init__(self, phi: Function, kinks: tuple[float, ...], target: float) -> None:
         self.phi, self.kinks, self.target = phi, kinks, target
+        rounded = np.asarray(phi(_X)).dtype != np.float64
+        # Differences have to be larger than the rounding of what they are of.
+        self.step, self.tolerance = (1e-3, min(1e-4, target / 20)) if rounded else (1e-6, 1e-9)
 
     def moments(self, scale: float, shift: float) -> ActivationMoments:
         """The moments of f."""
@@ -151,59 +157,99 @@ class _Problem:
         return None
 
     def general(self) -> tuple[float, float] | None:
-        """The solution with the largest a."""
-        best: tuple[float, float] | None = None
-        for log_scale, centre, relative in self._cells():
-            # Two cells below a solution nothing better can follow.
-            if best is not None and log_scale < math.log10(best[0]) + 2 * (_SCALES[1] - _SCALES[0]):
-                break
-            found = self._polished(log_scale, centre, relative)
-            if found is not None and (best is None or _rank(found) > _rank(best)):
-                best = found
-        return best
+        """The solution whose f has the least mean, in standard deviations."""
+        for scale, shift in sorted(self._rough(), key=self._rank, reverse=True):
+            found = self._polished(scale, shift)
+            if found is not None:
+                return found
+        return None
+
+    def _rough(self) -> list[tuple[float, float]]:
+        """The solutions of the equations on the grid: from all cells at once, since phi costs by the call."""
+        cells = self._cells()
+        if not cells:
+            return []
+        log_scale, centre, relative = (np.array(column) for column in zip(*cells, strict=True))
+        at = np.stack([log_scale, centre])
+        step, least = np.zeros_like(at), np.full(len(cells), np.inf)
+        for _ in range(_NEWTON_STEPS):
+            trial = at - step
+            # At the point, and a little to both sides of it.
+            along = trial[0] + self.step * np.array([[0], [1], [0]])
+            across = trial[1] + self.step * np.array([[0], [0], [1]])
+            values = np.stack(self._on_grid(*_place(along, across, relative)))
+            size = np.max(np.abs(values[:, 0]), axis=0)
+            better = size < least
+            at, least = np.where(better, trial, at), np.where(better, size, least)
+            # Newton's step; but half of the last one where that led astray.
+            step = np.where(better, self._newton(values, centre), step / 2)
+        scales, shifts = _place(at[0], at[1], relative)
+        solved = least <= 0.2 * self.target
+        return list(zip(scales[solved].tolist(), shifts[solved].tolist(), strict=True))
+
+    def _newton(self, values: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        (p, q), (r, t) = (values[:, 1] - values[:, 0]) / self.step, (values[:, 2] - values[:, 0]) / self.step
+        x, y = values[:, 0]
+        with np.errstate(all="ignore"):
+            step = np.stack([t * x - r * y, p * y - q * x]) / (p * t - q * r)
+        most = np.stack([np.full_like(centre, 0.2), 0.3 * (1 + np.abs(centre))])
+        return np.clip(np.nan_to_num(step), -most, most)
 
     def _cells(self) -> list[tuple[float, float, bool]]:
-        """Where both equations change sign on a grid: log10 of a, descending, with b or b / a."""
+        """Where both equations change sign on a grid: log10 of a, with b or b / a."""
         cells = []
+        log_scales, centres = np.broadcast_arrays(_SCALES[:, None], _CENTRES)
         for relative in (False, True):
-            scales = 10 ** _SCALES[:, None]
-            shifts = scales * _CENTRES if relative else np.broadcast_to(_CENTRES, (len(scales), len(_CENTRES)))
-            first, second = self._on_grid(scales[..., None], shifts[..., None])
+            scales, shifts = _place(log_scales, centres, np.array(relative))
+            first, second = self._on_grid(scales, shifts)
             for row, column in np.argwhere(_changes_sign(first) & _changes_sign(second)):
-                cells.append(
-                    (float(np.mean(_SCALES[row : row + 2])), float(np.mean(_CENTRES[column : column + 2])), relative)
-                )
-        return sorted(cells, reverse=True)
+                middle = np.mean(_SCALES[row : row + 2]), np.mean(_CENTRES[column : column + 2])
+                cells.append((float(middle[0]), float(middle[1]), relative))
+        return cells
 
     def _on_grid(self, scales: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`equations` at many points at once, by sums of equal steps: good enough for a sign."""
         with np.errstate(all="ignore"):
-            points = scales * _X + shifts
-            values = np.asarray(self.phi(points.ravel()), dtype="float64").reshape(points.shape)
-            values -= (values @ _WEIGHTS)[..., None]
+            points = scales[..., None] * _X + shifts[..., None]
+            values = np.asarray(self.phi(points.ravel())).reshape(points.shape)
+            rounding = _FLATTEST if values.dtype == np.float64 else _FLATTEST_ROUNDED
+            values = values.astype("float64")
+            mean = values @ _WEIGHTS
+            values -= mean[..., None]
             slope = np.square(np.diff(values) / _STEP) @ _MIDDLE_WEIGHTS
             np.square(values, out=values)
             variance = values @ _WEIGHTS
+            # Where phi saturates, what is left of its shape is rounding.
+            variance = np.where(variance > np.square(rounding * mean), variance, np.nan)
             fourth = values @ (_WEIGHTS * np.square(_X))
             return np.log(slope / variance) - self.target, fourth / variance - 3
 
-    def _polished(self, log_scale: float, centre: float, relative: bool) -> tuple[float, float] | None:
+    def _polished(self, scale: float, shift: float) -> tuple[float, float] | None:
         def place(at: np.ndarray) -> tuple[float, float]:
-            scale = float(10 ** np.clip(at[0], _SCALES[-1] - 1, _SCALES[0] + 1))
-            return scale, float(at[1]) * (scale if relative else 1.0)
+            at_scale = float(np.exp(np.clip(at[0], -9, 4)))
+            return at_scale, at_scale * float(at[1])
 
-        noisy = self.moments(*place(np.array([log_scale, centre]))).error > _EXACT
-        options = {"eps": 1e-3 if noisy else 1e-6, "xtol": 1e-12, "maxfev": 60}
-        result = optimize.root(lambda at: self.equations(*place(at)), [log_scale, centre], options=options)
-        off = float(np.max(np.abs(self.equations(*place(result.x)))))
-        return place(result.x) if off <= (min(_ROUNDED, self.target / 20) if noisy else _EXACT) else None
+        start = [math.log(scale), shift / scale]
+        options = {"eps": self.step, "xtol": 1e-11, "maxfev": 40}
+        at = optimize.root(lambda at: self.equations(*place(at)), start, options=options).x
+        off = np.max(np.abs(self.equations(*place(at))))
+        return place(at) if off <= self.tolerance else None
+
+    def _rank(self, place: tuple[float, float]) -> tuple[float, float, float, float]:
+        """The least mean first; of equal ones the largest a, the b nearest to 0, and b > 0."""
+        scale, shift = place
+        values = np.asarray(self.phi(scale * _X + shift), dtype="float64")
+        mean = values @ _WEIGHTS
+        ratio = mean**2 / (np.square(values - mean) @ _WEIGHTS)
+        return -round(math.log1p(ratio), 2), round(math.log(scale), 2), -round(abs(shift), 3), shift
+
+
+def _place(log_scale: np.ndarray, centre: np.ndarray, relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scale = 10.0**log_scale
+    return scale, np.where(relative, scale * centre, centre)
 
 
 def _changes_sign(values: np.ndarray) -> np.ndarray:
     """Of every cell of a grid; never where a corner is NaN."""
     corners = np.stack([values[:-1, :-1], values[1:, :-1], values[:-1, 1:], values[1:, 1:]])
     return (np.min(corners, axis=0) <= 0) & (np.max(corners, axis=0) >= 0)
-
-
-def _rank(place: tuple[float, float]) -> tuple[float, float]:
-    return round(place[0], 9), place[1]

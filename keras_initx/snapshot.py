@@ -36,7 +36,7 @@ class Snapshot:
             return
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
         place = self._file.seek(0, 2)
-        self._file.write(value.tobytes())
+        self._file.write(value.reshape(-1).view("uint8").data)
         self._places[id(variable)] = (variable, place, value.dtype)
 
     def restore(self) -> None:

@@ -10,6 +10,8 @@ from keras_initx.roles import Site
 
 # Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py).
 DEEP = 8
+# Beyond, units of a saturating activation are switches, through which little is learnt.
+_SATURATED = 2.0
 
 
 def auto(sites: Sites) -> dict[int, Choice]:
@@ -29,7 +31,12 @@ def auto(sites: Sites) -> dict[int, Choice]:
 def _link(site: Site) -> Link | None:
     if site.depth < DEEP:
         return None
-    return mirrored_link(site) or edge_link(site) or gpn_link(site) or shaped_link(site)
+    mirrored, edge = mirrored_link(site), edge_link(site)
+    if mirrored is not None and mirrored.variance == 1:
+        return mirrored
+    if edge is not None and edge.variance <= _SATURATED:
+        return edge
+    return mirrored or gpn_link(site) or shaped_link(site)
 
 
 def _outside(site: Site) -> Choice:
