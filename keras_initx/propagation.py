@@ -124,7 +124,7 @@ def edge_variance(activation: Activation, depth: int, budget: float = 0.2) -> fl
     Example: a deeper network has to stay nearer to the linear part of tanh.
 
     >>> [round(edge_variance(Activation("tanh"), depth), 2) for depth in (5, 30, 100)]
-    [1.0, 0.14, 0.07]
+    [0.7, 0.15, 0.07]
 
     References: Schoenholz et al. 2017 (arXiv 1611.01232), section 3, for chi = 1 as the edge of chaos.
     """
@@ -307,7 +307,7 @@ def mirrored_variance(activation: Activation, depth: int, budget: float = 0.2) -
 
     >>> gelu = Activation("gelu")
     >>> round(edge_variance(gelu, 100), 3), round(mirrored_variance(gelu, 100), 3)
-    (0.007, 1.0)
+    (0.008, 1.0)
     """
     _check(depth, budget)
     psi = odd_part(activation)

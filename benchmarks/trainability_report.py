@@ -1,0 +1,77 @@
+"""The tables of `trainability.py`: accuracies by cell, regret by network, the range of rates that train."""
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+# Within five points of the best of its cell a method counts as training.
+_WITHIN = 0.05
+
+
+def chosen(row: dict) -> tuple[float, float]:
+    """(the test accuracy at the rate that was best on validation, that rate), means over the seeds."""
+    best = int(np.argmax(np.mean(row["validation"], axis=1)))
+    return float(np.mean(row["test"][best])), row["rates"][best]
+
+
+def width(row: dict, best: float) -> int:
+    """How many rates train to within five points of the best of the cell."""
+    return int(np.sum(np.mean(row["test"], axis=1) >= best - _WITHIN))
+
+
+def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -> None:
+    """Prints the tables, and writes them to a file where one is given."""
+    console = Console(width=170, record=True)
+    cells: dict[tuple, dict[str, dict]] = {}
+    for row in rows:
+        if "error" not in row:
+            cells.setdefault((row["model"], row["activation"], row["optimizer"]), {})[row["method"]] = row
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    table = Table(
+        title="Test accuracy at the rate chosen on validation (rates that train to within .05 of the best)",
+        title_justify="left",
+    )
+    for name in ("network", "activation", "optimizer", *methods):
+        table.add_column(name, justify="right" if name in methods else "left")
+    summary: dict[str, list[tuple[float, int, int, bool]]] = {}
+    for (model, activation, opt), found in cells.items():
+        best = max(chosen(row)[0] for row in found.values())
+        texts = []
+        for method in methods:
+            if method not in found:
+                texts.append("")
+                continue
+            accuracy, _ = chosen(found[method])
+            text = f"{accuracy:.3f} ({width(found[method], best)})"
+            texts.append(f"[bold]{text}[/]" if accuracy >= best - 0.01 else text)
+        table.add_row(model, activation, opt, *texts)
+        peers = [found[m] for m in fixed if m in found]
+        if "auto" in found and len(peers) == len(fixed):
+            top = max(peers, key=lambda row: chosen(row)[0])
+            own = chosen(found["auto"])[0]
+            fails = own < 0.5 * best
+            summary.setdefault(model, []).append(
+                (chosen(top)[0] - own, width(found["auto"], best), max(width(p, best) for p in peers), fails)
+            )
+    console.print(table)
+    totals = Table(title="auto against the best fixed initializer of each cell", title_justify="left")
+    for name in ("network", "cells", "mean regret, points", "worst", "rates, auto", "rates, best fixed", "fails alone"):
+        totals.add_column(name, justify="left" if name == "network" else "right")
+    for model, values in summary.items():
+        regrets = [100 * v[0] for v in values]
+        totals.add_row(
+            model,
+            str(len(values)),
+            f"{np.mean(regrets):+.2f}",
+            f"{np.max(regrets):+.2f}",
+            f"{np.mean([v[1] for v in values]):.1f}",
+            f"{np.mean([v[2] for v in values]):.1f}",
+            str(sum(v[3] for v in values)),
+        )
+    console.print(totals)
+    runs = sum(len(row.get("rates", [])) * row.get("seeds", 0) for row in rows if "error" not in row)
+    console.print(f"{len(rows)} cells, {runs} trainings, {sum(row['seconds'] for row in rows):.0f} s of one process.")
+    if file is not None:
+        file.write_text(console.export_text(), encoding="utf-8")
