@@ -136,11 +136,11 @@ class Positions(layers.Layer):
 
 
 def vit(data: Data, activation: str) -> keras.Model:
-    """A pre-norm vision transformer of six blocks."""
+    """A pre-norm vision transformer of four blocks."""
     inputs = keras.Input(data.train[0].shape[1:])
     x = layers.Conv2D(32, 2, strides=2)(inputs)
     x = Positions()(layers.Reshape((-1, 32))(x))
-    for _ in range(6):
+    for _ in range(4):
         h = layers.LayerNormalization(epsilon=1e-6)(x)
         x = layers.Add()([x, layers.MultiHeadAttention(4, 8)(h, h)])
         h = layers.LayerNormalization(epsilon=1e-6)(x)

@@ -76,7 +76,14 @@ class Calibration:
             InitxError: A result that is zero, or not finite, named by its weight's path.
         """
         self._done.clear()
-        return replay(self._graph, inputs, self._step)
+        self._failure: InitxError | None = None
+        try:
+            return replay(self._graph, inputs, self._step)
+        except Exception:
+            # Keras wraps what is raised inside of a layer's call.
+            if self._failure is not None:
+                raise self._failure from None
+            raise
 
     def _open(self, variables: Sequence[keras.Variable]) -> list[Weight]:
         """Those of the variables that are still to be scaled."""
@@ -273,7 +280,8 @@ class Calibration:
         if size == 0 or not math.isfinite(size):
             received = "only zeros" if size == 0 else "values that are not finite"
             remedy = "Pass data= if the model cannot read noise, or skip= to leave the layer out."
-            raise InitxError(path, received, "a result that is finite and not zero", remedy)
+            self._failure = InitxError(path, received, "a result that is finite and not zero", remedy)
+            raise self._failure
 
 
 def _own(layer: keras.Layer) -> list[keras.Variable]:

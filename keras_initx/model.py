@@ -30,7 +30,7 @@ from keras_initx.tables import additive_tables, table_values, unseen_tables
 
 # Values that one pass may compute; it decides the size of the batch.
 _BUDGET = 6e7
-_BATCHES = (8, 256)
+_BATCHES = (2, 256)
 _DATA = 64
 # A looser measurement (relative standard error) is made again on more noise.
 _LOOSE = 0.03
@@ -68,8 +68,8 @@ def initialize(
     in the order of the computation, on what the layers before it, scaled already, hand it: so every
     pre-activation has the root mean square `target` (1, but where the method says otherwise), whatever
     lies between the layers. Kernels, recurrent kernels, embeddings and additive tables (positions, class
-    tokens) are drawn; biases only where the method sets them; normalizations, the optimizer, the compiled
-    state and batch statistics stay as they are.
+    tokens) are drawn; biases only where the method sets them; frozen layers (`trainable=False`),
+    normalizations, the optimizer, the compiled state and batch statistics stay as they are.
 
     Args:
         model: Functional, Sequential or subclassed; built.
@@ -151,6 +151,9 @@ def initialize(
         except BaseException:
             before.restore()
             raise
+    ends = [job for job in drawn if job.choice.factor != 1]
+    if ends:
+        notes.append(f"{len(ends)} kernels end a residual branch and are scaled down for it")
     rows = tuple(_row(job, owners) for job in jobs)
     notes += [f"{s.path}: not opened ({s.opaque}), scaled by what it does" for s in graph.steps if s.opaque]
     return Plan(model.name, method, rows, tuple(notes), dry_run, time.perf_counter() - started)
@@ -165,6 +168,11 @@ def _check(model: Any, method: Any, data: Any, output_bias: Any, labels: Any, cl
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
     if not model.weights:
         raise InitxError("model", model.name, "a model with weights")
+    for layer in all_layers(model):
+        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+            remedy = "Initialize the model first, then enable LoRA or quantize it."
+            allowed = "a layer whose kernel is a variable of a floating-point type"
+            raise InitxError(layer.path or layer.name, "LoRA or quantization", allowed, remedy)
     if method == "lsuv" and data is None:
         raise InitxError("data", None, "a batch of data: LSUV scales on it", "Or use method='auto'.")
     if output_bias not in (None, "prior"):
@@ -192,8 +200,9 @@ def _jobs(
             path = variable.path
             weight = Weight(path, variable, choice.target, bias, choice.shift, choice.offset)
             job = _Job(variable, site, choice, weight)
-            if not selection.has(site.path, path):
-                job.status, weight.target, weight.bias = "kept", None, None
+            if not selection.has(site.path, path) or not variable.trainable:
+                job.status = "frozen" if not variable.trainable else "kept"
+                weight.target = weight.bias = None
             jobs.setdefault(id(variable), job)
     for site, choice, variable in additive_tables(graph, owners):
         job = _Job(variable, site, choice, Weight(variable.path, variable, choice.target))
@@ -292,4 +301,8 @@ def _row(job: _Job, owners: Owners) -> PlanRow:
     )
 
 
-_REASONS = {"kept": "left out by only= or skip=", "pretrained": "copied from pretrained="}
+_REASONS = {
+    "kept": "left out by only= or skip=",
+    "frozen": "not trainable: left as it is",
+    "pretrained": "copied from pretrained=",
+}

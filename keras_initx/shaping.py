@@ -12,11 +12,11 @@ from keras_initx.errors import InitxError, is_number
 from keras_initx.moments import PASS_GAIN, ActivationMoments, gaussian_moments
 from keras_initx.pieces import Function
 from keras_initx.probing import Probed
-from keras_initx.propagation import elementwise
+from keras_initx.propagation import elementwise, times
 
 # Where the search looks: log10 of a, descending, and the centre, once in the units of phi and once in
 # those of a, because a kink has to stay in sight however small a gets.
-_SCALES = np.linspace(1.0, -3.0, 49)
+_SCALES = np.linspace(2.0, -3.0, 61)
 _CENTRES = np.sinh(np.linspace(-3.0, 3.0, 61))
 _NEWTON_STEPS = 10
 # Of a positively homogeneous phi only b / a counts; beyond this many standard deviations it is linear.
@@ -83,7 +83,7 @@ def shape(activation: Activation, depth: int, zeta: float = 1.5) -> Shape:
     >>> round(found.input_scale, 4), round(found.input_shift, 4)
     (0.1284, 0.5708)
 
-    References: Martens et al. 2021 (arXiv 2110.01765), section 12, with the conditions of section 11.
+    References: Martens et al. 2021 (arXiv 2110.01765), whose own package drops Q'(1) = 1 for relu too.
     """
     if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
         raise InitxError("depth", depth, "a positive integer, the number of layers with the activation")
@@ -134,7 +134,7 @@ class _Problem:
         try:
             own = self.moments(scale, shift)
             kinks = [(kink - shift) / scale for kink in self.kinks]
-            product = gaussian_moments(lambda x: x * (self.phi(scale * x + shift) - own.mean), kinks=kinks)
+            product = gaussian_moments(lambda x: times(x, self.phi(scale * x + shift), own.mean), kinks=kinks)
         except InitxError:
             return math.nan, math.nan
         if own.variance == 0 or not 0 < own.slope_second_moment < math.inf:
@@ -164,7 +164,7 @@ class _Problem:
         least = min(ratios, default=0.0)
         # Rounding, and the grid, tell no more than a tenth apart.
         ranks = [
-            (ratio if ratio > 1.1 * least else 0.0, round(abs(shift), 2), -shift)
+            (ratio if ratio > 1.1 * least else 0.0, round(abs(shift), 1), -shift)
             for ratio, (_, shift) in zip(ratios, rough, strict=True)
         ]
         for _, place in sorted(zip(ranks, rough, strict=True)):

@@ -21,6 +21,29 @@ ALLOWED = {
     "initializers": {"errors", "fans", "moments", "activations", "initializers"},
     "binding": {"errors", "initializers"},
     "reinit": {"errors", "initializers", "binding"},
+    # The graph and the pass: records of calls, no rules about weights.
+    "observing": set(),
+    "graph": {"errors", "observing"},
+    "replay": {"graph", "observing"},
+    "steps": {"errors", "activations", "graph"},
+    "roles": {"errors", "activations", "graph", "steps"},
+    "noise": {"errors", "graph", "steps"},
+    "calibrate": {"errors", "graph", "observing", "replay"},
+    # The methods: from a place in the graph to a choice.
+    "propagation": {"errors", "activations", "formulas", "moments", "pieces", "probing"},
+    "shaping": {"errors", "activations", "moments", "pieces", "probing", "propagation"},
+    "methods": {"errors", "initializers", "roles", "propagation", "shaping", "methods"},
+    "drawing": {"fans", "initializers", "methods"},
+    "tables": {"drawing", "graph", "initializers", "methods", "roles", "steps"},
+    # Around them.
+    "snapshot": set(),
+    "selection": {"errors"},
+    "pretrained": {"errors", "snapshot"},
+    "plan": set(),
+    "model": {
+        "errors", "calibrate", "drawing", "graph", "initializers", "methods", "noise", "plan", "pretrained",
+        "reinit", "roles", "selection", "snapshot", "steps", "tables",
+    },  # fmt: skip
 }
 WITHOUT_KERAS = {"errors", "fans", "formulas", "pieces", "moments"}
 
