@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -118,11 +119,15 @@ def propagate(model: keras.Model, kind: str, seed: int) -> dict[str, float]:
         else:
             for before, layer in zip(layers, layers[1:], strict=False):
                 last = _result(layer, before.activation(last))
-    cotangent = tf.random.stateless_normal(last.shape, (seed, 2))
-    gradient = tape.gradient(last, first, output_gradients=cotangent)
+        head = model.layers[-1]
+        h = last if kind == "residual" else layers[-1].activation(last)
+        outputs = tf.reshape(h, (h.shape[0], -1)) @ head.kernel.value + head.bias.value
+    # From the outputs, so that what arrives at the last hidden layer is a gradient and no noise.
+    cotangent = tf.random.stateless_normal(outputs.shape, (seed, 2))
+    gradients = tape.gradient(outputs, [first, last], output_gradients=cotangent)
     return {
         "forward": _log_ratio(last, first),
-        "backward": _log_ratio(gradient, cotangent),
+        "backward": _log_ratio(*gradients),
         "correlation": _correlation(last),
     }
 
@@ -239,6 +244,8 @@ def report(options: argparse.Namespace, console: Console) -> None:
 
 def main() -> None:
     """The command line."""
+    # Keras builds a functional model by recursion.
+    sys.setrecursionlimit(100_000)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="+", default=["dense"], choices=KINDS)
     parser.add_argument("--depths", nargs="+", type=int, default=list(DEPTHS))

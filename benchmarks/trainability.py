@@ -34,7 +34,7 @@ import keras_initx
 
 FIXED = ("default", "he_normal", "lecun_normal", "orthogonal", "lsuv")
 METHODS = (*FIXED, "auto")
-OTHERS = ("variance", "mirrored", "edge", "gpn", "shaped", "residual", "auto_moving", "auto_plain_ends")
+OTHERS = ("variance", "mirrored", "edge", "gpn", "shaped", "residual", "auto_moving", "auto_plain_ends", "auto_spread")
 RATES = {
     "adam": [float(f"{10 ** (n / 2):.2g}") for n in range(-10, -1)],
     "sgd": [float(f"{10 ** (n / 2):.2g}") for n in range(-9, 0)],
@@ -69,12 +69,21 @@ class Trainer:
         def epoch(trainable, state, slots, order):
             return jax.lax.scan(step, (trainable, state, slots), order)[0]
 
-        def accuracy(trainable, state, inputs, labels):
-            logits, _ = model.stateless_call(trainable, state, inputs, training=False)
-            return jnp.mean(jnp.argmax(logits, axis=1) == labels)
+        def accuracy(trainable, state):
+            found = []
+            for inputs, labels in (data.validation, data.test):
+                logits, _ = model.stateless_call(trainable, state, jnp.asarray(inputs), training=False)
+                found.append(jnp.mean(jnp.argmax(logits, axis=1) == jnp.asarray(labels)))
+            return jnp.stack(found)
 
-        self._epoch = jax.jit(jax.vmap(epoch))
-        self._accuracy = jax.jit(jax.vmap(accuracy, in_axes=(0, 0, None, None)))
+        # On a CPU a convolution with a kernel for each replicate is far slower than one after the other.
+        convolves = any(isinstance(layer, keras.layers.Conv2D) for layer in model.layers)
+
+        def over(function):
+            one_by_one = jax.jit(lambda *a: jax.lax.map(lambda b: function(*b), a))
+            return one_by_one if convolves else jax.jit(jax.vmap(function))
+
+        self._epoch, self._accuracy = over(epoch), over(accuracy)
 
     def run(self, starts: list, rates: list[float]) -> dict[str, list]:
         """Accuracies by rate and seed, from one set of variables for each seed."""
@@ -95,12 +104,11 @@ class Trainer:
             ]
             order = jnp.asarray(np.stack([orders[s].reshape(count, self.batch) for _, s in pairs]))
             trainable, state, slots = self._epoch(trainable, state, slots, order)
-        shape = (len(rates), len(starts))
-        result = {}
-        for name, (x, y) in (("validation", self.data.validation), ("test", self.data.test)):
-            values = np.asarray(self._accuracy(trainable, state, jnp.asarray(x), jnp.asarray(y)))
-            result[name] = np.round(values.reshape(shape), 4).tolist()
-        return result
+        found = np.asarray(self._accuracy(trainable, state), "float64").reshape(len(rates), len(starts), 2)
+        return {
+            "validation": np.round(found[..., 0], 4).tolist(),
+            "test": np.round(found[..., 1], 4).tolist(),
+        }
 
 
 def start(model: keras.Model, method: str, seed: int, data) -> None:
@@ -116,6 +124,9 @@ def start(model: keras.Model, method: str, seed: int, data) -> None:
             keras_initx.initialize(model, "auto", seed=seed)
     elif method == "auto_plain_ends":
         with _plain_ends():
+            keras_initx.initialize(model, "auto", seed=seed)
+    elif method == "auto_spread":
+        with _spread():
             keras_initx.initialize(model, "auto", seed=seed)
     else:
         keras_initx.initialize(model, method, seed=seed)
@@ -145,6 +156,15 @@ def _plain_ends():
     from keras_initx.methods.choice import scaled
 
     return patch.object(auto, "at_the_end", scaled)
+
+
+def _spread():
+    """`auto` with Gaussian kernels over the whole window in place of orthogonal ones at its centre."""
+    from unittest.mock import patch
+
+    import keras_initx.methods.choice as choice
+
+    return patch.object(choice, "OrthogonalAuto", keras_initx.Auto)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -97,12 +97,17 @@ def mlp(depth: int, width: int = 64) -> Callable[[Data, str], keras.Model]:
     return build
 
 
-def cnn(data: Data, activation: str) -> keras.Model:
-    """A plain network of 16 convolutions."""
-    inputs = x = keras.Input(data.train[0].shape[1:])
-    for number in range(16):
-        x = layers.Conv2D(16, 3, padding="same", strides=2 if number == 8 else 1, activation=activation)(x)
-    return keras.Model(inputs, layers.Dense(data.classes)(layers.Flatten()(x)))
+def cnn(depth: int) -> Callable[[Data, str], keras.Model]:
+    """A plain network of convolutions, the first with a stride."""
+
+    def build(data: Data, activation: str) -> keras.Model:
+        inputs = x = keras.Input(data.train[0].shape[1:])
+        for number in range(depth - 1):
+            strides = 1 if number else 2
+            x = layers.Conv2D(16, 3, padding="same", strides=strides, activation=activation)(x)
+        return keras.Model(inputs, layers.Dense(data.classes)(layers.Flatten()(x)))
+
+    return build
 
 
 def residual(normalized: bool) -> Callable[[Data, str], keras.Model]:
@@ -113,7 +118,7 @@ def residual(normalized: bool) -> Callable[[Data, str], keras.Model]:
             return layers.BatchNormalization()(x) if normalized else x
 
         inputs = keras.Input(data.train[0].shape[1:])
-        x = layers.Activation(activation)(norm(layers.Conv2D(16, 3, padding="same")(inputs)))
+        x = layers.Activation(activation)(norm(layers.Conv2D(16, 3, padding="same", strides=2)(inputs)))
         for _ in range(8):
             h = layers.Activation(activation)(norm(layers.Conv2D(16, 3, padding="same")(x)))
             h = norm(layers.Conv2D(16, 3, padding="same")(h))
@@ -138,8 +143,8 @@ class Positions(layers.Layer):
 def vit(data: Data, activation: str) -> keras.Model:
     """A pre-norm vision transformer of four blocks."""
     inputs = keras.Input(data.train[0].shape[1:])
-    x = layers.Conv2D(32, 2, strides=2)(inputs)
-    x = Positions()(layers.Reshape((-1, 32))(x))
+    x = layers.Permute((1, 3, 2, 4))(layers.Reshape((4, 2, 4, 2))(inputs))
+    x = Positions()(layers.Dense(32)(layers.Reshape((16, 4))(x)))
     for _ in range(4):
         h = layers.LayerNormalization(epsilon=1e-6)(x)
         x = layers.Add()([x, layers.MultiHeadAttention(4, 8)(h, h)])
@@ -167,7 +172,8 @@ MODELS: dict[str, tuple[Callable[[], Data], Callable[[Data, str], keras.Model], 
     "cancer30": (cancer, mlp(30), ACTIVATIONS),
     "rotations5": (rotations, mlp(5), ACTIVATIONS),
     "rotations30": (rotations, mlp(30), ACTIVATIONS),
-    "cnn": (digits, cnn, ACTIVATIONS),
+    "cnn5": (digits, cnn(5), ACTIVATIONS),
+    "cnn20": (digits, cnn(20), ACTIVATIONS),
     "residual": (digits, residual(normalized=False), ACTIVATIONS),
     "residual_bn": (digits, residual(normalized=True), ACTIVATIONS),
     "vit": (digits, vit, ("gelu",)),

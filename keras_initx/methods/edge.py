@@ -1,8 +1,15 @@
 """`edge`: orthogonal kernels at the variance, by depth, at which neither direction grows nor shrinks."""
 
+import math
+
+from keras_initx.activations import Activation
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
-from keras_initx.propagation import edge_variance
+from keras_initx.propagation import edge_variance, stability
 from keras_initx.roles import Site
+
+# Above, a chain is unstable; what float32 functions round is below.
+_STABLE = 1.001
+_BUDGETS = tuple(0.2 / 3**n for n in range(1, 12))
 
 
 def edge(sites: Sites) -> dict[int, Choice]:
@@ -20,8 +27,24 @@ def edge(sites: Sites) -> dict[int, Choice]:
 
 def edge_link(site: Site) -> Link | None:
     """The link of a step whose activation has such a variance."""
-    q = edge_variance(site.activation, site.depth)
+    q = stable_variance(site.activation, site.depth)
     if q is None:
         return None
     reason = f"chain of {site.depth} with {site.activation.name}: variance {q:.3g} keeps both directions"
     return Link("edge", q, reason=reason)
+
+
+def stable_variance(activation: Activation, depth: int) -> float | None:
+    """The q of `edge`, smaller where samples larger than others would grow away from them.
+
+    Q' = d log E[phi(z)^2] / d log q above 1 means that: the theory is of the mean, and finite networks have
+    samples that differ. None where no q keeps (L - 1) log10 Q' under 0.2.
+    """
+    for budget in (0.2, *_BUDGETS):
+        q = edge_variance(activation, depth, budget=budget)
+        if q is None:
+            return None
+        growth = stability(activation, q)
+        if growth <= _STABLE or (depth - 1) * math.log10(growth) <= 0.2:
+            return q
+    return None

@@ -1,11 +1,12 @@
 """`mirrored`: units in pairs of opposite kernels, so that a chain starts as a linear map."""
 
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
-from keras_initx.propagation import evenness, mirrored_variance
+from keras_initx.methods.edge import stable_variance
+from keras_initx.propagation import evenness, odd_part
 from keras_initx.roles import Site
 
 # Below, the gradients of two twins are too much alike for them ever to part.
-_LEAST_EVEN = 0.05
+_LEAST_EVEN = 0.001
 
 
 def mirrored(sites: Sites) -> dict[int, Choice]:
@@ -23,7 +24,8 @@ def mirrored(sites: Sites) -> dict[int, Choice]:
 
 def mirrored_link(site: Site) -> Link | None:
     """The link of a step whose activation is even enough."""
-    q = mirrored_variance(site.activation, site.depth) if site.pairable else None
+    psi = odd_part(site.activation) if site.pairable else None
+    q = None if psi is None else stable_variance(psi, site.depth)
     if q is None or evenness(site.activation, q) < _LEAST_EVEN:
         return None
     reason = f"chain of {site.depth} with {site.activation.name}: pairs of opposite units make it linear"
