@@ -19,7 +19,7 @@ ROUNDS = 3
 def vit_b16():
     """ViT-B/16 with 86 M parameters, in plain Keras."""
     import keras
-    from keras import layers, ops
+    from keras import layers
 
     class Positions(layers.Layer):
         def build(self, shape):
@@ -89,7 +89,6 @@ def measure(name: str) -> dict:
         plan = keras_initx.initialize(model, seed=number)
         init.append(time.perf_counter() - started)
         first = first or (init[0], peak() - before)
-    size = sum(4 * v.value.shape.num_elements() if hasattr(v.value.shape, "num_elements") else 0 for v in model.weights)
     return {
         "model": name,
         "parameters": model.count_params(),

@@ -12,6 +12,7 @@ Finished runs are kept in `--results` and not run again.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -32,10 +33,23 @@ from keras_initx import initialize
 
 ACTIVATIONS = {
     name: name
-    for name in (
-        "relu leaky_relu relu6 elu selu celu gelu silu mish softplus tanh softsign sigmoid hard_sigmoid "
-        "exponential"
-    ).split()
+    for name in [
+        "relu",
+        "leaky_relu",
+        "relu6",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "softplus",
+        "tanh",
+        "softsign",
+        "sigmoid",
+        "hard_sigmoid",
+        "exponential",
+    ]
 } | {"sin": keras.ops.sin}
 DEPTHS = (10, 50, 100, 200)
 KINDS = ("dense", "convolution", "residual")
@@ -117,7 +131,7 @@ def propagate(model: keras.Model, kind: str, seed: int) -> dict[str, float]:
             for one, two in zip(layers[2::2], layers[3::2], strict=True):
                 last = last + _result(two, one.activation(_result(one, last)))
         else:
-            for before, layer in zip(layers, layers[1:], strict=False):
+            for before, layer in itertools.pairwise(layers):
                 last = _result(layer, before.activation(last))
         head = model.layers[-1]
         h = last if kind == "residual" else layers[-1].activation(last)
@@ -162,7 +176,13 @@ def run(options: argparse.Namespace) -> None:
             for name in options.activations:
                 for method in options.methods:
                     for seed in range(options.seeds):
-                        row = {"kind": kind, "depth": depth, "activation": name, "method": method, "seed": seed}
+                        row = {
+                            "kind": kind,
+                            "depth": depth,
+                            "activation": name,
+                            "method": method,
+                            "seed": seed,
+                        }
                         if _key(row) in done:
                             continue
                         model = model or network(kind, depth)

@@ -34,7 +34,17 @@ import keras_initx
 
 FIXED = ("default", "he_normal", "lecun_normal", "orthogonal", "lsuv")
 METHODS = (*FIXED, "auto")
-OTHERS = ("variance", "mirrored", "edge", "gpn", "shaped", "residual", "auto_moving", "auto_plain_ends", "auto_spread")
+OTHERS = (
+    "variance",
+    "mirrored",
+    "edge",
+    "gpn",
+    "shaped",
+    "residual",
+    "auto_moving",
+    "auto_plain_ends",
+    "auto_spread",
+)
 RATES = {
     "adam": [float(f"{10 ** (n / 2):.2g}") for n in range(-10, -1)],
     "sgd": [float(f"{10 ** (n / 2):.2g}") for n in range(-9, 0)],
@@ -99,7 +109,9 @@ class Trainer:
         count = len(self.data.train[0]) // self.batch
         for number in range(self.epochs):
             orders = [
-                np.random.default_rng([seed, number]).permutation(len(self.data.train[0]))[: count * self.batch]
+                np.random.default_rng([seed, number]).permutation(len(self.data.train[0]))[
+                    : count * self.batch
+                ]
                 for seed in range(len(starts))
             ]
             order = jnp.asarray(np.stack([orders[s].reshape(count, self.batch) for _, s in pairs]))

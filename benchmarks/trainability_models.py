@@ -1,4 +1,4 @@
-"""The data and the networks of `trainability.py`: real data that packages ship, networks as people write them."""
+"""The data and the networks of `trainability.py`: real data that packages ship, common networks."""
 
 import inspect
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def cancer() -> Data:
 
 
 def sources() -> Data:
-    """Pieces of source code, as characters, by the package they are from (NumPy, SciPy, scikit-learn, Keras)."""
+    """Pieces of source code, as characters, by their package: NumPy, SciPy, scikit-learn or Keras."""
     import scipy.optimize
     import sklearn.linear_model
 
@@ -77,7 +77,9 @@ def sources() -> Data:
     for number, module in enumerate(modules):
         home = inspect.getmodule(module) if inspect.isclass(module) else module
         text = inspect.getsource(home)
-        codes = np.clip(np.frombuffer(text.encode("ascii", "replace"), "uint8").astype(int) - 31, 0, _ALPHABET - 1)
+        codes = np.clip(
+            np.frombuffer(text.encode("ascii", "replace"), "uint8").astype(int) - 31, 0, _ALPHABET - 1
+        )
         for start in rng.integers(0, len(codes) - _LENGTH, 500):
             pieces.append(codes[start : start + _LENGTH])
             owners.append(number)

@@ -57,7 +57,15 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
             )
     console.print(table)
     totals = Table(title="auto against the best fixed initializer of each cell", title_justify="left")
-    for name in ("network", "cells", "mean regret, points", "worst", "rates, auto", "rates, best fixed", "fails alone"):
+    for name in (
+        "network",
+        "cells",
+        "mean regret, points",
+        "worst",
+        "rates, auto",
+        "rates, best fixed",
+        "fails alone",
+    ):
         totals.add_column(name, justify="left" if name == "network" else "right")
     for model, values in summary.items():
         regrets = [100 * v[0] for v in values]
@@ -72,6 +80,8 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
         )
     console.print(totals)
     runs = sum(len(row.get("rates", [])) * row.get("seeds", 0) for row in rows if "error" not in row)
-    console.print(f"{len(rows)} cells, {runs} trainings, {sum(row['seconds'] for row in rows):.0f} s of one process.")
+    console.print(
+        f"{len(rows)} cells, {runs} trainings, {sum(row['seconds'] for row in rows):.0f} s of one process."
+    )
     if file is not None:
         file.write_text(console.export_text(), encoding="utf-8")

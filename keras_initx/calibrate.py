@@ -110,7 +110,7 @@ class Calibration:
         """A sum of the signal and a table, which is brought to the signal's scale."""
         flat = keras.tree.flatten((args, kwargs))
         assert step.call is not None
-        constants = {place: v for place, v in step.call.tables.items()}
+        constants = step.call.tables
         is_table = [isinstance(v, keras.Variable) or place in constants for place, v in enumerate(flat)]
         signal = [v for v, t in zip(flat, is_table, strict=True) if not t and ops.is_tensor(v)]
         size = max((_rms(v)[0] for v in signal if "float" in str(v.dtype)), default=1.0)
@@ -155,6 +155,7 @@ class Calibration:
             weight.bias.assign(_column_sums(weight, args[0]))
         elif weight.shift:
             self._turn(weight, args[0])
+        kept = self._without_bias(layer) if weight.bias is None else None
 
         def probe(z: Any) -> Any:
             if id(weight.variable) in self._done:
@@ -167,7 +168,24 @@ class Calibration:
             return activation(z)
 
         with _attribute(layer, "activation", probe):
-            return call(args, kwargs)
+            outputs = call(args, kwargs)
+        if kept is None:
+            return outputs
+        bias, value = kept
+        bias.assign(value)
+        return call(args, kwargs)
+
+    def _without_bias(self, layer: keras.Layer) -> tuple[keras.Variable, Any] | None:
+        """Takes a bias that is not zero away, so that the kernel's own result is measured."""
+        bias = getattr(layer, "bias", None)
+        if not isinstance(bias, keras.Variable):
+            return None
+        value = ops.convert_to_numpy(bias)
+        if not np.any(value):
+            return None
+        value = value.copy()
+        bias.assign(ops.zeros_like(bias))
+        return bias, value
 
     def _turn(self, weight: Weight, inputs: Any) -> None:
         """Without a bias: the mean direction of the kernel does what the shift would."""

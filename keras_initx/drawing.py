@@ -54,7 +54,7 @@ def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable
     elif not name.endswith("kernel") and not isinstance(layer, keras.layers.Embedding):
         return keras.random.normal(shape, stddev=1.0, dtype=dtype, seed=seed)
     initializer = prototype.bound_to(layer, name)
-    initializer.seed = seed  # type: ignore[attr-defined]
+    initializer.seed = seed
     if not (choice.mirror_in or choice.mirror_out):
         return initializer(shape, dtype=dtype)
     half = list(shape)

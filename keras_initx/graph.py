@@ -116,7 +116,9 @@ def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
         raise InitxError("model", model, "a keras.Model")
     if not model.built:
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
-    given = _own_inputs(model) if inputs is None else inputs
+    given: Any = _own_inputs(model) if inputs is None else inputs
+    if inputs is not None:
+        _check_shapes(model, inputs)
     sizes = list(zip(_IMAGE_SIZES, _LENGTHS, strict=True)) if _has_unknown_size(given) else [(0, 0)]
     for number, (image, length) in enumerate(sizes):
         symbolic = keras.tree.map_structure(lambda x, i=image, n=length: _symbolic(x, batch, i, n), given)
@@ -142,17 +144,46 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
     return Graph(steps, observer.numbers(symbolic), observer.numbers(outputs), symbolic)
 
 
-def _own_inputs(model: keras.Model) -> Any:
+def _declared_inputs(model: keras.Model) -> Any:
+    """The inputs of a functional or sequential model, in its structure; None for a subclassed one."""
     try:
         return model.input
     except (AttributeError, ValueError):
-        pass
-    config = model.get_build_config() or {}
-    shape = config.get("input_shape")
+        # A Sequential model has no node of its own.
+        inputs = getattr(model, "inputs", None)
+        return inputs[0] if inputs and len(inputs) == 1 else inputs
+
+
+def _own_inputs(model: keras.Model) -> Any:
+    declared = _declared_inputs(model)
+    if declared is not None:
+        return declared
+    shape: Any = (model.get_build_config() or {}).get("input_shape")
     if _is_shape(shape):
         return keras.KerasTensor(tuple(shape), dtype=model.input_dtype)
     remedy = "Pass data=: a batch as the model takes it."
     raise InitxError("model", model.name, "a model that tells the shapes of its inputs", remedy)
+
+
+def _check_shapes(model: keras.Model, inputs: Any) -> None:
+    """Raises an `InitxError` for inputs of other shapes than the model was built on, where it tells them."""
+    declared = _declared_inputs(model)
+    if declared is None:
+        return
+    own = keras.tree.flatten(declared)
+    given = keras.tree.flatten(inputs)
+    shapes = [tuple(t.shape) for t in given], [tuple(t.shape) for t in own]
+    fits = len(given) == len(own) and all(
+        len(mine) == len(theirs)
+        and all(b is None or a == b for a, b in zip(mine[1:], theirs[1:], strict=True))
+        for mine, theirs in zip(*shapes, strict=True)
+    )
+    if not fits:
+        raise InitxError("data", _listed(shapes[0]), f"inputs of shape {_listed(shapes[1])}")
+
+
+def _listed(shapes: list[tuple[int | None, ...]]) -> Any:
+    return shapes[0] if len(shapes) == 1 else shapes
 
 
 def _is_shape(shape: Any) -> bool:
@@ -171,4 +202,7 @@ def _symbolic(tensor: Any, batch: int, image: int, length: int) -> keras.KerasTe
     # Three axes and channels, or four, are an image or a film.
     size = image if len(shape) >= 4 else length
     sizes = [size if n is None else n for n in shape]
-    return keras.KerasTensor(tuple(sizes), dtype=keras.backend.standardize_dtype(tensor.dtype))
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    # Its name is what an error calls an input.
+    name = tensor.name if isinstance(tensor, keras.KerasTensor) else None
+    return keras.KerasTensor(tuple(sizes), dtype=dtype, name=name)

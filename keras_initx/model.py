@@ -22,8 +22,8 @@ from keras_initx.noise import batch_of, noise
 from keras_initx.plan import Plan, PlanRow
 from keras_initx.pretrained import Copied, copy_pretrained
 from keras_initx.reinit import all_layers
-from keras_initx.roles import Site, bias_of, normalization_after, sites
 from keras_initx.selection import Selection
+from keras_initx.sites import Site, bias_of, normalization_after, sites
 from keras_initx.snapshot import Snapshot
 from keras_initx.steps import kernels
 from keras_initx.tables import additive_tables, table_values, unseen_tables
@@ -133,7 +133,6 @@ def initialize(
             for job in jobs:
                 if id(job.variable) in copied.variables:
                     job.status, job.weight.target = "pretrained", None
-            statistics = Snapshot(model.non_trainable_variables)
             drawn = [job for job in jobs if job.status == "drawn"]
             for number, job in enumerate(drawn):
                 owner, name = owners.of(job.variable)
@@ -141,8 +140,9 @@ def initialize(
                 job.variable.assign(values)
                 if job.choice.factor != 1:
                     _lower(graph, job)
-            notes += _pass(model, graph, jobs, batch, first, method)
-            statistics.restore()
+            with Snapshot(model.non_trainable_variables) as statistics:
+                notes += _pass(model, graph, jobs, batch, first, method)
+                statistics.restore()
             if output_bias is not None:
                 notes += _set_output_bias(graph, found, owners, labels, class_counts)
             _check_finite(drawn)

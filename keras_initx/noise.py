@@ -13,11 +13,28 @@ from keras_initx.graph import Graph, Step
 from keras_initx.steps import operation
 
 # Operations through which whole numbers go on as they are.
-_PASSING = frozenset("Cast ConvertToTensor Reshape ExpandDims Squeeze Copy Flatten GetItem Transpose".split())
+_PASSING = frozenset(
+    ["Cast", "ConvertToTensor", "Reshape", "ExpandDims", "Squeeze", "Copy", "Flatten", "GetItem", "Transpose"]
+)
 # Reads whole numbers as yes and no, or as weights of 0 and 1.
 _MASKING = frozenset(
-    "Equal NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr LogicalNot Where Multiply "
-    "Masking Softmax DotProductAttention Subtract".split()
+    [
+        "Equal",
+        "NotEqual",
+        "Greater",
+        "GreaterEqual",
+        "Less",
+        "LessEqual",
+        "LogicalAnd",
+        "LogicalOr",
+        "LogicalNot",
+        "Where",
+        "Multiply",
+        "Masking",
+        "Softmax",
+        "DotProductAttention",
+        "Subtract",
+    ]
 )
 
 
@@ -37,7 +54,9 @@ def noise(graph: Graph, batch: int, seed: int) -> Any:
     """
     rng = np.random.default_rng(seed)
     flat = keras.tree.flatten(graph.symbolic)
-    made = [_one(graph, number, tensor, batch, rng) for number, tensor in zip(graph.inputs, flat, strict=True)]
+    made = [
+        _one(graph, number, tensor, batch, rng) for number, tensor in zip(graph.inputs, flat, strict=True)
+    ]
     return keras.tree.pack_sequence_as(graph.symbolic, made)
 
 
@@ -56,7 +75,9 @@ def _one(graph: Graph, number: int, tensor: Any, batch: int, rng: np.random.Gene
     if dtype == "bool" or (dtype != "string" and readers and all(s.kind in _MASKING for s in readers)):
         return ops.ones(shape, dtype=dtype)
     received = f"an input of {dtype} that nothing tells the values of"
-    raise InitxError(f"model input {tensor.name!r}", received, "floats, or ids of an Embedding", "Pass data=.")
+    raise InitxError(
+        f"model input {tensor.name!r}", received, "floats, or ids of an Embedding", "Pass data=."
+    )
 
 
 def _readers(graph: Graph, number: int) -> Iterator[Step]:
@@ -94,7 +115,9 @@ def _before(layer: Any, values: np.ndarray) -> np.ndarray:
     if isinstance(layer, keras.layers.Rescaling):
         return (values - np.asarray(layer.offset, "float32")) / np.asarray(layer.scale, "float32")
     if isinstance(layer, keras.layers.Normalization) and not layer.invert:
-        mean, variance = (np.asarray(ops.convert_to_numpy(v), "float32") for v in (layer.mean, layer.variance))
+        mean, variance = (
+            np.asarray(ops.convert_to_numpy(v), "float32") for v in (layer.mean, layer.variance)
+        )
         return values * np.sqrt(variance) + mean
     return values
 

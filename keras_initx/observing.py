@@ -51,6 +51,7 @@ class Observer:
         self._tensors: list[Any] = []
         self._layers: list[keras.Layer] = []
         self._model = model
+        self._inferring = False
         self._tables: list[tuple[keras.Variable, np.ndarray]] | None = None
 
     def numbers(self, tensors: Any) -> tuple[int, ...]:
@@ -66,6 +67,9 @@ class Observer:
 
     def layer(self, layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In place of `Layer.__call__`: follows a composite layer, writes down any other."""
+        if self._inferring:
+            # The backend traces the inside of a layer for its shapes.
+            return NotImplemented
         kwargs = _accepted(layer.call, kwargs)
         reason = ""
         self._layers.append(layer)
@@ -78,7 +82,11 @@ class Observer:
                     # Such as a call of the backend's own functions, which have no symbolic form.
                     del self.records[before:]
                     reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            outputs = _output_spec(layer, args, kwargs)
+            self._inferring = True
+            try:
+                outputs = _output_spec(layer, args, kwargs)
+            finally:
+                self._inferring = False
             call = Call(layer, args, kwargs, outputs, self._tables_in((args, kwargs)))
             self._write(call, True, [v.path for v in layer.variables], reason)
             return outputs
@@ -132,7 +140,9 @@ class Observer:
             if same.size:
                 return variable
         for variable, table in self._variables_of(None):
-            if table.size == rows.size and np.array_equal(np.sort(table, axis=None), np.sort(rows, axis=None)):
+            if table.size == rows.size and np.array_equal(
+                np.sort(table, axis=None), np.sort(rows, axis=None)
+            ):
                 return variable
         return None
 
@@ -160,7 +170,7 @@ def _rows(values: np.ndarray) -> np.ndarray:
 def intercepted(on_layer: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Hands every layer call of this thread to `on_layer(layer, args, kwargs)`; yields the true call.
 
-    Whatever is raised, the hook is taken off again.
+    What it returns NotImplemented for is called as ever. Whatever is raised, the hook is taken off again.
     """
     thread = threading.get_ident()
     with _LOCK:
@@ -169,7 +179,8 @@ def intercepted(on_layer: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
         def watched(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() != thread:
                 return call(layer, *args, **kwargs)
-            return on_layer(layer, args, kwargs)
+            outputs = on_layer(layer, args, kwargs)
+            return call(layer, *args, **kwargs) if outputs is NotImplemented else outputs
 
         try:
             keras.Layer.__call__ = watched
@@ -199,7 +210,9 @@ def observed(observer: Observer) -> Iterator[None]:
         try:
             keras.Operation.symbolic_call, keras.Operation.__init__ = watched, named
             for name, original in operators.items():
-                setattr(keras.Variable, name, _for_tensors(original, getattr(keras.ops, _LEFT_OF_TENSOR[name])))
+                setattr(
+                    keras.Variable, name, _for_tensors(original, getattr(keras.ops, _LEFT_OF_TENSOR[name]))
+                )
             yield
         finally:
             keras.Operation.symbolic_call, keras.Operation.__init__ = symbolic_call, initialize
@@ -222,7 +235,7 @@ def is_symbolic(value: Any) -> bool:
 
 
 def _is_composite(layer: keras.Layer) -> bool:
-    """Whether what a layer computes is to be read in its `call`: it has layers of its own, or a user wrote it."""
+    """Whether a layer is to be read in its `call`: it has layers of its own, or a user wrote it."""
     # The loop of a recurrent layer has no symbolic form, and its cell is scaled as a whole.
     if isinstance(layer, keras.layers.RNN):
         return False

@@ -1,6 +1,7 @@
 """What `initialize` did to each weight, and why: as records, a table, JSON and HTML."""
 
 import html
+import io
 import json
 import math
 from collections import Counter
@@ -97,9 +98,9 @@ class Plan:
         return json.dumps(_plain(asdict(self)), indent=2)
 
     def __str__(self) -> str:
-        console = Console(width=150, record=True, file=_Nowhere())
-        console.print(self.table())
-        return console.export_text()
+        text = io.StringIO()
+        Console(width=150, file=text).print(self.table())
+        return text.getvalue()
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in _COLUMNS)
@@ -109,16 +110,6 @@ class Plan:
         )
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"<p><b>{html.escape(self.summary())}</b></p>{notes}<table><tr>{head}</tr>{body}</table>"
-
-
-class _Nowhere:
-    """A file that forgets: the console only records."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing waits."""
 
 
 _NUMBERS = frozenset({"fan in", "drawn", "scaled"})

@@ -71,7 +71,9 @@ def copy_pretrained(model: keras.Model, source: Any) -> Copied:
         copied.matched.append(path)
     copied.unused = sorted(unused)
     if not copied.matched:
-        remedy = f"The source has {', '.join(sorted(values)[:3])} ...; this model {model.variables[0].path} ..."
+        remedy = (
+            f"The source has {', '.join(sorted(values)[:3])} ...; this model {model.variables[0].path} ..."
+        )
         raise InitxError("pretrained", _name(source), "a source of which a path and shape match", remedy)
     return copied
 
@@ -100,7 +102,9 @@ def _values(model: keras.Model, source: Any) -> Iterator[tuple[str, Any]]:
             loaded = keras.saving.load_model(path, compile=False)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise InitxError("pretrained", str(path), f"a file that Keras can load (it raised {reason})") from error
+            raise InitxError(
+                "pretrained", str(path), f"a file that Keras can load (it raised {reason})"
+            ) from error
         yield from _values(model, loaded)
     elif path.name.endswith(".weights.h5"):
         yield from _from_weights(model, path)

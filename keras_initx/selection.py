@@ -18,7 +18,9 @@ class Selection:
         InitxError: Something that is not a string.
     """
 
-    def __init__(self, only: str | Sequence[str] | None = None, skip: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self, only: str | Sequence[str] | None = None, skip: str | Sequence[str] | None = None
+    ) -> None:
         self._only = None if only is None else _patterns("only", only)
         self._skip = [] if skip is None else _patterns("skip", skip)
 
@@ -36,11 +38,13 @@ class Selection:
                 if not any(fnmatchcase(path, pattern) for path in known):
                     near = get_close_matches(pattern, sorted(known), n=1)
                     remedy = f"Did you mean {near[0]!r}?" if near else ""
-                    raise InitxError(argument, pattern, "a pattern that matches a layer or weight path", remedy)
+                    raise InitxError(
+                        argument, pattern, "a pattern that matches a layer or weight path", remedy
+                    )
 
 
 def _patterns(argument: str, given: str | Sequence[str]) -> list[str]:
-    patterns = [given] if isinstance(given, str) else list(given)
+    patterns = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     if not patterns or not all(isinstance(p, str) for p in patterns):
         raise InitxError(argument, given, "a pattern, or a list of patterns, of layer paths")
     return patterns

@@ -30,17 +30,72 @@ _ACTIVATION_LAYERS = (
 _ALIASES = {"ReLU": "relu", "Exp": "exponential"}
 # Further elementwise operations of which an activation may be put together: x * sigmoid(x), relu(x)**2.
 _ELEMENTWISE = frozenset(
-    "Multiply Add Subtract Divide TrueDivide Square Power Sqrt Negative Abs Absolute Sin Cos Maximum Minimum "
-    "Clip Erf Log1p Expm1 Log Arctan Arcsinh Sinh Cosh".split()
+    [
+        "Multiply",
+        "Add",
+        "Subtract",
+        "Divide",
+        "TrueDivide",
+        "Square",
+        "Power",
+        "Sqrt",
+        "Negative",
+        "Abs",
+        "Absolute",
+        "Sin",
+        "Cos",
+        "Maximum",
+        "Minimum",
+        "Clip",
+        "Erf",
+        "Log1p",
+        "Expm1",
+        "Log",
+        "Arctan",
+        "Arcsinh",
+        "Sinh",
+        "Cosh",
+    ]
 )
 _LINEAR_KINDS = frozenset({"Add", "Subtract", "Negative"})
 MERGES = frozenset({"Add", "Subtract", "Average", "Concatenate", "Multiply", "Stack", "Maximum", "Minimum"})
 SUMS = frozenset({"Add", "Average"})
 _SCALINGS = frozenset({"Multiply", "Divide", "TrueDivide", "Add", "Subtract"})
 _TRANSPARENT = frozenset(
-    "Reshape Transpose Permute Flatten Squeeze ExpandDims Cast GetItem Slice Pad BroadcastTo Split Stack Mean "
-    "Concatenate Average Swapaxes Moveaxis Identity RepeatVector Repeat Roll Flip Take Resize Unstack "
-    "LayerScale StochasticDepth DropPath ConvertToTensor Copy StopGradient".split()
+    [
+        "Reshape",
+        "Transpose",
+        "Permute",
+        "Flatten",
+        "Squeeze",
+        "ExpandDims",
+        "Cast",
+        "GetItem",
+        "Slice",
+        "Pad",
+        "BroadcastTo",
+        "Split",
+        "Stack",
+        "Mean",
+        "Concatenate",
+        "Average",
+        "Swapaxes",
+        "Moveaxis",
+        "Identity",
+        "RepeatVector",
+        "Repeat",
+        "Roll",
+        "Flip",
+        "Take",
+        "Resize",
+        "Unstack",
+        "LayerScale",
+        "StochasticDepth",
+        "DropPath",
+        "ConvertToTensor",
+        "Copy",
+        "StopGradient",
+    ]
 )
 _TRANSPARENT_PREFIXES = (
     "Cropping", "ZeroPadding", "UpSampling", "AveragePooling", "MaxPooling", "GlobalAveragePooling",
@@ -57,7 +112,18 @@ _DROPOUTS = (
 )
 # Operations that sum over an axis of a kernel.
 CONTRACTIONS = frozenset(
-    "Matmul Dot Tensordot Einsum Conv DepthwiseConv SeparableConv ConvTranspose Vdot Inner".split()
+    [
+        "Matmul",
+        "Dot",
+        "Tensordot",
+        "Einsum",
+        "Conv",
+        "DepthwiseConv",
+        "SeparableConv",
+        "ConvTranspose",
+        "Vdot",
+        "Inner",
+    ]
 )
 ATTENTIONS = frozenset({"DotProductAttention"})
 
@@ -108,7 +174,9 @@ def is_transparent(step: Step) -> bool:
     """Whether an activation after the step acts on what came before it, scale and shape aside."""
     if is_normalization(step) or isinstance(operation(step), _DROPOUTS):
         return True
-    if step.kind in _SCALINGS and (step.kind in SUMS or step.kind == "Subtract" or len(set(step.inputs)) == 1):
+    if step.kind in _SCALINGS and (
+        step.kind in SUMS or step.kind == "Subtract" or len(set(step.inputs)) == 1
+    ):
         return True
     if step.kind == "Activation":
         return own_activation(step) == LINEAR
@@ -170,6 +238,7 @@ def activation_after(graph: Graph, tensor: int) -> tuple[Activation, int] | None
     exits = [s for s in steps if not {c.number for c in graph.consumers(s.outputs[0])} <= inside]
     exits = exits or steps[-1:]
     first, end = own_activation(steps[0]), exits[-1]
+    read: Activation | None
     # Where the signal is read at several points, the first activation on the way is the one it meets.
     if first is not None and (len(steps) == 1 or len(exits) > 1 or exits[0] is steps[0]):
         end, read = steps[0], first

@@ -10,7 +10,7 @@ from keras_initx.drawing import Owners
 from keras_initx.graph import Graph
 from keras_initx.initializers import Auto
 from keras_initx.methods.choice import Choice
-from keras_initx.roles import Site
+from keras_initx.sites import Site
 from keras_initx.steps import kernels
 
 _JOINING = frozenset({"Add", "Concatenate"})
@@ -31,16 +31,20 @@ def additive_tables(graph: Graph, owners: Owners) -> Iterator[tuple[Site, Choice
                 continue
             seen.add(id(variable))
             layer, _ = owners.of(variable)
-            site = Site(step.number, layer.path or layer.name, type(layer).__name__, roles=("additive_table",))
+            site = Site(
+                step.number, layer.path or layer.name, type(layer).__name__, roles=("additive_table",)
+            )
             reason = "added to the signal: brought to its scale"
             yield site, Choice("table", Auto(gain=1.0), target=1.0, reason=reason), variable
 
 
 def unseen_tables(graph: Graph, model: keras.Model) -> list[keras.Variable]:
-    """Weights of zeros that no step of the graph reads as they are: tables that start at zero may be there."""
+    """Weights of zeros that no step reads as they are: tables that start at zero may be among them."""
     read = {id(v) for step in graph.steps for v in kernels(step)}
     # Keras's own layers add no tables; what they hold besides kernels starts at zero for a reason.
-    foreign = [s for s in graph.steps if s.owner is not None and not type(s.owner).__module__.startswith("keras.")]
+    foreign = [
+        s for s in graph.steps if s.owner is not None and not type(s.owner).__module__.startswith("keras.")
+    ]
     own = {id(v): v for step in foreign if step.owner is not None for v in step.owner.trainable_variables}
     for step in graph.steps:
         if step.is_layer and step.call is not None and not step.opaque:

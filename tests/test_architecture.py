@@ -27,23 +27,37 @@ ALLOWED = {
     "replay": {"graph", "observing"},
     "steps": {"errors", "activations", "graph"},
     "roles": {"errors", "activations", "graph", "steps"},
+    "sites": {"activations", "graph", "roles", "steps"},
     "noise": {"errors", "graph", "steps"},
     "calibrate": {"errors", "graph", "observing", "replay"},
     # The methods: from a place in the graph to a choice.
     "propagation": {"errors", "activations", "formulas", "moments", "pieces", "probing"},
     "shaping": {"errors", "activations", "moments", "pieces", "probing", "propagation"},
-    "methods": {"errors", "initializers", "roles", "propagation", "shaping", "methods"},
+    "methods": {"errors", "activations", "initializers", "sites", "propagation", "shaping", "methods"},
     "drawing": {"fans", "initializers", "methods"},
-    "tables": {"drawing", "graph", "initializers", "methods", "roles", "steps"},
+    "tables": {"drawing", "graph", "initializers", "methods", "sites", "steps"},
     # Around them.
     "snapshot": set(),
     "selection": {"errors"},
     "pretrained": {"errors", "snapshot"},
     "plan": set(),
     "model": {
-        "errors", "calibrate", "drawing", "graph", "initializers", "methods", "noise", "plan", "pretrained",
-        "reinit", "roles", "selection", "snapshot", "steps", "tables",
-    },  # fmt: skip
+        "errors",
+        "calibrate",
+        "drawing",
+        "graph",
+        "initializers",
+        "methods",
+        "noise",
+        "plan",
+        "pretrained",
+        "reinit",
+        "selection",
+        "sites",
+        "snapshot",
+        "steps",
+        "tables",
+    },
 }
 WITHOUT_KERAS = {"errors", "fans", "formulas", "pieces", "moments"}
 

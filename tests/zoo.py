@@ -19,7 +19,9 @@ class Patches(layers.Layer):
         rows = self.projection.compute_output_shape(shape)
         count = rows[1] * rows[2]
         self.token = self.add_weight(shape=(1, 1, self.width), initializer="zeros", name="token")
-        self.positions = self.add_weight(shape=(1, count + 1, self.width), initializer="zeros", name="positions")
+        self.positions = self.add_weight(
+            shape=(1, count + 1, self.width), initializer="zeros", name="positions"
+        )
 
     def call(self, images):
         x = self.projection(images)
@@ -104,7 +106,9 @@ def lstm_tagger():
     x = layers.Embedding(200, 32)(inputs)
     x = layers.Bidirectional(layers.LSTM(24, return_sequences=True))(x)
     x = layers.GRU(32, return_sequences=True)(x)
-    return keras.Model(inputs, layers.TimeDistributed(layers.Dense(9, activation="softmax"))(x), name="tagger")
+    return keras.Model(
+        inputs, layers.TimeDistributed(layers.Dense(9, activation="softmax"))(x), name="tagger"
+    )
 
 
 def unet():

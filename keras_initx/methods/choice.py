@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from keras_initx.initializers import Auto, LayerAware, OrthogonalAuto
-from keras_initx.roles import Site
+from keras_initx.sites import Site
 
 Sites = Mapping[int, Site]
 
@@ -63,7 +63,9 @@ def scaled(site: Site, reason: str = "") -> Choice:
     return Choice("variance", initializer, reason=reason or "scaled to variance 1 on what it receives")
 
 
-def chained(sites: Sites, link_of: Callable[[Site], Link | None], other: Callable[[Site], Choice]) -> dict[int, Choice]:
+def chained(
+    sites: Sites, link_of: Callable[[Site], Link | None], other: Callable[[Site], Choice]
+) -> dict[int, Choice]:
     """Choices from links: a weight's target from the activation after it, its bias from the one before.
 
     Args:

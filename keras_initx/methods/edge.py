@@ -5,7 +5,7 @@ import math
 from keras_initx.activations import Activation
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
 from keras_initx.propagation import edge_variance, stability
-from keras_initx.roles import Site
+from keras_initx.sites import Site
 
 # Above, a chain is unstable; what float32 functions round is below.
 _STABLE = 1.001

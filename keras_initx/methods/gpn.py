@@ -2,7 +2,7 @@
 
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
 from keras_initx.propagation import gpn_shift
-from keras_initx.roles import Site
+from keras_initx.sites import Site
 
 
 def gpn(sites: Sites) -> dict[int, Choice]:

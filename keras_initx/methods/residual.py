@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from keras_initx.errors import InitxError
 from keras_initx.methods.choice import Choice, Sites, scaled
-from keras_initx.roles import Site
+from keras_initx.sites import Site
 
 
 def residual(sites: Sites) -> dict[int, Choice]:

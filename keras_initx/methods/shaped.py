@@ -2,8 +2,8 @@
 
 from keras_initx.errors import InitxError
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
-from keras_initx.roles import Site
 from keras_initx.shaping import shape
+from keras_initx.sites import Site
 
 
 def shaped(sites: Sites) -> dict[int, Choice]:

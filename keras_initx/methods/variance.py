@@ -3,7 +3,7 @@
 from keras_initx.initializers import Auto, HeAuto, XavierAuto
 from keras_initx.initializers.scaled import Scaled
 from keras_initx.methods.choice import Choice, Sites
-from keras_initx.roles import Site
+from keras_initx.sites import Site
 
 
 def variance(sites: Sites) -> dict[int, Choice]:

@@ -1,0 +1,195 @@
+"""Where each weighted step of a graph stands: its activation, its roles, the chain it is part of."""
+
+from dataclasses import dataclass
+
+import keras
+
+from keras_initx.activations import LINEAR, Activation
+from keras_initx.graph import Graph, Step
+from keras_initx.roles import attention_roles, declared_roles, is_gate, is_lookup, residual_ends, upstream
+from keras_initx.steps import (
+    SUMS,
+    activation_after,
+    applied_activation,
+    is_merge,
+    is_normalization,
+    is_transparent,
+    is_weighted,
+    operation,
+)
+
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a weighted step stands in the graph.
+
+    Attributes:
+        step: Its number in the graph.
+        path, kind: The layer's path and class; of an operation with a weight, that of the layer around it.
+        activation: The first activation that its result meets, through normalizations, dropout, reshapes
+            and sums; linear where it meets none.
+        roles: Names from `ROLES`.
+        previous: The weighted step before it in a plain chain: with nothing but activations, dropout,
+            reshapes and pooling between, and no other reader on the way. None at the start of one.
+        arriving: The activation between the two; linear at the start.
+        direct: Whether nothing but that activation lies between (and what moves values, like Flatten).
+        depth: How many weighted steps the chain has.
+        residual_number: Which residual sum of the model its result goes into, from 1; 0 where none.
+        residuals: How many residual sums the model has.
+        normalized: Whether a normalization is the next that its result meets.
+        biased: Whether the layer adds a bias of its own.
+        pairable: Whether every output sums over all inputs, so that units can be paired.
+    """
+
+    step: int
+    path: str
+    kind: str
+    activation: Activation = LINEAR
+    roles: tuple[str, ...] = ()
+    previous: int | None = None
+    arriving: Activation = LINEAR
+    direct: bool = True
+    depth: int = 1
+    residual_number: int = 0
+    residuals: int = 0
+    normalized: bool = False
+    biased: bool = False
+    pairable: bool = False
+
+
+def sites(graph: Graph) -> dict[int, Site]:
+    """The weighted steps of a graph by their numbers, in order."""
+    weighted = [step for step in graph.steps if is_weighted(step)]
+    ends, residuals = residual_ends(graph)
+    attention = attention_roles(graph)
+    links = {step.number: link for step in weighted if (link := _next_in_chain(graph, step))}
+    before = {link[0]: (number, link[1], link[2]) for number, link in links.items()}
+    depths = _depths([step.number for step in weighted], {n: link[0] for n, link in links.items()})
+    above = upstream(graph)
+    found = {}
+    for step in weighted:
+        previous, arriving, direct = before.get(step.number, (None, LINEAR, True))
+        is_last = not any(above[t] >> step.number & 1 for w in weighted if w is not step for t in w.inputs)
+        names = [
+            *declared_roles(step),
+            *(["residual_end"] if step.number in ends else []),
+            *(["gate"] if is_gate(graph, step) else []),
+            *attention.get(step.number, ()),
+            *(["embedding"] if is_lookup(step) else []),
+            *(["head"] if is_last else []),
+        ]
+        found[step.number] = Site(
+            step=step.number,
+            path=step.path,
+            kind=step.kind,
+            activation=effective_activation(graph, step),
+            roles=tuple(dict.fromkeys(names)),
+            previous=previous,
+            arriving=arriving,
+            direct=direct,
+            depth=depths[step.number],
+            residual_number=ends.get(step.number, 0),
+            residuals=residuals,
+            normalized=normalization_after(graph, step) is not None,
+            biased=bias_of(step) is not None,
+            pairable=_is_pairable(step),
+        )
+    return found
+
+
+def effective_activation(graph: Graph, step: Step) -> Activation:
+    """The first activation that the result of a step meets; linear where it meets none."""
+    own = applied_activation(step)
+    if own is not None:
+        return own
+    # By width, so that the nearest wins; a skip connection may lead far.
+    tensors, seen = list(step.outputs), set(step.outputs)
+    while tensors:
+        tensor = tensors.pop(0)
+        if after := activation_after(graph, tensor):
+            return after[0]
+        for consumer in graph.consumers(tensor):
+            if is_transparent(consumer) or (is_merge(consumer) and consumer.kind in SUMS):
+                new = [t for t in consumer.outputs if t not in seen]
+                seen.update(new)
+                tensors += new
+    return LINEAR
+
+
+def _is_pairable(step: Step) -> bool:
+    layer = operation(step)
+    convolution = (
+        isinstance(layer, _CONVOLUTIONS)
+        and layer.groups == 1
+        and not step.kind.startswith(("Depthwise", "Separable"))
+    )
+    # Flatten keeps pairs side by side only where the channels come last.
+    last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    return (isinstance(layer, keras.layers.Dense) or convolution) and last
+
+
+def bias_of(step: Step) -> keras.Variable | None:
+    """The bias that a layer adds to the result of its kernel."""
+    bias = getattr(operation(step), "bias", None) if step.is_layer else None
+    return bias if isinstance(bias, keras.Variable) and len(bias.shape) == 1 else None
+
+
+def normalization_after(graph: Graph, step: Step) -> Step | None:
+    """The normalization that reads the result of a step before anything else changes it."""
+    if applied_activation(step) is not None or not step.outputs:
+        return None
+    tensor = step.outputs[0]
+    while len(consumers := graph.consumers(tensor)) == 1:
+        consumer = consumers[0]
+        if is_normalization(consumer):
+            return consumer
+        if not is_transparent(consumer) or is_merge(consumer):
+            return None
+        tensor = consumer.outputs[0]
+    return None
+
+
+def _next_in_chain(graph: Graph, step: Step) -> tuple[int, Activation, bool] | None:
+    """(the next weighted step of a plain chain, the activation between, whether nothing else is)."""
+    if isinstance(operation(step), keras.layers.RNN) or len(step.outputs) != 1 or is_lookup(step):
+        return None
+    tensor, arriving, direct = step.outputs[0], applied_activation(step), True
+    while True:
+        if after := activation_after(graph, tensor):
+            # Two activations in a row are none of those that the theory knows.
+            direct = direct and arriving is None
+            arriving, tensor = after
+            continue
+        consumers = graph.consumers(tensor)
+        if len(consumers) != 1:
+            return None
+        consumer = consumers[0]
+        if is_weighted(consumer):
+            recurrent = isinstance(operation(consumer), keras.layers.RNN)
+            return (
+                None
+                if recurrent or len(set(consumer.inputs)) > 1
+                else (consumer.number, arriving or LINEAR, direct)
+            )
+        if is_merge(consumer) or is_normalization(consumer) or not is_transparent(consumer):
+            return None
+        direct = direct and not _changes_statistics(consumer)
+        tensor = consumer.outputs[0]
+
+
+def _changes_statistics(step: Step) -> bool:
+    return "Pool" in step.kind or step.kind in ("Mean", "Multiply", "Divide", "TrueDivide", "Add", "Subtract")
+
+
+def _depths(numbers: list[int], followers: dict[int, int]) -> dict[int, int]:
+    up = dict.fromkeys(numbers, 1)
+    for number in numbers:
+        if (follower := followers.get(number)) is not None:
+            up[follower] = max(up[follower], up[number] + 1)
+    down = dict.fromkeys(numbers, 1)
+    for number in reversed(numbers):
+        if (follower := followers.get(number)) is not None:
+            down[number] = down[follower] + 1
+    return {number: up[number] + down[number] - 1 for number in numbers}

@@ -1,0 +1,259 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import InitxError, OrthogonalAuto, initialize
+from keras_initx.calibrate import Calibration, Weight
+from keras_initx.graph import trace
+from keras_initx.noise import noise
+from keras_initx.steps import kernels
+from tests import zoo
+from tests.recorder import pre_activations
+
+BATCH = 512
+
+
+def scale(model, batch=BATCH, **kwargs):
+    """Scales every kernel of a model to 1, and returns what was measured by path."""
+    graph = trace(model, batch=batch)
+    weights = {id(v): Weight(v.path, v, **kwargs) for s in graph.steps for v in kernels(s)}
+    Calibration(graph, list(weights.values())).run(noise(graph, batch, seed=1))
+    return {w.path: w for w in weights.values()}, graph
+
+
+def array(tensor):
+    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
+
+
+def rms(x):
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+LAYERS = {
+    "dense": ((16,), lambda: layers.Dense(40, activation="relu")),
+    "einsum": ((5, 12), lambda: layers.EinsumDense("abc,cde->abde", output_shape=(None, 3, 8))),
+    "conv1d": ((20, 6), lambda: layers.Conv1D(12, 3, activation="tanh")),
+    "conv2d_same_strided": ((9, 9, 6), lambda: layers.Conv2D(12, 3, strides=2, padding="same")),
+    "conv2d_grouped": ((9, 9, 6), lambda: layers.Conv2D(12, 3, groups=3)),
+    "conv3d": ((4, 4, 4, 3), lambda: layers.Conv3D(6, 2)),
+    "depthwise": ((9, 9, 16), lambda: layers.DepthwiseConv2D(3)),
+    "transposed": ((6, 6, 8), lambda: layers.Conv2DTranspose(6, 3, strides=2)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_one_layer_gives_one(name):
+    shape, make = LAYERS[name]
+    x = keras.Input(shape)
+    layer = make()
+    model = keras.Model(x, layer(x))
+    scale(model)
+    activation, layer.activation = layer.activation, None
+    other = noise(trace(model, batch=BATCH), BATCH, seed=2)
+    assert rms(array(layer(other))) == pytest.approx(1, abs=0.03)
+    layer.activation = activation
+
+
+def test_the_pass_goes_on_with_what_it_has_scaled():
+    model = keras.Sequential([keras.Input((30,)), *[layers.Dense(64, activation="gelu") for _ in range(12)]])
+    for layer in model.layers:
+        layer.kernel.assign(layer.kernel * 7.0)
+    scale(model)
+    found = pre_activations(model, noise(trace(model, batch=BATCH), BATCH, seed=2))
+    assert np.allclose(list(found.values()), 1, atol=0.05)
+
+
+def test_a_separable_convolution_in_both_parts():
+    x = keras.Input((9, 9, 8))
+    layer = layers.SeparableConv2D(24, 3)
+    model = keras.Model(x, layer(x))
+    layer.depthwise_kernel.assign(layer.depthwise_kernel * 9)
+    scale(model, 64)
+    inputs = array(noise(trace(model, batch=64), 64, seed=2))
+    kernel = array(layer.depthwise_kernel)[..., 0]
+    middle = sum(
+        inputs[:, i : i + 7, j : j + 7] * kernel[i, j] for i in range(3) for j in range(3)
+    )
+    assert rms(middle) == pytest.approx(1, abs=0.05)
+    assert rms(middle @ array(layer.pointwise_kernel)[0, 0]) == pytest.approx(1, abs=0.05)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_gates(layer, x):
+    """The pre-activations of each gate at the last step, by the equations of the LSTM."""
+    cell, units = layer.cell, layer.units
+    h = c = np.zeros((len(x), units))
+    for t in range(x.shape[1]):
+        z = x[:, t] @ array(cell.kernel) + h @ array(cell.recurrent_kernel) + array(cell.bias)
+        i, f, g, o = np.split(z, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+    return [i, f - 1, g, o]
+
+
+def test_an_lstm_gate_by_gate():
+    x = keras.Input((12, 10))
+    layer = layers.LSTM(32, recurrent_initializer="orthogonal_auto")
+    model = keras.Model(x, layer(x))
+    kernel = array(layer.cell.kernel)
+    kernel[:, :32] *= 5
+    layer.cell.kernel.assign(kernel)
+    weights, graph = scale(model)
+    other = array(noise(graph, BATCH, seed=2))
+    for gate in lstm_gates(layer, other):
+        assert rms(gate) == pytest.approx(1, abs=0.08)
+    # The unit forget bias is the layer's own, and stays.
+    assert np.all(array(layer.cell.bias)[32:64] == 1)
+    assert {w.how for w in weights.values() if w.how} == {"gates of the cell"}
+
+
+@pytest.mark.parametrize("cls", [layers.SimpleRNN, layers.GRU])
+def test_other_recurrent_layers(cls):
+    x = keras.Input((12, 10))
+    layer = cls(32, recurrent_initializer=OrthogonalAuto(gain=1.0))
+    model = keras.Model(x, layer(x))
+    scale(model)
+    other = array(noise(trace(model, batch=BATCH), BATCH, seed=2))
+    first = other[:, 0] @ array(layer.cell.kernel)
+    units = 32
+    for gate in range(first.shape[1] // units):
+        size = rms(first[:, gate * units : (gate + 1) * units])
+        # The state adds the rest.
+        assert 0.5 <= size <= 1.02
+
+
+def test_a_convolutional_lstm():
+    x = keras.Input((5, 8, 3))
+    layer = layers.ConvLSTM1D(6, 3, padding="same")
+    weights, _ = scale(keras.Model(x, layer(x)), 64)
+    assert "gates of the cell" in {w.how for w in weights.values()}
+    assert np.all(np.isfinite(array(layer.cell.kernel)))
+
+
+def test_a_shared_layer_is_scaled_once():
+    x = keras.Input((16,))
+    shared = layers.Dense(16)
+    model = keras.Model(x, shared(shared(x) * 5.0))
+    scale(model)
+    assert rms(array(noise(trace(model, batch=BATCH), BATCH, 2)) @ array(shared.kernel)) == pytest.approx(
+        1, abs=0.05
+    )
+
+
+def test_lookups():
+    ids = keras.Input((7,), dtype="int32")
+    table = layers.Embedding(50, 16)
+    scale(keras.Model(ids, table(ids)))
+    assert rms(array(table.embeddings)) == pytest.approx(1, abs=0.03)
+
+
+def test_kernels_of_a_users_own():
+    model = zoo.subclassed()
+    weights, graph = scale(model)
+    x = array(noise(graph, BATCH, seed=2))
+    h = np.maximum(x @ array(model.stem.kernel) + array(model.stem.bias), 0)
+    assert rms(h @ array(model.experts.router)) == pytest.approx(1, abs=0.06)
+    mixed = np.einsum("bi,eiu->beu", h, array(model.experts.w))
+    assert rms(mixed) == pytest.approx(1, abs=0.06)
+    assert {"operation", "pre-activation"} == {w.how for w in weights.values()}
+
+
+def test_time_distributed_calls_its_layer_past_every_hook():
+    x = keras.Input((5, 12))
+    inner = layers.Dense(20, activation="relu")
+    scale(keras.Model(x, layers.TimeDistributed(inner)(x)))
+    other = np.random.default_rng(0).normal(size=(4000, 12))
+    assert rms(other @ array(inner.kernel)) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
+def test_layers_inside_of_one_that_cannot_be_opened():
+    import tensorflow as tf
+
+    class Backend(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = layers.Dense(32, activation="relu"), layers.Dense(24)
+
+        def call(self, x):
+            return self.two(tf.square(self.one(x)))
+
+    model = Backend()
+    model(np.zeros((2, 8), "float32"))
+    plan = initialize(model, data=np.random.default_rng(0).normal(size=(64, 8)).astype("float32"), seed=0)
+    found = pre_activations(model, np.random.default_rng(1).normal(size=(2000, 8)).astype("float32"))
+    assert np.allclose(list(found.values()), 1, atol=0.3)
+    assert any("not opened" in note for note in plan.notes)
+
+
+def test_shift_and_offset_by_hand():
+    x = keras.Input((16,))
+    layer = layers.Dense(64)
+    model = keras.Model(x, layer(x))
+    graph = trace(model, batch=BATCH)
+    inputs = noise(graph, BATCH, seed=1)
+    start = array(layer.kernel)
+    weight = Weight("k", layer.kernel, target=0.5, bias=layer.bias, shift=0.3, offset=2.0)
+    Calibration(graph, [weight]).run(inputs)
+    lifted = (array(inputs) + 0.3) @ start
+    factor = 0.5 / rms(lifted)
+    np.testing.assert_allclose(array(layer.kernel), factor * start, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(array(layer.bias), factor * 0.3 * start.sum(axis=0) + 2.0, rtol=1e-4)
+
+
+def test_without_a_bias_the_mean_direction_shifts():
+    x = keras.Input((400,))
+    layer = layers.Dense(300, use_bias=False)
+    model = keras.Model(x, layer(ops.relu(x)))
+    graph = trace(model, batch=BATCH)
+    inputs = noise(graph, BATCH, seed=1)
+    start = array(layer.kernel)
+    Calibration(graph, [Weight("k", layer.kernel, shift=0.5)]).run(inputs)
+    relu = np.maximum(array(inputs), 0)
+    lifted = (relu + 0.5) @ start
+    result = relu @ array(layer.kernel)
+    assert np.corrcoef(result.ravel(), lifted.ravel())[0, 1] > 0.97
+    assert rms(result) == pytest.approx(1, abs=0.01)
+
+
+def test_a_bias_that_no_method_set_is_left_and_not_scaled():
+    x = keras.Input((16,))
+    layer = layers.Dense(64, activation="tanh", bias_initializer="ones")
+    model = keras.Model(x, layer(x))
+    scale(model)
+    other = array(noise(trace(model, batch=BATCH), BATCH, seed=2))
+    assert np.all(array(layer.bias) == 1)
+    assert rms(other @ array(layer.kernel)) == pytest.approx(1, abs=0.05)
+
+
+def test_an_existing_bias_goes_on_into_the_next_layer():
+    x = keras.Input((16,))
+    first = layers.Dense(64, bias_initializer=keras.initializers.Constant(3.0))
+    second = layers.Dense(32)
+    model = keras.Model(x, second(first(x)))
+    scale(model)
+    other = noise(trace(model, batch=BATCH), BATCH, seed=2)
+    assert rms(array(model(other))) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("factor", "text"), [(0.0, "only zeros"), (np.inf, "not finite")])
+def test_a_result_without_a_size_is_named(factor, text):
+    x = keras.Input((4,))
+    scaled = layers.Rescaling(factor)(layers.Dense(4, name="first")(x))
+    model = keras.Model(x, layers.Dense(3, name="second")(scaled))
+    with pytest.raises(InitxError, match=f"^second/kernel: received '.*{text}"):
+        scale(model)
+
+
+def test_a_table_comes_to_the_scale_of_its_signal():
+    model = zoo.vit(blocks=1)
+    initialize(model, seed=0)
+    patches = model.get_layer("patches")
+    x = noise(trace(model, batch=64), 64, seed=3)
+    signal = rms(array(patches.projection(x)))
+    assert rms(array(patches.positions)) == pytest.approx(signal, rel=0.1)
+    assert rms(array(patches.token)) == pytest.approx(signal, rel=0.1)

@@ -1,0 +1,193 @@
+import threading
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import InitxError
+from keras_initx.graph import trace
+from tests import zoo
+from tests.recorder import same, values
+
+
+def kinds(model, *args):
+    return [step.kind for step in trace(model, *args).steps if step.kind != "ConvertToTensor"]
+
+
+class TestSteps:
+    def test_sequential_and_nested(self):
+        inner = keras.Sequential([layers.Dense(4), layers.ReLU()])
+        model = keras.Sequential([keras.Input((3,)), inner, layers.Dense(2)])
+        assert kinds(model) == ["Dense", "ReLU", "Dense"]
+
+    def test_a_shared_layer_is_seen_at_both_calls(self):
+        shared, x = layers.Dense(3, name="shared"), keras.Input((3,))
+        graph = trace(keras.Model(x, shared(shared(x))))
+        dense = [step for step in graph.steps if step.kind == "Dense"]
+        assert [step.path for step in dense] == ["shared", "shared"]
+        assert dense[0].outputs == dense[1].inputs
+
+    def test_operators_and_operations(self):
+        x, y = keras.Input((3,)), keras.Input((3,))
+        out = ops.relu(layers.Dense(3)(x) + y) * 2.0
+        model = keras.Model([x, y], [out, out[:, :1]])
+        graph = trace(model)
+        assert kinds(model) == ["Dense", "Add", "Relu", "Multiply", "GetItem"]
+        assert len(graph.inputs) == len(graph.outputs) == 2
+
+    def test_operations_inside_of_a_subclassed_model(self):
+        assert kinds(zoo.subclassed())[:3] == ["Dense", "Relu", "Matmul"]
+
+    def test_variables_left_of_a_tensor(self):
+        class Scale(layers.Layer):
+            def build(self, shape):
+                self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+
+            def call(self, x):
+                return self.scale * x + ops.convert_to_tensor(self.scale) * x
+
+        model = keras.Sequential([keras.Input((3,)), Scale()])
+        assert kinds(model) == ["Multiply", "Multiply", "Add"]
+        assert all("scale" in step.parameters[0] for step in trace(model).steps[-3:-1])
+
+    @pytest.mark.parametrize("shape", [(None, None, 3), (None, 5)])
+    def test_unknown_sizes(self, shape):
+        x = keras.Input(shape)
+        layer = layers.Conv2D(4, 3) if len(shape) == 3 else layers.LSTM(4)
+        graph = trace(keras.Model(x, layer(x)))
+        assert all(n is not None for step in graph.steps for s in step.shapes for n in s)
+
+    def test_dictionaries(self):
+        x = {"a": keras.Input((3,), name="a"), "b": keras.Input((3,), name="b")}
+        model = keras.Model(x, {"y": layers.Dense(2)(x["a"] + x["b"])})
+        assert kinds(model) == ["Add", "Dense"]
+
+    def test_a_recurrent_layer_is_one_step(self):
+        step = trace(keras.Sequential([keras.Input((4, 3)), layers.LSTM(5)])).steps[-1]
+        assert (step.kind, step.opaque) == ("LSTM", "")
+
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
+    def test_functions_of_the_backend_make_a_layer_opaque(self):
+        import tensorflow as tf
+
+        class Backend(layers.Layer):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self.inner = layers.Dense(4)
+
+            def build(self, shape):
+                self.inner.build(shape)
+
+            def call(self, x):
+                return tf.nn.relu(self.inner(x))
+
+            def compute_output_shape(self, shape):
+                return (*shape[:-1], 4)
+
+        step = trace(keras.Sequential([keras.Input((3,)), Backend()])).steps[-1]
+        assert step.kind == "Backend"
+        assert "KerasTensor" in step.opaque
+
+
+class TestTheModelIsAsItWas:
+    def nodes(self, model):
+        return [len(x._inbound_nodes) for x in model._flatten_layers()], len(model.operations)
+
+    def test_nodes_weights_compiled_state(self):
+        model = zoo.residual_cnn()
+        model.compile("adam", "sparse_categorical_crossentropy")
+        before, nodes, optimizer = values(model), self.nodes(model), model.optimizer
+        trace(model)
+        assert same(before, model)
+        assert self.nodes(model) == nodes
+        assert model.compiled
+        assert model.optimizer is optimizer
+
+    def test_names_of_later_layers(self):
+        keras.backend.clear_session()
+        model = zoo.subclassed()
+        first = int(layers.Dense(1).name.rpartition("_")[2])
+        trace(model)
+        assert int(layers.Dense(1).name.rpartition("_")[2]) == first + 1
+        before = layers.Activation("relu").name
+        ops.relu(keras.Input((2,)))
+        trace(model)
+        assert layers.Activation("relu").name != before
+
+    def test_automatic_names_of_operations_do_not_move(self):
+        keras.backend.clear_session()
+        first = layers.Add().name
+        trace(zoo.vit(blocks=1))
+        # The model itself made its own: only the trace must not.
+        names = {layers.Add().name for _ in range(1)}
+        trace(zoo.subclassed())
+        assert first == "add"
+        assert names.isdisjoint({first})
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    def test_hooks_are_off_after_an_error(self, error):
+        class Fails(keras.Model):
+            fail = False
+
+            def call(self, x):
+                if self.fail:
+                    raise error("no")
+                return x
+
+        call, symbolic = keras.Layer.__call__, keras.Operation.symbolic_call
+        start, left = keras.Operation.__init__, keras.Variable.__mul__
+        model = Fails()
+        model(np.zeros((2, 3), "float32"))
+        model.fail = True
+        with pytest.raises((InitxError, KeyboardInterrupt)):
+            trace(model)
+        assert keras.Layer.__call__ is call
+        assert keras.Operation.symbolic_call is symbolic
+        assert keras.Operation.__init__ is start
+        assert keras.Variable.__mul__ is left
+
+    def test_another_thread_builds_a_model_meanwhile(self):
+        started, go_on, built = threading.Event(), threading.Event(), []
+
+        class Waits(layers.Layer):
+            wait = False
+
+            def call(self, x):
+                if self.wait:
+                    started.set()
+                    assert go_on.wait(20)
+                return ops.relu(x)
+
+        layer = Waits()
+        model = keras.Sequential([keras.Input((3,)), layer, layers.Dense(2)])
+        layer.wait = True
+
+        def build():
+            assert started.wait(20)
+            x = keras.Input((5,))
+            built.append(keras.Model(x, ops.tanh(layers.Dense(4)(x)) + 1.0))
+            go_on.set()
+
+        thread = threading.Thread(target=build)
+        thread.start()
+        graph = trace(model)
+        thread.join()
+        assert [s.kind for s in graph.steps if s.kind != "ConvertToTensor"] == ["Relu", "Dense"]
+        assert len(built[0].operations) == 4
+        assert len(built[0].layers[1]._inbound_nodes) == 1
+
+
+class TestErrors:
+    def test_not_a_model(self):
+        with pytest.raises(InitxError, match=r"^model: received 3; allowed: a keras.Model"):
+            trace(3)
+
+    def test_not_built(self):
+        with pytest.raises(InitxError, match="a built model. Call it on a batch of data"):
+            trace(keras.Sequential([layers.Dense(2)]))
+
+    def test_inputs_that_do_not_fit(self):
+        model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+        with pytest.raises(InitxError, match=r"^data: received \(2, 7\); allowed: inputs of shape \(None, 3\)"):
+            trace(model, np.zeros((2, 7), "float32"))

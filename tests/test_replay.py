@@ -1,0 +1,48 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_initx import replay as module
+from keras_initx.graph import trace
+from keras_initx.noise import noise
+from keras_initx.replay import replay
+from tests import zoo
+
+
+def inference(step, args, kwargs):
+    operation = step.call.operation
+    if step.is_layer and module._takes_training(operation):
+        return operation(*args, **{**kwargs, "training": False})
+    return operation(*args, **kwargs) if step.is_layer else operation.call(*args, **kwargs)
+
+
+def check(model, batch):
+    graph = trace(model, batch=batch)
+    x = noise(graph, batch, seed=1)
+    expected = [ops.convert_to_numpy(t) for t in keras.tree.flatten(model(x, training=False))]
+    for mine, theirs in zip(replay(graph, x, inference), expected, strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(mine), theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", zoo.PLAIN)
+def test_it_computes_what_the_model_does(name):
+    check(zoo.PLAIN[name](), 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.APPLICATIONS)
+def test_applications(name):
+    check(getattr(keras.applications, name)(weights=None), 2)
+
+
+
+def test_batch_normalization_sees_its_batch_and_dropout_is_off():
+    x = keras.Input((6,))
+    h = keras.layers.Dropout(0.9)(keras.layers.BatchNormalization()(x))
+    model = keras.Model(x, h)
+    graph = trace(model, batch=256)
+    shifted = noise(graph, 256, 0) * 3.0 + 5.0
+    out = ops.convert_to_numpy(replay(graph, shifted, module.compute)[0])
+    assert abs(out.mean()) < 1e-3
+    assert abs(out.std() - 1) < 1e-2
