@@ -2,8 +2,9 @@
 
 Keras calls an initializer with a shape and a dtype; it cannot see its layer. All weights of all layers
 are made through the public method `keras.Layer.add_weight`, which is wrapped here once, at import. The
-wrapper does one thing: an initializer that has a `bound_to` method is replaced by
-`initializer.bound_to(layer, weight_name)`. Everything else passes through untouched.
+wrapper replaces an initializer that has a `bound_to` method by `initializer.bound_to(layer, weight_name)`;
+everything else passes through untouched. And it notes on each weight the initializer that it was made with,
+which Keras forgets, so that `reinitialize(model)` can draw it again.
 """
 
 import functools
@@ -14,6 +15,7 @@ import keras
 from keras_initx.initializers import NAMES
 
 _MARK = "_keras_initx_binding"
+_NOTE = "_keras_initx_initializer"
 
 
 def install() -> None:
@@ -29,10 +31,24 @@ def install() -> None:
             kwargs["initializer"] = bind(kwargs["initializer"], layer, kwargs.get("name"))
         elif len(args) > 1:
             args = (args[0], bind(args[1], layer, kwargs.get("name")), *args[2:])
-        return original(layer, *args, **kwargs)
+        variable = original(layer, *args, **kwargs)
+        given = kwargs["initializer"] if "initializer" in kwargs else args[1] if len(args) > 1 else None
+        remember(variable, given)
+        return variable
 
     setattr(add_weight, _MARK, True)
     keras.Layer.add_weight = add_weight
+
+
+def remember(variable: keras.Variable, initializer: Any) -> None:
+    """Notes on a weight what it was drawn from: an initializer, its name, or None for Keras's default."""
+    setattr(variable, _NOTE, "glorot_uniform" if initializer is None else initializer)
+
+
+def initializer_of(variable: keras.Variable) -> Any:
+    """The initializer that a weight was made with; None where it was not made through the wrapper."""
+    noted = getattr(variable, _NOTE, None)
+    return keras.initializers.get(noted) if isinstance(noted, str) else noted
 
 
 def bind(initializer: Any, layer: keras.Layer, weight: str | None) -> Any:

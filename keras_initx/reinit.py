@@ -7,10 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.binding import bind
+from keras_initx.binding import bind, remember
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
 from keras_initx.initializers.base import folded
+from keras_initx.redraw import redraw
 
 # Attribute of the layer that holds the initializer, and attributes that may hold its weight: a depthwise
 # convolution has a `kernel`, a separable one a `depthwise_kernel`.
@@ -25,7 +26,7 @@ _KERNELS = {
 _NOT_NAMES = frozenset({"get", "serialize", "deserialize", "identity", "stft"})
 
 
-def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) -> int:
+def reinitialize(model: keras.Model, initializer: Any = None, seed: int | None = None) -> int:
     """Draws all kernels of a built model from `initializer`, in place, as if it had been built with it.
 
     Kernels are what layers draw by their `kernel_initializer` (or depthwise and pointwise
@@ -36,12 +37,14 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
     Args:
         model: A built Keras model.
         initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer; each layer gets a
-            copy of its own, so that no two layers of one shape get the same values.
+            copy of its own, so that no two layers of one shape get the same values. None draws every
+            weight (biases, embeddings and normalizations too) from the initializer it was made with: the
+            model is then as if built anew.
         seed: An integer for the same values in every run, whatever the layers are called; None follows
             `keras.utils.set_random_seed`.
 
     Returns:
-        The number of kernels drawn.
+        The number of weights drawn.
 
     Raises:
         InitxError: A model that is not built or has no kernel, a layer with LoRA or quantization, an
@@ -57,6 +60,8 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
         raise InitxError("model", model, "a keras.Model")
     if not model.built:
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
+    if initializer is None:
+        return redraw(model, all_layers(model), seed)
     targets = list(_kernels(model))
     if not targets:
         remedy = "If it has, its layers are not built yet: call it on a batch of data."
@@ -76,9 +81,10 @@ def reinitialize(model: keras.Model, initializer: Any, seed: int | None = None) 
             raise InitxError(
                 "initializer", initializer, "one whose values are finite", f"At: {variable.path}."
             )
-        drawn.append((layer, attribute, variable, own, values))
-    for layer, attribute, variable, own, values in drawn:
+        drawn.append((layer, attribute, variable, own, bound, values))
+    for layer, attribute, variable, own, bound, values in drawn:
         variable.assign(values)
+        remember(variable, bound)
         setattr(layer, attribute, own)
     return len(drawn)
 

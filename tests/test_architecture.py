@@ -20,7 +20,8 @@ ALLOWED = {
     "gains": {"errors", "moments", "activations"},
     "initializers": {"errors", "fans", "moments", "activations", "initializers"},
     "binding": {"errors", "initializers"},
-    "reinit": {"errors", "initializers", "binding"},
+    "redraw": {"errors", "initializers", "binding"},
+    "reinit": {"errors", "initializers", "binding", "redraw"},
     # The graph and the pass: records of calls, no rules about weights.
     "observing": set(),
     "graph": {"errors", "observing"},

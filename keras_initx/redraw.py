@@ -1,0 +1,77 @@
+"""Draws every weight of a model again from the initializer that it was made with."""
+
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx.binding import initializer_of
+from keras_initx.errors import InitxError
+from keras_initx.initializers.base import folded
+
+
+def redraw(model: keras.Model, layers: list[keras.Layer], seed: int | None) -> int:
+    """Gives every weight of `layers` new values from its own initializer, in place; returns how many.
+
+    Kernels, biases, embeddings, normalizations and their statistics: the model is then as if built anew.
+
+    Raises:
+        InitxError: A weight whose initializer is not known, because its layer was built before
+            keras_initx was imported and names none; a draw that is not finite. No weight has changed then.
+    """
+    drawn, unknown = [], []
+    for number, (layer, variable) in enumerate(_weights(layers)):
+        initializer = initializer_of(variable) or _named(layer, variable)
+        if initializer is None:
+            unknown.append(variable.path)
+            continue
+        fresh = _with_seed(initializer, None if seed is None else folded(seed, str(number)))
+        values = fresh(tuple(variable.shape), dtype=variable.dtype)
+        if not np.all(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(values, "float32")))):
+            raise InitxError("initializer", repr(initializer), "one whose values are finite", variable.path)
+        drawn.append((variable, values))
+    if unknown:
+        remedy = "Import keras_initx before you build the model: then every initializer is remembered."
+        allowed = "a model whose weights tell their initializers"
+        raise InitxError("model", f"{model.name}: {', '.join(unknown)}", allowed, remedy)
+    for variable, values in drawn:
+        variable.assign(values)
+    return len(drawn)
+
+
+def _weights(layers: list[keras.Layer]) -> Iterator[tuple[keras.Layer, keras.Variable]]:
+    """Every floating-point weight once, with the innermost layer that has it."""
+    owners: dict[int, tuple[keras.Layer, keras.Variable]] = {}
+    for layer in layers:
+        for variable in layer.weights:
+            owners[id(variable)] = (layer, variable)
+    for layer, variable in owners.values():
+        if "float" in keras.backend.standardize_dtype(variable.dtype):
+            yield layer, variable
+
+
+def _named(layer: keras.Layer, variable: keras.Variable) -> Any:
+    """The initializer that the layer names for a weight: kernel_initializer for "kernel"."""
+    name = variable.name
+    for attribute in (f"{name}_initializer", f"{name.removesuffix('_kernel')}_initializer"):
+        found = getattr(layer, attribute, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _with_seed(initializer: Any, seed: int | None) -> Any:
+    """A copy that draws other values than last time; one that was given a seed keeps it without ours."""
+    if not hasattr(initializer, "seed"):
+        return initializer
+    fresh = copy.copy(initializer)
+    given = initializer.get_config().get("seed") if hasattr(initializer, "get_config") else None
+    if seed is not None:
+        fresh.seed = seed
+    elif given is None:
+        # The generator that Keras uses for its own default seeds, so set_random_seed holds here too.
+        fresh.seed = random.randint(1, 10**9)
+    return fresh
