@@ -153,7 +153,7 @@ class Calibration:
         activation = layer.activation
         if weight.bias is not None:
             weight.bias.assign(_column_sums(weight, args[0]))
-        elif weight.shift:
+        elif weight.shift and weight.target is not None:
             self._turn(weight, args[0])
         kept = self._without_bias(layer) if weight.bias is None else None
 

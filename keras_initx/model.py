@@ -4,29 +4,27 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_initx.calibrate import Calibration, Weight
-from keras_initx.drawing import Owners, draw, mean_square
+from keras_initx.drawing import Owners, draw
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.graph import Graph, trace
-from keras_initx.initializers import PriorBias
 from keras_initx.initializers.base import folded
-from keras_initx.methods import METHODS, Choice
+from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_output_bias
+from keras_initx.methods import METHODS
 from keras_initx.noise import batch_of, noise
-from keras_initx.plan import Plan, PlanRow
+from keras_initx.plan import Plan
 from keras_initx.pretrained import Copied, copy_pretrained
 from keras_initx.reinit import all_layers
 from keras_initx.selection import Selection
-from keras_initx.sites import Site, bias_of, normalization_after, sites
+from keras_initx.sites import sites
 from keras_initx.snapshot import Snapshot
-from keras_initx.steps import kernels
-from keras_initx.tables import additive_tables, table_values, unseen_tables
+from keras_initx.tables import table_values, unseen_tables
 
 # Values that one pass may compute; it decides the size of the batch.
 _BUDGET = 6e7
@@ -34,18 +32,6 @@ _BATCHES = (2, 256)
 _DATA = 64
 # A looser measurement (relative standard error) is made again on more noise.
 _LOOSE = 0.03
-
-
-@dataclass
-class _Job:
-    """A weight to draw: where it stands, what was decided, and what the pass is told of it."""
-
-    variable: keras.Variable
-    site: Site
-    choice: Choice
-    weight: Weight
-    status: str = "drawn"
-    mean_square: float = math.nan
 
 
 def initialize(
@@ -112,51 +98,73 @@ def initialize(
     selection = Selection(only, skip)
     first = random.randint(1, 10**9) if seed is None else _checked_seed(seed)
     batch = None if data is None else batch_of(data, _DATA)
-    owners = Owners(all_layers(model))
+    # Initializers draw default seeds from it that nobody uses here.
+    state = random.getstate()
     with Snapshot(model.variables) as before:
         try:
-            graph = trace(model, batch)
-            if unseen := unseen_tables(graph, model):
-                # Zeros tell nothing of where they come from: with other values the trace can find them.
-                for number, variable in enumerate(unseen):
-                    variable.assign(table_values(variable, folded(first, f"table {number}")))
-                graph = trace(model, batch)
-                before.restore()
-            found = sites(graph)
-            choices = METHODS[method](found)
-            jobs = _jobs(graph, found, choices, owners, selection)
-            selection.check([*(job.weight.path for job in jobs), *owners.paths()])
-            if not jobs:
-                raise InitxError("model", model.name, "a model with kernels")
-            copied = Copied() if pretrained is None else copy_pretrained(model, pretrained)
-            notes = list(copied.notes())
-            for job in jobs:
-                if id(job.variable) in copied.variables:
-                    job.status, job.weight.target = "pretrained", None
-            drawn = [job for job in jobs if job.status == "drawn"]
-            for number, job in enumerate(drawn):
-                owner, name = owners.of(job.variable)
-                values = draw(job.choice, owner, name, job.variable, folded(first, str(number)))
-                job.variable.assign(values)
-                if job.choice.factor != 1:
-                    _lower(graph, job)
-            with Snapshot(model.non_trainable_variables) as statistics:
-                notes += _pass(model, graph, jobs, batch, first, method)
-                statistics.restore()
-            if output_bias is not None:
-                notes += _set_output_bias(graph, found, owners, labels, class_counts)
-            _check_finite(drawn)
+            plan = _initialized(model, method, batch, pretrained, first, selection, labels, class_counts)
             if dry_run:
                 before.restore()
         except BaseException:
             before.restore()
             raise
-    ends = [job for job in drawn if job.choice.factor != 1]
-    if ends:
-        notes.append(f"{len(ends)} kernels end a residual branch and are scaled down for it")
-    rows = tuple(_row(job, owners) for job in jobs)
+        finally:
+            random.setstate(state)
+    return replace(plan, dry_run=dry_run, seconds=time.perf_counter() - started)
+
+
+def _initialized(
+    model: keras.Model,
+    method: str,
+    batch: Any,
+    pretrained: Any,
+    seed: int,
+    selection: Selection,
+    labels: Any,
+    class_counts: Any,
+) -> Plan:
+    owners = Owners(all_layers(model))
+    graph = _traced(model, batch, seed)
+    found = sites(graph)
+    jobs = make_jobs(graph, found, METHODS[method](found), owners, selection)
+    selection.check([*(job.weight.path for job in jobs), *owners.paths()])
+    if not jobs:
+        raise InitxError("model", model.name, "a model with kernels")
+    copied = Copied() if pretrained is None else copy_pretrained(model, pretrained)
+    notes = list(copied.notes())
+    for job in jobs:
+        if id(job.variable) in copied.variables:
+            job.keep("pretrained")
+    drawn = [job for job in jobs if job.status == "drawn"]
+    for number, job in enumerate(drawn):
+        job.variable.assign(
+            draw(job.choice, *owners.of(job.variable), job.variable, folded(seed, str(number)))
+        )
+        lower(graph, job)
+    with Snapshot(model.non_trainable_variables) as statistics:
+        notes += _pass(model, graph, [job.weight for job in jobs], batch, seed)
+        statistics.restore()
+    if labels is not None or class_counts is not None:
+        notes.append(set_output_bias(graph, found, owners, labels, class_counts))
+    check_finite(drawn)
+    if ends := sum(job.choice.factor != 1 for job in drawn):
+        notes.append(f"{ends} kernels end a residual branch and are scaled down for it")
     notes += [f"{s.path}: not opened ({s.opaque}), scaled by what it does" for s in graph.steps if s.opaque]
-    return Plan(model.name, method, rows, tuple(notes), dry_run, time.perf_counter() - started)
+    return Plan(model.name, method, tuple(plan_row(job, owners) for job in jobs), tuple(notes))
+
+
+def _traced(model: keras.Model, batch: Any, seed: int) -> Graph:
+    graph = trace(model, batch)
+    unseen = unseen_tables(graph, model)
+    if not unseen:
+        return graph
+    # Zeros tell nothing of where they come from: with other values the trace can find them.
+    with Snapshot(unseen) as zeros:
+        for number, variable in enumerate(unseen):
+            variable.assign(table_values(variable, folded(seed, f"table {number}")))
+        graph = trace(model, batch)
+        zeros.restore()
+    return graph
 
 
 def _check(model: Any, method: Any, data: Any, output_bias: Any, labels: Any, class_counts: Any) -> None:
@@ -188,37 +196,13 @@ def _checked_seed(seed: Any) -> int:
     return int(seed)
 
 
-def _jobs(
-    graph: Graph, found: dict[int, Site], choices: dict[int, Choice], owners: Owners, selection: Selection
-) -> list[_Job]:
-    """One job for each weight, in the order of the graph; a shared weight is decided by its first use."""
-    jobs: dict[int, _Job] = {}
-    for number, site in found.items():
-        step, choice = graph.steps[number], choices[number]
-        bias = bias_of(step) if choice.shift != 0 or choice.offset else None
-        for variable in kernels(step):
-            path = variable.path
-            weight = Weight(path, variable, choice.target, bias, choice.shift, choice.offset)
-            job = _Job(variable, site, choice, weight)
-            if not selection.has(site.path, path) or not variable.trainable:
-                job.status = "frozen" if not variable.trainable else "kept"
-                weight.target = weight.bias = None
-            jobs.setdefault(id(variable), job)
-    for site, choice, variable in additive_tables(graph, owners):
-        job = _Job(variable, site, choice, Weight(variable.path, variable, choice.target))
-        if not selection.has(site.path, variable.path):
-            job.status, job.weight.target = "kept", None
-        jobs.setdefault(id(variable), job)
-    return list(jobs.values())
-
-
-def _pass(
-    model: keras.Model, graph: Graph, jobs: list[_Job], batch: Any, seed: int, method: str
-) -> list[str]:
-    """Scales on data or noise, again where the first measurement was loose; returns notes."""
-    size = _batch_size(graph)
-    weights = [job.weight for job in jobs]
-    for attempt in range(2):
+def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, seed: int) -> list[str]:
+    """Scales on data or noise, on more where the measurement was loose; returns notes."""
+    values = sum(math.prod(n or 1 for n in shape[1:]) for step in graph.steps for shape in step.shapes)
+    low, high = _BATCHES
+    size = int(min(max(_BUDGET // max(values, 1), low), high))
+    loose: list[Weight] = []
+    for attempt in range(3):
         try:
             inputs = noise(graph, size, folded(seed, f"noise {attempt}")) if batch is None else batch
         except InitxError:
@@ -228,81 +212,11 @@ def _pass(
         # Traced anew: constants that were made of weights have to be made of those that were drawn.
         Calibration(trace(model, inputs), weights).run(inputs)
         loose = [w for w in weights if w.error > _LOOSE and w.target is not None]
-        if batch is not None or not loose:
-            return []
         size *= 4
-    return [f"{w.path}: measured to {100 * w.error:.0f} % only; pass data= for more" for w in loose]
-
-
-def _batch_size(graph: Graph) -> int:
-    values = sum(math.prod(n or 1 for n in shape[1:]) for step in graph.steps for shape in step.shapes)
-    low, high = _BATCHES
-    return int(min(max(_BUDGET // max(values, 1), low), high))
-
-
-def _lower(graph: Graph, job: _Job) -> None:
-    """Puts the choice's last factor into the target, or into the gain of a normalization that undoes it."""
-    step = normalization_after(graph, graph.steps[job.site.step])
-    gain = getattr(step.call.operation, "gamma", None) if step is not None and step.call else None
-    if gain is not None:
-        gain.assign(ops.full_like(gain, job.choice.factor))
-    elif job.weight.target is not None:
-        job.weight.target *= job.choice.factor
-
-
-def _set_output_bias(
-    graph: Graph, found: dict[int, Site], owners: Owners, labels: Any, class_counts: Any
-) -> list[str]:
-    if class_counts is None:
-        values = np.asarray(labels)
-        classes = np.argmax(values, axis=-1) if values.ndim > 1 and values.shape[-1] > 1 else values.ravel()
-        class_counts = np.bincount(classes.astype("int64")).tolist()
-    heads = [site for site in found.values() if "head" in site.roles and site.biased]
-    if len(heads) != 1:
-        allowed = "a model with one output layer that has a bias"
-        raise InitxError("output_bias", "prior", allowed, f"Found: {[site.path for site in heads]}.")
-    bias = bias_of(graph.steps[heads[0].step])
-    assert bias is not None
-    owner, name = owners.of(bias)
-    initializer = PriorBias(class_counts=class_counts).bound_to(owner, name)
-    bias.assign(initializer(tuple(bias.shape), dtype=bias.dtype))
-    return [f"{bias.path}: log-odds of the classes"]
-
-
-def _check_finite(jobs: list[_Job]) -> None:
-    for job in jobs:
-        job.mean_square = mean_square(job.variable)
-        if not np.isfinite(job.mean_square):
-            received = "values that are not finite"
-            raise InitxError(job.weight.path, received, "finite ones", "Use another method.")
-
-
-def _row(job: _Job, owners: Owners) -> PlanRow:
-    weight, choice, site = job.weight, job.choice, job.site
-    fans = owners.fans(job.variable)
-    was = job.status == "drawn"
-    return PlanRow(
-        path=weight.path,
-        kind=site.kind,
-        shape=tuple(job.variable.shape),
-        activation=site.activation.name,
-        roles=site.roles,
-        depth=site.depth,
-        method=choice.method if was else job.status,
-        fan_in=fans.fan_in,
-        fan_out=fans.fan_out,
-        gain=job.mean_square * fans.fan_in,
-        drawn=weight.measured,
-        scaled=weight.result,
-        target=weight.target,
-        error=weight.error,
-        measured_by=weight.how,
-        reason=choice.reason if was else _REASONS[job.status],
-    )
-
-
-_REASONS = {
-    "kept": "left out by only= or skip=",
-    "frozen": "not trainable: left as it is",
-    "pretrained": "copied from pretrained=",
-}
+        if batch is not None or not loose or size * values > 8 * _BUDGET:
+            break
+    if not loose:
+        return []
+    worst = max(loose, key=lambda w: w.error)
+    how = f"the loosest, {worst.path}, to {100 * worst.error:.0f} %"
+    return [f"{len(loose)} results were measured to more than {100 * _LOOSE:.0f} % ({how})"]

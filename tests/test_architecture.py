@@ -42,23 +42,40 @@ ALLOWED = {
     "selection": {"errors"},
     "pretrained": {"errors", "snapshot"},
     "plan": set(),
-    "model": {
-        "errors",
-        "calibrate",
-        "drawing",
-        "graph",
-        "initializers",
-        "methods",
-        "noise",
-        "plan",
-        "pretrained",
-        "reinit",
-        "selection",
-        "sites",
-        "snapshot",
-        "steps",
-        "tables",
-    },
+    "jobs": set(
+        [
+            "errors",
+            "calibrate",
+            "drawing",
+            "graph",
+            "initializers",
+            "methods",
+            "plan",
+            "selection",
+            "sites",
+            "steps",
+            "tables",
+        ]
+    ),
+    "model": set(
+        [
+            "errors",
+            "calibrate",
+            "drawing",
+            "graph",
+            "initializers",
+            "jobs",
+            "methods",
+            "noise",
+            "plan",
+            "pretrained",
+            "reinit",
+            "selection",
+            "sites",
+            "snapshot",
+            "tables",
+        ]
+    ),
 }
 WITHOUT_KERAS = {"errors", "fans", "formulas", "pieces", "moments"}
 

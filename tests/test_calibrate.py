@@ -72,9 +72,7 @@ def test_a_separable_convolution_in_both_parts():
     scale(model, 64)
     inputs = array(noise(trace(model, batch=64), 64, seed=2))
     kernel = array(layer.depthwise_kernel)[..., 0]
-    middle = sum(
-        inputs[:, i : i + 7, j : j + 7] * kernel[i, j] for i in range(3) for j in range(3)
-    )
+    middle = sum(inputs[:, i : i + 7, j : j + 7] * kernel[i, j] for i in range(3) for j in range(3))
     assert rms(middle) == pytest.approx(1, abs=0.05)
     assert rms(middle @ array(layer.pointwise_kernel)[0, 0]) == pytest.approx(1, abs=0.05)
 

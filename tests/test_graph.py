@@ -184,10 +184,12 @@ class TestErrors:
             trace(3)
 
     def test_not_built(self):
-        with pytest.raises(InitxError, match="a built model. Call it on a batch of data"):
+        with pytest.raises(InitxError, match=r"a built model. Call it on a batch of data"):
             trace(keras.Sequential([layers.Dense(2)]))
 
     def test_inputs_that_do_not_fit(self):
         model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
-        with pytest.raises(InitxError, match=r"^data: received \(2, 7\); allowed: inputs of shape \(None, 3\)"):
+        with pytest.raises(
+            InitxError, match=r"^data: received \(2, 7\); allowed: inputs of shape \(None, 3\)"
+        ):
             trace(model, np.zeros((2, 7), "float32"))

@@ -17,6 +17,7 @@ from keras_initx.propagation import (
     elementwise,
     evenness,
     gpn_shift,
+    mirrored_bend,
     mirrored_variance,
     odd_part,
     stability,
@@ -153,6 +154,13 @@ def test_gpn_shift_of_what_has_none():
     assert gpn_shift(Activation("softmax")) is None
     assert gpn_shift(Activation("glu")) is None
     assert gpn_shift(read_activation(lambda x: keras.ops.sign(x))) is None
+    # Its jumps, which no gradient sees, make the variance larger than the squared slope.
+    assert gpn_shift(Activation("hard_shrink")) is None
+
+
+def test_gpn_shift_of_a_negative_mean_is_the_lesser_root_too():
+    # log_sigmoid(z) = -softplus(-z).
+    assert gpn_shift(Activation("log_sigmoid")) == pytest.approx(-gpn_shift(Activation("softplus")), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,16 +175,37 @@ def test_evenness_agrees_with_scipy(name):
 
 def test_evenness_at_its_ends():
     for name in (*ODD, "sigmoid", "hard_sigmoid", "linear"):
-        assert evenness(activation_of(name)) == pytest.approx(0, abs=1e-9)
+        assert evenness(activation_of(name)) == 0
     assert evenness(Activation("relu")) == pytest.approx(1, abs=1e-9)
     assert evenness(read_activation(lambda x: keras.ops.abs(x))) == math.inf
     # Rounding and nothing else is left of the even part.
     assert evenness(read_activation(lambda x: 1 / (1 + keras.ops.exp(-x)) - 0.5)) < 1e-3
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_bend_agrees_with_scipy(name):
+    phi, _, kinks = oracle(name)
+    both = (*kinks, *(-kink for kink in kinks))
+    for var in (0.3, 1.0, 4.0):
+        product = expect(lambda z: z * (phi(z) - phi(-z)), var, both)
+        square = expect(lambda z: (phi(z) - phi(-z)) ** 2, var, both)
+        tolerance = 2e-4 if name in USERS else 1e-8
+        bend = mirrored_bend(activation_of(name), var)
+        assert bend == pytest.approx(1 - product**2 / (var * square), abs=tolerance)
+
+
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "gelu", "silu", "softplus", "steep"])
 def test_mirrored_pairs_of_these_are_linear_at_any_depth(name):
     assert [mirrored_variance(activation_of(name), depth) for depth in (2, 30, 1000)] == [1, 1, 1]
+    assert [mirrored_bend(activation_of(name), var) for var in (0.01, 1.0, 30.0)] == [0, 0, 0]
+
+
+def test_capped_pairs_are_linear_where_the_signal_is_small():
+    for name, small, large in (("relu6", 0.5, 30.0), ("hard_sigmoid", 0.1, 4.0)):
+        assert mirrored_bend(activation_of(name), small) == 0
+        assert mirrored_bend(activation_of(name), large) > 1e-3
+    # E[z psi] sees the jump, which the slope does not: 1 - 2 / pi.
+    assert mirrored_bend(read_activation(lambda x: keras.ops.sign(x))) == pytest.approx(0.3634, abs=1e-3)
 
 
 def test_a_mirrored_network_is_linear():
@@ -225,7 +254,7 @@ def test_what_is_not_elementwise_has_no_variance():
         assert edge_variance(Activation(name), 10) is None
         assert mirrored_variance(Activation(name), 10) is None
         assert odd_part(Activation(name)) is None
-        for refused in (chi, stability, evenness):
+        for refused in (chi, stability, evenness, mirrored_bend):
             with pytest.raises(InitxError, match="whole row"):
                 refused(Activation(name), 1.0)
 
@@ -235,6 +264,8 @@ def test_what_cannot_be():
     assert mirrored_variance(even, 10) is None
     with pytest.raises(InitxError, match="not zero everywhere"):
         chi(odd_part(even), 1.0)
+    with pytest.raises(InitxError, match="not zero everywhere"):
+        mirrored_bend(even)
     for bad in (0, 2.5, True, None):
         with pytest.raises(InitxError, match="depth: received"):
             edge_variance(Activation("tanh"), bad)
@@ -243,3 +274,5 @@ def test_what_cannot_be():
             mirrored_variance(Activation("tanh"), 10, budget=bad)
         with pytest.raises(InitxError, match="var: received"):
             chi(Activation("tanh"), bad)
+        with pytest.raises(InitxError, match="var: received"):
+            mirrored_bend(Activation("tanh"), bad)

@@ -277,6 +277,6 @@ class TestTheModelsOwn:
             del layer.kernel_initializer
             vars(kernel).pop("_keras_initx_initializer", None)
         before = keras.ops.convert_to_numpy(kernel).copy()
-        with pytest.raises(InitxError, match="known/kernel.*Import keras_initx before"):
+        with pytest.raises(InitxError, match=r"known/kernel.*Import keras_initx before"):
             reinitialize(model)
         assert np.array_equal(before, keras.ops.convert_to_numpy(kernel))

@@ -36,7 +36,6 @@ def test_applications(name):
     check(getattr(keras.applications, name)(weights=None), 2)
 
 
-
 def test_batch_normalization_sees_its_batch_and_dropout_is_off():
     x = keras.Input((6,))
     h = keras.layers.Dropout(0.9)(keras.layers.BatchNormalization()(x))

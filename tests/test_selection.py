@@ -14,8 +14,17 @@ def chosen(only=None, skip=None):
 
 @pytest.mark.parametrize(
     ("only", "skip", "count"),
-    [(None, None, 3), ("*", None, 3), ("head", None, 1), ("block/*", None, 2), (None, "*/kernel", 0)]
-    + [(["head", "block/dense_1"], None, 2), ("*", "head", 2), ("dense_?", None, 2), ("head/kernel", None, 1)],
+    [
+        (None, None, 3),
+        ("*", None, 3),
+        ("head", None, 1),
+        ("block/*", None, 2),
+        (None, "*/kernel", 0),
+        (["head", "block/dense_1"], None, 2),
+        ("*", "head", 2),
+        ("dense_?", None, 2),
+        ("head/kernel", None, 1),
+    ],
 )
 def test_patterns(only, skip, count):
     paths = [*PATHS, *(p.rpartition("/")[0] for p in PATHS)]

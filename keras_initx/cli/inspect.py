@@ -20,8 +20,12 @@ def inspect(
     ] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "auto",
     seed: Annotated[int | None, typer.Option(help="Makes the weights repeatable.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Pattern of layer paths to draw; repeatable.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Pattern of layer paths to keep; repeatable.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Pattern of layer paths to draw; repeatable.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="Pattern of layer paths to keep; repeatable.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="FILE.npz", help="An array x to scale on, in place of noise.")
     ] = None,
@@ -35,7 +39,13 @@ def inspect(
         _check_target(file, apply)
     model = load(file)
     plan = initialize(
-        model, method, data=_array(data), seed=seed, only=only or None, skip=skip or None, dry_run=apply is None
+        model,
+        method,
+        data=_array(data),
+        seed=seed,
+        only=only or None,
+        skip=skip or None,
+        dry_run=apply is None,
     )
     if apply is not None:
         model.save(apply)

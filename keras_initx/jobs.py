@@ -1,0 +1,138 @@
+"""One job for each weight of a model: where it stands, what was decided, what became of it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initx.calibrate import Weight
+from keras_initx.drawing import Owners, mean_square
+from keras_initx.errors import InitxError
+from keras_initx.graph import Graph
+from keras_initx.initializers import PriorBias
+from keras_initx.methods import Choice
+from keras_initx.plan import PlanRow
+from keras_initx.selection import Selection
+from keras_initx.sites import Site, bias_of, normalization_after
+from keras_initx.steps import kernels
+from keras_initx.tables import additive_tables
+
+
+@dataclass
+class Job:
+    """A weight: where it stands, what was decided, and what the pass is told of it.
+
+    Attributes:
+        status: "drawn", or why it is not: a key of `REASONS`.
+        mean_square: Of its entries, in the end.
+    """
+
+    variable: keras.Variable
+    site: Site
+    choice: Choice
+    weight: Weight
+    status: str = "drawn"
+    mean_square: float = math.nan
+
+    def keep(self, status: str) -> None:
+        """Leaves the weight as it is, and only measures what it gives."""
+        self.status = status
+        self.weight.target = self.weight.bias = None
+        self.weight.shift, self.weight.offset = 0.0, 0.0
+
+
+def make_jobs(
+    graph: Graph, found: dict[int, Site], choices: dict[int, Choice], owners: Owners, selection: Selection
+) -> list[Job]:
+    """One job for each weight, in the order of the graph; a shared weight is decided by its first use."""
+    jobs: dict[int, Job] = {}
+    for number, site in found.items():
+        step, choice = graph.steps[number], choices[number]
+        bias = bias_of(step) if choice.shift != 0 or choice.offset else None
+        for variable in kernels(step):
+            weight = Weight(variable.path, variable, choice.target, bias, choice.shift, choice.offset)
+            jobs.setdefault(id(variable), Job(variable, site, choice, weight))
+    for site, choice, variable in additive_tables(graph, owners):
+        jobs.setdefault(id(variable), Job(variable, site, choice, Weight(variable.path, variable)))
+    for job in jobs.values():
+        if not job.variable.trainable:
+            job.keep("frozen")
+        elif not selection.has(job.site.path, job.weight.path):
+            job.keep("kept")
+    return list(jobs.values())
+
+
+def lower(graph: Graph, job: Job) -> None:
+    """Puts the choice's last factor into the target, or into the gain of a normalization that undoes it."""
+    if job.choice.factor == 1:
+        return
+    step = normalization_after(graph, graph.steps[job.site.step])
+    gain = getattr(step.call.operation, "gamma", None) if step is not None and step.call else None
+    if gain is not None:
+        gain.assign(ops.full_like(gain, job.choice.factor))
+    elif job.weight.target is not None:
+        job.weight.target *= job.choice.factor
+
+
+def set_output_bias(
+    graph: Graph, found: dict[int, Site], owners: Owners, labels: Any, class_counts: Any
+) -> str:
+    """Gives the output layer the log-odds of the classes as its bias; returns a note."""
+    if class_counts is None:
+        values = np.asarray(labels)
+        classes = np.argmax(values, axis=-1) if values.ndim > 1 and values.shape[-1] > 1 else values.ravel()
+        class_counts = np.bincount(classes.astype("int64")).tolist()
+    heads = [site for site in found.values() if "head" in site.roles and site.biased]
+    if len(heads) != 1:
+        allowed = "a model with one output layer that has a bias"
+        raise InitxError("output_bias", "prior", allowed, f"Found: {[site.path for site in heads]}.")
+    bias = bias_of(graph.steps[heads[0].step])
+    assert bias is not None
+    owner, name = owners.of(bias)
+    initializer = PriorBias(class_counts=class_counts).bound_to(owner, name)
+    bias.assign(initializer(tuple(bias.shape), dtype=bias.dtype))
+    return f"{bias.path}: log-odds of the classes"
+
+
+def check_finite(jobs: list[Job]) -> None:
+    """Raises an `InitxError` for a weight with values that are not finite."""
+    for job in jobs:
+        job.mean_square = mean_square(job.variable)
+        if not np.isfinite(job.mean_square):
+            received = "values that are not finite"
+            raise InitxError(job.weight.path, received, "finite ones", "Use another method.")
+
+
+def plan_row(job: Job, owners: Owners) -> PlanRow:
+    """What the plan says of a weight."""
+    weight, choice, site = job.weight, job.choice, job.site
+    fans = owners.fans(job.variable)
+    was = job.status == "drawn"
+    return PlanRow(
+        path=weight.path,
+        kind=site.kind,
+        shape=tuple(job.variable.shape),
+        activation=site.activation.name,
+        roles=site.roles,
+        depth=site.depth,
+        method=choice.method if was else job.status,
+        fan_in=fans.fan_in,
+        fan_out=fans.fan_out,
+        gain=job.mean_square * fans.fan_in,
+        drawn=weight.measured,
+        scaled=weight.result,
+        target=weight.target,
+        error=weight.error,
+        measured_by=weight.how,
+        reason=choice.reason if was else REASONS[job.status],
+    )
+
+
+REASONS = {
+    "kept": "left out by only= or skip=",
+    "frozen": "not trainable: left as it is",
+    "pretrained": "copied from pretrained=",
+}
