@@ -137,9 +137,6 @@ def start(model: keras.Model, method: str, seed: int, data) -> None:
     elif method == "auto_plain_ends":
         with _plain_ends():
             keras_initx.initialize(model, "auto", seed=seed)
-    elif method == "auto_spread":
-        with _spread():
-            keras_initx.initialize(model, "auto", seed=seed)
     else:
         keras_initx.initialize(model, method, seed=seed)
 
@@ -168,15 +165,6 @@ def _plain_ends():
     from keras_initx.methods.choice import scaled
 
     return patch.object(auto, "at_the_end", scaled)
-
-
-def _spread():
-    """`auto` with Gaussian kernels over the whole window in place of orthogonal ones at its centre."""
-    from unittest.mock import patch
-
-    import keras_initx.methods.choice as choice
-
-    return patch.object(choice, "OrthogonalAuto", keras_initx.Auto)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -163,7 +163,8 @@ class Calibration:
             factor = self._scale(weight, z, "pre-activation")
             z = z * ops.cast(factor, z.dtype)
             if weight.bias is not None:
-                weight.bias.assign(weight.bias * factor + weight.offset)
+                # From the kernel as it is now: rounding would add up over a deep chain.
+                weight.bias.assign(_column_sums(weight, args[0]) + weight.offset)
                 z = z + ops.cast(weight.offset, z.dtype)
             return activation(z)
 
@@ -341,7 +342,8 @@ def _column_sums(weight: Weight, inputs: Any) -> Any:
     if shift is None:
         shift = -float(ops.convert_to_numpy(ops.mean(ops.cast(inputs, "float32"))))
     axes = tuple(range(len(weight.variable.shape) - 1))
-    return ops.sum(ops.convert_to_tensor(weight.variable), axis=axes) * shift
+    sums = np.sum(ops.convert_to_numpy(weight.variable), axis=axes, dtype="float64")
+    return (sums * shift).astype("float32")
 
 
 def _gate_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any, steps: int) -> list[float]:

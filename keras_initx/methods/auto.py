@@ -1,5 +1,8 @@
 """`auto`: the method by the place of each weight, with its reason."""
 
+from dataclasses import replace
+
+from keras_initx.initializers import Auto
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
 from keras_initx.methods.edge import edge_link
 from keras_initx.methods.gpn import gpn_link
@@ -9,8 +12,12 @@ from keras_initx.methods.shaped import shaped_link
 from keras_initx.propagation import evenness
 from keras_initx.sites import Site
 
-# Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py).
-DEEP = 5
+# Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py: dense ones
+# of 5 gain a little already, convolutions of 5 lose a little, of 20 gain much).
+DEEP, DEEP_CONVOLUTIONS = 5, 10
+# Up to here kernels over the whole window train better than orthogonal ones at its centre, which alone keep
+# the signal in deeper ones. Measured at 20 and 50.
+_CENTRED = 40
 # Beyond, units of a saturating activation are switches, through which little is learnt.
 _SATURATED = 2.0
 # Of less even ones (elu, selu) the twins part too slowly: `edge` trains better.
@@ -22,17 +29,21 @@ def auto(sites: Sites) -> dict[int, Choice]:
 
     | where | method |
     | --- | --- |
-    | chains of 5 weights or more, an activation with an even part (relu, gelu, silu, softplus) | `mirrored` |
-    | chains of 5 or more, a smooth one through zero (tanh, selu, elu) | `edge` |
-    | chains of 5 or more, sigmoid-like | `gpn` |
+    | deep chains, an activation with an even part (relu, gelu, silu, mish, softplus) | `mirrored` |
+    | deep chains, a smooth one through zero (tanh, selu, elu, softsign) | `edge` |
+    | deep chains, sigmoid-like | `gpn` |
     | the end of a residual branch without a normalization | `residual` |
     | anything else | exact gain, scaled to variance 1 |
+
+    Deep are chains of 5 weights or more, of convolutions 10. In convolutions of fewer than 40 the kernels
+    fill the window; in deeper ones they are delta-orthogonal.
     """
-    return chained(sites, _link, _outside)
+    choices = chained(sites, _link, _outside)
+    return {number: _spread(sites[number], choice) for number, choice in choices.items()}
 
 
 def _link(site: Site) -> Link | None:
-    if site.depth < DEEP:
+    if site.depth < (DEEP_CONVOLUTIONS if _convolves(site) else DEEP):
         return None
     mirrored, edge = mirrored_link(site), edge_link(site)
     if mirrored is not None and evenness(site.activation, mirrored.variance) >= _EVEN:
@@ -40,6 +51,16 @@ def _link(site: Site) -> Link | None:
     if edge is not None and edge.variance <= _SATURATED:
         return edge
     return mirrored or gpn_link(site) or shaped_link(site)
+
+
+def _convolves(site: Site) -> bool:
+    return "Conv" in site.kind
+
+
+def _spread(site: Site, choice: Choice) -> Choice:
+    if not _convolves(site) or site.depth >= _CENTRED or choice.method not in ("mirrored", "edge", "gpn"):
+        return choice
+    return replace(choice, initializer=Auto(gain=1.0))
 
 
 def _outside(site: Site) -> Choice:

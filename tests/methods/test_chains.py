@@ -1,0 +1,194 @@
+"""edge, gpn, mirrored and shaped: what they promise of deep plain networks, by an independent forward pass."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import initialize
+from keras_initx.activations import read_activation
+from keras_initx.propagation import edge_variance, gpn_shift
+from keras_initx.shaping import shape
+
+WIDTH = 128
+
+
+def dense(depth, activation, width=WIDTH, use_bias=True, classes=10):
+    hidden = [layers.Dense(width, activation=activation, use_bias=use_bias) for _ in range(depth)]
+    return keras.Sequential([keras.Input((width,)), *hidden, layers.Dense(classes, use_bias=use_bias)])
+
+
+def convolutions(depth, activation, channels=16, size=7):
+    hidden = [layers.Conv2D(channels, 3, padding="same", activation=activation) for _ in range(depth)]
+    return keras.Sequential(
+        [keras.Input((size, size, channels)), *hidden, layers.Flatten(), layers.Dense(10)]
+    )
+
+
+def array(tensor):
+    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
+
+
+FORMULAS = {
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
+    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "sigmoid": (
+        lambda z: 1 / (1 + np.exp(-z)),
+        lambda z: np.exp(-np.abs(z)) / (1 + np.exp(-np.abs(z))) ** 2,
+    ),
+}
+
+
+def spread(model, activation, samples=64):
+    """log10 of the last over the first mean square, of pre-activations and of their gradients."""
+    phi, slope = FORMULAS[activation]
+    rng = np.random.default_rng(5)
+    h, forward = rng.normal(size=(samples, WIDTH)), []
+    for layer in model.layers[:-1]:
+        z = h @ array(layer.kernel) + (array(layer.bias) if layer.use_bias else 0)
+        forward.append(z)
+        h = phi(z)
+    gradient, backward = rng.normal(size=(samples, 10)) @ array(model.layers[-1].kernel).T, []
+    for number in reversed(range(len(forward))):
+        gradient = gradient * slope(forward[number])
+        backward.append(np.mean(gradient**2))
+        gradient = gradient @ array(model.layers[number].kernel).T
+    sizes = [np.mean(z**2) for z in forward]
+    return np.log10(sizes[-1] / sizes[0]), np.log10(backward[-1] / backward[0])
+
+
+class TestEdge:
+    def test_the_target_is_the_variance_of_the_depth(self):
+        plan = initialize(dense(30, "tanh"), "edge", seed=0)
+        q = edge_variance(read_activation("tanh"), 31)
+        assert all(row.target == pytest.approx(q**0.5) for row in plan.rows[:-1])
+        assert plan.rows[-1].target == 1
+
+    def test_depth_200_holds(self):
+        model = dense(200, "tanh")
+        initialize(model, "edge", seed=0)
+        assert np.all(np.abs(spread(model, "tanh")) < 0.3)
+
+
+class TestGpn:
+    @pytest.mark.parametrize("use_bias", [True, False])
+    def test_sigmoid_holds_with_a_bias_and_without(self, use_bias):
+        model = dense(50, "sigmoid", use_bias=use_bias)
+        initialize(model, "gpn", seed=0)
+        assert np.all(np.abs(spread(model, "sigmoid")) < 0.3)
+
+    def test_the_usual_start_does_not(self):
+        model = dense(50, "sigmoid")
+        initialize(model, "variance", seed=0)
+        assert np.max(np.abs(spread(model, "sigmoid"))) > 10
+
+    def test_the_bias_is_the_shift_times_the_column_sums(self):
+        model = dense(6, "sigmoid")
+        initialize(model, "gpn", seed=0)
+        d = gpn_shift(read_activation("sigmoid"))
+        kernel = array(model.layers[3].kernel)
+        np.testing.assert_allclose(array(model.layers[3].bias), d * kernel.sum(axis=0), rtol=1e-3, atol=1e-5)
+        assert not array(model.layers[0].bias).any()
+
+
+class TestMirrored:
+    @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "silu", "softplus"])
+    @pytest.mark.parametrize("make", [dense, convolutions])
+    def test_the_network_starts_linear(self, make, activation):
+        model = make(8, activation)
+        plan = initialize(model, "mirrored", seed=0)
+        assert {row.method for row in plan.rows} == {"mirrored"}
+        rng = np.random.default_rng(0)
+        one, two = (rng.normal(size=(4, *model.input_shape[1:])).astype("float32") for _ in range(2))
+        both = array(model(one + two))
+        np.testing.assert_allclose(both, array(model(one)) + array(model(two)), atol=2e-4)
+        assert np.abs(both).max() > 0.1
+
+    def test_depth_200_holds(self):
+        model = dense(200, "relu")
+        initialize(model, "mirrored", seed=0)
+        assert np.all(np.abs(spread(model, "relu")) < 0.05)
+
+    def test_odd_widths(self):
+        model = dense(6, "relu", width=33)
+        initialize(model, "mirrored", seed=0)
+        assert np.all(np.isfinite(array(model(np.ones((2, 33), "float32")))))
+
+    @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "hard_sigmoid"])
+    def test_odd_activations_are_left_to_others(self, activation):
+        plan = initialize(dense(6, activation), "mirrored", seed=0)
+        assert {row.method for row in plan.rows} == {"variance"}
+
+    def test_depthwise_convolutions_have_no_pairs(self):
+        x = h = keras.Input((8, 8, 4))
+        for _ in range(6):
+            h = layers.DepthwiseConv2D(3, padding="same", activation="relu")(h)
+        plan = initialize(keras.Model(x, h), "mirrored", seed=0)
+        assert {row.method for row in plan.rows} == {"variance"}
+
+
+def gelu(z):
+    from scipy.special import ndtr
+
+    return z * ndtr(z)
+
+
+class TestShaped:
+    @pytest.mark.parametrize(("name", "phi"), [("relu", lambda z: np.maximum(z, 0)), ("gelu", gelu)])
+    @pytest.mark.parametrize("depth", [20, 50])
+    def test_it_is_the_network_with_transformed_activations(self, name, phi, depth):
+        activation = keras.activations.get(name)
+        if name == "gelu":
+            activation = functools.partial(keras.activations.gelu, approximate=False)
+        hidden = [layers.Dense(WIDTH, activation=activation) for _ in range(depth)]
+        model = keras.Sequential([keras.Input((WIDTH,)), *hidden, layers.Dense(WIDTH)])
+        plan = initialize(model, "shaped", seed=0)
+        assert {row.method for row in plan.rows} == {"shaped"}
+        found = shape(read_activation(activation), depth + 1)
+        a, b, c, d = found.input_scale, found.input_shift, found.output_scale, found.output_shift
+        x = np.random.default_rng(0).normal(size=(16, WIDTH)).astype("float32")
+        absorbed = transformed = x.astype("float64")
+        for number, layer in enumerate(model.layers):
+            inner = number < depth
+            kernel = array(layer.kernel) / ((a if inner else 1) * (c if number else 1))
+            own = kernel.T @ kernel
+            size = np.trace(own) / WIDTH
+            # Orthogonal, and of the size that the theory says up to what a finite width measures.
+            assert size == pytest.approx(1, abs=0.25)
+            np.testing.assert_allclose(own / size, np.eye(WIDTH), atol=1e-4)
+            transformed = transformed @ kernel
+            absorbed = absorbed @ array(layer.kernel) + array(layer.bias)
+            if inner:
+                transformed, absorbed = c * (phi(a * transformed + b) + d), phi(absorbed)
+        size = np.sqrt(np.mean(transformed**2))
+        assert np.sqrt(np.mean((absorbed - transformed) ** 2)) < 1e-6 * size
+        # The model itself adds the rounding of its own sums, layer by layer.
+        assert np.sqrt(np.mean((array(model(x)) - transformed) ** 2)) < 1e-5 * size
+
+    def test_borders_of_convolutions_see_no_padding(self):
+        model = convolutions(12, "relu")
+        initialize(model, "shaped", seed=0)
+        constant = np.ones((2, 7, 7, 16), "float32")
+        h = constant
+        for layer in model.layers[:-2]:
+            h = layer(h)
+        maps = array(h)
+        # Every position got the same inputs: with a window that saw the padding, borders would differ.
+        np.testing.assert_allclose(maps, np.broadcast_to(maps[:, 3:4, 3:4], maps.shape), atol=1e-5)
+
+    def test_two_inputs_stay_apart(self):
+        model = dense(50, "relu")
+        initialize(model, "shaped", seed=0)
+        h = np.random.default_rng(1).normal(size=(40, WIDTH)).astype("float32")
+        for layer in model.layers[:-1]:
+            h = layer(h)
+        correlation = np.corrcoef(array(h))
+        assert np.mean(correlation[np.triu_indices(40, 1)]) < 0.5
+
+    def test_what_is_out_of_its_reach(self):
+        assert {r.method for r in initialize(dense(6, "relu", use_bias=False), "shaped", seed=0).rows} == {
+            "variance"
+        }
+        assert {r.method for r in initialize(dense(6, "hard_sigmoid"), "shaped", seed=0).rows} == {"variance"}
