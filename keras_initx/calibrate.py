@@ -185,7 +185,7 @@ class Calibration:
         if not np.any(value):
             return None
         value = value.copy()
-        bias.assign(ops.zeros_like(bias))
+        bias.assign(ops.zeros_like(ops.convert_to_tensor(bias)))
         return bias, value
 
     def _turn(self, weight: Weight, inputs: Any) -> None:
@@ -254,7 +254,7 @@ class Calibration:
             kept = [ops.convert_to_numpy(v) for v in biases]
             try:
                 for bias in biases:
-                    bias.assign(ops.zeros_like(bias))
+                    bias.assign(ops.zeros_like(ops.convert_to_tensor(bias)))
                 self._gates(layer, cell, kernel, inputs)
             finally:
                 for bias, value in zip(biases, kept, strict=True):

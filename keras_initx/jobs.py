@@ -72,7 +72,7 @@ def lower(graph: Graph, job: Job) -> None:
     step = normalization_after(graph, graph.steps[job.site.step])
     gain = getattr(step.call.operation, "gamma", None) if step is not None and step.call else None
     if gain is not None:
-        gain.assign(ops.full_like(gain, job.choice.factor))
+        gain.assign(ops.full_like(ops.convert_to_tensor(gain), job.choice.factor))
     elif job.weight.target is not None:
         job.weight.target *= job.choice.factor
 

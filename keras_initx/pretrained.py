@@ -119,7 +119,7 @@ def _from_weights(model: keras.Model, path: Path) -> Iterator[tuple[str, Any]]:
         try:
             for variable in weights:
                 # What is still NaN afterwards was not in the file, or had another shape.
-                variable.assign(keras.ops.full_like(variable, float("nan")))
+                variable.assign(keras.ops.full_like(keras.ops.convert_to_tensor(variable), float("nan")))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model.load_weights(path, skip_mismatch=True)

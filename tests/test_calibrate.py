@@ -61,7 +61,7 @@ def test_the_pass_goes_on_with_what_it_has_scaled():
         layer.kernel.assign(layer.kernel * 7.0)
     scale(model)
     found = pre_activations(model, noise(trace(model, batch=BATCH), BATCH, seed=2))
-    assert np.allclose(list(found.values()), 1, atol=0.05)
+    assert np.allclose(list(found.values()), 1, atol=0.08)
 
 
 def test_a_separable_convolution_in_both_parts():

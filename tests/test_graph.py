@@ -45,7 +45,7 @@ class TestSteps:
                 self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
 
             def call(self, x):
-                return self.scale * x + ops.convert_to_tensor(self.scale) * x
+                return self.scale * x + x * ops.convert_to_tensor(self.scale)
 
         model = keras.Sequential([keras.Input((3,)), Scale()])
         assert kinds(model) == ["Multiply", "Multiply", "Add"]

@@ -210,7 +210,7 @@ class TestTheModelsOwn:
     def test_every_weight_is_drawn_again(self):
         model = self.model()
         for variable in model.weights:
-            variable.assign(keras.ops.full_like(variable, 9))
+            variable.assign(keras.ops.full_like(keras.ops.convert_to_tensor(variable), 9))
         count = reinitialize(model, seed=1)
         assert count == sum("float" in str(v.dtype) for v in model.weights)
         head, lstm = model.get_layer("head"), model.layers[2]

@@ -15,7 +15,7 @@ def test_every_bit_comes_back(monkeypatch, dtype, limit):
     variables = [keras.Variable(value, dtype=dtype, trainable=False) for value in start]
     with Snapshot(variables) as before:
         for variable in variables:
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(ops.zeros_like(ops.convert_to_tensor(variable)))
             before.add(variable)
         before.restore()
     for variable, value in zip(variables, start, strict=True):

@@ -1,4 +1,4 @@
-"""edge, gpn, mirrored and shaped: what they promise of deep plain networks, by an independent forward pass."""
+"""edge, gpn, mirrored and shaped: what they promise of deep plain networks, by independent passes."""
 
 import functools
 
