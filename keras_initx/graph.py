@@ -109,7 +109,7 @@ def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
     Example:
 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="relu")])
-    >>> [step.kind for step in trace(model).steps]
+    >>> [step.kind for step in trace(model).steps if step.is_layer]
     ['Dense']
     """
     if not isinstance(model, keras.Model):

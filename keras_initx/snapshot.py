@@ -18,7 +18,7 @@ class Snapshot:
 
     >>> weight = keras.Variable([1.0, 2.0])
     >>> with Snapshot([weight]) as before:
-    ...     weight.assign([5.0, 6.0])
+    ...     _ = weight.assign([5.0, 6.0])
     ...     before.restore()
     >>> keras.ops.convert_to_numpy(weight).tolist()
     [1.0, 2.0]
