@@ -12,6 +12,7 @@ A finished cell is kept in `--results` and not run again: the same command goes 
 """
 
 import argparse
+import importlib
 import itertools
 import json
 import os
@@ -161,10 +162,10 @@ def _plain_ends():
     """`auto` without a scale of its own for the ends of residual branches."""
     from unittest.mock import patch
 
-    import keras_initx.methods.auto as auto
     from keras_initx.methods.choice import scaled
 
-    return patch.object(auto, "at_the_end", scaled)
+    # The package has a function of the module's name.
+    return patch.object(importlib.import_module("keras_initx.methods.auto"), "at_the_end", scaled)
 
 
 def run(options: argparse.Namespace) -> None:

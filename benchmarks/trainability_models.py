@@ -113,7 +113,7 @@ def cnn(depth: int) -> Callable[[Data, str], keras.Model]:
 
 
 def residual(normalized: bool) -> Callable[[Data, str], keras.Model]:
-    """Eight residual blocks of two convolutions, with or without batch normalization."""
+    """Five residual blocks of two convolutions, with or without batch normalization."""
 
     def build(data: Data, activation: str) -> keras.Model:
         def norm(x):
@@ -121,7 +121,7 @@ def residual(normalized: bool) -> Callable[[Data, str], keras.Model]:
 
         inputs = keras.Input(data.train[0].shape[1:])
         x = layers.Activation(activation)(norm(layers.Conv2D(16, 3, padding="same", strides=2)(inputs)))
-        for _ in range(8):
+        for _ in range(5):
             h = layers.Activation(activation)(norm(layers.Conv2D(16, 3, padding="same")(x)))
             h = norm(layers.Conv2D(16, 3, padding="same")(h))
             x = layers.Activation(activation)(layers.Add()([x, h]))
