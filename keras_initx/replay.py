@@ -48,7 +48,8 @@ def replay(graph: Graph, inputs: Any, handler: Handler) -> Any:
 def compute(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of a step in inference mode, but for batch normalization, which sees its batch.
 
-    So it does in training; benchmarks/batch_norm.py compares that with its moving statistics.
+    So it does in training; benchmarks/trainability.py has `auto_moving` to compare it with its moving
+    statistics.
     """
     assert step.call is not None
     operation = step.call.operation

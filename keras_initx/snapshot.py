@@ -1,14 +1,16 @@
 """The values of variables as they were, to be put back; large ones wait on disk and not in memory."""
 
+import io
+import math
 import tempfile
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
 
 # A second copy of a model of several GB may not fit beside it.
-_IN_MEMORY = 64 * 2**20
+_IN_MEMORY = 16 * 2**20
 
 
 class Snapshot:
@@ -25,8 +27,11 @@ class Snapshot:
     """
 
     def __init__(self, variables: Iterable[keras.Variable] = ()) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (closed by `close`)
-        self._places: dict[int, tuple[keras.Variable, int, Any]] = {}
+        self._file: IO[bytes] = io.BytesIO()
+        self._places: dict[int, tuple[keras.Variable, int, int, Any]] = {}
+        variables = list(variables)
+        if 4 * sum(math.prod(variable.shape) for variable in variables) > _IN_MEMORY:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         for variable in variables:
             self.add(variable)
 
@@ -37,13 +42,12 @@ class Snapshot:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
         place = self._file.seek(0, 2)
         self._file.write(value.reshape(-1).view("uint8").data)
-        self._places[id(variable)] = (variable, place, value.dtype)
+        self._places[id(variable)] = (variable, place, value.nbytes, value.dtype)
 
     def restore(self) -> None:
         """Gives every variable back what it held."""
-        for variable, place, dtype in self._places.values():
+        for variable, place, size, dtype in self._places.values():
             self._file.seek(place)
-            size = int(np.prod(variable.shape, dtype="int64")) * np.dtype(dtype).itemsize
             value = np.frombuffer(self._file.read(size), dtype=dtype)
             variable.assign(value.reshape(tuple(variable.shape)))
 

@@ -60,7 +60,7 @@ def _convolves(site: Site) -> bool:
 def _spread(site: Site, choice: Choice) -> Choice:
     if not _convolves(site) or site.depth >= _CENTRED or choice.method not in ("mirrored", "edge", "gpn"):
         return choice
-    return replace(choice, initializer=Auto(gain=1.0))
+    return replace(choice, initializer=Auto("uniform", gain=1.0))
 
 
 def _outside(site: Site) -> Choice:
