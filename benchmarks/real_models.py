@@ -1,0 +1,159 @@
+"""Real models before and after `initialize`: pre-activations, gradients, and how long it takes.
+
+    python benchmarks/real_models.py --write docs/real_models.md
+
+`keras.applications` that no one here wrote, and models in plain Keras (tests/zoo.py). Pre-activations are
+what arrives at each layer's activation, their root mean square measured on noise that the pass has not
+seen, batch normalization in training mode; after `initialize` over the target that the plan states. The
+gradient is that of a random sum of the outputs, by the root mean square that reaches each pre-activation:
+its spread is the log10 of the largest layer's over the smallest's, and "0 in" counts the layers that no
+gradient reaches. The time is that of `initialize`, over that of one forward pass of the noise it measured on.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import keras_initx
+from keras_initx.graph import trace
+from keras_initx.noise import noise
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests import zoo
+from tests.recorder import KINDS, pre_activations
+
+MODELS: dict[str, Callable[[], keras.Model]] = {
+    name: lambda name=name: getattr(keras.applications, name)(weights=None) for name in zoo.APPLICATIONS
+} | zoo.PLAIN
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model: the share of layers within 2x and within 10 %, and the gradient's spread."""
+
+    name: str
+    layers: int
+    within_2x: tuple[float, float]
+    within_10: tuple[float, float]
+    spread: tuple[str, str]
+    passes: float
+
+
+def gradients(model: keras.Model, x) -> list[float]:
+    """The root mean square of the gradient at each pre-activation, in the order of the computation."""
+    arrived: list[tf.Tensor] = []
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, KINDS)]
+
+    def recording(activation):
+        def record(z):
+            if tf.executing_eagerly():
+                arrived.append(z)
+            return activation(z)
+
+        return record
+
+    kept = {id(layer): layer.activation for layer in layers}
+    state = [keras.ops.convert_to_numpy(v) for v in model.non_trainable_variables]
+    for layer in layers:
+        layer.__dict__["activation"] = recording(layer.activation)
+    try:
+        with tf.GradientTape() as tape:
+            outputs = [y for y in keras.tree.flatten(model(x, training=True)) if y.dtype.is_floating]
+            total = sum(tf.reduce_sum(y * tf.random.stateless_normal(y.shape, (1, 2))) for y in outputs)
+        found = [g for g in tape.gradient(total, arrived) if g is not None]
+    finally:
+        for layer in layers:
+            layer.__dict__["activation"] = kept[id(layer)]
+        for variable, value in zip(model.non_trainable_variables, state, strict=True):
+            variable.assign(value)
+    return [float(np.sqrt(np.mean(np.square(g.numpy(), dtype="float64")))) for g in found]
+
+
+def spread(sizes: list[float]) -> str:
+    """The log10 of the largest over the smallest, and how many are 0."""
+    sizes = [s for s in sizes if np.isfinite(s)]
+    reached = [s for s in sizes if s > 0]
+    text = f"{np.log10(max(reached) / min(reached)):.1f}" if reached else "-"
+    return text + (f", 0 in {len(sizes) - len(reached)}" if len(reached) < len(sizes) else "")
+
+
+def measure(name: str) -> Row:
+    """Keras's own weights first, then those of `initialize`."""
+    keras.utils.set_random_seed(0)
+    model = MODELS[name]()
+    # A small batch changes batch normalization itself, most where squeeze-and-excite gates read it.
+    batch = {"MobileNetV3Small": 64}.get(name, 8 if name in zoo.APPLICATIONS else 256)
+    x = noise(trace(model), batch, seed=77)
+    within_2x, within_10, spreads, used = [], [], [], []
+
+    def listening(*args):
+        used.append(noise(*args))
+        return used[-1]
+
+    seconds = 0.0
+    said: dict[str, float] = {}
+    for turn in range(2):
+        if turn:
+            keras_initx.initialize(model, seed=0)
+            with patch.object(importlib.import_module("keras_initx.model"), "noise", listening):
+                began = time.perf_counter()
+                plan = keras_initx.initialize(model, seed=0)
+                seconds = time.perf_counter() - began
+            said = {row.path.rpartition("/")[0]: row.scaled for row in plan.rows}
+        found = pre_activations(model, x, training=True)
+        ratios = np.array([size / said.get(path, 1.0) for path, size in found.items()])
+        within_2x.append(float(np.mean((ratios > 0.5) & (ratios < 2))))
+        within_10.append(float(np.mean(np.abs(ratios - 1) < 0.1)))
+        spreads.append(spread(gradients(model, x)))
+    forward = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        model(used[-1], training=True)
+        forward = time.perf_counter() - began
+    return Row(name, len(ratios), tuple(within_2x), tuple(within_10), tuple(spreads), seconds / forward)
+
+
+def table(rows: list[Row]) -> Table:
+    """The rows, Keras's weights before the arrow and those of `initialize` behind it."""
+    result = Table(title="Keras's own weights -> initialize(model)", title_justify="left")
+    columns = ("model", "layers", "within 0.5..2", "within 10 %", "gradient's spread", "time, in passes")
+    for column in columns:
+        result.add_column(column, justify="left" if column == "model" else "right")
+    for row in rows:
+        shares = [f"{100 * a:.0f} -> {100 * b:.0f} %" for a, b in (row.within_2x, row.within_10)]
+        result.add_row(row.name, str(row.layers), *shares, " -> ".join(row.spread), f"{row.passes:.1f}")
+    return result
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--write", type=Path, help="write the table to this file too")
+    options = parser.parse_args()
+    rows = [measure(name) for name in track(options.models, console=Console(stderr=True))]
+    console = Console(width=120, record=True)
+    console.print(table(rows))
+    if options.write:
+        text = __doc__.split("\n\n", 2)
+        head = f"# Real models, before and after\n\n    {text[1].strip()}\n\n{text[2].strip()}\n\n"
+        options.write.write_text(f"{head}```\n{console.export_text().rstrip()}\n```\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
