@@ -16,8 +16,6 @@ from keras_initx.probing import Probed
 # log10 of the variances that are searched: four steps to a decade, outwards from 1.
 _STEP = 1 / 4
 _LOWEST, _HIGHEST = -6.0, 2.0
-# Irregular, so that no two formulas agree on all of them.
-_POINTS = np.sin(np.arange(1, 41) ** 1.5) * np.linspace(0.1, 9, 40)
 
 
 def elementwise(activation: Activation) -> tuple[Function, tuple[float, ...]] | None:
@@ -75,8 +73,8 @@ def chi(activation: Activation, var: float) -> float:
 
     References: Schoenholz et al. 2017 (arXiv 1611.01232), chi_1 of its gradients, for sigma_b = 0.
     """
-    _function(activation)
-    moments = activation.moments(0.0, _positive("var", var))
+    function_of(activation)
+    moments = activation.moments(0.0, positive("var", var))
     if moments.second_moment == 0:
         raise InitxError("activation", activation.name, "a function that is not zero everywhere")
     return var * moments.slope_second_moment / moments.second_moment
@@ -103,8 +101,8 @@ def stability(activation: Activation, var: float) -> float:
 
     References: Poole et al. 2016 (arXiv 1606.05340), equation 3, whose slope this is at a fixed point.
     """
-    phi, kinks = _function(activation)
-    second = activation.moments(0.0, _positive("var", var)).second_moment
+    phi, kinks = function_of(activation)
+    second = activation.moments(0.0, positive("var", var)).second_moment
     if second == 0:
         raise InitxError("activation", activation.name, "a function that is not zero everywhere")
     # Integrated by parts: so the slope of phi, which rounding spoils first, is not needed.
@@ -226,139 +224,8 @@ def gpn_shift(activation: Activation) -> float | None:
     return (-root if moments.mean < -1e-9 else root) - moments.mean
 
 
-def odd_part(activation: Activation) -> Activation | None:
-    """What a mirrored pair of units computes: psi(z) = phi(z) - phi(-z), as an activation of its own.
-
-    Units come in pairs with kernels w and -w, and the next kernel has rows v and -v: together they are
-    one unit with the activation psi on half of the width, so that `chi` and `edge_variance` of psi are
-    those of the mirrored network.
-
-    Returns:
-        psi, or None for an activation of whole rows (softmax) and for glu.
-
-    Example: a mirrored ReLU network is linear at first.
-
-    >>> psi = odd_part(Activation("relu"))
-    >>> psi.name, round(psi.moments(0.0, 2.0).second_moment, 6)
-    ('relu(z) - relu(-z)', 2.0)
-
-    References: Balduzzi et al. 2017 (arXiv 1702.08591), the "looks linear" initialization.
-    """
-    known = elementwise(activation)
-    if known is None:
-        return None
-    phi, _ = known
-
-    def psi(z: np.ndarray) -> np.ndarray:
-        # At once: a user's function costs by the call.
-        both = phi(np.concatenate([z, -z]))
-        return both[: len(z)] - both[len(z) :]
-
-    values = activation.function.values if activation.function else phi(_POINTS).tobytes()
-    name = f"{activation.name}(z) - {activation.name}(-z)"
-    return Activation(name, activation.parameters, Probed(values, psi))
-
-
-def mirrored_bend(activation: Activation, var: float = 1.0) -> float:
-    """How far a mirrored pair is from linear at first: 0 where it is, as for ReLU, GELU, SiLU and softplus.
-
-    1 - E[z psi(z)]^2 / (var E[psi(z)^2]), z ~ N(0, var), psi(z) = phi(z) - phi(-z)
-
-    That is the share of psi's second moment which no line a z through zero has.
-
-    Args:
-        activation: An elementwise activation phi.
-        var: The variance of its pre-activations, a positive number.
-
-    Raises:
-        InitxError: As `chi` does; an even phi, whose psi is zero.
-
-    Example: mish is linear to a thousandth.
-
-    >>> [round(mirrored_bend(Activation(name)), 3) for name in ("gelu", "mish", "elu", "tanh")]
-    [0.0, 0.001, 0.007, 0.07]
-
-    References: Balduzzi et al. 2017 (arXiv 1702.08591), whose pairs of ReLUs are linear.
-    """
-    _function(activation)
-    psi = odd_part(activation)
-    assert psi is not None
-    assert psi.function is not None
-    own, odd = psi.moments(0.0, _positive("var", var)), psi.function.function
-    if own.second_moment == 0:
-        raise InitxError("activation", psi.name, "a function that is not zero everywhere")
-    product = gaussian_moments(lambda z: times(z, odd(z)), 0.0, var, name=psi.name)
-    share = 1 - product.mean**2 / (var * own.second_moment)
-    return 0.0 if share <= max(1e-9, own.error + product.error) else share
-
-
-def evenness(activation: Activation, var: float = 1.0) -> float:
-    """How differently the two units of a mirrored pair learn: 0 where they stay mirrored for ever.
-
-    E[(phi'(z) - phi'(-z))^2] / E[(phi'(z) + phi'(-z))^2], z ~ N(0, var)
-
-    At 0 half of the network is the mirror image of the other half, whatever it is trained on: mirrored
-    pairs must not be used with tanh and its like, nor with sigmoid, whose slope is even too.
-
-    Args:
-        activation: An elementwise activation phi.
-        var: The variance of its pre-activations, a positive number.
-
-    Returns:
-        The ratio; infinite for an even phi.
-
-    Raises:
-        InitxError: As `chi` does; a function whose E[phi'(z)^2] does not exist.
-
-    Example: two ReLUs never pass on a gradient together, two sigmoids always do.
-
-    >>> round(evenness(Activation("relu")), 6), round(evenness(Activation("sigmoid")), 6)
-    (1.0, 0.0)
-    """
-    _function(activation)
-    own = activation.moments(0.0, _positive("var", var))
-    psi = odd_part(activation)
-    assert psi is not None
-    together = psi.moments(0.0, var)
-    if not math.isfinite(own.slope_second_moment) or not math.isfinite(together.slope_second_moment):
-        raise InitxError(
-            "activation", activation.name, f"a function whose E[phi'(z)^2] exists, z ~ N(0, {var:g})"
-        )
-    if together.slope_second_moment == 0:
-        return math.inf if own.slope_second_moment else 0.0
-    # The squares of sum and difference add up to 4 E[phi'^2]. So the difference, which may be rounding
-    # and nothing else, need not be integrated.
-    ratio = 4 * own.slope_second_moment / together.slope_second_moment - 1
-    return 0.0 if ratio <= max(1e-9, 4 * (own.error + together.error)) else ratio
-
-
-def mirrored_variance(activation: Activation, depth: int, budget: float = 0.2) -> float | None:
-    """The `edge_variance` of the mirrored network: that of psi(z) = phi(z) - phi(-z).
-
-    1 where psi is linear: for relu, leaky_relu, gelu, silu and softplus at any depth.
-
-    Args:
-        activation: An elementwise activation phi; whether its pairs come apart is for `evenness` to say.
-        depth, budget: As in `edge_variance`.
-
-    Returns:
-        q, or None where there is none: for softmax, for glu and for an even phi, whose psi is zero.
-
-    Raises:
-        InitxError: As `edge_variance` does.
-
-    Example: at depth 100 the edge of gelu lies far below that of its mirrored pairs.
-
-    >>> gelu = Activation("gelu")
-    >>> round(edge_variance(gelu, 100), 3), round(mirrored_variance(gelu, 100), 3)
-    (0.008, 1.0)
-    """
-    _check(depth, budget)
-    psi = odd_part(activation)
-    return None if psi is None else edge_variance(psi, depth, budget)
-
-
-def _function(activation: Activation) -> tuple[Function, tuple[float, ...]]:
+def function_of(activation: Activation) -> tuple[Function, tuple[float, ...]]:
+    """The same as `elementwise`, or an `InitxError`."""
     known = elementwise(activation)
     if known is None:
         allowed = "an elementwise activation: this one acts on a whole row"
@@ -366,7 +233,8 @@ def _function(activation: Activation) -> tuple[Function, tuple[float, ...]]:
     return known
 
 
-def _positive(name: str, value: float) -> float:
+def positive(name: str, value: float) -> float:
+    """A positive number, or an `InitxError` that names the argument."""
     if not is_number(value) or not 0 < value < math.inf:
         raise InitxError(name, value, "a positive number")
     return float(value)
@@ -375,4 +243,4 @@ def _positive(name: str, value: float) -> float:
 def _check(depth: int, budget: float) -> None:
     if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
         raise InitxError("depth", depth, "a positive integer, the number of layers with the activation")
-    _positive("budget", budget)
+    positive("budget", budget)

@@ -32,9 +32,11 @@ ALLOWED = {
     "noise": {"errors", "graph", "steps"},
     "calibrate": {"errors", "graph", "observing", "replay"},
     # The methods: from a place in the graph to a choice.
+    "mirroring": {"errors", "activations", "probing", "propagation"},
     "propagation": {"errors", "activations", "formulas", "moments", "pieces", "probing"},
     "shaping": {"errors", "activations", "moments", "pieces", "probing", "propagation"},
-    "methods": {"errors", "activations", "initializers", "sites", "propagation", "shaping", "methods"},
+    "methods": {"errors", "activations", "initializers", "sites", "mirroring", "propagation", "shaping"}
+    | {"methods"},
     "drawing": {"fans", "initializers", "methods"},
     "tables": {"drawing", "graph", "initializers", "methods", "sites", "steps"},
     # Around them.

@@ -1,64 +1,15 @@
-"""Chi, stability, the edge and mirrored pairs against SciPy's quadrature and against real networks."""
+"""Chi, stability and the edge against SciPy's quadrature and against real networks."""
 
-import itertools
 import math
 
 import keras
 import numpy as np
 import pytest
-from scipy import integrate, special, stats
 
 from keras_initx.activations import Activation, read_activation
 from keras_initx.errors import InitxError
-from keras_initx.formulas import FORMULAS
-from keras_initx.propagation import (
-    chi,
-    edge_variance,
-    elementwise,
-    evenness,
-    gpn_shift,
-    mirrored_bend,
-    mirrored_variance,
-    odd_part,
-    stability,
-)
-
-NAMED = ["relu", "leaky_relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus"]
-NAMED += ["tanh", "softsign", "sigmoid", "hard_sigmoid", "exponential"]
-# A user's function computes in float32 on JAX.
-USERS = {
-    "sin": (keras.ops.sin, np.sin),
-    "steep": (lambda x: x * keras.ops.sigmoid(1.5 * x), lambda z: z * special.expit(1.5 * z)),
-}
-NAMES = [*NAMED, *USERS]
-ODD = ("tanh", "softsign", "sin")
-
-
-def activation_of(name):
-    return read_activation(USERS[name][0] if name in USERS else name)
-
-
-def oracle(name):
-    """phi and phi' of one number, and the kinks."""
-    formula, kinks = (USERS[name][1], ()) if name in USERS else (FORMULAS[name][0], FORMULAS[name][1]())
-
-    def slope(z):
-        step = 1e-3 * min(1.0, *(abs(z - kink) / 2.1 for kink in (*kinks, 1e9)))
-        around = formula(z + step * np.array([-2.0, -1.0, 1.0, 2.0]))
-        return float(around @ np.array([1.0, -8.0, 8.0, -1.0])) / (12 * step) if step > 0 else 0.0
-
-    return (lambda z: float(formula(np.array([z]))[0])), slope, kinks
-
-
-def expect(function, var, kinks):
-    sd = math.sqrt(var)
-    edges = sorted({sd * k for k in (-13, -6, -2, 0, 2, 6, 13)} | {k for k in kinks if abs(k) < 13 * sd})
-    return math.fsum(
-        integrate.quad(lambda z: function(z) * stats.norm.pdf(z / sd) / sd, a, b, epsabs=1e-14, epsrel=1e-8)[
-            0
-        ]
-        for a, b in itertools.pairwise(edges)
-    )
+from keras_initx.propagation import chi, edge_variance, elementwise, gpn_shift, stability
+from tests.oracles import NAMES, USERS, activation_of, expect, oracle, orthogonal
 
 
 def oracle_chi(name, var):
@@ -113,10 +64,6 @@ def test_edges_as_measured(name, at_30, at_100):
     assert edge_variance(activation_of(name), 100) == pytest.approx(at_100, rel=5e-3)
 
 
-def orthogonal(rng, size):
-    return np.linalg.qr(rng.standard_normal((size, size)))[0]
-
-
 @pytest.mark.parametrize("name", ["tanh", "selu", "elu", "softsign"])
 def test_a_network_at_the_edge_holds_signal_and_gradient(name):
     depth, width, rng = 30, 200, np.random.default_rng(3)
@@ -163,88 +110,18 @@ def test_gpn_shift_of_a_negative_mean_is_the_lesser_root_too():
     assert gpn_shift(Activation("log_sigmoid")) == pytest.approx(-gpn_shift(Activation("softplus")), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_evenness_agrees_with_scipy(name):
-    _, slope, kinks = oracle(name)
-    both = (*kinks, *(-kink for kink in kinks))
-    for var in (0.3, 1.0):
-        apart = expect(lambda z: (slope(z) - slope(-z)) ** 2, var, both)
-        together = expect(lambda z: (slope(z) + slope(-z)) ** 2, var, both)
-        assert evenness(activation_of(name), var) == pytest.approx(apart / together, abs=2e-4)
-
-
-def test_evenness_at_its_ends():
-    for name in (*ODD, "sigmoid", "hard_sigmoid", "linear"):
-        assert evenness(activation_of(name)) == 0
-    assert evenness(Activation("relu")) == pytest.approx(1, abs=1e-9)
-    assert evenness(read_activation(lambda x: keras.ops.abs(x))) == math.inf
-    # Rounding and nothing else is left of the even part.
-    assert evenness(read_activation(lambda x: 1 / (1 + keras.ops.exp(-x)) - 0.5)) < 1e-3
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_bend_agrees_with_scipy(name):
-    phi, _, kinks = oracle(name)
-    both = (*kinks, *(-kink for kink in kinks))
-    for var in (0.3, 1.0, 4.0):
-        product = expect(lambda z: z * (phi(z) - phi(-z)), var, both)
-        square = expect(lambda z: (phi(z) - phi(-z)) ** 2, var, both)
-        tolerance = 2e-4 if name in USERS else 1e-8
-        bend = mirrored_bend(activation_of(name), var)
-        assert bend == pytest.approx(1 - product**2 / (var * square), abs=tolerance)
-
-
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "gelu", "silu", "softplus", "steep"])
-def test_mirrored_pairs_of_these_are_linear_at_any_depth(name):
-    assert [mirrored_variance(activation_of(name), depth) for depth in (2, 30, 1000)] == [1, 1, 1]
-    assert [mirrored_bend(activation_of(name), var) for var in (0.01, 1.0, 30.0)] == [0, 0, 0]
-
-
-def test_capped_pairs_are_linear_where_the_signal_is_small():
-    for name, small, large in (("relu6", 0.5, 30.0), ("hard_sigmoid", 0.1, 4.0)):
-        assert mirrored_bend(activation_of(name), small) == 0
-        assert mirrored_bend(activation_of(name), large) > 1e-3
-    # E[z psi] sees the jump, which the slope does not: 1 - 2 / pi.
-    assert mirrored_bend(read_activation(lambda x: keras.ops.sign(x))) == pytest.approx(0.3634, abs=1e-3)
-
-
-def test_a_mirrored_network_is_linear():
-    rng, width = np.random.default_rng(5), 30
-    h = start = rng.standard_normal((10, width))
-    for _ in range(40):
-        kernel = orthogonal(rng, width)
-        pairs = np.maximum(h @ np.concatenate([kernel, -kernel], axis=1), 0)
-        h = pairs @ np.concatenate([np.eye(width), -np.eye(width)])
-    assert np.sum(h**2, axis=1) == pytest.approx(np.sum(start**2, axis=1), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_odd_part(name):
-    psi = odd_part(activation_of(name))
-    assert psi.name.endswith("(-z)")
-    z = np.array([-2.5, -0.3, 0.0, 0.7, 7.0])
-    phi = oracle(name)[0]
-    assert psi.function.function(z) == pytest.approx([phi(x) - phi(-x) for x in z], rel=1e-5, abs=1e-6)
-    if name in ODD:
-        assert chi(psi, 0.7) == pytest.approx(chi(activation_of(name), 0.7), rel=1e-4)
-
-
 def test_deep_networks_have_an_edge():
     for name in ("tanh", "selu", "elu", "softsign", "sin"):
         assert 1e-4 < edge_variance(activation_of(name), 1000) < edge_variance(activation_of(name), 100) < 1
-    assert 0 < mirrored_variance(activation_of("elu"), 1000) < mirrored_variance(activation_of("elu"), 100)
 
 
 def test_functions_of_one_name_are_told_apart():
     first, second = (read_activation(f) for f in (lambda x: keras.ops.tanh(x), lambda x: keras.ops.sin(x)))
     assert first == second
     assert edge_variance(first, 30) != edge_variance(second, 30)
-    assert mirrored_variance(first, 30) != mirrored_variance(second, 30)
 
 
 def test_parameters_count():
-    steep = Activation("leaky_relu", (("negative_slope", 0.5),))
-    assert evenness(steep) == pytest.approx((0.5 / 1.5) ** 2)
     small, large = (Activation("elu", (("alpha", alpha),)) for alpha in (0.5, 2.0))
     assert edge_variance(small, 30) != edge_variance(large, 30)
 
@@ -252,27 +129,17 @@ def test_parameters_count():
 def test_what_is_not_elementwise_has_no_variance():
     for name in ("softmax", "glu"):
         assert edge_variance(Activation(name), 10) is None
-        assert mirrored_variance(Activation(name), 10) is None
-        assert odd_part(Activation(name)) is None
-        for refused in (chi, stability, evenness, mirrored_bend):
+        for refused in (chi, stability):
             with pytest.raises(InitxError, match="whole row"):
                 refused(Activation(name), 1.0)
 
 
 def test_what_cannot_be():
-    even = read_activation(lambda x: keras.ops.cos(x))
-    assert mirrored_variance(even, 10) is None
-    with pytest.raises(InitxError, match="not zero everywhere"):
-        chi(odd_part(even), 1.0)
-    with pytest.raises(InitxError, match="not zero everywhere"):
-        mirrored_bend(even)
     for bad in (0, 2.5, True, None):
         with pytest.raises(InitxError, match="depth: received"):
             edge_variance(Activation("tanh"), bad)
     for bad in (0, -1.0, math.nan, "1"):
         with pytest.raises(InitxError, match="budget: received"):
-            mirrored_variance(Activation("tanh"), 10, budget=bad)
+            edge_variance(Activation("tanh"), 10, budget=bad)
         with pytest.raises(InitxError, match="var: received"):
             chi(Activation("tanh"), bad)
-        with pytest.raises(InitxError, match="var: received"):
-            mirrored_bend(Activation("tanh"), bad)

@@ -9,7 +9,7 @@ from keras_initx.methods.gpn import gpn_link
 from keras_initx.methods.mirrored import mirrored_link
 from keras_initx.methods.residual import at_the_end
 from keras_initx.methods.shaped import shaped_link
-from keras_initx.propagation import evenness
+from keras_initx.mirroring import evenness
 from keras_initx.sites import Site
 
 # Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py: dense ones

@@ -2,7 +2,7 @@
 
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
 from keras_initx.methods.edge import stable_variance
-from keras_initx.propagation import evenness, odd_part
+from keras_initx.mirroring import evenness, odd_part
 from keras_initx.sites import Site
 
 # Below, the gradients of two twins are too much alike for them ever to part.
