@@ -1,9 +1,7 @@
 """One forward pass that scales every weight to its target at the moment its result is computed."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,48 +10,20 @@ from keras import ops
 
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, Step
+from keras_initx.measuring import (
+    Weight,
+    attribute,
+    column_sums,
+    first_tensor,
+    is_concrete,
+    own_weights,
+    root_mean_square,
+)
 from keras_initx.observing import intercepted
+from keras_initx.recurrent import SETTLED, gate_sizes, scale_gates
 from keras_initx.replay import compute, replay
 
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-# Time steps after which a recurrent state is taken to have settled.
-_RECURRENT_STEPS = 12
-
-
-@dataclass
-class Weight:
-    """A weight to scale, and what became of it.
-
-    Attributes:
-        path: The weight's path, for messages.
-        variable: The weight.
-        target: The root mean square that its result is brought to; None leaves it as it was drawn.
-        bias: The bias that is added to its result, where the method sets it.
-        shift: The constant d that the bias adds to each input: bias = d x (column sums of the kernel);
-            None takes minus the mean of the inputs.
-        offset: What the bias adds to the scaled result.
-        measured: The root mean square of its result as drawn; NaN until it is known.
-        result: The same after scaling, without `offset`.
-        error: The relative standard error of that, from the spread between samples.
-        how: What its result was measured by, in words.
-    """
-
-    path: str
-    variable: keras.Variable
-    target: float | None = 1.0
-    bias: keras.Variable | None = None
-    shift: float | None = 0.0
-    offset: float = 0.0
-    measured: float = math.nan
-    result: float = math.nan
-    error: float = 0.0
-    how: str = ""
-
-    def tell(self, size: float, error: float, how: str) -> None:
-        """Keeps what was measured; what was drawn, from the first time."""
-        self.measured = size if math.isnan(self.measured) else self.measured
-        self.error, self.how = error, how
-        self.result = size if self.target is None else self.target
 
 
 class Calibration:
@@ -113,11 +83,11 @@ class Calibration:
         constants = step.call.tables
         is_table = [isinstance(v, keras.Variable) or place in constants for place, v in enumerate(flat)]
         signal = [v for v, t in zip(flat, is_table, strict=True) if not t and ops.is_tensor(v)]
-        size = max((_rms(v)[0] for v in signal if "float" in str(v.dtype)), default=1.0)
+        size = max((root_mean_square(v)[0] for v in signal if "float" in str(v.dtype)), default=1.0)
         for place, value in enumerate(flat):
             variable = constants.get(place, value)
             for weight in [w for w in tables if w.variable is variable]:
-                own = _rms(ops.convert_to_tensor(value))[0]
+                own = root_mean_square(ops.convert_to_tensor(value))[0]
                 if weight.target is None or own == 0 or not math.isfinite(size) or size == 0:
                     continue
                 weight.tell(own, 0.0, "table")
@@ -139,7 +109,7 @@ class Calibration:
             return call(args, kwargs)
         if isinstance(layer, _SEPARABLE):
             weights = self._depthwise(layer, args[0], weights)
-        direct = [w for w in weights if any(w.variable is v for v in _own(layer))]
+        direct = [w for w in weights if any(w.variable is v for v in own_weights(layer))]
         if len(direct) == 1 and callable(getattr(layer, "activation", None)):
             outputs = self._probed(layer, args, kwargs, call, direct[0])
             if id(direct[0].variable) in self._done:
@@ -152,7 +122,7 @@ class Calibration:
         """Scales a kernel by what arrives at the layer's activation, which goes on with the scaled."""
         activation = layer.activation
         if weight.bias is not None:
-            weight.bias.assign(_column_sums(weight, args[0]))
+            weight.bias.assign(column_sums(weight, args[0]))
         elif weight.shift and weight.target is not None:
             self._turn(weight, args[0])
         kept = self._without_bias(layer) if weight.bias is None else None
@@ -164,11 +134,11 @@ class Calibration:
             z = z * ops.cast(factor, z.dtype)
             if weight.bias is not None:
                 # From the kernel as it is now: rounding would add up over a deep chain.
-                weight.bias.assign(_column_sums(weight, args[0]) + weight.offset)
+                weight.bias.assign(column_sums(weight, args[0]) + weight.offset)
                 z = z + ops.cast(weight.offset, z.dtype)
             return activation(z)
 
-        with _attribute(layer, "activation", probe):
+        with attribute(layer, "activation", probe):
             outputs = call(args, kwargs)
         if kept is None:
             return outputs
@@ -191,7 +161,7 @@ class Calibration:
     def _turn(self, weight: Weight, inputs: Any) -> None:
         """Without a bias: the mean direction of the kernel does what the shift would."""
         mean = float(ops.convert_to_numpy(ops.mean(ops.cast(inputs, "float32"))))
-        size = _rms(inputs)[0]
+        size = root_mean_square(inputs)[0]
         assert weight.shift is not None
         # Of a mean of nearly 0 a multiple would be noise.
         if abs(mean) > 0.1 * size:
@@ -217,7 +187,7 @@ class Calibration:
             def plain(a: Any, k: Any) -> Any:
                 return true_call(inner, *a, **k)
 
-            if inner is layer or not _is_concrete((inner_args, inner_kwargs)):
+            if inner is layer or not is_concrete((inner_args, inner_kwargs)):
                 return plain(inner_args, inner_kwargs)
             return self._layer(inner, inner_args, inner_kwargs, plain)
 
@@ -230,7 +200,7 @@ class Calibration:
         outputs = call(args, kwargs)
         weights = [w for w in weights if w.target is not None]
         for _ in range(4 if weights else 0):
-            size, error = _rms(_first(outputs))
+            size, error = root_mean_square(first_tensor(outputs))
             self._check(weights[0].path, size)
             factor = float(weights[0].target or 1) / size
             for weight in weights:
@@ -250,7 +220,7 @@ class Calibration:
                     self._done.add(id(weight.variable))
             if kernel is None or kernel.target is None or cell is not layer.cell:
                 continue
-            biases = [v for v in _own(cell) if v.name.endswith("bias")]
+            biases = [v for v in own_weights(cell) if v.name.endswith("bias")]
             kept = [ops.convert_to_numpy(v) for v in biases]
             try:
                 for bias in biases:
@@ -263,25 +233,25 @@ class Calibration:
 
     def _gates(self, layer: keras.Layer, cell: keras.Layer, weight: Weight, inputs: Any) -> None:
         target = float(weight.target or 1)
-        first = _gate_sizes(layer, cell, inputs, 1)
+        first = gate_sizes(layer, cell, inputs, 1)
         if not first:
             return
         weight.tell(float(np.sqrt(np.mean(np.square(first)))), 0.0, "gates of the cell")
         for size in first:
             self._check(weight.path, size)
         aims = [target] * len(first)
-        _scale_gates(weight.variable, [aim / size for aim, size in zip(aims, first, strict=True)])
+        scale_gates(weight.variable, [aim / size for aim, size in zip(aims, first, strict=True)])
         # The state adds its part to the pre-activations: the input's is lowered by as much.
         for _ in range(2):
-            settled = _gate_sizes(layer, cell, inputs, _RECURRENT_STEPS)
+            settled = gate_sizes(layer, cell, inputs, SETTLED)
             states = [max(total**2 - aim**2, 0.0) for total, aim in zip(settled, aims, strict=True)]
             new = [math.sqrt(max(target**2 - state, target**2 / 4)) for state in states]
-            _scale_gates(weight.variable, [n / aim for n, aim in zip(new, aims, strict=True)])
+            scale_gates(weight.variable, [n / aim for n, aim in zip(new, aims, strict=True)])
             aims = new
 
     def _scale(self, weight: Weight, result: Any, how: str) -> float:
         """Measures a result, scales the weight to its target, and returns the factor."""
-        size, error = _rms(result)
+        size, error = root_mean_square(result)
         weight.tell(size, error, how)
         if weight.target is None:
             self._done.add(id(weight.variable))
@@ -301,88 +271,3 @@ class Calibration:
             remedy = "Pass data= if the model cannot read noise, or skip= to leave the layer out."
             self._failure = InitxError(path, received, "a result that is finite and not zero", remedy)
             raise self._failure
-
-
-def _own(layer: keras.Layer) -> list[keras.Variable]:
-    """The weights of a layer that none of its sublayers has."""
-    inner = {id(v) for sub in layer._flatten_layers(include_self=False, recursive=True) for v in sub.weights}
-    return [v for v in layer.weights if id(v) not in inner]
-
-
-def _rms(result: Any) -> tuple[float, float]:
-    """The root mean square of a tensor, and its relative standard error over the samples."""
-    values = ops.square(ops.cast(result, "float32"))
-    by_sample = ops.mean(ops.reshape(values, (values.shape[0], -1)), axis=1) if values.shape else values[None]
-    squares = np.asarray(ops.convert_to_numpy(by_sample), dtype="float64")
-    mean = float(np.mean(squares))
-    if len(squares) < 2 or not mean > 0:
-        return math.sqrt(mean) if mean >= 0 else math.nan, 0.0
-    return math.sqrt(mean), float(np.std(squares, ddof=1) / math.sqrt(len(squares)) / (2 * mean))
-
-
-def _first(outputs: Any) -> Any:
-    return next(t for t in keras.tree.flatten(outputs) if ops.is_tensor(t))
-
-
-def _is_concrete(arguments: Any) -> bool:
-    """Whether all tensors have values: inside of a compiled loop they have none."""
-    for value in keras.tree.flatten(arguments):
-        if ops.is_tensor(value):
-            try:
-                ops.convert_to_numpy(value)
-            except Exception:
-                return False
-    return True
-
-
-def _column_sums(weight: Weight, inputs: Any) -> Any:
-    """The bias that adds `weight.shift` to each input."""
-    assert weight.bias is not None
-    shift = weight.shift
-    if shift is None:
-        shift = -float(ops.convert_to_numpy(ops.mean(ops.cast(inputs, "float32"))))
-    axes = tuple(range(len(weight.variable.shape) - 1))
-    sums = np.sum(ops.convert_to_numpy(weight.variable), axis=axes, dtype="float64")
-    return (sums * shift).astype("float32")
-
-
-def _gate_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any, steps: int) -> list[float]:
-    """The root mean squares of a cell's pre-activations, gate by gate, at the last of some time steps."""
-    gates = cell.kernel.shape[-1] // cell.recurrent_kernel.shape[-2]
-    sizes: list[float] = []
-
-    def probe(activation: Any) -> Any:
-        def measured(z: Any) -> Any:
-            sizes.append(_rms(z)[0])
-            return activation(z)
-
-        return measured
-
-    with contextlib.ExitStack() as stack:
-        for name in ("activation", "recurrent_activation"):
-            if callable(getattr(cell, name, None)):
-                stack.enter_context(_attribute(cell, name, probe(getattr(cell, name))))
-        states = layer.get_initial_state(inputs.shape[0])
-        for time in range(min(steps, inputs.shape[1])):
-            sizes.clear()
-            _, states = cell(inputs[:, time], states)
-    return sizes[:gates]
-
-
-def _scale_gates(kernel: keras.Variable, factors: list[float]) -> None:
-    widths = np.repeat(factors, kernel.shape[-1] // len(factors))
-    kernel.assign(kernel * ops.cast(ops.convert_to_tensor(widths), kernel.dtype))
-
-
-@contextlib.contextmanager
-def _attribute(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
-    """Sets an attribute past the layer's own tracking, and puts back what was there."""
-    had, before = name in layer.__dict__, layer.__dict__.get(name)
-    layer.__dict__[name] = value
-    try:
-        yield
-    finally:
-        if had:
-            layer.__dict__[name] = before
-        else:
-            del layer.__dict__[name]

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx.calibrate import Weight
 from keras_initx.drawing import Owners, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph
 from keras_initx.initializers import PriorBias
+from keras_initx.measuring import Weight
 from keras_initx.methods import Choice
 from keras_initx.plan import PlanRow
 from keras_initx.selection import Selection

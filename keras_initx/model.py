@@ -10,12 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.calibrate import Calibration, Weight
+from keras_initx.calibrate import Calibration
 from keras_initx.drawing import Owners, draw
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.graph import Graph, trace
 from keras_initx.initializers.base import folded
 from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_output_bias
+from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
 from keras_initx.noise import batch_of, noise
 from keras_initx.plan import Plan

@@ -4,8 +4,9 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, OrthogonalAuto, initialize
-from keras_initx.calibrate import Calibration, Weight
+from keras_initx.calibrate import Calibration
 from keras_initx.graph import trace
+from keras_initx.measuring import Weight
 from keras_initx.noise import noise
 from keras_initx.steps import kernels
 from tests import zoo
