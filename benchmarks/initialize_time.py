@@ -53,6 +53,21 @@ def resnet50():
 MODELS = {"resnet50": resnet50, "vit_b16": vit_b16}
 
 
+def warm_up() -> None:
+    """Initializes, and so computes, a small model with the layers of the large ones."""
+    import keras
+    from keras import layers
+
+    import keras_initx
+
+    inputs = keras.Input((16, 16, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(64, 3)(inputs))
+    x = layers.LayerNormalization()(layers.Reshape((196, 64))(x))
+    x = layers.Dense(64, activation="gelu")(layers.MultiHeadAttention(4, 16)(x, x))
+    model = keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
+    keras_initx.initialize(model, seed=0)
+
+
 def draws(model, name: str) -> None:
     """Keras's own draw of every weight that `initialize` draws."""
     import keras
@@ -83,8 +98,8 @@ def measure(name: str) -> dict:
 
     import keras_initx
 
-    # Thread pools and allocators are there before memory is looked at.
-    keras_initx.initialize(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)]), seed=0)
+    # TensorFlow's own code, thread pools and allocators are there before memory is looked at.
+    warm_up()
     models = []
     times: dict[str, list[float]] = {"first_build": [timed(lambda: models.append(MODELS[name]()))]}
     model = models.pop()
