@@ -93,7 +93,6 @@ def timed(action) -> float:
 
 def measure(name: str) -> dict:
     """The times of one model, in seconds, and the memory."""
-    import keras
     import numpy as np
 
     import keras_initx
