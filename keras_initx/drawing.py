@@ -8,7 +8,6 @@ import numpy as np
 from keras import ops
 
 from keras_initx.fans import Fans
-from keras_initx.initializers import OrthogonalAuto
 from keras_initx.initializers.place import place_of
 from keras_initx.methods.choice import Choice
 
@@ -48,10 +47,7 @@ def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable
     """The values of a weight of `layer`, in the shape and dtype of `variable`."""
     shape, dtype = tuple(variable.shape), variable.dtype
     prototype = choice.initializer
-    if name.endswith("recurrent_kernel"):
-        # A state that goes round and round must neither grow nor die.
-        prototype = OrthogonalAuto(gain=1.0)
-    elif not name.endswith("kernel") and not isinstance(layer, keras.layers.Embedding):
+    if not name.endswith("kernel") and not isinstance(layer, keras.layers.Embedding):
         return keras.random.normal(shape, stddev=1.0, dtype=dtype, seed=seed)
     initializer = prototype.bound_to(layer, name)
     initializer.seed = seed

@@ -139,7 +139,7 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             allowed = f"inputs that the model can be called on (it raised {reason})"
             shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
-            raise InitxError("inputs", shapes, allowed, "Pass data= as the model takes it.") from error
+            raise InitxError("data", shapes, allowed, "Pass data= as the model takes it.") from error
     steps = tuple(Step(number=n, **record) for n, record in enumerate(observer.records))
     return Graph(steps, observer.numbers(symbolic), observer.numbers(outputs), symbolic)
 

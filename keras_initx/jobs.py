@@ -1,7 +1,7 @@
 """One job for each weight of a model: where it stands, what was decided, what became of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -11,10 +11,10 @@ from keras import ops
 from keras_initx.drawing import Owners, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph
-from keras_initx.initializers import PriorBias
+from keras_initx.initializers import OrthogonalAuto, PriorBias
 from keras_initx.measuring import Weight
 from keras_initx.methods import Choice
-from keras_initx.plan import PlanRow
+from keras_initx.plan import NOT_DRAWN, PlanRow
 from keras_initx.selection import Selection
 from keras_initx.sites import Site, bias_of, normalization_after
 from keras_initx.steps import kernels
@@ -26,7 +26,7 @@ class Job:
     """A weight: where it stands, what was decided, and what the pass is told of it.
 
     Attributes:
-        status: "drawn", or why it is not: a key of `REASONS`.
+        status: "drawn", or why it is not: a key of `NOT_DRAWN`.
         mean_square: Of its entries, in the end.
     """
 
@@ -53,8 +53,9 @@ def make_jobs(
         step, choice = graph.steps[number], choices[number]
         bias = bias_of(step) if choice.shift != 0 or choice.offset else None
         for variable in kernels(step):
-            weight = Weight(variable.path, variable, choice.target, bias, choice.shift, choice.offset)
-            jobs.setdefault(id(variable), Job(variable, site, choice, weight))
+            own = _going_round(choice) if variable.name.endswith("recurrent_kernel") else choice
+            weight = Weight(variable.path, variable, own.target, bias, own.shift, own.offset)
+            jobs.setdefault(id(variable), Job(variable, site, own, weight))
     for site, choice, variable in additive_tables(graph, owners):
         jobs.setdefault(id(variable), Job(variable, site, choice, Weight(variable.path, variable)))
     for job in jobs.values():
@@ -63,6 +64,13 @@ def make_jobs(
         elif not selection.has(job.site.path, job.weight.path):
             job.keep("kept")
     return list(jobs.values())
+
+
+def _going_round(choice: Choice) -> Choice:
+    """The choice for a recurrent kernel, whatever the method: a state must neither grow nor die in it."""
+    reason = "orthogonal: a state that goes round and round neither grows nor dies"
+    initializer = OrthogonalAuto(gain=1.0)
+    return replace(choice, method="orthogonal", initializer=initializer, target=None, reason=reason)
 
 
 def lower(graph: Graph, job: Job) -> None:
@@ -81,20 +89,41 @@ def set_output_bias(
     graph: Graph, found: dict[int, Site], owners: Owners, labels: Any, class_counts: Any
 ) -> str:
     """Gives the output layer the log-odds of the classes as its bias; returns a note."""
-    if class_counts is None:
-        values = np.asarray(labels)
-        classes = np.argmax(values, axis=-1) if values.ndim > 1 and values.shape[-1] > 1 else values.ravel()
-        class_counts = np.bincount(classes.astype("int64")).tolist()
     heads = [site for site in found.values() if "head" in site.roles and site.biased]
     if len(heads) != 1:
         allowed = "a model with one output layer that has a bias"
         raise InitxError("output_bias", "prior", allowed, f"Found: {[site.path for site in heads]}.")
     bias = bias_of(graph.steps[heads[0].step])
     assert bias is not None
+    if class_counts is None:
+        class_counts = _counts(labels, max(math.prod(bias.shape), 2))
     owner, name = owners.of(bias)
     initializer = PriorBias(class_counts=class_counts).bound_to(owner, name)
     bias.assign(initializer(tuple(bias.shape), dtype=bias.dtype))
     return f"{bias.path}: log-odds of the classes"
+
+
+def _counts(labels: Any, classes: int) -> list[int]:
+    """How many labels each class has, as numbers or one-hot rows."""
+    values = np.asarray(labels)
+    given = f"{values.dtype} of shape {values.shape}"
+    allowed = f"class numbers from 0 to {classes - 1}, or one-hot rows: the layer has {classes} classes"
+    if values.dtype.kind not in "biuf":
+        remedy = "np.unique(labels, return_inverse=True)[1] makes numbers of names."
+        raise InitxError("labels", given, allowed, remedy)
+    if values.ndim > 1 and values.shape[-1] > 1:
+        if not np.all(values.sum(axis=-1) == 1) or not np.all((values == 0) | (values == 1)):
+            raise InitxError("labels", f"{given}, not one-hot", allowed)
+        values = np.argmax(values, axis=-1)
+    if not values.size or np.any(values != np.floor(values)) or values.min() < 0 or values.max() >= classes:
+        span = f", values from {values.min():g} to {values.max():g}" if values.size else ""
+        raise InitxError("labels", given + span, allowed)
+    counts = np.bincount(values.ravel().astype("int64"), minlength=classes)
+    if not counts.all():
+        received = f"no label of class {int(np.argmin(counts))}"
+        remedy = "A class without samples has no log-odds: pass class_counts=, with 1 added to each."
+        raise InitxError("labels", received, "labels of every class", remedy)
+    return counts.tolist()
 
 
 def check_finite(jobs: list[Job]) -> None:
@@ -127,12 +156,5 @@ def plan_row(job: Job, owners: Owners) -> PlanRow:
         target=weight.target,
         error=weight.error,
         measured_by=weight.how,
-        reason=choice.reason if was else REASONS[job.status],
+        reason=choice.reason if was else NOT_DRAWN[job.status],
     )
-
-
-REASONS = {
-    "kept": "left out by only= or skip=",
-    "frozen": "not trainable: left as it is",
-    "pretrained": "copied from pretrained=",
-}

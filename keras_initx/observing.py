@@ -81,7 +81,8 @@ class Observer:
                 except Exception as error:
                     # Such as a call of the backend's own functions, which have no symbolic form.
                     del self.records[before:]
-                    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                    # Keras explains itself at length.
+                    reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]
             self._inferring = True
             try:
                 outputs = _output_spec(layer, args, kwargs)

@@ -74,12 +74,16 @@ class Plan:
 
     def summary(self) -> str:
         """One line: how many weights by which method, and the range of the signal after."""
-        counts = Counter(row.method for row in self.rows)
-        methods = ", ".join(f"{n} {name}" for name, n in counts.most_common())
+        counts = Counter(row.method for row in self.rows).most_common()
+        # What was drawn first, then what was left.
+        counts.sort(key=lambda count: count[0] in NOT_DRAWN)
+        methods = ", ".join(f"{n} {name}" for name, n in counts)
+        drawn = sum(n for name, n in counts if name not in NOT_DRAWN)
+        of = "" if drawn == len(self.rows) else f"{drawn} of "
         sizes = [row.scaled for row in self.rows if math.isfinite(row.scaled)]
         signal = f"; pre-activations {min(sizes):.2g} to {max(sizes):.2g}" if sizes else ""
         done = "would initialize" if self.dry_run else "initialized"
-        return f"{self.model}: {done} {len(self.rows)} weights by {self.method} ({methods}){signal}"
+        return f"{self.model}: {done} {of}{len(self.rows)} weights by {self.method} ({methods}){signal}"
 
     def table(self) -> Table:
         """A `rich` table: one row for each weight."""
@@ -111,6 +115,13 @@ class Plan:
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"<p><b>{html.escape(self.summary())}</b></p>{notes}<table><tr>{head}</tr>{body}</table>"
 
+
+# Why a weight was not drawn, which then stands in place of its method.
+NOT_DRAWN = {
+    "kept": "left out by only= or skip=",
+    "frozen": "not trainable: left as it is",
+    "pretrained": "copied from pretrained=",
+}
 
 _NUMBERS = frozenset({"fan in", "drawn", "scaled"})
 _COLUMNS = (

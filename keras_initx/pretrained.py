@@ -54,7 +54,7 @@ def copy_pretrained(model: keras.Model, source: Any) -> Copied:
     copied = Copied()
     unused = set(values)
     for variable in model.variables:
-        path = variable.path
+        path = _within(variable, model)
         if not _is_weight(variable):
             continue
         if path not in values:
@@ -72,10 +72,16 @@ def copy_pretrained(model: keras.Model, source: Any) -> Copied:
     copied.unused = sorted(unused)
     if not copied.matched:
         remedy = (
-            f"The source has {', '.join(sorted(values)[:3])} ...; this model {model.variables[0].path} ..."
+            f"The source has {', '.join(sorted(values)[:3])} ...; this model "
+            f"{_within(model.variables[0], model)} ..."
         )
         raise InitxError("pretrained", _name(source), "a source of which a path and shape match", remedy)
     return copied
+
+
+def _within(variable: keras.Variable, model: keras.Model) -> str:
+    """A variable's path inside of a model: some put their own name first, a functional one does not."""
+    return variable.path.removeprefix(f"{model.name}/")
 
 
 def _is_weight(variable: keras.Variable) -> bool:
@@ -90,7 +96,7 @@ def _values(model: keras.Model, source: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(source, keras.Model):
         for variable in source.variables:
             if _is_weight(variable):
-                yield variable.path, keras.ops.convert_to_numpy(variable)
+                yield _within(variable, source), keras.ops.convert_to_numpy(variable)
         return
     if not isinstance(source, str | Path):
         raise InitxError("pretrained", source, "a model, or the path of a .keras or .weights.h5 file")
@@ -123,7 +129,7 @@ def _from_weights(model: keras.Model, path: Path) -> Iterator[tuple[str, Any]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model.load_weights(path, skip_mismatch=True)
-            loaded = {v.path: keras.ops.convert_to_numpy(v).copy() for v in weights}
+            loaded = {_within(v, model): keras.ops.convert_to_numpy(v).copy() for v in weights}
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             allowed = f"a file that Keras can load (it raised {reason})"

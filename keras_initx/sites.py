@@ -27,7 +27,8 @@ class Site:
 
     Attributes:
         step: Its number in the graph.
-        path, kind: The layer's path and class; of an operation with a weight, that of the layer around it.
+        path, kind: The layer's path and class; of an operation with a weight, the path of the layer around
+            it and the operation's class.
         activation: The first activation that its result meets, through normalizations, dropout, reshapes
             and sums; linear where it meets none.
         roles: Names from `ROLES`.

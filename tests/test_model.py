@@ -241,6 +241,42 @@ class TestOutputBias:
         initialize(keras.Model(x, head(x)), output_bias="prior", class_counts=[90, 10], seed=0)
         assert float(ops.convert_to_numpy(ops.sigmoid(head.bias))[0]) == pytest.approx(0.1, abs=1e-6)
 
+    @pytest.mark.parametrize(
+        ("labels", "received"),
+        [
+            (["cat", "dog"], "np.unique"),
+            ([-1, 0, 1], "values from -1 to 1"),
+            ([0.5, 1.0], "values from 0.5 to 1"),
+            ([0, 1, 2, 3], "values from 0 to 3"),
+            ([], "of shape"),
+            ([0, 1, 1], "no label of class 2"),
+            ([[1, 1, 0], [0, 0, 1]], "not one-hot"),
+        ],
+    )
+    def test_labels_that_cannot_be(self, labels, received):
+        model = keras.Sequential([keras.Input((5,)), layers.Dense(3, activation="softmax")])
+        before = values(model)
+        with pytest.raises(InitxError, match=f"(?s)^labels: .*{received}"):
+            initialize(model, output_bias="prior", labels=labels)
+        assert same(before, model)
+
+
+def test_recurrent_kernels_are_orthogonal_and_say_so():
+    model = keras.Sequential([keras.Input((6, 5)), layers.GRU(4), layers.Dense(2)])
+    plan = initialize(model, seed=0)
+    row = next(row for row in plan.rows if row.path.endswith("recurrent_kernel"))
+    assert (row.method, row.target) == ("orthogonal", None)
+    kernel = ops.convert_to_numpy(model.layers[0].cell.recurrent_kernel)
+    for gate in np.split(kernel, 3, axis=1):
+        np.testing.assert_allclose(gate.T @ gate, np.eye(4), atol=1e-5)
+
+
+def test_what_is_left_is_counted_apart():
+    model = plain(3)
+    model.layers[0].trainable = False
+    summary = initialize(model, seed=0).summary()
+    assert "initialized 2 of 3 weights by auto (2 variance, 1 frozen)" in summary
+
 
 class TestPrecision:
     def test_mixed_precision(self):

@@ -81,3 +81,17 @@ def test_nothing_matches(kind, tmp_path):
     with pytest.raises(InitxError, match=text):
         initialize(target, pretrained=source)
     assert same(before, target)
+
+
+def test_a_sequential_source_for_a_functional_model():
+    trunk = [layers.Dense(8, activation="relu", name="one"), layers.Dense(8, activation="relu", name="two")]
+    source = keras.Sequential([keras.Input((12,)), *trunk])
+    x = inputs = keras.Input((12,))
+    for layer in trunk:
+        x = type(layer).from_config(layer.get_config())(x)
+    other = keras.Model(inputs, layers.Dense(3, name="head")(x))
+    plan = initialize(other, pretrained=source, seed=0)
+    methods = {row.path: row.method for row in plan.rows}
+    assert methods == {"one/kernel": "pretrained", "two/kernel": "pretrained", "head/kernel": "variance"}
+    kernel = other.get_layer("two").kernel
+    np.testing.assert_array_equal(ops.convert_to_numpy(kernel), ops.convert_to_numpy(trunk[1].kernel))
