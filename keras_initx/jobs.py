@@ -57,7 +57,9 @@ def make_jobs(
             weight = Weight(variable.path, variable, own.target, bias, own.shift, own.offset)
             jobs.setdefault(id(variable), Job(variable, site, own, weight))
     for site, choice, variable in additive_tables(graph, owners):
-        jobs.setdefault(id(variable), Job(variable, site, choice, Weight(variable.path, variable)))
+        jobs.setdefault(
+            id(variable), Job(variable, site, choice, Weight(variable.path, variable, choice.target))
+        )
     for job in jobs.values():
         if not job.variable.trainable:
             job.keep("frozen")
