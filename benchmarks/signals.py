@@ -283,7 +283,11 @@ def main() -> None:
     console = Console(width=150, record=True)
     report(options, console)
     if options.table:
-        options.table.write_text(console.export_text(), encoding="utf-8")
+        text = "\n".join(line.rstrip() for line in console.export_text().splitlines())
+        head = "# Signals through deep plain networks\n\n"
+        head += "Written by `python benchmarks/signals.py --table FILE`; "
+        head += "what it measures stands at the top of that file.\n"
+        options.table.write_text(f"{head}\n```text\n{text}\n```\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,21 +21,14 @@ def width(row: dict, best: float) -> int:
     return int(np.sum(np.mean(row["test"], axis=1) >= best - _WITHIN))
 
 
-def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -> None:
-    """Prints the tables, and writes them to a file where one is given."""
-    console = Console(width=170, record=True)
-    cells: dict[tuple, dict[str, dict]] = {}
-    for row in rows:
-        if "error" not in row:
-            cells.setdefault((row["model"], row["activation"], row["optimizer"]), {})[row["method"]] = row
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    table = Table(
-        title="Test accuracy at the rate chosen on validation (rates that train to within .05 of the best)",
-        title_justify="left",
-    )
+Cells = dict[tuple, dict[str, dict]]
+
+
+def accuracies(cells: Cells, methods: list[str], title: str) -> Table:
+    """A row for each cell in which one of the methods ran; bold within a point of the best of all."""
+    table = Table(title=title, title_justify="left")
     for name in ("network", "activation", "optimizer", *methods):
         table.add_column(name, justify="right" if name in methods else "left")
-    summary: dict[str, list[tuple[float, int, int, bool]]] = {}
     for (model, activation, opt), found in cells.items():
         best = max(chosen(row)[0] for row in found.values())
         texts = []
@@ -47,6 +40,25 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
             text = f"{accuracy:.3f} ({width(found[method], best)})"
             texts.append(f"[bold]{text}[/]" if accuracy >= best - 0.01 else text)
         table.add_row(model, activation, opt, *texts)
+    return table
+
+
+def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -> None:
+    """Prints the tables, and writes them to a file where one is given."""
+    console = Console(width=150, record=True)
+    cells: Cells = {}
+    for row in rows:
+        if "error" not in row:
+            cells.setdefault((row["model"], row["activation"], row["optimizer"]), {})[row["method"]] = row
+    others = [m for m in dict.fromkeys(row["method"] for row in rows) if m not in (*fixed, "auto")]
+    title = "Test accuracy at the rate chosen on validation (rates that train to within .05 of the best)"
+    console.print(accuracies(cells, [*fixed, "auto"], title))
+    if others:
+        some = {key: found for key, found in cells.items() if any(m in found for m in others)}
+        console.print(accuracies(some, ["auto", *others], "The same, of the methods that auto chooses from"))
+    summary: dict[str, list[tuple[float, int, int, bool]]] = {}
+    for (model, _, _), found in cells.items():
+        best = max(chosen(row)[0] for row in found.values())
         peers = [found[m] for m in fixed if m in found]
         if "auto" in found and len(peers) == len(fixed):
             top = max(peers, key=lambda row: chosen(row)[0])
@@ -55,7 +67,6 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
             summary.setdefault(model, []).append(
                 (chosen(top)[0] - own, width(found["auto"], best), max(width(p, best) for p in peers), fails)
             )
-    console.print(table)
     totals = Table(title="auto against the best fixed initializer of each cell", title_justify="left")
     for name in (
         "network",
@@ -84,4 +95,7 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
         f"{len(rows)} cells, {runs} trainings, {sum(row['seconds'] for row in rows):.0f} s of one process."
     )
     if file is not None:
-        file.write_text(console.export_text(), encoding="utf-8")
+        text = "\n".join(line.rstrip() for line in console.export_text().splitlines())
+        head = "# Does it train?\n\nWritten by `python benchmarks/trainability.py --table FILE`; what it "
+        head += "measures stands at the top of that file.\n"
+        file.write_text(f"{head}\n```text\n{text}\n```\n", encoding="utf-8")
