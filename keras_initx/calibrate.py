@@ -32,10 +32,11 @@ class Calibration:
     Args:
         graph: The model, traced after its weights were drawn.
         weights: The weights to scale. Each is scaled where it is first used.
+        given: Whether the inputs are a user's own, and no noise.
     """
 
-    def __init__(self, graph: Graph, weights: Sequence[Weight]) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, weights: Sequence[Weight], given: bool = False) -> None:
+        self._graph, self._given = graph, given
         self._weights = {id(w.variable): w for w in weights}
         self._done: set[int] = set()
 
@@ -47,12 +48,18 @@ class Calibration:
         """
         self._done.clear()
         self._failure: InitxError | None = None
+        self._at = "values"
         try:
             return replay(self._graph, inputs, self._step)
-        except Exception:
+        except Exception as error:
             # Keras wraps what is raised inside of a layer's call.
             if self._failure is not None:
                 raise self._failure from None
+            if self._given and _is_about_inputs(error):
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                allowed = f"what the model can be called on (it raised {reason})"
+                remedy = "Are the ids within the tables that read them, and the values of the right type?"
+                raise InitxError("data", self._at, allowed, remedy) from error
             raise
 
     def _open(self, variables: Sequence[keras.Variable]) -> list[Weight]:
@@ -62,6 +69,7 @@ class Calibration:
 
     def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert step.call is not None
+        self._at = f"values that {step.path or step.kind} cannot take"
         flat = keras.tree.flatten((args, kwargs))
         if step.is_layer and not step.call.tables:
             return self._layer(step.call.operation, args, kwargs, lambda a, k: compute(step, a, k))
@@ -269,5 +277,12 @@ class Calibration:
         if size == 0 or not math.isfinite(size):
             received = "only zeros" if size == 0 else "values that are not finite"
             remedy = "Pass data= if the model cannot read noise, or skip= to leave the layer out."
+            if self._given:
+                remedy = "Look at the data: are they in the range that the model takes? Or skip= the layer."
             self._failure = InitxError(path, received, "a result that is finite and not zero", remedy)
             raise self._failure
+
+
+def _is_about_inputs(error: Exception) -> bool:
+    # TensorFlow's own class, by name: no backend is imported here.
+    return isinstance(error, ValueError | TypeError) or type(error).__name__ == "InvalidArgumentError"

@@ -17,19 +17,21 @@ class Owners:
 
     def __init__(self, layers: Iterable[keras.Layer]) -> None:
         self._owners: dict[int, tuple[keras.Layer, str]] = {}
-        self._layers = list(layers)
+        self._around: dict[int, list[keras.Layer]] = {}
         # The innermost layer is the last to be listed that has the weight.
-        for layer in self._layers:
+        for layer in layers:
             for variable in layer.weights:
                 self._owners[id(variable)] = (layer, variable.name)
+                self._around.setdefault(id(variable), []).append(layer)
 
     def of(self, variable: keras.Variable) -> tuple[keras.Layer, str]:
         """The layer that a weight belongs to, and what it is called there."""
         return self._owners[id(variable)]
 
-    def paths(self) -> list[str]:
-        """The paths of all layers."""
-        return [layer.path or layer.name for layer in self._layers]
+    def names(self, variable: keras.Variable) -> list[str]:
+        """What a pattern may call a weight: its path, the paths and names of all that it is part of."""
+        around = [name for layer in self._around[id(variable)] for name in (layer.path, layer.name)]
+        return [variable.path, *dict.fromkeys(name for name in around if name)]
 
     def fans(self, variable: keras.Variable) -> Fans:
         """The fans of a weight by the kind of its layer."""

@@ -53,3 +53,12 @@ def unknown_name(argument: str, name: object, known: Iterable[str], remedy: str 
 def is_number(value: object) -> bool:
     """Whether `value` is an int or float of Python or NumPy, and no bool."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def checked_seed(seed: object) -> int | None:
+    """A seed as an int, or None; an `InitxError` for anything else."""
+    if seed is None:
+        return None
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+        raise InitxError("seed", seed, "None or an integer")
+    return int(seed)

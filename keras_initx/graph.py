@@ -154,6 +154,12 @@ def _declared_inputs(model: keras.Model) -> Any:
         return inputs[0] if inputs and len(inputs) == 1 else inputs
 
 
+def fixed_batch(model: keras.Model) -> int | None:
+    """The only size of a batch that a model takes, as one with stateful cells does; None for any."""
+    declared = [t for t in keras.tree.flatten(_declared_inputs(model)) if t is not None and t.shape]
+    return next((size for size, *_ in (t.shape for t in declared) if size is not None), None)
+
+
 def _own_inputs(model: keras.Model) -> Any:
     declared = _declared_inputs(model)
     if declared is not None:
@@ -179,7 +185,14 @@ def _check_shapes(model: keras.Model, inputs: Any) -> None:
         for mine, theirs in zip(*shapes, strict=True)
     )
     if not fits:
-        raise InitxError("data", _listed(shapes[0]), f"inputs of shape {_listed(shapes[1])}")
+        remedy = ""
+        if any(len(mine) + 1 == len(theirs) for mine, theirs in zip(*shapes, strict=False)):
+            remedy = "The first axis is that of the samples: x[None] is a batch of one; or dataset.batch(32)."
+        raise InitxError("data", _listed(shapes[0]), f"inputs of shape {_listed(shapes[1])}", remedy)
+    for mine, theirs in zip(given, own, strict=True):
+        kinds = [keras.backend.standardize_dtype(t.dtype) for t in (mine, theirs)]
+        if kinds.count("string") == 1:
+            raise InitxError("data", f"values of type {kinds[0]}", f"values of type {kinds[1]}")
 
 
 def _listed(shapes: list[tuple[int | None, ...]]) -> Any:

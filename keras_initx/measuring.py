@@ -42,7 +42,8 @@ class Weight:
 
     def tell(self, size: float, error: float, how: str) -> None:
         """Keeps what was measured; what was drawn, from the first time."""
-        self.measured = size if math.isnan(self.measured) else self.measured
+        # A weight that is left as it is has no before and after.
+        self.measured = size if math.isnan(self.measured) or self.target is None else self.measured
         self.error, self.how = error, how
         self.result = size if self.target is None else self.target
 

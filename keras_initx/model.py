@@ -5,20 +5,20 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_initx.calibrate import Calibration
 from keras_initx.drawing import Owners, draw
-from keras_initx.errors import InitxError, unknown_name
-from keras_initx.graph import Graph, trace
+from keras_initx.errors import InitxError, checked_seed, unknown_name
+from keras_initx.graph import Graph, fixed_batch, trace
 from keras_initx.initializers.base import folded
 from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_output_bias
 from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
-from keras_initx.noise import batch_of, noise
+from keras_initx.noise import batch_of, inputs_of, noise
 from keras_initx.plan import Plan
 from keras_initx.pretrained import Copied, copy_pretrained
 from keras_initx.reinit import all_layers
@@ -98,10 +98,12 @@ def initialize(
     started = time.perf_counter()
     _check(model, method, data, output_bias, labels, class_counts)
     selection = Selection(only, skip)
-    first = random.randint(1, 10**9) if seed is None else _checked_seed(seed)
-    batch = None if data is None else batch_of(data, _DATA)
-    # Initializers draw default seeds from it that nobody uses here.
-    state = random.getstate()
+    asked = random.getstate()
+    seed = checked_seed(seed)
+    first = random.randint(1, 10**9) if seed is None else seed
+    batch = None if data is None else batch_of(inputs_of(model, data), _DATA)
+    # Initializers draw default seeds from it that nobody uses here; a dry run tells what the next one does.
+    state = asked if dry_run else random.getstate()
     with Snapshot(model.variables) as before:
         try:
             plan = _initialized(model, method, batch, pretrained, first, selection, labels, class_counts)
@@ -129,7 +131,7 @@ def _initialized(
     graph = _traced(model, batch, seed)
     found = sites(graph)
     jobs = make_jobs(graph, found, METHODS[method](found), owners, selection)
-    selection.check([*(job.weight.path for job in jobs), *owners.paths()])
+    selection.check(owners.names(job.variable) for job in jobs)
     if not jobs:
         raise InitxError("model", model.name, "a model with kernels")
     copied = Copied() if pretrained is None else copy_pretrained(model, pretrained)
@@ -147,7 +149,7 @@ def _initialized(
         notes += _pass(model, graph, [job.weight for job in jobs], batch, seed)
         statistics.restore()
     if labels is not None or class_counts is not None:
-        notes.append(set_output_bias(graph, found, owners, labels, class_counts))
+        notes.append(set_output_bias(graph, found, owners, selection, labels, class_counts))
     check_finite(drawn)
     if ends := sum(job.choice.factor != 1 for job in drawn):
         notes.append(f"{ends} kernels end a residual branch and are scaled down for it")
@@ -171,13 +173,18 @@ def _traced(model: keras.Model, batch: Any, seed: int) -> Graph:
 
 def _check(model: Any, method: Any, data: Any, output_bias: Any, labels: Any, class_counts: Any) -> None:
     if not isinstance(model, keras.Model):
-        raise InitxError("model", model, "a keras.Model")
+        remedy = "keras.saving.load_model reads a file." if isinstance(model, str | Path) else ""
+        raise InitxError("model", model, "a keras.Model", remedy)
+    if not isinstance(method, str):
+        remedy = "A batch of data goes to data=."
+        raise InitxError("method", type(method).__name__, f"a name: {', '.join(METHODS)}", remedy)
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
     if not model.built:
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
     if not model.weights:
-        raise InitxError("model", model.name, "a model with weights")
+        remedy = "Call it on a batch of data, so that its layers are built."
+        raise InitxError("model", model.name, "a model with weights", remedy)
     for layer in all_layers(model):
         if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
             remedy = "Initialize the model first, then enable LoRA or quantize it."
@@ -187,15 +194,13 @@ def _check(model: Any, method: Any, data: Any, output_bias: Any, labels: Any, cl
         raise InitxError("data", None, "a batch of data: LSUV scales on it", "Or use method='auto'.")
     if output_bias not in (None, "prior"):
         raise InitxError("output_bias", output_bias, "None or 'prior'")
-    if (output_bias == "prior") != ((labels is not None) != (class_counts is not None)):
-        allowed = "output_bias='prior' together with one of labels and class_counts"
-        raise InitxError("output_bias", output_bias, allowed)
-
-
-def _checked_seed(seed: Any) -> int:
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-        raise InitxError("seed", seed, "None or an integer")
-    return int(seed)
+    if labels is not None and class_counts is not None:
+        raise InitxError("labels", "labels and class_counts", "one of the two")
+    given = labels is not None or class_counts is not None
+    if output_bias == "prior" and not given:
+        raise InitxError("labels", None, "with output_bias='prior': labels=, or class_counts=")
+    if given and output_bias is None:
+        raise InitxError("output_bias", None, "'prior', where labels or class_counts are given")
 
 
 def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, seed: int) -> list[str]:
@@ -203,19 +208,21 @@ def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, s
     values = sum(math.prod(n or 1 for n in shape[1:]) for step in graph.steps for shape in step.shapes)
     low, high = _BATCHES
     size = int(min(max(_BUDGET // max(values, 1), low), high))
+    fixed = fixed_batch(model)
     loose = ""
     for attempt in range(3):
         try:
-            inputs = noise(graph, size, folded(seed, f"noise {attempt}")) if batch is None else batch
+            wanted = fixed or size
+            inputs = noise(graph, wanted, folded(seed, f"noise {attempt}")) if batch is None else batch
         except InitxError:
             if all(w.target is None for w in weights):
                 return ["the signal was not measured: noise for an input of this kind is not known"]
             raise
         if not _fits(graph, inputs):
             graph = trace(model, inputs)
-        Calibration(graph, weights).run(inputs)
+        Calibration(graph, weights, given=batch is not None).run(inputs)
         size *= 4
-        if batch is not None or not (loose := _loose(weights)) or size * values > 8 * _BUDGET:
+        if batch is not None or fixed or not (loose := _loose(weights)) or size * values > 8 * _BUDGET:
             break
     return [loose] if loose else []
 

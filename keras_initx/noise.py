@@ -42,7 +42,8 @@ def noise(graph: Graph, batch: int, seed: int) -> Any:
     """A batch of noise in the structure of the model's inputs.
 
     Floating-point inputs are standard normal, so that a `Rescaling` or `Normalization` at the start gives
-    that; whole numbers that are looked up are within their table, those that mask are ones.
+    that; whole numbers that are looked up are within their table, bytes are those of images, and what masks
+    is ones.
 
     Args:
         graph: The traced model.
@@ -72,6 +73,9 @@ def _one(graph: Graph, number: int, tensor: Any, batch: int, rng: np.random.Gene
         for step in readers:
             values = _before(operation(step), values)
         return ops.convert_to_tensor(values, dtype=dtype)
+    if dtype == "uint8":
+        # The pixels of an image, whatever reads them.
+        return ops.convert_to_tensor(rng.integers(0, 256, size=shape), dtype=dtype)
     if dtype == "bool" or (dtype != "string" and readers and all(s.kind in _MASKING for s in readers)):
         return ops.ones(shape, dtype=dtype)
     received = f"an input of {dtype} that nothing tells the values of"
@@ -135,14 +139,42 @@ def batch_of(data: Any, size: int) -> Any:
     """
     x = data if _is_arrays(data) else _gathered(data, size)
     flat = keras.tree.flatten(x)
-    if not flat or any(len(v) == 0 for v in flat):
-        raise InitxError("data", type(data).__name__, "at least one sample")
-    taken = keras.tree.map_structure(lambda v: ops.convert_to_tensor(v[:size]), x)
+    shapes = [tuple(v.shape) for v in flat]
+    if any(not shape or shape[0] is None for shape in shapes) or any(_is_strange(v) for v in flat):
+        raise InitxError("data", type(flat[0]).__name__, "dense arrays of real numbers or of strings")
+    if not flat or any(not shape[0] for shape in shapes):
+        raise InitxError("data", f"arrays of shape {shapes}", "at least one sample")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise InitxError("data", f"arrays of shape {shapes}", "as many samples of every input")
+    try:
+        taken = keras.tree.map_structure(lambda v: ops.convert_to_tensor(v[:size]), x)
+    except (TypeError, ValueError) as error:
+        # As JAX says of strings.
+        kinds = ", ".join(sorted({str(v.dtype) for v in flat}))
+        allowed = f"values that {keras.backend.backend()} has tensors of"
+        raise InitxError("data", f"values of type {kinds}", allowed) from error
     for tensor in keras.tree.flatten(taken):
         values = ops.convert_to_numpy(tensor)
         if np.issubdtype(values.dtype, np.floating) and not np.all(np.isfinite(values)):
             raise InitxError("data", "NaN or infinite values", "finite numbers", "Clean the data first.")
     return taken
+
+
+def inputs_of(model: keras.Model, data: Any) -> Any:
+    """x, where data is a tuple (x, y) or (x, y, weights) of arrays and not the model's inputs."""
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        return data
+    inputs = getattr(model, "inputs", None)
+    return data[0] if inputs is not None and len(inputs) != len(data) else data
+
+
+def _is_strange(values: Any) -> bool:
+    """Whether an array is sparse or ragged, complex, or of objects that are no strings."""
+    if type(values).__name__.startswith(("Ragged", "Sparse", "csr", "csc", "coo")):
+        return True
+    if isinstance(values, np.ndarray) and values.dtype.kind == "O":
+        return not all(isinstance(v, str | bytes) for v in values.ravel())
+    return "complex" in str(values.dtype)
 
 
 def _is_arrays(data: Any) -> bool:
@@ -157,12 +189,16 @@ def _gathered(data: Any, size: int) -> Any:
     elif hasattr(data, "__iter__"):
         batches = iter(data)
     else:
-        raise InitxError("data", type(data).__name__, "arrays, a tf.data.Dataset, a PyDataset or a generator")
+        remedy = "Call the function: data=f()." if callable(data) else ""
+        allowed = "arrays, a tf.data.Dataset, a PyDataset or a generator"
+        raise InitxError("data", type(data).__name__, allowed, remedy)
     found, count = [], 0
     for batch in itertools.islice(batches, size):
         x = batch[0] if isinstance(batch, tuple) else batch
         if not _is_arrays(x):
-            raise InitxError("data", type(x).__name__, "batches of arrays: x, (x, y) or (x, y, weights)")
+            remedy = "np.asarray makes an array of lists." if isinstance(x, list | tuple | float) else ""
+            allowed = "arrays, or batches of them: x, (x, y) or (x, y, weights)"
+            raise InitxError("data", type(x).__name__, allowed, remedy)
         found.append(keras.tree.map_structure(ops.convert_to_numpy, x))
         count += len(keras.tree.flatten(x)[0])
         if count >= size:

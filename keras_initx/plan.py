@@ -79,11 +79,13 @@ class Plan:
         counts.sort(key=lambda count: count[0] in NOT_DRAWN)
         methods = ", ".join(f"{n} {name}" for name, n in counts)
         drawn = sum(n for name, n in counts if name not in NOT_DRAWN)
-        of = "" if drawn == len(self.rows) else f"{drawn} of "
+        weights = f"{len(self.rows)} weight{'' if len(self.rows) == 1 else 's'}"
+        if drawn < len(self.rows):
+            weights = f"{drawn} of {weights}"
         sizes = [row.scaled for row in self.rows if math.isfinite(row.scaled)]
         signal = f"; pre-activations {min(sizes):.2g} to {max(sizes):.2g}" if sizes else ""
         done = "would initialize" if self.dry_run else "initialized"
-        return f"{self.model}: {done} {of}{len(self.rows)} weights by {self.method} ({methods}){signal}"
+        return f"{self.model}: {done} {weights} by {self.method} ({methods}){signal}"
 
     def table(self) -> Table:
         """A `rich` table: one row for each weight."""

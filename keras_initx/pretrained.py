@@ -1,7 +1,7 @@
 """Copies what matches from a trained model or file, and says what did not, and why."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,20 @@ class Copied:
         matched: Their paths.
         missing: Paths in the model for which there was nothing, with the reason.
         unused: Paths in the source that nothing in the model has.
+        by_order: Whether the weights were matched by their order, since no path was the same.
     """
 
     variables: set[int] = field(default_factory=set)
     matched: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    by_order: bool = False
 
     def notes(self) -> Iterator[str]:
         """The report, for the plan."""
         if self.matched:
-            yield f"pretrained: {len(self.matched)} weights copied"
+            how = ", in their order: the names differ, the shapes do not" if self.by_order else ""
+            yield f"pretrained: {len(self.matched)} weights copied{how}"
         for line in self.missing:
             yield f"pretrained: {line}"
         for path in self.unused:
@@ -41,6 +44,9 @@ class Copied:
 
 def copy_pretrained(model: keras.Model, source: Any) -> Copied:
     """Sets every weight of `model` for which `source` has one of its path and shape.
+
+    Paths are taken from inside of the model, whatever it is called. A source of which no path matches, but
+    all shapes do in their order, is taken for the same model with other names.
 
     Args:
         model: A built model.
@@ -51,12 +57,14 @@ def copy_pretrained(model: keras.Model, source: Any) -> Copied:
             matches.
     """
     values = dict(_values(model, source))
+    weights = {_within(v, model): v for v in model.variables if _is_weight(v)}
     copied = Copied()
+    if not set(values) & set(weights) and _shapes(values) == _shapes(weights):
+        # The same model, whose layers were given other automatic names.
+        values = dict(zip(weights, values.values(), strict=True))
+        copied.by_order = True
     unused = set(values)
-    for variable in model.variables:
-        path = _within(variable, model)
-        if not _is_weight(variable):
-            continue
+    for path, variable in weights.items():
         if path not in values:
             copied.missing.append(f"{path} is not in the source")
             continue
@@ -71,10 +79,10 @@ def copy_pretrained(model: keras.Model, source: Any) -> Copied:
         copied.matched.append(path)
     copied.unused = sorted(unused)
     if not copied.matched:
-        remedy = (
-            f"The source has {', '.join(sorted(values)[:3])} ...; this model "
-            f"{_within(model.variables[0], model)} ..."
-        )
+        here = f"this model {_within(model.variables[0], model)} ..."
+        remedy = f"The source has {', '.join(sorted(values)[:3])} ...; {here}"
+        if not values:
+            remedy = f"Nothing in the file fits a layer of {here}"
         raise InitxError("pretrained", _name(source), "a source of which a path and shape match", remedy)
     return copied
 
@@ -82,6 +90,10 @@ def copy_pretrained(model: keras.Model, source: Any) -> Copied:
 def _within(variable: keras.Variable, model: keras.Model) -> str:
     """A variable's path inside of a model: some put their own name first, a functional one does not."""
     return variable.path.removeprefix(f"{model.name}/")
+
+
+def _shapes(weights: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in weights.values()]
 
 
 def _is_weight(variable: keras.Variable) -> bool:
@@ -99,7 +111,8 @@ def _values(model: keras.Model, source: Any) -> Iterator[tuple[str, Any]]:
                 yield _within(variable, source), keras.ops.convert_to_numpy(variable)
         return
     if not isinstance(source, str | Path):
-        raise InitxError("pretrained", source, "a model, or the path of a .keras or .weights.h5 file")
+        allowed = "a model, or the path of a .keras or .weights.h5 file"
+        raise InitxError("pretrained", type(source).__name__, allowed)
     path = Path(source)
     if not path.is_file():
         raise InitxError("pretrained", str(path), "a file that is there")

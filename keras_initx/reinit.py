@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx.binding import bind, remember
-from keras_initx.errors import InitxError, unknown_name
+from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
 from keras_initx.initializers.base import folded
 from keras_initx.redraw import redraw
@@ -60,6 +60,7 @@ def reinitialize(model: keras.Model, initializer: Any = None, seed: int | None =
         raise InitxError("model", model, "a keras.Model")
     if not model.built:
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
+    seed = checked_seed(seed)
     if initializer is None:
         return redraw(model, all_layers(model), seed)
     targets = list(_kernels(model))

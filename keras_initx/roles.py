@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_initx.activations import Activation
-from keras_initx.errors import unknown_name
+from keras_initx.errors import InitxError, unknown_name
 from keras_initx.graph import Graph, Step
 from keras_initx.steps import (
     ATTENTIONS,
@@ -46,7 +46,7 @@ def role(name: str) -> Callable[[_Layer], _Layer]:
         name: residual_end, gate, query, key, value, attention_output, embedding, additive_table or head.
 
     Raises:
-        InitxError: Another name.
+        InitxError: Another name, or something that is no class of layers.
 
     Example:
 
@@ -54,10 +54,15 @@ def role(name: str) -> Callable[[_Layer], _Layer]:
     ... class Squeeze(keras.layers.Dense):
     ...     pass
     """
+    if isinstance(name, type):
+        remedy = 'Write @role("gate"), say, above the class.'
+        raise InitxError("role", name.__name__, ", ".join(ROLES), remedy)
     if name not in ROLES:
         raise unknown_name("role", name, ROLES)
 
     def declare(cls: _Layer) -> _Layer:
+        if not isinstance(cls, type) or not issubclass(cls, keras.Layer):
+            raise InitxError("role", cls, "a class of layers to stand above")
         _DECLARED[cls] = name
         return cls
 

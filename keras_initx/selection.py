@@ -24,23 +24,22 @@ class Selection:
         self._only = None if only is None else _patterns("only", only)
         self._skip = [] if skip is None else _patterns("skip", skip)
 
-    def has(self, layer: str, weight: str) -> bool:
-        """Whether a weight is meant, by its layer's path or its own."""
-        names = (layer, weight, layer.rpartition("/")[2])
+    def has(self, names: Sequence[str]) -> bool:
+        """Whether a weight is meant, by its path and those of all layers and models that it is part of."""
         meant = self._only is None or _matches(self._only, names)
         return meant and not _matches(self._skip, names)
 
-    def check(self, paths: Iterable[str]) -> None:
-        """Raises an `InitxError` for a pattern that matches none of the paths."""
-        known = {part for path in paths for part in (path, path.rpartition("/")[2])}
+    def check(self, weights: Iterable[Sequence[str]]) -> None:
+        """Raises an `InitxError` for a pattern that means none of the weights, given by all their names."""
+        weights = list(weights)
         for argument, patterns in (("only", self._only or []), ("skip", self._skip)):
             for pattern in patterns:
-                if not any(fnmatchcase(path, pattern) for path in known):
-                    near = get_close_matches(pattern, sorted(known), n=1)
-                    remedy = f"Did you mean {near[0]!r}?" if near else ""
-                    raise InitxError(
-                        argument, pattern, "a pattern that matches a layer or weight path", remedy
-                    )
+                if not any(_matches([pattern], names) for names in weights):
+                    known = sorted({name for names in weights for name in names})
+                    near = get_close_matches(pattern, known, n=1)
+                    remedy = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known[:4])} ..."
+                    allowed = "a pattern that matches the path of a layer with a kernel, or of a kernel"
+                    raise InitxError(argument, pattern, allowed, remedy)
 
 
 def _patterns(argument: str, given: str | Sequence[str]) -> list[str]:

@@ -256,3 +256,17 @@ def test_a_table_comes_to_the_scale_of_its_signal():
     signal = rms(array(patches.projection(x)))
     assert rms(array(patches.positions)) == pytest.approx(signal, rel=0.1)
     assert rms(array(patches.token)) == pytest.approx(signal, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM"])
+def test_gates_of_a_settled_state_have_the_target(kind):
+    """What the state adds to the gates counts: by hand, from the kernels, after many steps."""
+    layer = getattr(layers, kind)(40, return_sequences=True)
+    model = keras.Sequential([keras.Input((12, 16)), layer])
+    initialize(model, seed=0)
+    x = np.random.default_rng(1).standard_normal((256, 12, 16)).astype("float32")
+    states = ops.convert_to_numpy(model(x))
+    kernel, recurrent, bias = (ops.convert_to_numpy(v) for v in layer.cell.weights)
+    z = x[:, -1] @ kernel + states[:, -2] @ recurrent + bias
+    for gate in np.split(z - bias, z.shape[1] // 40, axis=1):
+        assert np.sqrt(np.mean(gate**2)) == pytest.approx(1, rel=0.08)

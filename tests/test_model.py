@@ -195,8 +195,19 @@ class TestBadInput:
             ({"data": np.zeros((4, 3), "float32")}, r"^data: received \(4, 3\); allowed: inputs of shape"),
             ({"seed": "a"}, "^seed: received 'a'; allowed: None or an integer"),
             ({"output_bias": "zeros"}, "^output_bias: received 'zeros'"),
-            ({"output_bias": "prior"}, "one of labels and class_counts"),
-            ({"labels": [0, 1]}, "one of labels and class_counts"),
+            ({"output_bias": "prior"}, "^labels: received None.*or class_counts="),
+            ({"labels": [0, 1]}, "^output_bias: received None; allowed: 'prior'"),
+            ({"output_bias": "prior", "labels": [0], "class_counts": [1]}, "^labels: .*one of the two"),
+            ({"method": np.zeros((4, 16))}, "^method: received 'ndarray'.*goes to data="),
+            ({"data": [np.zeros((4, 16)), np.zeros((5, 16))]}, "^data: .*as many samples of every input"),
+            ({"data": np.zeros((0, 16))}, "^data: .*at least one sample"),
+            ({"data": np.zeros((16,), "float32")}, r"^data: received \(16,\).*dataset.batch"),
+            ({"data": np.array([["a"] * 16])}, "^data: received 'values of type"),
+            ({"data": np.ones((4, 16), "complex64")}, "^data: .*real numbers"),
+            ({"data": np.array([[None] * 16])}, "^data: .*real numbers"),
+            ({"data": np.zeros((4, 16), "float32")}, "only zeros.*Look at the data"),
+            ({"data": lambda: 0}, "^data: received 'function'.*Call the function"),
+            ({"data": [[1.0] * 16] * 4}, "^data: .*np.asarray"),
             ({"method": "residual"}, "a model with residual sums"),
             ({"pretrained": 3}, "the path of a .keras or .weights.h5 file"),
             ({"pretrained": "no.keras"}, "a file that is there"),
@@ -345,3 +356,78 @@ def test_constants_are_made_of_what_was_drawn():
     assert size == pytest.approx(np.sqrt(np.mean(hidden**2)), rel=0.05)
     found = pre_activations(model, data)
     assert found[model.layers[-1].path] == pytest.approx(1, rel=1e-3)
+
+
+class TestWhatUsersPass:
+    def test_x_and_y(self):
+        model, rng = plain(3), np.random.default_rng(0)
+        x = rng.standard_normal((20, 16)).astype("float32")
+        initialize(model, data=x, seed=0)
+        before = values(model)
+        initialize(model, data=(x, np.zeros(20)), seed=0)
+        assert same(before, model)
+
+    def test_ids_beyond_their_table(self):
+        x = keras.Input((5,), dtype="int32")
+        model = keras.Model(x, layers.Dense(2)(layers.Embedding(7, 4, name="words")(x)))
+        before = values(model)
+        with pytest.raises(InitxError, match=r"data|only zeros|not finite"):
+            initialize(model, data=np.full((4, 5), 99), seed=0)
+        assert same(before, model)
+
+    def test_a_fixed_batch(self):
+        cell = layers.LSTM(3, stateful=True)
+        model = keras.Sequential([keras.Input(batch_shape=(2, 5, 6)), cell, layers.Dense(1)])
+        states = [ops.convert_to_numpy(v) for v in model.non_trainable_variables]
+        assert "initialized 3 weights" in initialize(model, seed=0).summary()
+        for variable, value in zip(model.non_trainable_variables, states, strict=True):
+            np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
+
+    def test_pixels(self):
+        x = keras.Input((8, 8, 3), dtype="uint8")
+        h = layers.Conv2D(4, 3)(layers.Rescaling(1 / 255)(x))
+        model = keras.Model(x, layers.Dense(2)(layers.Flatten()(h)))
+        assert [row.scaled for row in initialize(model, seed=0).rows] == [1.0, 1.0]
+
+    def test_a_frozen_or_skipped_head_keeps_its_bias(self):
+        model = keras.Sequential([keras.Input((5,)), layers.Dense(3, activation="softmax", name="head")])
+        with pytest.raises(InitxError, match=r"^output_bias: .*head/bias, which is frozen or left out"):
+            initialize(model, output_bias="prior", class_counts=[1, 2, 3], skip="head")
+        model.layers[0].trainable = False
+        with pytest.raises(InitxError, match=r"which is frozen"):
+            initialize(model, output_bias="prior", class_counts=[1, 2, 3])
+
+    def test_labels_of_pixels(self):
+        x = keras.Input((4, 4, 2))
+        head = layers.Conv2D(3, 1, activation="softmax")
+        labels = np.array([0, 0, 1, 2] * 8).reshape(2, 4, 4)
+        initialize(keras.Model(x, head(x)), output_bias="prior", labels=labels, seed=0)
+        np.testing.assert_allclose(ops.convert_to_numpy(ops.softmax(head.bias)), [0.5, 0.25, 0.25], atol=1e-6)
+
+    def test_a_dry_run_tells_what_comes_next(self):
+        keras.utils.set_random_seed(3)
+        model = plain(3)
+        said = initialize(model, dry_run=True)
+        assert [row.drawn for row in initialize(model).rows] == [row.drawn for row in said.rows]
+
+    def test_the_same_model_with_other_names(self):
+        source, model = plain(3), plain(3)
+        plan = initialize(model, pretrained=source)
+        assert "3 pretrained" in plan.summary()
+        assert any("in their order" in note for note in plan.notes)
+        for mine, theirs in zip(model.weights, source.weights, strict=True):
+            np.testing.assert_array_equal(ops.convert_to_numpy(mine), ops.convert_to_numpy(theirs))
+
+    @pytest.mark.parametrize("seed", ["a", 1.5, True, [1]])
+    def test_reinitialize_checks_its_seed(self, seed):
+        with pytest.raises(InitxError, match=r"^seed: received"):
+            keras_initx.reinitialize(plain(2), seed=seed)
+
+    def test_roles_stand_above_classes(self):
+        with pytest.raises(InitxError, match=r"^role: .*a class of layers"):
+            keras_initx.role("gate")(layers.Dense(3))
+        with pytest.raises(InitxError, match=r"^role: received 'Own'.*@role"):
+
+            @keras_initx.role
+            class Own(layers.Dense):
+                pass

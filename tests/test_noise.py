@@ -109,7 +109,7 @@ class TestBatchOf:
             (np.array([[np.nan]]), "NaN or infinite"),
             (iter(()), "at least one batch"),
             (3, "a generator"),
-            (iter(["text"]), "batches of arrays"),
+            (iter(["text"]), "arrays, or batches of them"),
         ],
     )
     def test_errors(self, data, text):

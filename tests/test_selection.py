@@ -1,15 +1,25 @@
+import keras
 import pytest
+from keras import layers
 
+import keras_initx
 from keras_initx import InitxError
 from keras_initx.selection import Selection
 
 PATHS = ["block/dense_1/kernel", "block/dense_2/kernel", "head/kernel"]
 
 
+def names(path):
+    """A weight's path and those of the layers around it, as `Owners.names` gives them."""
+    parts = path.split("/")
+    around = ["/".join(parts[:n]) for n in range(1, len(parts))]
+    return [path, *around, *parts[:-1]]
+
+
 def chosen(only=None, skip=None):
     selection = Selection(only, skip)
-    selection.check(PATHS)
-    return [p for p in PATHS if selection.has(p.rpartition("/")[0], p)]
+    selection.check(names(p) for p in PATHS)
+    return [p for p in PATHS if selection.has(names(p))]
 
 
 @pytest.mark.parametrize(
@@ -27,10 +37,7 @@ def chosen(only=None, skip=None):
     ],
 )
 def test_patterns(only, skip, count):
-    paths = [*PATHS, *(p.rpartition("/")[0] for p in PATHS)]
-    selection = Selection(only, skip)
-    selection.check(paths)
-    assert sum(selection.has(p.rpartition("/")[0], p) for p in PATHS) == count
+    assert len(chosen(only, skip)) == count
 
 
 def test_a_pattern_that_matches_nothing_gets_the_nearest():
@@ -38,3 +45,21 @@ def test_a_pattern_that_matches_nothing_gets_the_nearest():
         chosen(skip="heda/kernel")
     with pytest.raises(InitxError, match="only: received 3"):
         chosen(only=3)
+
+
+def test_the_name_of_a_model_or_layer_means_all_that_is_in_it():
+    inner = keras.Input((6,))
+    body = keras.Model(inner, layers.Dense(4, name="d")(layers.Dense(5, name="c")(inner)), name="body")
+    x = inputs = keras.Input((3, 2))
+    x = layers.Bidirectional(layers.GRU(3), name="both")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="out")(body(x)))
+
+    def drawn(**kwargs):
+        rows = keras_initx.initialize(model, seed=0, dry_run=True, **kwargs).rows
+        return sorted({row.path.split("/")[0] for row in rows if row.method not in ("kept", "frozen")})
+
+    assert drawn(skip="body") == ["both", "out"]
+    assert drawn(only="body") == ["c", "d"]
+    assert drawn(skip="both") == ["c", "d", "out"]
+    with pytest.raises(InitxError, match=r"^only: received 'nobody'.*Did you mean 'body'"):
+        keras_initx.initialize(model, only="nobody")

@@ -66,6 +66,11 @@ def scaled(site: Site, reason: str = "") -> Choice:
     )
 
 
+def beyond(method: str) -> Callable[[Site], Choice]:
+    """The choice for steps that a method for chains has nothing to say to."""
+    return lambda site: scaled(site, f"out of reach of {method}: scaled to variance 1 on what it receives")
+
+
 def chained(
     sites: Sites, link_of: Callable[[Site], Link | None], other: Callable[[Site], Choice]
 ) -> dict[int, Choice]:

@@ -3,7 +3,7 @@
 import math
 
 from keras_initx.activations import Activation
-from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
+from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
 from keras_initx.propagation import edge_variance, stability
 from keras_initx.sites import Site
 
@@ -22,7 +22,7 @@ def edge(sites: Sites) -> dict[int, Choice]:
     References: Schoenholz et al. 2017 (arXiv 1611.01232), section 3; Pennington et al. 2017
     (arXiv 1711.04735), section 3, for small q and orthogonal kernels.
     """
-    return chained(sites, edge_link, scaled)
+    return chained(sites, edge_link, beyond("edge"))
 
 
 def edge_link(site: Site) -> Link | None:

@@ -1,6 +1,6 @@
 """`gpn`: a constant added to each activation through the weights, so that both directions keep their size."""
 
-from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
+from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
 from keras_initx.propagation import gpn_shift
 from keras_initx.sites import Site
 
@@ -13,7 +13,7 @@ def gpn(sites: Sites) -> dict[int, Choice]:
 
     References: Lu et al. 2020 (arXiv 2006.09011), theorem 1, by weights instead of activations.
     """
-    return chained(sites, gpn_link, scaled)
+    return chained(sites, gpn_link, beyond("gpn"))
 
 
 def gpn_link(site: Site) -> Link | None:

@@ -1,6 +1,6 @@
 """`mirrored`: units in pairs of opposite kernels, so that a chain starts as a linear map."""
 
-from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
+from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
 from keras_initx.methods.edge import stable_variance
 from keras_initx.mirroring import evenness, odd_part
 from keras_initx.sites import Site
@@ -19,7 +19,7 @@ def mirrored(sites: Sites) -> dict[int, Choice]:
 
     References: Balduzzi et al. 2017 (arXiv 1702.08591), section 4.
     """
-    return chained(sites, mirrored_link, scaled)
+    return chained(sites, mirrored_link, beyond("mirrored"))
 
 
 def mirrored_link(site: Site) -> Link | None:

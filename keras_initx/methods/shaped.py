@@ -1,7 +1,7 @@
 """`shaped`: the deep kernel shaping transform of the activations, absorbed into kernels and biases."""
 
 from keras_initx.errors import InitxError
-from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
+from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
 from keras_initx.shaping import shape
 from keras_initx.sites import Site
 
@@ -17,7 +17,7 @@ def shaped(sites: Sites) -> dict[int, Choice]:
 
     References: Martens et al. 2021 (arXiv 2110.01765), sections 6 and 9, by weights instead of activations.
     """
-    return chained(sites, shaped_link, scaled)
+    return chained(sites, shaped_link, beyond("shaped"))
 
 
 def shaped_link(site: Site) -> Link | None:
