@@ -90,6 +90,8 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
             str(sum(v[3] for v in values)),
         )
     console.print(totals)
+    settings = {row["model"]: f"{row['model']} {row['seeds']} seeds, {row['epochs']} epochs" for row in rows}
+    console.print(f"Run with: {'; '.join(settings.values())}.", highlight=False)
     runs = sum(len(row.get("rates", [])) * row.get("seeds", 0) for row in rows if "error" not in row)
     console.print(
         f"{len(rows)} cells, {runs} trainings, {sum(row['seconds'] for row in rows):.0f} s of one process."
