@@ -215,7 +215,9 @@ def cell(rows: list[dict]) -> tuple[bool, str, str]:
     if failed:
         return False, "-", failed.split(";")[0]
     with np.errstate(all="ignore"):
-        forward, backward = (float(np.mean([row[k] for row in rows])) for k in ("forward", "backward"))
+        # By size: a seed that grows and one that vanishes must not make up for each other.
+        signs = {k: np.sign(np.mean([row[k] for row in rows])) for k in ("forward", "backward")}
+        forward, backward = (float(signs[k] * np.mean([abs(row[k]) for row in rows])) for k in signs)
     correlation = float(np.mean([row["correlation"] for row in rows]))
     text = f"{forward:+.1f}/{backward:+.1f} {correlation:.2f}"
     reasons = []

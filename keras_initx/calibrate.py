@@ -39,6 +39,7 @@ class Calibration:
         self._graph, self._given = graph, given
         self._weights = {id(w.variable): w for w in weights}
         self._done: set[int] = set()
+        self._factors: dict[int, float] = {}
 
     def run(self, inputs: Any) -> list[Any]:
         """Scales on `inputs`, and returns the outputs of the scaled model.
@@ -47,6 +48,7 @@ class Calibration:
             InitxError: A result that is zero, or not finite, named by its weight's path.
         """
         self._done.clear()
+        self._factors.clear()
         self._failure: InitxError | None = None
         self._at = "values"
         try:
@@ -71,6 +73,11 @@ class Calibration:
         assert step.call is not None
         self._at = f"values that {step.path or step.kind} cannot take"
         flat = keras.tree.flatten((args, kwargs))
+        scaled = {p: self._factors[id(v)] for p, v in step.call.tables.items() if id(v) in self._factors}
+        if scaled:
+            # A constant that was made of a weight before it was scaled.
+            flat = [v * ops.cast(scaled[p], v.dtype) if p in scaled else v for p, v in enumerate(flat)]
+            args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
         if step.is_layer and not step.call.tables:
             return self._layer(step.call.operation, args, kwargs, lambda a, k: compute(step, a, k))
         own = self._open([v for v in flat if isinstance(v, keras.Variable)])
@@ -270,6 +277,8 @@ class Calibration:
         return factor
 
     def _multiply(self, weight: Weight, factor: float) -> None:
+        key = id(weight.variable)
+        self._factors[key] = factor * self._factors.get(key, 1.0)
         weight.variable.assign(weight.variable * ops.cast(factor, weight.variable.dtype))
         self._done.add(id(weight.variable))
 

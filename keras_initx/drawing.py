@@ -18,15 +18,21 @@ class Owners:
     def __init__(self, layers: Iterable[keras.Layer]) -> None:
         self._owners: dict[int, tuple[keras.Layer, str]] = {}
         self._around: dict[int, list[keras.Layer]] = {}
+        self._variables: dict[int, keras.Variable] = {}
         # The innermost layer is the last to be listed that has the weight.
         for layer in layers:
             for variable in layer.weights:
                 self._owners[id(variable)] = (layer, variable.name)
+                self._variables[id(variable)] = variable
                 self._around.setdefault(id(variable), []).append(layer)
 
     def of(self, variable: keras.Variable) -> tuple[keras.Layer, str]:
         """The layer that a weight belongs to, and what it is called there."""
         return self._owners[id(variable)]
+
+    def variables(self) -> list[keras.Variable]:
+        """All weights, once each."""
+        return list(self._variables.values())
 
     def names(self, variable: keras.Variable) -> list[str]:
         """What a pattern may call a weight: its path, the paths and names of all that it is part of."""

@@ -106,6 +106,7 @@ class Geometry:
     groups: int = 1
     strides: tuple[int, ...] = (1,)
     gates: int = 1
+    causal: bool = False
     input_axes: tuple[int, ...] = ()
     output_axes: tuple[int, ...] = ()
 

@@ -1,6 +1,7 @@
 """One job for each weight of a model: where it stands, what was decided, what became of it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,14 +76,16 @@ def _going_round(choice: Choice) -> Choice:
     return replace(choice, method="orthogonal", initializer=initializer, target=None, reason=reason)
 
 
-def lower(graph: Graph, job: Job) -> None:
+def lower(graph: Graph, job: Job, may_change: Callable[[keras.Variable], bool]) -> None:
     """Puts the choice's last factor into the target, or into the gain of a normalization that undoes it."""
     if job.choice.factor == 1:
         return
     step = normalization_after(graph, graph.steps[job.site.step])
     gain = getattr(step.call.operation, "gamma", None) if step is not None and step.call else None
     if gain is not None:
-        gain.assign(ops.full_like(ops.convert_to_tensor(gain), job.choice.factor))
+        # What is frozen, left out or copied stays; a smaller kernel would be undone by the normalization.
+        if may_change(gain):
+            gain.assign(ops.full_like(ops.convert_to_tensor(gain), job.choice.factor))
     elif job.weight.target is not None:
         job.weight.target *= job.choice.factor
 

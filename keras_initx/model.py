@@ -104,7 +104,7 @@ def initialize(
     batch = None if data is None else batch_of(inputs_of(model, data), _DATA)
     # Initializers draw default seeds from it that nobody uses here; a dry run tells what the next one does.
     state = asked if dry_run else random.getstate()
-    with Snapshot(model.variables) as before:
+    with Snapshot([*model.variables, *_states(model)]) as before:
         try:
             plan = _initialized(model, method, batch, pretrained, first, selection, labels, class_counts)
             if dry_run:
@@ -128,13 +128,20 @@ def _initialized(
     class_counts: Any,
 ) -> Plan:
     owners = Owners(all_layers(model))
-    graph = _traced(model, batch, seed)
+    with Snapshot(_states(model)) as states:
+        # Tracing calls the model, and so moves its generators of random numbers on.
+        graph = _traced(model, batch, seed)
+        states.restore()
     found = sites(graph)
     jobs = make_jobs(graph, found, METHODS[method](found), owners, selection)
-    selection.check(owners.names(job.variable) for job in jobs)
+    selection.check((owners.names(job.variable) for job in jobs), map(owners.names, owners.variables()))
     if not jobs:
         raise InitxError("model", model.name, "a model with kernels")
-    copied = Copied() if pretrained is None else copy_pretrained(model, pretrained)
+    copied = (
+        Copied()
+        if pretrained is None
+        else copy_pretrained(model, pretrained, lambda v: selection.has(owners.names(v)))
+    )
     notes = list(copied.notes())
     for job in jobs:
         if id(job.variable) in copied.variables:
@@ -144,8 +151,12 @@ def _initialized(
         job.variable.assign(
             draw(job.choice, *owners.of(job.variable), job.variable, folded(seed, str(number)))
         )
-        lower(graph, job)
-    with Snapshot(model.non_trainable_variables) as statistics:
+        lower(
+            graph,
+            job,
+            lambda v: v.trainable and selection.has(owners.names(v)) and id(v) not in copied.variables,
+        )
+    with Snapshot(_states(model)) as statistics:
         notes += _pass(model, graph, [job.weight for job in jobs], batch, seed)
         statistics.restore()
     if labels is not None or class_counts is not None:
@@ -155,6 +166,13 @@ def _initialized(
         notes.append(f"{ends} kernels end a residual branch and are scaled down for it")
     notes += [f"{s.path}: not opened ({s.opaque}), scaled by what it does" for s in graph.steps if s.opaque]
     return Plan(model.name, method, tuple(plan_row(job, owners) for job in jobs), tuple(notes))
+
+
+def _states(model: keras.Model) -> list[keras.Variable]:
+    """What a call may change: statistics, generators of random numbers, the states of stateful cells."""
+    cells = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
+    states = [v for cell in cells for v in keras.tree.flatten(cell.states) if isinstance(v, keras.Variable)]
+    return [*model.non_trainable_variables, *states]
 
 
 def _traced(model: keras.Model, batch: Any, seed: int) -> Graph:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -89,13 +90,13 @@ class Plan:
 
     def table(self) -> Table:
         """A `rich` table: one row for each weight."""
-        table = Table(title=self.summary(), title_justify="left")
+        table = Table(title=escape(self.summary()), title_justify="left")
         for name, _ in _COLUMNS:
             table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
         for row in self.rows:
-            table.add_row(*(cell(row) for _, cell in _COLUMNS))
+            table.add_row(*(escape(cell(row)) for _, cell in _COLUMNS))
         if self.notes:
-            table.caption = "\n".join(self.notes)
+            table.caption = escape("\n".join(self.notes))
             table.caption_justify = "left"
         return table
 

@@ -1,7 +1,7 @@
 """Copies what matches from a trained model or file, and says what did not, and why."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,9 @@ class Copied:
             yield f"pretrained: {path} is not in this model"
 
 
-def copy_pretrained(model: keras.Model, source: Any) -> Copied:
+def copy_pretrained(
+    model: keras.Model, source: Any, wanted: Callable[[keras.Variable], bool] = lambda variable: True
+) -> Copied:
     """Sets every weight of `model` for which `source` has one of its path and shape.
 
     Paths are taken from inside of the model, whatever it is called. A source of which no path matches, but
@@ -51,6 +53,7 @@ def copy_pretrained(model: keras.Model, source: Any) -> Copied:
     Args:
         model: A built model.
         source: A built model, or the path of a `.keras` or `.weights.h5` file.
+        wanted: Which of the model's weights may be set.
 
     Raises:
         InitxError: Something else, a file that is not there or cannot be read, or one of which nothing
@@ -69,6 +72,9 @@ def copy_pretrained(model: keras.Model, source: Any) -> Copied:
             copied.missing.append(f"{path} is not in the source")
             continue
         unused.discard(path)
+        if not wanted(variable):
+            copied.missing.append(f"{path} is left out by only= or skip=")
+            continue
         value = values[path]
         if tuple(value.shape) != tuple(variable.shape):
             shapes = f"{tuple(value.shape)} there, {tuple(variable.shape)} here"

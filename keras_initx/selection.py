@@ -29,12 +29,18 @@ class Selection:
         meant = self._only is None or _matches(self._only, names)
         return meant and not _matches(self._skip, names)
 
-    def check(self, weights: Iterable[Sequence[str]]) -> None:
-        """Raises an `InitxError` for a pattern that means none of the weights, given by all their names."""
-        weights = list(weights)
+    def check(self, drawn: Iterable[Sequence[str]], others: Iterable[Sequence[str]] = ()) -> None:
+        """Raises an `InitxError` for a pattern that means no weight, each given by all its names.
+
+        Args:
+            drawn: The weights that `only` may name.
+            others: Those that `skip` may name too, to protect them.
+        """
+        weights = list(drawn)
+        both = [*weights, *others]
         for argument, patterns in (("only", self._only or []), ("skip", self._skip)):
             for pattern in patterns:
-                if not any(_matches([pattern], names) for names in weights):
+                if not any(_matches([pattern], names) for names in (both if argument == "skip" else weights)):
                     known = sorted({name for names in weights for name in names})
                     near = get_close_matches(pattern, known, n=1)
                     remedy = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known[:4])} ..."

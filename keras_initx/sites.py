@@ -19,6 +19,22 @@ from keras_initx.steps import (
 )
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+# What scales or shifts a signal, or moves its pairs apart.
+_CHANGING = frozenset(
+    [
+        "Mean",
+        "Multiply",
+        "Divide",
+        "TrueDivide",
+        "Add",
+        "Subtract",
+        "Rescaling",
+        "Permute",
+        "Transpose",
+        "Moveaxis",
+        "Swapaxes",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,8 @@ class Site:
         residuals: How many residual sums the model has.
         normalized: Whether a normalization is the next that its result meets.
         biased: Whether the layer adds a bias of its own.
+        summing: Whether it is a layer that sums over all axes of its kernel but the last, so that its bias,
+            or the mean direction of its kernel, can shift its inputs.
         pairable: Whether every output sums over all inputs, so that units can be paired.
     """
 
@@ -57,6 +75,7 @@ class Site:
     residuals: int = 0
     normalized: bool = False
     biased: bool = False
+    summing: bool = False
     pairable: bool = False
 
 
@@ -95,6 +114,7 @@ def sites(graph: Graph) -> dict[int, Site]:
             residuals=residuals,
             normalized=normalization_after(graph, step) is not None,
             biased=bias_of(step) is not None,
+            summing=_is_summing(step),
             pairable=_is_pairable(step),
         )
     return found
@@ -119,16 +139,15 @@ def effective_activation(graph: Graph, step: Step) -> Activation:
     return LINEAR
 
 
+def _is_summing(step: Step) -> bool:
+    return step.is_layer and isinstance(operation(step), (keras.layers.Dense, *_CONVOLUTIONS))
+
+
 def _is_pairable(step: Step) -> bool:
     layer = operation(step)
-    convolution = (
-        isinstance(layer, _CONVOLUTIONS)
-        and layer.groups == 1
-        and not step.kind.startswith(("Depthwise", "Separable"))
-    )
     # Flatten keeps pairs side by side only where the channels come last.
     last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    return (isinstance(layer, keras.layers.Dense) or convolution) and last
+    return _is_summing(step) and getattr(layer, "groups", 1) == 1 and last
 
 
 def bias_of(step: Step) -> keras.Variable | None:
@@ -159,8 +178,9 @@ def _next_in_chain(graph: Graph, step: Step) -> tuple[int, Activation, bool] | N
     tensor, arriving, direct = step.outputs[0], applied_activation(step), True
     while True:
         if after := activation_after(graph, tensor):
-            # Two activations in a row are none of those that the theory knows.
-            direct = direct and arriving is None
+            if arriving is not None:
+                # Two activations in a row are none of those that the theory knows.
+                return None
             arriving, tensor = after
             continue
         consumers = graph.consumers(tensor)
@@ -181,7 +201,7 @@ def _next_in_chain(graph: Graph, step: Step) -> tuple[int, Activation, bool] | N
 
 
 def _changes_statistics(step: Step) -> bool:
-    return "Pool" in step.kind or step.kind in ("Mean", "Multiply", "Divide", "TrueDivide", "Add", "Subtract")
+    return "Pool" in step.kind or step.kind in _CHANGING
 
 
 def _depths(numbers: list[int], followers: dict[int, int]) -> dict[int, int]:

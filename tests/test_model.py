@@ -1,3 +1,4 @@
+import contextlib
 import random
 
 import keras
@@ -431,3 +432,72 @@ class TestWhatUsersPass:
             @keras_initx.role
             class Own(layers.Dense):
                 pass
+
+
+class Tied(layers.Layer):
+    """Multiplies with the kernel of another layer, transposed: a constant to the trace."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+
+    def call(self, x):
+        return ops.matmul(x, ops.transpose(self.other.kernel))
+
+
+def test_a_tied_weight_is_scaled_at_its_second_use_too():
+    x = keras.Input((64,))
+    first, last = layers.Dense(16), layers.Dense(8, name="last")
+    model = keras.Model(x, last(Tied(first)(first(x))))
+    data = 20 * np.random.default_rng(0).standard_normal((64, 64)).astype("float32")
+    initialize(model, data=data, seed=1)
+    assert pre_activations(model, data)["last"] == pytest.approx(1, rel=1e-3)
+
+
+class Noisy(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(3)
+
+    def call(self, x):
+        return x + keras.random.normal(ops.shape(x), seed=self.generator)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_generators_and_states_stay(fails):
+    cell, noisy = layers.GRU(4, stateful=True), Noisy()
+    end = [layers.Rescaling(0.0), layers.Dense(2)] if fails else [layers.Dense(2)]
+    model = keras.Sequential([keras.Input(batch_shape=(2, 5, 6)), noisy, cell, *end])
+    kept = [ops.convert_to_numpy(v).copy() for v in (noisy.generator.state, *cell.states)]
+    with pytest.raises(InitxError) if fails else contextlib.nullcontext():
+        initialize(model, seed=0)
+    for variable, value in zip((noisy.generator.state, *cell.states), kept, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
+
+
+def normalized_branch():
+    x = inputs = keras.Input((8,))
+    for number in range(3):
+        h = layers.BatchNormalization(name=f"bn{number}")(layers.Dense(8, name=f"d{number}")(x))
+        x = layers.Add()([x, h])
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+def test_gammas_that_are_not_to_change_stay():
+    model = normalized_branch()
+    model.get_layer("bn0").trainable = False
+    initialize(model, "residual", seed=0, skip="bn1")
+    gammas = [float(ops.convert_to_numpy(model.get_layer(f"bn{n}").gamma)[0]) for n in range(3)]
+    assert gammas == pytest.approx([1, 1, 3**-0.5])
+
+
+def test_skip_protects_from_pretrained_too():
+    source, model = plain(3), plain(3)
+    kernel = ops.convert_to_numpy(model.layers[0].kernel).copy()
+    initialize(model, pretrained=source, skip=model.layers[0].name)
+    np.testing.assert_array_equal(ops.convert_to_numpy(model.layers[0].kernel), kernel)
+
+
+def test_names_with_brackets_are_printed():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="block[bold]")])
+    assert "block[bold]" in str(initialize(model, seed=0))

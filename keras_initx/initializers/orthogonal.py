@@ -75,7 +75,8 @@ def assemble(matrices: Any, geometry: Geometry, shape: Sequence[int]) -> Any:
     tensor = ops.reshape(matrices, (*(1 for _ in taps), *shape[-2:]))
     if math.prod(taps) > 1:
         tensor = ops.tile(tensor, (*taps, 1, 1))
-    before = [(size - tap) // 2 for size, tap in zip(shape, taps, strict=False)]
+    # Of a causal window the last position is the present: at its centre every layer would delay the signal.
+    before = [(size - tap) // (1 if geometry.causal else 2) for size, tap in zip(shape, taps, strict=False)]
     after = [size - tap - b for size, tap, b in zip(shape, taps, before, strict=False)]
     return ops.pad(tensor, [*zip(before, after, strict=True), (0, 0), (0, 0)]) if taps else tensor
 
@@ -95,7 +96,7 @@ class OrthogonalAuto(Scaled):
     | --- | --- |
     | dense | the matrix |
     | LSTM, GRU (input and recurrent kernels) | each gate's matrix; gain 1 |
-    | convolution of any rank | each group's matrix at the centre of the window (delta-orthogonal) |
+    | convolution of any rank | each group's matrix at the centre of the window, of a causal one at its end |
     | transposed convolution | the matrix from inputs to outputs, once for each phase of the stride |
     | depthwise convolution | each channel's vector of outputs, at the centre |
     | einsum, attention | the matrix from summed to new axes; one for each index of a shared axis |

@@ -69,7 +69,8 @@ def place_of(layer: keras.Layer, weight: str | None) -> Place:
     if isinstance(layer, _TRANSPOSED):
         return Place(path, Geometry("transposed_convolution", strides=_sizes(layer.strides)), activation)
     if isinstance(layer, _CONVOLUTIONS):
-        geometry = Geometry("convolution", groups=layer.groups, strides=_sizes(layer.strides))
+        causal = layer.padding == "causal"
+        geometry = Geometry("convolution", layer.groups, _sizes(layer.strides), causal=causal)
         return Place(path, geometry, activation)
     if isinstance(layer, keras.layers.Dense):
         return Place(path, Geometry("dense"), activation)

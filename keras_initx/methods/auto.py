@@ -36,7 +36,8 @@ def auto(sites: Sites) -> dict[int, Choice]:
     | anything else | exact gain, scaled to variance 1 |
 
     Deep are chains of 5 weights or more, of convolutions 10. In convolutions of fewer than 40 the kernels
-    fill the window; in deeper ones they are delta-orthogonal.
+    fill the window; in deeper ones they are delta-orthogonal, and with `gpn`, whose bias the border would
+    see without what it balances.
     """
     choices = chained(sites, _link, _outside)
     return {number: _spread(sites[number], choice) for number, choice in choices.items()}
@@ -58,7 +59,7 @@ def _convolves(site: Site) -> bool:
 
 
 def _spread(site: Site, choice: Choice) -> Choice:
-    if not _convolves(site) or site.depth >= _CENTRED or choice.method not in ("mirrored", "edge", "gpn"):
+    if not _convolves(site) or site.depth >= _CENTRED or choice.method not in ("mirrored", "edge"):
         return choice
     return replace(choice, initializer=Auto("uniform", gain=1.0))
 

@@ -66,6 +66,13 @@ def scaled(site: Site, reason: str = "") -> Choice:
     )
 
 
+def _with_next(site: Site, following: Site) -> Site:
+    """A site as a link sees it: what the layer after the activation can do with it is its own affair too."""
+    direct = following.direct
+    pairable = direct and site.pairable and following.pairable
+    return replace(site, pairable=pairable, summing=direct and following.summing)
+
+
 def beyond(method: str) -> Callable[[Site], Choice]:
     """The choice for steps that a method for chains has nothing to say to."""
     return lambda site: scaled(site, f"out of reach of {method}: scaled to variance 1 on what it receives")
@@ -83,7 +90,7 @@ def chained(
     """
     following = {site.previous: site for site in sites.values() if site.previous is not None}
     links = {
-        number: link_of(replace(site, pairable=site.pairable and following[number].pairable))
+        number: link_of(_with_next(site, following[number]))
         for number, site in sites.items()
         if number in following
     }

@@ -19,7 +19,8 @@ def gpn(sites: Sites) -> dict[int, Choice]:
 def gpn_link(site: Site) -> Link | None:
     """The link of a step whose activation can be lifted so."""
     shift = gpn_shift(site.activation)
-    if shift is None:
+    # The layer after it has to carry the shift.
+    if shift is None or not site.summing:
         return None
     reason = f"chain of {site.depth} with {site.activation.name}: lifted by {shift:.3g} through the weights"
     return Link("gpn", 1.0, shift=shift, reason=reason)

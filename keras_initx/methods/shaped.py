@@ -22,7 +22,7 @@ def shaped(sites: Sites) -> dict[int, Choice]:
 
 def shaped_link(site: Site) -> Link | None:
     """The link of a step whose activation has a solution, between layers with biases."""
-    if not site.biased:
+    if not site.biased or not site.summing:
         return None
     try:
         found = shape(site.activation, site.depth)

@@ -192,3 +192,83 @@ class TestShaped:
             "variance"
         }
         assert {r.method for r in initialize(dense(6, "hard_sigmoid"), "shaped", seed=0).rows} == {"variance"}
+
+
+def growth(model, x):
+    """log10 of the gradient's mean square at the first hidden layer over that at the last, by JAX-free means.
+
+    By finite differences along a random direction: a chain that lost its signal answers nothing.
+    """
+
+    def end(values):
+        return np.asarray(ops.convert_to_numpy(model(values)), dtype="float64")
+
+    direction = np.random.default_rng(5).standard_normal(x.shape).astype("float32")
+    moved = end(x + 1e-2 * direction) - end(x)
+    return np.log10(np.mean(moved**2) / np.mean((1e-2 * direction) ** 2))
+
+
+def follow(*stack, shape):
+    model = keras.Sequential([keras.Input(shape), *stack])
+    x = np.random.default_rng(0).standard_normal((16, *shape)).astype("float32")
+    return model, x
+
+
+@pytest.mark.parametrize("method", ["auto", "gpn", "shaped"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        lambda n: layers.Conv2DTranspose(6 + n % 2, 3, padding="same", activation="sigmoid"),
+        lambda n: layers.EinsumDense("ab,cb->ac", 16, bias_axes="c", activation="sigmoid"),
+        lambda n: layers.DepthwiseConv2D(3, padding="same", activation="sigmoid"),
+        lambda n: layers.SeparableConv2D(6, 3, padding="same", activation="sigmoid"),
+    ],
+    ids=["transposed", "einsum", "depthwise", "separable"],
+)
+def test_layers_that_carry_no_shift_get_none(unit, method):
+    stack = [unit(n) for n in range(12)]
+    shape = (16,) if isinstance(stack[0], layers.EinsumDense) else (6, 6, 6)
+    model, _ = follow(*stack, shape=shape)
+    plan = initialize(model, method, seed=0)
+    assert {row.method for row in plan.rows} <= {"variance", "edge"}
+    for layer in model.layers:
+        assert not np.any(ops.convert_to_numpy(layer.bias))
+
+
+class Own(layers.Dense):
+    pass
+
+
+@pytest.mark.parametrize("between", [lambda: layers.Rescaling(3.0), lambda: layers.Activation("tanh")])
+@pytest.mark.parametrize("method", ["gpn", "shaped", "mirrored"])
+def test_what_stands_between_breaks_a_link(between, method):
+    stack = [thing for _ in range(12) for thing in (layers.Dense(32, activation="relu"), between())]
+    model, _ = follow(*stack, layers.Dense(4), shape=(32,))
+    assert {row.method for row in initialize(model, method, seed=0).rows} == {"variance"}
+
+
+def test_a_subclass_without_a_bias_of_its_own_gets_no_shift():
+    model, _ = follow(*(Own(32, activation="sigmoid") for _ in range(12)), shape=(32,))
+    assert "gpn" not in {row.method for row in initialize(model, "auto", seed=0).rows}
+
+
+def test_causal_kernels_see_the_present():
+    stack = [
+        layers.Conv1D(16, 3, padding="causal", dilation_rate=2 ** (n % 6), activation="relu")
+        for n in range(12)
+    ]
+    model, x = follow(*stack, shape=(64, 8))
+    plan = initialize(model, "lsuv", data=x, seed=0)
+    assert all(row.scaled == pytest.approx(1) for row in plan.rows)
+    # Each output sees the input of its own time, and so the first of them is not zero.
+    assert np.any(ops.convert_to_numpy(model(x))[:, 0])
+
+
+def test_sigmoid_convolutions_keep_their_signal_at_the_border():
+    stack = [layers.Conv2D(32, 3, padding="same", activation="sigmoid") for _ in range(20)]
+    model, x = follow(*stack, shape=(8, 8, 32))
+    initialize(model, "auto", seed=0)
+    # A wrong bias at the border costs 1.5 decades here, and is seen as a response that has vanished.
+    plain = growth(model, x)
+    initialize(model, "gpn", seed=0)
+    assert plain == pytest.approx(growth(model, x), abs=0.3)
