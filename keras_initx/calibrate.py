@@ -233,7 +233,13 @@ class Calibration:
             for weight in self._open(cell.weights):
                 if weight is not kernel:
                     self._done.add(id(weight.variable))
-            if kernel is None or kernel.target is None or cell is not layer.cell:
+            if kernel is None or kernel.target is None:
+                continue
+            known = hasattr(cell, "recurrent_kernel") and callable(getattr(cell, "activation", None))
+            if cell is not layer.cell or not known:
+                # What arrives at the cells of a stack, and in cells of a user's own, nobody tells.
+                kernel.target, kernel.how = None, "not measured: left as drawn"
+                self._done.add(id(kernel.variable))
                 continue
             biases = [v for v in own_weights(cell) if v.name.endswith("bias")]
             kept = [ops.convert_to_numpy(v) for v in biases]

@@ -26,6 +26,10 @@ class Owners:
                 self._variables[id(variable)] = variable
                 self._around.setdefault(id(variable), []).append(layer)
 
+    def has(self, variable: keras.Variable) -> bool:
+        """Whether a layer of the model has the weight."""
+        return id(variable) in self._owners
+
     def of(self, variable: keras.Variable) -> tuple[keras.Layer, str]:
         """The layer that a weight belongs to, and what it is called there."""
         return self._owners[id(variable)]

@@ -53,7 +53,8 @@ def make_jobs(
     for number, site in found.items():
         step, choice = graph.steps[number], choices[number]
         bias = bias_of(step) if choice.shift != 0 or choice.offset else None
-        for variable in kernels(step):
+        # A variable that no layer has is none of the model's weights.
+        for variable in filter(owners.has, kernels(step)):
             own = _going_round(choice) if variable.name.endswith("recurrent_kernel") else choice
             weight = Weight(variable.path, variable, own.target, bias, own.shift, own.offset)
             jobs.setdefault(id(variable), Job(variable, site, own, weight))
@@ -169,5 +170,10 @@ def plan_row(job: Job, owners: Owners) -> PlanRow:
         target=weight.target,
         error=weight.error,
         measured_by=weight.how,
-        reason=choice.reason if was else NOT_DRAWN[job.status],
+        reason=_reason(job) if was else NOT_DRAWN[job.status],
     )
+
+
+def _reason(job: Job) -> str:
+    unmeasured = job.choice.target is not None and job.weight.target is None
+    return job.weight.how if unmeasured else job.choice.reason

@@ -84,6 +84,8 @@ def column_sums(weight: Weight, inputs: Any) -> Any:
     """The bias that adds `weight.shift` to each input."""
     assert weight.bias is not None
     shift = weight.shift
+    if shift == 0:
+        return np.zeros(tuple(weight.bias.shape), "float32")
     if shift is None:
         shift = -float(ops.convert_to_numpy(ops.mean(ops.cast(inputs, "float32"))))
     axes = tuple(range(len(weight.variable.shape) - 1))

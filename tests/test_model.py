@@ -501,3 +501,43 @@ def test_skip_protects_from_pretrained_too():
 def test_names_with_brackets_are_printed():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="block[bold]")])
     assert "block[bold]" in str(initialize(model, seed=0))
+
+
+class OwnCell(layers.Layer):
+    """The minimal cell of Keras's guide: names of its own, and no activation attribute."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.units = self.state_size = units
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), initializer="uniform", name="kernel")
+        self.inner = self.add_weight(shape=(self.units, self.units), initializer="uniform", name="inner")
+
+    def call(self, x, states):
+        h = ops.matmul(x, self.kernel) + ops.matmul(states[0], self.inner)
+        return h, [h]
+
+
+@pytest.mark.parametrize(
+    "cell", [lambda: OwnCell(4), lambda: [layers.LSTMCell(4), layers.GRUCell(3)]], ids=["own", "stacked"]
+)
+def test_cells_that_cannot_be_measured_say_so(cell):
+    model = keras.Sequential([keras.Input((6, 5)), layers.RNN(cell()), layers.Dense(2)])
+    rows = [row for row in initialize(model, seed=0).rows if row.path.endswith("/kernel")]
+    assert any(row.reason.startswith("not measured") and row.target is None for row in rows[:-1])
+    assert rows[-1].scaled == 1
+
+
+def test_a_variable_that_no_layer_has_is_left():
+    x = keras.Input((4,))
+    loose = keras.Variable(np.eye(4, 3, dtype="float32"))
+    model = keras.Model(x, layers.Dense(2)(ops.matmul(x, loose)))
+    assert len(initialize(model, seed=0).rows) == 1
+    np.testing.assert_array_equal(ops.convert_to_numpy(loose), np.eye(4, 3))
+
+
+def test_an_offset_in_front_of_the_head():
+    stack = [layers.DepthwiseConv2D(3, padding="same", activation="relu") for _ in range(3)]
+    model = keras.Sequential([keras.Input((6, 6, 8)), *stack, layers.Flatten(), layers.Dense(4)])
+    assert [row.scaled for row in initialize(model, "shaped", seed=0).rows] == pytest.approx([1] * 4, abs=0.5)
