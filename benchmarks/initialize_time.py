@@ -1,7 +1,7 @@
 """What `initialize` costs: against building the model, and against Keras's own draws of its weights.
 
 Each model is measured in a process of its own, all sides in turns, the smallest of several rounds; and
-once as a user meets it: the first build and the first `initialize` of the process.
+once at first: the first build of the model, and the first `initialize` of it.
 
     python benchmarks/initialize_time.py            # ResNet50 and ViT-B/16
     python benchmarks/initialize_time.py --json out.json

@@ -2,7 +2,7 @@
 
 Each cell is one network at its start: the log10 of the mean square of the last hidden pre-activation over
 that of the first (forward), the same of the gradient that arrives (backward), and the correlation of what
-two independent inputs have become. A cell holds when both ratios are under 0.3 in the mean over the seeds.
+two independent inputs have become. A cell holds when the mean size of both, over the seeds, is under 0.3.
 
     python benchmarks/signals.py                                   # dense, depths 10 to 200, 3 seeds
     python benchmarks/signals.py --kinds convolution residual --depths 50

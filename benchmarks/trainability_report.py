@@ -48,8 +48,11 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
     console = Console(width=150, record=True)
     cells: Cells = {}
     for row in rows:
-        if "error" not in row:
-            cells.setdefault((row["model"], row["activation"], row["optimizer"]), {})[row["method"]] = row
+        if "error" in row:
+            # A start that could not be made trains at no rate.
+            nothing = [[0.0] * row["seeds"]] * len(row["rates"])
+            row |= {"validation": nothing, "test": nothing}
+        cells.setdefault((row["model"], row["activation"], row["optimizer"]), {})[row["method"]] = row
     others = [m for m in dict.fromkeys(row["method"] for row in rows) if m not in (*fixed, "auto")]
     title = "Test accuracy at the rate chosen on validation (rates that train to within .05 of the best)"
     console.print(accuracies(cells, [*fixed, "auto"], title))

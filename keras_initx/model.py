@@ -159,6 +159,12 @@ def _initialized(
     with Snapshot(_states(model)) as statistics:
         notes += _pass(model, graph, [job.weight for job in jobs], batch, seed)
         statistics.restore()
+    seen = {id(job.variable) for job in jobs}
+    notes += [
+        f"{v.path}: left as it is, since no step of the graph multiplies with it"
+        for v in model.trainable_variables
+        if len(v.shape) > 1 and id(v) not in seen and "bias" not in v.name
+    ]
     if labels is not None or class_counts is not None:
         notes.append(set_output_bias(graph, found, owners, selection, labels, class_counts))
     check_finite(drawn)

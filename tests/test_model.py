@@ -541,3 +541,14 @@ def test_an_offset_in_front_of_the_head():
     stack = [layers.DepthwiseConv2D(3, padding="same", activation="relu") for _ in range(3)]
     model = keras.Sequential([keras.Input((6, 6, 8)), *stack, layers.Flatten(), layers.Dense(4)])
     assert [row.scaled for row in initialize(model, "shaped", seed=0).rows] == pytest.approx([1] * 4, abs=0.5)
+
+
+def test_a_matrix_that_the_graph_does_not_show_is_noted():
+    class Own(layers.Embedding):
+        pass
+
+    x = keras.Input((5,), dtype="int32")
+    model = keras.Model(x, layers.Dense(2)(layers.Flatten()(Own(9, 4, name="own")(x))))
+    plan = initialize(model, seed=0)
+    drawn = [row.path for row in plan.rows]
+    assert any("own/embeddings" in text for text in [*drawn, *plan.notes])
