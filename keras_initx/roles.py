@@ -76,7 +76,7 @@ def declared_roles(step: Step) -> list[str]:
 
 def is_lookup(step: Step) -> bool:
     """Whether a step looks rows up in a table."""
-    return isinstance(operation(step), keras.layers.Embedding)
+    return isinstance(operation(step), keras.layers.Embedding) or step.kind == "Take"
 
 
 def upstream(graph: Graph) -> dict[int, int]:

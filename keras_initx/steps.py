@@ -142,9 +142,12 @@ def is_normalization(step: Step) -> bool:
 def kernels(step: Step) -> tuple[keras.Variable, ...]:
     """The weights of a step that multiply its signal: matrices, convolution kernels, look-up tables."""
     if not step.is_layer:
+        given = keras.tree.flatten((step.call.args, step.call.kwargs)) if step.call else []
+        if step.kind == "Take":
+            # A look-up: of the first argument, by what follows.
+            return tuple(v for v in given[:1] if isinstance(v, keras.Variable) and _is_matrix(v))
         if step.kind not in CONTRACTIONS:
             return ()
-        given = keras.tree.flatten((step.call.args, step.call.kwargs)) if step.call else []
         found = [v for v in given if isinstance(v, keras.Variable)]
         found += list(step.call.tables.values()) if step.call else []
         return tuple(v for v in found if _is_matrix(v))

@@ -543,12 +543,41 @@ def test_an_offset_in_front_of_the_head():
     assert [row.scaled for row in initialize(model, "shaped", seed=0).rows] == pytest.approx([1] * 4, abs=0.5)
 
 
-def test_a_matrix_that_the_graph_does_not_show_is_noted():
-    class Own(layers.Embedding):
-        pass
+class OwnEmbedding(layers.Embedding):
+    pass
 
+
+class Table(layers.Layer):
+    def build(self, shape):
+        self.rows = self.add_weight(shape=(9, 4), initializer="uniform", name="rows")
+
+    def call(self, ids):
+        return ops.take(self.rows, ids, axis=0)
+
+
+@pytest.mark.parametrize("layer", [lambda: OwnEmbedding(9, 4), Table])
+def test_lookups_of_a_users_own(layer):
     x = keras.Input((5,), dtype="int32")
-    model = keras.Model(x, layers.Dense(2)(layers.Flatten()(Own(9, 4, name="own")(x))))
+    lookup = layer()
+    model = keras.Model(x, layers.Dense(2)(layers.Flatten()(lookup(x))))
     plan = initialize(model, seed=0)
-    drawn = [row.path for row in plan.rows]
-    assert any("own/embeddings" in text for text in [*drawn, *plan.notes])
+    assert [row.roles for row in plan.rows] == [("embedding",), ("head",)]
+    assert [row.scaled for row in plan.rows] == [1, 1]
+    table = ops.convert_to_numpy(lookup.weights[0])
+    assert np.sqrt(np.mean(table**2)) == pytest.approx(1, rel=0.2)
+
+
+class Normed(layers.Layer):
+    """A kernel that is normalized before it multiplies: the trace sees a constant made of it."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3), name="kernel")
+
+    def call(self, x):
+        return ops.matmul(x, self.kernel / ops.norm(self.kernel, axis=0))
+
+
+def test_a_matrix_that_the_graph_does_not_show_is_noted():
+    x = keras.Input((5,))
+    plan = initialize(keras.Model(x, layers.Dense(2)(Normed(name="own")(x))), seed=0)
+    assert any("own/kernel" in note for note in plan.notes)
