@@ -581,3 +581,12 @@ def test_a_matrix_that_the_graph_does_not_show_is_noted():
     x = keras.Input((5,))
     plan = initialize(keras.Model(x, layers.Dense(2)(Normed(name="own")(x))), seed=0)
     assert any("own/kernel" in note for note in plan.notes)
+
+
+def test_lsuv_fills_the_window_of_a_convolution():
+    model = keras.Sequential([keras.Input((6, 6, 4)), layers.Conv2D(8, 3), layers.Flatten(), layers.Dense(2)])
+    x = np.random.default_rng(0).standard_normal((64, 6, 6, 4)).astype("float32")
+    initialize(model, "lsuv", data=x, seed=0)
+    matrix = ops.convert_to_numpy(model.layers[0].kernel).reshape(36, 8)
+    gram = matrix.T @ matrix
+    np.testing.assert_allclose(gram / gram[0, 0], np.eye(8), atol=1e-4)

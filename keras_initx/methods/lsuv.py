@@ -1,13 +1,34 @@
-"""`lsuv`: orthogonal kernels, each scaled to unit variance on a batch of data."""
+"""`lsuv`: orthogonal kernels scaled to variance 1 on the user's data."""
 
-from keras_initx.initializers import OrthogonalAuto
+from typing import Any
+
+import keras
+
+from keras_initx.initializers import LayerAware, OrthogonalAuto
+from keras_initx.initializers.base import Seeded
 from keras_initx.methods.choice import Choice, Sites
 
 
 def lsuv(sites: Sites) -> dict[int, Choice]:
-    """Layer-sequential unit variance, in one pass: the scaling is exact, so nothing is repeated.
+    """Layer-sequential unit variance: what each kernel gives has variance 1 on a batch of data.
+
+    Kernels of convolutions are orthonormal over their whole window, as published.
 
     References: Mishkin & Matas 2016 (arXiv 1511.06422), algorithm 1.
     """
-    reason = "orthogonal, scaled to unit variance on the data"
-    return {number: Choice("lsuv", OrthogonalAuto(gain=1.0), reason=reason) for number in sites}
+    reason = "orthogonal, scaled to variance 1 on the data"
+    return {
+        number: Choice("lsuv", WholeWindow() if "Conv" in site.kind else _matrix(), reason=reason)
+        for number, site in sites.items()
+    }
+
+
+def _matrix() -> LayerAware:
+    return OrthogonalAuto(gain=1.0)
+
+
+class WholeWindow(Seeded):
+    """Keras's orthogonal kernel: the matrix from all inputs of the window to the outputs."""
+
+    def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return keras.initializers.Orthogonal(seed=self.seed)(shape, dtype=dtype)
