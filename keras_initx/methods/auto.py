@@ -13,7 +13,7 @@ from keras_initx.mirroring import evenness
 from keras_initx.sites import Site
 
 # Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py: dense ones
-# of 5 gain a little already, convolutions of 5 lose a little, of 20 gain much).
+# of 5 gain a little already, convolutions of 5 lose a little, of 20 gain a little).
 DEEP, DEEP_CONVOLUTIONS = 5, 10
 # Up to here kernels over the whole window train better than orthogonal ones at its centre, which alone keep
 # the signal in deeper ones. Measured at 20 and 50.
