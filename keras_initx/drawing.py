@@ -16,31 +16,27 @@ class Owners:
     """The layer that each weight belongs to."""
 
     def __init__(self, layers: Iterable[keras.Layer]) -> None:
-        self._owners: dict[int, tuple[keras.Layer, str]] = {}
-        self._around: dict[int, list[keras.Layer]] = {}
-        self._variables: dict[int, keras.Variable] = {}
-        # The innermost layer is the last to be listed that has the weight.
+        self._around: dict[int, tuple[keras.Variable, list[keras.Layer]]] = {}
         for layer in layers:
             for variable in layer.weights:
-                self._owners[id(variable)] = (layer, variable.name)
-                self._variables[id(variable)] = variable
-                self._around.setdefault(id(variable), []).append(layer)
+                self._around.setdefault(id(variable), (variable, []))[1].append(layer)
 
     def has(self, variable: keras.Variable) -> bool:
         """Whether a layer of the model has the weight."""
-        return id(variable) in self._owners
+        return id(variable) in self._around
 
     def of(self, variable: keras.Variable) -> tuple[keras.Layer, str]:
         """The layer that a weight belongs to, and what it is called there."""
-        return self._owners[id(variable)]
+        # The innermost layer is the last to be listed that has the weight.
+        return self._around[id(variable)][1][-1], variable.name
 
     def variables(self) -> list[keras.Variable]:
         """All weights, once each."""
-        return list(self._variables.values())
+        return [variable for variable, _ in self._around.values()]
 
     def names(self, variable: keras.Variable) -> list[str]:
         """What a pattern may call a weight: its path, the paths and names of all that it is part of."""
-        around = [name for layer in self._around[id(variable)] for name in (layer.path, layer.name)]
+        around = [name for layer in self._around[id(variable)][1] for name in (layer.path, layer.name)]
         return [variable.path, *dict.fromkeys(name for name in around if name)]
 
     def fans(self, variable: keras.Variable) -> Fans:

@@ -127,36 +127,36 @@ def _initialized(
     labels: Any,
     class_counts: Any,
 ) -> Plan:
-    owners = Owners(all_layers(model))
-    with Snapshot(_states(model)) as states:
+    owners, states = Owners(all_layers(model)), _states(model)
+
+    def selected(variable: keras.Variable) -> bool:
+        return selection.has(owners.names(variable))
+
+    with Snapshot(states) as before:
         # Tracing calls the model, and so moves its generators of random numbers on.
         graph = _traced(model, batch, seed)
-        states.restore()
+        before.restore()
     found = sites(graph)
     jobs = make_jobs(graph, found, METHODS[method](found), owners, selection)
     selection.check((owners.names(job.variable) for job in jobs), map(owners.names, owners.variables()))
     if not jobs:
         raise InitxError("model", model.name, "a model with kernels")
-    copied = (
-        Copied()
-        if pretrained is None
-        else copy_pretrained(model, pretrained, lambda v: selection.has(owners.names(v)))
-    )
+    copied = Copied() if pretrained is None else copy_pretrained(model, pretrained, selected)
     notes = list(copied.notes())
     for job in jobs:
         if id(job.variable) in copied.variables:
             job.keep("pretrained")
+
+    def may_change(variable: keras.Variable) -> bool:
+        return variable.trainable and selected(variable) and id(variable) not in copied.variables
+
     drawn = [job for job in jobs if job.status == "drawn"]
     for number, job in enumerate(drawn):
         job.variable.assign(
             draw(job.choice, *owners.of(job.variable), job.variable, folded(seed, str(number)))
         )
-        lower(
-            graph,
-            job,
-            lambda v: v.trainable and selection.has(owners.names(v)) and id(v) not in copied.variables,
-        )
-    with Snapshot(_states(model)) as statistics:
+        lower(graph, job, may_change)
+    with Snapshot(states) as statistics:
         notes += _pass(model, graph, [job.weight for job in jobs], batch, seed)
         statistics.restore()
     seen = {id(job.variable) for job in jobs}
@@ -236,8 +236,7 @@ def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, s
     loose = ""
     for attempt in range(3):
         try:
-            wanted = fixed or size
-            inputs = noise(graph, wanted, folded(seed, f"noise {attempt}")) if batch is None else batch
+            inputs = noise(graph, fixed or size, folded(seed, f"noise {attempt}")) if batch is None else batch
         except InitxError:
             if all(w.target is None for w in weights):
                 return ["the signal was not measured: noise for an input of this kind is not known"]

@@ -78,6 +78,11 @@ class Site:
     summing: bool = False
     pairable: bool = False
 
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution of any kind."""
+        return "Conv" in self.kind
+
 
 def sites(graph: Graph) -> dict[int, Site]:
     """The weighted steps of a graph by their numbers, in order."""

@@ -6,6 +6,7 @@ from keras import layers, ops
 from keras_initx import InitxError
 from keras_initx.graph import trace
 from keras_initx.noise import batch_of, noise
+from tests.batches import Batches
 
 
 def made(model, batch=512):
@@ -84,17 +85,7 @@ class TestBatchOf:
         self.check([(self.x[:5], None, None), (self.x[5:], None, None)])
 
     def test_py_dataset(self):
-        x = self.x
-
-        class Data(keras.utils.PyDataset):
-            @property
-            def num_batches(self):
-                return 5
-
-            def __getitem__(self, number):
-                return x[number * 4 : number * 4 + 4], np.zeros(4)
-
-        self.check(Data())
+        self.check(Batches(self.x, 4))
 
     @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
     def test_tf_data(self):

@@ -44,7 +44,7 @@ def auto(sites: Sites) -> dict[int, Choice]:
 
 
 def _link(site: Site) -> Link | None:
-    if site.depth < (DEEP_CONVOLUTIONS if _convolves(site) else DEEP):
+    if site.depth < (DEEP_CONVOLUTIONS if site.convolves else DEEP):
         return None
     mirrored, edge = mirrored_link(site), edge_link(site)
     if mirrored is not None and evenness(site.activation, mirrored.variance) >= _EVEN:
@@ -54,12 +54,8 @@ def _link(site: Site) -> Link | None:
     return mirrored or gpn_link(site) or shaped_link(site)
 
 
-def _convolves(site: Site) -> bool:
-    return "Conv" in site.kind
-
-
 def _spread(site: Site, choice: Choice) -> Choice:
-    if not _convolves(site) or site.depth >= _CENTRED or choice.method not in ("mirrored", "edge"):
+    if not site.convolves or site.depth >= _CENTRED or choice.method not in ("mirrored", "edge"):
         return choice
     return replace(choice, initializer=Auto("uniform", gain=1.0))
 

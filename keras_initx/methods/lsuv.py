@@ -7,6 +7,7 @@ import keras
 from keras_initx.initializers import LayerAware, OrthogonalAuto
 from keras_initx.initializers.base import Seeded
 from keras_initx.methods.choice import Choice, Sites
+from keras_initx.sites import Site
 
 
 def lsuv(sites: Sites) -> dict[int, Choice]:
@@ -17,14 +18,12 @@ def lsuv(sites: Sites) -> dict[int, Choice]:
     References: Mishkin & Matas 2016 (arXiv 1511.06422), algorithm 1.
     """
     reason = "orthogonal, scaled to variance 1 on the data"
-    return {
-        number: Choice("lsuv", WholeWindow() if "Conv" in site.kind else _matrix(), reason=reason)
-        for number, site in sites.items()
-    }
+    return {number: Choice("lsuv", _initializer(site), reason=reason) for number, site in sites.items()}
 
 
-def _matrix() -> LayerAware:
-    return OrthogonalAuto(gain=1.0)
+def _initializer(site: Site) -> LayerAware:
+    # Keras's own cuts the kernels of transposed, separable and recurrent convolutions at the wrong axis.
+    return WholeWindow() if site.convolves and site.summing else OrthogonalAuto(gain=1.0)
 
 
 class WholeWindow(Seeded):

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from keras_initx import HeAuto, InitxError, XavierAuto, initialize
 from tests import zoo
+from tests.batches import Batches
 
 
 def array(tensor):
@@ -128,17 +129,8 @@ class TestLsuv:
 
     def sources(self):
         data = self.data
-
-        class Batches(keras.utils.PyDataset):
-            @property
-            def num_batches(self):
-                return 4
-
-            def __getitem__(self, number):
-                return data[number * 16 : number * 16 + 16], np.zeros(16)
-
         yield data
-        yield Batches()
+        yield Batches(data, 16)
         yield ((data[i : i + 8], np.zeros(8)) for i in range(0, 64, 8))
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
