@@ -20,7 +20,7 @@ from keras_initx.measuring import (
     root_mean_square,
 )
 from keras_initx.observing import intercepted
-from keras_initx.recurrent import SETTLED, gate_sizes, scale_gates
+from keras_initx.recurrent import gate_sizes, is_known, scale_gates, sequence
 from keras_initx.replay import compute, replay
 
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
@@ -125,7 +125,7 @@ class Calibration:
         if isinstance(layer, _SEPARABLE):
             weights = self._depthwise(layer, args[0], weights)
         direct = [w for w in weights if any(w.variable is v for v in own_weights(layer))]
-        if len(direct) == 1 and callable(getattr(layer, "activation", None)):
+        if len(direct) == 1 and _is_activated(layer, args, kwargs, call, direct[0].variable):
             outputs = self._probed(layer, args, kwargs, call, direct[0])
             if id(direct[0].variable) in self._done:
                 return outputs
@@ -228,18 +228,18 @@ class Calibration:
 
     def _recurrent(self, layer: keras.Layer, inputs: Any, weights: list[Weight]) -> None:
         """Scales the input kernel of a recurrent cell gate by gate, the recurrent one left as drawn."""
-        for cell in getattr(layer.cell, "cells", [layer.cell]):
+        cells = getattr(layer.cell, "cells", [layer.cell])
+        for number, cell in enumerate(cells):
+            if number:
+                inputs = sequence(layer, cells[number - 1], inputs)
             kernel = next((w for w in weights if w.variable is getattr(cell, "kernel", None)), None)
             for weight in self._open(cell.weights):
                 if weight is not kernel:
                     self._done.add(id(weight.variable))
             if kernel is None or kernel.target is None:
                 continue
-            known = hasattr(cell, "recurrent_kernel") and callable(getattr(cell, "activation", None))
-            if cell is not layer.cell or not known:
-                # What arrives at the cells of a stack, and in cells of a user's own, nobody tells.
-                kernel.target, kernel.how = None, "not measured: left as drawn"
-                self._done.add(id(kernel.variable))
+            if not is_known(cell):
+                self._own_cell(kernel, inputs)
                 continue
             biases = [v for v in own_weights(cell) if v.name.endswith("bias")]
             kept = [ops.convert_to_numpy(v) for v in biases]
@@ -252,9 +252,18 @@ class Calibration:
                     bias.assign(value)
             self._done.add(id(kernel.variable))
 
+    def _own_cell(self, weight: Weight, inputs: Any) -> None:
+        """Scales the kernel of a user's own cell by its product with the input, if that is what it is for."""
+        if len(inputs.shape) == 3 and tuple(weight.variable.shape)[:-1] == (inputs.shape[-1],):
+            self._scale(weight, ops.matmul(inputs, ops.cast(weight.variable, inputs.dtype)), "input's part")
+            return
+        # What arrives where in such a cell nobody tells.
+        weight.target, weight.how = None, "not measured: left as drawn"
+        self._done.add(id(weight.variable))
+
     def _gates(self, layer: keras.Layer, cell: keras.Layer, weight: Weight, inputs: Any) -> None:
         target = float(weight.target or 1)
-        first = gate_sizes(layer, cell, inputs, 1)
+        first = gate_sizes(layer, cell, inputs, state=False)
         if not first:
             return
         weight.tell(float(np.sqrt(np.mean(np.square(first)))), 0.0, "gates of the cell")
@@ -264,7 +273,7 @@ class Calibration:
         scale_gates(weight.variable, [aim / size for aim, size in zip(aims, first, strict=True)])
         # The state adds its part to the pre-activations: the input's is lowered by as much.
         for _ in range(2):
-            settled = gate_sizes(layer, cell, inputs, SETTLED)
+            settled = gate_sizes(layer, cell, inputs, state=True)
             states = [max(total**2 - aim**2, 0.0) for total, aim in zip(settled, aims, strict=True)]
             new = [math.sqrt(max(target**2 - state, target**2 / 4)) for state in states]
             scale_gates(weight.variable, [n / aim for n, aim in zip(new, aims, strict=True)])
@@ -298,6 +307,29 @@ class Calibration:
             raise self._failure
 
 
+def _is_activated(layer: keras.Layer, args: Any, kwargs: Any, call: Any, kernel: keras.Variable) -> bool:
+    """Whether the layer has an activation, and what arrives at it is the kernel's result."""
+    activation = getattr(layer, "activation", None)
+    if not callable(activation) or type(layer).__module__.startswith("keras."):
+        return callable(activation)
+    # A user's own layer may apply it to something else: the result must double with the kernel.
+    sizes: list[float] = []
+
+    def probe(z: Any) -> Any:
+        sizes.append(root_mean_square(z)[0])
+        return activation(z)
+
+    with attribute(layer, "activation", probe):
+        call(args, kwargs)
+        kernel.assign(2 * kernel)
+        call(args, kwargs)
+    kernel.assign(kernel / 2)
+    return len(sizes) == 2 and math.isclose(sizes[1], 2 * sizes[0], rel_tol=0.05)
+
+
 def _is_about_inputs(error: Exception) -> bool:
     # TensorFlow's own class, by name: no backend is imported here.
-    return isinstance(error, ValueError | TypeError) or type(error).__name__ == "InvalidArgumentError"
+    return (
+        isinstance(error, ValueError | TypeError | IndexError)
+        or type(error).__name__ == "InvalidArgumentError"
+    )

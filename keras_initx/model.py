@@ -24,7 +24,7 @@ from keras_initx.pretrained import Copied, copy_pretrained
 from keras_initx.reinit import all_layers
 from keras_initx.selection import Selection
 from keras_initx.sites import sites
-from keras_initx.snapshot import Snapshot
+from keras_initx.snapshot import Snapshot, generators_kept
 from keras_initx.tables import table_values, unseen_tables
 
 # Values that one pass may compute; it decides the size of the batch.
@@ -104,7 +104,7 @@ def initialize(
     batch = None if data is None else batch_of(inputs_of(model, data), _DATA)
     # Initializers draw default seeds from it that nobody uses here; a dry run tells what the next one does.
     state = asked if dry_run else random.getstate()
-    with Snapshot([*model.variables, *_states(model)]) as before:
+    with generators_kept(), Snapshot([*model.variables, *_states(model)]) as before:
         try:
             plan = _initialized(model, method, batch, pretrained, first, selection, labels, class_counts)
             if dry_run:
@@ -170,7 +170,10 @@ def _initialized(
     check_finite(drawn)
     if ends := sum(job.choice.factor != 1 for job in drawn):
         notes.append(f"{ends} kernels end a residual branch and are scaled down for it")
-    notes += [f"{s.path}: not opened ({s.opaque}), scaled by what it does" for s in graph.steps if s.opaque]
+    for step in graph.steps:
+        if step.opaque:
+            done = "scaled by what it does" if step.parameters else "taken as it is"
+            notes.append(f"{step.path}: not opened ({step.opaque}), {done}")
     return Plan(model.name, method, tuple(plan_row(job, owners) for job in jobs), tuple(notes))
 
 

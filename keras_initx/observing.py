@@ -77,7 +77,7 @@ class Observer:
             if _is_composite(layer):
                 before = len(self.records)
                 try:
-                    return layer.call(*args, **kwargs)
+                    return _opened(layer, args, kwargs)
                 except Exception as error:
                     # Such as a call of the backend's own functions, which have no symbolic form.
                     del self.records[before:]
@@ -88,7 +88,7 @@ class Observer:
                 outputs = _output_spec(layer, args, kwargs)
             finally:
                 self._inferring = False
-            call = Call(layer, args, kwargs, outputs, self._tables_in((args, kwargs)))
+            call = self._call(layer, args, kwargs, outputs)
             self._write(call, True, [v.path for v in layer.variables], reason)
             return outputs
         finally:
@@ -98,9 +98,8 @@ class Observer:
         """In place of `Operation.symbolic_call`: the same result, without a node."""
         outputs = operation.compute_output_spec(*args, **kwargs)
         given = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, keras.Variable)]
-        tables = self._tables_in((args, kwargs))
-        call = Call(operation, args, kwargs, outputs, tables)
-        self._write(call, False, [v.path for v in (*given, *tables.values())], "")
+        call = self._call(operation, args, kwargs, outputs)
+        self._write(call, False, [v.path for v in (*given, *call.tables.values())], "")
         return outputs
 
     def _write(self, call: Call, is_layer: bool, parameters: list[str], opaque: str) -> None:
@@ -120,9 +119,14 @@ class Observer:
             }
         )
 
-    def _tables_in(self, arguments: Any) -> dict[int, keras.Variable]:
-        flat = enumerate(keras.tree.flatten(arguments))
-        return {place: table for place, value in flat if (table := self._table(value)) is not None}
+    def _call(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Call:
+        flat = keras.tree.flatten((args, kwargs))
+        tables = {n: table for n, value in enumerate(flat) if (table := self._table(value)) is not None}
+        if tables:
+            # PyTorch's may be views of the variable, which would change with it.
+            flat = [keras.ops.copy(value) if n in tables else value for n, value in enumerate(flat)]
+            args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
+        return Call(operation, args, kwargs, outputs, tables)
 
     def _table(self, value: Any) -> keras.Variable | None:
         """The variable that a constant was made from before it got here: sliced, broadcast, reshaped."""
@@ -240,8 +244,27 @@ def _is_composite(layer: keras.Layer) -> bool:
     # The loop of a recurrent layer has no symbolic form, and its cell is scaled as a whole.
     if isinstance(layer, keras.layers.RNN):
         return False
+    if isinstance(layer, keras.layers.Lambda):
+        return True
     has_layers = bool(list(layer._flatten_layers(include_self=False, recursive=False)))
-    return has_layers or not type(layer).__module__.startswith("keras.")
+    # A subclass with Keras's own `call` is what it is called: a Dense, say.
+    author = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
+    return has_layers or not author.__module__.startswith("keras.")
+
+
+def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of a composite layer, computed by what it is made of."""
+    if not isinstance(layer, keras.layers.TimeDistributed):
+        return layer.call(*args, **kwargs)
+    # Its own loop would be as many steps as there are times, and only the first would be measured.
+    inputs = args[0]
+    folded = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
+    outputs = layer.layer(folded, **_accepted(layer.layer.call, {**kwargs, "mask": None}))
+
+    def unfold(tensor: Any) -> Any:
+        return keras.ops.reshape(tensor, (-1, inputs.shape[1], *tensor.shape[1:]))
+
+    return keras.tree.map_structure(unfold, outputs)
 
 
 def _accepted(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

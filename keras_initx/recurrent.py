@@ -13,8 +13,11 @@ from keras_initx.measuring import attribute, root_mean_square
 SETTLED = 12
 
 
-def gate_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any, steps: int) -> list[float]:
-    """The root mean squares of a cell's pre-activations, gate by gate, at the last of some time steps."""
+def gate_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any, state: bool) -> list[float]:
+    """The root mean squares of a cell's pre-activations, gate by gate, once its state has settled.
+
+    With `state` of the sum that arrives there, without of the input's part alone, at the same time.
+    """
     gates = cell.kernel.shape[-1] // cell.recurrent_kernel.shape[-2]
     sizes: list[float] = []
 
@@ -29,11 +32,35 @@ def gate_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any, steps: int) -
         for name in ("activation", "recurrent_activation"):
             if callable(getattr(cell, name, None)):
                 stack.enter_context(attribute(cell, name, probe(getattr(cell, name))))
-        states = layer.get_initial_state(inputs.shape[0])
-        for time in range(min(steps, inputs.shape[1])):
+        states = _initial_states(layer, cell, inputs)
+        stop = min(SETTLED, inputs.shape[1])
+        for time in range(0 if state else stop - 1, stop):
             sizes.clear()
             _, states = cell(inputs[:, time], states)
     return sizes[:gates]
+
+
+def _initial_states(layer: keras.Layer, cell: keras.Layer, inputs: Any) -> Any:
+    if cell is layer.cell:
+        return layer.get_initial_state(inputs.shape[0])
+    if hasattr(cell, "get_initial_state"):
+        return cell.get_initial_state(inputs.shape[0])
+    sizes = keras.tree.flatten(cell.state_size)
+    return [ops.zeros((inputs.shape[0], size), dtype=inputs.dtype) for size in sizes]
+
+
+def sequence(layer: keras.Layer, cell: keras.Layer, inputs: Any) -> Any:
+    """What a cell of a stack hands to the next, for as many time steps as a state takes to settle."""
+    states, results = _initial_states(layer, cell, inputs), []
+    for time in range(min(SETTLED, inputs.shape[1])):
+        result, states = cell(inputs[:, time], states)
+        results.append(result)
+    return ops.stack(results, axis=1)
+
+
+def is_known(cell: keras.Layer) -> bool:
+    """Whether what arrives at the gates of a cell can be read: it is named as Keras names it."""
+    return hasattr(cell, "recurrent_kernel") and callable(getattr(cell, "activation", None))
 
 
 def scale_gates(kernel: keras.Variable, factors: list[float]) -> None:

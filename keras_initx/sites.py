@@ -87,7 +87,7 @@ class Site:
 def sites(graph: Graph) -> dict[int, Site]:
     """The weighted steps of a graph by their numbers, in order."""
     weighted = [step for step in graph.steps if is_weighted(step)]
-    ends, residuals = residual_ends(graph)
+    ends, residuals = _ends(graph, weighted)
     attention = attention_roles(graph)
     links = {step.number: link for step in weighted if (link := _next_in_chain(graph, step))}
     before = {link[0]: (number, link[1], link[2]) for number, link in links.items()}
@@ -123,6 +123,22 @@ def sites(graph: Graph) -> dict[int, Site]:
             pairable=_is_pairable(step),
         )
     return found
+
+
+def _ends(graph: Graph, weighted: list[Step]) -> tuple[dict[int, int], int]:
+    """The ends of residual branches with the numbers of their sums, declared ones among them; how many."""
+    seen, residuals = residual_ends(graph)
+    ends: dict[int, int] = {}
+    declared = latest = 0
+    for step in weighted:
+        if step.number in seen:
+            latest = max(latest, seen[step.number])
+            ends[step.number] = seen[step.number] + declared
+        elif "residual_end" in declared_roles(step):
+            # Its sum is where nobody can see it.
+            declared += 1
+            ends[step.number] = latest + declared
+    return ends, residuals + declared
 
 
 def effective_activation(graph: Graph, step: Step) -> Activation:

@@ -1,9 +1,11 @@
 """The values of variables as they were, to be put back; large ones wait on disk and not in memory."""
 
+import contextlib
 import io
 import math
 import tempfile
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import keras
@@ -11,6 +13,8 @@ import numpy as np
 
 # A second copy of a model of several GB may not fit beside it.
 _IN_MEMORY = 16 * 2**20
+# The hook is process-wide while it lasts.
+_LOCK = threading.RLock()
 
 
 class Snapshot:
@@ -60,3 +64,28 @@ class Snapshot:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Puts back every generator of random numbers that is drawn from meanwhile, Keras's global one too.
+
+    That one is no variable of any model, so that only its draws show it.
+    """
+    thread = threading.get_ident()
+    with _LOCK, Snapshot() as before:
+        true_next = keras.random.SeedGenerator.next
+
+        def kept(generator: Any, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() == thread:
+                # While shapes are inferred the state has no value, and is not written either.
+                with contextlib.suppress(Exception):
+                    before.add(generator.state)
+            return true_next(generator, *args, **kwargs)
+
+        keras.random.SeedGenerator.next = kept
+        try:
+            yield
+        finally:
+            keras.random.SeedGenerator.next = true_next
+            before.restore()

@@ -18,6 +18,13 @@ KINDS = (
 def pre_activations(model: keras.Model, x, training: bool = False) -> dict[str, float]:
     """The root mean square of what arrives at each activation, by the path of its layer."""
     found: dict[str, float] = {}
+    seen: dict[str, list[float]] = {}
+    repeated = {
+        x.path
+        for y in model._flatten_layers()
+        if isinstance(y, keras.layers.TimeDistributed)
+        for x in y._flatten_layers()
+    }
     layers = [x for x in model._flatten_layers() if isinstance(x, KINDS)]
     rates = [(x, x.rate) for x in model._flatten_layers() if isinstance(x, keras.layers.Dropout)]
     kept = [(v, ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
@@ -25,7 +32,10 @@ def pre_activations(model: keras.Model, x, training: bool = False) -> dict[str, 
     def recording(layer, activation):
         def record(z):
             values = np.asarray(ops.convert_to_numpy(z), dtype="float64")
-            found.setdefault(layer.path, float(np.sqrt(np.mean(values**2))))
+            seen.setdefault(layer.path, []).append(float(np.mean(values**2)))
+            # One call for each time; of a shared layer the first call is the one that counts.
+            squares = seen[layer.path] if layer.path in repeated else seen[layer.path][:1]
+            found[layer.path] = float(np.sqrt(np.mean(squares)))
             return activation(z)
 
         return record

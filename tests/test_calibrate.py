@@ -161,12 +161,25 @@ def test_kernels_of_a_users_own():
     assert {"operation", "pre-activation"} == {w.how for w in weights.values()}
 
 
-def test_time_distributed_calls_its_layer_past_every_hook():
+def test_time_distributed_layers_see_all_times():
     x = keras.Input((5, 12))
     inner = layers.Dense(20, activation="relu")
-    scale(keras.Model(x, layers.TimeDistributed(inner)(x)))
-    other = np.random.default_rng(0).normal(size=(4000, 12))
-    assert rms(other @ array(inner.kernel)) == pytest.approx(1, abs=0.05)
+    model = keras.Model(x, layers.LSTM(3)(layers.TimeDistributed(inner)(x)))
+    data = np.random.default_rng(0).normal(size=(64, 5, 12)).astype("float32")
+    data[:, 0] /= 10
+    plan = initialize(model, data=data, seed=0)
+    assert rms(data @ array(inner.kernel)) == pytest.approx(1, abs=1e-3)
+    assert plan.rows[0].activation == "relu"
+
+
+def test_time_distributed_models_with_pictures():
+    x = keras.Input((4, 8, 8, 3))
+    inner = keras.Sequential([layers.Conv2D(6, 3, activation="relu"), layers.GlobalAveragePooling2D()])
+    model = keras.Model(x, layers.LSTM(3)(layers.TimeDistributed(inner)(x)))
+    data = np.random.default_rng(0).normal(size=(32, 4, 8, 8, 3)).astype("float32")
+    initialize(model, data=data, seed=0)
+    kernel = array(inner.layers[0].kernel).astype("float32")
+    assert rms(array(ops.conv(data.reshape(-1, 8, 8, 3), kernel))) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
@@ -187,6 +200,44 @@ def test_layers_inside_of_one_that_cannot_be_opened():
     found = pre_activations(model, np.random.default_rng(1).normal(size=(2000, 8)).astype("float32"))
     assert np.allclose(list(found.values()), 1, atol=0.3)
     assert any("not opened" in note for note in plan.notes)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
+def test_an_activation_in_front_of_an_opaque_kernel_is_not_its_own():
+    import tensorflow as tf
+
+    class Before(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.activation = keras.activations.relu
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], 7), name="kernel")
+
+        def call(self, x):
+            return tf.matmul(self.activation(x), self.kernel)
+
+    model = keras.Sequential([keras.Input((500,)), Before(), layers.Dense(2)])
+    data = np.random.default_rng(0).normal(size=(64, 500)).astype("float32")
+    initialize(model, data=10 * data, seed=0)
+    assert rms(10 * np.maximum(data, 0) @ array(model.layers[0].kernel)) == pytest.approx(1, abs=0.02)
+
+
+def test_a_lambda_is_opened():
+    kernel = layers.Dense(6, use_bias=False, name="kept")
+    x = keras.Input((40,))
+    h = layers.Lambda(lambda z: ops.matmul(ops.relu(z), kernel.kernel), output_shape=(6,))
+    model = keras.Model(x, layers.Dense(2)(h(x) + kernel(x)))
+    kinds = [step.kind for step in trace(model).steps]
+    assert {"Relu", "Matmul"} <= set(kinds)
+    assert "Lambda" not in kinds
+
+
+def test_a_lambda_that_cannot_be_opened_is_noted():
+    x = keras.Input((40,))
+    opaque = layers.Lambda(lambda z: ops.convert_to_tensor(ops.convert_to_numpy(z)), output_shape=(40,))
+    plan = initialize(keras.Model(x, layers.Dense(2)(opaque(x))), seed=0)
+    assert any("lambda" in note and "not opened" in note for note in plan.notes)
 
 
 def test_shift_and_offset_by_hand():

@@ -10,6 +10,7 @@ import keras_initx
 from keras_initx import InitxError, initialize
 from keras_initx.graph import trace
 from keras_initx.noise import noise
+from keras_initx.sites import sites
 from tests import zoo
 from tests.recorder import pre_activations, same, values
 
@@ -519,14 +520,80 @@ class OwnCell(layers.Layer):
         return h, [h]
 
 
-@pytest.mark.parametrize(
-    "cell", [lambda: OwnCell(4), lambda: [layers.LSTMCell(4), layers.GRUCell(3)]], ids=["own", "stacked"]
-)
-def test_cells_that_cannot_be_measured_say_so(cell):
-    model = keras.Sequential([keras.Input((6, 5)), layers.RNN(cell()), layers.Dense(2)])
+class ShapedCell(OwnCell):
+    """Its kernel is no matrix that the input is multiplied with."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.kernel = self.add_weight(shape=(self.units, shape[-1]), initializer="uniform", name="kernel")
+
+    def call(self, x, states):
+        h = ops.matmul(x, ops.transpose(self.kernel)) + ops.matmul(states[0], self.inner)
+        return h, [h]
+
+
+def test_an_own_cell_is_scaled_by_what_its_input_gives():
+    model = keras.Sequential([keras.Input((6, 500)), layers.RNN(OwnCell(4)), layers.Dense(2)])
+    data = np.random.default_rng(0).normal(3, 1, size=(32, 6, 500)).astype("float32")
+    initialize(model, data=data, seed=0)
+    found = data @ ops.convert_to_numpy(model.layers[0].cell.kernel)
+    assert np.sqrt(np.mean(found**2)) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_cell_that_cannot_be_measured_says_so():
+    model = keras.Sequential([keras.Input((6, 5)), layers.RNN(ShapedCell(4)), layers.Dense(2)])
     rows = [row for row in initialize(model, seed=0).rows if row.path.endswith("/kernel")]
     assert any(row.reason.startswith("not measured") and row.target is None for row in rows[:-1])
     assert rows[-1].scaled == 1
+
+
+def test_cells_of_a_stack_one_after_another():
+    cells = [layers.LSTMCell(40), layers.SimpleRNNCell(30)]
+    model = keras.Sequential([keras.Input((12, 5)), layers.RNN(cells), layers.Dense(2)])
+    data = np.random.default_rng(0).normal(size=(64, 12, 5)).astype("float32")
+    initialize(model, data=data, seed=0)
+    # By hand: what the second cell receives is the sequence of the first one's states.
+    first = layers.RNN(cells[0], return_sequences=True)(data)
+    states = ops.convert_to_numpy(layers.RNN(cells[1], return_sequences=True)(first))
+    kernel, recurrent = (ops.convert_to_numpy(v) for v in (cells[1].kernel, cells[1].recurrent_kernel))
+    arriving = ops.convert_to_numpy(first)[:, -1] @ kernel + states[:, -2] @ recurrent
+    assert np.sqrt(np.mean(arriving**2)) == pytest.approx(1, abs=0.05)
+
+
+class Unseeded(layers.Layer):
+    def call(self, x):
+        return x + keras.random.normal(ops.shape(x))
+
+
+def test_the_global_generator_stays():
+    model = keras.Sequential([keras.Input((5,)), Unseeded(), layers.Dense(4)])
+    following = []
+    for initializes in (False, True):
+        keras.utils.set_random_seed(0)
+        keras.random.normal((2,))
+        if initializes:
+            initialize(model, seed=0)
+        following.append(ops.convert_to_numpy(keras.random.normal((2,))))
+    np.testing.assert_array_equal(*following)
+
+
+@keras_initx.role("residual_end")
+class End(layers.Dense):
+    """Its result is added where the graph does not show it."""
+
+
+def test_declared_ends_count_as_sums():
+    x = inputs = keras.Input((8,))
+    x = x + layers.Dense(8, name="seen")(layers.Dense(8, activation="tanh")(x))
+    for number in range(3):
+        x = End(8, name=f"end{number}")(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    found = {site.path: site for site in sites(trace(model)).values()}
+    assert {site.residuals for site in found.values()} == {4}
+    numbers = {path: site.residual_number for path, site in found.items() if site.residual_number}
+    assert numbers == {"seen": 1, "end0": 2, "end1": 3, "end2": 4}
+    rows = {row.path: row for row in initialize(model, "residual", seed=0).rows}
+    assert rows["end1/kernel"].target == pytest.approx(0.5)
 
 
 def test_a_variable_that_no_layer_has_is_left():

@@ -18,6 +18,7 @@ from .boards import BoardObserver
 from .data import Dataset
 from .folders import Folders
 from .hypermodel import DEFAULT_INITIALIZERS, DEFAULT_LEARNING_RATES, InitializerHyperModel, Rates
+from .interrupts import interruptible
 from .oracle import OptunaOracle
 from .progress import ProgressObserver
 from .results import TrialResult, as_json, best_trial, read_trial, write_json
@@ -169,7 +170,7 @@ def search(
     # Given here and not through the oracle, which would create the file before the checks above.
     oracle._storage = f"sqlite:///{folders.results.resolve() / STUDY_FILE}"
     board = BoardObserver(folders.logs, oracle)
-    with ExitStack() as stack:
+    with interruptible(), ExitStack() as stack:
         shown: list[Observer] = []
         if not quiet:
             shown.append(stack.enter_context(ProgressObserver(oracle, len(seed_list), epochs)))

@@ -231,6 +231,11 @@ class Own(layers.Dense):
     pass
 
 
+class Called(layers.Dense):
+    def call(self, inputs, training=None):
+        return super().call(inputs)
+
+
 @pytest.mark.parametrize("between", [lambda: layers.Rescaling(3.0), lambda: layers.Activation("tanh")])
 @pytest.mark.parametrize("method", ["gpn", "shaped", "mirrored"])
 def test_what_stands_between_breaks_a_link(between, method):
@@ -239,9 +244,10 @@ def test_what_stands_between_breaks_a_link(between, method):
     assert {row.method for row in initialize(model, method, seed=0).rows} == {"variance"}
 
 
-def test_a_subclass_without_a_bias_of_its_own_gets_no_shift():
-    model, _ = follow(*(Own(32, activation="sigmoid") for _ in range(12)), shape=(32,))
-    assert "gpn" not in {row.method for row in initialize(model, "auto", seed=0).rows}
+@pytest.mark.parametrize(("kind", "is_dense"), [(Own, True), (Called, False)])
+def test_a_subclass_is_what_it_is_called_unless_it_computes_itself(kind, is_dense):
+    model, _ = follow(*(kind(32, activation="sigmoid") for _ in range(12)), shape=(32,))
+    assert ("gpn" in {row.method for row in initialize(model, "auto", seed=0).rows}) is is_dense
 
 
 @pytest.mark.parametrize("method", ["lsuv", "edge", "orthogonal"])
