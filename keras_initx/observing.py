@@ -257,9 +257,10 @@ def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     if not isinstance(layer, keras.layers.TimeDistributed):
         return layer.call(*args, **kwargs)
     # Its own loop would be as many steps as there are times, and only the first would be measured.
-    inputs = args[0]
+    inputs = args[0] if args else kwargs["inputs"]
+    training = {name: value for name, value in kwargs.items() if name == "training"}
     folded = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
-    outputs = layer.layer(folded, **_accepted(layer.layer.call, {**kwargs, "mask": None}))
+    outputs = layer.layer(folded, **_accepted(layer.layer.call, training))
 
     def unfold(tensor: Any) -> Any:
         return keras.ops.reshape(tensor, (-1, inputs.shape[1], *tensor.shape[1:]))
