@@ -39,7 +39,7 @@ class BoardObserver:
 
     def on_trial_end(self, trial: Any, status: str) -> None:
         """Writes the trial's session."""
-        self._write(read_trial(self._oracle.frozen_trials()[int(trial.trial_id)]))
+        self._write(read_trial(self._oracle.frozen(trial.trial_id)))
 
     def write_ranking(self, table: Table) -> None:
         """Writes the ranking to the Text tab."""

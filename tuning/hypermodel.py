@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import keras_tuner
 
-from keras_initx import InitxError, all_layers, known_names, reinitialize
+from keras_initx import InitxError, all_layers, initialize, known_names, reinitialize
 from keras_initx.errors import unknown_name
+from keras_initx.methods import METHODS
 
 from .data import Dataset
 
@@ -21,6 +22,12 @@ ACTIVATION = "activation"
 
 # Ours, the two classics, and what a small random start does.
 DEFAULT_INITIALIZERS = ("he_auto", "auto", "glorot_uniform", "he_normal", "random_uniform")
+# The model's own initializers, drawn again; and `keras_initx.initialize`, by its method.
+OWN, WHOLE = "own", "initialize:"
+# Without `data=` there is no LSUV.
+WHOLE_METHODS = tuple(WHOLE + method for method in METHODS if method != "lsuv")
+# What a search tries first, where it is among its names.
+CANDIDATES = (OWN, "he_auto", "auto", f"{WHOLE}auto")
 DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
 DEFAULT_LEARNING_RATES = (1e-3, 3e-3)
 
@@ -44,7 +51,9 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         model: A built and compiled Keras model; a function that returns one, of no argument or of
             `hp`; or a `keras_tuner.HyperModel`. It is never changed: a model is cloned for each trial.
         initializers: The names to choose among. Kernels are drawn anew from the chosen one
-            (`keras_initx.reinitialize`). Left out where `build(hp)` has an "initializer" of its own.
+            (`keras_initx.reinitialize`); "own" draws every weight again from what it was made with, and
+            "initialize:auto", say, is `keras_initx.initialize(model, "auto")`. Left out where `build(hp)`
+            has an "initializer" of its own.
         learning_rates: The rates to choose among, a `Range` to search between, or None for the model's
             own rate. Left out where `build(hp)` has a "learning_rate" of its own.
 
@@ -56,11 +65,11 @@ class InitializerHyperModel(keras_tuner.HyperModel):
     def __init__(
         self,
         model: keras.Model | Build | keras_tuner.HyperModel,
-        initializers: Sequence[str] = DEFAULT_INITIALIZERS,
+        initializers: Sequence[str] = (*DEFAULT_INITIALIZERS, OWN),
         learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
     ) -> None:
         super().__init__()
-        self.initializers = check_initializers(initializers)
+        self.initializers = check_initializers(initializers, (OWN, *WHOLE_METHODS))
         self.learning_rates = check_rates(learning_rates)
         self._make = _maker(model)
 
@@ -72,7 +81,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         if getattr(model, "optimizer", None) is None:
             raise InitxError("model", model.name, "a compiled model", "Call model.compile(...) in it.")
         if INITIALIZER not in self._own:
-            reinitialize(model, hp.Choice(INITIALIZER, list(self.initializers)))
+            _draw(model, hp.Choice(INITIALIZER, list(self.initializers)))
         if self.learning_rates is not None and LEARNING_RATE not in self._own:
             try:
                 model.optimizer.learning_rate = _rate(hp, self.learning_rates)
@@ -142,13 +151,20 @@ class DenseClassifier:
         return model
 
 
-def check_initializers(names: Sequence[str]) -> tuple[str, ...]:
-    """`names` as a tuple, each of them known.
+def _draw(model: keras.Model, name: str) -> None:
+    if name.startswith(WHOLE):
+        initialize(model, name.removeprefix(WHOLE))
+    else:
+        reinitialize(model, None if name == OWN else name)
+
+
+def check_initializers(names: Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
+    """`names` as a tuple, each of them known, or one of `others`.
 
     Raises:
         InitxError: No name, one twice, or one that is unknown (the nearest is suggested).
     """
-    return _checked("initializers", names, known_names())
+    return _checked("initializers", names, [*known_names(), *others])
 
 
 def check_activations(names: Sequence[str]) -> tuple[str, ...]:

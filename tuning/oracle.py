@@ -5,7 +5,7 @@ its process died. A study is a database: every write is whole, and a restarted s
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -16,12 +16,11 @@ import optuna
 from keras_tuner.engine import trial as kt_trial
 from optuna.trial import FrozenTrial, TrialState
 
-from keras_initx.errors import unknown_name
+from keras_initx.errors import InitxError
 
 from .records import OWNER, REASON, SEED, is_orphan, seed_records, this_process
-from .space import grid_of, grid_size, suggest
-
-SAMPLERS = ("tpe", "random", "grid")
+from .samplers import check_sampler, make_sampler
+from .space import check_known, grid_of, grid_size, suggest
 
 _SPACE = "keras_tuner_space"
 _STATUS = {
@@ -55,15 +54,19 @@ class OptunaOracle(keras_tuner.Oracle):
         max_trials: How many trials to run in all, those of earlier processes included. None goes on
             until the sampler has no more (only the grid ends by itself).
         sampler: "tpe", "random", "grid" (every combination of a space without ranges and without
-            conditions, in a random order), or an `optuna.samplers.BaseSampler`.
+            conditions, in a random order), "gp" (needs PyTorch), "cmaes" (needs cmaes), or an
+            `optuna.samplers.BaseSampler`.
         storage: An Optuna storage or its URL; by default a SQLite file `study.db` in the tuner's
             project folder.
         study_name: The study's name in the storage.
         seed: Seed of the sampler.
+        enqueue: Candidates to try before any other, as values by name; what they leave out is sampled.
+            They are part of `max_trials`.
         **kwargs: As in `keras_tuner.Oracle`.
 
     Raises:
-        InitxError: An unknown sampler; a grid over a range or under a condition.
+        InitxError: An unknown sampler, or one whose package is missing; a grid over a range, under a
+            condition or with `enqueue`; a candidate that is not in the space.
     """
 
     def __init__(
@@ -74,13 +77,17 @@ class OptunaOracle(keras_tuner.Oracle):
         storage: Any = None,
         study_name: str = "keras-initx",
         seed: int = 0,
+        enqueue: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
-        if isinstance(sampler, str) and sampler not in SAMPLERS:
-            raise unknown_name("tuner", sampler, SAMPLERS)
+        if isinstance(sampler, str):
+            check_sampler(sampler)
+        if sampler == "grid" and enqueue:
+            raise InitxError("enqueue", enqueue, "nothing for a grid, which tries everything anyway")
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         self.seed = seed
         self._sampler = sampler
+        self._enqueue = tuple(dict(values) for values in enqueue)
         self._storage = storage
         self._study_name = study_name
         self._study: optuna.Study | None = None
@@ -103,12 +110,20 @@ class OptunaOracle(keras_tuner.Oracle):
         return self._study
 
     def frozen_trials(self) -> list[FrozenTrial]:
-        """All trials of the study, those of other processes too, in the order of their numbers."""
-        return self.study.get_trials(deepcopy=False)
+        """All trials that have begun, those of other processes too, in the order of their numbers."""
+        return [t for t in self.study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+
+    def frozen(self, trial_id: str) -> FrozenTrial:
+        """A trial of the study by its id."""
+        return self.study.get_trials(deepcopy=False)[int(trial_id)]
+
+    def enqueue(self, candidates: Sequence[Mapping[str, Any]]) -> None:
+        """Adds candidates to those that are tried before any other, if no trial has begun."""
+        self._enqueue = (*self._enqueue, *(dict(values) for values in candidates))
 
     def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
         """What is known of each seed of a trial: seed to the record that `report_seed` stored."""
-        return seed_records(self._frozen(trial_id))
+        return seed_records(self.frozen(trial_id))
 
     def report_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
         """Stores the result of one seed at once, so that a crash in the next one does not lose it."""
@@ -172,7 +187,7 @@ class OptunaOracle(keras_tuner.Oracle):
 
     def get_trial(self, trial_id: str) -> kt_trial.Trial:
         """The trial of that id, from this process or from the study."""
-        return self.trials.get(trial_id) or self._as_keras_tuner(self._frozen(trial_id))
+        return self.trials.get(trial_id) or self._as_keras_tuner(self.frozen(trial_id))
 
     @property
     def trial_limit(self) -> int | None:
@@ -232,23 +247,23 @@ class OptunaOracle(keras_tuner.Oracle):
         limit = self.trial_limit
         if limit is not None and number >= limit:
             return None
+        if not number:
+            for values in self._enqueue:
+                check_known(self.hyperparameters, values)
+            for values in self._enqueue:
+                self.study.enqueue_trial(values, skip_if_exists=True)
         self._use_sampler(number)
         return self.study.ask()
 
     def _use_sampler(self, number: int) -> None:
-        if isinstance(self._sampler, str):
-            # A resumed search must not draw the numbers that its first process drew.
-            self.study.sampler = self._make_sampler(self.seed + number)
-        else:
-            self.study.sampler = self._sampler
-
-    def _make_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        if self._sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
         if self._sampler == "grid":
             # The order of the grid is part of the search: the same in every process.
-            return optuna.samplers.GridSampler(grid_of(self.hyperparameters), seed=self.seed)
-        return optuna.samplers.TPESampler(seed=seed)
+            self.study.sampler = make_sampler("grid", self.seed, grid_of(self.hyperparameters))
+        elif isinstance(self._sampler, str):
+            # A resumed search must not draw the numbers that its first process drew.
+            self.study.sampler = make_sampler(self._sampler, self.seed + number)
+        else:
+            self.study.sampler = self._sampler
 
     def _suggest(self, trial: optuna.trial.Trial) -> keras_tuner.HyperParameters:
         hyperparameters = keras_tuner.HyperParameters()
@@ -267,9 +282,6 @@ class OptunaOracle(keras_tuner.Oracle):
             # then the trial has its result.
             if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
                 raise
-
-    def _frozen(self, trial_id: str) -> FrozenTrial:
-        return self.frozen_trials()[int(trial_id)]
 
     def _as_keras_tuner(self, frozen: FrozenTrial) -> kt_trial.Trial:
         hyperparameters = self.get_space()

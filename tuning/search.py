@@ -1,7 +1,7 @@
 """Searches the initializer of a model like any other hyperparameter."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,20 @@ from .arguments import Pair, check_positive, fingerprint, objective_of, pairs_of
 from .boards import BoardObserver
 from .data import Dataset
 from .folders import Folders
-from .hypermodel import DEFAULT_INITIALIZERS, DEFAULT_LEARNING_RATES, InitializerHyperModel, Rates
+from .hypermodel import (
+    CANDIDATES,
+    DEFAULT_INITIALIZERS,
+    DEFAULT_LEARNING_RATES,
+    INITIALIZER,
+    OWN,
+    InitializerHyperModel,
+    Rates,
+)
 from .interrupts import interruptible
 from .oracle import OptunaOracle
 from .progress import ProgressObserver
 from .results import TrialResult, as_json, best_trial, read_trial, write_json
-from .space import grid_of
+from .space import check_known, grid_of
 from .tables import ranking
 from .tuner import InitializerTuner, Observer
 
@@ -84,7 +92,7 @@ def search(
     seeds: int | Sequence[int] = 3,
     batch_size: int = 64,
     patience: int | None = None,
-    initializers: Sequence[str] = DEFAULT_INITIALIZERS,
+    initializers: Sequence[str] = (*DEFAULT_INITIALIZERS, OWN),
     learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
     objective: str | keras_tuner.Objective = "val_accuracy",
     results: str | Path = "results/search",
@@ -93,6 +101,7 @@ def search(
     overwrite: bool = False,
     jit_compile: bool = True,
     seed: int = 0,
+    enqueue: Sequence[Mapping[str, Any]] | None = None,
     quiet: bool = False,
     observers: Sequence[Observer] = (),
 ) -> SearchResult:
@@ -108,13 +117,15 @@ def search(
         data: A `Dataset`; arrays (x, y) of a classification, to be split 60/20/20; or pairs
             ((x, y) to train, (x, y) to validate) and optionally a third to test, for any task: a
             regression, say, with `objective="val_loss"`.
-        tuner: "tpe", "random" or "grid".
+        tuner: "tpe", "random", "grid", "gp" (needs PyTorch) or "cmaes" (needs cmaes).
         trials: How many trials in all; None is 20, and the whole grid for "grid".
         epochs: Epochs of one seed, at most.
         seeds: How many seeds for each trial, or the seeds themselves.
         batch_size: Rows of one step.
         patience: Epochs without a better objective after which a seed stops; None never stops.
-        initializers: The names to choose among, unless the model declares "initializer".
+        initializers: The names to choose among, unless the model declares "initializer": ours and
+            Keras's, "own" for what the model was made with, and "initialize:auto", say, for
+            `keras_initx.initialize`.
         learning_rates: The rates to choose among, a `Range` to search between (not for a grid), or None
             for the model's own rate.
         objective: A metric by name ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
@@ -125,6 +136,9 @@ def search(
         jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
             is trained without, with a warning.
         seed: The seed of the sampler, and the first of `seeds` where that is a number.
+        enqueue: Candidates to try first, as values by name; what they leave out is sampled. None takes
+            "own", "he_auto", "auto" and "initialize:auto" as far as they are among the initializers; a
+            grid tries everything anyway.
         quiet: No progress on the terminal.
         observers: Further observers of the progress.
 
@@ -144,9 +158,13 @@ def search(
         trials = check_positive("trials", trials)
     elif tuner != "grid":
         trials = 20
-    oracle = OptunaOracle(objective_of(objective), trials, sampler=tuner, seed=seed)
+    oracle = OptunaOracle(objective_of(objective), trials, sampler=tuner, seed=seed, enqueue=enqueue or ())
     hypermodel = InitializerHyperModel(model, initializers, learning_rates)
     space, architecture = probe(hypermodel, train, oracle.objective.name)
+    if enqueue is None and tuner != "grid":
+        oracle.enqueue(_candidates(space))
+    for values in enqueue or ():
+        check_known(space, values)
     if tuner == "grid":
         grid_of(space)
     results = Path(results)
@@ -165,6 +183,7 @@ def search(
         "objective": oracle.objective.name,
         "seed": seed,
         "space": {p.name: p.get_config() for p in space.space},
+        "enqueue": enqueue if enqueue is None else [dict(values) for values in enqueue],
     }
     folders.open(settings, resume, overwrite)
     # Given here and not through the oracle, which would create the file before the checks above.
@@ -201,3 +220,9 @@ def search(
     if best_trial(found, oracle.objective.direction) is not None:
         result.best_model().save(folders.results / MODEL_FILE)
     return result
+
+
+def _candidates(space: keras_tuner.HyperParameters) -> list[dict[str, Any]]:
+    """The initializers that are known to be good, among those of the space."""
+    choices = [v for hp in space.space if hp.name == INITIALIZER for v in getattr(hp, "values", ())]
+    return [{INITIALIZER: name} for name in CANDIDATES if name in choices]

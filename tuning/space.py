@@ -1,6 +1,7 @@
 """KerasTuner's hyperparameters in Optuna's words."""
 
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +27,28 @@ def suggest(trial: Any, hp: Any) -> Any:
     if isinstance(hp, hp_types.Int):
         return trial.suggest_int(hp.name, hp.min_value, high, step=hp.step or 1, log=log)
     return trial.suggest_float(hp.name, hp.min_value, high, step=hp.step, log=log)
+
+
+def check_known(hyperparameters: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> None:
+    """Raises an `InitxError` for a candidate that the space does not have."""
+    for name, value in values.items():
+        known = [hp for hp in hyperparameters.space if hp.name == name]
+        if not known:
+            names = ", ".join(dict.fromkeys(hp.name for hp in hyperparameters.space))
+            raise InitxError("enqueue", name, f"a hyperparameter of the space: {names}")
+        if not any(_has(hp, value) for hp in known):
+            allowed = getattr(known[0], "values", None) or f"{known[0].min_value} to {known[0].max_value}"
+            raise InitxError(f"enqueue ({name})", value, str(allowed))
+
+
+def _has(hp: Any, value: Any) -> bool:
+    if isinstance(hp, hp_types.Boolean):
+        return isinstance(value, bool)
+    if isinstance(hp, hp_types.Fixed):
+        return bool(value == hp.value)
+    if isinstance(hp, hp_types.Choice):
+        return value in hp.values
+    return isinstance(value, int | float) and hp.min_value <= value <= hp.max_value
 
 
 def _values(hp: Any) -> list[Any]:

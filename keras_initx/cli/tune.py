@@ -20,7 +20,7 @@ def tune(
     target: common.TargetOption = None,
     npz: common.NpzOption = None,
     tuner: Annotated[
-        str, typer.Option(help="grid (every combination), tpe or random (--trials combinations).")
+        str, typer.Option(help="grid (every combination); tpe, random, gp or cmaes (--trials combinations).")
     ] = "grid",
     trials: Annotated[
         int | None, typer.Option(help="How many combinations to try. [default: 20; grid: all of them]")
