@@ -235,7 +235,7 @@ class Calibration:
             kernel = next((w for w in weights if w.variable is getattr(cell, "kernel", None)), None)
             for weight in self._open(cell.weights):
                 if weight is not kernel:
-                    self._done.add(id(weight.variable))
+                    self._leave(weight)
             if kernel is None or kernel.target is None:
                 continue
             if not is_known(cell):
@@ -258,7 +258,11 @@ class Calibration:
             self._scale(weight, ops.matmul(inputs, ops.cast(weight.variable, inputs.dtype)), "input's part")
             return
         # What arrives where in such a cell nobody tells.
-        weight.target, weight.how = None, "not measured: left as drawn"
+        self._leave(weight)
+
+    def _leave(self, weight: Weight) -> None:
+        if weight.target is not None:
+            weight.target, weight.how = None, "not measured: left as drawn"
         self._done.add(id(weight.variable))
 
     def _gates(self, layer: keras.Layer, cell: keras.Layer, weight: Weight, inputs: Any) -> None:

@@ -535,9 +535,11 @@ class ShapedCell(OwnCell):
 def test_an_own_cell_is_scaled_by_what_its_input_gives():
     model = keras.Sequential([keras.Input((6, 500)), layers.RNN(OwnCell(4)), layers.Dense(2)])
     data = np.random.default_rng(0).normal(3, 1, size=(32, 6, 500)).astype("float32")
-    initialize(model, data=data, seed=0)
+    plan = initialize(model, data=data, seed=0)
     found = data @ ops.convert_to_numpy(model.layers[0].cell.kernel)
     assert np.sqrt(np.mean(found**2)) == pytest.approx(1, abs=1e-3)
+    (inner,) = (row for row in plan.rows if row.path.endswith("inner"))
+    assert inner.reason == "not measured: left as drawn"
 
 
 def test_a_cell_that_cannot_be_measured_says_so():
