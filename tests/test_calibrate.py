@@ -107,7 +107,7 @@ def test_an_lstm_gate_by_gate():
         assert rms(gate) == pytest.approx(1, abs=0.08)
     # The unit forget bias is the layer's own, and stays.
     assert np.all(array(layer.cell.bias)[32:64] == 1)
-    assert {w.how for w in weights.values() if w.how} == {"gates of the cell"}
+    assert {w.how for w in weights.values() if w.target is not None} == {"gates of the cell"}
 
 
 @pytest.mark.parametrize("cls", [layers.SimpleRNN, layers.GRU])
