@@ -1,11 +1,11 @@
-"""The command line: `keras-initx tune`, `keras-initx study` and `keras-initx inspect`."""
+"""The command line: `keras-initx tune`, `study`, `inspect` and `importance`."""
 
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from keras_initx.cli import inspect, study, tune
+from keras_initx.cli import importance, inspect, study, tune
 from keras_initx.cli.common import run_safely
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("tune")(tune.tune)
 app.command("study")(study.study)
 app.command("inspect")(inspect.inspect)
+app.command("importance")(importance.importance)
 
 
 @app.callback()

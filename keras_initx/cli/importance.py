@@ -1,0 +1,31 @@
+"""`keras-initx importance`: which hyperparameters of a search decided its scores."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from keras_initx.cli import common
+from keras_initx.tuning.importance import importances
+
+
+def importance(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of a search, such as results/tune.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Shows what share of the differences between trials each hyperparameter explains (fANOVA)."""
+    found, warning = importances(folder)
+    if as_json:
+        typer.echo(json.dumps({"importances": [asdict(row) for row in found], "warning": warning}))
+        return
+    table = Table("hyperparameter", "share", "± over forests")
+    for row in found:
+        table.add_row(row.name, f"{100 * row.share:.0f} %", f"{100 * row.spread:.0f} %")
+    common.console.print(table)
+    if warning:
+        common.print_plain(f"Note: {warning}")
