@@ -21,7 +21,7 @@ from keras_initx.initializers import (
     UnitUniform,
     XavierAuto,
 )
-from keras_initx.model import initialize
+from keras_initx.model import initialize, known_methods
 from keras_initx.moments import ActivationMoments
 from keras_initx.plan import Plan, PlanRow
 from keras_initx.reinit import all_layers, known_names, reinitialize
@@ -52,6 +52,7 @@ __all__ = [
     "all_layers",
     "gain",
     "initialize",
+    "known_methods",
     "known_names",
     "reinitialize",
     "role",

@@ -117,6 +117,17 @@ def initialize(
     return replace(plan, dry_run=dry_run, seconds=time.perf_counter() - started)
 
 
+def known_methods() -> list[str]:
+    """The names that `initialize` takes as its method.
+
+    Example:
+
+    >>> known_methods()[:3]
+    ['auto', 'variance', 'he_auto']
+    """
+    return list(METHODS)
+
+
 def _initialized(
     model: keras.Model,
     method: str,

@@ -10,9 +10,8 @@ from typing import Any
 import keras
 import keras_tuner
 
-from keras_initx import InitxError, all_layers, initialize, known_names, reinitialize
+from keras_initx import InitxError, all_layers, initialize, known_methods, known_names, reinitialize
 from keras_initx.errors import unknown_name
-from keras_initx.methods import METHODS
 
 from .data import Dataset
 
@@ -25,7 +24,7 @@ DEFAULT_INITIALIZERS = ("he_auto", "auto", "glorot_uniform", "he_normal", "rando
 # The model's own initializers, drawn again; and `keras_initx.initialize`, by its method.
 OWN, WHOLE = "own", "initialize:"
 # Without `data=` there is no LSUV.
-WHOLE_METHODS = tuple(WHOLE + method for method in METHODS if method != "lsuv")
+WHOLE_METHODS = tuple(WHOLE + method for method in known_methods() if method != "lsuv")
 # What a search tries first, where it is among its names.
 CANDIDATES = (OWN, "he_auto", "auto", f"{WHOLE}auto")
 DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
