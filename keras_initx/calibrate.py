@@ -19,8 +19,15 @@ from keras_initx.measuring import (
     own_weights,
     root_mean_square,
 )
-from keras_initx.observing import intercepted
-from keras_initx.recurrent import gate_sizes, is_known, scale_gates, sequence
+from keras_initx.observing import intercepted, is_keras_call
+from keras_initx.recurrent import (
+    gates_of,
+    input_sizes,
+    is_known,
+    scale_gates,
+    sequence,
+    settled_sizes,
+)
 from keras_initx.replay import compute, replay
 
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
@@ -120,12 +127,12 @@ class Calibration:
         if not weights:
             return call(args, kwargs)
         if isinstance(layer, keras.layers.RNN):
-            self._recurrent(layer, args[0], weights)
+            self._recurrent(layer, _first(args, kwargs), weights)
             return call(args, kwargs)
         if isinstance(layer, _SEPARABLE):
-            weights = self._depthwise(layer, args[0], weights)
+            weights = self._depthwise(layer, _first(args, kwargs), weights)
         direct = [w for w in weights if any(w.variable is v for v in own_weights(layer))]
-        if len(direct) == 1 and _is_activated(layer, args, kwargs, call, direct[0].variable):
+        if len(direct) == 1 and self._is_activated(layer, args, kwargs, call, direct[0].variable):
             outputs = self._probed(layer, args, kwargs, call, direct[0])
             if id(direct[0].variable) in self._done:
                 return outputs
@@ -135,11 +142,11 @@ class Calibration:
 
     def _probed(self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, weight: Weight) -> Any:
         """Scales a kernel by what arrives at the layer's activation, which goes on with the scaled."""
-        activation = layer.activation
+        activation, inputs = layer.activation, _first(args, kwargs)
         if weight.bias is not None:
-            weight.bias.assign(column_sums(weight, args[0]))
+            weight.bias.assign(column_sums(weight, inputs))
         elif weight.shift and weight.target is not None:
-            self._turn(weight, args[0])
+            self._turn(weight, inputs)
         kept = self._without_bias(layer) if weight.bias is None else None
 
         def probe(z: Any) -> Any:
@@ -149,7 +156,7 @@ class Calibration:
             z = z * ops.cast(factor, z.dtype)
             if weight.bias is not None:
                 # From the kernel as it is now: rounding would add up over a deep chain.
-                weight.bias.assign(column_sums(weight, args[0]) + weight.offset)
+                weight.bias.assign(column_sums(weight, inputs) + weight.offset)
                 z = z + ops.cast(weight.offset, z.dtype)
             return activation(z)
 
@@ -160,6 +167,30 @@ class Calibration:
         bias, value = kept
         bias.assign(value)
         return call(args, kwargs)
+
+    def _is_activated(
+        self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, kernel: keras.Variable
+    ) -> bool:
+        """Whether the layer has an activation, and what arrives at it is the kernel's result."""
+        activation = getattr(layer, "activation", None)
+        if not callable(activation) or is_keras_call(layer):
+            return callable(activation)
+        # A user's own layer may apply it to something else: the result must double with the kernel.
+        sizes: list[float] = []
+
+        def probe(z: Any) -> Any:
+            sizes.append(root_mean_square(z)[0])
+            return activation(z)
+
+        kept = self._without_bias(layer)
+        with attribute(layer, "activation", probe):
+            call(args, kwargs)
+            kernel.assign(2 * kernel)
+            call(args, kwargs)
+        kernel.assign(kernel / 2)
+        if kept is not None:
+            kept[0].assign(kept[1])
+        return len(sizes) == 2 and math.isclose(sizes[1], 2 * sizes[0], rel_tol=0.05)
 
     def _without_bias(self, layer: keras.Layer) -> tuple[keras.Variable, Any] | None:
         """Takes a bias that is not zero away, so that the kernel's own result is measured."""
@@ -267,18 +298,21 @@ class Calibration:
 
     def _gates(self, layer: keras.Layer, cell: keras.Layer, weight: Weight, inputs: Any) -> None:
         target = float(weight.target or 1)
-        first = gate_sizes(layer, cell, inputs, state=False)
-        if not first:
+        first = input_sizes(layer, cell, inputs)
+        if len(first) != gates_of(cell) or not first:
+            # Named as Keras names it, but computed otherwise.
+            self._own_cell(weight, inputs)
             return
-        weight.tell(float(np.sqrt(np.mean(np.square(first)))), 0.0, "gates of the cell")
-        for size in first:
-            self._check(weight.path, size)
+        size = float(np.sqrt(np.mean(np.square([part for part, _ in first]))))
+        weight.tell(size, max(error for _, error in first), "gates of the cell")
+        for part, _ in first:
+            self._check(weight.path, part)
         aims = [target] * len(first)
-        scale_gates(weight.variable, [aim / size for aim, size in zip(aims, first, strict=True)])
+        scale_gates(weight.variable, [aim / part for aim, (part, _) in zip(aims, first, strict=True)])
         # The state adds its part to the pre-activations: the input's is lowered by as much.
         for _ in range(2):
-            settled = gate_sizes(layer, cell, inputs, state=True)
-            states = [max(total**2 - aim**2, 0.0) for total, aim in zip(settled, aims, strict=True)]
+            settled = settled_sizes(layer, cell, inputs)
+            states = [max(whole**2 - part**2, 0.0) for whole, part in settled]
             new = [math.sqrt(max(target**2 - state, target**2 / 4)) for state in states]
             scale_gates(weight.variable, [n / aim for n, aim in zip(new, aims, strict=True)])
             aims = new
@@ -311,24 +345,9 @@ class Calibration:
             raise self._failure
 
 
-def _is_activated(layer: keras.Layer, args: Any, kwargs: Any, call: Any, kernel: keras.Variable) -> bool:
-    """Whether the layer has an activation, and what arrives at it is the kernel's result."""
-    activation = getattr(layer, "activation", None)
-    if not callable(activation) or type(layer).__module__.startswith("keras."):
-        return callable(activation)
-    # A user's own layer may apply it to something else: the result must double with the kernel.
-    sizes: list[float] = []
-
-    def probe(z: Any) -> Any:
-        sizes.append(root_mean_square(z)[0])
-        return activation(z)
-
-    with attribute(layer, "activation", probe):
-        call(args, kwargs)
-        kernel.assign(2 * kernel)
-        call(args, kwargs)
-    kernel.assign(kernel / 2)
-    return len(sizes) == 2 and math.isclose(sizes[1], 2 * sizes[0], rel_tol=0.05)
+def _first(args: Any, kwargs: Any) -> Any:
+    """The first tensor that a layer was called with."""
+    return first_tensor((args, kwargs))
 
 
 def _is_about_inputs(error: Exception) -> bool:

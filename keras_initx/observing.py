@@ -247,14 +247,18 @@ def _is_composite(layer: keras.Layer) -> bool:
     if isinstance(layer, keras.layers.Lambda):
         return True
     has_layers = bool(list(layer._flatten_layers(include_self=False, recursive=False)))
-    # A subclass with Keras's own `call` is what it is called: a Dense, say.
+    return has_layers or not is_keras_call(layer)
+
+
+def is_keras_call(layer: keras.Layer) -> bool:
+    """Whether Keras wrote the `call` of a layer: a subclass without its own is what it is called."""
     author = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
-    return has_layers or not author.__module__.startswith("keras.")
+    return author.__module__.startswith("keras.")
 
 
 def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of a composite layer, computed by what it is made of."""
-    if not isinstance(layer, keras.layers.TimeDistributed):
+    if not isinstance(layer, keras.layers.TimeDistributed) or not is_keras_call(layer):
         return layer.call(*args, **kwargs)
     # Its own loop would be as many steps as there are times, and only the first would be measured.
     inputs = args[0] if args else kwargs["inputs"]

@@ -11,19 +11,40 @@ from keras_initx.measuring import attribute, root_mean_square
 
 # Time steps after which a recurrent state is taken to have settled.
 SETTLED = 12
+# Samples and times that are enough to measure on.
+_ROWS = 4096
 
 
-def gate_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any, state: bool) -> list[float]:
-    """The root mean squares of a cell's pre-activations, gate by gate, once its state has settled.
+def input_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any) -> list[tuple[float, float]]:
+    """The root mean squares of what the input alone gives each gate, with their errors, over all times.
 
-    With `state` of the sum that arrives there, without of the input's part alone, at the same time.
+    Times at which a sample is all zero are padding, and do not count.
     """
-    gates = cell.kernel.shape[-1] // cell.recurrent_kernel.shape[-2]
-    sizes: list[float] = []
+    flat = ops.reshape(inputs, (-1, *inputs.shape[2:]))
+    values = np.reshape(ops.convert_to_numpy(ops.cast(flat, "float32")), (flat.shape[0], -1))
+    rows = np.flatnonzero(np.any(values != 0, axis=1))[:_ROWS]
+    if not rows.size:
+        return []
+    states = _initial_states(layer, cell, ops.take(flat, rows, axis=0))
+    return _measured(cell, ops.take(flat, rows, axis=0), states)[0]
+
+
+def settled_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any) -> list[tuple[float, float]]:
+    """For each gate the root mean squares of the whole sum, and of the input's part, once a state settled."""
+    stop = min(SETTLED, inputs.shape[1])
+    states = _initial_states(layer, cell, inputs)
+    alone = _measured(cell, inputs[:, stop - 1], states)[0]
+    for time in range(stop):
+        whole, states = _measured(cell, inputs[:, time], states)
+    return [(a[0], b[0]) for a, b in zip(whole, alone, strict=True)]
+
+
+def _measured(cell: keras.Layer, inputs: Any, states: Any) -> tuple[list[tuple[float, float]], Any]:
+    sizes: list[tuple[float, float]] = []
 
     def probe(activation: Any) -> Any:
         def measured(z: Any) -> Any:
-            sizes.append(root_mean_square(z)[0])
+            sizes.append(root_mean_square(z))
             return activation(z)
 
         return measured
@@ -32,12 +53,16 @@ def gate_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Any, state: bool) 
         for name in ("activation", "recurrent_activation"):
             if callable(getattr(cell, name, None)):
                 stack.enter_context(attribute(cell, name, probe(getattr(cell, name))))
-        states = _initial_states(layer, cell, inputs)
-        stop = min(SETTLED, inputs.shape[1])
-        for time in range(0 if state else stop - 1, stop):
-            sizes.clear()
-            _, states = cell(inputs[:, time], states)
-    return sizes[:gates]
+        _, states = cell(inputs, states)
+    return sizes[: gates_of(cell)], states
+
+
+def gates_of(cell: keras.Layer) -> int:
+    """How many gates the kernels of a cell have; 0 where they are not shaped as Keras shapes them."""
+    kernel, recurrent = tuple(cell.kernel.shape), tuple(cell.recurrent_kernel.shape)
+    if len(recurrent) != len(kernel) or not recurrent[-2] or kernel[-1] % recurrent[-2]:
+        return 0
+    return int(kernel[-1] // recurrent[-2])
 
 
 def _initial_states(layer: keras.Layer, cell: keras.Layer, inputs: Any) -> Any:

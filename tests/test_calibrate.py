@@ -321,3 +321,87 @@ def test_gates_of_a_settled_state_have_the_target(kind):
     z = x[:, -1] @ kernel + states[:, -2] @ recurrent + bias
     for gate in np.split(z - bias, z.shape[1] // 40, axis=1):
         assert np.sqrt(np.mean(gate**2)) == pytest.approx(1, rel=0.08)
+
+
+def test_padding_does_not_count_in_recurrent_layers():
+    x = keras.Input((20, 30))
+    layer = layers.LSTM(8)
+    model = keras.Model(x, layers.Dense(2)(layer(layers.Masking()(x))))
+    generator = np.random.default_rng(0)
+    data = generator.normal(size=(64, 20, 30)).astype("float32")
+    for sample in data:
+        sample[generator.integers(2, 13) :] = 0
+    initialize(model, data=data, seed=0)
+    rows = data[np.any(data != 0, axis=2)]
+    assert rms(rows @ array(layer.cell.kernel)) == pytest.approx(1, abs=0.1)
+
+
+class Sub(layers.Dense):
+    pass
+
+
+def test_a_subclass_with_a_bias_is_scaled_as_what_it_is():
+    layer = Sub(40, activation="relu", bias_initializer=keras.initializers.Constant(3.0))
+    model = keras.Sequential([keras.Input((300,)), layer, layers.Dense(2)])
+    data = np.random.default_rng(0).normal(size=(64, 300)).astype("float32")
+    initialize(model, data=data, seed=0)
+    assert rms(data @ array(layer.kernel)) == pytest.approx(1, abs=1e-3)
+
+
+class ScaledTimes(layers.TimeDistributed):
+    def call(self, inputs, training=None, mask=None):
+        return 100.0 * super().call(inputs, training=training, mask=mask)
+
+
+def test_a_time_distributed_of_a_user_keeps_its_own_call():
+    x = keras.Input((5, 30))
+    times, last = ScaledTimes(layers.Dense(20, activation="relu")), layers.Dense(3)
+    model = keras.Model(x, last(layers.Flatten()(times(x))))
+    data = np.random.default_rng(0).normal(size=(64, 5, 30)).astype("float32")
+    initialize(model, data=data, seed=0)
+    assert rms(array(times(data)).reshape(64, -1) @ array(last.kernel)) == pytest.approx(1, abs=1e-3)
+
+
+class Independent(layers.Layer):
+    """A cell with Keras's names and other shapes (IndRNN)."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.units = self.state_size = units
+        self.activation = keras.activations.relu
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
+        self.recurrent_kernel = self.add_weight(shape=(self.units,), name="recurrent_kernel")
+
+    def call(self, x, states):
+        h = self.activation(ops.matmul(x, self.kernel) + states[0] * self.recurrent_kernel)
+        return h, [h]
+
+
+class Unasked(Independent):
+    """It has an activation that it does not call."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
+        self.recurrent_kernel = self.add_weight(shape=(self.units, self.units), name="recurrent_kernel")
+
+    def call(self, x, states):
+        h = ops.tanh(ops.matmul(x, self.kernel) + ops.matmul(states[0], self.recurrent_kernel))
+        return h, [h]
+
+
+@pytest.mark.parametrize("cell", [Independent, Unasked])
+def test_cells_with_keras_names_that_compute_otherwise(cell):
+    x = keras.Input((6, 30))
+    layer = layers.RNN(cell(7))
+    model = keras.Model(x, layers.Dense(2)(layer(x)))
+    data = 50 * np.random.default_rng(0).normal(size=(64, 6, 30)).astype("float32")
+    initialize(model, data=data, seed=0)
+    assert rms(data @ array(layer.cell.kernel)) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_recurrent_layer_called_by_keyword():
+    x = keras.Input((6, 30))
+    plan = initialize(keras.Model(x, layers.Dense(2)(layers.LSTM(4)(sequences=x))), seed=0)
+    assert plan.rows[0].scaled == 1

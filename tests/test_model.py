@@ -558,8 +558,8 @@ def test_cells_of_a_stack_one_after_another():
     first = layers.RNN(cells[0], return_sequences=True)(data)
     states = ops.convert_to_numpy(layers.RNN(cells[1], return_sequences=True)(first))
     kernel, recurrent = (ops.convert_to_numpy(v) for v in (cells[1].kernel, cells[1].recurrent_kernel))
-    arriving = ops.convert_to_numpy(first)[:, -1] @ kernel + states[:, -2] @ recurrent
-    assert np.sqrt(np.mean(arriving**2)) == pytest.approx(1, abs=0.05)
+    arriving = ops.convert_to_numpy(first)[:, 1:] @ kernel + states[:, :-1] @ recurrent
+    assert np.sqrt(np.mean(arriving**2)) == pytest.approx(1, abs=0.15)
 
 
 class Unseeded(layers.Layer):

@@ -15,11 +15,13 @@ def interruptible() -> Iterator[None]:
     ("Exception ignored in ..."), and a search would go on to its end.
     """
     hook = sys.unraisablehook
+    timers: list[threading.Timer] = []
 
     def again(dropped: "sys.UnraisableHookArgs") -> None:
         if issubclass(dropped.exc_type, KeyboardInterrupt):
             # Not at once: the hook itself would drop it again.
-            threading.Timer(0.05, _thread.interrupt_main).start()
+            timers.append(threading.Timer(0.05, _thread.interrupt_main))
+            timers[-1].start()
         else:
             hook(dropped)
 
@@ -28,3 +30,8 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = hook
+        pending = [timer for timer in timers if timer.is_alive()]
+        for timer in pending:
+            timer.cancel()
+    if pending:
+        raise KeyboardInterrupt
