@@ -19,7 +19,7 @@ from keras_initx.measuring import (
     own_weights,
     root_mean_square,
 )
-from keras_initx.observing import intercepted, is_keras_call
+from keras_initx.observing import first_argument, intercepted, is_keras_call
 from keras_initx.recurrent import (
     gates_of,
     input_sizes,
@@ -127,10 +127,10 @@ class Calibration:
         if not weights:
             return call(args, kwargs)
         if isinstance(layer, keras.layers.RNN):
-            self._recurrent(layer, _first(args, kwargs), weights)
+            self._recurrent(layer, first_argument(layer, args, kwargs), weights)
             return call(args, kwargs)
         if isinstance(layer, _SEPARABLE):
-            weights = self._depthwise(layer, _first(args, kwargs), weights)
+            weights = self._depthwise(layer, first_argument(layer, args, kwargs), weights)
         direct = [w for w in weights if any(w.variable is v for v in own_weights(layer))]
         if len(direct) == 1 and self._is_activated(layer, args, kwargs, call, direct[0].variable):
             outputs = self._probed(layer, args, kwargs, call, direct[0])
@@ -142,7 +142,7 @@ class Calibration:
 
     def _probed(self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, weight: Weight) -> Any:
         """Scales a kernel by what arrives at the layer's activation, which goes on with the scaled."""
-        activation, inputs = layer.activation, _first(args, kwargs)
+        activation, inputs = layer.activation, first_argument(layer, args, kwargs)
         if weight.bias is not None:
             weight.bias.assign(column_sums(weight, inputs))
         elif weight.shift and weight.target is not None:
@@ -343,11 +343,6 @@ class Calibration:
                 remedy = "Look at the data: are they in the range that the model takes? Or skip= the layer."
             self._failure = InitxError(path, received, "a result that is finite and not zero", remedy)
             raise self._failure
-
-
-def _first(args: Any, kwargs: Any) -> Any:
-    """The first tensor that a layer was called with."""
-    return first_tensor((args, kwargs))
 
 
 def _is_about_inputs(error: Exception) -> bool:

@@ -261,7 +261,7 @@ def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     if not isinstance(layer, keras.layers.TimeDistributed) or not is_keras_call(layer):
         return layer.call(*args, **kwargs)
     # Its own loop would be as many steps as there are times, and only the first would be measured.
-    inputs = args[0] if args else kwargs["inputs"]
+    inputs = first_argument(layer, args, kwargs)
     training = {name: value for name, value in kwargs.items() if name == "training"}
     folded = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
     outputs = layer.layer(folded, **_accepted(layer.layer.call, training))
@@ -270,6 +270,11 @@ def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         return keras.ops.reshape(tensor, (-1, inputs.shape[1], *tensor.shape[1:]))
 
     return keras.tree.map_structure(unfold, outputs)
+
+
+def first_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a layer was called on, by position or by the name of its first parameter."""
+    return args[0] if args else kwargs[next(iter(inspect.signature(layer.call).parameters))]
 
 
 def _accepted(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
+from .search import STUDY_FILE
+
 # Below so many completed trials for each hyperparameter the forest has little to split on.
 _ENOUGH = 10
 # Forests, each from another seed: their spread tells how much of an importance is chance.
@@ -49,7 +51,7 @@ def importances(results: str | Path) -> tuple[list[Importance], str]:
 
     References: Hutter, Hoos & Leyton-Brown 2014 (fANOVA), as Optuna has it.
     """
-    database = Path(results) / "study.db"
+    database = Path(results) / STUDY_FILE
     if not database.is_file():
         raise InitxError("results", str(results), "the folder of a search, with its study.db")
     storage = f"sqlite:///{database.resolve()}"
