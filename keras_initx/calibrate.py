@@ -18,6 +18,7 @@ from keras_initx.measuring import (
     is_concrete,
     own_weights,
     root_mean_square,
+    zeroed,
 )
 from keras_initx.observing import first_argument, intercepted, is_keras_call
 from keras_initx.recurrent import (
@@ -147,7 +148,7 @@ class Calibration:
             weight.bias.assign(column_sums(weight, inputs))
         elif weight.shift and weight.target is not None:
             self._turn(weight, inputs)
-        kept = self._without_bias(layer) if weight.bias is None else None
+        biases = _bias(layer) if weight.bias is None else []
 
         def probe(z: Any) -> Any:
             if id(weight.variable) in self._done:
@@ -160,13 +161,9 @@ class Calibration:
                 z = z + ops.cast(weight.offset, z.dtype)
             return activation(z)
 
-        with attribute(layer, "activation", probe):
+        with zeroed(biases) as is_biased, attribute(layer, "activation", probe):
             outputs = call(args, kwargs)
-        if kept is None:
-            return outputs
-        bias, value = kept
-        bias.assign(value)
-        return call(args, kwargs)
+        return call(args, kwargs) if is_biased else outputs
 
     def _is_activated(
         self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, kernel: keras.Variable
@@ -182,27 +179,12 @@ class Calibration:
             sizes.append(root_mean_square(z)[0])
             return activation(z)
 
-        kept = self._without_bias(layer)
-        with attribute(layer, "activation", probe):
+        with zeroed(_bias(layer)), attribute(layer, "activation", probe):
             call(args, kwargs)
             kernel.assign(2 * kernel)
             call(args, kwargs)
         kernel.assign(kernel / 2)
-        if kept is not None:
-            kept[0].assign(kept[1])
         return len(sizes) == 2 and math.isclose(sizes[1], 2 * sizes[0], rel_tol=0.05)
-
-    def _without_bias(self, layer: keras.Layer) -> tuple[keras.Variable, Any] | None:
-        """Takes a bias that is not zero away, so that the kernel's own result is measured."""
-        bias = getattr(layer, "bias", None)
-        if not isinstance(bias, keras.Variable):
-            return None
-        value = ops.convert_to_numpy(bias)
-        if not np.any(value):
-            return None
-        value = value.copy()
-        bias.assign(ops.zeros_like(ops.convert_to_tensor(bias)))
-        return bias, value
 
     def _turn(self, weight: Weight, inputs: Any) -> None:
         """Without a bias: the mean direction of the kernel does what the shift would."""
@@ -272,15 +254,8 @@ class Calibration:
             if not is_known(cell):
                 self._own_cell(kernel, inputs)
                 continue
-            biases = [v for v in own_weights(cell) if v.name.endswith("bias")]
-            kept = [ops.convert_to_numpy(v) for v in biases]
-            try:
-                for bias in biases:
-                    bias.assign(ops.zeros_like(ops.convert_to_tensor(bias)))
+            with zeroed(v for v in own_weights(cell) if v.name.endswith("bias")):
                 self._gates(layer, cell, kernel, inputs)
-            finally:
-                for bias, value in zip(biases, kept, strict=True):
-                    bias.assign(value)
             self._done.add(id(kernel.variable))
 
     def _own_cell(self, weight: Weight, inputs: Any) -> None:
@@ -343,6 +318,12 @@ class Calibration:
                 remedy = "Look at the data: are they in the range that the model takes? Or skip= the layer."
             self._failure = InitxError(path, received, "a result that is finite and not zero", remedy)
             raise self._failure
+
+
+def _bias(layer: keras.Layer) -> list[keras.Variable]:
+    """A layer's bias, without which its kernel's own result is measured."""
+    bias = getattr(layer, "bias", None)
+    return [bias] if isinstance(bias, keras.Variable) else []
 
 
 def _is_about_inputs(error: Exception) -> bool:

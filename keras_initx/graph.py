@@ -35,7 +35,8 @@ class Step:
             were turned into constants first too.
         opaque: Why a composite layer could not be followed inside; "" where there was nothing to follow.
         call: What was called with what, to call it again on other tensors.
-        owner: The layer, or the layer in whose `call` the operation stands.
+        calls: The calls of layers that the step is part of, the model's first and the layer's own last, each
+            with its number; that of an operation ends with the layer in whose `call` it stands.
     """
 
     number: int
@@ -48,7 +49,12 @@ class Step:
     parameters: tuple[str, ...] = ()
     opaque: str = ""
     call: Call | None = field(default=None, repr=False, compare=False)
-    owner: keras.Layer | None = field(default=None, repr=False, compare=False)
+    calls: tuple[tuple[int, keras.Layer], ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def owner(self) -> keras.Layer | None:
+        """The layer, or the layer in whose `call` the operation stands."""
+        return self.calls[-1][1] if self.calls else None
 
 
 @dataclass(frozen=True)

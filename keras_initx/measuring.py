@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,20 @@ def column_sums(weight: Weight, inputs: Any) -> Any:
     axes = tuple(range(len(weight.variable.shape) - 1))
     sums = np.sum(ops.convert_to_numpy(weight.variable), axis=axes, dtype="float64")
     return (sums * shift).astype("float32")
+
+
+@contextlib.contextmanager
+def zeroed(variables: Iterable[keras.Variable]) -> Iterator[bool]:
+    """Variables set to zero, and put back at the end; tells whether any was not zero before."""
+    kept = [(v, ops.convert_to_numpy(v).copy()) for v in variables]
+    kept = [(v, value) for v, value in kept if np.any(value)]
+    try:
+        for variable, _ in kept:
+            variable.assign(ops.zeros_like(ops.convert_to_tensor(variable)))
+        yield bool(kept)
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
 
 
 @contextlib.contextmanager

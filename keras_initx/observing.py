@@ -49,7 +49,8 @@ class Observer:
         self._numbers: dict[int, int] = {}
         # Kept, so that no tensor is given the address of another.
         self._tensors: list[Any] = []
-        self._layers: list[keras.Layer] = []
+        self._calls: list[tuple[int, keras.Layer]] = []
+        self._count = 0
         self._model = model
         self._inferring = False
         self._tables: list[tuple[keras.Variable, np.ndarray]] | None = None
@@ -72,7 +73,8 @@ class Observer:
             return NotImplemented
         kwargs = _accepted(layer.call, kwargs)
         reason = ""
-        self._layers.append(layer)
+        self._count += 1
+        self._calls.append((self._count, layer))
         try:
             if _is_composite(layer):
                 before = len(self.records)
@@ -92,7 +94,7 @@ class Observer:
             self._write(call, True, [v.path for v in layer.variables], reason)
             return outputs
         finally:
-            self._layers.pop()
+            self._calls.pop()
 
     def operation(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In place of `Operation.symbolic_call`: the same result, without a node."""
@@ -103,7 +105,7 @@ class Observer:
         return outputs
 
     def _write(self, call: Call, is_layer: bool, parameters: list[str], opaque: str) -> None:
-        owner = self._layers[-1]
+        owner = self._calls[-1][1]
         self.records.append(
             {
                 "kind": type(call.operation).__name__,
@@ -115,7 +117,7 @@ class Observer:
                 "parameters": tuple(parameters),
                 "opaque": opaque,
                 "call": call,
-                "owner": owner,
+                "calls": tuple(self._calls),
             }
         )
 

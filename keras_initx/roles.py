@@ -42,6 +42,8 @@ _DECLARED: dict[type, str] = {}
 def role(name: str) -> Callable[[_Layer], _Layer]:
     """Declares the role of a layer class of your own, where the graph cannot see it.
 
+    Above a class that is made of other layers it is the role of the last weights in it, which make its result.
+
     Args:
         name: residual_end, gate, query, key, value, attention_output, embedding, additive_table or head.
 
@@ -69,9 +71,24 @@ def role(name: str) -> Callable[[_Layer], _Layer]:
     return declare
 
 
-def declared_roles(step: Step) -> list[str]:
-    """The roles that were declared for the class of a step's layer."""
-    return [name for cls, name in _DECLARED.items() if isinstance(step.owner, cls)]
+def declared_roles(graph: Graph) -> dict[int, tuple[tuple[str, int], ...]]:
+    """The roles that were declared for weighted steps, each with the number of the layer's call.
+
+    Of a layer that is made of others they are those of the last weighted steps in it, which make its result.
+    """
+    above = upstream(graph)
+    inside: dict[tuple[int, str], list[Step]] = {}
+    for step in graph.steps:
+        for number, layer in step.calls if is_weighted(step) else ():
+            for name in [name for cls, name in _DECLARED.items() if isinstance(layer, cls)]:
+                inside.setdefault((number, name), []).append(step)
+    found: dict[int, tuple[tuple[str, int], ...]] = {}
+    for (number, name), steps in inside.items():
+        before = _all(above[tensor] for step in steps for tensor in step.inputs)
+        for step in steps:
+            if not before >> step.number & 1:
+                found[step.number] = (*found.get(step.number, ()), (name, number))
+    return found
 
 
 def is_lookup(step: Step) -> bool:

@@ -87,7 +87,8 @@ class Site:
 def sites(graph: Graph) -> dict[int, Site]:
     """The weighted steps of a graph by their numbers, in order."""
     weighted = [step for step in graph.steps if is_weighted(step)]
-    ends, residuals = _ends(graph, weighted)
+    declared = declared_roles(graph)
+    ends, residuals = _ends(graph, declared)
     attention = attention_roles(graph)
     links = {step.number: link for step in weighted if (link := _next_in_chain(graph, step))}
     before = {link[0]: (number, link[1], link[2]) for number, link in links.items()}
@@ -98,7 +99,7 @@ def sites(graph: Graph) -> dict[int, Site]:
         previous, arriving, direct = before.get(step.number, (None, LINEAR, True))
         is_last = not any(above[t] >> step.number & 1 for w in weighted if w is not step for t in w.inputs)
         names = [
-            *declared_roles(step),
+            *(name for name, _ in declared.get(step.number, ())),
             *(["residual_end"] if step.number in ends else []),
             *(["gate"] if is_gate(graph, step) else []),
             *attention.get(step.number, ()),
@@ -125,20 +126,23 @@ def sites(graph: Graph) -> dict[int, Site]:
     return found
 
 
-def _ends(graph: Graph, weighted: list[Step]) -> tuple[dict[int, int], int]:
+def _ends(graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]]) -> tuple[dict[int, int], int]:
     """The ends of residual branches with the numbers of their sums, declared ones among them; how many."""
     seen, residuals = residual_ends(graph)
     ends: dict[int, int] = {}
-    declared = latest = 0
-    for step in weighted:
+    latest = 0
+    # By the layer's call: the branches that end in one layer go into one sum.
+    declared: dict[int, int] = {}
+    for step in graph.steps:
+        calls = [call for name, call in roles.get(step.number, ()) if name == "residual_end"]
         if step.number in seen:
             latest = max(latest, seen[step.number])
-            ends[step.number] = seen[step.number] + declared
-        elif "residual_end" in declared_roles(step):
+            ends[step.number] = seen[step.number] + len(declared)
+        elif calls:
             # Its sum is where nobody can see it.
-            declared += 1
-            ends[step.number] = latest + declared
-    return ends, residuals + declared
+            declared.setdefault(calls[0], latest + len(declared) + 1)
+            ends[step.number] = declared[calls[0]]
+    return ends, residuals + len(declared)
 
 
 def effective_activation(graph: Graph, step: Step) -> Activation:

@@ -221,6 +221,10 @@ def test_an_activation_in_front_of_an_opaque_kernel_is_not_its_own():
     data = np.random.default_rng(0).normal(size=(64, 500)).astype("float32")
     initialize(model, data=10 * data, seed=0)
     assert rms(10 * np.maximum(data, 0) @ array(model.layers[0].kernel)) == pytest.approx(1, abs=0.02)
+    # A kernel that is only looked at is as it was.
+    before = array(model.layers[0].kernel)
+    scale(model, target=None)
+    np.testing.assert_array_equal(array(model.layers[0].kernel), before)
 
 
 def test_a_lambda_is_opened():

@@ -51,6 +51,21 @@ class TestSteps:
         assert kinds(model) == ["Multiply", "Multiply", "Add"]
         assert all("scale" in step.parameters[0] for step in trace(model).steps[-3:-1])
 
+    def test_time_distributed_hands_the_training_mode_on(self):
+        class Noisy(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.times = layers.TimeDistributed(layers.Dropout(0.5))
+
+            def call(self, x):
+                return self.times(x, training=True)
+
+        model = Noisy()
+        x = np.zeros((2, 5, 3), "float32")
+        model(x)
+        step = next(s for s in trace(model, x).steps if s.kind == "Dropout")
+        assert step.call.kwargs == {"training": True}
+
     @pytest.mark.parametrize("shape", [(None, None, 3), (None, 5)])
     def test_unknown_sizes(self, shape):
         x = keras.Input(shape)

@@ -605,6 +605,45 @@ def test_declared_ends_count_as_sums():
     assert rows["end1/kernel"].target == pytest.approx(0.5)
 
 
+def test_a_sum_after_a_declared_end_comes_after_it():
+    inputs = keras.Input((8,))
+    x = End(8, name="end")(inputs)
+    x = x + layers.Dense(8, name="seen")(layers.Dense(8, activation="tanh")(x))
+    found = sites(trace(keras.Model(inputs, layers.Dense(2)(x)))).values()
+    assert {s.path: s.residual_number for s in found if s.residual_number} == {"end": 1, "seen": 2}
+    assert {s.residuals for s in found} == {2}
+
+
+@keras_initx.role("residual_end")
+class Branches(layers.Layer):
+    """Two branches whose sum is added where the graph does not show it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first = layers.Dense(8, activation="tanh", name="first")
+        self.ends = [layers.Dense(8, name="left"), layers.Dense(8, name="right")]
+
+    def call(self, x):
+        x = self.first(x)
+        return self.ends[0](x) + self.ends[1](x)
+
+
+def test_a_role_above_a_composite_layer_is_that_of_its_last_weights():
+    inputs = keras.Input((8,))
+    x = Branches(name="one")(inputs)
+    x = Branches(name="two")(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    found = {s.path: s for s in sites(trace(model)).values()}
+    numbers = {path: s.residual_number for path, s in found.items() if "residual_end" in s.roles}
+    assert numbers == {"one/left": 1, "one/right": 1, "two/left": 2, "two/right": 2}
+    assert {s.residuals for s in found.values()} == {2}
+    plan = initialize(model, "residual", seed=0)
+    targets = {row.path: row.target for row in plan.rows}
+    assert [path for path, target in targets.items() if target == pytest.approx(0.5**0.5)] == [
+        "one/left/kernel", "one/right/kernel", "two/left/kernel", "two/right/kernel",
+    ]  # fmt: skip
+
+
 def test_a_variable_that_no_layer_has_is_left():
     x = keras.Input((4,))
     loose = keras.Variable(np.eye(4, 3, dtype="float32"))
