@@ -82,12 +82,11 @@ class OptunaOracle(keras_tuner.Oracle):
     ) -> None:
         if isinstance(sampler, str):
             check_sampler(sampler)
-        if sampler == "grid" and enqueue:
-            raise InitxError("enqueue", enqueue, "nothing for a grid, which tries everything anyway")
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         self.seed = seed
         self._sampler = sampler
-        self._enqueue = tuple(dict(values) for values in enqueue)
+        self._enqueue: tuple[dict[str, Any], ...] = ()
+        self.enqueue(enqueue)
         self._storage = storage
         self._study_name = study_name
         self._study: optuna.Study | None = None
@@ -118,7 +117,13 @@ class OptunaOracle(keras_tuner.Oracle):
         return self.study.get_trials(deepcopy=False)[int(trial_id)]
 
     def enqueue(self, candidates: Sequence[Mapping[str, Any]]) -> None:
-        """Adds candidates to those that are tried before any other, if no trial has begun."""
+        """Adds candidates to those that are tried before any other, if no trial has begun.
+
+        Raises:
+            InitxError: There are some, and the sampler is the grid.
+        """
+        if self._sampler == "grid" and candidates:
+            raise InitxError("enqueue", candidates, "nothing for a grid, which tries everything anyway")
         self._enqueue = (*self._enqueue, *(dict(values) for values in candidates))
 
     def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:

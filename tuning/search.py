@@ -158,12 +158,12 @@ def search(
         trials = check_positive("trials", trials)
     elif tuner != "grid":
         trials = 20
-    oracle = OptunaOracle(objective_of(objective), trials, sampler=tuner, seed=seed, enqueue=enqueue or ())
+    oracle = OptunaOracle(objective_of(objective), trials, sampler=tuner, seed=seed)
     hypermodel = InitializerHyperModel(model, initializers, learning_rates)
     space, architecture = probe(hypermodel, train, oracle.objective.name)
-    if enqueue is None and tuner != "grid":
-        oracle.enqueue(_candidates(space))
-    for values in enqueue or ():
+    candidates = _candidates(space, tuner) if enqueue is None else enqueue
+    oracle.enqueue(candidates)
+    for values in candidates:
         check_known(space, values)
     if tuner == "grid":
         grid_of(space)
@@ -222,7 +222,9 @@ def search(
     return result
 
 
-def _candidates(space: keras_tuner.HyperParameters) -> list[dict[str, Any]]:
-    """The initializers that are known to be good, among those of the space."""
+def _candidates(space: keras_tuner.HyperParameters, tuner: str) -> list[dict[str, Any]]:
+    """The initializers that are known to be good, among those of the space; a grid tries all anyway."""
+    if tuner == "grid":
+        return []
     choices = [v for hp in space.space if hp.name == INITIALIZER for v in getattr(hp, "values", ())]
     return [{INITIALIZER: name} for name in CANDIDATES if name in choices]
