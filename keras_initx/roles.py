@@ -42,7 +42,7 @@ _DECLARED: dict[type, str] = {}
 def role(name: str) -> Callable[[_Layer], _Layer]:
     """Declares the role of a layer class of your own, where the graph cannot see it.
 
-    Above a class that is made of other layers it is the role of the last weights in it, which make its result.
+    Above a class made of other layers it is the role of the last weights in it, which make its result.
 
     Args:
         name: residual_end, gate, query, key, value, attention_output, embedding, additive_table or head.
