@@ -18,15 +18,16 @@ from keras_initx.measuring import (
     is_concrete,
     own_weights,
     root_mean_square,
-    zeroed,
+    zeros,
 )
 from keras_initx.observing import first_argument, intercepted, is_keras_call
 from keras_initx.recurrent import (
-    gates_of,
+    Sequences,
+    after,
     input_sizes,
     is_known,
+    mask_of,
     scale_gates,
-    sequence,
     settled_sizes,
 )
 from keras_initx.replay import compute, replay
@@ -128,7 +129,9 @@ class Calibration:
         if not weights:
             return call(args, kwargs)
         if isinstance(layer, keras.layers.RNN):
-            self._recurrent(layer, first_argument(layer, args, kwargs), weights)
+            inputs = first_argument(layer, args, kwargs)
+            sequences = Sequences.of(layer, inputs, mask_of(inputs, kwargs))
+            self._recurrent(layer, sequences, weights)
             return call(args, kwargs)
         if isinstance(layer, _SEPARABLE):
             weights = self._depthwise(layer, first_argument(layer, args, kwargs), weights)
@@ -143,12 +146,14 @@ class Calibration:
 
     def _probed(self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, weight: Weight) -> Any:
         """Scales a kernel by what arrives at the layer's activation, which goes on with the scaled."""
-        activation, inputs = layer.activation, first_argument(layer, args, kwargs)
+        activation = layer.activation
         if weight.bias is not None:
+            inputs = first_argument(layer, args, kwargs)
             weight.bias.assign(column_sums(weight, inputs))
         elif weight.shift and weight.target is not None:
-            self._turn(weight, inputs)
-        biases = _bias(layer) if weight.bias is None else []
+            self._turn(weight, first_argument(layer, args, kwargs))
+        if weight.bias is None and _is_biased(layer):
+            return self._unbiased(layer, args, kwargs, call, weight)
 
         def probe(z: Any) -> Any:
             if id(weight.variable) in self._done:
@@ -161,9 +166,20 @@ class Calibration:
                 z = z + ops.cast(weight.offset, z.dtype)
             return activation(z)
 
-        with zeroed(biases) as is_biased, attribute(layer, "activation", probe):
-            outputs = call(args, kwargs)
-        return call(args, kwargs) if is_biased else outputs
+        with attribute(layer, "activation", probe):
+            return call(args, kwargs)
+
+    def _unbiased(self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, weight: Weight) -> Any:
+        """The same where the layer has a bias of its own: it is measured without, and computed with it."""
+        found: list[Any] = []
+        with (
+            keras.StatelessScope(zeros([layer.bias])),
+            attribute(layer, "activation", _kept(layer.activation, found)),
+        ):
+            call(args, kwargs)
+        if found:
+            self._scale(weight, found[0], "pre-activation")
+        return call(args, kwargs)
 
     def _is_activated(
         self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, kernel: keras.Variable
@@ -173,17 +189,14 @@ class Calibration:
         if not callable(activation) or is_keras_call(layer):
             return callable(activation)
         # A user's own layer may apply it to something else: the result must double with the kernel.
-        sizes: list[float] = []
-
-        def probe(z: Any) -> Any:
-            sizes.append(root_mean_square(z)[0])
-            return activation(z)
-
-        with zeroed(_bias(layer)), attribute(layer, "activation", probe):
-            call(args, kwargs)
-            kernel.assign(2 * kernel)
-            call(args, kwargs)
-        kernel.assign(kernel / 2)
+        found: list[Any] = []
+        value = ops.cast(ops.convert_to_tensor(kernel), kernel.dtype)
+        with attribute(layer, "activation", _kept(activation, found)):
+            for factor in (1, 2):
+                biases = zeros([layer.bias] if _is_biased(layer) else [])
+                with keras.StatelessScope([(kernel, factor * value), *biases]):
+                    call(args, kwargs)
+        sizes = [root_mean_square(z)[0] for z in found]
         return len(sizes) == 2 and math.isclose(sizes[1], 2 * sizes[0], rel_tol=0.05)
 
     def _turn(self, weight: Weight, inputs: Any) -> None:
@@ -239,29 +252,30 @@ class Calibration:
             outputs = call(args, kwargs)
         return outputs
 
-    def _recurrent(self, layer: keras.Layer, inputs: Any, weights: list[Weight]) -> None:
+    def _recurrent(self, layer: keras.Layer, inputs: Sequences, weights: list[Weight]) -> None:
         """Scales the input kernel of a recurrent cell gate by gate, the recurrent one left as drawn."""
         cells = getattr(layer.cell, "cells", [layer.cell])
         for number, cell in enumerate(cells):
             if number:
-                inputs = sequence(layer, cells[number - 1], inputs)
+                inputs = after(layer, cells[number - 1], inputs)
             kernel = next((w for w in weights if w.variable is getattr(cell, "kernel", None)), None)
             for weight in self._open(cell.weights):
                 if weight is not kernel:
                     self._leave(weight)
             if kernel is None or kernel.target is None:
                 continue
-            if not is_known(cell):
-                self._own_cell(kernel, inputs)
-                continue
-            with zeroed(v for v in own_weights(cell) if v.name.endswith("bias")):
+            if is_known(cell):
                 self._gates(layer, cell, kernel, inputs)
-            self._done.add(id(kernel.variable))
+                self._done.add(id(kernel.variable))
+            else:
+                self._own_cell(kernel, inputs)
 
-    def _own_cell(self, weight: Weight, inputs: Any) -> None:
+    def _own_cell(self, weight: Weight, inputs: Sequences) -> None:
         """Scales the kernel of a user's own cell by its product with the input, if that is what it is for."""
-        if len(inputs.shape) == 3 and tuple(weight.variable.shape)[:-1] == (inputs.shape[-1],):
-            self._scale(weight, ops.matmul(inputs, ops.cast(weight.variable, inputs.dtype)), "input's part")
+        shape = inputs.values.shape
+        if len(shape) == 3 and tuple(weight.variable.shape)[:-1] == (shape[-1],):
+            rows, _ = inputs.rows(weight.variable.shape[-1])
+            self._scale(weight, ops.matmul(rows, ops.cast(weight.variable, rows.dtype)), "input's part")
             return
         # What arrives where in such a cell nobody tells.
         self._leave(weight)
@@ -271,13 +285,9 @@ class Calibration:
             weight.target, weight.how = None, "not measured: left as drawn"
         self._done.add(id(weight.variable))
 
-    def _gates(self, layer: keras.Layer, cell: keras.Layer, weight: Weight, inputs: Any) -> None:
+    def _gates(self, layer: keras.Layer, cell: keras.Layer, weight: Weight, inputs: Sequences) -> None:
         target = float(weight.target or 1)
-        first = input_sizes(layer, cell, inputs)
-        if len(first) != gates_of(cell) or not first:
-            # Named as Keras names it, but computed otherwise.
-            self._own_cell(weight, inputs)
-            return
+        first = input_sizes(layer, cell, inputs) or [(0.0, 0.0)]
         size = float(np.sqrt(np.mean(np.square([part for part, _ in first]))))
         weight.tell(size, max(error for _, error in first), "gates of the cell")
         for part, _ in first:
@@ -320,10 +330,20 @@ class Calibration:
             raise self._failure
 
 
-def _bias(layer: keras.Layer) -> list[keras.Variable]:
-    """A layer's bias, without which its kernel's own result is measured."""
+def _is_biased(layer: keras.Layer) -> bool:
+    """Whether a layer has a bias that is not zero."""
     bias = getattr(layer, "bias", None)
-    return [bias] if isinstance(bias, keras.Variable) else []
+    return isinstance(bias, keras.Variable) and bool(np.any(ops.convert_to_numpy(bias)))
+
+
+def _kept(activation: Any, found: list[Any]) -> Any:
+    """The activation, which keeps what arrives at it."""
+
+    def keeping(z: Any) -> Any:
+        found.append(z)
+        return activation(z)
+
+    return keeping
 
 
 def _is_about_inputs(error: Exception) -> bool:

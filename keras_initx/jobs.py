@@ -1,7 +1,7 @@
 """One job for each weight of a model: where it stands, what was decided, what became of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,9 +46,17 @@ class Job:
 
 
 def make_jobs(
-    graph: Graph, found: dict[int, Site], choices: dict[int, Choice], owners: Owners, selection: Selection
+    graph: Graph,
+    found: dict[int, Site],
+    choices: dict[int, Choice],
+    owners: Owners,
+    selection: Selection,
+    copied: Collection[int],
 ) -> list[Job]:
-    """One job for each weight, in the order of the graph; a shared weight is decided by its first use."""
+    """One job for each weight, in the order of the graph; a shared weight is decided by its first use.
+
+    `copied` are the ids of variables that were copied from a pretrained model.
+    """
     jobs: dict[int, Job] = {}
     for number, site in found.items():
         step, choice = graph.steps[number], choices[number]
@@ -63,7 +71,9 @@ def make_jobs(
             id(variable), Job(variable, site, choice, Weight(variable.path, variable, choice.target))
         )
     for job in jobs.values():
-        if not job.variable.trainable:
+        if id(job.variable) in copied:
+            job.keep("pretrained")
+        elif not job.variable.trainable:
             job.keep("frozen")
         elif not selection.has(owners.names(job.variable)):
             job.keep("kept")

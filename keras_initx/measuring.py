@@ -93,18 +93,9 @@ def column_sums(weight: Weight, inputs: Any) -> Any:
     return (sums * shift).astype("float32")
 
 
-@contextlib.contextmanager
-def zeroed(variables: Iterable[keras.Variable]) -> Iterator[bool]:
-    """Variables set to zero, and put back at the end; tells whether any was not zero before."""
-    kept = [(v, ops.convert_to_numpy(v).copy()) for v in variables]
-    kept = [(v, value) for v, value in kept if np.any(value)]
-    try:
-        for variable, _ in kept:
-            variable.assign(ops.zeros_like(ops.convert_to_tensor(variable)))
-        yield bool(kept)
-    finally:
-        for variable, value in kept:
-            variable.assign(value)
+def zeros(variables: Iterable[keras.Variable]) -> list[tuple[keras.Variable, Any]]:
+    """Variables with zeros for `keras.StatelessScope`, in which they are read so and nothing is written."""
+    return [(v, ops.zeros(v.shape, dtype=v.dtype)) for v in variables]
 
 
 @contextlib.contextmanager

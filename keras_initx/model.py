@@ -25,6 +25,7 @@ from keras_initx.reinit import all_layers
 from keras_initx.selection import Selection
 from keras_initx.sites import sites
 from keras_initx.snapshot import Snapshot, generators_kept
+from keras_initx.steps import kernels
 from keras_initx.tables import table_values, unseen_tables
 
 # Values that one pass may compute; it decides the size of the batch.
@@ -148,15 +149,20 @@ def _initialized(
         graph = _traced(model, batch, seed)
         before.restore()
     found = sites(graph)
-    jobs = make_jobs(graph, found, METHODS[method](found), owners, selection)
+    jobs = make_jobs(graph, found, METHODS[method](found), owners, selection, ())
     selection.check((owners.names(job.variable) for job in jobs), map(owners.names, owners.variables()))
     if not jobs:
         raise InitxError("model", model.name, "a model with kernels")
     copied = Copied() if pretrained is None else copy_pretrained(model, pretrained, selected)
     notes = list(copied.notes())
-    for job in jobs:
-        if id(job.variable) in copied.variables:
-            job.keep("pretrained")
+    left = {id(job.variable) for job in jobs if job.status != "drawn"} | copied.variables
+    if left:
+        # What two weights of a chain have in common needs both.
+        found = {
+            n: replace(site, drawn=not any(id(v) in left for v in kernels(graph.steps[n])))
+            for n, site in found.items()
+        }
+        jobs = make_jobs(graph, found, METHODS[method](found), owners, selection, copied.variables)
 
     def may_change(variable: keras.Variable) -> bool:
         return variable.trainable and selected(variable) and id(variable) not in copied.variables

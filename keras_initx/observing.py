@@ -51,6 +51,7 @@ class Observer:
         self._tensors: list[Any] = []
         self._calls: list[tuple[int, keras.Layer]] = []
         self._count = 0
+        self.results: dict[int, tuple[int, ...]] = {}
         self._model = model
         self._inferring = False
         self._tables: list[tuple[keras.Variable, np.ndarray]] | None = None
@@ -74,12 +75,15 @@ class Observer:
         kwargs = _accepted(layer.call, kwargs)
         reason = ""
         self._count += 1
-        self._calls.append((self._count, layer))
+        number = self._count
+        self._calls.append((number, layer))
         try:
             if _is_composite(layer):
                 before = len(self.records)
                 try:
-                    return _opened(layer, args, kwargs)
+                    outputs = _opened(layer, args, kwargs)
+                    self.results[number] = self.numbers(outputs)
+                    return outputs
                 except Exception as error:
                     # Such as a call of the backend's own functions, which have no symbolic form.
                     del self.records[before:]
@@ -276,7 +280,11 @@ def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 def first_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a layer was called on, by position or by the name of its first parameter."""
-    return args[0] if args else kwargs[next(iter(inspect.signature(layer.call).parameters))]
+    if args:
+        return args[0]
+    # One whose first parameter has a default may be called by another.
+    first = next(iter(inspect.signature(layer.call).parameters))
+    return kwargs.get(first, next(iter(kwargs.values())))
 
 
 def _accepted(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

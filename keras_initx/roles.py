@@ -42,7 +42,7 @@ _DECLARED: dict[type, str] = {}
 def role(name: str) -> Callable[[_Layer], _Layer]:
     """Declares the role of a layer class of your own, where the graph cannot see it.
 
-    Above a class made of other layers it is the role of the last weights in it, which make its result.
+    Above a class made of other layers it is the role of the weights in it that make its result.
 
     Args:
         name: residual_end, gate, query, key, value, attention_output, embedding, additive_table or head.
@@ -74,20 +74,23 @@ def role(name: str) -> Callable[[_Layer], _Layer]:
 def declared_roles(graph: Graph) -> dict[int, tuple[tuple[str, int], ...]]:
     """The roles that were declared for weighted steps, each with the number of the layer's call.
 
-    Of a layer that is made of others they are those of the last weighted steps in it, which make its result.
+    Of a layer that is made of others they are those of the last weighted steps of its (first) result: of
+    what carries the signal, and not of what gates it.
     """
-    above = upstream(graph)
-    inside: dict[tuple[int, str], list[Step]] = {}
-    for step in graph.steps:
-        for number, layer in step.calls if is_weighted(step) else ():
-            for name in [name for cls, name in _DECLARED.items() if isinstance(layer, cls)]:
-                inside.setdefault((number, name), []).append(step)
     found: dict[int, tuple[tuple[str, int], ...]] = {}
-    for (number, name), steps in inside.items():
-        before = _all(above[tensor] for step in steps for tensor in step.inputs)
-        for step in steps:
-            if not before >> step.number & 1:
-                found[step.number] = (*found.get(step.number, ()), (name, number))
+    done: set[tuple[int, str]] = set()
+    for step in graph.steps:
+        for number, layer in step.calls:
+            for name in [name for cls, name in _DECLARED.items() if isinstance(layer, cls)]:
+                if (number, name) in done:
+                    continue
+                done.add((number, name))
+                ends = [step] if is_weighted(step) else []
+                if result := graph.results.get(number):
+                    inside = [s for s in graph.steps if (number, layer) in s.calls]
+                    ends = [s for s in _last_weighted(graph, result[0]) if s in inside]
+                for end in ends:
+                    found[end.number] = (*found.get(end.number, ()), (name, number))
     return found
 
 

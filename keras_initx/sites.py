@@ -60,6 +60,8 @@ class Site:
         summing: Whether it is a layer that sums over all axes of its kernel but the last, so that its bias,
             or the mean direction of its kernel, can shift its inputs.
         pairable: Whether every output sums over all inputs, so that units can be paired.
+        drawn: Whether its weights are drawn, and not frozen, left out or copied: what two weights of a chain
+            have in common needs both.
     """
 
     step: int
@@ -77,6 +79,7 @@ class Site:
     biased: bool = False
     summing: bool = False
     pairable: bool = False
+    drawn: bool = True
 
     @property
     def convolves(self) -> bool:
@@ -129,12 +132,15 @@ def sites(graph: Graph) -> dict[int, Site]:
 def _ends(graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]]) -> tuple[dict[int, int], int]:
     """The ends of residual branches with the numbers of their sums, declared ones among them; how many."""
     seen, residuals = residual_ends(graph)
+    # A sum that the graph shows is not to be counted again.
+    known = {call for number in seen for name, call in roles.get(number, ()) if name == "residual_end"}
     ends: dict[int, int] = {}
     latest = 0
     # By the layer's call: the branches that end in one layer go into one sum.
     declared: dict[int, int] = {}
     for step in graph.steps:
-        calls = [call for name, call in roles.get(step.number, ()) if name == "residual_end"]
+        own = [call for name, call in roles.get(step.number, ()) if name == "residual_end"]
+        calls = [call for call in own if call not in known]
         if step.number in seen:
             latest = max(latest, seen[step.number])
             ends[step.number] = seen[step.number] + len(declared)

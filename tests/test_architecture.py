@@ -31,7 +31,7 @@ ALLOWED = {
     "sites": {"activations", "graph", "roles", "steps"},
     "noise": {"errors", "graph", "steps"},
     "measuring": set(),
-    "recurrent": {"measuring"},
+    "recurrent": {"measuring", "observing"},
     "calibrate": {"errors", "graph", "measuring", "observing", "recurrent", "replay"},
     # The methods: from a place in the graph to a choice.
     "mirroring": {"errors", "activations", "probing", "propagation"},

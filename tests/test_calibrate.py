@@ -352,6 +352,63 @@ def test_a_subclass_with_a_bias_is_scaled_as_what_it_is():
     assert rms(data @ array(layer.kernel)) == pytest.approx(1, abs=1e-3)
 
 
+class OwnActivated(layers.Layer):
+    """A user's layer that applies an activation to the product with its kernel."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = keras.activations.tanh
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 6), name="kernel")
+        self.bias = self.add_weight(shape=(6,), initializer=keras.initializers.Constant(0.1), name="bias")
+
+    def call(self, x=None, y=None):
+        return self.activation(ops.matmul(x if y is None else y, self.kernel) + self.bias)
+
+
+class Closed(layers.Layer):
+    """Nobody can look into it: it asks its tensors for values."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = OwnActivated(name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        ops.convert_to_numpy(x)
+        return self.inner(y=x)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((*x.shape[:-1], 6), dtype=self.compute_dtype)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_weights_that_are_left_out_keep_every_bit(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = keras.Sequential([keras.Input((9,)), Closed(), layers.Dense(2)])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    inner = model.layers[0].inner
+    inner.bias.assign(np.linspace(0.1, 0.2, 6))
+    before = [array(v) for v in inner.weights]
+    initialize(model, seed=0, skip="*inner*")
+    for variable, value in zip(inner.weights, before, strict=True):
+        np.testing.assert_array_equal(array(variable), value)
+
+
+def test_a_layer_called_by_its_second_argument():
+    x = keras.Input((40,))
+    layer = OwnActivated()
+    model = keras.Model(x, layers.Dense(2)(layer(y=x)))
+    initialize(model, seed=0)
+    data = np.random.default_rng(1).normal(size=(2000, 40))
+    assert rms(data @ array(layer.kernel)) == pytest.approx(1, abs=0.08)
+
+
 class ScaledTimes(layers.TimeDistributed):
     def call(self, inputs, training=None, mask=None):
         return 100.0 * super().call(inputs, training=training, mask=mask)

@@ -644,6 +644,42 @@ def test_a_role_above_a_composite_layer_is_that_of_its_last_weights():
     ]  # fmt: skip
 
 
+@keras_initx.role("residual_end")
+class Excited(layers.Layer):
+    """Squeeze and excite: a signal, and a gate that multiplies it; and something beside."""
+
+    def __init__(self, beside=False, **kwargs):
+        super().__init__(**kwargs)
+        self.first = layers.Dense(8, activation="tanh", name="first")
+        self.signal = layers.Dense(8, name="signal")
+        self.gate = layers.Dense(8, activation="sigmoid", name="gate")
+        self.beside = layers.Dense(3, name="beside") if beside else None
+
+    def call(self, x):
+        y = self.signal(self.first(x))
+        y = y * self.gate(y)
+        return y if self.beside is None else (y, self.beside(y))
+
+
+def test_a_declared_role_is_that_of_the_signal_and_not_of_its_gate():
+    inputs = keras.Input((8,))
+    first, beside = Excited(True, name="a")(inputs)
+    model = keras.Model(inputs, [layers.Dense(2)(Excited(name="b")(first)), beside])
+    found = sites(trace(model)).values()
+    numbers = {s.path: s.residual_number for s in found if "residual_end" in s.roles}
+    assert numbers == {"a/signal": 1, "b/signal": 2}
+
+
+def test_a_declared_end_whose_sum_is_seen_counts_once():
+    x = inputs = keras.Input((8,))
+    for number in range(2):
+        x = x + Excited(name=f"block{number}")(x)
+    found = list(sites(trace(keras.Model(inputs, layers.Dense(2)(x)))).values())
+    assert {s.residuals for s in found} == {2}
+    numbers = {s.path: s.residual_number for s in found if s.residual_number}
+    assert numbers == {"block0/signal": 1, "block1/signal": 2}
+
+
 def test_a_variable_that_no_layer_has_is_left():
     x = keras.Input((4,))
     loose = keras.Variable(np.eye(4, 3, dtype="float32"))
@@ -705,3 +741,42 @@ def test_lsuv_fills_the_window_of_a_convolution():
     matrix = ops.convert_to_numpy(model.layers[0].kernel).reshape(36, 8)
     gram = matrix.T @ matrix
     np.testing.assert_allclose(gram / gram[0, 0], np.eye(8), atol=1e-4)
+
+
+def chain(depth=8, head="out"):
+    hidden = [layers.Dense(16, activation="gelu", name=f"h{n}") for n in range(depth)]
+    return keras.Sequential([keras.Input((16,)), *hidden, layers.Dense(3, name=head)])
+
+
+@pytest.mark.parametrize("how", ["skip", "frozen", "pretrained"])
+def test_weights_are_paired_with_drawn_neighbours_only(how):
+    model, options = chain(), {}
+    if how == "skip":
+        options["skip"] = "h3"
+    elif how == "frozen":
+        model.get_layer("h3").trainable = False
+    else:
+        given = layers.Dense(16, name="h3")
+        options["pretrained"] = keras.Sequential([keras.Input((16,)), given])
+    rows = {row.path.split("/")[-2]: row for row in initialize(model, seed=0, **options).rows}
+    assert rows["h3"].method in ("kept", "frozen", "pretrained")
+    kernels = {layer.name: ops.convert_to_numpy(layer.kernel) for layer in model.layers}
+
+    def opposite(a):
+        return bool(np.allclose(a[0::2], -a[1::2], atol=1e-6))
+
+    ins = {name for name, kernel in kernels.items() if opposite(kernel)}
+    outs = {name for name, kernel in kernels.items() if opposite(kernel.T)}
+    assert outs == {"h0", "h1", "h4", "h5", "h6", "h7"}
+    assert ins == {"h1", "h2", "h5", "h6", "h7", "out"}
+    for name in outs:
+        assert "opposite units" in rows[name].reason
+
+
+def test_a_new_head_on_a_pretrained_body_is_not_paired():
+    model = chain(head="new")
+    plan = initialize(model, pretrained=chain(), seed=0)
+    drawn = [row for row in plan.rows if row.method != "pretrained"]
+    assert [row.method for row in drawn] == ["variance"]
+    kernel = ops.convert_to_numpy(model.layers[-1].kernel)
+    assert not np.allclose(kernel[0::2], -kernel[1::2], atol=1e-3)

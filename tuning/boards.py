@@ -9,7 +9,7 @@ from rich.table import Table
 
 from .dashboards import Dashboard, Parameter
 from .oracle import OptunaOracle
-from .results import TrialResult, read_trial
+from .results import TrialResult
 
 
 class BoardObserver:
@@ -26,9 +26,9 @@ class BoardObserver:
         if columns != self._columns:
             self._board.write_experiment(columns)
             self._columns = columns
-            for frozen in self._oracle.frozen_trials():
-                if frozen.state.is_finished():
-                    self._write(read_trial(frozen))
+            for result in self._oracle.results():
+                if result.status != "running":
+                    self._write(result)
 
     def on_epoch_end(self, epochs: int) -> None:
         """Nothing: curves are written when a seed ends."""
@@ -39,7 +39,7 @@ class BoardObserver:
 
     def on_trial_end(self, trial: Any, status: str) -> None:
         """Writes the trial's session."""
-        self._write(read_trial(self._oracle.frozen(trial.trial_id)))
+        self._write(self._oracle.result(trial.trial_id))
 
     def write_ranking(self, table: Table) -> None:
         """Writes the ranking to the Text tab."""

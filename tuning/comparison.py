@@ -7,7 +7,47 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from .results import Sample
+
+@dataclass(frozen=True)
+class Sample:
+    """Scores of one setting over seeds, and what they say of its mean.
+
+    Example:
+
+    >>> Sample((0.9, 0.92, 0.94)).describe()
+    '0.920 ± 0.020 (n=3)'
+    """
+
+    scores: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """The number of seeds."""
+        return len(self.scores)
+
+    @property
+    def mean(self) -> float:
+        """The mean; NaN of no score."""
+        return float(np.mean(self.scores)) if self.scores else float("nan")
+
+    @property
+    def std(self) -> float:
+        """The standard deviation (n - 1 in the denominator); NaN below two scores."""
+        return float(np.std(self.scores, ddof=1)) if self.n > 1 else float("nan")
+
+    def interval(
+        self, confidence: float = 0.95, within: tuple[float, float] = (-np.inf, np.inf)
+    ) -> tuple[float, float]:
+        """Student's t interval for the mean, cut to what the metric can be; (NaN, NaN) below two scores."""
+        if self.n < 2:
+            return float("nan"), float("nan")
+        half = stats.t.ppf((1 + confidence) / 2, self.n - 1) * self.std / np.sqrt(self.n)
+        return max(within[0], self.mean - float(half)), min(within[1], self.mean + float(half))
+
+    def describe(self) -> str:
+        """Mean ± standard deviation and n, in three digits."""
+        spread = f" ± {self.std:.3f}" if self.n > 1 else ""
+        return f"{self.mean:.3f}{spread} (n={self.n})"
 
 
 @dataclass(frozen=True)
@@ -22,6 +62,7 @@ class Comparison:
         real: Whether the interval leaves zero out.
         n: The runs of the smaller group.
         simultaneous: Whether the interval is one of several that hold together.
+        points: Whether the figures are shares between 0 and 1, to be told in percentage points.
     """
 
     better: str
@@ -33,10 +74,11 @@ class Comparison:
     real: bool
     n: int
     simultaneous: bool = False
+    points: bool = True
 
     def describe(self) -> str:
-        """The finding in a sentence, in percentage points."""
-        points = f"{100 * self.difference:.1f} points"
+        """The finding in a sentence."""
+        points = f"{100 * self.difference:.1f} points" if self.points else f"{self.difference:.3g}"
         if self.low != self.low:
             return (
                 f"{self.better} and {self.worse}: every run of each gave the same figure, {points} apart: "
@@ -45,6 +87,8 @@ class Comparison:
         kind = "simultaneous 95 % interval" if self.simultaneous else "95 % interval"
         # Of figures between 0 and 1, differences beyond +-1 cannot be.
         interval = f"{kind} {100 * max(self.low, -1.0):.1f} to {100 * min(self.high, 1.0):.1f}"
+        if not self.points:
+            interval = f"{kind} {self.low:.3g} to {self.high:.3g}"
         if self.real:
             return f"{self.better} beats {self.worse} by {points} ({interval}): real at n={self.n}."
         return (

@@ -56,6 +56,8 @@ STATUSES: Mapping[str, int] = {
     "stopped": api_pb2.STATUS_SUCCESS,
     "failed": api_pb2.STATUS_FAILURE,
     "invalid": api_pb2.STATUS_FAILURE,
+    "screened": api_pb2.STATUS_FAILURE,
+    "pruned": api_pb2.STATUS_FAILURE,
 }
 """The values of the column `status`, with the state that TensorBoard gives the session for each."""
 

@@ -147,8 +147,9 @@ def _check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None
     # A search may be given more trials; whatever else differs would mix two experiments.
     plain = json.loads(json.dumps(dict(settings)))
     for name in sorted(earlier.keys() | plain.keys()):
-        if name not in ("trials", "version") and earlier.get(name) != plain.get(name):
+        if name not in ("trials", "extra_seeds", "version") and earlier.get(name) != plain.get(name):
             remedy = (
-                "Give the options that the search began with (only trials may change), or another folder."
+                "Give the options that the search began with (only trials and extra seeds may change), "
+                "or another folder."
             )
             raise InitxError(name, plain.get(name), f"{earlier.get(name)!r}, as the search began", remedy)

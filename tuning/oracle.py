@@ -6,7 +6,6 @@ its process died. A study is a database: every write is whole, and a restarted s
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from .records import OWNER, REASON, SEED, is_orphan, seed_records, this_process
+from .pruning import quiet_optuna
+from .records import ENDED, OWNER, RACE, REASON, SEED, is_orphan, seed_records, this_process
+from .results import TrialResult, read_trial
 from .samplers import check_sampler, make_sampler
 from .space import check_known, grid_of, grid_size, suggest
 
@@ -26,7 +27,8 @@ _SPACE = "keras_tuner_space"
 _STATUS = {
     TrialState.COMPLETE: kt_trial.TrialStatus.COMPLETED,
     TrialState.FAIL: kt_trial.TrialStatus.FAILED,
-    TrialState.PRUNED: kt_trial.TrialStatus.FAILED,
+    # FAILED would count among the trials that raised in a row, after which KerasTuner gives up.
+    TrialState.PRUNED: kt_trial.TrialStatus.INVALID,
     TrialState.RUNNING: kt_trial.TrialStatus.RUNNING,
     TrialState.WAITING: kt_trial.TrialStatus.IDLE,
 }
@@ -91,6 +93,8 @@ class OptunaOracle(keras_tuner.Oracle):
         self._study_name = study_name
         self._study: optuna.Study | None = None
         self._running: dict[str, optuna.trial.Trial] = {}
+        self._ended: dict[str, str] = {}
+        self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         self._lock = threading.RLock()
 
     @property
@@ -102,10 +106,11 @@ class OptunaOracle(keras_tuner.Oracle):
             direction = (
                 optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE
             )
-            with _quiet_optuna():
+            with quiet_optuna():
                 self._study = optuna.create_study(
                     storage=storage, study_name=self._study_name, direction=direction, load_if_exists=True
                 )
+            self._study.pruner = self._pruner
         return self._study
 
     def frozen_trials(self) -> list[FrozenTrial]:
@@ -133,6 +138,45 @@ class OptunaOracle(keras_tuner.Oracle):
     def report_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
         """Stores the result of one seed at once, so that a crash in the next one does not lose it."""
         self._running[trial_id].set_user_attr(f"{SEED}{seed}", dict(record))
+
+    def race_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
+        """The records of the seeds that a finished trial was given afterwards."""
+        prefix = f"{RACE}{int(trial_id)}_"
+        attributes = self.study.user_attrs
+        found = {int(n.removeprefix(prefix)): r for n, r in attributes.items() if n.startswith(prefix)}
+        return dict(sorted(found.items()))
+
+    def report_race(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
+        """Stores the result of such a seed."""
+        self.study.set_user_attr(f"{RACE}{int(trial_id)}_{seed}", dict(record))
+
+    def results(self) -> tuple[TrialResult, ...]:
+        """All trials that have begun, with every seed."""
+        return tuple(self.result(str(t.number)) for t in self.frozen_trials())
+
+    def result(self, trial_id: str) -> TrialResult:
+        """One trial, with every seed."""
+        return read_trial(self.frozen(trial_id), self.race_results(trial_id))
+
+    def prune_by(self, pruner: optuna.pruners.BasePruner) -> None:
+        """Sets the pruner that `report_epoch` asks."""
+        self._pruner = pruner
+        if self._study is not None:
+            self._study.pruner = pruner
+
+    def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
+        """Stores the objective after one epoch, at a step of the trial; returns whether to prune it now."""
+        trial = self._running[trial_id]
+        # A seed that is run again after a crash has the values that it had.
+        if step not in self.frozen(trial_id).intermediate_values:
+            trial.report(value, step)
+        return trial.should_prune()
+
+    def end_early(self, trial_id: str, how: str, reason: str) -> None:
+        """Notes that a trial is ended as "screened" or "pruned": the study learns that it was bad."""
+        self._running[trial_id].set_user_attr(ENDED, how)
+        self._running[trial_id].set_user_attr(REASON, reason)
+        self._ended[trial_id] = reason
 
     @_locked
     def create_trial(self, tuner_id: str) -> kt_trial.Trial:
@@ -168,6 +212,11 @@ class OptunaOracle(keras_tuner.Oracle):
         self.update_space(known.hyperparameters)
         running = self._running.pop(trial.trial_id)
         score = None
+        if trial.trial_id in self._ended:
+            known.status, known.message = kt_trial.TrialStatus.INVALID, self._ended.pop(trial.trial_id)
+            self._tell(running, None, TrialState.PRUNED)
+            self._close(known)
+            return
         if known.status == kt_trial.TrialStatus.COMPLETED:
             self.score_trial(known)
             score = known.score
@@ -175,9 +224,12 @@ class OptunaOracle(keras_tuner.Oracle):
             reason = _last_line(known.message) or f"the objective {self.objective.name} is {score}"
             known.status, known.message = kt_trial.TrialStatus.FAILED, known.message or reason
             running.set_user_attr(REASON, reason)
-            self._tell(running, None)
+            self._tell(running, None, TrialState.FAIL)
         else:
-            self._tell(running, float(score))
+            self._tell(running, float(score), TrialState.COMPLETE)
+        self._close(known)
+
+    def _close(self, known: kt_trial.Trial) -> None:
         self.end_order.append(known.trial_id)
         for tuner_id in [k for k, t in self.ongoing_trials.items() if t is known]:
             del self.ongoing_trials[tuner_id]
@@ -278,8 +330,7 @@ class OptunaOracle(keras_tuner.Oracle):
                 hyperparameters.values[hp.name] = suggest(trial, hp)
         return hyperparameters
 
-    def _tell(self, trial: optuna.trial.Trial, score: float | None) -> None:
-        state = TrialState.FAIL if score is None else TrialState.COMPLETE
+    def _tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None:
         try:
             self.study.tell(trial.number, score, state=state)
         except RuntimeError:
@@ -305,13 +356,3 @@ def _trial_id(number: int) -> str:
 def _last_line(message: str | None) -> str:
     lines = (message or "").strip().splitlines()
     return lines[-1] if lines else ""
-
-
-@contextmanager
-def _quiet_optuna() -> Any:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

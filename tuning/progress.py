@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from .oracle import OptunaOracle
-from .results import best_trial, read_trial
+from .results import best_trial
 
 
 class ProgressObserver:
@@ -72,7 +72,7 @@ class ProgressObserver:
 
     def on_trial_end(self, trial: Any, status: str) -> None:
         """Shows the best so far; where there is no bar, prints a line."""
-        results = [read_trial(t) for t in self._oracle.frozen_trials()]
+        results = self._oracle.results()
         best = best_trial(results, self._oracle.objective.direction)
         if best is not None:
             self._bar.update(self._task, best=f"best {best.sample.describe()}")
@@ -82,7 +82,7 @@ class ProgressObserver:
                 f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.values.items()
             )
             score = result.sample.describe() if result.status == "completed" else result.reason
-            finished = sum(t.status in ("completed", "failed") for t in results)
+            finished = sum(t.status != "running" for t in results)
             left = self._bar.tasks[0].time_remaining
             time_left = f", {timedelta(seconds=left)} left" if left else ""
             line = (

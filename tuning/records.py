@@ -5,11 +5,23 @@ import socket
 from datetime import datetime, timedelta
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 OWNER = "owner"
 REASON = "reason"
+ENDED = "ended"
 SEED = "seed_"
+# In the study, since a finished trial takes no attributes any more.
+RACE = "race_"
+# How a trial ended early: before its training, or during it.
+SCREENED, PRUNED = "screened", "pruned"
+
+_STATUS = {
+    TrialState.COMPLETE: "completed",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 
 # Between the study's `ask` and the name of the owner lie milliseconds, in which nobody may take a trial over.
 _GRACE = timedelta(seconds=10)
@@ -25,8 +37,15 @@ def seed_records(frozen: FrozenTrial) -> dict[int, dict[str, Any]]:
 
 
 def failure_reason(frozen: FrozenTrial) -> str:
-    """Why a trial failed; empty where it did not."""
+    """Why a trial failed, or was ended early; empty where it was not."""
     return str(frozen.user_attrs.get(REASON, ""))
+
+
+def status_of(frozen: FrozenTrial) -> str:
+    """A trial's status in words: "screened" and "pruned" are both pruned to Optuna."""
+    if frozen.state == TrialState.PRUNED:
+        return str(frozen.user_attrs.get(ENDED, PRUNED))
+    return _STATUS[frozen.state]
 
 
 def this_process() -> dict[str, Any]:

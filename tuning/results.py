@@ -8,60 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
+from optuna.trial import FrozenTrial
 
-from .records import failure_reason, seed_records
-
-_STATUS = {
-    TrialState.COMPLETE: "completed",
-    TrialState.FAIL: "failed",
-    TrialState.PRUNED: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Scores of one setting over seeds, and what they say of its mean.
-
-    Example:
-
-    >>> Sample((0.9, 0.92, 0.94)).describe()
-    '0.920 ± 0.020 (n=3)'
-    """
-
-    scores: tuple[float, ...]
-
-    @property
-    def n(self) -> int:
-        """The number of seeds."""
-        return len(self.scores)
-
-    @property
-    def mean(self) -> float:
-        """The mean; NaN of no score."""
-        return float(np.mean(self.scores)) if self.scores else float("nan")
-
-    @property
-    def std(self) -> float:
-        """The standard deviation (n - 1 in the denominator); NaN below two scores."""
-        return float(np.std(self.scores, ddof=1)) if self.n > 1 else float("nan")
-
-    def interval(
-        self, confidence: float = 0.95, within: tuple[float, float] = (-np.inf, np.inf)
-    ) -> tuple[float, float]:
-        """Student's t interval for the mean, cut to what the metric can be; (NaN, NaN) below two scores."""
-        if self.n < 2:
-            return float("nan"), float("nan")
-        half = stats.t.ppf((1 + confidence) / 2, self.n - 1) * self.std / np.sqrt(self.n)
-        return max(within[0], self.mean - float(half)), min(within[1], self.mean + float(half))
-
-    def describe(self) -> str:
-        """Mean ± standard deviation and n, in three digits."""
-        spread = f" ± {self.std:.3f}" if self.n > 1 else ""
-        return f"{self.mean:.3f}{spread} (n={self.n})"
+from .comparison import Sample
+from .records import failure_reason, seed_records, status_of
+from .replicates import still_in
 
 
 @dataclass(frozen=True)
@@ -71,10 +22,13 @@ class TrialResult:
     Attributes:
         number: Its number in the study, from 0.
         values: Its hyperparameters.
-        status: "completed", "failed" or "running" (interrupted; a resumed search finishes it).
-        reason: Why it failed.
+        status: "completed", "failed", "screened" (ended before training, since it could not learn),
+            "pruned" (ended during it, since others were better) or "running" (interrupted; a resumed
+            search finishes it).
+        reason: Why it failed or was ended.
         seeds: The record of each seed: "score" (the objective at the best epoch), "best_epoch",
             "epochs", "seconds", "curves" and, where there is test data, "test".
+        race: Those of the seeds that it was given afterwards, as one of the best trials.
     """
 
     number: int
@@ -82,6 +36,11 @@ class TrialResult:
     status: str
     reason: str = ""
     seeds: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    race: tuple[int, ...] = ()
+
+    def scores(self, race: bool = False) -> dict[int, float]:
+        """The score of each seed, or of those of the race only."""
+        return {s: float(r["score"]) for s, r in self.seeds.items() if not race or s in self.race}
 
     @property
     def name(self) -> str:
@@ -95,27 +54,40 @@ class TrialResult:
 
     def test_sample(self, metric: str) -> Sample:
         """The test metric of all seeds, each at its best epoch on the validation data."""
-        tests = (record.get("test", {}) for record in self.seeds.values())
-        return Sample(tuple(test[metric] for test in tests if metric in test))
+        return Sample(tuple(self.test_scores(metric).values()))
+
+    def test_scores(self, metric: str) -> dict[int, float]:
+        """The same for each seed."""
+        tests = {seed: record.get("test", {}) for seed, record in self.seeds.items()}
+        return {seed: test[metric] for seed, test in tests.items() if metric in test}
 
 
-def read_trial(frozen: FrozenTrial) -> TrialResult:
-    """The result of one trial of the study."""
+def read_trial(frozen: FrozenTrial, race: Mapping[int, Mapping[str, Any]] | None = None) -> TrialResult:
+    """The result of one trial of the study, with the seeds that a race added to it."""
+    race = race or {}
     return TrialResult(
         frozen.number,
         dict(frozen.params),
-        _STATUS[frozen.state],
+        status_of(frozen),
         failure_reason(frozen),
-        dict(sorted(seed_records(frozen).items())),
+        {**dict(sorted(seed_records(frozen).items())), **race},
+        tuple(race),
     )
 
 
 def best_trial(trials: Sequence[TrialResult], direction: str) -> TrialResult | None:
-    """The completed trial with the best mean; None where none is completed."""
+    """The completed trial with the best mean; None where none is completed.
+
+    After a race it is the best of those that it left, by their scores in the race.
+    """
     done = [t for t in trials if t.status == "completed"]
+    if racing := {t.number: t.scores(race=True) for t in done if t.race}:
+        left = still_in(racing, direction)
+        done = [t for t in done if t.number in left]
     if not done:
         return None
-    return (max if direction == "max" else min)(done, key=lambda t: t.sample.mean)
+    best = max if direction == "max" else min
+    return best(done, key=lambda t: float(np.mean(list(t.scores(race=bool(racing)).values()))))
 
 
 def best_per_cell(

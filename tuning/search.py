@@ -12,6 +12,7 @@ import keras_tuner
 from rich.table import Table
 
 import keras_initx
+from keras_initx.errors import InitxError
 
 from .arguments import Pair, check_positive, fingerprint, objective_of, pairs_of, probe, seeds_of
 from .boards import BoardObserver
@@ -29,9 +30,10 @@ from .hypermodel import (
 from .interrupts import interruptible
 from .oracle import OptunaOracle
 from .progress import ProgressObserver
-from .results import TrialResult, as_json, best_trial, read_trial, write_json
+from .pruning import Pruner, Pruning
+from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
-from .tables import ranking
+from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
 
 STUDY_FILE = "study.db"
@@ -76,6 +78,15 @@ class SearchResult:
         """The ranking of all trials, for `rich.print`."""
         return ranking(self.trials, self.objective)
 
+    def verdict(self) -> str:
+        """What the lead of the best trial over the next one is worth, in a sentence: seed by seed.
+
+        After a race by the scores of the race, else by the test data where there are some, by which neither
+        was chosen; else by the scores that made them the best two, which flatters the lead. "" where there
+        are no two trials with two seeds in common.
+        """
+        return describe_lead(self.trials, self.objective)
+
     @property
     def tensorboard(self) -> str:
         """The command that opens the dashboards."""
@@ -100,6 +111,9 @@ def search(
     resume: bool = False,
     overwrite: bool = False,
     jit_compile: bool = True,
+    screening: bool = True,
+    pruner: Pruner | Sequence[Pruner] | None = None,
+    extra_seeds: int = 0,
     seed: int = 0,
     enqueue: Sequence[Mapping[str, Any]] | None = None,
     quiet: bool = False,
@@ -135,6 +149,13 @@ def search(
         overwrite: Remove the search in `results` first.
         jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
             is trained without, with a warning.
+        screening: End a trial before its training if one batch shows that it cannot learn: a loss or gradient
+            that is not finite, no gradient but in the last layer, units that are all alike, a loss far
+            beyond reach.
+        pruner: End a trial that falls behind: "median", "halving", "hyperband" (over epochs), "wilcoxon"
+            (over seeds), an `optuna.pruners.BasePruner`, or one of each kind; None never does.
+        extra_seeds: How many further runs the best three trials may have in all, one seed for each in turn,
+            until all but one are beaten (`still_in` tells the rule). They decide then which is the best.
         seed: The seed of the sampler, and the first of `seeds` where that is a number.
         enqueue: Candidates to try first, as values by name; what they leave out is sampled. None takes
             "own", "he_auto", "auto" and "initialize:auto" as far as they are among the initializers; a
@@ -154,11 +175,14 @@ def search(
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if not (name == "patience" and value is None):
             check_positive(name, value)
+    if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:
+        raise InitxError("extra_seeds", extra_seeds, "a whole number, 0 or more")
     if trials is not None:
         trials = check_positive("trials", trials)
     elif tuner != "grid":
         trials = 20
     oracle = OptunaOracle(objective_of(objective), trials, sampler=tuner, seed=seed)
+    pruning = Pruning(pruner, epochs, len(seed_list))
     hypermodel = InitializerHyperModel(model, initializers, learning_rates)
     space, architecture = probe(hypermodel, train, oracle.objective.name)
     candidates = _candidates(space, tuner) if enqueue is None else enqueue
@@ -181,6 +205,9 @@ def search(
         "batch_size": batch_size,
         "patience": patience,
         "objective": oracle.objective.name,
+        "screening": screening,
+        "pruner": pruning.names,
+        "extra_seeds": extra_seeds,
         "seed": seed,
         "space": {p.name: p.get_config() for p in space.space},
         "enqueue": enqueue if enqueue is None else [dict(values) for values in enqueue],
@@ -204,6 +231,8 @@ def search(
             batch_size=batch_size,
             patience=patience,
             jit_compile=jit_compile,
+            screening=screening,
+            pruning=pruning,
             observers=[board, *shown, *observers],
             directory=str(folders.results.parent),
             project_name=folders.results.name,
@@ -211,9 +240,10 @@ def search(
         oracle.verbose = 0
         try:
             run.search()
+            run.race(extra_seeds)
         finally:
             # Also after Ctrl-C: what is done can be looked at.
-            found = tuple(read_trial(t) for t in oracle.frozen_trials())
+            found = oracle.results()
             write_json(folders.results / RESULTS_FILE, as_json(found, settings, oracle.objective.direction))
             result = SearchResult(found, oracle.objective, folders, run)
             board.write_ranking(result.table())

@@ -7,7 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from .results import TrialResult, best_per_cell
+from .replicates import LEVEL, level_of, paired
+from .results import TrialResult, best_per_cell, best_trial
 
 
 def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
@@ -33,7 +34,7 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
         low, high = trial.sample.interval(within=bounds)
         table.add_row(
             str(trial.number),
-            " ".join(f"{name}={_text(value)}" for name, value in trial.values.items()),
+            _values(trial),
             trial.sample.describe() if trial.seeds else "–",
             f"{low:.3f} to {high:.3f}" if low == low else "–",
             # Text, and not a string: brackets in an error message are no markup.
@@ -77,3 +78,34 @@ def cross_table(
 
 def _text(value: Any) -> str:
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
+    """What the lead of the best trial over the next one is worth; "" where nothing can be told of it."""
+    best = best_trial(trials, objective.direction)
+    if best is None:
+        return ""
+    rest = [t for t in trials if t.number != best.number]
+    racing = [t for t in rest if t.race]
+    second = best_trial(racing or rest, objective.direction)
+    if second is None:
+        return ""
+    metric = objective.name.removeprefix("val_")
+    scores = {f"trial {t.number} ({_values(t)})": t.scores(race=bool(racing)) for t in (best, second)}
+    tests = {name: t.test_scores(metric) for name, t in zip(scores, (best, second), strict=True)}
+    source, level = "on the scores by which they were chosen", LEVEL
+    if racing:
+        source = "in the race"
+        fewest = min(map(len, scores.values()))
+        level = level_of(1 + len(racing), fewest)
+    elif all(tests.values()):
+        source, scores = "on the test data", tests
+    first, last = scores.values()
+    if len(first.keys() & last.keys()) < 2:
+        return ""
+    found = paired(scores, objective.direction, level, points=objective.name.endswith("accuracy"))
+    return f"The best two {source}: {found.describe()}"
+
+
+def _values(trial: TrialResult) -> str:
+    return " ".join(f"{name}={_text(value)}" for name, value in trial.values.items())

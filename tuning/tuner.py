@@ -8,9 +8,15 @@ from typing import Any, Protocol
 import keras
 import keras_tuner
 import numpy as np
+from optuna.trial import TrialState
 
 from .compiled import Batch, CompiledModels
 from .oracle import OptunaOracle
+from .pruning import Pruning
+from .records import PRUNED, SCREENED, seed_records
+from .replicates import further_seeds, next_runs
+from .screen import doom
+from .signal import SignalProbe
 
 
 class Observer(Protocol):
@@ -26,7 +32,20 @@ class Observer(Protocol):
         """A seed's result is stored; early stopping saved `skipped_epochs`."""
 
     def on_trial_end(self, trial: Any, status: str) -> None:
-        """A trial ended as "completed" or "failed"."""
+        """A trial ended as "completed", "failed", "screened" or "pruned"."""
+
+
+class EndedEarly(Exception):
+    """A trial that is not worth going on with.
+
+    Attributes:
+        how: "screened" or "pruned".
+        reason: Why, in words.
+    """
+
+    def __init__(self, how: str, reason: str) -> None:
+        super().__init__(reason)
+        self.how, self.reason = how, reason
 
 
 class InitializerTuner(keras_tuner.Tuner):
@@ -45,6 +64,8 @@ class InitializerTuner(keras_tuner.Tuner):
         epochs, batch_size: As in `keras.Model.fit`.
         patience: Epochs without a better objective after which a seed stops; None never stops.
         jit_compile: Whether to compile under XLA.
+        screening: Whether a trial that cannot learn is ended before its training.
+        pruning: When a trial that falls behind is ended; None never.
         observers: Who is told of the progress.
         **kwargs: As in `keras_tuner.Tuner`.
     """
@@ -63,6 +84,8 @@ class InitializerTuner(keras_tuner.Tuner):
         batch_size: int = 64,
         patience: int | None = None,
         jit_compile: bool = True,
+        screening: bool = True,
+        pruning: Pruning | None = None,
         observers: Sequence[Observer] = (),
         **kwargs: Any,
     ) -> None:
@@ -71,18 +94,35 @@ class InitializerTuner(keras_tuner.Tuner):
         self.patience = patience
         self.observers = tuple(observers)
         size = min(batch_size, len(train[0]))
-        self.models = CompiledModels(jit_compile, (train[0][:size], train[1][:size]))
+        sample = train[0][:size], train[1][:size]
+        self.models = CompiledModels(jit_compile, sample)
+        self.probe = SignalProbe(sample) if screening else None
+        self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
+        oracle.prune_by(self.pruning.over_epochs)
         super().__init__(oracle, hypermodel, **kwargs)
         if oracle.study.user_attrs:
             oracle.reload()
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains every seed that has no stored result; returns the mean of the objective."""
+        """Trains every seed that has no stored result; returns the mean of the objective.
+
+        Raises:
+            EndedEarly: A trial that cannot learn, or falls behind. The oracle knows it then.
+        """
+        try:
+            return self._run_seeds(trial)
+        except EndedEarly as ended:
+            self.oracle.end_early(trial.trial_id, ended.how, ended.reason)
+            raise
+
+    def _run_seeds(self, trial: Any) -> dict[str, float]:
         objective = self.oracle.objective
         stored = self.oracle.seed_results(trial.trial_id)
         todo = [seed for seed in self.seeds if seed not in stored]
         for observer in self.observers:
             observer.on_trial_begin(trial, todo)
+        if self.probe is not None and not stored:
+            self._screen(trial)
         best = _best((r["score"] for r in stored.values()), objective.direction)
         for seed in todo:
             record, model = self.run_seed(trial, seed)
@@ -93,18 +133,75 @@ class InitializerTuner(keras_tuner.Tuner):
             self.oracle.report_seed(trial.trial_id, seed, record)
             for observer in self.observers:
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
+            if seed != self.seeds[-1]:
+                self._compare(trial)
         scores = [r["score"] for r in self.oracle.seed_results(trial.trial_id).values()]
         return {objective.name: float(np.mean(scores))}
 
-    def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
-        """Trains one seed; returns its record and the model at its best epoch."""
-        started = time.monotonic()
-        objective = self.oracle.objective
+    def race(self, budget: int, contenders: int = 3) -> None:
+        """Gives the best trials further seeds, until they separate or `budget` runs are spent."""
+        direction = self.oracle.objective.direction
+        trials = {int(t.trial_id): t for t in self.oracle.get_best_trials(contenders)}
+        seeds = further_seeds(self.seeds, budget)
+
+        def scores() -> dict[int, dict[int, float]]:
+            found = {number: self.oracle.race_results(str(number)) for number in trials}
+            return {n: {seed: r["score"] for seed, r in records.items()} for n, records in found.items()}
+
+        while runs := next_runs(scores(), direction, seeds, budget):
+            for number, seed in runs:
+                self._run_extra(trials[number], seed)
+        for number in [n for n, found in scores().items() if found]:
+            for observer in self.observers:
+                observer.on_trial_end(trials[number], "completed")
+
+    def _run_extra(self, trial: Any, seed: int) -> None:
+        for observer in self.observers:
+            observer.on_trial_begin(trial, [seed])
+        direction = self.oracle.objective.direction
+        known = {**self.oracle.seed_results(trial.trial_id), **self.oracle.race_results(trial.trial_id)}
+        best = _best((r["score"] for r in known.values()), direction)
+        record, model = self.run_seed(trial, seed)
+        if _best((best, record["score"]), direction) != best:
+            self._keep(trial.trial_id, model)
+        self.oracle.report_race(trial.trial_id, seed, record)
+        for observer in self.observers:
+            observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
+
+    def _screen(self, trial: Any) -> None:
+        assert self.probe is not None
+        reason = doom(self.probe(self._model(trial, self.seeds[0])))
+        if reason is not None:
+            raise EndedEarly(SCREENED, reason)
+
+    def _compare(self, trial: Any) -> None:
+        """Ends a trial that is worse than the best one, seed by seed."""
+        frozen = self.oracle.frozen_trials()
+        done = [seed_records(t) for t in frozen if t.state == TrialState.COMPLETE]
+        others = [{seed: r["score"] for seed, r in records.items()} for records in done if records]
+        scores = {seed: r["score"] for seed, r in self.oracle.seed_results(trial.trial_id).items()}
+        if self.pruning.is_behind(scores, others, self.oracle.objective.direction):
+            raise EndedEarly(PRUNED, f"worse than the best trial after {len(scores)} seeds")
+
+    def _model(self, trial: Any, seed: int) -> keras.Model:
         # Layer names count up, and an integer-seeded initializer may read them: they start anew, as
         # KerasTuner has them, so that a resumed search draws what an uninterrupted one would.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(seed)
-        model = self.models.ready(self.hypermodel.build(trial.hyperparameters))
+        return self.models.ready(self.hypermodel.build(trial.hyperparameters))
+
+    def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
+        """Trains one seed; returns its record and the model at its best epoch.
+
+        Raises:
+            EndedEarly: The pruner stopped it.
+        """
+        started = time.monotonic()
+        objective = self.oracle.objective
+        model = self._model(trial, seed)
+        # The study takes no values of a finished trial.
+        first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
+        report = _Report(self.oracle, trial.trial_id, first_step)
         patience = self.epochs if self.patience is None else self.patience
         history = model.fit(
             *self.train,
@@ -117,8 +214,11 @@ class InitializerTuner(keras_tuner.Tuner):
             callbacks=[
                 _BestEpoch(objective.name, objective.direction, patience),
                 _Watch(self.observers, self.epochs),
+                report,
             ],
         ).history
+        if report.pruned_after:
+            raise EndedEarly(PRUNED, f"behind other trials after epoch {report.pruned_after} of seed {seed}")
         values = history[objective.name]
         finite = [v if np.isfinite(v) else None for v in values]
         score = _best(finite, objective.direction)
@@ -193,6 +293,23 @@ class _Watch(keras.callbacks.Callback):
         for observer in self._observers:
             observer.on_epoch_end(self._epochs)
         if not np.isfinite((logs or {}).get("loss", 0.0)):
+            self.model.stop_training = True
+
+
+class _Report(keras.callbacks.Callback):
+    """Stores the objective after each epoch, and ends a run that the pruner has no hope for."""
+
+    def __init__(self, oracle: OptunaOracle, trial_id: str, first_step: int | None) -> None:
+        super().__init__()
+        self._oracle, self._trial_id, self._first = oracle, trial_id, first_step
+        self.pruned_after = 0
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        value = (logs or {}).get(self._oracle.objective.name)
+        if self._first is None or value is None:
+            return
+        if self._oracle.report_epoch(self._trial_id, self._first + epoch, float(value)):
+            self.pruned_after = epoch + 1
             self.model.stop_training = True
 
 

@@ -92,7 +92,7 @@ def chained(
     links = {
         number: link_of(_with_next(site, following[number]))
         for number, site in sites.items()
-        if number in following
+        if number in following and site.drawn and following[number].drawn
     }
     choices = {}
     for number, site in sites.items():

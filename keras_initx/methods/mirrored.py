@@ -28,5 +28,5 @@ def mirrored_link(site: Site) -> Link | None:
     q = None if psi is None else stable_variance(psi, site.depth)
     if q is None or evenness(site.activation, q) < _LEAST_EVEN:
         return None
-    reason = f"chain of {site.depth} with {site.activation.name}: opposite units start it as an odd function"
+    reason = f"chain of {site.depth} with {site.activation.name}: opposite units make it odd at first"
     return Link("mirrored", q, mirrored=True, reason=reason)

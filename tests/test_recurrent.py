@@ -1,0 +1,214 @@
+"""What arrives at the gates of recurrent cells, recomputed from the kernels at the times that count."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import InitxError, initialize
+from keras_initx.recurrent import SETTLED, Sequences, input_sizes, mask_of, settled_sizes
+
+
+def array(tensor):
+    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
+
+
+def rms(x):
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+def arriving(layer, x, mask):
+    """The pre-activations (kept times, gates of SimpleRNN or LSTM) without the bias, by hand."""
+    kernel, recurrent = array(layer.cell.kernel), array(layer.cell.recurrent_kernel)
+    twin = type(layer).from_config({**layer.get_config(), "return_sequences": True})
+    twin.build(x.shape)
+    twin.set_weights(layer.get_weights())
+    states = array(twin(x, mask=None if mask is None else ops.convert_to_tensor(mask)))
+    before = np.concatenate([np.zeros_like(states[:, :1]), states[:, :-1]], axis=1)
+    z = x @ kernel + before @ recurrent
+    return z if mask is None else z[mask]
+
+
+def lengths(samples, times, low, high, left=False):
+    mask = np.arange(times)[None] < np.random.default_rng(1).integers(low, high + 1, samples)[:, None]
+    return mask[:, ::-1].copy() if left else mask
+
+
+MASKS = {
+    "none": None,
+    "short": lengths(128, 20, 3, 5),
+    "mixed": lengths(128, 20, 2, 20),
+    "left": lengths(128, 20, 5, 12, left=True),
+    "holes": np.random.default_rng(2).random((128, 20)) < 0.4,
+}
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM"])
+@pytest.mark.parametrize("padding", MASKS)
+def test_gates_at_the_times_that_are_not_masked(kind, padding):
+    mask = MASKS[padding]
+    x = np.random.default_rng(0).normal(size=(128, 20, 24)).astype("float32")
+    if mask is not None:
+        # Whatever stands in the padding, large numbers too.
+        x[~mask] = 10.0
+    given, layer = keras.Input((20, 24)), getattr(layers, kind)(32)
+    inputs = [given] if mask is None else [given, keras.Input((20,), dtype="bool")]
+    out = layer(given) if mask is None else layer(given, mask=inputs[1])
+    model = keras.Model(inputs, layers.Dense(2)(out))
+    initialize(model, data=x if mask is None else [x, mask], seed=0)
+    gates = np.split(arriving(layer, x, mask), 1 if kind == "SimpleRNN" else 4, axis=-1)
+    for gate in gates:
+        assert rms(gate) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_an_embedding_that_masks(kind):
+    ids = np.random.default_rng(0).integers(1, 50, size=(64, 60))
+    mask = lengths(64, 60, 3, 8)
+    ids[~mask] = 0
+    x = keras.Input((60,), dtype="int32")
+    table, layer = layers.Embedding(50, 16, mask_zero=True), getattr(layers, kind)(8)
+    initialize(keras.Model(x, layers.Dense(2)(layer(table(x)))), data=ids, seed=0)
+    rows = array(table.embeddings)[ids]
+    if kind == "GRU":
+        # Its third gate resets the state: what the input gives is at most all.
+        assert 0.5 <= rms(rows[mask] @ array(layer.cell.kernel)) <= 1.02
+    else:
+        assert rms(arriving(layer, rows.astype("float32"), mask)) == pytest.approx(1, abs=0.08)
+
+
+def test_times_of_zeros_without_a_mask_count():
+    x = np.random.default_rng(0).normal(size=(64, 20, 16)).astype("float32")
+    x[np.random.default_rng(1).random((64, 20)) < 0.9] = 0
+    given, layer = keras.Input((20, 16)), layers.LSTM(16)
+    initialize(keras.Model(given, layers.Dense(2)(layer(given))), data=x, seed=0)
+    assert rms(arriving(layer, x, None)) == pytest.approx(1, abs=0.25)
+
+
+def test_long_sequences_are_measured_on_all_samples_and_times():
+    scale = np.linspace(3, 0.2, 32)[:, None, None] * np.linspace(0.2, 3, 3000)[None, :, None]
+    x = (scale * np.random.default_rng(0).normal(size=(32, 3000, 4))).astype("float32")
+    layer = layers.LSTM(8)
+    layer.build(x.shape)
+    whole = x @ array(layer.cell.kernel)
+    (size, *_), *_ = input_sizes(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(x), None))
+    assert size == pytest.approx(rms(np.split(whole, 4, axis=-1)[0]), rel=0.05)
+
+
+def test_images_are_not_measured_all_at_once():
+    sequences = Sequences(np.zeros((64, 10, 24, 24, 3), "float32"), np.full(64, 10))
+    rows, samples = sequences.rows(width=128)
+    assert len(rows) * 24 * 24 * 128 <= 2**24
+    assert len(rows) == len(samples) > 100
+    assert {0, 63} <= set(samples)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_order_of_reading(backwards):
+    x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
+    mask = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]], bool)
+    layer = layers.LSTM(2, go_backwards=backwards)
+    found = Sequences.of(layer, ops.convert_to_tensor(x), ops.convert_to_tensor(mask))
+    assert found.lengths.tolist() == [3, 0, 2]
+    order = slice(None, None, -1) if backwards else slice(None)
+    for number in range(3):
+        kept = x[number][mask[number]][order]
+        np.testing.assert_array_equal(array(found.values)[number][: len(kept)], kept)
+
+
+def test_the_error_counts_samples_and_not_their_times():
+    scale = np.random.default_rng(0).uniform(0.2, 3, size=(64, 1, 1))
+    x = (scale * np.random.default_rng(1).normal(size=(64, 1, 16))).astype("float32")
+    layer = layers.SimpleRNN(64)
+    layer.build((64, 1, 16))
+    errors = [
+        input_sizes(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(repeated), None))[0][1]
+        for repeated in (x, np.repeat(x, 30, axis=1))
+    ]
+    assert errors[0] > 0.05
+    assert errors[1] == pytest.approx(errors[0], rel=1e-3)
+
+
+def test_a_settled_state_is_measured_late():
+    x = np.random.default_rng(0).normal(size=(256, 30, 8)).astype("float32")
+    layer = layers.SimpleRNN(32)
+    layer.build(x.shape)
+    ((whole, alone),) = settled_sizes(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(x), None))
+    z = arriving(layer, x, None)
+    assert whole == pytest.approx(rms(z[:, SETTLED - 1]), rel=1e-4)
+    assert alone == pytest.approx(rms(x[:, SETTLED - 1] @ array(layer.cell.kernel)), rel=1e-4)
+
+
+def test_later_cells_of_a_masked_stack():
+    mask = lengths(128, 40, 2, 8)
+    x = np.random.default_rng(0).normal(size=(128, 40, 12)).astype("float32")
+    x[~mask] = 0
+    given = keras.Input((40, 12))
+    cells = [layers.SimpleRNNCell(24), layers.SimpleRNNCell(20)]
+    model = keras.Model(given, layers.Dense(2)(layers.RNN(cells)(layers.Masking()(given))))
+    initialize(model, data=x, seed=0)
+    first = layers.RNN(cells[0], return_sequences=True)(x, mask=ops.convert_to_tensor(mask))
+    second = layers.RNN(cells[1], return_sequences=True)
+    states = array(second(first, mask=ops.convert_to_tensor(mask)))
+    before = np.concatenate([np.zeros_like(states[:, :1]), states[:, :-1]], axis=1)
+    z = array(first) @ array(cells[1].kernel) + before @ array(cells[1].recurrent_kernel)
+    assert rms(z[mask]) == pytest.approx(1, abs=0.1)
+
+
+class Cell(layers.Layer):
+    """A user's own cell, with Keras's names."""
+
+    def __init__(self, units, gates=1):
+        super().__init__()
+        self.units = self.state_size = units
+        self.gates = gates
+        self.activation = keras.activations.tanh
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.gates * self.units), name="kernel")
+        self.recurrent_kernel = self.add_weight(shape=(self.units, self.gates * self.units), name="recurrent")
+
+
+class OnTheState(Cell):
+    def call(self, x, states):
+        h = ops.matmul(x, self.kernel) + ops.matmul(self.activation(states[0]), self.recurrent_kernel)
+        return h, [h]
+
+
+class OtherOrder(Cell):
+    def call(self, x, states):
+        a, b = ops.split(
+            ops.matmul(x, self.kernel) + ops.matmul(states[0], self.recurrent_kernel), 2, axis=-1
+        )
+        h = self.activation(b) * self.activation(a)
+        return h, [h]
+
+
+@pytest.mark.parametrize("make", [lambda: OnTheState(8), lambda: OtherOrder(8, 2)])
+def test_own_cells_with_keras_names(make):
+    mask = lengths(64, 40, 4, 6)
+    data = 50 * np.random.default_rng(0).normal(size=(64, 40, 12)).astype("float32")
+    data[~mask] = 0
+    given, cell = keras.Input((40, 12)), make()
+    model = keras.Model(given, layers.Dense(2)(layers.RNN(cell)(layers.Masking()(given))))
+    initialize(model, data=data, seed=0)
+    parts = np.split(data[mask] @ array(cell.kernel), cell.gates, axis=-1)
+    for part in parts:
+        assert rms(part) == pytest.approx(1, abs=0.25)
+    assert rms(parts) == pytest.approx(1, abs=1e-3)
+
+
+def test_zeros_in_a_convolutional_lstm_are_named():
+    given = keras.Input((4, 6, 6, 2))
+    h = layers.ConvLSTM2D(3, 3, name="film")(given)
+    model = keras.Model(given, layers.Dense(2)(layers.GlobalAveragePooling2D()(h)))
+    with pytest.raises(InitxError, match=r"film/.*kernel: received 'only zeros'"):
+        initialize(model, data=np.zeros((8, 4, 6, 6, 2), "float32"), seed=0)
+
+
+def test_masking_layers_still_leave_their_mask_on_the_tensor():
+    x = np.array([[[1.0], [0.0]]], "float32")
+    assert array(mask_of(layers.Masking()(x), {})).tolist() == [[True, False]]
+    assert array(mask_of(layers.Embedding(3, 2, mask_zero=True)(np.array([[1, 0]])), {})).tolist() == [
+        [True, False]
+    ]

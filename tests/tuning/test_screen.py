@@ -1,0 +1,164 @@
+"""Which starts are doomed, in the small and in a search: and none that trains."""
+
+import keras
+import numpy as np
+import pytest
+from keras import initializers, layers
+from keras_initx.tuning.screen import doom
+from keras_initx.tuning.signal import KernelSignal, Signal, SignalProbe
+
+
+def signal(loss=2.3, constant=2.3, spread=0.1, gradients=(1e-3, 1e-3), weight=0.1, alike=False):
+    kernels = tuple(KernelSignal(f"k{n}", weight, g, alike, alike) for n, g in enumerate(gradients))
+    return Signal(loss, constant, spread, kernels)
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (signal(loss=float("inf")), "loss is inf"),
+        (signal(gradients=(float("nan"), 1.0)), "gradient of k0"),
+        (signal(alike=True), "symmetric: the units of k0"),
+        (signal(spread=0.0, gradients=(1e-11, 1.0)), "vanished"),
+        (signal(loss=3e6), "exploded"),
+    ],
+)
+def test_the_doomed(given, word):
+    assert word in doom(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        signal(),
+        signal(loss=1e6),
+        signal(spread=0.0),
+        signal(gradients=(1e-30, 1e-3)),
+        signal(spread=0.0, gradients=(0.0, 1e-3), weight=0.0),
+        signal(spread=0.0, gradients=(1e-3,)),
+        # A regression of large numbers, and a loss that constant outputs make zero, or not finite.
+        signal(loss=4e10, constant=4e10),
+        signal(constant=0.0),
+        signal(constant=float("nan")),
+        signal(gradients=()),
+    ],
+)
+def test_what_may_train(given):
+    assert doom(given) is None
+
+
+def deep(initializer, depth, activation="relu", head=None):
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(32, activation, kernel_initializer=initializer) for _ in range(depth)]
+    last = layers.Dense(3, activation="softmax", kernel_initializer=initializer if head is None else head)
+    model = keras.Sequential([keras.Input((32,)), *hidden, last])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.fixture(scope="module")
+def batch():
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(32, 32)).astype("float32"), generator.integers(0, 3, 32)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "depth", "word"),
+    [
+        ("zeros", 3, "symmetric"),
+        ("zeros", 1, "symmetric"),
+        (initializers.Constant(0.1), 3, "symmetric"),
+        (initializers.RandomUniform(0, 1, seed=0), 8, "exploded"),
+        (initializers.RandomNormal(stddev=1.0, seed=0), 30, "exploded"),
+        (initializers.RandomNormal(stddev=1e3, seed=0), 30, "finite"),
+        (initializers.RandomNormal(stddev=0.01, seed=0), 12, "vanished"),
+    ],
+)
+def test_usual_bad_choices(initializer, depth, word, batch):
+    if "finite" in word:
+        assert doom(SignalProbe(batch)(deep(initializer, depth))) is not None
+    else:
+        assert word in doom(SignalProbe(batch)(deep(initializer, depth)))
+
+
+@pytest.mark.parametrize(
+    ("initializer", "depth", "activation", "head"),
+    [
+        ("he_normal", 30, "relu", None),
+        ("glorot_uniform", 12, "relu", None),
+        ("glorot_uniform", 6, "sigmoid", None),
+        (initializers.RandomNormal(stddev=0.3, seed=0), 5, "relu", None),
+        # A head of zeros is a habit, and no mistake.
+        ("he_normal", 8, "relu", "zeros"),
+    ],
+)
+def test_usual_good_and_mediocre_choices(initializer, depth, activation, head, batch):
+    assert doom(SignalProbe(batch)(deep(initializer, depth, activation, head))) is None
+
+
+def test_zeros_in_front_of_a_sigmoid(batch):
+    # The last kernel learns; the units that it reads stay alike.
+    assert "symmetric" in doom(SignalProbe(batch)(deep("zeros", 2, "sigmoid")))
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_residual_branches_that_begin_at_zero(inner, batch):
+    x = inputs = keras.Input((32,))
+    for _ in range(4):
+        branch = layers.Dense(32, activation="relu")(x) if inner else x
+        x = x + layers.Dense(32, kernel_initializer="zeros")(branch)
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax", kernel_initializer="zeros")(x))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert doom(SignalProbe(batch)(model)) is None
+
+
+class TestInASearch:
+    def test_doomed_trials_end_before_training_and_the_search_goes_on(self, quick, pairs):
+        initializer = ["all_zeros", "zeros", "small_normal", "he_normal"]
+
+        def build(hp):
+            name = hp.Choice("initializer", initializer)
+            kernel = keras.initializers.get("zeros" if "zeros" in name else name)
+            model = keras.Sequential(
+                [
+                    keras.Input((4,)),
+                    *[layers.Dense(8, "relu", kernel_initializer=kernel) for _ in range(12)],
+                    layers.Dense(2, activation="softmax", kernel_initializer=kernel),
+                ]
+            )
+            model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+            return model
+
+        result = quick(build, tuner="grid", trials=None, learning_rates=[0.001, 0.003], seeds=1)
+        status = {}
+        for trial in result.trials:
+            status.setdefault(trial.values["initializer"], set()).add(trial.status)
+        assert len(result.trials) == 8
+        assert status == {
+            "all_zeros": {"screened"}, "zeros": {"screened"}, "small_normal": {"screened"},
+            "he_normal": {"completed"},
+        }  # fmt: skip
+        for trial in result.trials:
+            if trial.status == "screened":
+                assert not trial.seeds
+                assert trial.reason.startswith(("symmetric", "vanished"))
+        assert result.best.values["initializer"] == "he_normal"
+
+    def test_screening_can_be_turned_off(self, quick):
+        result = quick(initializers=["zeros"], screening=False, trials=1)
+        assert [t.status for t in result.trials] == ["completed"]
+
+    def test_a_search_finds_the_same_scores_with_and_without(self, quick, tmp_path):
+        options = {"initializers": ["he_normal", "auto"], "tuner": "grid", "trials": None}
+        found = [
+            quick(screening=on, results=tmp_path / str(on), logs=tmp_path / f"l{on}", **options).trials
+            for on in (True, False)
+        ]
+        assert [t.sample for t in found[0]] == [t.sample for t in found[1]]
+
+    def test_where_all_is_doomed_the_reason_is_told(self, quick):
+        result = quick(initializers=["zeros"], trials=4, learning_rates=[0.1, 0.2, 0.3, 0.4])
+        assert {t.status for t in result.trials} == {"screened"}
+        assert len(result.trials) == 4
+        with pytest.raises(RuntimeError, match="symmetric"):
+            _ = result.best

@@ -1,0 +1,124 @@
+"""What one batch shows of a model, against gradients by hand; and the model as it was before."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from keras_initx.tuning.signal import SignalProbe
+
+
+def array(tensor):
+    return np.array(ops.convert_to_numpy(tensor), dtype="float64")
+
+
+def rms(x):
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+@pytest.fixture
+def batch():
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(16, 5)).astype("float32"), generator.normal(size=(16, 3)).astype("float32")
+
+
+def network(jit_compile=False, optimizer="adam", dropout=0.0):
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            layers.Dense(7, activation="tanh", name="hidden"),
+            layers.Dropout(dropout),
+            layers.Dense(3, name="head"),
+        ]
+    )
+    model.compile(optimizer, "mse", metrics=["mae"], jit_compile=jit_compile)
+    return model
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_loss_spread_and_gradients_by_hand(batch, jit_compile):
+    model = network(jit_compile)
+    x, y = (part.astype("float64") for part in batch)
+    w1, b1, w2, b2 = map(array, model.variables[:4])
+    h = np.tanh(x @ w1 + b1)
+    out = h @ w2 + b2
+    error = 2 * (out - y) / out.size
+    signal = SignalProbe(batch)(model)
+    assert signal.loss == pytest.approx(np.mean((out - y) ** 2), rel=1e-5)
+    assert signal.constant == pytest.approx(np.mean(y**2), rel=1e-5)
+    assert signal.spread == pytest.approx(np.sqrt(np.mean(np.var(out, axis=0))) / rms(out), rel=1e-4)
+    assert [k.path.split("/")[-2] for k in signal.kernels] == ["hidden", "head"]
+    gradients = [x.T @ (error @ w2.T * (1 - h**2)), h.T @ error]
+    assert [k.gradient for k in signal.kernels] == pytest.approx([rms(g) for g in gradients], rel=1e-4)
+    assert [k.weight for k in signal.kernels] == pytest.approx([rms(w1), rms(w2)], rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_the_model_is_as_it_was_and_trains_as_if_nothing_had_been(batch, optimizer):
+    histories = []
+    for probed in (False, True):
+        keras.utils.set_random_seed(3)
+        model = network(optimizer=optimizer, dropout=0.5)
+        model.train_on_batch(*batch)
+        model.reset_metrics()
+        before, own = [array(v) for v in model.variables], model.optimizer
+        state = [array(v) for v in own.variables]
+        if probed:
+            SignalProbe(batch)(model)
+        assert model.optimizer is own
+        for kept, variables in ((before, model.variables), (state, own.variables)):
+            for value, variable in zip(kept, variables, strict=True):
+                np.testing.assert_array_equal(array(variable), value)
+        keras.utils.set_random_seed(4)
+        histories.append(model.fit(*batch, epochs=3, verbose=0).history)
+    assert histories[0] == histories[1]
+
+
+def test_a_second_model_state_is_measured_anew(batch):
+    model, probe = network(), SignalProbe(batch)
+    first = probe(model)
+    model.get_layer("head").kernel.assign(3 * model.get_layer("head").kernel)
+    second = probe(model)
+    assert second.kernels[1].weight == pytest.approx(3 * first.kernels[1].weight, rel=1e-5)
+    assert second.kernels[0].gradient > 2 * first.kernels[0].gradient
+    assert probe(model) == second
+
+
+def test_units_that_are_alike(batch):
+    model = network()
+    model.get_layer("hidden").kernel.assign(np.full((5, 7), 0.3, "float32"))
+    head = np.tile(np.array([[0.1, -0.2, 0.3]], "float32"), (7, 1))
+    model.get_layer("head").kernel.assign(head)
+    hidden, last = SignalProbe(batch)(model).kernels
+    assert (hidden.units_alike, hidden.inputs_alike) == (True, False)
+    assert (last.units_alike, last.inputs_alike) == (False, True)
+    head[0] = 1
+    model.get_layer("head").kernel.assign(head)
+    # Other weights behind them: their gradients will tell them apart.
+    hidden, last = SignalProbe(batch)(model).kernels
+    assert not hidden.units_alike
+    assert not last.inputs_alike
+
+
+def test_look_up_tables_and_half_precision():
+    x = np.array([[1, 1, 2], [3, 1, 0]])
+    y = np.array([[1.0], [0.0]], "float32")
+    model = keras.Sequential(
+        [keras.Input((3,), dtype="int32"), layers.Embedding(9, 4), layers.Flatten(), layers.Dense(1)]
+    )
+    model.compile("adam", "mse")
+    table, kernel = array(model.layers[0].embeddings), array(model.layers[2].kernel)
+    out = table[x].reshape(2, -1) @ kernel
+    gradient = np.zeros_like(table)
+    # A row that is looked up twice gets both gradients.
+    np.add.at(gradient, x, ((out - y) @ kernel.T).reshape(2, 3, 4))
+    assert SignalProbe((x, y))(model).kernels[0].gradient == pytest.approx(rms(gradient), rel=1e-4)
+
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    half.layers[0].kernel.assign(half.layers[0].kernel * 1e-3)
+    half.layers[-1].kernel.assign(half.layers[-1].kernel * 1e-4)
+    batch = np.ones((16, 5), "float32"), np.full((16, 3), 1e-2, "float32")
+    assert 0 < SignalProbe(batch)(half).kernels[0].gradient < 1e-5
