@@ -45,7 +45,7 @@ def unknown_name(argument: str, name: object, known: Iterable[str], remedy: str 
     "initializer: received 'he_atuo'; allowed: auto, he_auto. Did you mean 'he_auto'?"
     """
     names = sorted(known)
-    near = get_close_matches(str(name), names, n=1)
+    near = get_close_matches(str(name), names, n=1) or get_close_matches(str(name).lower(), names, n=1)
     suggestion = f"Did you mean {near[0]!r}?" if near else ""
     return InitxError(argument, name, ", ".join(names), f"{suggestion} {remedy}".strip())
 

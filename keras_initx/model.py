@@ -185,8 +185,8 @@ def _initialized(
     if labels is not None or class_counts is not None:
         notes.append(set_output_bias(graph, found, owners, selection, labels, class_counts))
     check_finite(drawn)
-    if ends := sum(job.choice.factor != 1 for job in drawn):
-        notes.append(f"{ends} kernels end a residual branch and are scaled down for it")
+    if ends := sum(job.choice.method.startswith("residual") for job in drawn):
+        notes.append(f"{ends} kernels end a residual branch: it, or its normalization, is scaled down for it")
     for step in graph.steps:
         if step.opaque:
             done = "scaled by what it does" if step.parameters else "taken as it is"

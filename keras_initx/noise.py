@@ -137,11 +137,13 @@ def batch_of(data: Any, size: int) -> Any:
     Raises:
         InitxError: No samples, or values that are not finite.
     """
+    data = _plain(data)
     x = data if _is_arrays(data) else _gathered(data, size)
     flat = keras.tree.flatten(x)
     shapes = [tuple(v.shape) for v in flat]
     if any(not shape or shape[0] is None for shape in shapes) or any(_is_strange(v) for v in flat):
-        raise InitxError("data", type(flat[0]).__name__, "dense arrays of real numbers or of strings")
+        given = ", ".join(f"{type(v).__name__} of {getattr(v, 'dtype', 'no type')}" for v in flat)
+        raise InitxError("data", given, "dense arrays of real numbers or of strings")
     if not flat or any(not shape[0] for shape in shapes):
         raise InitxError("data", f"arrays of shape {shapes}", "at least one sample")
     if len({shape[0] for shape in shapes}) > 1:
@@ -166,6 +168,15 @@ def inputs_of(model: keras.Model, data: Any) -> Any:
         return data
     inputs = getattr(model, "inputs", None)
     return data[0] if inputs is not None and len(inputs) != len(data) else data
+
+
+def _plain(data: Any) -> Any:
+    """Data frames and series, as NumPy's arrays; everything else as it is."""
+    if hasattr(data, "to_numpy"):
+        return data.to_numpy()
+    if isinstance(data, tuple | list):
+        return type(data)(_plain(part) for part in data) if type(data) in (tuple, list) else data
+    return {name: _plain(part) for name, part in data.items()} if type(data) is dict else data
 
 
 def _is_strange(values: Any) -> bool:

@@ -145,6 +145,8 @@ def _instance(initializer: Any) -> Any:
             return keras.initializers.get(initializer)
         except ValueError:
             raise unknown_name("initializer", initializer, known_names()) from None
+    if isinstance(initializer, type) and hasattr(initializer, "get_config"):
+        return _instance(keras.initializers.get(initializer))
     if hasattr(initializer, "get_config"):
         own = type(initializer).from_config(initializer.get_config())
         if isinstance(getattr(initializer, "seed", None), keras.random.SeedGenerator):
@@ -152,7 +154,9 @@ def _instance(initializer: Any) -> Any:
             own.seed = initializer.seed
         return own
     if not callable(initializer):
-        raise InitxError("initializer", initializer, "a name, an initializer or a function of a shape")
+        remedy = f"A seed is passed by name: seed={initializer}." if isinstance(initializer, int) else ""
+        allowed = "a name, an initializer or a function of a shape"
+        raise InitxError("initializer", initializer, allowed, remedy)
     return keras.initializers.get(initializer)
 
 

@@ -1,6 +1,7 @@
 """Checks what `search` was given, and that the model trains on the data, before anything is written."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from numbers import Integral
@@ -18,6 +19,8 @@ from .hypermodel import InitializerHyperModel
 Pair = tuple[Any, Any]
 
 _MOST = 2**32
+# Keras's errors may be in bold.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def check_positive(argument: str, value: object) -> int:
@@ -123,14 +126,26 @@ def probe(
     try:
         logs = model.train_on_batch(train[0][:2], train[1][:2], return_dict=True)
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(_COLOURS.sub("", str(error)).split())[:300]
         allowed = "a model that trains on the data"
-        raise InitxError("model", model.name, allowed, f"Keras: {type(error).__name__}: {reason}") from error
+        remedy = f"{_labels_against(model.loss, train[1])}Keras: {type(error).__name__}: {reason}"
+        raise InitxError("model", model.name, allowed, remedy) from error
     names = [f"val_{name}" for name in logs] + list(logs)
     if objective not in names:
         remedy = "Compile the model with metrics=[...] that has it, or pass another objective."
         raise InitxError("objective", objective, ", ".join(names), remedy)
     return hp, text
+
+
+def _labels_against(loss: Any, labels: Any) -> str:
+    """Says so where a loss for class numbers meets one-hot labels, or the other way round."""
+    name = (loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))) or ""
+    one_hot = np.ndim(labels) == 2 and np.shape(labels)[1] > 1
+    if name == "sparse_categorical_crossentropy" and one_hot:
+        return f"The labels are one-hot, of shape {np.shape(labels)}: compile with categorical_crossentropy. "
+    if name == "categorical_crossentropy" and not one_hot:
+        return "The labels are class numbers: compile with sparse_categorical_crossentropy. "
+    return ""
 
 
 def fingerprint(*pairs: Pair | None) -> str:

@@ -127,8 +127,8 @@ def check_discrete(labels: npt.NDArray[Any]) -> None:
         raise InitxError(
             "y",
             f"{distinct} different fractions in {len(labels)} rows",
-            "class labels, since this is classification only",
-            "Bin the target into classes.",
+            "class labels: (x, y) is split for a classification",
+            "For a regression split it yourself: data=((x, y), (x_validation, y_validation)).",
         )
 
 

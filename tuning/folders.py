@@ -50,19 +50,19 @@ class Folders:
                 other settings than it had; both `resume` and `overwrite`. Nothing has changed then.
         """
         if resume and overwrite:
-            raise InitxError("resume", "True with overwrite=True", "one of --resume and --overwrite")
+            raise InitxError("resume", "True with overwrite=True", "one of resume and overwrite")
         for argument, folder in self._both():
             _check_is_folder(argument, folder)
         earlier = self._earlier()
         if earlier is None:
             if resume:
-                remedy = "Leave --resume out to start one."
+                remedy = "Leave resume out to start one."
                 raise InitxError("results", str(self.results), "a folder with a search in it", remedy)
             self._check_empty()
         elif resume:
             _check_same(earlier, settings)
         elif not overwrite:
-            remedy = "Pass --resume to go on with it, --overwrite to start again, or another folder."
+            remedy = "Pass resume=True to go on with it, overwrite=True to start again, or another folder."
             raise InitxError("results", str(self.results), "a folder without a search in it", remedy)
         self._make()
         if overwrite and earlier is not None:
@@ -148,8 +148,26 @@ def _check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None
     plain = json.loads(json.dumps(dict(settings)))
     for name in sorted(earlier.keys() | plain.keys()):
         if name not in ("trials", "extra_seeds", "version") and earlier.get(name) != plain.get(name):
+            received, allowed = _difference(earlier.get(name), plain.get(name))
             remedy = (
                 "Give the options that the search began with (only trials and extra seeds may change), "
                 "or another folder."
             )
-            raise InitxError(name, plain.get(name), f"{earlier.get(name)!r}, as the search began", remedy)
+            raise InitxError(name, received, f"{allowed}, as the search began", remedy)
+
+
+def _difference(earlier: Any, now: Any) -> tuple[Any, str]:
+    """What two settings differ in: of two spaces, the hyperparameters that are not the same."""
+    if not (isinstance(earlier, dict) and isinstance(now, dict)):
+        return now, repr(earlier)
+
+    def told(space: dict[str, Any], name: str) -> str:
+        if name not in space:
+            return f"{name} is no hyperparameter"
+        keys = ("values", "value", "min_value", "max_value", "step", "sampling")
+        found = {key: space[name][key] for key in keys if space[name].get(key) is not None}
+        values = found.pop("values", None)
+        return f"{name} of {values}" if values else f"{name} with {found}"
+
+    names = [name for name in sorted(earlier.keys() | now.keys()) if earlier.get(name) != now.get(name)]
+    return "; ".join(told(now, n) for n in names), "; ".join(told(earlier, n) for n in names)

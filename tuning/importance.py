@@ -60,8 +60,10 @@ def importances(results: str | Path) -> tuple[list[Importance], str]:
     done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     scores = {trial.value for trial in done}
     if len(scores) < 2:
-        received = f"{len(done)} completed trials with {len(scores)} different scores"
-        raise InitxError("results", received, "two completed trials of different scores, at least")
+        given = f"{len(done)} completed trials in it" + (", all of one score" if len(done) > 1 else "")
+        remedy = f"There are {given}: run more of them."
+        allowed = "a search with two completed trials of different scores, at least"
+        raise InitxError("results", str(results), allowed, remedy)
     shares = [_shares(study, seed) for seed in range(_FORESTS)]
     found = [
         Importance(name, float(np.mean(values)), float(np.std(values, ddof=1)))

@@ -125,10 +125,12 @@ class OptunaOracle(keras_tuner.Oracle):
         """Adds candidates to those that are tried before any other, if no trial has begun.
 
         Raises:
-            InitxError: There are some, and the sampler is the grid.
+            InitxError: There are some, and the sampler is the grid; no dictionaries.
         """
         if self._sampler == "grid" and candidates:
             raise InitxError("enqueue", candidates, "nothing for a grid, which tries everything anyway")
+        if isinstance(candidates, Mapping) or not all(isinstance(v, Mapping) for v in candidates):
+            raise InitxError("enqueue", candidates, "a list of dictionaries, each with values by name")
         self._enqueue = (*self._enqueue, *(dict(values) for values in candidates))
 
     def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:

@@ -16,6 +16,7 @@ from keras_initx.errors import InitxError
 
 from .arguments import Pair, check_positive, fingerprint, objective_of, pairs_of, probe, seeds_of
 from .boards import BoardObserver
+from .compiled import many_traces
 from .data import Dataset
 from .folders import Folders
 from .hypermodel import (
@@ -55,6 +56,11 @@ class SearchResult:
     objective: keras_tuner.Objective
     folders: Folders
     tuner: InitializerTuner
+
+    def __repr__(self) -> str:
+        best = best_trial(self.trials, self.objective.direction)
+        found = "none completed" if best is None else f"best {self.objective.name} {best.sample.describe()}"
+        return f"<SearchResult of {len(self.trials)} trials in {self.folders.results}: {found}>"
 
     @property
     def best(self) -> TrialResult:
@@ -154,8 +160,8 @@ def search(
             beyond reach.
         pruner: End a trial that falls behind: "median", "halving", "hyperband" (over epochs), "wilcoxon"
             (over seeds), an `optuna.pruners.BasePruner`, or one of each kind; None never does.
-        extra_seeds: How many further runs the best three trials may have in all, one seed for each in turn,
-            until all but one are beaten (`still_in` tells the rule). They decide then which is the best.
+        extra_seeds: How many further runs the best three trials may have in all, the same seed for each in
+            turn, until all but one are beaten (`still_in` tells the rule). They decide then which is the best.
         seed: The seed of the sampler, and the first of `seeds` where that is a number.
         enqueue: Candidates to try first, as values by name; what they leave out is sampled. None takes
             "own", "he_auto", "auto" and "initialize:auto" as far as they are among the initializers; a
@@ -210,13 +216,13 @@ def search(
         "extra_seeds": extra_seeds,
         "seed": seed,
         "space": {p.name: p.get_config() for p in space.space},
-        "enqueue": enqueue if enqueue is None else [dict(values) for values in enqueue],
+        "enqueue": enqueue if enqueue is None else [dict(values) for values in candidates],
     }
     folders.open(settings, resume, overwrite)
     # Given here and not through the oracle, which would create the file before the checks above.
     oracle._storage = f"sqlite:///{folders.results.resolve() / STUDY_FILE}"
     board = BoardObserver(folders.logs, oracle)
-    with interruptible(), ExitStack() as stack:
+    with interruptible(), many_traces(), ExitStack() as stack:
         shown: list[Observer] = []
         if not quiet:
             shown.append(stack.enter_context(ProgressObserver(oracle, len(seed_list), epochs)))

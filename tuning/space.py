@@ -31,14 +31,15 @@ def suggest(trial: Any, hp: Any) -> Any:
 
 def check_known(hyperparameters: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> None:
     """Raises an `InitxError` for a candidate that the space does not have."""
+    if not isinstance(values, Mapping):
+        raise InitxError("enqueue", values, "a list of dictionaries: values by the names of hyperparameters")
     for name, value in values.items():
         known = [hp for hp in hyperparameters.space if hp.name == name]
         if not known:
             names = ", ".join(dict.fromkeys(hp.name for hp in hyperparameters.space))
             raise InitxError("enqueue", name, f"a hyperparameter of the space: {names}")
         if not any(_has(hp, value) for hp in known):
-            allowed = getattr(known[0], "values", None) or f"{known[0].min_value} to {known[0].max_value}"
-            raise InitxError(f"enqueue ({name})", value, str(allowed))
+            raise InitxError(f"enqueue ({name})", value, _allowed(known[0]))
 
 
 def _has(hp: Any, value: Any) -> bool:
@@ -49,6 +50,12 @@ def _has(hp: Any, value: Any) -> bool:
     if isinstance(hp, hp_types.Choice):
         return value in hp.values
     return isinstance(value, int | float) and hp.min_value <= value <= hp.max_value
+
+
+def _allowed(hp: Any) -> str:
+    if isinstance(hp, hp_types.Float | hp_types.Int):
+        return f"from {hp.min_value} to {hp.max_value}"
+    return ", ".join(repr(value) for value in getattr(hp, "values", [hp.default]))
 
 
 def _values(hp: Any) -> list[Any]:

@@ -76,7 +76,16 @@ def run_study(
     names = [ALL_SCHEMES[label] for label in labels_of(schemes)]
     model = DenseClassifier(data, ACTIVATIONS, names, [learning_rate], depth, width)
     return search(
-        model, data, tuner="grid", epochs=epochs, seeds=seeds, results=results, logs=logs, **options
+        model,
+        data,
+        tuner="grid",
+        # What fails belongs to the comparison.
+        screening=False,
+        epochs=epochs,
+        seeds=seeds,
+        results=results,
+        logs=logs,
+        **options,
     )
 
 

@@ -25,7 +25,7 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
     table.add_column("hyperparameters", min_width=max(map(len, tokens), default=0))
     for header in (objective.name, "95 % interval"):
         table.add_column(header, no_wrap=True)
-    table.add_column("status", overflow="fold")
+    table.add_column("status", overflow="fold", min_width=9)
     # A mean of few accuracies has an interval that reaches beyond 1.
     bounds = (0.0, 1.0) if objective.name.endswith("accuracy") else (-math.inf, math.inf)
     sign = -1 if objective.direction == "max" else 1

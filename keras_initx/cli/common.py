@@ -1,6 +1,7 @@
 """What the commands share: the data options, errors in one line, Ctrl-C that tells how to go on."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from keras_initx.tuning.folders import SETTINGS
 from keras_initx.tuning.search import MODEL_FILE, RESULTS_FILE
 
 INTERRUPTED = 130
+# What errors say in Python's words.
+_FLAGS = re.compile(r"(?<![\w-])(resume|overwrite)(=True)?\b(?! search| it)")
 
 # Plain text to a file or a pipe: no line is broken at 80 columns there.
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -155,12 +158,14 @@ def _as_option(error: InitxError) -> str:
     """The error in the words of the command line: its argument is called as the user typed it."""
     options = {
         "dataset", "tuner", "trials", "epochs", "seeds", "seed", "batch_size", "patience", "initializers",
-        "activations", "learning_rates", "depth", "width", "results", "logs", "resume",
+        "activations", "learning_rates", "depth", "width", "results", "logs", "resume", "schemes",
+        "pruner", "extra_seeds",
     }  # fmt: skip
     name = error.argument
     if name in options:
         name = f"--{name.replace('_', '-')}"
-    return str(InitxError(name, _plain(error.received), error.allowed, error.remedy))
+    allowed, remedy = (_FLAGS.sub(r"--\1", text) for text in (error.allowed, error.remedy))
+    return str(InitxError(name, _plain(error.received), allowed, remedy))
 
 
 def _plain(received: Any) -> Any:

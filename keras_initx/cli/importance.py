@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from keras_initx.cli import common
+from keras_initx.errors import InitxError
 from keras_initx.tuning.importance import importances
 
 
@@ -19,7 +20,11 @@ def importance(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Shows what share of the differences between trials each hyperparameter explains (fANOVA)."""
-    found, warning = importances(folder)
+    try:
+        found, warning = importances(folder)
+    except InitxError as error:
+        received = str(folder) if error.argument == "results" else error.received
+        raise InitxError("DIR", received, error.allowed, error.remedy) from error
     if as_json:
         typer.echo(json.dumps({"importances": [asdict(row) for row in found], "warning": warning}))
         return

@@ -13,6 +13,12 @@ from keras_initx.tuning.replicates import paired
 from keras_initx.tuning.results import best_per_cell
 from keras_initx.tuning.tables import cross_table
 
+_ENDED = {
+    "failed": "failed",
+    "screened": "were ended before training, since they could not learn",
+    "pruned": "were ended in training, since others were better",
+}
+
 
 def tune(
     dataset: common.DatasetOption = "digits",
@@ -53,6 +59,17 @@ def tune(
     quiet: common.QuietOption = False,
     as_json: common.JsonOption = False,
     jit_compile: common.JitOption = True,
+    screening: Annotated[
+        bool,
+        typer.Option("--screening/--no-screening", help="End what cannot learn before it is trained."),
+    ] = True,
+    pruner: Annotated[
+        str,
+        typer.Option(help="End what falls behind: median, halving or hyperband, and wilcoxon over seeds."),
+    ] = "",
+    extra_seeds: Annotated[
+        int, typer.Option(help="Further runs in all for the best three, until one is beaten by none.")
+    ] = 0,
 ) -> None:
     """Compare initializers on real data, with dashboards to open.
 
@@ -89,25 +106,27 @@ def tune(
         overwrite=overwrite,
         quiet=quiet,
         jit_compile=jit_compile,
+        screening=screening,
+        pruner=common.split_names(pruner),
+        extra_seeds=extra_seeds,
     )
     if as_json:
         common.print_json(result)
         return
-    _print(result, model)
+    _print(result, model, extra_seeds > 0)
 
 
-def _print(result: SearchResult, model: DenseClassifier) -> None:
+def _print(result: SearchResult, model: DenseClassifier, extra: bool) -> None:
     best = result.best
     direction = result.objective.direction
     title = "Validation accuracy, mean ± std over seeds (the best learning rate of each pair)"
     common.console.print()
     orders = model.initializers, model.activations
     common.console.print(cross_table(result.trials, INITIALIZER, ACTIVATION, direction, title, *orders))
-    failed = [t for t in result.trials if t.status == "failed"]
-    if failed:
-        common.print_plain(
-            f"{len(failed)} of {len(result.trials)} trials failed; the first: {failed[0].reason}"
-        )
+    for status, what in _ENDED.items():
+        if ended := [t for t in result.trials if t.status == status]:
+            share = f"{len(ended)} of {len(result.trials)} trials {what}"
+            common.print_plain(f"{share}; the first: {ended[0].reason}")
     values = best.values
     low, high = best.sample.interval(within=(0.0, 1.0))
     interval = f", 95 % interval {low:.3f} to {high:.3f}" if best.sample.n > 1 else ""
@@ -117,7 +136,7 @@ def _print(result: SearchResult, model: DenseClassifier) -> None:
         f"validation accuracy {best.sample.describe()}{interval}; "
         f"test accuracy {best.test_sample('accuracy').describe()}."
     )
-    runner_up = _runner_up(result)
+    runner_up = result.verdict() if extra else _runner_up(result)
     if runner_up:
         common.print_plain(runner_up)
     common.print_where(result)

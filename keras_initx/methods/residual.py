@@ -48,5 +48,6 @@ def at_the_end(site: Site, method: str = "residual", sums: object = None) -> Cho
         return scaled(site)
     count = max(sums(site) if callable(sums) else site.residuals, 1)
     factor = count**-0.5
-    reason = f"ends a residual branch: scaled by 1 / sqrt({count}) = {factor:.3g}"
+    what = "the gain of its normalization" if site.normalized else "scaled by"
+    reason = f"ends a residual branch: {what} 1 / sqrt({count}) = {factor:.3g}"
     return replace(scaled(site), method=method, factor=factor, reason=reason)

@@ -21,7 +21,7 @@ TUNE = [
     "iris",
     *SMALL,
     "--initializers",
-    "he_auto,zeros",
+    "he_auto,he_normal",
     "--activations",
     "relu,tanh",
     "--learning-rates",
@@ -59,6 +59,26 @@ def test_tune_prints_table_winner_model_and_the_tensorboard_line(capsys, tmp_pat
     assert len(found["trials"]) == 4
     assert all(set(trial["seeds"]) == {"0", "1"} for trial in found["trials"])
     assert list((tmp_path / "runs/tune").rglob("events.out.tfevents.*"))
+
+
+def test_a_doomed_combination_is_screened_and_said(capsys):
+    # Two options of the same command: the second has the first's folder otherwise.
+    command = [a.replace("he_auto,he_normal", "he_auto,zeros") for a in TUNE]
+    code, out, _ = run(capsys, *command, "--quiet")
+    assert code == 0
+    assert "2 of 4 trials were ended before training, since they could not learn; the first: symmetric" in out
+    code, out, _ = run(capsys, *command, "--quiet", "--no-screening", "--results", "all")
+    assert code == 0
+    assert "ended before training" not in out
+
+
+def test_further_seeds_for_the_best(capsys, tmp_path):
+    code, out, _ = run(capsys, *TUNE, "--quiet", "--extra-seeds", "7", "--pruner", "median")
+    assert code == 0
+    found = json.loads((tmp_path / "results/tune/results.json").read_text())
+    # Three at a time: the seventh would be no pair.
+    assert sum(trial["n"] for trial in found["trials"]) == 4 * 2 + 6
+    assert "in the race" in out
 
 
 def test_json_is_the_only_thing_on_standard_output(capsys):

@@ -190,7 +190,7 @@ class TestInterruption:
     def test_a_search_in_the_folder_is_kept(self, quick: Quick, tmp_path: Path) -> None:
         quick(trials=1, seeds=1, epochs=1)
         before = content(tmp_path)
-        with pytest.raises(InitxError, match="Pass --resume to go on with it, --overwrite"):
+        with pytest.raises(InitxError, match="Pass resume=True to go on with it, overwrite=True"):
             quick(trials=1)
         assert content(tmp_path) == before
 
