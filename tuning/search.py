@@ -161,7 +161,7 @@ def search(
         pruner: End a trial that falls behind: "median", "halving", "hyperband" (over epochs), "wilcoxon"
             (over seeds), an `optuna.pruners.BasePruner`, or one of each kind; None never does.
         extra_seeds: How many further runs the best three trials may have in all, the same seed for each in
-            turn, until all but one are beaten (`still_in` tells the rule). They decide then which is the best.
+            turn, until all but one are beaten (`still_in` tells the rule). They decide which is the best.
         seed: The seed of the sampler, and the first of `seeds` where that is a number.
         enqueue: Candidates to try first, as values by name; what they leave out is sampled. None takes
             "own", "he_auto", "auto" and "initialize:auto" as far as they are among the initializers; a

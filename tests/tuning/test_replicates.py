@@ -1,0 +1,129 @@
+"""Paired tests against SciPy, and a race that errs no more often than it says."""
+
+import numpy as np
+import pytest
+from keras_initx.tuning.replicates import LEVEL, further_seeds, level_of, next_runs, paired, still_in
+from scipy import stats
+
+
+class TestPaired:
+    def test_is_scipys_test_of_the_common_seeds(self):
+        generator = np.random.default_rng(0)
+        a = dict(enumerate(generator.normal(0.9, 0.04, 9)))
+        b = {seed: score - 0.01 + generator.normal(0, 0.005) for seed, score in a.items() if seed != 4}
+        found = paired({"a": a, "b": b})
+        seeds = sorted(b)
+        test = stats.ttest_rel([a[s] for s in seeds], [b[s] for s in seeds])
+        interval = test.confidence_interval(0.95)
+        assert (found.better, found.worse, found.n) == ("a", "b", 8)
+        assert found.p == pytest.approx(test.pvalue)
+        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+        assert found.real
+        # A seed that both share moves both: as if they were not paired nothing could be told.
+        assert stats.ttest_ind([a[s] for s in seeds], [b[s] for s in seeds]).pvalue > 0.05
+
+    @pytest.mark.parametrize("direction", ["max", "min"])
+    def test_the_better_comes_first(self, direction):
+        found = paired({"a": {0: 1.0, 1: 1.1, 2: 0.9}, "b": {0: 2.0, 1: 2.3, 2: 2.1}}, direction)
+        assert (found.better, found.worse) == (("b", "a") if direction == "max" else ("a", "b"))
+        assert found.difference == pytest.approx(3.4 / 3)
+
+    def test_without_a_spread_nothing_is_told(self):
+        found = paired({"a": {0: 0.9, 1: 0.8}, "b": {0: 0.7, 1: 0.6}})
+        assert not found.real
+        assert "without a spread" in found.describe()
+
+    def test_units(self):
+        groups = {"a": {0: 2.0, 1: 2.2, 2: 2.1}, "b": {0: 4.0, 1: 4.1, 2: 4.3}}
+        assert "points" not in paired(groups, "min", points=False).describe()
+        assert paired(groups, "min", points=False).describe().startswith("a beats b by 2.03")
+
+
+def run_race(generator, means, budget=60, spread=1.0):
+    scores = {n: {} for n in range(len(means))}
+    while runs := next_runs(scores, "max", list(range(30)), budget):
+        for trial, seed in runs:
+            scores[trial][seed] = generator.normal(means[trial], spread)
+    return scores
+
+
+class TestRace:
+    def test_the_levels_of_all_looks_and_pairs_add_up_to_five_per_cent(self):
+        for trials in (2, 3, 5):
+            total = sum(level_of(trials, n) for n in range(1, 10_000)) * trials * (trials - 1) / 2
+            assert total == pytest.approx(LEVEL, rel=1e-3)
+            assert total <= LEVEL
+
+    def test_equals_are_seldom_told_apart(self):
+        generator = np.random.default_rng(0)
+        wrong = sum(len(still_in(run_race(generator, (0, 0, 0)), "max")) < 3 for _ in range(200))
+        # Of 200 races 10 at most in the mean; three standard deviations more.
+        assert wrong <= 10 + 3 * np.sqrt(200 * 0.05 * 0.95)
+
+    def test_a_clear_winner_is_found_and_saves_runs(self):
+        generator, used = np.random.default_rng(0), []
+        for _ in range(20):
+            scores = run_race(generator, (0, 3, 0), spread=0.3)
+            assert still_in(scores, "max") == [1]
+            used.append(sum(map(len, scores.values())))
+        assert np.mean(used) < 30
+
+    def test_lower_may_be_better(self):
+        scores = {7: {0: 1.0, 1: 1.1, 2: 0.9, 3: 1.05}, 8: {0: 3.0, 1: 3.2, 2: 2.9, 3: 3.1}}
+        assert still_in(scores, "min") == [7]
+        assert still_in(scores, "max") == [8]
+
+    def test_every_trial_gets_the_same_seeds_and_no_more_than_the_budget(self):
+        scores = run_race(np.random.default_rng(0), (0, 0, 0), budget=10)
+        assert [list(s) for s in scores.values()] == [[0, 1, 2]] * 3
+
+    def test_a_seed_that_was_interrupted_is_finished_first(self):
+        assert next_runs({1: {5: 0.1}, 2: {}}, "max", [5, 6], 4) == [(2, 5)]
+
+    def test_no_seeds_left(self):
+        assert next_runs({1: {5: 0.1}, 2: {5: 0.2}}, "max", [5], 9) == []
+        assert next_runs({1: {}}, "max", [5], 9) == []
+        assert next_runs({1: {}, 2: {}}, "max", [5], 0) == []
+
+    def test_further_seeds(self):
+        assert further_seeds((4, 0, 5), 3) == [6, 7, 8]
+        assert further_seeds((0, 2**32 - 1), 2) == [1, 2]
+
+
+class TestInASearch:
+    def test_the_best_get_further_seeds_and_decide(self, quick, tmp_path):
+        options = {"tuner": "grid", "trials": None, "initializers": ["he_normal", "auto"], "seeds": 2}
+        result = quick(extra_seeds=6, **options)
+        racing = [t for t in result.trials if t.race]
+        assert len(racing) == 3
+        assert {t.race for t in racing} == {(2, 3)}
+        assert all(list(t.seeds) == [0, 1, 2, 3] for t in racing)
+        means = {t.number: np.mean([t.seeds[s]["score"] for s in t.race]) for t in racing}
+        assert means[result.best.number] == max(means.values())
+        assert "in the race" in result.verdict()
+        # A seed of a race is a run as any other: of these seeds a search finds the same scores.
+        other = quick(**{**options, "seeds": [2, 3]}, results=tmp_path / "b", logs=tmp_path / "c")
+        for trial in racing:
+            assert [other.trials[trial.number].seeds[s]["score"] for s in (2, 3)] == [
+                trial.seeds[s]["score"] for s in (2, 3)
+            ]
+
+    def test_resuming_runs_only_what_is_missing(self, quick, recorder):
+        options = {"tuner": "grid", "trials": None, "initializers": ["he_normal", "auto"], "seeds": 2}
+        quick(extra_seeds=3, **options)
+        watch = recorder()
+        result = quick(extra_seeds=9, resume=True, observers=[watch], **options)
+        assert sorted(watch.seeds) == sorted(
+            (f"{t.number:04d}", s) for t in result.trials if t.race for s in (3, 4)
+        )
+
+    def test_the_verdict_without_a_race(self, quick, pairs):
+        options = {"tuner": "grid", "trials": None, "initializers": ["he_normal", "auto"]}
+        assert "by which they were chosen" in quick(**options).verdict()
+        tested = quick(data=(*pairs, pairs[1]), overwrite=True, **options)
+        assert "on the test data" in tested.verdict()
+
+    @pytest.mark.parametrize("extra", [-1, 1.5, True, "3"])
+    def test_bad_numbers(self, quick, extra):
+        with pytest.raises(ValueError, match=r"^extra_seeds: received"):
+            quick(extra_seeds=extra)
