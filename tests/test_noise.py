@@ -74,6 +74,20 @@ class TestBatchOf:
     def check(self, data, size=8):
         np.testing.assert_array_equal(ops.convert_to_numpy(batch_of(data, size)), self.x[:size])
 
+    def test_data_frames(self):
+        class Frame:
+            """As pandas and polars have it."""
+
+            def __init__(self, values):
+                self.values = values
+
+            def to_numpy(self):
+                return self.values
+
+        self.check(Frame(self.x))
+        assert batch_of({"a": Frame(self.x), "b": self.x}, 3)["a"].shape == (3, 2)
+        assert [v.shape for v in batch_of([Frame(self.x), self.x], 3)] == [(3, 2), (3, 2)]
+
     def test_arrays(self):
         self.check(self.x)
         self.check(ops.convert_to_tensor(self.x))

@@ -280,3 +280,23 @@ class TestTheModelsOwn:
         with pytest.raises(InitxError, match=r"known/kernel.*Import keras_initx before"):
             reinitialize(model)
         assert np.array_equal(before, keras.ops.convert_to_numpy(kernel))
+
+
+def test_a_class_is_as_good_as_its_instance():
+    kernels = []
+    for initializer in (
+        keras_initx.HeAuto,
+        keras_initx.HeAuto(),
+        keras.initializers.HeNormal,
+        keras.initializers.HeNormal(),
+    ):
+        model = small_model()
+        reinitialize(model, initializer, seed=1)
+        kernels.append(keras.ops.convert_to_numpy(model.weights[0]))
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    np.testing.assert_array_equal(kernels[2], kernels[3])
+
+
+def test_a_seed_in_the_initializers_place():
+    with pytest.raises(InitxError, match=r"^initializer: received 1.*by name: seed=1"):
+        reinitialize(small_model(), 1)

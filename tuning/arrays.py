@@ -127,8 +127,9 @@ def check_discrete(labels: npt.NDArray[Any]) -> None:
         raise InitxError(
             "y",
             f"{distinct} different fractions in {len(labels)} rows",
-            "class labels: (x, y) is split for a classification",
-            "For a regression split it yourself: data=((x, y), (x_validation, y_validation)).",
+            "class labels, since this is classification only",
+            "Bin the target into classes. A regression goes to search() with data that you have split: "
+            "((x, y), (x_validation, y_validation)).",
         )
 
 

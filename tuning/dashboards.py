@@ -251,7 +251,7 @@ class Dashboard:
         folder.mkdir(parents=True, exist_ok=True)
         suffix = f".{kind}.keras_initx"
         # TensorBoard reads every file with "tfevents" in its name: this one has it only once complete.
-        partial = folder / f"partial{suffix}"
+        partial = folder / f"partial.{os.getpid()}{suffix}"
         with partial.open("wb") as stream:
             records = RecordWriter(stream)
             records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())

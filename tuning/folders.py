@@ -23,6 +23,8 @@ _WRITTEN = (
     "oracle.json",
     "tuner*.json",
     "partial.*.json",
+    "partial.*.keras",
+    "worker_*.log",
     "trial_*/best.weights.h5",
     "trial_*/partial.best.weights.h5",
     "trial_*/trial.json",
@@ -41,24 +43,34 @@ class Folders:
     results: Path
     logs: Path
 
-    def open(self, settings: Mapping[str, Any], resume: bool, overwrite: bool) -> bool:
+    def open(self, settings: Mapping[str, Any], resume: bool, overwrite: bool, join: bool = False) -> bool:
         """Makes the folders ready for a search with these settings; returns whether it is a resumed one.
+
+        With `join` it is resumed if it is there, and started if it is not.
 
         Raises:
             InitxError: A folder that cannot be written to; one that holds a search, without `resume`
                 or `overwrite`; one that holds something else, whatever is asked; a resumed search with
                 other settings than it had; both `resume` and `overwrite`. Nothing has changed then.
         """
-        if resume and overwrite:
+        if (resume or join) and overwrite:
             raise InitxError("resume", "True with overwrite=True", "one of resume and overwrite")
         for argument, folder in self._both():
             _check_is_folder(argument, folder)
         earlier = self._earlier()
+        if join:
+            resume = earlier is not None
         if earlier is None:
             if resume:
                 remedy = "Leave resume out to start one."
                 raise InitxError("results", str(self.results), "a folder with a search in it", remedy)
-            self._check_empty()
+            try:
+                self._check_empty()
+            except InitxError:
+                if not join or self._earlier() is None:
+                    raise
+                # Another process has begun the search meanwhile.
+                return self.open(settings, resume, overwrite, join)
         elif resume:
             _check_same(earlier, settings)
         elif not overwrite:

@@ -5,6 +5,7 @@ its process died. A study is a database: every write is whole, and a restarted s
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -18,12 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 from keras_initx.errors import InitxError
 
 from .pruning import quiet_optuna
-from .records import ENDED, OWNER, RACE, REASON, SEED, is_orphan, seed_records, this_process
+from .records import ENDED, OWNER, RACE, REASON, SEED, SURPLUS, is_orphan, seed_records, this_process
 from .results import TrialResult, read_trial
 from .samplers import check_sampler, make_sampler
 from .space import check_known, grid_of, grid_size, suggest
 
 _SPACE = "keras_tuner_space"
+# Seconds in which two processes that want the same trial both sign it.
+_TO_SIGN = 0.5
 _STATUS = {
     TrialState.COMPLETE: kt_trial.TrialStatus.COMPLETED,
     TrialState.FAIL: kt_trial.TrialStatus.FAILED,
@@ -102,6 +105,10 @@ class OptunaOracle(keras_tuner.Oracle):
         """The Optuna study, opened or created at the first use."""
         if self._study is None:
             storage = self._storage or f"sqlite:///{Path(self._project_dir).resolve() / 'study.db'}"
+            if isinstance(storage, str) and storage.startswith("sqlite:"):
+                # Other processes may write: it is waited for them, and not given up after five seconds.
+                options = {"connect_args": {"timeout": 100}}
+                storage = optuna.storages.RDBStorage(storage, engine_kwargs=options)
             maximize = self.objective.direction == "max"
             direction = (
                 optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE
@@ -115,7 +122,8 @@ class OptunaOracle(keras_tuner.Oracle):
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials that have begun, those of other processes too, in the order of their numbers."""
-        return [t for t in self.study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        trials = self.study.get_trials(deepcopy=False)
+        return [t for t in trials if t.state != TrialState.WAITING and SURPLUS not in t.user_attrs]
 
     def frozen(self, trial_id: str) -> FrozenTrial:
         """A trial of the study by its id."""
@@ -188,7 +196,6 @@ class OptunaOracle(keras_tuner.Oracle):
         trial = self._orphan() or self._new()
         if trial is None:
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
-        trial.set_user_attr(OWNER, this_process())
         hyperparameters = self._suggest(trial)
         made = kt_trial.Trial(hyperparameters, _trial_id(trial.number), kt_trial.TrialStatus.RUNNING)
         self.trials[made.trial_id] = made
@@ -298,7 +305,12 @@ class OptunaOracle(keras_tuner.Oracle):
             if frozen.state == TrialState.RUNNING and frozen.number not in mine and is_orphan(frozen):
                 self._use_sampler(frozen.number)
                 # Optuna has no public way from a number to a running trial; `ask` does the same.
-                return optuna.trial.Trial(self.study, frozen._trial_id)
+                trial = optuna.trial.Trial(self.study, frozen._trial_id)
+                trial.set_user_attr(OWNER, this_process())
+                # Another process may have found it in the same moment: the last to sign has it.
+                time.sleep(_TO_SIGN)
+                if self.frozen(_trial_id(frozen.number)).user_attrs[OWNER] == this_process():
+                    return trial
         return None
 
     def _new(self) -> optuna.trial.Trial | None:
@@ -307,12 +319,28 @@ class OptunaOracle(keras_tuner.Oracle):
         if limit is not None and number >= limit:
             return None
         if not number:
-            for values in self._enqueue:
-                check_known(self.hyperparameters, values)
-            for values in self._enqueue:
-                self.study.enqueue_trial(values, skip_if_exists=True)
+            self.begin()
         self._use_sampler(number)
-        return self.study.ask()
+        trial = self.study.ask()
+        trial.set_user_attr(OWNER, this_process())
+        if trial.number != number:
+            # Another process asked, too: what is drawn is a matter of the trial's own number.
+            self._use_sampler(trial.number)
+        rank = sum(t.number <= trial.number for t in self.frozen_trials())
+        if limit is not None and rank > limit:
+            trial.set_user_attr(SURPLUS, True)
+            self._tell(trial, None, TrialState.FAIL)
+            return None
+        return trial
+
+    def begin(self) -> None:
+        """Creates the study, and puts the candidates into it if no trial has begun."""
+        if self.frozen_trials():
+            return
+        for values in self._enqueue:
+            check_known(self.hyperparameters, values)
+        for values in self._enqueue:
+            self.study.enqueue_trial(values, skip_if_exists=True)
 
     def _use_sampler(self, number: int) -> None:
         if self._sampler == "grid":

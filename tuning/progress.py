@@ -77,7 +77,7 @@ class ProgressObserver:
         if best is not None:
             self._bar.update(self._task, best=f"best {best.sample.describe()}")
         if not self._console.is_terminal:
-            result = results[int(trial.trial_id)]
+            result = self._oracle.result(trial.trial_id)
             values = " ".join(
                 f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.values.items()
             )

@@ -10,6 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 OWNER = "owner"
 REASON = "reason"
 ENDED = "ended"
+# A trial that one process began as another began the last one.
+SURPLUS = "surplus"
 SEED = "seed_"
 # In the study, since a finished trial takes no attributes any more.
 RACE = "race_"

@@ -126,7 +126,8 @@ def as_json(trials: Sequence[TrialResult], settings: Mapping[str, Any], directio
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all; NaN, which JSON lacks, becomes null."""
-    partial = path.with_name(f"partial.{path.name}")
+    # Several processes may write it at once.
+    partial = path.with_name(f"partial.{os.getpid()}.{path.name}")
     partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
     os.replace(partial, path)
 

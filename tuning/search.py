@@ -1,5 +1,6 @@
 """Searches the initializer of a model like any other hyperparameter."""
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from typing import Any
 
 import keras
 import keras_tuner
+from optuna.trial import TrialState
 from rich.table import Table
 
 import keras_initx
@@ -32,10 +34,12 @@ from .interrupts import interruptible
 from .oracle import OptunaOracle
 from .progress import ProgressObserver
 from .pruning import Pruner, Pruning
+from .records import is_orphan
 from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
+from .workers import Workers
 
 STUDY_FILE = "study.db"
 RESULTS_FILE = "results.json"
@@ -116,6 +120,8 @@ def search(
     logs: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    join: bool = False,
+    workers: Workers | None = None,
     jit_compile: bool = True,
     screening: bool = True,
     pruner: Pruner | Sequence[Pruner] | None = None,
@@ -153,6 +159,10 @@ def search(
         logs: Folder for TensorBoard; None is `runs/` and the name of the results folder.
         resume: Go on with the search in `results`.
         overwrite: Remove the search in `results` first.
+        join: Go on with the search in `results` if there is one, beside other processes that do, and start it
+            if there is none: the same program may be started several times. Each takes the next trial,
+            and the trial of one that died.
+        workers: Processes that run the trials in place of this one, which waits for them: `Workers`.
         jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
             is trained without, with a warning.
         screening: End a trial before its training if one batch shows that it cannot learn: a loss or gradient
@@ -218,7 +228,7 @@ def search(
         "space": {p.name: p.get_config() for p in space.space},
         "enqueue": enqueue if enqueue is None else [dict(values) for values in candidates],
     }
-    folders.open(settings, resume, overwrite)
+    folders.open(settings, resume, overwrite, join)
     # Given here and not through the oracle, which would create the file before the checks above.
     oracle._storage = f"sqlite:///{folders.results.resolve() / STUDY_FILE}"
     board = BoardObserver(folders.logs, oracle)
@@ -245,8 +255,13 @@ def search(
         )
         oracle.verbose = 0
         try:
-            run.search()
-            run.race(extra_seeds)
+            if workers is None:
+                run.search()
+            else:
+                oracle.begin()
+                workers.run(oracle, folders.results, seed_list, [*shown, *observers])
+            if not _others_run(oracle):
+                run.race(extra_seeds)
         finally:
             # Also after Ctrl-C: what is done can be looked at.
             found = oracle.results()
@@ -254,8 +269,16 @@ def search(
             result = SearchResult(found, oracle.objective, folders, run)
             board.write_ranking(result.table())
     if best_trial(found, oracle.objective.direction) is not None:
-        result.best_model().save(folders.results / MODEL_FILE)
+        # Whole or not at all.
+        partial = folders.results / f"partial.{os.getpid()}.{MODEL_FILE}"
+        result.best_model().save(partial)
+        partial.replace(folders.results / MODEL_FILE)
     return result
+
+
+def _others_run(oracle: OptunaOracle) -> bool:
+    """Whether other processes still run trials: the last one has the rest to do."""
+    return any(t.state == TrialState.RUNNING and not is_orphan(t) for t in oracle.frozen_trials())
 
 
 def _candidates(space: keras_tuner.HyperParameters, tuner: str) -> list[dict[str, Any]]:

@@ -119,7 +119,7 @@ def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
         errors.print(text, soft_wrap=True, markup=False, highlight=False)
 
     try:
-        code = app(args=list(arguments), standalone_mode=False)
+        code = app(args=list(arguments), standalone_mode=False, obj=list(arguments))
     except InitxError as error:
         say(f"error: {_as_option(error)}")
         return 2
@@ -154,12 +154,26 @@ def resume_line(arguments: Sequence[str]) -> str:
     return shlex.join(["keras-initx", *kept, "--resume"])
 
 
+def worker_command(arguments: Sequence[str]) -> list[str]:
+    """The same command as a process that joins the search."""
+    kept, skipping = [], False
+    for argument in arguments:
+        name = argument.split("=")[0]
+        if skipping:
+            skipping = False
+        elif name in ("--workers", "--extra-seeds"):
+            skipping = "=" not in argument
+        elif name not in ("--overwrite", "--resume", "--json", "--quiet", "-q"):
+            kept.append(argument)
+    return [sys.executable, "-m", "keras_initx.tuning", *kept[1:], "--join", "--quiet"]
+
+
 def _as_option(error: InitxError) -> str:
     """The error in the words of the command line: its argument is called as the user typed it."""
     options = {
         "dataset", "tuner", "trials", "epochs", "seeds", "seed", "batch_size", "patience", "initializers",
         "activations", "learning_rates", "depth", "width", "results", "logs", "resume", "schemes",
-        "pruner", "extra_seeds",
+        "pruner", "extra_seeds", "workers",
     }  # fmt: skip
     name = error.argument
     if name in options:

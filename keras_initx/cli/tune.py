@@ -12,6 +12,7 @@ from keras_initx.tuning.hypermodel import ACTIVATION, DEFAULT_ACTIVATIONS, DEFAU
 from keras_initx.tuning.replicates import paired
 from keras_initx.tuning.results import best_per_cell
 from keras_initx.tuning.tables import cross_table
+from keras_initx.tuning.workers import Workers
 
 _ENDED = {
     "failed": "failed",
@@ -21,6 +22,7 @@ _ENDED = {
 
 
 def tune(
+    context: typer.Context,
     dataset: common.DatasetOption = "digits",
     csv: common.CsvOption = None,
     target: common.TargetOption = None,
@@ -56,6 +58,10 @@ def tune(
     logs: common.LogsOption = None,
     resume: common.ResumeOption = False,
     overwrite: common.OverwriteOption = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Start the search in --results, or help others with it.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes that run trials at the same time.")] = 1,
     quiet: common.QuietOption = False,
     as_json: common.JsonOption = False,
     jit_compile: common.JitOption = True,
@@ -104,6 +110,8 @@ def tune(
         logs=logs,
         resume=resume,
         overwrite=overwrite,
+        join=join,
+        workers=Workers(common.worker_command(context.obj), workers) if workers != 1 else None,
         quiet=quiet,
         jit_compile=jit_compile,
         screening=screening,

@@ -9,7 +9,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import InitializerHyperModel, OptunaOracle
+from keras_initx.tuning import InitializerHyperModel, OptunaOracle, Range
 from keras_initx.tuning.samplers import check_sampler, make_sampler
 
 from keras_initx import InitxError
@@ -85,6 +85,7 @@ class TestEnqueue:
         [
             ({"initialiser": "auto"}, r"^enqueue: received 'initialiser'.*initializer, learning_rate"),
             ({"initializer": "zeros"}, r"^enqueue \(initializer\): received 'zeros'.*he_normal"),
+            ("initializer", r"^enqueue: .*a list of dictionaries"),
         ],
     )
     def test_a_candidate_that_is_not_in_the_space(
@@ -93,6 +94,16 @@ class TestEnqueue:
         with pytest.raises(InitxError, match=text):
             quick(initializers=["auto", "he_normal"], enqueue=[values])
         assert not list(tmp_path.rglob("*"))
+
+    def test_a_candidate_out_of_range(self, quick: Quick) -> None:
+        with pytest.raises(
+            InitxError, match=r"learning_rate\): received 1.0; allowed: from 0.0001 to 0.01\."
+        ):
+            quick(learning_rates=Range(1e-4, 1e-2), enqueue=[{"learning_rate": 1.0}])
+
+    def test_one_dictionary_is_no_list(self, quick: Quick) -> None:
+        with pytest.raises(InitxError, match=r"^enqueue: .*a list of dictionaries"):
+            quick(enqueue={"initializer": "auto"})
 
     def test_a_grid_takes_none(self) -> None:
         with pytest.raises(InitxError, match=r"^enqueue"):

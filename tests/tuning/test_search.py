@@ -179,6 +179,14 @@ class TestInterruption:
             quick(**{"trials": 1, "seeds": 1, "epochs": 1, name: value}, resume=True)
         assert content(tmp_path) == before
 
+    def test_what_another_space_differs_in(self, quick: Quick) -> None:
+        quick(initializers=["auto", "own"], learning_rates=[0.1])
+        says = (
+            r"received .initializer of \['auto'\].; allowed: initializer of \['auto', 'own'\], as"
+        )
+        with pytest.raises(InitxError, match=says):
+            quick(initializers=["auto"], learning_rates=[0.1], resume=True)
+
     def test_other_data_or_another_space_are_another_search(self, quick: Quick, pairs: Any) -> None:
         quick(trials=1, seeds=1, epochs=1)
         (x, y), validation = pairs
@@ -357,6 +365,21 @@ class TestErrors:
             quick(data=data)
         assert caught.value.argument == argument
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("one_hot", [True, False])
+    def test_labels_of_the_other_kind(self, quick: Quick, pairs: Any, one_hot: bool) -> None:
+        def build() -> keras.Model:
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+            model.compile(
+                "adam", "sparse_categorical_crossentropy" if one_hot else "categorical_crossentropy"
+            )
+            return model
+
+        if one_hot:
+            pairs = tuple((x, np.eye(2, dtype="float32")[y]) for x, y in pairs)
+        says = "labels are one-hot.*compile with categorical" if one_hot else "class numbers.*with sparse"
+        with pytest.raises(InitxError, match=says):
+            quick(build, pairs, objective="val_loss")
 
     def test_three_trials_that_raise(self, quick: Quick, monkeypatch: Any, tmp_path: Path) -> None:
         def out_of_memory(*args: Any) -> Any:

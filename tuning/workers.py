@@ -1,0 +1,177 @@
+"""Several processes on one machine that run one search: started, watched, replaced when they die."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from .arguments import check_positive
+from .oracle import OptunaOracle
+from .records import seed_records, status_of
+from .tuner import Observer
+
+# How often a worker that died is replaced, and how long one may take to stop when it is told to.
+RESTARTS, PATIENCE = 3, 20.0
+_EVERY = 0.5
+
+
+@dataclass
+class Workers:
+    """Runs `command` several times at once, until each ends by itself.
+
+    Each process gets its share of the cores, and one of the GPUs where there are some, in turn. One that
+    dies is started again, three times at most; its trial goes to the next that asks. Ctrl-C stops all.
+
+    Args:
+        command: A program that joins the search (`search(..., join=True)`) in the same folder.
+        count: How many processes.
+
+    Raises:
+        InitxError: A count that is not positive.
+    """
+
+    command: Sequence[str]
+    count: int
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
+    _logs: Path = field(default=Path(), repr=False)
+
+    def __post_init__(self) -> None:
+        check_positive("workers", self.count)
+
+    def run(
+        self, oracle: OptunaOracle, logs: Path, seeds: Sequence[int], observers: Sequence[Observer] = ()
+    ) -> None:
+        """Starts the processes, tells the observers what the study shows of them, and waits for all.
+
+        Args:
+            oracle: Has the study.
+            logs: The folder for what each process prints: `worker_0.log` and so on.
+            seeds: The seeds of each trial.
+            observers: Who is told.
+
+        Raises:
+            RuntimeError: No worker ended well.
+        """
+        follower = _Follower(oracle, seeds, observers)
+        starts = [1] * self.count
+        self._logs = logs
+        self._processes = [self._start(number) for number in range(self.count)]
+        try:
+            while running := [p for p in self._processes if p.poll() is None]:
+                follower.look()
+                self._replace(starts)
+                if running:
+                    time.sleep(_EVERY)
+            follower.look()
+        finally:
+            self._stop()
+        if all(p.returncode for p in self._processes):
+            said = self._log(0).read_text(errors="replace").strip().splitlines()
+            reason = f"The first said: {said[-1]}" if said else f"See {self._log(0)}."
+            raise RuntimeError(f"All {self.count} workers ended with an error. {reason}")
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        with self._log(number).open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                env={**os.environ, **shares(number, self.count)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C on the terminal goes to this process, which stops the others in order.
+                start_new_session=True,
+            )
+
+    def _log(self, number: int) -> Path:
+        return self._logs / f"worker_{number}.log"
+
+    def _replace(self, starts: list[int]) -> None:
+        for number, process in enumerate(self._processes):
+            # A negative code is that of a signal: killed, out of memory. Errors of its own come again.
+            if (process.poll() or 0) < 0 and starts[number] <= RESTARTS:
+                starts[number] += 1
+                self._processes[number] = self._start(number)
+
+    def _stop(self) -> None:
+        running = [p for p in self._processes if p.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + PATIENCE
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def shares(number: int, count: int) -> Mapping[str, str]:
+    """The environment of one of several processes: its share of the cores, and its GPU.
+
+    >>> sorted(shares(0, 2))[:2]
+    ['OMP_NUM_THREADS', 'TF_NUM_INTEROP_THREADS']
+    """
+    cores = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
+    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    found = {name: str(cores) for name in names if name not in os.environ}
+    if gpus := _gpus():
+        found["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        # Two processes on one GPU: none may take all of its memory.
+        found.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        found.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    return found
+
+
+def _gpus() -> list[str]:
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return [str(number) for number, _ in enumerate(listed.splitlines())]
+
+
+class _Follower:
+    """Tells observers of a search that other processes run, by what the study shows of it."""
+
+    def __init__(self, oracle: OptunaOracle, seeds: Sequence[int], observers: Sequence[Observer]) -> None:
+        self._oracle, self._all, self._observers = oracle, seeds, observers
+        self._seeds: dict[int, set[int]] = {}
+        self._ended: set[int] = set()
+        for frozen in oracle.frozen_trials():
+            self._seeds[frozen.number] = set(seed_records(frozen))
+            if frozen.state.is_finished():
+                self._ended.add(frozen.number)
+
+    def look(self) -> None:
+        """Reads the study, and tells what is new."""
+        for frozen in self._oracle.frozen_trials():
+            if frozen.number in self._ended:
+                continue
+            trial = self._oracle.get_trial(f"{frozen.number:04d}")
+            self._tell(frozen, trial)
+
+    def _tell(self, frozen: Any, trial: Any) -> None:
+        if frozen.number not in self._seeds:
+            self._seeds[frozen.number] = set()
+            for observer in self._observers:
+                observer.on_trial_begin(trial, self._all)
+        known = self._seeds[frozen.number]
+        for seed, record in seed_records(frozen).items():
+            if seed not in known:
+                known.add(seed)
+                for observer in self._observers:
+                    for _ in range(record["epochs"]):
+                        observer.on_epoch_end(record["epochs"])
+                    observer.on_seed_end(trial, seed, record, 0)
+        if frozen.state != TrialState.RUNNING:
+            self._ended.add(frozen.number)
+            for observer in self._observers:
+                observer.on_trial_end(trial, status_of(frozen))
