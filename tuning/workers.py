@@ -64,12 +64,12 @@ class Workers:
         self._logs = logs
         self._processes = [self._start(number) for number in range(self.count)]
         try:
-            while running := [p for p in self._processes if p.poll() is None]:
-                follower.look()
+            while True:
                 self._replace(starts)
-                if running:
-                    time.sleep(_EVERY)
-            follower.look()
+                follower.look()
+                if all(p.poll() is not None for p in self._processes):
+                    break
+                time.sleep(_EVERY)
         finally:
             self._stop()
         if all(p.returncode for p in self._processes):
@@ -93,8 +93,9 @@ class Workers:
         return self._logs / f"worker_{number}.log"
 
     def _replace(self, starts: list[int]) -> None:
+        """Starts those again that were killed; an error of a worker's own would come again."""
         for number, process in enumerate(self._processes):
-            # A negative code is that of a signal: killed, out of memory. Errors of its own come again.
+            # A negative code is that of a signal.
             if (process.poll() or 0) < 0 and starts[number] <= RESTARTS:
                 starts[number] += 1
                 self._processes[number] = self._start(number)

@@ -181,9 +181,7 @@ class TestInterruption:
 
     def test_what_another_space_differs_in(self, quick: Quick) -> None:
         quick(initializers=["auto", "own"], learning_rates=[0.1])
-        says = (
-            r"received .initializer of \['auto'\].; allowed: initializer of \['auto', 'own'\], as"
-        )
+        says = r"received .initializer of \['auto'\].; allowed: initializer of \['auto', 'own'\], as"
         with pytest.raises(InitxError, match=says):
             quick(initializers=["auto"], learning_rates=[0.1], resume=True)
 
