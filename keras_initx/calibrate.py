@@ -130,7 +130,7 @@ class Calibration:
             return call(args, kwargs)
         if isinstance(layer, keras.layers.RNN):
             inputs = first_argument(layer, args, kwargs)
-            sequences = Sequences.of(layer, inputs, mask_of(inputs, kwargs))
+            sequences = Sequences.of(layer, inputs, mask_of(layer, args, kwargs))
             self._recurrent(layer, sequences, weights)
             return call(args, kwargs)
         if isinstance(layer, _SEPARABLE):
@@ -275,7 +275,10 @@ class Calibration:
         shape = inputs.values.shape
         if len(shape) == 3 and tuple(weight.variable.shape)[:-1] == (shape[-1],):
             rows, _ = inputs.rows(weight.variable.shape[-1])
-            self._scale(weight, ops.matmul(rows, ops.cast(weight.variable, rows.dtype)), "input's part")
+            kernel = ops.convert_to_tensor(weight.variable)
+            if not len(rows):
+                self._check(weight.path, 0.0)
+            self._scale(weight, ops.matmul(ops.cast(rows, kernel.dtype), kernel), "input's part")
             return
         # What arrives where in such a cell nobody tells.
         self._leave(weight)

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_initx.errors import InitxError
-from keras_initx.observing import Call, Observer, observed
+from keras_initx.observing import Call, Observer, Opened, observed
 
 # What a model of unknown sizes is traced on: images, then everything else; the first that works.
 _IMAGE_SIZES = (64, 128, 224, 331)
@@ -64,14 +64,14 @@ class Graph:
     Attributes:
         steps: The steps, in the order in which they are computed.
         inputs, outputs: The numbers of the model's own input and output tensors.
-        results: The tensors that the calls of composite layers returned, by the numbers in `Step.calls`.
+        opened: The calls of composite layers, by the numbers in `Step.calls`, inner ones first.
         symbolic: The inputs as the model was called on them, for their structure, shapes and dtypes.
     """
 
     steps: tuple[Step, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    results: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
+    opened: dict[int, Opened] = field(default_factory=dict, repr=False, compare=False)
     symbolic: Any = field(default=None, repr=False, compare=False)
 
     @cached_property
@@ -149,7 +149,7 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
             shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
             raise InitxError("data", shapes, allowed, "Pass data= as the model takes it.") from error
     steps = tuple(Step(number=n, **record) for n, record in enumerate(observer.records))
-    return Graph(steps, observer.numbers(symbolic), observer.numbers(outputs), observer.results, symbolic)
+    return Graph(steps, observer.numbers(symbolic), observer.numbers(outputs), observer.opened, symbolic)
 
 
 def _declared_inputs(model: keras.Model) -> Any:

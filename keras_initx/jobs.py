@@ -61,6 +61,8 @@ def make_jobs(
     for number, site in found.items():
         step, choice = graph.steps[number], choices[number]
         bias = bias_of(step) if choice.shift != 0 or choice.offset else None
+        if bias is not None and (id(bias) in copied or not selection.has(owners.names(bias))):
+            bias = None
         # A variable that no layer has is none of the model's weights.
         for variable in filter(owners.has, kernels(step)):
             own = _going_round(choice) if variable.name.endswith("recurrent_kernel") else choice

@@ -102,7 +102,7 @@ def initialize(
     asked = random.getstate()
     seed = checked_seed(seed)
     first = random.randint(1, 10**9) if seed is None else seed
-    batch = None if data is None else batch_of(inputs_of(model, data), _DATA)
+    batch = None if data is None else _batch(model, data)
     # Initializers draw default seeds from it that nobody uses here; a dry run tells what the next one does.
     state = asked if dry_run else random.getstate()
     with generators_kept(), Snapshot([*model.variables, *_states(model)]) as before:
@@ -268,6 +268,18 @@ def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, s
         if batch is not None or fixed or not (loose := _loose(weights)) or size * values > 8 * _BUDGET:
             break
     return [loose] if loose else []
+
+
+def _batch(model: keras.Model, data: Any) -> Any:
+    """The first samples of `data`: as many as the model takes where it takes one number only."""
+    fixed = fixed_batch(model)
+    batch = batch_of(inputs_of(model, data), fixed or _DATA)
+    given = len(keras.tree.flatten(batch)[0])
+    if fixed and given < fixed:
+        raise InitxError(
+            "data", f"{given} samples", f"{fixed} or more: the model takes batches of {fixed} only"
+        )
+    return batch
 
 
 def _fits(graph: Graph, inputs: Any) -> bool:

@@ -41,6 +41,22 @@ class Call:
     tables: dict[int, keras.Variable]
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A call of a composite layer that was followed inside.
+
+    Attributes:
+        layer: The layer.
+        inputs, mask, outputs: The numbers of the tensors of its first argument, of the mask that it was
+            given, and of what it returned.
+    """
+
+    layer: keras.Layer
+    inputs: tuple[int, ...]
+    mask: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
 class Observer:
     """Numbers the tensors of one call of `model` and writes down its steps, as `records`."""
 
@@ -51,7 +67,7 @@ class Observer:
         self._tensors: list[Any] = []
         self._calls: list[tuple[int, keras.Layer]] = []
         self._count = 0
-        self.results: dict[int, tuple[int, ...]] = {}
+        self.opened: dict[int, Opened] = {}
         self._model = model
         self._inferring = False
         self._tables: list[tuple[keras.Variable, np.ndarray]] | None = None
@@ -82,7 +98,9 @@ class Observer:
                 before = len(self.records)
                 try:
                     outputs = _opened(layer, args, kwargs)
-                    self.results[number] = self.numbers(outputs)
+                    mask = mask_argument(layer, args, kwargs)
+                    given = self.numbers(first_argument(layer, args, kwargs)), self.numbers(mask)
+                    self.opened[number] = Opened(layer, *given, self.numbers(outputs))
                     return outputs
                 except Exception as error:
                     # Such as a call of the backend's own functions, which have no symbolic form.
@@ -285,6 +303,20 @@ def first_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, 
     # One whose first parameter has a default may be called by another.
     first = next(iter(inspect.signature(layer.call).parameters))
     return kwargs.get(first, next(iter(kwargs.values())))
+
+
+def mask_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The mask that a layer's call is given, by name or by position; None where it is not."""
+    if (given := kwargs.get("mask")) is not None:
+        return given
+    names = list(inspect.signature(layer.call).parameters)
+    place = names.index("mask") if "mask" in names else len(args)
+    return args[place] if place < len(args) else None
+
+
+def carried_mask(tensor: Any) -> Any:
+    """The mask that a tensor carries. Keras has no public way to it; a test holds that its layers set it."""
+    return getattr(tensor, "_keras_mask", None)
 
 
 def _accepted(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

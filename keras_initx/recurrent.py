@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx.measuring import attribute, own_weights, zeros
-from keras_initx.observing import is_keras_call
+from keras_initx.observing import carried_mask, first_argument, is_keras_call, mask_argument
 
 # Time steps after which a recurrent state is taken to have settled.
 SETTLED = 12
@@ -48,24 +48,27 @@ class Sequences:
         return cls(ops.reshape(moved, inputs.shape), kept.sum(axis=1))
 
     def rows(self, width: int) -> tuple[Any, np.ndarray]:
-        """Times of all samples, evenly spread, with the sample that each is of; `width` values a position."""
+        """Times of all samples, by chance where they are many, with the sample of each.
+
+        `width` is how many values the cell computes at each position of an image.
+        """
         samples, times = self.values.shape[:2]
         found = np.flatnonzero(np.arange(times)[None] < self.lengths[:, None])
         size = math.prod(self.values.shape[2:-1]) * max(width, self.values.shape[-1])
         count = min(len(found), _ROWS, max(_VALUES // size, 1))
-        found = found[np.linspace(0, len(found) - 1, count).astype(int)] if count else found
+        # At even distances all would be the same time of each sample.
+        found = np.sort(np.random.default_rng(0).choice(found, count, replace=False)) if count else found
         flat = ops.reshape(self.values, (samples * times, *self.values.shape[2:]))
         return ops.take(flat, found, axis=0), found // times
 
 
-def mask_of(inputs: Any, kwargs: dict[str, Any]) -> Any:
-    """The mask of a layer's call: the one it is given, or the one that the tensor carries.
-
-    Keras has no public way to the latter; a test holds that its masking layers set it.
-    """
-    given = kwargs.get("mask")
-    mask = getattr(inputs, "_keras_mask", None) if given is None else given
-    return mask[0] if isinstance(mask, list | tuple) else mask
+def mask_of(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The mask of a recurrent layer's call, (samples, times): the given one, or what its input carries."""
+    mask = mask_argument(layer, args, kwargs)
+    if mask is None:
+        mask = carried_mask(first_argument(layer, args, kwargs))
+    # Keras takes one with a last axis of 1, too.
+    return mask if mask is None else ops.reshape(mask, mask.shape[:2])
 
 
 def input_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Sequences) -> list[tuple[float, float]]:
@@ -136,8 +139,10 @@ def _size(squares: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
     counts = np.bincount(number)
     if len(counts) < 2 or not mean > 0:
         return math.sqrt(mean) if mean >= 0 else math.nan, 0.0
-    by_sample = np.bincount(number, weights=squares) / counts
-    return math.sqrt(mean), float(np.std(by_sample, ddof=1) / math.sqrt(len(counts)) / (2 * mean))
+    # The mean counts a sample as often as it has times, and so does its error.
+    off = np.bincount(number, weights=squares) - counts * mean
+    error = math.sqrt(float(np.sum(off**2)) * len(counts) / (len(counts) - 1)) / len(squares)
+    return math.sqrt(mean), error / (2 * mean)
 
 
 def gates_of(cell: keras.Layer) -> int:

@@ -154,7 +154,7 @@ def _instance(initializer: Any) -> Any:
             own.seed = initializer.seed
         return own
     if not callable(initializer):
-        remedy = f"A seed is passed by name: seed={initializer}." if isinstance(initializer, int) else ""
+        remedy = f"A seed is passed by name: seed={initializer}." if type(initializer) is int else ""
         allowed = "a name, an initializer or a function of a shape"
         raise InitxError("initializer", initializer, allowed, remedy)
     return keras.initializers.get(initializer)

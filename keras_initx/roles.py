@@ -74,9 +74,10 @@ def role(name: str) -> Callable[[_Layer], _Layer]:
 def declared_roles(graph: Graph) -> dict[int, tuple[tuple[str, int], ...]]:
     """The roles that were declared for weighted steps, each with the number of the layer's call.
 
-    Of a layer that is made of others they are those of the last weighted steps of its (first) result: of
-    what carries the signal, and not of what gates it.
+    Of a layer that is made of others they are those of the last weighted steps of its result: of what carries
+    the signal, and not of what gates it. Where it returns several, what is made of another one is left out.
     """
+    above = upstream(graph)
     found: dict[int, tuple[tuple[str, int], ...]] = {}
     done: set[tuple[int, str]] = set()
     for step in graph.steps:
@@ -86,12 +87,18 @@ def declared_roles(graph: Graph) -> dict[int, tuple[tuple[str, int], ...]]:
                     continue
                 done.add((number, name))
                 ends = [step] if is_weighted(step) else []
-                if result := graph.results.get(number):
-                    inside = [s for s in graph.steps if (number, layer) in s.calls]
-                    ends = [s for s in _last_weighted(graph, result[0]) if s in inside]
+                if number in graph.opened:
+                    ends = _ends_within(graph, above, number)
                 for end in ends:
                     found[end.number] = (*found.get(end.number, ()), (name, number))
     return found
+
+
+def _ends_within(graph: Graph, above: dict[int, int], number: int) -> list[Step]:
+    last = [step for tensor in graph.opened[number].outputs for step in _last_weighted(graph, tensor)]
+    ends = {s.number: s for s in last if any(call == number for call, _ in s.calls)}
+    before = {n: _all(above[tensor] for tensor in step.inputs) for n, step in ends.items()}
+    return [step for n, step in ends.items() if not any(before[n] >> other & 1 for other in ends)]
 
 
 def is_lookup(step: Step) -> bool:
@@ -202,7 +209,8 @@ def _is_gating(graph: Graph, tensor: int) -> bool:
         after = own_activation(step) or (applied_activation(step) if is_weighted(step) else None)
         return after is not None and (_squashes(after) or after.name == "softmax")
 
-    return _walk_up(graph, tensor, gating) is not None
+    # What was gated before is a signal again.
+    return _walk_up(graph, tensor, gating, until=is_product) is not None
 
 
 def is_gate(graph: Graph, step: Step) -> bool:
@@ -278,7 +286,17 @@ def _scores(graph: Graph, tensor: int) -> tuple[int, ...]:
     return product.inputs if product else ()
 
 
-def _walk_up(graph: Graph, tensor: int, wanted: Callable[[Step], bool]) -> Step | None:
+def is_product(step: Step) -> bool:
+    """Whether a step multiplies two signals."""
+    return step.kind == "Multiply" and is_merge(step)
+
+
+def _walk_up(
+    graph: Graph,
+    tensor: int,
+    wanted: Callable[[Step], bool],
+    until: Callable[[Step], bool] = is_weighted,
+) -> Step | None:
     tensors, seen = [tensor], {tensor}
     while tensors:
         producer = graph.producer(tensors.pop(0))
@@ -286,7 +304,7 @@ def _walk_up(graph: Graph, tensor: int, wanted: Callable[[Step], bool]) -> Step 
             continue
         if wanted(producer):
             return producer
-        if is_weighted(producer):
+        if is_weighted(producer) or until(producer):
             continue
         new = [t for t in producer.inputs if t not in seen]
         seen.update(new)

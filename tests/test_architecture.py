@@ -68,6 +68,7 @@ ALLOWED = {
         "measuring",
         "jobs",
         "methods",
+        "steps",
         "noise",
         "plan",
         "pretrained",

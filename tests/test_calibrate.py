@@ -400,6 +400,16 @@ def test_weights_that_are_left_out_keep_every_bit(policy):
         np.testing.assert_array_equal(array(variable), value)
 
 
+def test_a_users_activation_behind_a_large_bias():
+    x = keras.Input((40,))
+    layer = OwnActivated()
+    model = keras.Model(x, layers.Dense(2)(layer(x)))
+    layer.bias.assign(np.full(6, 5.0))
+    data = np.random.default_rng(1).normal(size=(500, 40)).astype("float32")
+    initialize(model, data=data, seed=0)
+    assert rms(data[:64] @ array(layer.kernel)) == pytest.approx(1, abs=1e-3)
+
+
 def test_a_layer_called_by_its_second_argument():
     x = keras.Input((40,))
     layer = OwnActivated()

@@ -26,8 +26,11 @@ MODULES = [
     "keras_initx.snapshot",
     "keras_initx.model",
     "keras_initx.tuning.data",
-    "keras_initx.tuning.results",
     "keras_initx.tuning.comparison",
+    "keras_initx.tuning.replicates",
+    "keras_initx.tuning.samplers",
+    "keras_initx.tuning.screen",
+    "keras_initx.tuning.workers",
 ]
 
 

@@ -670,6 +670,46 @@ def test_a_declared_role_is_that_of_the_signal_and_not_of_its_gate():
     assert numbers == {"a/signal": 1, "b/signal": 2}
 
 
+@keras_initx.role("residual_end")
+class Twice(layers.Layer):
+    """Gated twice, and returned beside a head of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = [layers.Dense(8, name=n) for n in ("signal", "gate1", "gate2")]
+        self.head = layers.Dense(3, name="aux")
+
+    def call(self, x):
+        y = self.parts[0](x)
+        for gate in self.parts[1:]:
+            y = y * ops.sigmoid(gate(y))
+        return {"y": y, "aux": self.head(y)}
+
+
+def test_two_gates_and_a_head_beside():
+    h = inputs = keras.Input((8,))
+    heads = []
+    for number in range(2):
+        out = Twice(name=f"b{number}")(h)
+        h = h + out["y"]
+        heads.append(out["aux"])
+    found = list(sites(trace(keras.Model(inputs, [layers.Dense(2)(h), *heads]))).values())
+    numbers = {s.path: s.residual_number for s in found if "residual_end" in s.roles}
+    assert numbers == {"b0/signal": 1, "b1/signal": 2}
+    assert {s.residuals for s in found} == {2}
+
+
+@pytest.mark.parametrize("method", ["auto", "gpn", "shaped"])
+@pytest.mark.parametrize("how", [{"skip": "*/bias"}, {"only": "*/kernel"}])
+def test_biases_that_are_left_out_stay(method, how):
+    constant = keras.initializers.Constant(0.3)
+    stack = [layers.Dense(8, activation="sigmoid", bias_initializer=constant) for _ in range(6)]
+    model = keras.Sequential([keras.Input((8,)), *stack, layers.Dense(2, bias_initializer=constant)])
+    initialize(model, method, seed=0, **how)
+    for layer in model.layers:
+        np.testing.assert_array_equal(ops.convert_to_numpy(layer.bias), np.float32(0.3))
+
+
 def test_a_declared_end_whose_sum_is_seen_counts_once():
     x = inputs = keras.Input((8,))
     for number in range(2):

@@ -6,7 +6,11 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, initialize
-from keras_initx.recurrent import SETTLED, Sequences, input_sizes, mask_of, settled_sizes
+from keras_initx.calibrate import Calibration
+from keras_initx.graph import trace
+from keras_initx.measuring import Weight
+from keras_initx.observing import carried_mask
+from keras_initx.recurrent import SETTLED, Sequences, _size, input_sizes, settled_sizes
 
 
 def array(tensor):
@@ -206,9 +210,152 @@ def test_zeros_in_a_convolutional_lstm_are_named():
         initialize(model, data=np.zeros((8, 4, 6, 6, 2), "float32"), seed=0)
 
 
+class Shifted(layers.Layer):
+    """Adds a table to its input; hands the mask on, as Keras does for such layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(1, *shape[1:]), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        return x + self.table
+
+
+class Projected(layers.Layer):
+    """A layer made of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+        self.inner = layers.Dense(10)
+
+    def call(self, x):
+        return ops.relu(self.inner(x))
+
+
+MIDDLES = {
+    "dropout": lambda: layers.Dropout(0.5),
+    "bidirectional": lambda: layers.Bidirectional(layers.LSTM(10, return_sequences=True)),
+    "time distributed": lambda: layers.TimeDistributed(layers.Dense(10)),
+    "table": Shifted,
+    "composite": Projected,
+}
+
+
+class Chain(keras.Model):
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = list(parts)
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+@pytest.mark.parametrize("middle", MIDDLES)
+def test_masks_reach_recurrent_layers_through_what_the_trace_opens(middle):
+    mask = lengths(64, 40, 2, 9)
+    x = np.random.default_rng(0).normal(size=(64, 40, 12)).astype("float32")
+    x[~mask] = 0
+    between, layer = MIDDLES[middle](), layers.SimpleRNN(16)
+    model = Chain(layers.Masking(), between, layer, layers.Dense(2))
+    model(x[:2])
+    initialize(model, data=x, seed=0)
+    arrives = array(between(layers.Masking()(x))).astype("float32")
+    assert rms(arriving(layer, arrives, mask)) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("how", ["position", "last axis"])
+def test_masks_in_other_forms(how):
+    mask = lengths(64, 40, 2, 9)
+    x = np.random.default_rng(0).normal(size=(64, 40, 12)).astype("float32")
+    x[~mask] = 10
+    layer = layers.SimpleRNN(16)
+
+    class Masked(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.last = layer, layers.Dense(2)
+
+        def call(self, inputs):
+            x, mask = inputs
+            if how == "position":
+                return self.last(self.layer(x, None, mask))
+            return self.last(self.layer(x, mask=mask[..., None]))
+
+    model = Masked()
+    model([x[:2], mask[:2]])
+    initialize(model, data=[x, mask], seed=0)
+    assert rms(arriving(layer, x, mask)) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("cell", [lambda: OnTheState(8), lambda: layers.SimpleRNNCell(8)])
+def test_where_all_is_masked_the_kernel_is_named(cell):
+    given = keras.Input((6, 5))
+    model = keras.Model(given, layers.Dense(2)(layers.RNN(cell(), name="rnn")(layers.Masking()(given))))
+    with pytest.raises(InitxError, match=r"^rnn/.*kernel: received 'only zeros'"):
+        initialize(model, data=np.zeros((8, 6, 5), "float32"), seed=0)
+
+
+def test_a_gate_without_a_signal_is_named():
+    given = keras.Input((6, 5))
+    layer = layers.LSTM(4, kernel_initializer=lambda shape, dtype: ops.zeros(shape, dtype))
+    layers_of = keras.Model(given, layers.Dense(2)(layer(given)))
+    graph = trace(layers_of, batch=16)
+    kernel = array(layer.cell.kernel)
+    kernel[:, 4:] = 1
+    layer.cell.kernel.assign(kernel)
+    weight = Weight("the/kernel", layer.cell.kernel)
+    with pytest.raises(InitxError, match=r"^the/kernel: received 'only zeros'"):
+        Calibration(graph, [weight]).run(np.ones((16, 6, 5), "float32"))
+
+
+def test_an_own_cell_of_whole_numbers():
+    given, cell = keras.Input((6, 5), dtype="int32"), OnTheState(8)
+    ids = np.random.default_rng(0).integers(0, 9, size=(64, 6, 5))
+    initialize(keras.Model(given, layers.Dense(2)(layers.RNN(cell)(given))), data=ids, seed=0)
+    assert rms(ids @ array(cell.kernel)) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_error_is_that_of_the_mean_over_times():
+    generator, found, errors = np.random.default_rng(0), [], []
+    counts = np.array([400] * 4 + [2] * 60)
+    samples = np.repeat(np.arange(64), counts)
+    for _ in range(300):
+        squares = (generator.uniform(0.2, 3, size=64) ** 2)[samples]
+        size, error = _size(squares, samples)
+        found.append(size)
+        errors.append(error)
+    assert np.median(errors) == pytest.approx(np.std(found) / np.mean(found), rel=0.3)
+
+
+def test_few_rows_of_many_are_of_all_times():
+    values = np.zeros((31, 10, 64, 64, 1), "float32") + np.arange(10)[None, :, None, None, None]
+    rows, _ = Sequences(values, np.full(31, 10)).rows(width=128)
+    assert len(rows) == 32
+    assert len(set(array(rows)[:, 0, 0, 0])) >= 8
+
+
+@pytest.mark.parametrize("samples", [64, 16, 9])
+def test_data_for_a_fixed_batch(samples):
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(16, 6, 5)), layers.LSTM(4, stateful=True), layers.Dense(2)]
+    )
+    data = np.random.default_rng(0).normal(size=(samples, 6, 5)).astype("float32")
+    if samples < 16:
+        with pytest.raises(InitxError, match=r"^data: received '9 samples'; allowed: 16 or more"):
+            initialize(model, data=data, seed=0)
+    else:
+        initialize(model, data=data, seed=0)
+        assert rms(data[:16] @ array(model.layers[0].cell.kernel)) == pytest.approx(1, abs=0.2)
+
+
 def test_masking_layers_still_leave_their_mask_on_the_tensor():
     x = np.array([[[1.0], [0.0]]], "float32")
-    assert array(mask_of(layers.Masking()(x), {})).tolist() == [[True, False]]
-    assert array(mask_of(layers.Embedding(3, 2, mask_zero=True)(np.array([[1, 0]])), {})).tolist() == [
-        [True, False]
-    ]
+    assert array(carried_mask(layers.Masking()(x))).tolist() == [[True, False]]
+    ids = np.array([[1, 0]])
+    assert array(carried_mask(layers.Embedding(3, 2, mask_zero=True)(ids))).tolist() == [[True, False]]

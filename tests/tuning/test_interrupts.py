@@ -21,6 +21,14 @@ def interrupt_in_a_callback():
         time.sleep(0.05)
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A shell that starts the tests in the background makes them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_in_a_callback_is_raised_again():
     with pytest.raises(KeyboardInterrupt), interruptible():
         interrupt_in_a_callback()
