@@ -93,8 +93,7 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
             str(sum(v[3] for v in values)),
         )
     console.print(totals)
-    settings = {row["model"]: f"{row['model']} {row['seeds']} seeds, {row['epochs']} epochs" for row in rows}
-    console.print(f"Run with: {'; '.join(settings.values())}.", highlight=False)
+    console.print(f"Run with: {'; '.join(_settings(rows))}.", highlight=False)
     runs = sum(len(row.get("rates", [])) * row.get("seeds", 0) for row in rows if "error" not in row)
     console.print(
         f"{len(rows)} cells, {runs} trainings, {sum(row['seconds'] for row in rows):.0f} s of one process."
@@ -104,3 +103,19 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
         head = "# Does it train?\n\nWritten by `python benchmarks/trainability.py --table FILE`; what it "
         head += "measures stands at the top of that file.\n"
         file.write_text(f"{head}\n```text\n{text}\n```\n", encoding="utf-8")
+
+
+def _settings(rows):
+    """The seeds and epochs of each network, and of the methods that were run with others."""
+    told = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == model]
+        groups = {}
+        for row in own:
+            groups.setdefault((row["seeds"], row["epochs"]), set()).add(row["method"])
+        (usual, _), *others = sorted(groups.items(), key=lambda item: -len(item[1]))
+        text = f"{model} {usual[0]} seeds, {usual[1]} epochs"
+        for (seeds, epochs), methods in others:
+            text += f" ({', '.join(sorted(methods))}: {seeds} seeds, {epochs} epochs)"
+        told.append(text)
+    return told
