@@ -72,7 +72,7 @@ class Folders:
                 # Another process has begun the search meanwhile.
                 return self.open(settings, resume, overwrite, join)
         elif resume:
-            _check_same(earlier, settings)
+            check_same(earlier, settings)
         elif not overwrite:
             remedy = "Pass resume=True to go on with it, overwrite=True to start again, or another folder."
             raise InitxError("results", str(self.results), "a folder without a search in it", remedy)
@@ -155,7 +155,8 @@ def _check_is_folder(argument: str, folder: Path) -> None:
         raise InitxError(argument, str(folder), "a folder", f"{existing} is a file.")
 
 
-def _check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raises an `InitxError` where a search goes on with other settings than it began with."""
     # A search may be given more trials; whatever else differs would mix two experiments.
     plain = json.loads(json.dumps(dict(settings)))
     for name in sorted(earlier.keys() | plain.keys()):

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
-from .search import STUDY_FILE
+from .storages import STUDY_FILE
 
 # Below so many completed trials for each hyperparameter the forest has little to split on.
 _ENOUGH = 10

@@ -23,6 +23,7 @@ from .records import ENDED, OWNER, RACE, REASON, SEED, SURPLUS, is_orphan, seed_
 from .results import TrialResult, read_trial
 from .samplers import check_sampler, make_sampler
 from .space import check_known, grid_of, grid_size, suggest
+from .storages import open_storage
 
 _SPACE = "keras_tuner_space"
 # Seconds in which two processes that want the same trial both sign it.
@@ -61,8 +62,8 @@ class OptunaOracle(keras_tuner.Oracle):
         sampler: "tpe", "random", "grid" (every combination of a space without ranges and without
             conditions, in a random order), "gp" (needs PyTorch), "cmaes" (needs cmaes), or an
             `optuna.samplers.BaseSampler`.
-        storage: An Optuna storage or its URL; by default a SQLite file `study.db` in the tuner's
-            project folder.
+        storage: As in `open_storage`: a URL, a journal file, an Optuna storage; None is a SQLite file
+            `study.db` in the tuner's project folder.
         study_name: The study's name in the storage.
         seed: Seed of the sampler.
         enqueue: Candidates to try before any other, as values by name; what they leave out is sampled.
@@ -104,11 +105,7 @@ class OptunaOracle(keras_tuner.Oracle):
     def study(self) -> optuna.Study:
         """The Optuna study, opened or created at the first use."""
         if self._study is None:
-            storage = self._storage or f"sqlite:///{Path(self._project_dir).resolve() / 'study.db'}"
-            if isinstance(storage, str) and storage.startswith("sqlite:"):
-                # Other processes may write: it is waited for them, and not given up after five seconds.
-                options = {"connect_args": {"timeout": 100}}
-                storage = optuna.storages.RDBStorage(storage, engine_kwargs=options)
+            storage = open_storage(self._storage, Path(self._project_dir))
             maximize = self.objective.direction == "max"
             direction = (
                 optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE

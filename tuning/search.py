@@ -3,13 +3,14 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from rich.table import Table
 
@@ -37,11 +38,11 @@ from .pruning import Pruner, Pruning
 from .records import is_orphan
 from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
+from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
 from .workers import Workers
 
-STUDY_FILE = "study.db"
 RESULTS_FILE = "results.json"
 MODEL_FILE = "best_model.keras"
 
@@ -121,6 +122,7 @@ def search(
     resume: bool = False,
     overwrite: bool = False,
     join: bool = False,
+    storage: str | Path | BaseStorage | None = None,
     workers: Workers | None = None,
     jit_compile: bool = True,
     screening: bool = True,
@@ -162,6 +164,8 @@ def search(
         join: Go on with the search in `results` if there is one, beside other processes that do, and start it
             if there is none: the same program may be started several times. Each takes the next trial,
             and the trial of one that died.
+        storage: Where the study is kept: None is `study.db` in `results`; a file that ends in ".journal", a
+            URL ("postgresql://..."), or an Optuna storage, in which the study has the name of `results`.
         workers: Processes that run the trials in place of this one, which waits for them: `Workers`.
         jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
             is trained without, with a warning.
@@ -197,7 +201,10 @@ def search(
         trials = check_positive("trials", trials)
     elif tuner != "grid":
         trials = 20
-    oracle = OptunaOracle(objective_of(objective), trials, sampler=tuner, seed=seed)
+    results = Path(results)
+    study_name = STUDY_NAME if storage is None else results.name
+    named_objective = objective_of(objective)
+    oracle = OptunaOracle(named_objective, trials, tuner, storage, study_name, seed)
     pruning = Pruning(pruner, epochs, len(seed_list))
     hypermodel = InitializerHyperModel(model, initializers, learning_rates)
     space, architecture = probe(hypermodel, train, oracle.objective.name)
@@ -207,7 +214,6 @@ def search(
         check_known(space, values)
     if tuner == "grid":
         grid_of(space)
-    results = Path(results)
     folders = Folders(results, Path("runs") / results.name if logs is None else Path(logs))
     settings = {
         "version": keras_initx.__version__,
@@ -215,6 +221,7 @@ def search(
         "classes": list(getattr(data, "classes", ())),
         "model": architecture,
         "tuner": tuner,
+        "storage": named(storage),
         "trials": trials,
         "epochs": epochs,
         "seeds": seed_list,
@@ -228,9 +235,9 @@ def search(
         "space": {p.name: p.get_config() for p in space.space},
         "enqueue": enqueue if enqueue is None else [dict(values) for values in candidates],
     }
+    if storage is not None:
+        check_study(storage, study_name, settings, resume or join, overwrite)
     folders.open(settings, resume, overwrite, join)
-    # Given here and not through the oracle, which would create the file before the checks above.
-    oracle._storage = f"sqlite:///{folders.results.resolve() / STUDY_FILE}"
     board = BoardObserver(folders.logs, oracle)
     with interruptible(), many_traces(), ExitStack() as stack:
         shown: list[Observer] = []
@@ -254,6 +261,7 @@ def search(
             project_name=folders.results.name,
         )
         oracle.verbose = 0
+        oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
         try:
             if workers is None:
                 run.search()
@@ -271,8 +279,10 @@ def search(
     if best_trial(found, oracle.objective.direction) is not None:
         # Whole or not at all.
         partial = folders.results / f"partial.{os.getpid()}.{MODEL_FILE}"
-        result.best_model().save(partial)
-        partial.replace(folders.results / MODEL_FILE)
+        with suppress(FileNotFoundError):
+            # Another machine that shares the storage may have it.
+            result.best_model().save(partial)
+            partial.replace(folders.results / MODEL_FILE)
     return result
 
 

@@ -20,6 +20,8 @@ from .tuner import Observer
 # How often a worker that died is replaced, and how long one may take to stop when it is told to.
 RESTARTS, PATIENCE = 3, 20.0
 _EVERY = 0.5
+# Of `keras-initx tune --storage`.
+STORAGE_VARIABLE = "KERAS_INITX_STORAGE"
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Workers:
     Args:
         command: A program that joins the search (`search(..., join=True)`) in the same folder.
         count: How many processes.
+        environment: Variables that the processes get beside those of this one.
 
     Raises:
         InitxError: A count that is not positive.
@@ -39,6 +42,7 @@ class Workers:
 
     command: Sequence[str]
     count: int
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
     _logs: Path = field(default=Path(), repr=False)
 
@@ -81,7 +85,7 @@ class Workers:
         with self._log(number).open("ab") as log:
             return subprocess.Popen(
                 self.command,
-                env={**os.environ, **shares(number, self.count)},
+                env={**os.environ, **shares(number, self.count), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

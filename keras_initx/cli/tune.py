@@ -12,7 +12,7 @@ from keras_initx.tuning.hypermodel import ACTIVATION, DEFAULT_ACTIVATIONS, DEFAU
 from keras_initx.tuning.replicates import paired
 from keras_initx.tuning.results import best_per_cell
 from keras_initx.tuning.tables import cross_table
-from keras_initx.tuning.workers import Workers
+from keras_initx.tuning.workers import STORAGE_VARIABLE, Workers
 
 _ENDED = {
     "failed": "failed",
@@ -61,6 +61,14 @@ def tune(
     join: Annotated[
         bool, typer.Option("--join", help="Start the search in --results, or help others with it.")
     ] = False,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            envvar=STORAGE_VARIABLE,
+            help="Where the study is kept: a file that ends in .journal, or a URL such as postgresql://... "
+            "[default: study.db in --results]",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that run trials at the same time.")] = 1,
     quiet: common.QuietOption = False,
     as_json: common.JsonOption = False,
@@ -111,7 +119,8 @@ def tune(
         resume=resume,
         overwrite=overwrite,
         join=join,
-        workers=Workers(common.worker_command(context.obj), workers) if workers != 1 else None,
+        storage=storage,
+        workers=_workers(context.obj, workers, storage),
         quiet=quiet,
         jit_compile=jit_compile,
         screening=screening,
@@ -122,6 +131,14 @@ def tune(
         common.print_json(result)
         return
     _print(result, model, extra_seeds > 0)
+
+
+def _workers(arguments: list[str], count: int, storage: str | None) -> Workers | None:
+    if count == 1:
+        return None
+    # By the environment: a command line, with a password in it, is there for all to see.
+    environment = {} if storage is None else {STORAGE_VARIABLE: storage}
+    return Workers(common.worker_command(arguments), count, environment)
 
 
 def _print(result: SearchResult, model: DenseClassifier, extra: bool) -> None:

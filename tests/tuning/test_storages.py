@@ -1,0 +1,91 @@
+"""Where a study is kept: files, journals, databases; and what is said of those that cannot be opened."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from keras_initx.tuning.storages import named, open_storage
+
+from keras_initx import InitxError
+
+
+class TestOpening:
+    def test_a_file_by_default(self, tmp_path: Path) -> None:
+        optuna.create_study(storage=open_storage(None, tmp_path))
+        assert (tmp_path / "study.db").is_file()
+
+    def test_an_optuna_storage_is_taken_as_it_is(self, tmp_path: Path) -> None:
+        storage = optuna.storages.InMemoryStorage()
+        assert open_storage(storage, tmp_path) is storage
+
+    @pytest.mark.parametrize("content", [b"not a database " * 100, b""])
+    def test_a_damaged_file(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "study.db").write_bytes(content)
+        if not content:
+            # What SQLite takes for a new database.
+            open_storage(None, tmp_path)
+            return
+        with pytest.raises(InitxError, match=r"^storage: .*study\.db'.*file is not a database"):
+            open_storage(None, tmp_path)
+
+    def test_a_damaged_journal(self, tmp_path: Path) -> None:
+        (tmp_path / "a.journal").write_text('garbage\n{"x"')
+        with pytest.raises(InitxError, match=r"^storage: received '.*a\.journal'"):
+            open_storage(tmp_path / "a.journal", tmp_path)
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        for storage in (f"sqlite:///{tmp_path}/no/a.db", f"{tmp_path}/no/a.journal", "nonsense"):
+            with pytest.raises(InitxError, match=r"^storage: received"):
+                open_storage(storage, tmp_path)
+
+    def test_no_driver_and_no_password_in_the_message(self, tmp_path: Path) -> None:
+        with pytest.raises(InitxError, match=r"'mysql\+oursql://me:\*\*\*@host/db'") as caught:
+            open_storage("mysql+oursql://me:secret@host/db", tmp_path)
+        assert "secret" not in str(caught.value)
+        assert "secret" not in repr(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("storage", "text"),
+    [
+        (None, None),
+        ("a/b.journal", "a/b.journal"),
+        ("postgresql://me:p@ss:w@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        (optuna.storages.InMemoryStorage(), "InMemoryStorage"),
+    ],
+)
+def test_named_without_a_password(storage: Any, text: str | None) -> None:
+    assert named(storage) == text
+
+
+class TestSearching:
+    @pytest.mark.parametrize("kind", ["url", "journal", "object"])
+    def test_the_same_search_as_in_a_file(self, quick: Any, tmp_path: Path, kind: str) -> None:
+        storages = {
+            "url": f"sqlite:///{tmp_path}/own.db",
+            "journal": str(tmp_path / "own.journal"),
+            "object": optuna.storages.InMemoryStorage(),
+        }
+        plain = quick()
+        other = quick(storage=storages[kind], results=tmp_path / "other", logs=tmp_path / "otherlogs")
+        assert [t.sample for t in other.trials] == [t.sample for t in plain.trials]
+        assert not (tmp_path / "other/study.db").exists()
+        assert (tmp_path / "other/best_model.keras").exists()
+
+    def test_a_study_of_that_name_is_kept_joined_or_removed(self, quick: Any, tmp_path: Path) -> None:
+        storage = str(tmp_path / "own.journal")
+        quick(storage=storage, trials=1)
+
+        def again(**options: Any) -> Any:
+            # Another machine: the storage is the same, the folder is its own.
+            return quick(storage=storage, results=tmp_path / "b/results", logs=tmp_path / "b/logs", **options)
+
+        with pytest.raises(InitxError, match=r"^storage: .*without a study called 'results'.*overwrite=True"):
+            again(trials=1)
+        assert not (tmp_path / "b").exists()
+        with pytest.raises(InitxError, match=r"^epochs: received 3; allowed: 2, as the search began"):
+            again(trials=2, epochs=3, join=True)
+        assert len(again(trials=2, join=True).trials) == 2
+        assert len(quick(storage=storage, trials=1, overwrite=True).trials) == 1

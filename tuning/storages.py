@@ -1,0 +1,92 @@
+"""Where a study is kept: a SQLite file by default, a journal file, or any database that Optuna can use."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from keras_initx.errors import InitxError
+
+from .folders import check_same
+
+STUDY_FILE, STUDY_NAME = "study.db", "keras-initx"
+SETTINGS_ATTRIBUTE = "settings"
+JOURNAL = ".journal"
+# Seconds for which a process waits for another one that writes; SQLAlchemy gives up after five.
+_WAIT = 100
+
+
+def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> BaseStorage:
+    """The storage of a study.
+
+    Args:
+        storage: None for `study.db` in `folder`; the path of a file that ends in ".journal" (for network
+            file systems, on which SQLite may not be used by several machines); a URL as SQLAlchemy knows it
+            ("postgresql://user:password@host/database"); or an Optuna storage.
+        folder: The results folder.
+
+    Raises:
+        InitxError: A storage that cannot be opened: no server, no right to write, no database in the file.
+            A password is not repeated.
+    """
+    if isinstance(storage, BaseStorage):
+        return storage
+    text = f"sqlite:///{folder.resolve() / STUDY_FILE}" if storage is None else str(storage)
+    try:
+        if text.endswith(JOURNAL):
+            return JournalStorage(JournalFileBackend(text))
+        options: dict[str, Any] = {"connect_args": {"timeout": _WAIT}} if text.startswith("sqlite:") else {}
+        return RDBStorage(text, engine_kwargs=options)
+    except ImportError as error:
+        remedy = f"Install the driver of that database: {error}."
+        raise InitxError("storage", named(text), "a database whose driver is installed", remedy) from None
+    except Exception as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+        allowed = "a study's file or database that can be opened and written to"
+        raise InitxError("storage", named(text), allowed, _without_password(text, reason[0])) from None
+
+
+def check_study(
+    storage: str | Path | BaseStorage, name: str, settings: Mapping[str, Any], go_on: bool, overwrite: bool
+) -> None:
+    """Makes a storage of the user's ready for the search of that name.
+
+    Raises:
+        InitxError: There is one, without `go_on` or `overwrite`; it began with other settings.
+    """
+    opened = open_storage(storage, Path())
+    if name not in optuna.get_all_study_names(opened):
+        return
+    if overwrite:
+        optuna.delete_study(study_name=name, storage=opened)
+        return
+    if not go_on:
+        allowed = f"one without a study called {name!r}"
+        remedy = (
+            "Pass resume=True to go on with it, overwrite=True to start again, or another results folder."
+        )
+        raise InitxError("storage", named(storage), allowed, remedy)
+    earlier = optuna.load_study(study_name=name, storage=opened).user_attrs.get(SETTINGS_ATTRIBUTE)
+    if earlier is not None:
+        check_same(earlier, settings)
+
+
+def named(storage: str | Path | BaseStorage | None) -> str | None:
+    """A storage as it may be written down: without a password, and without what an object prints."""
+    if storage is None or isinstance(storage, BaseStorage):
+        return None if storage is None else type(storage).__name__
+    text = str(storage)
+    if "://" not in text:
+        return text
+    scheme, rest = text.split("://", 1)
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user.split(':')[0]}:***@{host}" if at and ":" in user else text
+
+
+def _without_password(url: str, reason: str) -> str:
+    user = url.split("://", 1)[-1].rpartition("@")[0]
+    password = user.partition(":")[2]
+    return reason.replace(password, "***") if password else reason
