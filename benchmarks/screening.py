@@ -75,8 +75,9 @@ def one_search(seed, options, screening):
     with tempfile.TemporaryDirectory() as folder:
         return search(
             build, data(), tuner=options.tuner, enqueue=[],
-            trials=options.trials, epochs=options.epochs, seeds=1, seed=seed, screening=screening,
-            quiet=True, jit_compile=False,
+            trials=options.trials, epochs=options.epochs, seeds=1, seed=seed,
+            screening=screening, batch_size=128,
+            quiet=True,
             results=f"{folder}/results", logs=f"{folder}/logs",
         ).trials  # fmt: skip
 
@@ -175,7 +176,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--searches", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--depth", type=int, default=50)
     parser.add_argument("--tuner", default="random")

@@ -7,7 +7,7 @@ from .signal import Signal
 # Found by `benchmarks/screening.py --thresholds`; docs/screening.md has the runs.
 FARTHEST = 1e6
 SAME = 1e-7
-SMALLEST = 1e-10
+SMALLEST = 1e-9
 
 
 def doom(signal: Signal) -> str | None:
@@ -19,7 +19,7 @@ def doom(signal: Signal) -> str | None:
     - if the units of every hidden kernel are alike, in weights and gradient, and to the last kernel too: they
       stay so for ever;
     - if its outputs are the same for all samples (their spread is below 1e-7) and no gradient of a hidden
-      kernel is above 1e-10 (root mean square): nothing but the output layer can learn. Where the last kernel
+      kernel is above 1e-9 (root mean square): nothing but the output layer can learn. Where the last kernel
       is zero, as in networks that are meant to begin so, this says nothing;
     - if its loss is more than 1e6 times that of constant outputs: it starts too far away.
 
