@@ -7,6 +7,7 @@ wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws 
 from keras_initx.binding import install as _install
 from keras_initx.errors import InitxError
 from keras_initx.gains import activation_moments, gain
+from keras_initx.grouping import kernel_groups
 from keras_initx.initializers import (
     AllZeros,
     Auto,
@@ -52,6 +53,7 @@ __all__ = [
     "all_layers",
     "gain",
     "initialize",
+    "kernel_groups",
     "known_methods",
     "known_names",
     "reinitialize",

@@ -9,12 +9,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx.drawing import Owners, mean_square
+from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph
 from keras_initx.initializers import OrthogonalAuto, PriorBias
 from keras_initx.measuring import Weight
 from keras_initx.methods import Choice
+from keras_initx.owners import Owners
 from keras_initx.plan import NOT_DRAWN, PlanRow
 from keras_initx.selection import Selection
 from keras_initx.sites import Site, bias_of, normalization_after

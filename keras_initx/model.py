@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_initx.calibrate import Calibration
-from keras_initx.drawing import Owners, draw
+from keras_initx.drawing import draw
 from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.graph import Graph, fixed_batch, trace
 from keras_initx.initializers.base import folded
@@ -19,6 +19,7 @@ from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_outpu
 from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
 from keras_initx.noise import batch_of, inputs_of, noise
+from keras_initx.owners import Owners
 from keras_initx.plan import Plan
 from keras_initx.pretrained import Copied, copy_pretrained
 from keras_initx.reinit import all_layers

@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -13,8 +13,13 @@ from keras_initx.errors import InitxError
 from keras_initx.initializers.base import folded
 
 
-def redraw(model: keras.Model, layers: list[keras.Layer], seed: int | None) -> int:
-    """Gives every weight of `layers` new values from its own initializer, in place; returns how many.
+def redraw(
+    model: keras.Model,
+    layers: list[keras.Layer],
+    seed: int | None,
+    selected: Callable[[keras.Variable], bool],
+) -> int:
+    """Gives the `selected` weights of `layers` new values from their own initializers; returns how many.
 
     Kernels, biases, embeddings, normalizations and their statistics: the model is then as if built anew.
 
@@ -24,6 +29,8 @@ def redraw(model: keras.Model, layers: list[keras.Layer], seed: int | None) -> i
     """
     drawn, unknown = [], []
     for number, (layer, variable) in enumerate(_weights(layers)):
+        if not selected(variable):
+            continue
         initializer = initializer_of(variable) or _named(layer, variable)
         if initializer is None:
             unknown.append(variable.path)

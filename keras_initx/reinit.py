@@ -1,7 +1,7 @@
 """Draws the kernels of an existing model anew, in place."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,9 @@ from keras_initx.binding import bind, remember
 from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
 from keras_initx.initializers.base import folded
+from keras_initx.owners import Owners
 from keras_initx.redraw import redraw
+from keras_initx.selection import Selection
 
 # Attribute of the layer that holds the initializer, and attributes that may hold its weight: a depthwise
 # convolution has a `kernel`, a separable one a `depthwise_kernel`.
@@ -26,7 +28,14 @@ _KERNELS = {
 _NOT_NAMES = frozenset({"get", "serialize", "deserialize", "identity", "stft"})
 
 
-def reinitialize(model: keras.Model, initializer: Any = None, seed: int | None = None) -> int:
+def reinitialize(
+    model: keras.Model,
+    initializer: Any = None,
+    seed: int | None = None,
+    *,
+    only: str | Sequence[str] | None = None,
+    skip: str | Sequence[str] | None = None,
+) -> int:
     """Draws all kernels of a built model from `initializer`, in place, as if it had been built with it.
 
     Kernels are what layers draw by their `kernel_initializer` (or depthwise and pointwise
@@ -41,14 +50,16 @@ def reinitialize(model: keras.Model, initializer: Any = None, seed: int | None =
             weight (biases, embeddings and normalizations too) from the initializer it was made with: the
             model is then as if built anew.
         seed: An integer for the same values in every run, whatever the layers are called; None follows
-            `keras.utils.set_random_seed`.
+            `keras.utils.set_random_seed`. A weight's values do not depend on which others are drawn.
+        only, skip: Patterns (* and ?) of layer or weight paths: which weights to draw, and which not to.
 
     Returns:
         The number of weights drawn.
 
     Raises:
         InitxError: A model that is not built or has no kernel, a layer with LoRA or quantization, an
-            unknown name, or a draw that is not finite. No weight has changed then.
+            unknown name, a pattern that matches nothing, or a draw that is not finite. No weight has
+            changed then.
 
     Example:
 
@@ -61,14 +72,23 @@ def reinitialize(model: keras.Model, initializer: Any = None, seed: int | None =
     if not model.built:
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
     seed = checked_seed(seed)
+    selection, owners = Selection(only, skip), Owners(all_layers(model))
+
+    def selected(variable: keras.Variable) -> bool:
+        return selection.has(owners.names(variable))
+
     if initializer is None:
-        return redraw(model, all_layers(model), seed)
+        selection.check(map(owners.names, owners.variables()))
+        return redraw(model, all_layers(model), seed, selected)
     targets = list(_kernels(model))
     if not targets:
         remedy = "If it has, its layers are not built yet: call it on a batch of data."
         raise InitxError("model", model.name, "a model in which a layer has a kernel_initializer", remedy)
+    selection.check((owners.names(t[3]) for t in targets), map(owners.names, owners.variables()))
     drawn = []
     for number, (layer, attribute, weight, variable) in enumerate(targets):
+        if not selected(variable):
+            continue
         own = _instance(initializer)
         bound = bind(own, layer, weight)
         first = seed if seed is not None else _integer_seed(own)

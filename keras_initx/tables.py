@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.drawing import Owners
 from keras_initx.graph import Graph
 from keras_initx.initializers import Auto
 from keras_initx.methods.choice import Choice
+from keras_initx.owners import Owners
 from keras_initx.sites import Site
 from keras_initx.steps import kernels
 

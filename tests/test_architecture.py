@@ -21,7 +21,9 @@ ALLOWED = {
     "initializers": {"errors", "fans", "moments", "activations", "initializers"},
     "binding": {"errors", "initializers"},
     "redraw": {"errors", "initializers", "binding"},
-    "reinit": {"errors", "initializers", "binding", "redraw"},
+    "owners": {"fans", "initializers"},
+    "selection": {"errors"},
+    "reinit": {"errors", "initializers", "binding", "owners", "redraw", "selection"},
     # The graph and the pass: records of calls, no rules about weights.
     "observing": set(),
     "graph": {"errors", "observing"},
@@ -29,6 +31,7 @@ ALLOWED = {
     "steps": {"errors", "activations", "graph"},
     "roles": {"errors", "activations", "graph", "steps"},
     "sites": {"activations", "graph", "roles", "steps"},
+    "grouping": {"graph", "roles", "sites", "steps"},
     "noise": {"errors", "graph", "steps"},
     "measuring": set(),
     "recurrent": {"measuring", "observing"},
@@ -39,16 +42,16 @@ ALLOWED = {
     "shaping": {"errors", "activations", "moments", "pieces", "probing", "propagation"},
     "methods": {"errors", "activations", "initializers", "sites", "mirroring", "propagation", "shaping"}
     | {"methods"},
-    "drawing": {"fans", "initializers", "methods"},
-    "tables": {"drawing", "graph", "initializers", "methods", "sites", "steps"},
+    "drawing": {"initializers", "methods"},
+    "tables": {"drawing", "owners", "graph", "initializers", "methods", "sites", "steps"},
     # Around them.
     "snapshot": set(),
-    "selection": {"errors"},
     "pretrained": {"errors", "snapshot"},
     "plan": set(),
     "jobs": {
         "errors",
         "drawing",
+        "owners",
         "graph",
         "initializers",
         "measuring",
@@ -63,6 +66,7 @@ ALLOWED = {
         "errors",
         "calibrate",
         "drawing",
+        "owners",
         "graph",
         "initializers",
         "measuring",
@@ -122,7 +126,9 @@ TUNING = [p for p in SOURCES if p.is_relative_to(ROOT / "tuning") and p.name != 
 @pytest.mark.parametrize("path", TUNING, ids=lambda p: p.name)
 def test_tuning_imports_the_public_package_only(path):
     public = {"keras_initx", "keras_initx.errors", "keras_initx.reinitialize", "keras_initx.known_names"}
-    public |= {f"keras_initx.{name}" for name in ("all_layers", "initialize", "known_methods")}
+    public |= {
+        f"keras_initx.{name}" for name in ("all_layers", "initialize", "kernel_groups", "known_methods")
+    }
     assert {name for name in imports(path) if name.startswith("keras_initx")} <= public
 
 

@@ -20,6 +20,7 @@ MODULES = [
     "keras_initx.reinit",
     "keras_initx.graph",
     "keras_initx.roles",
+    "keras_initx.grouping",
     "keras_initx.mirroring",
     "keras_initx.propagation",
     "keras_initx.shaping",

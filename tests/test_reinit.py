@@ -300,3 +300,38 @@ def test_a_class_is_as_good_as_its_instance():
 def test_a_seed_in_the_initializers_place():
     with pytest.raises(InitxError, match=r"^initializer: received 1.*by name: seed=1"):
         reinitialize(small_model(), 1)
+
+
+class TestSelection:
+    def model(self):
+        stack = [L.Dense(4, name=f"d{n}", bias_initializer="ones") for n in range(3)]
+        return keras.Sequential([keras.Input((4,)), *stack])
+
+    @pytest.mark.parametrize("initializer", ["he_auto", None])
+    @pytest.mark.parametrize(
+        "chosen", [{"only": "d1"}, {"skip": ["d0", "d2"]}, {"only": "d*", "skip": ["d[02]*"]}]
+    )
+    def test_others_keep_every_bit(self, initializer, chosen):
+        model = self.model()
+        before = [keras.ops.convert_to_numpy(v).copy() for v in model.weights]
+        assert reinitialize(model, initializer, seed=1, **chosen) == (1 if initializer else 2)
+        same = [
+            np.array_equal(keras.ops.convert_to_numpy(v), b)
+            for v, b in zip(model.weights, before, strict=True)
+        ]
+        # Kernel and bias of each; the bias is drawn again as it was, of ones.
+        assert same == [True, True, False, True, True, True]
+
+    @pytest.mark.parametrize("initializer", ["he_auto", None])
+    def test_a_weights_values_do_not_depend_on_what_else_is_drawn(self, initializer):
+        whole, part = self.model(), self.model()
+        reinitialize(whole, initializer, seed=1)
+        reinitialize(part, initializer, seed=1, only="d2")
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(whole.layers[2].kernel),
+            keras.ops.convert_to_numpy(part.layers[2].kernel),
+        )
+
+    def test_a_pattern_that_matches_nothing(self):
+        with pytest.raises(InitxError, match=r"^only: received 'd7'.*There are d0"):
+            reinitialize(self.model(), "he_auto", only="d7")
