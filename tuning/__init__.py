@@ -1,8 +1,10 @@
 """A KerasTuner search in which the initializer is a hyperparameter like any other."""
 
 from .data import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
-from .hypermodel import DenseClassifier, InitializerHyperModel, Range
+from .hypermodel import DenseClassifier, InitializerHyperModel
+from .kernels import KernelSpace
 from .oracle import OptunaOracle
+from .rates import Range
 from .results import Sample, TrialResult
 from .search import SearchResult, search
 from .tuner import InitializerTuner
@@ -13,6 +15,7 @@ __all__ = [
     "DenseClassifier",
     "InitializerHyperModel",
     "InitializerTuner",
+    "KernelSpace",
     "OptunaOracle",
     "Range",
     "Sample",

@@ -3,58 +3,51 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import keras
 import keras_tuner
 
-from keras_initx import InitxError, all_layers, initialize, known_methods, known_names, reinitialize
-from keras_initx.errors import unknown_name
+from keras_initx import InitxError, all_layers
 
 from .data import Dataset
+from .kernels import (
+    DEFAULT_INITIALIZERS,
+    INITIALIZER,
+    OWN,
+    Initializers,
+    KernelSpace,
+    check_initializers,
+    checked_names,
+)
+from .rates import SCHEDULES, Rates, check_rates, choose
 
-INITIALIZER = "initializer"
-LEARNING_RATE = "learning_rate"
+LEARNING_RATE, WEIGHT_DECAY, SCHEDULE = "learning_rate", "weight_decay", "schedule"
 ACTIVATION = "activation"
 
-# Ours, the two classics, and what a small random start does.
-DEFAULT_INITIALIZERS = ("he_auto", "auto", "glorot_uniform", "he_normal", "random_uniform")
-# The model's own initializers, drawn again; and `keras_initx.initialize`, by its method.
-OWN, WHOLE = "own", "initialize:"
-# Without `data=` there is no LSUV.
-WHOLE_METHODS = tuple(WHOLE + method for method in known_methods() if method != "lsuv")
-# What a search tries first, where it is among its names.
-CANDIDATES = (OWN, "he_auto", "auto", f"{WHOLE}auto")
 DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
 DEFAULT_LEARNING_RATES = (1e-3, 3e-3)
 
 
-@dataclass(frozen=True)
-class Range:
-    """Learning rates from `low` to `high`, searched on a log scale; not for a grid."""
-
-    low: float
-    high: float
-
-
-Rates = Sequence[float] | Range
 Build = Callable[..., keras.Model]
 
 
 class InitializerHyperModel(keras_tuner.HyperModel):
-    """Adds the hyperparameters "initializer" and "learning_rate" to a user's model.
+    """Adds the hyperparameters "initializer" and "learning_rate", and others, to a user's model.
 
     Args:
         model: A built and compiled Keras model; a function that returns one, of no argument or of
             `hp`; or a `keras_tuner.HyperModel`. It is never changed: a model is cloned for each trial.
         initializers: The names to choose among. Kernels are drawn anew from the chosen one
             (`keras_initx.reinitialize`); "own" draws every weight again from what it was made with, and
-            "initialize:auto", say, is `keras_initx.initialize(model, "auto")`. Left out where `build(hp)`
-            has an "initializer" of its own.
+            "initialize:auto", say, is `keras_initx.initialize(model, "auto")`. Or such names by group or by
+            pattern: `KernelSpace`. Left out where `build(hp)` has an "initializer" of its own.
         learning_rates: The rates to choose among, a `Range` to search between, or None for the model's
             own rate. Left out where `build(hp)` has a "learning_rate" of its own.
+        gains, distributions: As in `KernelSpace`.
+        weight_decays: Values or a `Range` of the optimizer's decoupled weight decay; None is the model's own.
+        schedules: How the rate may fall over a run: "constant", "linear", "cosine", epoch by epoch; None
+            leaves it.
 
     Raises:
         InitxError: A model that is not built or not compiled, an unknown initializer, a rate that is
@@ -64,30 +57,41 @@ class InitializerHyperModel(keras_tuner.HyperModel):
     def __init__(
         self,
         model: keras.Model | Build | keras_tuner.HyperModel,
-        initializers: Sequence[str] = (*DEFAULT_INITIALIZERS, OWN),
+        initializers: Initializers = (*DEFAULT_INITIALIZERS, OWN),
         learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
+        gains: Rates | None = None,
+        distributions: Sequence[str] | None = None,
+        weight_decays: Rates | None = None,
+        schedules: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self.initializers = check_initializers(initializers, (OWN, *WHOLE_METHODS))
+        self.kernels = KernelSpace(initializers, gains, distributions)
         self.learning_rates = check_rates(learning_rates)
+        self.weight_decays = check_rates(weight_decays, "weight_decays")
+        self.schedules = None if schedules is None else checked_names("schedules", schedules, SCHEDULES)
         self._make = _maker(model)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The user's model with the kernels and the learning rate that `hp` chooses."""
+        """The user's model with the kernels and the training that `hp` chooses."""
         model = self._make(hp)
         if not isinstance(model, keras.Model):
             raise InitxError("model", model, "a function that returns a Keras model")
         if getattr(model, "optimizer", None) is None:
             raise InitxError("model", model.name, "a compiled model", "Call model.compile(...) in it.")
-        if INITIALIZER not in self._own:
-            _draw(model, hp.Choice(INITIALIZER, list(self.initializers)))
+        self.kernels.draw(model, hp, self._own)
         if self.learning_rates is not None and LEARNING_RATE not in self._own:
             try:
-                model.optimizer.learning_rate = _rate(hp, self.learning_rates)
+                model.optimizer.learning_rate = choose(hp, LEARNING_RATE, self.learning_rates)
             except TypeError as error:
                 rule = "None for an optimizer with a schedule"
                 remedy = "Pass learning_rates=None, or compile with a plain learning rate."
                 raise InitxError("learning_rates", self.learning_rates, rule, remedy) from error
+        if self.weight_decays is not None and WEIGHT_DECAY not in self._own:
+            model.optimizer.weight_decay = choose(hp, WEIGHT_DECAY, self.weight_decays)
+        if self.schedules is not None and SCHEDULE not in self._own:
+            if not isinstance(model.optimizer.get_config()["learning_rate"], float):
+                raise InitxError("schedules", self.schedules, "None for an optimizer with one of its own")
+            hp.Choice(SCHEDULE, list(self.schedules))
         return model
 
     @functools.cached_property
@@ -144,26 +148,10 @@ class DenseClassifier:
             ],
             name="dense_classifier",
         )
-        rate = 1e-3 if self.learning_rates is None else _rate(hp, self.learning_rates)
+        rate = 1e-3 if self.learning_rates is None else choose(hp, LEARNING_RATE, self.learning_rates)
         optimizer = keras.optimizers.Adam(rate)
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
-
-
-def _draw(model: keras.Model, name: str) -> None:
-    if name.startswith(WHOLE):
-        initialize(model, name.removeprefix(WHOLE))
-    else:
-        reinitialize(model, None if name == OWN else name)
-
-
-def check_initializers(names: Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
-    """`names` as a tuple, each of them known, or one of `others`.
-
-    Raises:
-        InitxError: No name, one twice, or one that is unknown (the nearest is suggested).
-    """
-    return _checked("initializers", names, [*known_names(), *others])
 
 
 def check_activations(names: Sequence[str]) -> tuple[str, ...]:
@@ -175,42 +163,7 @@ def check_activations(names: Sequence[str]) -> tuple[str, ...]:
     public = (n for n in dir(keras.activations) if n.islower() and not n.startswith("_"))
     # These take arguments, or change the shape.
     unusable = {"get", "serialize", "deserialize", "threshold", "glu"}
-    return _checked("activations", names, [n for n in public if n not in unusable])
-
-
-def check_rates(rates: Rates | None) -> Rates | None:
-    """`rates` if all are positive and a range is in order.
-
-    Raises:
-        InitxError: A rate that is not a positive number or stands there twice, a range that does not rise.
-    """
-    if rates is None:
-        return None
-    values = (rates.low, rates.high) if isinstance(rates, Range) else tuple(rates)
-    if not values or any(not isinstance(r, Real) or not 0 < r < float("inf") for r in values):
-        raise InitxError("learning_rates", rates, "positive numbers, or a Range of them")
-    if isinstance(rates, Range) and rates.low >= rates.high:
-        raise InitxError("learning_rates", rates, "a Range whose low is below its high")
-    if len(set(values)) < len(values):
-        raise InitxError("learning_rates", rates, "different numbers")
-    return rates
-
-
-def _checked(argument: str, names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        names = [names]
-    for name in names:
-        if name not in known:
-            raise unknown_name(argument, name, known)
-    if not names or len(set(names)) < len(names):
-        raise InitxError(argument, list(names), "one or more different names")
-    return tuple(names)
-
-
-def _rate(hp: keras_tuner.HyperParameters, rates: Rates) -> float:
-    if isinstance(rates, Range):
-        return float(hp.Float(LEARNING_RATE, float(rates.low), float(rates.high), sampling="log"))
-    return float(hp.Choice(LEARNING_RATE, [float(r) for r in rates]))
+    return checked_names("activations", names, [n for n in public if n not in unusable])
 
 
 def _maker(model: Any) -> Build:

@@ -22,19 +22,13 @@ from .boards import BoardObserver
 from .compiled import many_traces
 from .data import Dataset
 from .folders import Folders
-from .hypermodel import (
-    CANDIDATES,
-    DEFAULT_INITIALIZERS,
-    DEFAULT_LEARNING_RATES,
-    INITIALIZER,
-    OWN,
-    InitializerHyperModel,
-    Rates,
-)
+from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .interrupts import interruptible
+from .kernels import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
 from .oracle import OptunaOracle
 from .progress import ProgressObserver
 from .pruning import Pruner, Pruning
+from .rates import Rates
 from .records import is_orphan
 from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
@@ -114,8 +108,12 @@ def search(
     seeds: int | Sequence[int] = 3,
     batch_size: int = 64,
     patience: int | None = None,
-    initializers: Sequence[str] = (*DEFAULT_INITIALIZERS, OWN),
+    initializers: Initializers = (*DEFAULT_INITIALIZERS, OWN),
     learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
+    gains: Rates | None = None,
+    distributions: Sequence[str] | None = None,
+    weight_decays: Rates | None = None,
+    schedules: Sequence[str] | None = None,
     objective: str | keras_tuner.Objective = "val_accuracy",
     results: str | Path = "results/search",
     logs: str | Path | None = None,
@@ -153,9 +151,15 @@ def search(
         patience: Epochs without a better objective after which a seed stops; None never stops.
         initializers: The names to choose among, unless the model declares "initializer": ours and
             Keras's, "own" for what the model was made with, and "initialize:auto", say, for
-            `keras_initx.initialize`.
+            `keras_initx.initialize`. By group ("stem", "hidden", "recurrent", "attention", "head") or by a
+            pattern of layer paths as a dictionary, {"hidden": ["he_auto", "auto"], "head": ["small_normal"]};
+            kernels in none of them stay as the model has them.
         learning_rates: The rates to choose among, a `Range` to search between (not for a grid), or None
             for the model's own rate.
+        gains, distributions: What to choose among for the gain (variance times fan) and the distribution of
+            he_auto, xavier_auto, lecun_auto and auto; None leaves them their own.
+        weight_decays: Values or a `Range` of the optimizer's weight decay; None is the model's own.
+        schedules: How the rate may fall over a run: "constant", "linear", "cosine", epoch by epoch.
         objective: A metric by name ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
         results: Folder for the study, the weights, `results.json` and the best model.
         logs: Folder for TensorBoard; None is `runs/` and the name of the results folder.
@@ -206,7 +210,9 @@ def search(
     named_objective = objective_of(objective)
     oracle = OptunaOracle(named_objective, trials, tuner, storage, study_name, seed)
     pruning = Pruning(pruner, epochs, len(seed_list))
-    hypermodel = InitializerHyperModel(model, initializers, learning_rates)
+    hypermodel = InitializerHyperModel(
+        model, initializers, learning_rates, gains, distributions, weight_decays, schedules
+    )
     space, architecture = probe(hypermodel, train, oracle.objective.name)
     candidates = _candidates(space, tuner) if enqueue is None else enqueue
     oracle.enqueue(candidates)
@@ -295,5 +301,10 @@ def _candidates(space: keras_tuner.HyperParameters, tuner: str) -> list[dict[str
     """The initializers that are known to be good, among those of the space; a grid tries all anyway."""
     if tuner == "grid":
         return []
-    choices = [v for hp in space.space if hp.name == INITIALIZER for v in getattr(hp, "values", ())]
-    return [{INITIALIZER: name} for name in CANDIDATES if name in choices]
+    choices = {
+        hp.name: list(getattr(hp, "values", ()))
+        for hp in space.space
+        if hp.name.partition(":")[0] == INITIALIZER
+    }
+    found = ({key: name for key, values in choices.items() if name in values} for name in CANDIDATES)
+    return [values for values in found if values]

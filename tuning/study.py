@@ -11,7 +11,8 @@ from keras_initx.errors import InitxError, unknown_name
 
 from .comparison import Comparison, compare
 from .data import Dataset
-from .hypermodel import ACTIVATION, INITIALIZER, DenseClassifier
+from .hypermodel import ACTIVATION, DenseClassifier
+from .kernels import INITIALIZER
 from .results import Sample, TrialResult
 from .search import SearchResult, search
 

@@ -11,8 +11,10 @@ import numpy as np
 from optuna.trial import TrialState
 
 from .compiled import Batch, CompiledModels
+from .hypermodel import SCHEDULE
 from .oracle import OptunaOracle
 from .pruning import Pruning
+from .rates import Schedule
 from .records import PRUNED, SCREENED, seed_records
 from .replicates import further_seeds, next_runs
 from .screen import doom
@@ -202,6 +204,7 @@ class InitializerTuner(keras_tuner.Tuner):
         # The study takes no values of a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
         report = _Report(self.oracle, trial.trial_id, first_step)
+        schedule = trial.hyperparameters.values.get(SCHEDULE)
         patience = self.epochs if self.patience is None else self.patience
         history = model.fit(
             *self.train,
@@ -214,6 +217,7 @@ class InitializerTuner(keras_tuner.Tuner):
             callbacks=[
                 _BestEpoch(objective.name, objective.direction, patience),
                 _Watch(self.observers, self.epochs),
+                *([Schedule(schedule, self.epochs)] if schedule else []),
                 report,
             ],
         ).history

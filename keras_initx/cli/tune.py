@@ -8,7 +8,8 @@ import typer
 from keras_initx.cli import common
 from keras_initx.tuning import DenseClassifier, SearchResult, search
 from keras_initx.tuning.arguments import check_positive
-from keras_initx.tuning.hypermodel import ACTIVATION, DEFAULT_ACTIVATIONS, DEFAULT_INITIALIZERS, INITIALIZER
+from keras_initx.tuning.hypermodel import ACTIVATION, DEFAULT_ACTIVATIONS
+from keras_initx.tuning.kernels import DEFAULT_INITIALIZERS, INITIALIZER
 from keras_initx.tuning.replicates import paired
 from keras_initx.tuning.results import best_per_cell
 from keras_initx.tuning.tables import cross_table

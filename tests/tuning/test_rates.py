@@ -1,0 +1,86 @@
+"""Weight decay and the fall of the learning rate beside the rate itself."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras_initx.tuning.rates import Schedule
+
+from keras_initx import InitxError
+
+
+def rates_of(name: str, epochs: int = 4) -> list[float]:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.8), "mse")
+    seen: list[float] = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            seen.append(float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
+
+    x = np.zeros((4, 2), "float32")
+    model.fit(x, x[:, :1], epochs=epochs, verbose=0, callbacks=[Schedule(name, epochs), Watch()])
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", [0.8] * 4),
+        ("linear", [0.8, 0.6, 0.4, 0.2]),
+        ("cosine", [0.8, 0.8 * (1 + 0.5**0.5) / 2, 0.4, 0.8 * (1 - 0.5**0.5) / 2]),
+    ],
+)
+def test_the_rate_of_each_epoch(name: str, expected: list[float]) -> None:
+    assert rates_of(name) == pytest.approx(expected, rel=1e-6)
+
+
+class TestInASearch:
+    def test_a_schedule_shares_the_compiled_model_and_matters(self, quick: Any) -> None:
+        result = quick(
+            tuner="grid", trials=None, initializers=["he_normal"], learning_rates=[0.1], epochs=4,
+            schedules=["constant", "linear", "cosine"],
+        )  # fmt: skip
+        assert len(result.tuner.models) == 1
+        losses = {t.values["schedule"]: t.seeds[0]["curves"]["loss"] for t in result.trials}
+        assert len({curve[0] for curve in losses.values()}) == 1
+        assert len({curve[-1] for curve in losses.values()}) == 3
+
+    def test_weight_decay_is_the_optimizers(self, quick: Any, small_model: Any) -> None:
+        decays = [1e-6, 0.5]
+        result = quick(
+            tuner="grid", trials=None, initializers=["he_normal"], learning_rates=[0.05], weight_decays=decays
+        )
+        # What a trace freezes: each value has a model of its own.
+        assert len(result.tuner.models) == 2
+        for trial in result.trials:
+            assert (
+                result.tuner.hypermodel.build(
+                    result.tuner.oracle.get_trial(f"{trial.number:04d}").hyperparameters
+                ).optimizer.weight_decay
+                == trial.values["weight_decay"]
+            )
+        one, two = (t.seeds[0]["curves"]["loss"] for t in result.trials)
+        assert one != two
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"schedules": ["cosin"]}, r"^schedules: received 'cosin'.*'cosine'"),
+            ({"weight_decays": [-1.0]}, r"^weight_decays: received"),
+        ],
+    )
+    def test_bad_values(self, quick: Any, options: Any, says: str) -> None:
+        with pytest.raises(InitxError, match=says):
+            quick(**options)
+
+    def test_a_schedule_of_the_optimizers_own(self, quick: Any, small_model: Any) -> None:
+        def build() -> keras.Model:
+            model = small_model()
+            rate = keras.optimizers.schedules.CosineDecay(0.1, 10)
+            model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+            return model
+
+        with pytest.raises(InitxError, match=r"^schedules: .*one of its own"):
+            quick(build, learning_rates=None, schedules=["cosine"])
