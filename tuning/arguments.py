@@ -107,6 +107,11 @@ def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objectiv
         raise InitxError("objective", objective, allowed, remedy) from None
 
 
+def epochs_to(metric: keras_tuner.Objective, target: float) -> keras_tuner.Objective:
+    """The fewest epochs until a metric reaches a value, as an objective."""
+    return keras_tuner.Objective(f"epochs to {metric.name} {target:g}", "min")
+
+
 def probe(
     hypermodel: InitializerHyperModel, train: Pair, objective: str
 ) -> tuple[keras_tuner.HyperParameters, str]:

@@ -15,9 +15,9 @@ from optuna.trial import TrialState
 from rich.table import Table
 
 import keras_initx
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, is_number
 
-from .arguments import Pair, check_positive, fingerprint, objective_of, pairs_of, probe, seeds_of
+from .arguments import Pair, check_positive, epochs_to, fingerprint, objective_of, pairs_of, probe, seeds_of
 from .boards import BoardObserver
 from .compiled import many_traces
 from .data import Dataset
@@ -115,6 +115,7 @@ def search(
     weight_decays: Rates | None = None,
     schedules: Sequence[str] | None = None,
     objective: str | keras_tuner.Objective = "val_accuracy",
+    target: float | None = None,
     results: str | Path = "results/search",
     logs: str | Path | None = None,
     resume: bool = False,
@@ -161,6 +162,8 @@ def search(
         weight_decays: Values or a `Range` of the optimizer's weight decay; None is the model's own.
         schedules: How the rate may fall over a run: "constant", "linear", "cosine", epoch by epoch.
         objective: A metric by name ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
+        target: Look for the fewest epochs until the objective reaches this value, and stop each run there. A
+            run that does not reach it counts as one epoch more than `epochs`.
         results: Folder for the study, the weights, `results.json` and the best model.
         logs: Folder for TensorBoard; None is `runs/` and the name of the results folder.
         resume: Go on with the search in `results`.
@@ -207,13 +210,16 @@ def search(
         trials = 20
     results = Path(results)
     study_name = STUDY_NAME if storage is None else results.name
-    named_objective = objective_of(objective)
-    oracle = OptunaOracle(named_objective, trials, tuner, storage, study_name, seed)
+    metric = objective_of(objective)
+    if target is not None and not is_number(target):
+        raise InitxError("target", target, f"a value of {metric.name}")
+    goal = metric if target is None else epochs_to(metric, target)
+    oracle = OptunaOracle(goal, trials, tuner, storage, study_name, seed)
     pruning = Pruning(pruner, epochs, len(seed_list))
     hypermodel = InitializerHyperModel(
         model, initializers, learning_rates, gains, distributions, weight_decays, schedules
     )
-    space, architecture = probe(hypermodel, train, oracle.objective.name)
+    space, architecture = probe(hypermodel, train, metric.name)
     candidates = _candidates(space, tuner) if enqueue is None else enqueue
     oracle.enqueue(candidates)
     for values in candidates:
@@ -262,6 +268,8 @@ def search(
             jit_compile=jit_compile,
             screening=screening,
             pruning=pruning,
+            metric=metric,
+            target=target,
             observers=[board, *shown, *observers],
             directory=str(folders.results.parent),
             project_name=folders.results.name,

@@ -10,6 +10,7 @@ import keras_tuner
 import numpy as np
 from optuna.trial import TrialState
 
+from .callbacks import BestEpoch, Report, Target, Watch
 from .compiled import Batch, CompiledModels
 from .hypermodel import SCHEDULE
 from .oracle import OptunaOracle
@@ -68,6 +69,9 @@ class InitializerTuner(keras_tuner.Tuner):
         jit_compile: Whether to compile under XLA.
         screening: Whether a trial that cannot learn is ended before its training.
         pruning: When a trial that falls behind is ended; None never.
+        metric: What is watched in each epoch; None is the oracle's objective.
+        target: Where it is given, a seed's score is the epoch in which the metric reaches it (one more than
+            all where it does not), and the oracle's objective is the least number of epochs.
         observers: Who is told of the progress.
         **kwargs: As in `keras_tuner.Tuner`.
     """
@@ -88,6 +92,8 @@ class InitializerTuner(keras_tuner.Tuner):
         jit_compile: bool = True,
         screening: bool = True,
         pruning: Pruning | None = None,
+        metric: keras_tuner.Objective | None = None,
+        target: float | None = None,
         observers: Sequence[Observer] = (),
         **kwargs: Any,
     ) -> None:
@@ -99,6 +105,7 @@ class InitializerTuner(keras_tuner.Tuner):
         sample = train[0][:size], train[1][:size]
         self.models = CompiledModels(jit_compile, sample)
         self.probe = SignalProbe(sample) if screening else None
+        self.metric, self.target = metric or oracle.objective, target
         self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
         oracle.prune_by(self.pruning.over_epochs)
         super().__init__(oracle, hypermodel, **kwargs)
@@ -199,11 +206,12 @@ class InitializerTuner(keras_tuner.Tuner):
             EndedEarly: The pruner stopped it.
         """
         started = time.monotonic()
-        objective = self.oracle.objective
+        metric = self.metric
         model = self._model(trial, seed)
         # The study takes no values of a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
-        report = _Report(self.oracle, trial.trial_id, first_step)
+        report = Report(self.oracle, trial.trial_id, first_step, self.metric)
+        target = Target(self.metric, self.target)
         schedule = trial.hyperparameters.values.get(SCHEDULE)
         patience = self.epochs if self.patience is None else self.patience
         history = model.fit(
@@ -215,22 +223,26 @@ class InitializerTuner(keras_tuner.Tuner):
             validation_batch_size=len(self.validation[0]),
             verbose=0,
             callbacks=[
-                _BestEpoch(objective.name, objective.direction, patience),
-                _Watch(self.observers, self.epochs),
+                BestEpoch(metric.name, metric.direction, patience),
+                Watch(self.observers, self.epochs),
                 *([Schedule(schedule, self.epochs)] if schedule else []),
                 report,
+                target,
             ],
         ).history
         if report.pruned_after:
             raise EndedEarly(PRUNED, f"behind other trials after epoch {report.pruned_after} of seed {seed}")
-        values = history[objective.name]
+        values = history[metric.name]
         finite = [v if np.isfinite(v) else None for v in values]
-        score = _best(finite, objective.direction)
+        score = _best(finite, metric.direction)
         if score is None:
-            raise FloatingPointError(f"{objective.name} was not finite in any epoch of seed {seed}")
+            raise FloatingPointError(f"{metric.name} was not finite in any epoch of seed {seed}")
         diverged = [i for i, loss in enumerate(history["loss"]) if not np.isfinite(loss)]
+        if self.target is not None:
+            # Whoever did not get there needs one epoch more than all, at least.
+            reached = target.reached or self.epochs + 1
         record = {
-            "score": float(score),
+            "score": float(score) if self.target is None else float(reached),
             "best_epoch": finite.index(score) + 1,
             "epochs": len(values),
             "curves": {name: [float(v) for v in curve] for name, curve in history.items()},
@@ -269,52 +281,6 @@ class InitializerTuner(keras_tuner.Tuner):
 
     def _weights_file(self, trial_id: str) -> Path:
         return Path(self.get_trial_dir(trial_id)) / "best.weights.h5"
-
-
-class _BestEpoch(keras.callbacks.EarlyStopping):
-    """Early stopping that takes a value which is not finite for the worst.
-
-    Keras's own keeps a NaN of the first epoch for the best: no later value is better than that.
-    """
-
-    def __init__(self, monitor: str, direction: str, patience: int) -> None:
-        super().__init__(monitor, mode=direction, patience=patience, restore_best_weights=True)
-        self._worst = -np.inf if direction == "max" else np.inf
-
-    def get_monitor_value(self, logs: Mapping[str, float] | None) -> float | None:
-        value = super().get_monitor_value(logs)
-        return value if value is None or np.isfinite(value) else self._worst
-
-
-class _Watch(keras.callbacks.Callback):
-    """Tells the observers of every epoch, and ends a run whose loss is no number any more."""
-
-    def __init__(self, observers: Sequence[Observer], epochs: int) -> None:
-        super().__init__()
-        self._observers, self._epochs = observers, epochs
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        for observer in self._observers:
-            observer.on_epoch_end(self._epochs)
-        if not np.isfinite((logs or {}).get("loss", 0.0)):
-            self.model.stop_training = True
-
-
-class _Report(keras.callbacks.Callback):
-    """Stores the objective after each epoch, and ends a run that the pruner has no hope for."""
-
-    def __init__(self, oracle: OptunaOracle, trial_id: str, first_step: int | None) -> None:
-        super().__init__()
-        self._oracle, self._trial_id, self._first = oracle, trial_id, first_step
-        self.pruned_after = 0
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        value = (logs or {}).get(self._oracle.objective.name)
-        if self._first is None or value is None:
-            return
-        if self._oracle.report_epoch(self._trial_id, self._first + epoch, float(value)):
-            self.pruned_after = epoch + 1
-            self.model.stop_training = True
 
 
 def _best(values: Any, direction: str) -> float | None:

@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning import InitializerHyperModel, InitializerTuner, OptunaOracle
-from keras_initx.tuning.tuner import _BestEpoch
+from keras_initx.tuning.callbacks import BestEpoch
 
 
 def make(
@@ -171,7 +171,7 @@ class TestDivergence:
     def test_a_first_epoch_without_a_number_is_not_the_best(self, direction: str, worst: float) -> None:
         # Keras's EarlyStopping would go back to it: nothing is better than NaN.
         model = line(0.01)()
-        stopper = _BestEpoch("value", direction, patience=9)
+        stopper = BestEpoch("value", direction, patience=9)
         stopper.set_model(model)
         stopper.on_train_begin()
         values = [worst, 0.5, worst, 0.5, 0.25 if direction == "max" else 0.75]
