@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras_tuner
 import optuna
@@ -18,12 +18,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
+from .oracles import OracleSampler
 from .pruning import quiet_optuna
 from .records import ENDED, OWNER, RACE, REASON, SEED, SURPLUS, is_orphan, seed_records, this_process
 from .results import TrialResult, read_trial
 from .samplers import check_sampler, make_sampler
 from .space import check_known, grid_of, grid_size, suggest
 from .storages import open_storage
+
+Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
 _SPACE = "keras_tuner_space"
 # Seconds in which two processes that want the same trial both sign it.
@@ -60,8 +63,8 @@ class OptunaOracle(keras_tuner.Oracle):
         max_trials: How many trials to run in all, those of earlier processes included. None goes on
             until the sampler has no more (only the grid ends by itself).
         sampler: "tpe", "random", "grid" (every combination of a space without ranges and without
-            conditions, in a random order), "gp" (needs PyTorch), "cmaes" (needs cmaes), or an
-            `optuna.samplers.BaseSampler`.
+            conditions, in a random order), "gp" (needs PyTorch), "cmaes" (needs cmaes), an
+            `optuna.samplers.BaseSampler`, or another `keras_tuner.Oracle` that proposes the values.
         storage: As in `open_storage`: a URL, a journal file, an Optuna storage; None is a SQLite file
             `study.db` in the tuner's project folder.
         study_name: The study's name in the storage.
@@ -79,14 +82,16 @@ class OptunaOracle(keras_tuner.Oracle):
         self,
         objective: Any = None,
         max_trials: int | None = None,
-        sampler: str | optuna.samplers.BaseSampler = "tpe",
+        sampler: Sampler = "tpe",
         storage: Any = None,
         study_name: str = "keras-initx",
         seed: int = 0,
         enqueue: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
-        if isinstance(sampler, str):
+        if isinstance(sampler, keras_tuner.Oracle):
+            sampler = OracleSampler(sampler, self.get_space)
+        elif isinstance(sampler, str):
             check_sampler(sampler)
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         self.seed = seed
@@ -105,7 +110,9 @@ class OptunaOracle(keras_tuner.Oracle):
     def study(self) -> optuna.Study:
         """The Optuna study, opened or created at the first use."""
         if self._study is None:
-            storage = open_storage(self._storage, Path(self._project_dir))
+            # The folder is known once a tuner has the oracle.
+            folder = Path() if self._storage is not None else Path(self._project_dir)
+            storage = open_storage(self._storage, folder)
             maximize = self.objective.direction == "max"
             direction = (
                 optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE

@@ -25,7 +25,7 @@ from .folders import Folders
 from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .interrupts import interruptible
 from .kernels import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
-from .oracle import OptunaOracle
+from .oracle import OptunaOracle, Sampler
 from .progress import ProgressObserver
 from .pruning import Pruner, Pruning
 from .rates import Rates
@@ -102,7 +102,7 @@ def search(
     model: Any,
     data: Dataset | Pair | tuple[Pair, Pair] | tuple[Pair, Pair, Pair],
     *,
-    tuner: str = "tpe",
+    tuner: Sampler = "tpe",
     trials: int | None = None,
     epochs: int = 20,
     seeds: int | Sequence[int] = 3,
@@ -144,7 +144,8 @@ def search(
         data: A `Dataset`; arrays (x, y) of a classification, to be split 60/20/20; or pairs
             ((x, y) to train, (x, y) to validate) and optionally a third to test, for any task: a
             regression, say, with `objective="val_loss"`.
-        tuner: "tpe", "random", "grid", "gp" (needs PyTorch) or "cmaes" (needs cmaes).
+        tuner: "tpe", "random", "grid", "gp" (needs PyTorch), "cmaes" (needs cmaes); an Optuna sampler; or a
+            KerasTuner oracle, such as `keras_tuner.oracles.BayesianOptimizationOracle(objective)`.
         trials: How many trials in all; None is 20, and the whole grid for "grid".
         epochs: Epochs of one seed, at most.
         seeds: How many seeds for each trial, or the seeds themselves.
@@ -232,7 +233,7 @@ def search(
         "data": f"{getattr(data, 'name', 'arrays')} [{fingerprint(train, validation, test)}]",
         "classes": list(getattr(data, "classes", ())),
         "model": architecture,
-        "tuner": tuner,
+        "tuner": tuner if isinstance(tuner, str) else type(tuner).__name__,
         "storage": named(storage),
         "trials": trials,
         "epochs": epochs,
@@ -305,7 +306,7 @@ def _others_run(oracle: OptunaOracle) -> bool:
     return any(t.state == TrialState.RUNNING and not is_orphan(t) for t in oracle.frozen_trials())
 
 
-def _candidates(space: keras_tuner.HyperParameters, tuner: str) -> list[dict[str, Any]]:
+def _candidates(space: keras_tuner.HyperParameters, tuner: Sampler) -> list[dict[str, Any]]:
     """The initializers that are known to be good, among those of the space; a grid tries all anyway."""
     if tuner == "grid":
         return []

@@ -1,0 +1,93 @@
+"""KerasTuner's oracles, and a user's, propose; the Optuna study remembers."""
+
+from typing import Any
+
+import keras_tuner
+import optuna
+import pytest
+from keras_initx.tuning.oracles import OracleSampler
+
+from keras_initx import InitxError
+
+OPTIONS = {"seeds": 1, "epochs": 1, "enqueue": [], "initializers": ["he_normal", "auto", "zeros"]}
+
+
+class Fixed(keras_tuner.Oracle):
+    """Proposes what it was given, in turn, and writes down what it knows when it is asked."""
+
+    def __init__(self, proposals: list[dict[str, Any]]) -> None:
+        super().__init__("val_accuracy")
+        self.proposals, self.known = list(proposals), []
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        self.known.append(
+            {name: (t.score, dict(t.hyperparameters.values)) for name, t in self.trials.items()}
+        )
+        return {"status": "RUNNING", "values": self.proposals.pop(0)}
+
+
+def proposals(*names: str) -> list[dict[str, Any]]:
+    return [{"initializer": name, "learning_rate": 0.001} for name in names]
+
+
+def test_a_users_oracle_decides_and_is_told_every_score(quick: Any) -> None:
+    oracle = Fixed(proposals("auto", "he_normal", "zeros", "auto"))
+    result = quick(tuner=oracle, trials=4, **OPTIONS)
+    assert [t.values["initializer"] for t in result.trials] == ["auto", "he_normal", "zeros", "auto"]
+    assert [t.status for t in result.trials] == ["completed", "completed", "screened", "completed"]
+    scores = {t.number: t.sample.mean for t in result.trials if t.seeds}
+    assert [len(known) for known in oracle.known] == [0, 1, 2, 3]
+    last = oracle.known[-1]
+    assert {name: score for name, (score, _) in last.items()} == {
+        "0000": scores[0], "0001": scores[1],
+        # What was ended early is as bad as the worst.
+        "0002": min(scores[0], scores[1]),
+    }  # fmt: skip
+    assert last["0002"][1]["initializer"] == "zeros"
+
+
+def test_a_resumed_search_tells_a_new_oracle_of_the_old_trials(quick: Any) -> None:
+    first = quick(tuner=Fixed(proposals("auto", "he_normal")), trials=2, **OPTIONS)
+    oracle = Fixed(proposals("he_normal"))
+    quick(tuner=oracle, trials=3, resume=True, **OPTIONS)
+    assert {name: score for name, (score, _) in oracle.known[0].items()} == {
+        f"{t.number:04d}": t.sample.mean for t in first.trials
+    }
+
+
+def test_a_value_that_is_not_allowed_is_drawn_at_random(quick: Any) -> None:
+    oracle = Fixed([{"initializer": "nonsense"}, {}])
+    for trial in quick(tuner=oracle, trials=2, **OPTIONS).trials:
+        assert trial.values["initializer"] in OPTIONS["initializers"]
+
+
+@pytest.mark.parametrize("name", ["BayesianOptimizationOracle", "RandomSearchOracle"])
+def test_kerastuners_own(quick: Any, name: str) -> None:
+    oracle = getattr(keras_tuner.oracles, name)("val_accuracy", max_trials=99, seed=0)
+    result = quick(tuner=oracle, trials=6, learning_rates=[0.1, 0.01, 0.001], **OPTIONS)
+    assert len(result.trials) == 6
+    assert len({tuple(t.values.items()) for t in result.trials}) > 2
+    assert optuna.trial.TrialState.COMPLETE in {t.state for t in result.tuner.oracle.study.trials}
+
+
+def test_bayesian_optimization_finds_the_bottom_of_a_bowl() -> None:
+    space = keras_tuner.HyperParameters()
+    space.Float("x", -1.0, 1.0)
+    oracle = keras_tuner.oracles.BayesianOptimizationOracle(
+        keras_tuner.Objective("y", "min"), num_initial_points=4, seed=0
+    )
+    study = optuna.create_study(sampler=OracleSampler(oracle, space.copy))
+    study.optimize(lambda trial: (trial.suggest_float("x", -1.0, 1.0) - 0.3) ** 2, n_trials=15)
+    assert study.best_params["x"] == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("oracle", "instead"),
+    [
+        (keras_tuner.oracles.GridSearchOracle("val_accuracy"), "tuner='grid'"),
+        (keras_tuner.oracles.HyperbandOracle("val_accuracy"), "pruner='hyperband'"),
+    ],
+)
+def test_what_has_a_memory_of_its_own(quick: Any, oracle: Any, instead: str) -> None:
+    with pytest.raises(InitxError, match=f"^tuner: .*Use {instead}"):
+        quick(tuner=oracle, **OPTIONS)
