@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+NORMALS = {"normal 10": 10.0, "normal 1": 1.0, "normal 0.3": 0.3, "normal 0.02": 0.02}
 INITIALIZERS = (
-    "zeros", "ones", "unit_uniform", "large_normal", "random_normal", "random_uniform", "truncated_normal",
-    "small_normal", "glorot_uniform", "glorot_normal", "lecun_normal", "lecun_uniform", "he_normal",
-    "he_auto", "auto",
+    "zeros", "ones", "unit_uniform", *NORMALS, "random_normal", "random_uniform", "truncated_normal",
+    "small_normal", "glorot_uniform", "he_normal", "he_auto", "auto",
 )  # fmt: skip
 RATES = (1e-3, 3e-3)
 
@@ -68,15 +68,14 @@ def one_search(seed, options, screening):
         import keras
 
         name = hp.Choice("initializer", INITIALIZERS)
-        large = keras.initializers.RandomNormal(stddev=1.0)
-        kernel = large if name == "large_normal" else name
+        kernel = keras.initializers.RandomNormal(stddev=NORMALS[name]) if name in NORMALS else name
         return network(kernel, options.depth, rate=hp.Choice("learning_rate", RATES))
 
     with tempfile.TemporaryDirectory() as folder:
         return search(
             build, data(), tuner=options.tuner, enqueue=[],
             trials=options.trials, epochs=options.epochs, seeds=1, seed=seed,
-            screening=screening, batch_size=128,
+            screening=screening,
             quiet=True,
             results=f"{folder}/results", logs=f"{folder}/logs",
         ).trials  # fmt: skip
@@ -177,8 +176,8 @@ def main():
     )
     parser.add_argument("--searches", type=int, default=20)
     parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--depth", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--depth", type=int, default=30)
     parser.add_argument("--tuner", default="random")
     parser.add_argument("--thresholds", metavar="FILE", help="measure starts, and write them here")
     parser.add_argument("--summary", metavar="FILE", help="a table of what --thresholds wrote")

@@ -25,6 +25,7 @@ _WRITTEN = (
     "partial.*.json",
     "partial.*.keras",
     "worker_*.log",
+    "search.log",
     "trial_*/best.weights.h5",
     "trial_*/partial.best.weights.h5",
     "trial_*/trial.json",

@@ -1,7 +1,9 @@
 """The progress of a search on the terminal."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from rich.console import Console
@@ -15,7 +17,7 @@ from rich.progress import (
 )
 
 from .oracle import OptunaOracle
-from .results import best_trial
+from .results import TrialResult, best_trial
 
 
 class ProgressObserver:
@@ -26,10 +28,18 @@ class ProgressObserver:
         seeds: How many seeds each trial runs.
         epochs: How many epochs each seed runs at most.
         console: Where to write; standard error by default, so that standard output stays data.
+        stamped: Whether each line begins with the time.
     """
 
-    def __init__(self, oracle: OptunaOracle, seeds: int, epochs: int, console: Console | None = None) -> None:
-        self._oracle, self._seeds, self._epochs = oracle, seeds, epochs
+    def __init__(
+        self,
+        oracle: OptunaOracle,
+        seeds: int,
+        epochs: int,
+        console: Console | None = None,
+        stamped: bool = False,
+    ) -> None:
+        self._oracle, self._seeds, self._epochs, self._stamped = oracle, seeds, epochs, stamped
         self._console = console or Console(stderr=True)
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -73,9 +83,8 @@ class ProgressObserver:
     def on_trial_end(self, trial: Any, status: str) -> None:
         """Shows the best so far; where there is no bar, prints a line."""
         results = self._oracle.results()
-        best = best_trial(results, self._oracle.objective.direction)
-        if best is not None:
-            self._bar.update(self._task, best=f"best {best.sample.describe()}")
+        counts = self._counts(results)
+        self._bar.update(self._task, best=f"{self._best(results)}{counts}")
         if not self._console.is_terminal:
             result = self._oracle.result(trial.trial_id)
             values = " ".join(
@@ -87,6 +96,23 @@ class ProgressObserver:
             time_left = f", {timedelta(seconds=left)} left" if left else ""
             line = (
                 f"trial {result.number} {status}: {values}: {score} "
-                f"({finished} of {self._oracle.trial_limit or '?'}{time_left})"
+                f"({finished} of {self._oracle.trial_limit or '?'}{counts}{time_left})"
             )
-            self._console.print(line, soft_wrap=True, markup=False)
+            if self._stamped:
+                line = f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}"
+            self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    def _best(self, results: Sequence[TrialResult]) -> str:
+        best = best_trial(results, self._oracle.objective.direction)
+        if best is None:
+            return ""
+        bounds = (0.0, 1.0) if self._oracle.objective.name.endswith("accuracy") else (-math.inf, math.inf)
+        low, high = best.sample.interval(within=bounds)
+        interval = f" [{low:.3f}, {high:.3f}]" if low == low else ""
+        return f"best {best.sample.describe()}{interval}"
+
+    @staticmethod
+    def _counts(results: Sequence[TrialResult]) -> str:
+        """How many trials ended otherwise than by their last epoch."""
+        counts = Counter(t.status for t in results)
+        return "".join(f", {counts[s]} {s}" for s in ("screened", "pruned", "failed") if counts[s])

@@ -12,6 +12,7 @@ import keras
 import keras_tuner
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
+from rich.console import Console
 from rich.table import Table
 
 import keras_initx
@@ -39,6 +40,7 @@ from .workers import Workers
 
 RESULTS_FILE = "results.json"
 MODEL_FILE = "best_model.keras"
+LOG_FILE = "search.log"
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ def search(
         objective: A metric by name ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
         target: Look for the fewest epochs until the objective reaches this value, and stop each run there. A
             run that does not reach it counts as one epoch more than `epochs`.
-        results: Folder for the study, the weights, `results.json` and the best model.
+        results: Folder for the study, the weights, `results.json`, the best model and `search.log`, a line
+            for each trial.
         logs: Folder for TensorBoard; None is `runs/` and the name of the results folder.
         resume: Go on with the search in `results`.
         overwrite: Remove the search in `results` first.
@@ -256,6 +259,12 @@ def search(
         shown: list[Observer] = []
         if not quiet:
             shown.append(stack.enter_context(ProgressObserver(oracle, len(seed_list), epochs)))
+        if not (quiet and join):
+            # Of workers the process that waits for them keeps the log.
+            file = stack.enter_context((folders.results / LOG_FILE).open("a", encoding="utf-8"))
+            console = Console(file=file, width=200)
+            log = ProgressObserver(oracle, len(seed_list), epochs, console, stamped=True)
+            shown.append(stack.enter_context(log))
         run = InitializerTuner(
             oracle,
             hypermodel,

@@ -115,14 +115,14 @@ class InitializerTuner(keras_tuner.Tuner):
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains every seed that has no stored result; returns the mean of the objective.
 
-        Raises:
-            EndedEarly: A trial that cannot learn, or falls behind. The oracle knows it then.
+        Of a trial that cannot learn, or falls behind, it is not a number; the oracle knows why.
         """
         try:
             return self._run_seeds(trial)
         except EndedEarly as ended:
             self.oracle.end_early(trial.trial_id, ended.how, ended.reason)
-            raise
+            # Of an exception KerasTuner would print the traceback.
+            return {self.oracle.objective.name: float("nan")}
 
     def _run_seeds(self, trial: Any) -> dict[str, float]:
         objective = self.oracle.objective
@@ -259,7 +259,7 @@ class InitializerTuner(keras_tuner.Tuner):
         super().on_trial_end(trial)
         ended = self.oracle.get_trial(trial.trial_id)
         for observer in self.observers:
-            observer.on_trial_end(ended, str(ended.status).lower())
+            observer.on_trial_end(ended, self.oracle.result(trial.trial_id).status)
 
     def load_model(self, trial: Any) -> keras.Model:
         """A new model with the weights of the trial's best seed at its best epoch."""

@@ -144,6 +144,13 @@ class TestInASearch:
                 assert trial.reason.startswith(("symmetric", "vanished"))
         assert result.best.values["initializer"] == "he_normal"
 
+    def test_nothing_is_printed_of_them(self, quick, capfd, recorder):
+        watch = recorder()
+        quick(initializers=["zeros"], trials=2, learning_rates=[0.1, 0.2], observers=[watch])
+        assert watch.ended == ["screened", "screened"]
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+
     def test_screening_can_be_turned_off(self, quick):
         result = quick(initializers=["zeros"], screening=False, trials=1)
         assert [t.status for t in result.trials] == ["completed"]

@@ -210,6 +210,7 @@ class TestInterruption:
             "best_model.keras",
             "notes.md",
             "results.json",
+            "search.log",
             "settings.json",
             "study.db",
             "trial_0000/best.weights.h5",
