@@ -115,14 +115,14 @@ class InitializerTuner(keras_tuner.Tuner):
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains every seed that has no stored result; returns the mean of the objective.
 
-        Of a trial that cannot learn, or falls behind, it is not a number; the oracle knows why.
+        Of a trial that cannot learn, or falls behind, the oracle knows why, and takes no score.
         """
         try:
             return self._run_seeds(trial)
         except EndedEarly as ended:
             self.oracle.end_early(trial.trial_id, ended.how, ended.reason)
-            # Of an exception KerasTuner would print the traceback.
-            return {self.oracle.objective.name: float("nan")}
+            # Of an exception KerasTuner would print the traceback; it wants a number.
+            return {self.oracle.objective.name: 0.0}
 
     def _run_seeds(self, trial: Any) -> dict[str, float]:
         objective = self.oracle.objective
