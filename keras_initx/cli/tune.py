@@ -159,13 +159,19 @@ def _print(result: SearchResult, model: DenseClassifier, extra: bool) -> None:
     common.print_plain(
         f"Winner: {values[INITIALIZER]} with {values[ACTIVATION]}, "
         f"learning rate {values['learning_rate']:g}: "
-        f"validation accuracy {best.sample.describe()}{interval}; "
+        f"validation accuracy {best.sample.describe()}{interval}{_tie(result)}; "
         f"test accuracy {best.test_sample('accuracy').describe()}."
     )
     runner_up = result.verdict() if extra else _runner_up(result)
     if runner_up:
         common.print_plain(runner_up)
     common.print_where(result)
+
+
+def _tie(result: SearchResult) -> str:
+    """How many other trials have the winner's mean, which is a matter of their order then."""
+    same = sum(t.status == "completed" and t.sample.mean == result.best.sample.mean for t in result.trials)
+    return f" (as {same - 1} other trials)" if same > 1 else ""
 
 
 def _runner_up(result: SearchResult) -> str:
