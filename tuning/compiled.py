@@ -11,13 +11,15 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_initx import all_layers
+
+from .variables import assign, every_variable, inner, state_of, values_of
 
 Batch = tuple[Any, Any]
 
@@ -36,7 +38,7 @@ class CompiledModels:
         self.jit_compile = jit_compile
         self._sample = sample
         self._capacity = capacity
-        self._models: dict[str, tuple[keras.Model, list[np.ndarray]]] = {}
+        self._models: dict[str, tuple[keras.Model, list[np.ndarray], dict[str, Any]]] = {}
 
     def __len__(self) -> int:
         return len(self._models)
@@ -55,20 +57,24 @@ class CompiledModels:
         if key not in self._models:
             if len(self._models) >= self._capacity:
                 self._models.pop(next(iter(self._models)))
-            self._models[key] = (fresh, self._prepare(fresh))
+            self._models[key] = (fresh, self._prepare(fresh), {})
             return fresh
-        model, optimizer_state = self._models[key] = self._models.pop(key)
+        model, optimizer_state, _ = self._models[key] = self._models.pop(key)
         for kept, new in zip(model.variables, fresh.variables, strict=True):
             kept.assign(new)
-        _assign(model.optimizer.variables, optimizer_state)
+        assign(state_of(model.optimizer), optimizer_state)
         model.optimizer.learning_rate.assign(fresh.optimizer.learning_rate)
         return model
+
+    def beside(self, model: keras.Model) -> dict[str, Any] | None:
+        """A place for what else was compiled for a model that is kept, as long as it is; else None."""
+        return next((beside for kept, _, beside in self._models.values() if kept is model), None)
 
     def _prepare(self, model: keras.Model) -> list[np.ndarray]:
         """Chooses XLA or not for a new model; returns the state of its optimizer before any step."""
         model.optimizer.build(model.trainable_variables)
-        optimizer_state = _values(model.optimizer.variables)
-        weights = _values(model.variables)
+        variables = every_variable(model)
+        before, optimizer_state = values_of(variables), values_of(state_of(model.optimizer))
         model.jit_compile = self.jit_compile
         reason = _why_not(model, self._sample) if self.jit_compile else None
         if reason is not None:
@@ -85,8 +91,7 @@ class CompiledModels:
                 stacklevel=2,
             )
         model.reset_metrics()
-        _assign(model.variables, weights)
-        _assign(model.optimizer.variables, optimizer_state)
+        assign(variables, before)
         return optimizer_state
 
 
@@ -122,26 +127,18 @@ def _without_jit(model: keras.Model) -> None:
     model.train_function = model.test_function = model.predict_function = None
 
 
-def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
-    return [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
-
-
-def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
 def architecture(model: keras.Model) -> str | None:
     """All of a model that its compiled functions depend on; None where it cannot be known.
 
     What a trace freezes is part of it: every setting of the optimizer but a plain learning rate, the
     loss and the metrics, dropout rates, trainable flags. Initializers and layer names are left out.
     """
-    optimizer = model.optimizer.get_config()
+    optimizer = inner(model.optimizer).get_config()
     if not isinstance(optimizer.get("learning_rate"), float):
         # A schedule is traced; a later assignment to it is silently ignored.
         return None
     optimizer["learning_rate"] = optimizer["name"] = None
+    scaling = {**model.optimizer.get_config(), "inner_optimizer": None}
     try:
         # The config of a class that is not Keras's own need not tell what its code does.
         if type(model) not in (keras.Sequential, type(_functional())) or _has_foreign_parts(model):
@@ -153,10 +150,11 @@ def architecture(model: keras.Model) -> str | None:
         parts = {
             "model": _anonymous(model.get_config()),
             "compile": model.get_compile_config(),
-            "optimizer": [type(model.optimizer).__name__, optimizer],
+            "optimizer": [type(inner(model.optimizer)).__name__, optimizer],
+            "loss scaling": scaling if inner(model.optimizer) is not model.optimizer else None,
             "trainable": [v.trainable for v in model.variables],
             # A trace takes an adapted mean for a constant.
-            "adapted": [[v.tolist() for v in _values(layer.variables)] for layer in adapted],
+            "adapted": [[v.tolist() for v in values_of(layer.variables)] for layer in adapted],
             "shapes": [(tuple(v.shape), str(v.dtype)) for v in model.variables],
         }
         parts["compile"].pop("optimizer", None)
@@ -173,11 +171,12 @@ def architecture(model: keras.Model) -> str | None:
 def _has_foreign_parts(model: keras.Model) -> bool:
     """Whether anything but initializers in the model or its training is not of Keras's own code."""
     if isinstance(model.loss, dict) or any(
-        getattr(model.optimizer, f"_exclude_from_weight_decay{suffix}", None) for suffix in ("", "_pattern")
+        getattr(inner(model.optimizer), f"_exclude_from_weight_decay{suffix}", None)
+        for suffix in ("", "_pattern")
     ):
         # Neither is in a config that keeps layer names apart, nor in one of the optimizer.
         return True
-    parts: list[Any] = [model.optimizer, *all_layers(model)]
+    parts: list[Any] = [model.optimizer, inner(model.optimizer), *all_layers(model)]
     compiled = [model.loss, model.get_compile_config().get("metrics"), getattr(model, "_metrics", None)]
     for part in (*parts, *compiled, *model.metrics):
         if _is_foreign(part):

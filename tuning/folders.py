@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ SETTINGS = "settings.json"
 _OURS = "*.keras_initx"
 # What tells our settings from any other file of that name.
 _ALWAYS = frozenset({"version", "data", "space"})
+# What makes no other search: how much of it is run, by which version, and how the storage is written.
+_MAY_CHANGE = frozenset({"trials", "extra_seeds", "version", "storage"})
 # All that a search writes, besides its settings: the rest of the folder is the user's.
 _WRITTEN = (
     "study.db*",
@@ -44,10 +46,18 @@ class Folders:
     results: Path
     logs: Path
 
-    def open(self, settings: Mapping[str, Any], resume: bool, overwrite: bool, join: bool = False) -> bool:
+    def open(
+        self,
+        settings: Mapping[str, Any],
+        resume: bool,
+        overwrite: bool,
+        join: bool = False,
+        remove: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Makes the folders ready for a search with these settings; returns whether it is a resumed one.
 
-        With `join` it is resumed if it is there, and started if it is not.
+        With `join` it is resumed if it is there, and started if it is not. What else there is of a search
+        that is overwritten is removed by `remove`, once nothing speaks against it.
 
         Raises:
             InitxError: A folder that cannot be written to; one that holds a search, without `resume`
@@ -71,15 +81,17 @@ class Folders:
                 if not join or self._earlier() is None:
                     raise
                 # Another process has begun the search meanwhile.
-                return self.open(settings, resume, overwrite, join)
+                return self.open(settings, resume, overwrite, join, remove)
         elif resume:
             check_same(earlier, settings)
         elif not overwrite:
             remedy = "Pass resume=True to go on with it, overwrite=True to start again, or another folder."
             raise InitxError("results", str(self.results), "a folder without a search in it", remedy)
         self._make()
-        if overwrite and earlier is not None:
-            self._remove()
+        if overwrite:
+            remove()
+            if earlier is not None:
+                self._remove()
         write_json(self.results / SETTINGS, dict(settings))
         return earlier is not None and resume
 
@@ -161,7 +173,7 @@ def check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     # A search may be given more trials; whatever else differs would mix two experiments.
     plain = json.loads(json.dumps(dict(settings)))
     for name in sorted(earlier.keys() | plain.keys()):
-        if name not in ("trials", "extra_seeds", "version") and earlier.get(name) != plain.get(name):
+        if name not in _MAY_CHANGE and earlier.get(name) != plain.get(name):
             received, allowed = _difference(earlier.get(name), plain.get(name))
             remedy = (
                 "Give the options that the search began with (only trials and extra seeds may change), "

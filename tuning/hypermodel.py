@@ -21,6 +21,7 @@ from .kernels import (
     checked_names,
 )
 from .rates import SCHEDULES, Rates, check_rates, choose
+from .variables import inner
 
 LEARNING_RATE, WEIGHT_DECAY, SCHEDULE = "learning_rate", "weight_decay", "schedule"
 ACTIVATION = "activation"
@@ -87,9 +88,9 @@ class InitializerHyperModel(keras_tuner.HyperModel):
                 remedy = "Pass learning_rates=None, or compile with a plain learning rate."
                 raise InitxError("learning_rates", self.learning_rates, rule, remedy) from error
         if self.weight_decays is not None and WEIGHT_DECAY not in self._own:
-            model.optimizer.weight_decay = choose(hp, WEIGHT_DECAY, self.weight_decays)
+            inner(model.optimizer).weight_decay = choose(hp, WEIGHT_DECAY, self.weight_decays)
         if self.schedules is not None and SCHEDULE not in self._own:
-            if not isinstance(model.optimizer.get_config()["learning_rate"], float):
+            if not isinstance(inner(model.optimizer).get_config()["learning_rate"], float):
                 raise InitxError("schedules", self.schedules, "None for an optimizer with one of its own")
             hp.Choice(SCHEDULE, list(self.schedules))
         return model

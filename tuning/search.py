@@ -33,7 +33,7 @@ from .rates import Rates
 from .records import is_orphan
 from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
-from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named
+from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, remove_study
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
 from .workers import Workers
@@ -251,9 +251,18 @@ def search(
         "space": {p.name: p.get_config() for p in space.space},
         "enqueue": enqueue if enqueue is None else [dict(values) for values in candidates],
     }
-    if storage is not None:
-        check_study(storage, study_name, settings, resume or join, overwrite)
-    folders.open(settings, resume, overwrite, join)
+    if storage is None:
+        folders.open(settings, resume, overwrite, join)
+    else:
+        # Another machine has the study, but not the folder.
+        there = check_study(storage, study_name, settings, resume or join, overwrite)
+        folders.open(
+            settings,
+            resume and not there,
+            overwrite,
+            join or (resume and there),
+            lambda: remove_study(storage, study_name),
+        )
     board = BoardObserver(folders.logs, oracle)
     with interruptible(), many_traces(), ExitStack() as stack:
         shown: list[Observer] = []

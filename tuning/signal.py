@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
 from keras import ops
 
+from .variables import assign, every_variable, optimizers_of, values_of
+
 Batch = tuple[Any, Any]
+_MADE = "gradients"
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,25 @@ class Signal:
         spread: How much the outputs differ between samples: the standard deviation over the samples
             by the root mean square, of all outputs together.
         kernels: The trainable variables of two or more axes, in the order of the model.
+        opens: Whether a trainable variable of fewer axes, which is no bias, is zero and has a gradient: the
+            gate of a branch that is to open in training.
+        half: Whether the model computes in float16, whose training skips steps with gradients that are not
+            finite, and lowers their scale.
     """
 
     loss: float
     constant: float
     spread: float
     kernels: tuple[KernelSignal, ...]
+    opens: bool = False
+    half: bool = False
 
 
 class SignalProbe:
     """Measures models on one batch: compiled as training is.
 
     The gradients are those of the model's own training step, whatever it does: its optimizer is exchanged
-    for one that keeps them and changes nothing. Variables, optimizer and compiled functions are put back.
+    for one that keeps them and changes nothing. Variables, optimizers and compiled functions are put back.
 
     Args:
         sample: The batch (x, y).
@@ -61,33 +69,51 @@ class SignalProbe:
 
     def __init__(self, sample: Batch) -> None:
         self._sample = sample
-        # A model that is used for many trials is compiled once for this, too.
-        self._made: WeakKeyDictionary[keras.Model, tuple[_Gradients, Any]] = WeakKeyDictionary()
 
-    def __call__(self, model: keras.Model) -> Signal:
-        """The signal of a built and compiled model."""
-        kept = [np.array(ops.convert_to_numpy(v)) for v in model.variables]
+    def __call__(self, model: keras.Model, beside: dict[str, Any] | None = None) -> Signal:
+        """The signal of a built and compiled model.
+
+        Args:
+            model: The model.
+            beside: A dictionary that lives as long as a model that many trials use: what was compiled for
+                this is kept in it.
+
+        Raises:
+            ValueError: A further optimizer of the model's own that is not built: there is no telling how
+                to put it back.
+        """
+        if any(o is not model.optimizer and not o.built for o in optimizers_of(model)):
+            raise ValueError("it has a second optimizer, which is not built before it is used")
+        beside = {} if beside is None else beside
+        variables = every_variable(model)
+        kept = values_of(variables)
         optimizer, function = model.optimizer, model.train_function
-        recorder, compiled = self._made.get(model) or (_Gradients(model), None)
+        if _MADE not in beside:
+            beside[_MADE] = _Gradients(model), None
+        recorder, compiled = beside[_MADE]
+        trainable = list(model.trainable_variables)
+        kernels = [v for v in trainable if len(v.shape) > 1]
         try:
             model.optimizer, model.train_function = recorder, compiled
-            kernels = [v for v in model.trainable_variables if len(v.shape) > 1]
             for kernel in kernels:
-                kernel.assign(ops.zeros_like(ops.convert_to_tensor(kernel)))
+                kernel.assign(np.zeros(kernel.shape))
             constant = self._step(model)
-            _assign(model.variables, kept)
+            assign(variables, kept)
             recorder.clear()
             loss = self._step(model)
-            self._made[model] = recorder, model.train_function
-            gradients = {v.path: _array(g) for v, g in recorder.pairs()}
+            beside[_MADE] = recorder, model.train_function
+            gradients = dict(zip(map(id, trainable), map(_array, recorder.gradients), strict=True))
+            # A second optimizer of the model's own has taken its steps.
+            assign(variables, kept)
             # Batch normalization as in training: its moving statistics know nothing yet.
             outputs = [_array(t) for t in keras.tree.flatten(model(self._sample[0], training=True))]
         finally:
             model.optimizer, model.train_function = optimizer, function
             model.reset_metrics()
-            _assign(model.variables, kept)
-        found = (_kernel(v.path, _array(v), gradients[v.path]) for v in kernels)
-        return Signal(loss, constant, _spread(outputs), tuple(found))
+            assign(variables, kept)
+        found = (_kernel(v.path, _array(v), gradients[id(v)]) for v in kernels)
+        opens = any(_is_closed(v) and np.any(gradients[id(v)]) for v in trainable)
+        return Signal(loss, constant, _spread(outputs), tuple(found), opens, _is_half(model))
 
     def _step(self, model: keras.Model) -> float:
         model.reset_metrics()
@@ -99,33 +125,31 @@ class _Gradients(keras.optimizers.Optimizer):
 
     def __init__(self, model: keras.Model) -> None:
         # Gradients of half precision would round to zero.
-        half = keras.backend.standardize_dtype(model.compute_dtype) == "float16"
-        super().__init__(learning_rate=1.0, name="gradients", loss_scale_factor=2.0**10 if half else None)
+        scale = 2.0**10 if _is_half(model) else None
+        super().__init__(learning_rate=1.0, name="gradients", loss_scale_factor=scale)
         self.build(model.trainable_variables)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes a place for each variable's gradient."""
         super().build(variables)
-        self._of = list(variables)
-        self._kept = [self.add_variable_from_reference(v, name="gradient") for v in variables]
+        self.gradients = [self.add_variable_from_reference(v, name="gradient") for v in variables]
 
     def clear(self) -> None:
         """Sets the gradients to zero."""
-        for kept in self._kept:
-            kept.assign(ops.zeros_like(ops.convert_to_tensor(kept)))
-
-    def pairs(self) -> list[tuple[keras.Variable, keras.Variable]]:
-        """Each variable with its gradient."""
-        return list(zip(self._of, self._kept, strict=True))
+        for kept in self.gradients:
+            kept.assign(np.zeros(kept.shape))
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Adds the gradient up: of a look-up table it comes in pieces."""
-        self.assign_add(self._kept[self._get_variable_index(variable)], gradient)
+        self.assign_add(self.gradients[self._get_variable_index(variable)], gradient)
 
 
-def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+def _is_half(model: keras.Model) -> bool:
+    return keras.backend.standardize_dtype(model.compute_dtype) == "float16"
+
+
+def _is_closed(variable: keras.Variable) -> bool:
+    return len(variable.shape) < 2 and variable.name not in ("bias", "beta") and not np.any(_array(variable))
 
 
 def _array(tensor: Any) -> np.ndarray:

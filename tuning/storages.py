@@ -1,8 +1,10 @@
 """Where a study is kept: a SQLite file by default, a journal file, or any database that Optuna can use."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -17,6 +19,9 @@ SETTINGS_ATTRIBUTE = "settings"
 JOURNAL = ".journal"
 # Seconds for which a process waits for another one that writes; SQLAlchemy gives up after five.
 _WAIT = 100
+_HERE = Path()
+# Parts of the names of query arguments that are for nobody's eyes.
+_HIDDEN = ("pass", "pwd", "secret", "token", "key")
 
 
 def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> BaseStorage:
@@ -49,29 +54,46 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
         raise InitxError("storage", named(text), allowed, _without_password(text, reason[0])) from None
 
 
+@contextmanager
+def opened(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> Iterator[BaseStorage]:
+    """A storage for a moment, as `open_storage`; its connections are given back afterwards."""
+    found = open_storage(storage, folder)
+    try:
+        yield found
+    finally:
+        if isinstance(found, RDBStorage) and found is not storage:
+            found.remove_session()
+            found.engine.dispose()
+
+
 def check_study(
     storage: str | Path | BaseStorage, name: str, settings: Mapping[str, Any], go_on: bool, overwrite: bool
-) -> None:
-    """Makes a storage of the user's ready for the search of that name.
+) -> bool:
+    """Whether a storage of the user's has the study of that name already; changes nothing.
 
     Raises:
         InitxError: There is one, without `go_on` or `overwrite`; it began with other settings.
     """
-    opened = open_storage(storage, Path())
-    if name not in optuna.get_all_study_names(opened):
-        return
-    if overwrite:
-        optuna.delete_study(study_name=name, storage=opened)
-        return
-    if not go_on:
-        allowed = f"one without a study called {name!r}"
-        remedy = (
-            "Pass resume=True to go on with it, overwrite=True to start again, or another results folder."
-        )
-        raise InitxError("storage", named(storage), allowed, remedy)
-    earlier = optuna.load_study(study_name=name, storage=opened).user_attrs.get(SETTINGS_ATTRIBUTE)
+    with opened(storage) as found:
+        if overwrite or name not in optuna.get_all_study_names(found):
+            return False
+        if not go_on:
+            allowed = f"one without a study called {name!r}"
+            remedy = (
+                "Pass resume=True to go on with it, overwrite=True to start again, or another results folder."
+            )
+            raise InitxError("storage", named(storage), allowed, remedy)
+        earlier = optuna.load_study(study_name=name, storage=found).user_attrs.get(SETTINGS_ATTRIBUTE)
     if earlier is not None:
         check_same(earlier, settings)
+    return True
+
+
+def remove_study(storage: str | Path | BaseStorage, name: str) -> None:
+    """Deletes the study of that name from a storage of the user's, if it is there."""
+    with opened(storage) as found:
+        if name in optuna.get_all_study_names(found):
+            optuna.delete_study(study_name=name, storage=found)
 
 
 def named(storage: str | Path | BaseStorage | None) -> str | None:
@@ -79,14 +101,23 @@ def named(storage: str | Path | BaseStorage | None) -> str | None:
     if storage is None or isinstance(storage, BaseStorage):
         return None if storage is None else type(storage).__name__
     text = str(storage)
-    if "://" not in text:
-        return text
-    scheme, rest = text.split("://", 1)
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}://{user.split(':')[0]}:***@{host}" if at and ":" in user else text
+    for secret in _secrets(text):
+        text = text.replace(f":{secret}@", ":***@").replace(f"={secret}", "=***")
+    return text
 
 
 def _without_password(url: str, reason: str) -> str:
-    user = url.split("://", 1)[-1].rpartition("@")[0]
-    password = user.partition(":")[2]
-    return reason.replace(password, "***") if password else reason
+    for secret in _secrets(url):
+        reason = reason.replace(secret, "***")
+    return reason
+
+
+def _secrets(url: str) -> list[str]:
+    """What of a URL nobody is to read, as it stands there and as it is meant; the longest first."""
+    if "://" not in url:
+        return []
+    user = url.split("://", 1)[1].rpartition("@")[0]
+    query = [part.partition("=") for part in url.partition("?")[2].split("&")]
+    hidden = [value for name, _, value in query if any(mark in name.lower() for mark in _HIDDEN)]
+    found = {s for s in (user.partition(":")[2], *hidden) if s}
+    return sorted(found | {unquote(s) for s in found}, key=len, reverse=True)

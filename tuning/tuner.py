@@ -18,8 +18,7 @@ from .pruning import Pruning
 from .rates import Schedule
 from .records import PRUNED, SCREENED, seed_records
 from .replicates import further_seeds, next_runs
-from .screen import doom
-from .signal import SignalProbe
+from .screen import Screen
 
 
 class Observer(Protocol):
@@ -102,9 +101,11 @@ class InitializerTuner(keras_tuner.Tuner):
         self.patience = patience
         self.observers = tuple(observers)
         size = min(batch_size, len(train[0]))
-        sample = train[0][:size], train[1][:size]
-        self.models = CompiledModels(jit_compile, sample)
-        self.probe = SignalProbe(sample) if screening else None
+        self.models = CompiledModels(jit_compile, (train[0][:size], train[1][:size]))
+        # Rows from everywhere: files may be in the order of the classes.
+        rows = np.linspace(0, len(train[0]) - 1, num=2 * size).astype(int)
+        samples = [(train[0][rows[start::2]], train[1][rows[start::2]]) for start in (0, 1)]
+        self.screen = Screen(samples) if screening else None
         self.metric, self.target = metric or oracle.objective, target
         self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
         oracle.prune_by(self.pruning.over_epochs)
@@ -130,8 +131,10 @@ class InitializerTuner(keras_tuner.Tuner):
         todo = [seed for seed in self.seeds if seed not in stored]
         for observer in self.observers:
             observer.on_trial_begin(trial, todo)
-        if self.probe is not None and not stored:
-            self._screen(trial)
+        if self.screen is not None and not stored:
+            model = self._model(trial, self.seeds[0])
+            if (reason := self.screen(model, self.models.beside(model))) is not None:
+                raise EndedEarly(SCREENED, reason)
         best = _best((r["score"] for r in stored.values()), objective.direction)
         for seed in todo:
             record, model = self.run_seed(trial, seed)
@@ -176,12 +179,6 @@ class InitializerTuner(keras_tuner.Tuner):
         self.oracle.report_race(trial.trial_id, seed, record)
         for observer in self.observers:
             observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
-
-    def _screen(self, trial: Any) -> None:
-        assert self.probe is not None
-        reason = doom(self.probe(self._model(trial, self.seeds[0])))
-        if reason is not None:
-            raise EndedEarly(SCREENED, reason)
 
     def _compare(self, trial: Any) -> None:
         """Ends a trial that is worse than the best one, seed by seed."""
@@ -237,7 +234,7 @@ class InitializerTuner(keras_tuner.Tuner):
         score = _best(finite, metric.direction)
         if score is None:
             raise FloatingPointError(f"{metric.name} was not finite in any epoch of seed {seed}")
-        diverged = [i for i, loss in enumerate(history["loss"]) if not np.isfinite(loss)]
+        diverged = [i for i, loss in enumerate(history.get("loss", ())) if not np.isfinite(loss)]
         if self.target is not None:
             # Whoever did not get there needs one epoch more than all, at least.
             reached = target.reached or self.epochs + 1

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 import pytest
 from keras_initx.tuning.records import OWNER, seed_records
-from keras_initx.tuning.storages import open_storage
+from keras_initx.tuning.storages import open_storage, opened
 
 from keras_initx import InitxError
 
@@ -87,7 +87,8 @@ def tune(folder: Path, storage: str | None, *options: str) -> subprocess.Popen[s
 
 def trials(url: str) -> list[optuna.trial.FrozenTrial]:
     try:
-        return optuna.load_study(study_name="results", storage=open_storage(url, Path())).trials
+        with opened(url) as storage:
+            return optuna.load_study(study_name="results", storage=storage).trials
     except (KeyError, InitxError):
         # Not there yet.
         return []

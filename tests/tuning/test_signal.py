@@ -1,5 +1,8 @@
 """What one batch shows of a model, against gradients by hand; and the model as it was before."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -83,6 +86,54 @@ def test_a_second_model_state_is_measured_anew(batch):
     assert probe(model) == second
 
 
+def test_no_model_is_held(batch):
+    probe, model = SignalProbe(batch), network()
+    probe(model)
+    seen = weakref.ref(model)
+    del model
+    keras.utils.clear_session()
+    gc.collect()
+    assert seen() is None
+
+
+def test_what_was_compiled_is_kept_beside_a_model(batch):
+    model, probe, beside = network(), SignalProbe(batch), {}
+    first = probe(model, beside)
+    ((_, compiled),) = beside.values()
+    assert compiled is not None
+    assert probe(model, beside) == first
+    assert next(iter(beside.values()))[1] is compiled
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a training step in TensorFlow's words")
+def test_a_second_optimizer(batch):
+    import tensorflow as tf
+
+    class Two(keras.Model):
+        def train_step(self, data):
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            with tf.GradientTape(persistent=True) as tape:
+                loss = self.compute_loss(x, y, self(x, training=True))
+            variables = self.trainable_variables
+            for optimizer, part in ((self.optimizer, variables), (self.other, variables[:2])):
+                optimizer.apply(tape.gradient(loss, part), part)
+            return {"loss": loss}
+
+    inputs = keras.Input((5,))
+    model = Two(inputs, layers.Dense(3)(layers.Dense(7, activation="tanh")(inputs)))
+    model.compile("sgd", "mse")
+    model.other = keras.optimizers.Adam(0.1)
+    with pytest.raises(ValueError, match="second optimizer"):
+        SignalProbe(batch)(model)
+    model.other.build(model.trainable_variables[:2])
+    variables = [*model.variables, *model.other.variables]
+    before = [array(v) for v in variables]
+    signal = SignalProbe(batch)(model)
+    assert signal.kernels[0].gradient > 0
+    for value, variable in zip(before, variables, strict=True):
+        np.testing.assert_array_equal(array(variable), value)
+
+
 def test_units_that_are_alike(batch):
     model = network()
     model.get_layer("hidden").kernel.assign(np.full((5, 7), 0.3, "float32"))
@@ -121,4 +172,6 @@ def test_look_up_tables_and_half_precision():
     half.layers[0].kernel.assign(half.layers[0].kernel * 1e-3)
     half.layers[-1].kernel.assign(half.layers[-1].kernel * 1e-4)
     batch = np.ones((16, 5), "float32"), np.full((16, 3), 1e-2, "float32")
-    assert 0 < SignalProbe(batch)(half).kernels[0].gradient < 1e-5
+    signal = SignalProbe(batch)(half)
+    assert 0 < signal.kernels[0].gradient < 1e-5
+    assert signal.half

@@ -53,6 +53,8 @@ class TestOpening:
         ("a/b.journal", "a/b.journal"),
         ("postgresql://me:p@ss:w@host:5432/db", "postgresql://me:***@host:5432/db"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("postgresql:///db?host=h&user=me&password=p%40ss", "postgresql:///db?host=h&user=me&password=***"),
+        ("mysql://p:p@host/db?ssl_key=k&charset=utf8", "mysql://p:***@host/db?ssl_key=***&charset=utf8"),
         (optuna.storages.InMemoryStorage(), "InMemoryStorage"),
     ],
 )
@@ -88,4 +90,16 @@ class TestSearching:
         with pytest.raises(InitxError, match=r"^epochs: received 3; allowed: 2, as the search began"):
             again(trials=2, epochs=3, join=True)
         assert len(again(trials=2, join=True).trials) == 2
+        # How the storage is written is no matter of the search; nor does resume need this machine's folder.
+        assert len(again(trials=3, resume=True).trials) == 3
+        other = {"storage": str(Path(storage).parent / "." / "own.journal"), "logs": tmp_path / "c/logs"}
+        assert len(quick(trials=4, resume=True, results=tmp_path / "c/results", **other).trials) == 4
         assert len(quick(storage=storage, trials=1, overwrite=True).trials) == 1
+
+    def test_what_cannot_be_started_again_is_not_removed(self, quick: Any, tmp_path: Path) -> None:
+        storage = str(tmp_path / "own.journal")
+        quick(storage=storage, trials=1)
+        (tmp_path / "file").touch()
+        with pytest.raises(InitxError, match=r"^logs: "):
+            quick(storage=storage, trials=1, overwrite=True, logs=tmp_path / "file")
+        assert len(quick(storage=storage, trials=1, resume=True).trials) == 1

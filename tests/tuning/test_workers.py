@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 import pytest
 from keras_initx.tuning.records import OWNER, seed_records
+from keras_initx.tuning.storages import opened
 from keras_initx.tuning.workers import Workers, shares
 
 from keras_initx import InitxError
@@ -51,8 +52,8 @@ def scores(folder: Path) -> dict[str, Any]:
 
 
 def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    storage = f"sqlite:///{folder / 'results/study.db'}"
-    return optuna.load_study(study_name="keras-initx", storage=storage).trials
+    with opened(None, folder / "results") as storage:
+        return optuna.load_study(study_name="keras-initx", storage=storage).trials
 
 
 @pytest.mark.slow

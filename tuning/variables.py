@@ -1,0 +1,48 @@
+"""All that training changes of a model: its variables, and those of every optimizer that it has."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer that has the settings: mixed precision wraps it in one that scales the loss."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def state_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """The variables of an optimizer and of the one that it wraps, each once."""
+    return list({id(v): v for v in (*optimizer.variables, *inner(optimizer).variables)}.values())
+
+
+def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """A model's optimizer, and those that a training step of its own may use besides."""
+    found = [getattr(model, "optimizer", None)]
+    for value in vars(model).values():
+        found.extend(
+            value.values()
+            if isinstance(value, dict)
+            else value
+            if isinstance(value, list | tuple)
+            else [value]
+        )
+    optimizers = [o for o in found if isinstance(o, keras.optimizers.Optimizer)]
+    return list({id(o): o for o in optimizers}.values())
+
+
+def every_variable(model: keras.Model) -> list[keras.Variable]:
+    """The variables of the model and of its optimizers, each once."""
+    found = [*model.variables, *(v for o in optimizers_of(model) for v in state_of(o))]
+    return list({id(v): v for v in found}.values())
+
+
+def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    """A copy of their values."""
+    return [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
+
+
+def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    """Gives each variable its value."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
