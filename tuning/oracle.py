@@ -102,6 +102,7 @@ class OptunaOracle(keras_tuner.Oracle):
         self._study_name = study_name
         self._study: optuna.Study | None = None
         self._running: dict[str, optuna.trial.Trial] = {}
+        self._reported: dict[str, frozenset[int]] = {}
         self._ended: dict[str, str] = {}
         self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         self._lock = threading.RLock()
@@ -181,8 +182,9 @@ class OptunaOracle(keras_tuner.Oracle):
     def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
         """Stores the objective after one epoch, at a step of the trial; returns whether to prune it now."""
         trial = self._running[trial_id]
-        # A seed that is run again after a crash has the values that it had.
-        if step not in self.frozen(trial_id).intermediate_values:
+        # A seed that is run again after a crash has the values that it had. To look them up in each epoch
+        # would cost twice what writing costs.
+        if step not in self._reported[trial_id]:
             trial.report(value, step)
         return trial.should_prune()
 
@@ -206,6 +208,7 @@ class OptunaOracle(keras_tuner.Oracle):
         self.ongoing_trials[tuner_id] = made
         self.start_order.append(made.trial_id)
         self._running[made.trial_id] = trial
+        self._reported[made.trial_id] = frozenset(self.frozen(made.trial_id).intermediate_values)
         self._display.on_trial_begin(made)
         return made
 
@@ -224,6 +227,7 @@ class OptunaOracle(keras_tuner.Oracle):
         )
         self.update_space(known.hyperparameters)
         running = self._running.pop(trial.trial_id)
+        del self._reported[trial.trial_id]
         score = None
         if trial.trial_id in self._ended:
             known.status, known.message = kt_trial.TrialStatus.INVALID, self._ended.pop(trial.trial_id)
