@@ -5,10 +5,10 @@
 
 Right after each trial the same process trains the same seeds again in a bare loop: one compiled model, put
 back to the very weights that the trial began with, and nothing timed but `model.fit`. So a machine that is
-busy slows both, and the strictest loop is the measure: drawing weights, putting the optimizer back, screening,
-the study, the weights file and TensorBoard all count as overhead. The first trial, in which both compile, is
-told apart. Two searches: short trials (the command line's network on scikit-learn's digits) and long ones
-(784 inputs, layers of 512 units, as many epochs as take about ten seconds).
+busy slows both, and the strictest loop is the measure: drawing weights, putting the optimizer back,
+screening, the study, the weights file and TensorBoard all count as overhead. The first trial, in which both
+compile, is told apart. Two searches: short trials (the command line's network on scikit-learn's digits) and
+long ones (784 inputs, layers of 512 units, as many epochs as take about ten seconds).
 
 The bars: under 0.5 s a trial, and under 10 % of a long one.
 """

@@ -106,6 +106,12 @@ class OptunaOracle(keras_tuner.Oracle):
         self._ended: dict[str, str] = {}
         self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         self._lock = threading.RLock()
+        self.trials_here: int | None = None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether this process has begun as many trials as it may, by `trials_here`."""
+        return self.trials_here is not None and len(self.start_order) >= self.trials_here
 
     @property
     def study(self) -> optuna.Study:
@@ -199,7 +205,7 @@ class OptunaOracle(keras_tuner.Oracle):
         """The next trial: first one that a dead process left running, then a new one."""
         if tuner_id in self.ongoing_trials:
             return self.ongoing_trials[tuner_id]
-        trial = self._orphan() or self._new()
+        trial = None if self.is_spent else self._orphan() or self._new()
         if trial is None:
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         hyperparameters = self._suggest(trial)

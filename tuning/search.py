@@ -36,7 +36,7 @@ from .space import check_known, grid_of
 from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, remove_study
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
-from .workers import Workers
+from .workers import Workers, trials_each
 
 RESULTS_FILE = "results.json"
 MODEL_FILE = "best_model.keras"
@@ -297,11 +297,12 @@ def search(
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
         try:
             if workers is None:
+                oracle.trials_here = trials_each() if join else None
                 run.search()
             else:
                 oracle.begin()
                 workers.run(oracle, folders.results, seed_list, [*shown, *observers])
-            if not _others_run(oracle):
+            if not oracle.is_spent and not _others_run(oracle):
                 run.race(extra_seeds)
         finally:
             # Also after Ctrl-C: what is done can be looked at.

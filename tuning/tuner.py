@@ -101,7 +101,8 @@ class InitializerTuner(keras_tuner.Tuner):
         self.patience = patience
         self.observers = tuple(observers)
         size = min(batch_size, len(train[0]))
-        self.models = CompiledModels(jit_compile, (train[0][:size], train[1][:size]))
+        sample = (train[0][:size], train[1][:size])
+        self.models = CompiledModels(jit_compile, sample, validation=validation)
         # Rows from everywhere: files may be in the order of the classes.
         rows = np.linspace(0, len(train[0]) - 1, num=2 * size).astype(int)
         samples = [(train[0][rows[start::2]], train[1][rows[start::2]]) for start in (0, 1)]
@@ -131,13 +132,15 @@ class InitializerTuner(keras_tuner.Tuner):
         todo = [seed for seed in self.seeds if seed not in stored]
         for observer in self.observers:
             observer.on_trial_begin(trial, todo)
+        screened: keras.Model | None = None
         if self.screen is not None and not stored:
-            model = self._model(trial, self.seeds[0])
-            if (reason := self.screen(model, self.models.beside(model))) is not None:
+            screened = self._model(trial, self.seeds[0])
+            if (reason := self.screen(screened, self.models.beside(screened))) is not None:
                 raise EndedEarly(SCREENED, reason)
         best = _best((r["score"] for r in stored.values()), objective.direction)
         for seed in todo:
-            record, model = self.run_seed(trial, seed)
+            record, model = self.run_seed(trial, seed, screened)
+            screened = None
             better = _best((best, record["score"]), objective.direction) != best
             if best is None or better:
                 best = record["score"]
@@ -189,22 +192,29 @@ class InitializerTuner(keras_tuner.Tuner):
         if self.pruning.is_behind(scores, others, self.oracle.objective.direction):
             raise EndedEarly(PRUNED, f"worse than the best trial after {len(scores)} seeds")
 
-    def _model(self, trial: Any, seed: int) -> keras.Model:
+    def _model(self, trial: Any, seed: int, twin: keras.Model | None = None) -> keras.Model:
         # Layer names count up, and an integer-seeded initializer may read them: they start anew, as
         # KerasTuner has them, so that a resumed search draws what an uninterrupted one would.
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(seed)
-        return self.models.ready(self.hypermodel.build(trial.hyperparameters))
+        return self.models.ready(self.hypermodel.build(trial.hyperparameters), twin)
 
-    def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
+    def run_seed(
+        self, trial: Any, seed: int, twin: keras.Model | None = None
+    ) -> tuple[dict[str, Any], keras.Model]:
         """Trains one seed; returns its record and the model at its best epoch.
+
+        Args:
+            trial: The trial.
+            seed: The seed.
+            twin: As in `CompiledModels.ready`.
 
         Raises:
             EndedEarly: The pruner stopped it.
         """
         started = time.monotonic()
         metric = self.metric
-        model = self._model(trial, seed)
+        model = self._model(trial, seed, twin)
         # The study takes no values of a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
         report = Report(self.oracle, trial.trial_id, first_step, self.metric)
