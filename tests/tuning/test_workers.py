@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
+from keras_initx.tuning.owners import this_process
 from keras_initx.tuning.records import OWNER, seed_records
 from keras_initx.tuning.storages import opened
 from keras_initx.tuning.workers import Workers, shares
@@ -220,7 +221,7 @@ class TestJoining:
             if number == 1 and not asked.is_set():
                 asked.set()
                 other = oracle.study.ask()
-                other.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1})
+                other.set_user_attr(OWNER, {**this_process(), "pid": os.getppid(), "started": None})
 
         monkeypatch.setattr(OptunaOracle, "_use_sampler", late)
         result = quick(trials=2)
