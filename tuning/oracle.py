@@ -197,8 +197,11 @@ class OptunaOracle(keras_tuner.Oracle):
         """The next trial: first one that a dead process left running, then a new one."""
         if tuner_id in self.ongoing_trials:
             return self.ongoing_trials[tuner_id]
+        # KerasTuner's chief stays until all who asked it have heard that there is no more.
+        self.tuner_ids.add(tuner_id)
         trial = self._orphan() or self._new()
         if trial is None:
+            self.tuner_ids.remove(tuner_id)
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         hyperparameters = self._suggest(trial)
         made = kt_trial.Trial(hyperparameters, _trial_id(trial.number), kt_trial.TrialStatus.RUNNING)
