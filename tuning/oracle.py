@@ -121,11 +121,14 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         """
         if tuner_id in self.ongoing_trials:
             return self.ongoing_trials[tuner_id]
+        # KerasTuner's chief stays until all who asked it have heard that there is no more.
+        self.tuner_ids.add(tuner_id)
         trial = self._orphan() or self._new()
         if trial is None:
             if self.others_run():
                 time.sleep(_EVERY)
                 return kt_trial.Trial(self.get_space(), "idle", kt_trial.TrialStatus.IDLE)
+            self.tuner_ids.remove(tuner_id)
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         hyperparameters = self._suggest(trial)
         made = kt_trial.Trial(hyperparameters, _trial_id(trial.number), kt_trial.TrialStatus.RUNNING)

@@ -12,6 +12,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from .callbacks import BestEpoch, Report, Target, Watch
+from .chief import is_chief, wait_for_workers
 from .compiled import Batch, CompiledModels
 from .hypermodel import SCHEDULE
 from .memory import TakenOver
@@ -112,8 +113,17 @@ class InitializerTuner(keras_tuner.Tuner):
         self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
         oracle.prune_by(self.pruning.over_epochs)
         super().__init__(oracle, hypermodel, **kwargs)
+        # On a worker of KerasTuner's chief it would be a client now, which knows of no seeds.
+        self.oracle = oracle
         if oracle.study.user_attrs:
             oracle.reload()
+
+    def search(self, *args: Any, **kwargs: Any) -> None:
+        """Runs trials until none is left; as KerasTuner's chief it waits for those of its workers."""
+        if is_chief():
+            wait_for_workers(self.oracle)
+        else:
+            super().search(*args, **kwargs)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains every seed that has no stored result; returns the mean of the objective.
