@@ -46,5 +46,5 @@ def test_every_command_of_the_readme_exists():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for command in set(re.findall(r"keras-initx (\w+)", text)):
-        assert (ROOT / "keras_initx" / "cli" / f"{command}.py").exists(), command
+    for command in set(re.findall(r"keras-initx (\w[\w-]*)", text)):
+        assert (ROOT / "keras_initx" / "cli" / f"{command.replace('-', '_')}.py").exists(), command

@@ -5,6 +5,7 @@ from .hypermodel import DenseClassifier, InitializerHyperModel
 from .kernels import KernelSpace
 from .oracle import OptunaOracle
 from .rates import Range
+from .reading import read_keras_tuner
 from .results import Sample, TrialResult
 from .search import SearchResult, search
 from .tuner import InitializerTuner
@@ -25,5 +26,6 @@ __all__ = [
     "load_csv",
     "load_dataset",
     "load_npz",
+    "read_keras_tuner",
     "search",
 ]

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
@@ -32,6 +32,20 @@ def check_positive(argument: str, value: object) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise InitxError(argument, value, "a whole number above 0")
     return int(value)
+
+
+def check_flags(**flags: object) -> None:
+    """Raises an `InitxError` for one that is neither True nor False: "off" would count as true."""
+    for argument, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise InitxError(argument, value, "True or False")
+
+
+def check_kinds(given: Mapping[str, object], allowed: Mapping[str, tuple[Any, str]]) -> None:
+    """Raises an `InitxError` for a value that is not of its kind, which is told in words."""
+    for argument, (kind, text) in allowed.items():
+        if not isinstance(given[argument], kind):
+            raise InitxError(argument, given[argument], text)
 
 
 def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
@@ -82,7 +96,7 @@ def seeds_of(seeds: int | Sequence[int], first: int) -> list[int]:
     if isinstance(seeds, Integral):
         # NumPy takes no seed beyond 32 bits.
         return [(int(first) + i) % _MOST for i in range(check_positive("seeds", seeds))]
-    given = list(seeds)
+    given = list(seeds) if isinstance(seeds, Iterable) else []
     if not given or len(set(given)) < len(given) or not all(_is_seed(s) for s in given):
         raise InitxError("seeds", seeds, f"a number of seeds, or different seeds from 0 to {_MOST - 1}")
     return [int(seed) for seed in given]

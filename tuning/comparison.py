@@ -7,6 +7,9 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+# By what part float32 may tell equal scores apart.
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -63,6 +66,7 @@ class Comparison:
         n: The runs of the smaller group.
         simultaneous: Whether the interval is one of several that hold together.
         points: Whether the figures are shares between 0 and 1, to be told in percentage points.
+        level: The interval holds with probability 1 - level.
     """
 
     better: str
@@ -75,6 +79,7 @@ class Comparison:
     n: int
     simultaneous: bool = False
     points: bool = True
+    level: float = 0.05
 
     def describe(self) -> str:
         """The finding in a sentence."""
@@ -84,7 +89,8 @@ class Comparison:
                 f"{self.better} and {self.worse}: every run of each gave the same figure, {points} apart: "
                 f"without a spread nothing can be tested at n={self.n}."
             )
-        kind = "simultaneous 95 % interval" if self.simultaneous else "95 % interval"
+        confidence = f"{100 * (1 - self.level):.4g} % interval"
+        kind = f"simultaneous {confidence}" if self.simultaneous else confidence
         # Of figures between 0 and 1, differences beyond +-1 cannot be.
         interval = f"{kind} {100 * max(self.low, -1.0):.1f} to {100 * min(self.high, 1.0):.1f}"
         if not self.points:
@@ -122,7 +128,8 @@ def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]
         i, j = names.index(one), names.index(two)
         low, high = float(interval.low[i, j]), float(interval.high[i, j])
         p = min(1.0, float(test.pvalue[i, j]) * families)
-        if max(groups[one].std, groups[two].std) < 1e-12:
+        size = max(abs(score) for name in (one, two) for score in groups[name].scores)
+        if max(groups[one].std, groups[two].std) <= ROUNDING * size:
             # Every run of a group gave the same figure, which small test sets do: no spread, no test.
             low = high = p = float("nan")
         found.append(

@@ -10,6 +10,8 @@ from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
+from .keras_tuner_folder import ORACLE_FILE, found_inside, is_keras_tuner_folder
+from .reading import read_keras_tuner
 from .storages import STUDY_FILE
 
 # Below so many completed trials for each hyperparameter the forest has little to split on.
@@ -41,22 +43,19 @@ def importances(results: str | Path) -> tuple[list[Importance], str]:
     Only hyperparameters that every completed trial has are compared.
 
     Args:
-        results: The folder of a search (`search(results=...)`).
+        results: The folder of a search (`search(results=...)`), or the project folder of a KerasTuner search,
+            which is read in memory and stays as it is.
 
     Returns:
         The importances, and a warning where there are too few trials to say ("" where there are enough).
 
     Raises:
-        InitxError: A folder without a study; fewer than two completed trials, or none that differ.
+        InitxError: A folder without a search; fewer than two completed trials, or none that differ; what
+            `read_keras_tuner` raises.
 
     References: Hutter, Hoos & Leyton-Brown 2014 (fANOVA), as Optuna has it.
     """
-    database = Path(results) / STUDY_FILE
-    if not database.is_file():
-        raise InitxError("results", str(results), "the folder of a search, with its study.db")
-    storage = f"sqlite:///{database.resolve()}"
-    names = optuna.get_all_study_names(storage)
-    study = optuna.load_study(study_name=names[0], storage=storage)
+    study = _study_in(Path(results))
     done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     scores = {trial.value for trial in done}
     if len(scores) < 2:
@@ -72,6 +71,18 @@ def importances(results: str | Path) -> tuple[list[Importance], str]:
     ]
     found.sort(key=lambda importance: -importance.share)
     return found, _warning(found, len(done))
+
+
+def _study_in(folder: Path) -> optuna.Study:
+    database = folder / STUDY_FILE
+    if database.is_file():
+        storage = f"sqlite:///{database.resolve()}"
+        names = optuna.get_all_study_names(storage)
+        return optuna.load_study(study_name=names[0], storage=storage)
+    if is_keras_tuner_folder(folder):
+        return read_keras_tuner(folder)
+    allowed = f"the folder of a search, with its {STUDY_FILE}, or of KerasTuner's, with its {ORACLE_FILE}"
+    raise InitxError("results", str(folder), allowed, found_inside(folder))
 
 
 def _shares(study: optuna.Study, seed: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The initializers of a model as hyperparameters: of all kernels, or group by group."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -131,6 +131,8 @@ def checked_names(argument: str, names: Sequence[str], known: Sequence[str]) -> 
     """`names` as a tuple, each one of `known`, none twice."""
     if isinstance(names, str):
         names = [names]
+    if not isinstance(names, Iterable):
+        raise InitxError(argument, names, f"a list of names, such as {list(known[:2])}")
     for name in names:
         if name not in known:
             raise unknown_name(argument, name, known)

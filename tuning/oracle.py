@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras_tuner
@@ -18,19 +17,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
+from .claims import TO_SIGN
+from .memory import StudyMemory
 from .oracles import OracleSampler
-from .pruning import quiet_optuna
-from .records import ENDED, OWNER, RACE, REASON, SEED, SURPLUS, is_orphan, seed_records, this_process
-from .results import TrialResult, read_trial
+from .patience import patiently
+from .records import OWNER, REASON, SURPLUS
 from .samplers import check_sampler, make_sampler
 from .space import check_known, grid_of, grid_size, suggest
-from .storages import open_storage
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
 _SPACE = "keras_tuner_space"
-# Seconds in which two processes that want the same trial both sign it.
-_TO_SIGN = 0.5
+# Seconds between two looks at the trials of other processes, when nothing else is left to do.
+_EVERY = 1.0
 _STATUS = {
     TrialState.COMPLETE: kt_trial.TrialStatus.COMPLETED,
     TrialState.FAIL: kt_trial.TrialStatus.FAILED,
@@ -52,7 +51,7 @@ def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
     return locked
 
 
-class OptunaOracle(keras_tuner.Oracle):
+class OptunaOracle(StudyMemory, keras_tuner.Oracle):
     """Asks an Optuna study for hyperparameters and tells it the result.
 
     Works with any `keras_tuner.Tuner`. Names stay names: a `Choice` is a categorical parameter, not
@@ -71,6 +70,7 @@ class OptunaOracle(keras_tuner.Oracle):
         seed: Seed of the sampler.
         enqueue: Candidates to try before any other, as values by name; what they leave out is sampled.
             They are part of `max_trials`.
+        shared: Whether other processes may begin the study in the same moment.
         **kwargs: As in `keras_tuner.Oracle`.
 
     Raises:
@@ -87,24 +87,18 @@ class OptunaOracle(keras_tuner.Oracle):
         study_name: str = "keras-initx",
         seed: int = 0,
         enqueue: Sequence[Mapping[str, Any]] = (),
+        shared: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_sampler(sampler)
+        keras_tuner.Oracle.__init__(self, objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if isinstance(sampler, keras_tuner.Oracle):
-            sampler = OracleSampler(sampler, self.get_space)
-        elif isinstance(sampler, str):
-            check_sampler(sampler)
-        super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
+            sampler = OracleSampler(sampler, self.get_space, self.objective)
+        StudyMemory.__init__(self, storage, study_name, shared)
         self.seed = seed
         self._sampler = sampler
         self._enqueue: tuple[dict[str, Any], ...] = ()
         self.enqueue(enqueue)
-        self._storage = storage
-        self._study_name = study_name
-        self._study: optuna.Study | None = None
-        self._running: dict[str, optuna.trial.Trial] = {}
-        self._reported: dict[str, frozenset[int]] = {}
-        self._ended: dict[str, str] = {}
-        self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         self._lock = threading.RLock()
         self.trials_here: int | None = None
 
@@ -112,33 +106,6 @@ class OptunaOracle(keras_tuner.Oracle):
     def is_spent(self) -> bool:
         """Whether this process has begun as many trials as it may, by `trials_here`."""
         return self.trials_here is not None and len(self.start_order) >= self.trials_here
-
-    @property
-    def study(self) -> optuna.Study:
-        """The Optuna study, opened or created at the first use."""
-        if self._study is None:
-            # The folder is known once a tuner has the oracle.
-            folder = Path() if self._storage is not None else Path(self._project_dir)
-            storage = open_storage(self._storage, folder)
-            maximize = self.objective.direction == "max"
-            direction = (
-                optuna.study.StudyDirection.MAXIMIZE if maximize else optuna.study.StudyDirection.MINIMIZE
-            )
-            with quiet_optuna():
-                self._study = optuna.create_study(
-                    storage=storage, study_name=self._study_name, direction=direction, load_if_exists=True
-                )
-            self._study.pruner = self._pruner
-        return self._study
-
-    def frozen_trials(self) -> list[FrozenTrial]:
-        """All trials that have begun, those of other processes too, in the order of their numbers."""
-        trials = self.study.get_trials(deepcopy=False)
-        return [t for t in trials if t.state != TrialState.WAITING and SURPLUS not in t.user_attrs]
-
-    def frozen(self, trial_id: str) -> FrozenTrial:
-        """A trial of the study by its id."""
-        return self.study.get_trials(deepcopy=False)[int(trial_id)]
 
     def enqueue(self, candidates: Sequence[Mapping[str, Any]]) -> None:
         """Adds candidates to those that are tried before any other, if no trial has begun.
@@ -152,61 +119,24 @@ class OptunaOracle(keras_tuner.Oracle):
             raise InitxError("enqueue", candidates, "a list of dictionaries, each with values by name")
         self._enqueue = (*self._enqueue, *(dict(values) for values in candidates))
 
-    def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
-        """What is known of each seed of a trial: seed to the record that `report_seed` stored."""
-        return seed_records(self.frozen(trial_id))
-
-    def report_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
-        """Stores the result of one seed at once, so that a crash in the next one does not lose it."""
-        self._running[trial_id].set_user_attr(f"{SEED}{seed}", dict(record))
-
-    def race_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
-        """The records of the seeds that a finished trial was given afterwards."""
-        prefix = f"{RACE}{int(trial_id)}_"
-        attributes = self.study.user_attrs
-        found = {int(n.removeprefix(prefix)): r for n, r in attributes.items() if n.startswith(prefix)}
-        return dict(sorted(found.items()))
-
-    def report_race(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
-        """Stores the result of such a seed."""
-        self.study.set_user_attr(f"{RACE}{int(trial_id)}_{seed}", dict(record))
-
-    def results(self) -> tuple[TrialResult, ...]:
-        """All trials that have begun, with every seed."""
-        return tuple(self.result(str(t.number)) for t in self.frozen_trials())
-
-    def result(self, trial_id: str) -> TrialResult:
-        """One trial, with every seed."""
-        return read_trial(self.frozen(trial_id), self.race_results(trial_id))
-
-    def prune_by(self, pruner: optuna.pruners.BasePruner) -> None:
-        """Sets the pruner that `report_epoch` asks."""
-        self._pruner = pruner
-        if self._study is not None:
-            self._study.pruner = pruner
-
-    def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
-        """Stores the objective after one epoch, at a step of the trial; returns whether to prune it now."""
-        trial = self._running[trial_id]
-        # A seed that is run again after a crash has the values that it had. To look them up in each epoch
-        # would cost twice what writing costs.
-        if step not in self._reported[trial_id]:
-            trial.report(value, step)
-        return trial.should_prune()
-
-    def end_early(self, trial_id: str, how: str, reason: str) -> None:
-        """Notes that a trial is ended as "screened" or "pruned": the study learns that it was bad."""
-        self._running[trial_id].set_user_attr(ENDED, how)
-        self._running[trial_id].set_user_attr(REASON, reason)
-        self._ended[trial_id] = reason
-
     @_locked
     def create_trial(self, tuner_id: str) -> kt_trial.Trial:
-        """The next trial: first one that a dead process left running, then a new one."""
+        """The next trial: first one that a dead process left running, then a new one.
+
+        While other processes still run the last ones it is an idle one, since one of them may die.
+        """
         if tuner_id in self.ongoing_trials:
             return self.ongoing_trials[tuner_id]
-        trial = None if self.is_spent else self._orphan() or self._new()
+        if self.is_spent:
+            return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
+        # KerasTuner's chief stays until all who asked it have heard that there is no more.
+        self.tuner_ids.add(tuner_id)
+        trial = self._orphan() or self._new()
         if trial is None:
+            if self.others_run():
+                time.sleep(_EVERY)
+                return kt_trial.Trial(self.get_space(), "idle", kt_trial.TrialStatus.IDLE)
+            self.tuner_ids.remove(tuner_id)
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         hyperparameters = self._suggest(trial)
         made = kt_trial.Trial(hyperparameters, _trial_id(trial.number), kt_trial.TrialStatus.RUNNING)
@@ -214,13 +144,13 @@ class OptunaOracle(keras_tuner.Oracle):
         self.ongoing_trials[tuner_id] = made
         self.start_order.append(made.trial_id)
         self._running[made.trial_id] = trial
-        self._reported[made.trial_id] = frozenset(self.frozen(made.trial_id).intermediate_values)
+        self._pulse.start()
         self._display.on_trial_begin(made)
         return made
 
     @_locked
     def end_trial(self, trial: kt_trial.Trial) -> None:
-        """Tells the study how the trial ended.
+        """Tells the study how the trial ended; nothing of one that another process has taken over.
 
         Raises:
             RuntimeError: As many trials in a row raised as `max_consecutive_failed_trials` allows.
@@ -232,9 +162,11 @@ class OptunaOracle(keras_tuner.Oracle):
             trial.message,
         )
         self.update_space(known.hyperparameters)
-        running = self._running.pop(trial.trial_id)
-        del self._reported[trial.trial_id]
-        score = None
+        running, score = self._running[trial.trial_id], None
+        if not self._is_mine(trial.trial_id):
+            known.status = kt_trial.TrialStatus.INVALID
+            self._close(known)
+            return
         if trial.trial_id in self._ended:
             known.status, known.message = kt_trial.TrialStatus.INVALID, self._ended.pop(trial.trial_id)
             self._tell(running, None, TrialState.PRUNED)
@@ -246,13 +178,17 @@ class OptunaOracle(keras_tuner.Oracle):
         if score is None or score != score:
             reason = _last_line(known.message) or f"the objective {self.objective.name} is {score}"
             known.status, known.message = kt_trial.TrialStatus.FAILED, known.message or reason
-            running.set_user_attr(REASON, reason)
+            patiently(running.set_user_attr, REASON, reason)
             self._tell(running, None, TrialState.FAIL)
         else:
             self._tell(running, float(score), TrialState.COMPLETE)
         self._close(known)
 
     def _close(self, known: kt_trial.Trial) -> None:
+        del self._running[known.trial_id]
+        self._looked.pop(known.trial_id, None)
+        if not self._running:
+            self._pulse.stop()
         self.end_order.append(known.trial_id)
         for tuner_id in [k for k, t in self.ongoing_trials.items() if t is known]:
             del self.ongoing_trials[tuner_id]
@@ -287,7 +223,7 @@ class OptunaOracle(keras_tuner.Oracle):
     def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
         """Adds new hyperparameters to the space, and to the study for the next process."""
         super().update_space(hyperparameters)
-        self.study.set_user_attr(_SPACE, self.hyperparameters.get_config())
+        patiently(self.study.set_user_attr, _SPACE, self.hyperparameters.get_config())
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> kt_trial.Trial:
         """Registers metrics of a running trial; the study hears of them at the end."""
@@ -305,25 +241,24 @@ class OptunaOracle(keras_tuner.Oracle):
 
     def reload(self) -> None:
         """Takes the space from the study; its trials are read whenever they are asked for."""
-        config = self.study.user_attrs.get(_SPACE)
+        config = self.attributes().get(_SPACE)
         if config is not None:
             self.hyperparameters = keras_tuner.HyperParameters.from_config(config)
 
     def _orphan(self) -> optuna.trial.Trial | None:
-        """A trial left running by a process of this machine that is no more, to be taken over.
+        """A trial left running by a process that is no more, to be taken over.
 
         It keeps its number, its hyperparameters and the seeds that it finished.
         """
-        mine = {t.number for t in self._running.values()}
-        for frozen in self.frozen_trials():
-            if frozen.state == TrialState.RUNNING and frozen.number not in mine and is_orphan(frozen):
+        for frozen in self._of_others():
+            if self._watcher.has_lost(frozen):
                 self._use_sampler(frozen.number)
                 # Optuna has no public way from a number to a running trial; `ask` does the same.
                 trial = optuna.trial.Trial(self.study, frozen._trial_id)
-                trial.set_user_attr(OWNER, this_process())
+                patiently(trial.set_user_attr, OWNER, self._me)
                 # Another process may have found it in the same moment: the last to sign has it.
-                time.sleep(_TO_SIGN)
-                if self.frozen(_trial_id(frozen.number)).user_attrs[OWNER] == this_process():
+                time.sleep(TO_SIGN)
+                if self._is_mine(_trial_id(frozen.number)):
                     return trial
         return None
 
@@ -335,14 +270,15 @@ class OptunaOracle(keras_tuner.Oracle):
         if not number:
             self.begin()
         self._use_sampler(number)
-        trial = self.study.ask()
-        trial.set_user_attr(OWNER, this_process())
+        trial = patiently(self.study.ask)
+        patiently(trial.set_user_attr, OWNER, self._me)
         if trial.number != number:
             # Another process asked, too: what is drawn is a matter of the trial's own number.
             self._use_sampler(trial.number)
         rank = sum(t.number <= trial.number for t in self.frozen_trials())
-        if limit is not None and rank > limit:
-            trial.set_user_attr(SURPLUS, True)
+        stopped = isinstance(self._sampler, OracleSampler) and self._sampler.stopped
+        if stopped or (limit is not None and rank > limit):
+            patiently(trial.set_user_attr, SURPLUS, True)
             self._tell(trial, None, TrialState.FAIL)
             return None
         return trial
@@ -353,8 +289,15 @@ class OptunaOracle(keras_tuner.Oracle):
             return
         for values in self._enqueue:
             check_known(self.hyperparameters, values)
+        if self._enqueue and self._shared:
+            with self.alone("begin"):
+                self._put_candidates()
+        else:
+            self._put_candidates()
+
+    def _put_candidates(self) -> None:
         for values in self._enqueue:
-            self.study.enqueue_trial(values, skip_if_exists=True)
+            patiently(self.study.enqueue_trial, values, skip_if_exists=True)
 
     def _use_sampler(self, number: int) -> None:
         if self._sampler == "grid":
@@ -371,15 +314,15 @@ class OptunaOracle(keras_tuner.Oracle):
         for hp in self.hyperparameters.space:
             hyperparameters.merge([hp])
             if hyperparameters.is_active(hp):
-                hyperparameters.values[hp.name] = suggest(trial, hp)
+                hyperparameters.values[hp.name] = patiently(suggest, trial, hp)
         return hyperparameters
 
     def _tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None:
         try:
-            self.study.tell(trial.number, score, state=state)
-        except RuntimeError:
+            patiently(self.study.tell, trial.number, score, state=state)
+        except (RuntimeError, ValueError):
             # The grid sampler stops the study after its last point, which only `optimize` allows; by
-            # then the trial has its result.
+            # then the trial has its result. So it has if it was told twice, or by who took it over.
             if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
                 raise
 

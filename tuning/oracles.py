@@ -29,14 +29,24 @@ class OracleSampler(optuna.samplers.BaseSampler):
         space: Returns the hyperparameters known so far.
 
     Raises:
-        InitxError: An oracle with a memory of its own: KerasTuner's grid, Hyperband.
+        InitxError: An oracle with a memory of its own: KerasTuner's grid, Hyperband; one with another
+            objective than the search.
+
+    Attributes:
+        stopped: Whether the oracle has nothing to propose any more.
     """
 
-    def __init__(self, oracle: keras_tuner.Oracle, space: Callable[[], keras_tuner.HyperParameters]) -> None:
-        check_oracle(oracle)
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        space: Callable[[], keras_tuner.HyperParameters],
+        objective: keras_tuner.Objective | None = None,
+    ) -> None:
+        check_oracle(oracle, objective)
         self._oracle, self._space = oracle, space
         self._values: dict[int, dict[str, Any]] = {}
         self._otherwise = optuna.samplers.RandomSampler(seed=oracle.seed)
+        self.stopped = False
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """Nothing: every value is sampled by name."""
@@ -50,8 +60,18 @@ class OracleSampler(optuna.samplers.BaseSampler):
         """Tells the oracle what is known, and asks it for this trial's values."""
         self._oracle.hyperparameters = self._space()
         self._tell(study)
-        answer = self._oracle.populate_space(f"{trial.number:04d}")
-        self._values[trial.number] = dict(answer.get("values") or {})
+        known = [t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        values: dict[str, Any] = {}
+        for _ in range(_COLLISIONS):
+            answer = self._oracle.populate_space(f"{trial.number:04d}")
+            self.stopped = answer.get("status") == kt_trial.TrialStatus.STOPPED
+            values = dict(answer.get("values") or {})
+            # In a new process KerasTuner's begin with the random numbers of the first one. What a user's
+            # proposes is its own matter.
+            own = type(self._oracle).__module__.startswith("keras_tuner.")
+            if not own or self.stopped or not any(_is_same(values, params) for params in known):
+                break
+        self._values[trial.number] = values
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
@@ -83,15 +103,31 @@ class OracleSampler(optuna.samplers.BaseSampler):
             self._oracle.end_order.append(name)
 
 
+# How often an oracle may propose what is known.
+_COLLISIONS = 20
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-def check_oracle(oracle: keras_tuner.Oracle) -> None:
-    """Raises an `InitxError` for an oracle whose place in its search no study can give back."""
+def check_oracle(oracle: keras_tuner.Oracle, objective: keras_tuner.Objective | None = None) -> None:
+    """Raises an `InitxError` for an oracle whose place in its search no study can give back, or that looks
+    for something else than the search does.
+    """
     for cls, instead in _WITH_A_MEMORY.items():
         if isinstance(oracle, cls):
             allowed = "an oracle that proposes from the trials it is told of"
             raise InitxError("tuner", type(oracle).__name__, allowed, f"Use {instead}.")
+    own = getattr(oracle, "objective", None)
+    if own is None or objective is None:
+        return
+    told = [(o.name, o.direction) for o in (own if isinstance(own, list) else [own])]
+    if told != [(objective.name, objective.direction)]:
+        received = ", ".join(f"an oracle for {name!r} ({direction})" for name, direction in told)
+        allowed = f"one for keras_tuner.Objective({objective.name!r}, {objective.direction!r})"
+        raise InitxError("tuner", received, allowed, "Pass that as its objective.")
+
+
+def _is_same(values: dict[str, Any], params: dict[str, Any]) -> bool:
+    return bool(values) and all(params.get(name, value) == value for name, value in values.items())
 
 
 def _allows(distribution: Any, value: Any) -> bool:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -31,7 +32,8 @@ class Pruning:
     """
 
     def __init__(self, pruners: Pruner | Sequence[Pruner] | None, epochs: int, seeds: int) -> None:
-        given = [pruners] if isinstance(pruners, str | BasePruner) else list(pruners or ())
+        several = isinstance(pruners, Sequence) and not isinstance(pruners, str)
+        given: list[Any] = list(pruners) if several else [] if pruners is None else [pruners]  # type: ignore[arg-type]
         made = [_make(p, epochs, seeds) for p in given]
         over_seeds = [p for p in made if isinstance(p, optuna.pruners.WilcoxonPruner)]
         over_epochs = [p for p in made if p not in over_seeds]
@@ -72,6 +74,8 @@ class Pruning:
 def _make(pruner: Pruner, epochs: int, seeds: int) -> BasePruner:
     if isinstance(pruner, BasePruner):
         return pruner
+    if not isinstance(pruner, str):
+        raise InitxError("pruner", pruner, f"one of {', '.join(PRUNERS)}, or an optuna.pruners.BasePruner")
     if pruner not in PRUNERS:
         raise unknown_name("pruner", pruner, PRUNERS)
     if pruner == "median":

@@ -1,7 +1,7 @@
 """Positive numbers to search: a few values, or a range on a log scale; and how a rate falls over a run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -33,6 +33,10 @@ def check_rates(rates: Rates | None, argument: str = "learning_rates") -> Rates 
     """
     if rates is None:
         return None
+    if not isinstance(rates, Range | Iterable):
+        raise InitxError(
+            argument, rates, "a list of positive numbers, or a Range of them", f"Pass [{rates}]."
+        )
     values = (rates.low, rates.high) if isinstance(rates, Range) else tuple(rates)
     if not values or any(not isinstance(r, Real) or not 0 < r < float("inf") for r in values):
         raise InitxError(argument, rates, "positive numbers, or a Range of them")

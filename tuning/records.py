@@ -1,13 +1,10 @@
 """What the attributes of a trial in the study mean: its seeds, why it failed, which process runs it."""
 
-import os
-import socket
-from datetime import datetime, timedelta
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-OWNER = "owner"
+OWNER, PULSE = "owner", "pulse"
 REASON = "reason"
 ENDED = "ended"
 # A trial that one process began as another began the last one.
@@ -15,6 +12,8 @@ SURPLUS = "surplus"
 SEED = "seed_"
 # In the study, since a finished trial takes no attributes any more.
 RACE = "race_"
+# Why a trial is out of its race, whatever its scores.
+OUT = "out_of_race_"
 # How a trial ended early: before its training, or during it.
 SCREENED, PRUNED = "screened", "pruned"
 
@@ -24,9 +23,6 @@ _STATUS = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-
-# Between the study's `ask` and the name of the owner lie milliseconds, in which nobody may take a trial over.
-_GRACE = timedelta(seconds=10)
 
 
 def seed_records(frozen: FrozenTrial) -> dict[int, dict[str, Any]]:
@@ -48,27 +44,3 @@ def status_of(frozen: FrozenTrial) -> str:
     if frozen.state == TrialState.PRUNED:
         return str(frozen.user_attrs.get(ENDED, PRUNED))
     return _STATUS[frozen.state]
-
-
-def this_process() -> dict[str, Any]:
-    """Who runs a trial, as its attribute `OWNER` tells other processes."""
-    return {"host": socket.gethostname(), "pid": os.getpid()}
-
-
-def is_orphan(frozen: FrozenTrial) -> bool:
-    """Whether the process that runs a trial is no more; a trial of another machine never is."""
-    owner = frozen.user_attrs.get(OWNER)
-    if owner is None:
-        # Its process died between the study's `ask` and the next line, or is there just now.
-        return frozen.datetime_start is None or datetime.now() - frozen.datetime_start > _GRACE
-    if owner["host"] != socket.gethostname():
-        return False
-    if owner["pid"] == os.getpid():
-        return True
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -7,7 +7,7 @@ from itertools import combinations, islice
 import numpy as np
 from scipy import stats
 
-from .comparison import Comparison
+from .comparison import ROUNDING, Comparison
 
 # All claims of a race together are wrong in at most so many of 100 searches.
 LEVEL = 0.05
@@ -44,12 +44,13 @@ def paired(
     if differences.mean() < 0:
         one, two, differences = two, one, -differences
     mean, low, high, p = float(differences.mean()), float("nan"), float("nan"), float("nan")
-    # Where all differences are the same there is no spread, and no test.
-    if np.ptp(differences) > 1e-12:
+    # Where all differences are the same there is no spread, and no test; rounding in float32 is none.
+    sizes = [abs(score) for scores in groups.values() for score in scores.values()]
+    if np.ptp(differences) > ROUNDING * max(sizes):
         test = stats.ttest_1samp(differences, 0.0)
         interval = test.confidence_interval(1 - level)
         low, high, p = float(interval.low), float(interval.high), float(test.pvalue)
-    return Comparison(one, two, mean, low, high, p, low > 0, len(seeds), points=points)
+    return Comparison(one, two, mean, low, high, p, low > 0, len(seeds), points=points, level=level)
 
 
 def level_of(trials: int, seeds: int) -> float:

@@ -29,6 +29,7 @@ class TrialResult:
         seeds: The record of each seed: "score" (the objective at the best epoch), "best_epoch",
             "epochs", "seconds", "curves" and, where there is test data, "test".
         race: Those of the seeds that it was given afterwards, as one of the best trials.
+        out: Why such a seed failed, which puts it behind those that had none; "" where none did.
     """
 
     number: int
@@ -37,6 +38,7 @@ class TrialResult:
     reason: str = ""
     seeds: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     race: tuple[int, ...] = ()
+    out: str = ""
 
     def scores(self, race: bool = False) -> dict[int, float]:
         """The score of each seed, or of those of the race only."""
@@ -62,7 +64,9 @@ class TrialResult:
         return {seed: test[metric] for seed, test in tests.items() if metric in test}
 
 
-def read_trial(frozen: FrozenTrial, race: Mapping[int, Mapping[str, Any]] | None = None) -> TrialResult:
+def read_trial(
+    frozen: FrozenTrial, race: Mapping[int, Mapping[str, Any]] | None = None, out: str = ""
+) -> TrialResult:
     """The result of one trial of the study, with the seeds that a race added to it."""
     race = race or {}
     return TrialResult(
@@ -72,22 +76,38 @@ def read_trial(frozen: FrozenTrial, race: Mapping[int, Mapping[str, Any]] | None
         failure_reason(frozen),
         {**dict(sorted(seed_records(frozen).items())), **race},
         tuple(race),
+        out,
     )
 
 
 def best_trial(trials: Sequence[TrialResult], direction: str) -> TrialResult | None:
     """The completed trial with the best mean; None where none is completed.
 
-    After a race it is the best of those that it left, by their scores in the race.
+    After a race it is the best of those that it left, by their scores in the race, unless a trial that came
+    later has a better mean over the seeds that both have. One with a failed seed comes after all others.
     """
     done = [t for t in trials if t.status == "completed"]
-    if racing := {t.number: t.scores(race=True) for t in done if t.race}:
-        left = still_in(racing, direction)
-        done = [t for t in done if t.number in left]
-    if not done:
-        return None
+    done = [t for t in done if not t.out] or done
     best = max if direction == "max" else min
-    return best(done, key=lambda t: float(np.mean(list(t.scores(race=bool(racing)).values()))))
+    racing = {t.number: t for t in done if t.race}
+    left = still_in({n: t.scores(race=True) for n, t in racing.items()}, direction)
+    rest = [t for t in done if not t.race]
+    if left:
+        winner = best((racing[n] for n in left), key=lambda t: _mean(t.scores(race=True)))
+        rest = [t for t in rest if _is_better(t.scores(), winner.scores(), direction)] or [winner]
+    return best(rest, key=lambda t: t.sample.mean, default=None)
+
+
+def _mean(scores: Mapping[int, float]) -> float:
+    return float(np.mean(list(scores.values())))
+
+
+def _is_better(one: Mapping[int, float], two: Mapping[int, float], direction: str) -> bool:
+    common = one.keys() & two.keys()
+    if not common:
+        return False
+    lead = _mean({s: one[s] - two[s] for s in common})
+    return lead > 0 if direction == "max" else lead < 0
 
 
 def best_per_cell(
@@ -111,7 +131,7 @@ def as_json(trials: Sequence[TrialResult], settings: Mapping[str, Any], directio
             {
                 "number": t.number,
                 "status": t.status,
-                "reason": t.reason,
+                "reason": t.reason or t.out,
                 "hyperparameters": dict(t.values),
                 "mean": _or_none(t.sample.mean),
                 "std": _or_none(t.sample.std),

@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras_tuner
 import optuna
 
 from keras_initx.errors import InitxError, unknown_name
@@ -13,8 +14,13 @@ SAMPLERS = ("tpe", "random", "grid", "gp", "cmaes")
 _NEEDS = {"gp": "torch", "cmaes": "cmaes"}
 
 
-def check_sampler(name: str) -> None:
+def check_sampler(name: object) -> None:
     """Raises an `InitxError` for an unknown sampler, or one whose package is not installed."""
+    if isinstance(name, optuna.samplers.BaseSampler | keras_tuner.Oracle):
+        return
+    if not isinstance(name, str):
+        allowed = f"one of {', '.join(SAMPLERS)}, an Optuna sampler, or a KerasTuner oracle"
+        raise InitxError("tuner", name, allowed, "Make an object of a class.")
     if name not in SAMPLERS:
         raise unknown_name("tuner", name, SAMPLERS)
     package = _NEEDS.get(name)

@@ -11,14 +11,24 @@ from typing import Any
 import keras
 import keras_tuner
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
 import keras_initx
 from keras_initx.errors import InitxError, is_number
 
-from .arguments import Pair, check_positive, epochs_to, fingerprint, objective_of, pairs_of, probe, seeds_of
+from .arguments import (
+    Pair,
+    check_flags,
+    check_kinds,
+    check_positive,
+    epochs_to,
+    fingerprint,
+    objective_of,
+    pairs_of,
+    probe,
+    seeds_of,
+)
 from .boards import BoardObserver
 from .compiled import many_traces
 from .data import Dataset
@@ -30,7 +40,6 @@ from .oracle import OptunaOracle, Sampler
 from .progress import ProgressObserver
 from .pruning import Pruner, Pruning
 from .rates import Rates
-from .records import is_orphan
 from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
 from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, remove_study
@@ -38,6 +47,12 @@ from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
 from .workers import Workers, trials_each
 
+_KINDS = {
+    "results": (str | Path, "the path of a folder"),
+    "logs": (str | Path | None, "the path of a folder"),
+    "workers": (Workers | None, "Workers(command, count); `keras-initx tune --workers N` starts its own"),
+    "observers": (Sequence, "a list of observers"),
+}
 RESULTS_FILE = "results.json"
 MODEL_FILE = "best_model.keras"
 LOG_FILE = "search.log"
@@ -201,6 +216,15 @@ def search(
         InitxError: An argument that cannot be used. Nothing has been written then.
         RuntimeError: Three trials in a row raised; the search can be resumed.
     """
+    check_flags(
+        resume=resume,
+        overwrite=overwrite,
+        join=join,
+        jit_compile=jit_compile,
+        screening=screening,
+        quiet=quiet,
+    )
+    check_kinds({"results": results, "logs": logs, "workers": workers, "observers": observers}, _KINDS)
     train, validation, test = pairs_of(data)
     seed_list = seeds_of(seeds, seed)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
@@ -218,7 +242,8 @@ def search(
     if target is not None and not is_number(target):
         raise InitxError("target", target, f"a value of {metric.name}")
     goal = metric if target is None else epochs_to(metric, target)
-    oracle = OptunaOracle(goal, trials, tuner, storage, study_name, seed)
+    shared = join or workers is not None or storage is not None
+    oracle = OptunaOracle(goal, trials, tuner, storage, study_name, seed, shared=shared)
     pruning = Pruning(pruner, epochs, len(seed_list))
     hypermodel = InitializerHyperModel(
         model, initializers, learning_rates, gains, distributions, weight_decays, schedules
@@ -271,7 +296,8 @@ def search(
         if not (quiet and join):
             # Of workers the process that waits for them keeps the log.
             file = stack.enter_context((folders.results / LOG_FILE).open("a", encoding="utf-8"))
-            console = Console(file=file, width=200)
+            # Whatever the environment says of colours.
+            console = Console(file=file, width=200, force_terminal=False, no_color=True)
             log = ProgressObserver(oracle, len(seed_list), epochs, console, stamped=True)
             shown.append(stack.enter_context(log))
         run = InitializerTuner(
@@ -302,9 +328,10 @@ def search(
             else:
                 oracle.begin()
                 workers.run(oracle, folders.results, seed_list, [*shown, *observers])
-            if not oracle.is_spent and not _others_run(oracle):
+            if not oracle.is_spent:
                 run.race(extra_seeds)
         finally:
+            oracle.give_back()
             # Also after Ctrl-C: what is done can be looked at.
             found = oracle.results()
             write_json(folders.results / RESULTS_FILE, as_json(found, settings, oracle.objective.direction))
@@ -318,11 +345,6 @@ def search(
             result.best_model().save(partial)
             partial.replace(folders.results / MODEL_FILE)
     return result
-
-
-def _others_run(oracle: OptunaOracle) -> bool:
-    """Whether other processes still run trials: the last one has the rest to do."""
-    return any(t.state == TrialState.RUNNING and not is_orphan(t) for t in oracle.frozen_trials())
 
 
 def _candidates(space: keras_tuner.HyperParameters, tuner: Sampler) -> list[dict[str, Any]]:

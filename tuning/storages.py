@@ -1,5 +1,6 @@
 """Where a study is kept: a SQLite file by default, a journal file, or any database that Optuna can use."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import optuna
+import sqlalchemy.exc
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -19,6 +21,8 @@ SETTINGS_ATTRIBUTE = "settings"
 JOURNAL = ".journal"
 # Seconds for which a process waits for another one that writes; SQLAlchemy gives up after five.
 _WAIT = 100
+# How often, and after how many seconds, tables are looked for again that another process was making.
+_TRIES, _PAUSE = 5, 0.2
 _HERE = Path()
 # Parts of the names of query arguments that are for nobody's eyes.
 _HIDDEN = ("pass", "pwd", "secret", "token", "key")
@@ -44,7 +48,7 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
         if text.endswith(JOURNAL):
             return JournalStorage(JournalFileBackend(text))
         options: dict[str, Any] = {"connect_args": {"timeout": _WAIT}} if text.startswith("sqlite:") else {}
-        return RDBStorage(text, engine_kwargs=options)
+        return _made(text, options)
     except ImportError as error:
         remedy = f"Install the driver of that database: {error}."
         raise InitxError("storage", named(text), "a database whose driver is installed", remedy) from None
@@ -52,6 +56,19 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()
         allowed = "a study's file or database that can be opened and written to"
         raise InitxError("storage", named(text), allowed, _without_password(text, reason[0])) from None
+
+
+def _made(url: str, options: dict[str, Any]) -> RDBStorage:
+    """The database, whose tables another process may be making in the same moment."""
+    for _ in range(_TRIES):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except sqlalchemy.exc.DBAPIError as error:
+            # Optuna looks which tables there are, and only then makes the missing ones.
+            if not (isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error.orig)):
+                raise
+            time.sleep(_PAUSE)
+    return RDBStorage(url, engine_kwargs=options)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
             trial.sample.describe() if trial.seeds else "–",
             f"{low:.3f} to {high:.3f}" if low == low else "–",
             # Text, and not a string: brackets in an error message are no markup.
-            Text(f"{trial.status}: {trial.reason}" if trial.reason else trial.status),
+            Text(": ".join(part for part in (trial.status, trial.reason or trial.out) if part)),
         )
     return table
 
@@ -86,18 +86,21 @@ def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
     if best is None:
         return ""
     rest = [t for t in trials if t.number != best.number]
-    racing = [t for t in rest if t.race]
-    second = best_trial(racing or rest, objective.direction)
+    racing = [t for t in rest if t.race and not t.out]
+    second = best_trial(racing if best.race and racing else rest, objective.direction)
     if second is None:
         return ""
     metric = objective.name.removeprefix("val_")
-    scores = {f"trial {t.number} ({_values(t)})": t.scores(race=bool(racing)) for t in (best, second)}
+    race = bool(best.race and racing)
+    scores = {f"trial {t.number} ({_values(t)})": t.scores(race=race) for t in (best, second)}
     tests = {name: t.test_scores(metric) for name, t in zip(scores, (best, second), strict=True)}
     source, level = "on the scores by which they were chosen", LEVEL
-    if racing:
+    if race:
         source = "in the race"
         fewest = min(map(len, scores.values()))
         level = level_of(1 + len(racing), fewest)
+        if not level:
+            return f"The best two in the race: no more than {fewest} seeds each, which tell nothing yet."
     elif all(tests.values()):
         source, scores = "on the test data", tests
     first, last = scores.values()

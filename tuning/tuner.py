@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +12,10 @@ import numpy as np
 from optuna.trial import TrialState
 
 from .callbacks import BestEpoch, Report, Target, Watch
+from .chief import is_chief, wait_for_workers
 from .compiled import Batch, CompiledModels
 from .hypermodel import SCHEDULE
+from .memory import TakenOver
 from .oracle import OptunaOracle
 from .pruning import Pruning
 from .rates import Schedule
@@ -111,8 +114,17 @@ class InitializerTuner(keras_tuner.Tuner):
         self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
         oracle.prune_by(self.pruning.over_epochs)
         super().__init__(oracle, hypermodel, **kwargs)
+        # On a worker of KerasTuner's chief it would be a client now, which knows of no seeds.
+        self.oracle = oracle
         if oracle.study.user_attrs:
             oracle.reload()
+
+    def search(self, *args: Any, **kwargs: Any) -> None:
+        """Runs trials until none is left; as KerasTuner's chief it waits for those of its workers."""
+        if is_chief():
+            wait_for_workers(self.oracle)
+        else:
+            super().search(*args, **kwargs)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains every seed that has no stored result; returns the mean of the objective.
@@ -122,9 +134,13 @@ class InitializerTuner(keras_tuner.Tuner):
         try:
             return self._run_seeds(trial)
         except EndedEarly as ended:
-            self.oracle.end_early(trial.trial_id, ended.how, ended.reason)
-            # Of an exception KerasTuner would print the traceback; it wants a number.
-            return {self.oracle.objective.name: 0.0}
+            with suppress(TakenOver):
+                self.oracle.end_early(trial.trial_id, ended.how, ended.reason)
+        except TakenOver:
+            # Another process has it, and tells how it ends.
+            pass
+        # Of an exception KerasTuner would print the traceback; it wants a number.
+        return {self.oracle.objective.name: 0.0}
 
     def _run_seeds(self, trial: Any) -> dict[str, float]:
         objective = self.oracle.objective
@@ -141,6 +157,7 @@ class InitializerTuner(keras_tuner.Tuner):
         for seed in todo:
             record, model = self.run_seed(trial, seed, screened)
             screened = None
+            self.oracle.check_mine(trial.trial_id)
             better = _best((best, record["score"]), objective.direction) != best
             if best is None or better:
                 best = record["score"]
@@ -154,23 +171,40 @@ class InitializerTuner(keras_tuner.Tuner):
         return {objective.name: float(np.mean(scores))}
 
     def race(self, budget: int, contenders: int = 3) -> None:
-        """Gives the best trials further seeds, until they separate or `budget` runs are spent."""
-        direction = self.oracle.objective.direction
-        trials = {int(t.trial_id): t for t in self.oracle.get_best_trials(contenders)}
-        seeds = further_seeds(self.seeds, budget)
+        """Gives the best trials further seeds, until they separate or `budget` runs are spent.
 
-        def scores() -> dict[int, dict[int, float]]:
-            found = {number: self.oracle.race_results(str(number)) for number in trials}
-            return {n: {seed: r["score"] for seed, r in records.items()} for n, records in found.items()}
-
-        while runs := next_runs(scores(), direction, seeds, budget):
-            for number, seed in runs:
-                self._run_extra(trials[number], seed)
-        for number in [n for n, found in scores().items() if found]:
+        In a study with an earlier race its runs count, and whoever is still in it races on.
+        """
+        if not budget:
+            return
+        with self.oracle.alone("race"):
+            direction = self.oracle.objective.direction
+            best = {int(t.trial_id) for t in self.oracle.get_best_trials(contenders)}
+            seeds, run = further_seeds(self.seeds, budget), set()
+            while True:
+                racing = [t for t in self.oracle.results() if not t.out and (t.race or t.number in best)]
+                scores = {t.number: t.scores(race=True) for t in racing}
+                # Those of who is out are spent, too.
+                spent = sum(len(t.race) for t in self.oracle.results() if t.out)
+                runs = next_runs(scores, direction, seeds, budget - spent)
+                if not runs:
+                    break
+                for number, seed in runs:
+                    run.add(number)
+                    self._run_extra(self.oracle.get_trial(f"{number:04d}"), seed)
+        for number in sorted(run):
             for observer in self.observers:
-                observer.on_trial_end(trials[number], "completed")
+                observer.on_trial_end(self.oracle.get_trial(f"{number:04d}"), "completed")
 
     def _run_extra(self, trial: Any, seed: int) -> None:
+        try:
+            self._run_race(trial, seed)
+        except Exception as error:
+            # As in KerasTuner's search: what fails is a fault of the trial.
+            text = " ".join(str(error).split())[:200]
+            self.oracle.report_out(trial.trial_id, f"seed {seed}: {type(error).__name__}: {text}")
+
+    def _run_race(self, trial: Any, seed: int) -> None:
         for observer in self.observers:
             observer.on_trial_begin(trial, [seed])
         direction = self.oracle.objective.direction

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from .arguments import check_positive
 from .oracle import OptunaOracle
-from .records import is_orphan, seed_records, status_of
+from .records import seed_records, status_of
 from .tuner import Observer
 
 # How often a worker that died is replaced, and how long one may take to stop when it is told to.
@@ -117,7 +117,7 @@ class Workers:
     def _renew(self, oracle: OptunaOracle, progress: list[int]) -> None:
         """Starts those again that ended by `trials_each`, as long as there are trials to run."""
         for number, process in enumerate(self._processes):
-            if self.trials_each is None or process.poll() != 0 or not _has_trials(oracle):
+            if self.trials_each is None or process.poll() != 0 or oracle.remaining_trials() == 0:
                 continue
             # One that found nothing to do would find nothing again: the sampler has no more.
             if (now := _progress(oracle)) > progress[number]:
@@ -141,14 +141,6 @@ def trials_each() -> int | None:
     """How many trials the `Workers` that started this process let it begin; None for no limit."""
     given = os.environ.get(TRIALS_VARIABLE)
     return None if given is None else check_positive(TRIALS_VARIABLE, int(given))
-
-
-def _has_trials(oracle: OptunaOracle) -> bool:
-    """Whether there are trials to begin, or to take over."""
-    trials, limit = oracle.frozen_trials(), oracle.trial_limit
-    if limit is None or len(trials) < limit:
-        return True
-    return any(t.state == TrialState.RUNNING and is_orphan(t) for t in trials)
 
 
 def _progress(oracle: OptunaOracle) -> int:

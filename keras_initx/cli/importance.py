@@ -15,7 +15,10 @@ from keras_initx.tuning.importance import importances
 
 def importance(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder of a search, such as results/tune.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The folder of a search, such as results/tune, or of KerasTuner's."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -24,7 +27,10 @@ def importance(
         found, warning = importances(folder)
     except InitxError as error:
         received = str(folder) if error.argument == "results" else error.received
-        raise InitxError("DIR", received, error.allowed, error.remedy) from error
+        remedy = error.remedy
+        if error.argument == "objective":
+            remedy = f"{remedy} Name it: keras-initx import-kerastuner {folder} NEW_DIR --objective METRIC."
+        raise InitxError("DIR", received, error.allowed, remedy) from error
     if as_json:
         typer.echo(json.dumps({"importances": [asdict(row) for row in found], "warning": warning}))
         return

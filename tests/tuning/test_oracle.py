@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,9 @@ from typing import Any
 import keras_tuner
 import optuna
 import pytest
-from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning import OptunaOracle, owners
+from keras_initx.tuning.memory import TakenOver
+from keras_initx.tuning.owners import this_process
 from keras_initx.tuning.records import failure_reason, seed_records
 from keras_initx.tuning.space import grid_of
 from optuna.trial import TrialState
@@ -323,12 +324,67 @@ class TestFailures:
         oracle.verbose = 0
         begun = oracle.create_trial("tuner0")
         running = oracle._running[begun.trial_id]
-        running.set_user_attr("owner", {"host": socket.gethostname(), "pid": os.getppid()})
+        parent = {**this_process(), "pid": os.getppid(), "started": None}
+        running.set_user_attr("owner", parent)
         second = run(tmp_path, a_number, numbers, trials=2)
         assert len(second.seen) == 1
         assert [t.state.name for t in second.oracle.frozen_trials()] == ["RUNNING", "COMPLETE"]
-        running.set_user_attr("owner", {"host": "elsewhere", "pid": 2**30})
-        assert run(tmp_path, a_number, trials=2).seen == []
+        # The parent's id is a number that another process had before it.
+        running.set_user_attr("owner", {**parent, "started": "1"})
+        assert len(run(tmp_path, a_number, trials=2).seen) == 1
+
+    def test_a_trial_of_another_machine_is_left_alone_while_there_are_signs_of_life(
+        self, tmp_path: Path, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(owners, "STALE", 3.0)
+        oracle = OptunaOracle(max_trials=2)
+        PlainTuner(oracle, tmp_path, a_number, numbers)
+        oracle.verbose = 0
+        running = oracle._running[oracle.create_trial("tuner0").trial_id]
+        running.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "machine": "another", "token": "a"})
+        stopped = threading.Event()
+
+        def live() -> None:
+            for beat in range(8):
+                running.set_user_attr("pulse", beat)
+                stopped.wait(1.0)
+            stopped.set()
+
+        thread = threading.Thread(target=live)
+        thread.start()
+        seen = run(tmp_path, a_number, trials=2).seen
+        assert stopped.is_set()
+        thread.join()
+        assert len(seen) == 2
+
+    def test_who_lost_a_trial_does_not_report(self, tmp_path: Path) -> None:
+        oracle = OptunaOracle(max_trials=2)
+        PlainTuner(oracle, tmp_path, a_number, numbers)
+        oracle.verbose = 0
+        begun = oracle.create_trial("tuner0")
+        oracle.report_seed(begun.trial_id, 0, {"score": 0.1})
+        oracle._running[begun.trial_id].set_user_attr("owner", this_process())
+        for report in (
+            lambda: oracle.report_seed(begun.trial_id, 1, {"score": 0.2}),
+            lambda: oracle.report_epoch(begun.trial_id, 3, 0.2),
+            lambda: oracle.end_early(begun.trial_id, "pruned", "it was bad"),
+        ):
+            with pytest.raises(TakenOver, match="trial 0 was taken over"):
+                report()
+        begun.status = "COMPLETED"
+        oracle.end_trial(begun)
+        (left,) = oracle.frozen_trials()
+        assert left.state.name == "RUNNING"
+        assert list(oracle.seed_results(begun.trial_id)) == [0]
+        assert left.intermediate_values == {}
+
+    def test_what_is_given_back_is_taken_at_once(self, tmp_path: Path) -> None:
+        oracle = OptunaOracle(max_trials=1)
+        PlainTuner(oracle, tmp_path, a_number, numbers)
+        oracle.verbose = 0
+        oracle.create_trial("tuner0")
+        oracle.give_back()
+        assert len(run(tmp_path, a_number, trials=1).seen) == 1
 
     def test_a_trial_that_began_this_moment_is_left_alone(self, tmp_path: Path) -> None:
         # Another worker asked the study and has not yet put down its name.

@@ -91,3 +91,31 @@ def test_bayesian_optimization_finds_the_bottom_of_a_bowl() -> None:
 def test_what_has_a_memory_of_its_own(quick: Any, oracle: Any, instead: str) -> None:
     with pytest.raises(InitxError, match=f"^tuner: .*Use {instead}"):
         quick(tuner=oracle, **OPTIONS)
+
+
+def test_a_new_process_does_not_propose_what_is_known(quick: Any) -> None:
+    def oracle() -> keras_tuner.Oracle:
+        return keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=99, seed=3)
+
+    options = {**OPTIONS, "learning_rates": [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]}
+    quick(tuner=oracle(), trials=3, **options)
+    result = quick(tuner=oracle(), trials=6, resume=True, **options)
+    assert len({tuple(t.values.items()) for t in result.trials}) == 6
+
+
+def test_an_oracle_that_has_no_more_ends_the_search(quick: Any) -> None:
+    class Two(Fixed):
+        def populate_space(self, trial_id: str) -> dict[str, Any]:
+            if not self.proposals:
+                return {"status": "STOPPED"}
+            return super().populate_space(trial_id)
+
+    result = quick(tuner=Two(proposals("auto", "he_normal")), trials=9, **OPTIONS)
+    assert [t.values["initializer"] for t in result.trials] == ["auto", "he_normal"]
+
+
+@pytest.mark.parametrize("objective", ["val_loss", keras_tuner.Objective("val_accuracy", "min")])
+def test_an_oracle_that_looks_for_something_else(quick: Any, objective: Any) -> None:
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective)
+    with pytest.raises(InitxError, match=r"^tuner: .*an oracle for .*Objective\('val_accuracy', 'max'\)"):
+        quick(tuner=oracle, **OPTIONS)

@@ -1,8 +1,15 @@
 """Paired tests against SciPy, and a race that errs no more often than it says."""
 
+import io
+
+import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning.replicates import LEVEL, further_seeds, level_of, next_runs, paired, still_in
+from keras_initx.tuning.results import TrialResult, best_trial
+from keras_initx.tuning.tables import describe_lead
+from keras_initx.tuning.tuner import InitializerTuner
+from rich.console import Console
 from scipy import stats
 
 
@@ -89,6 +96,23 @@ class TestRace:
         assert further_seeds((4, 0, 5), 3) == [6, 7, 8]
         assert further_seeds((0, 2**32 - 1), 2) == [1, 2]
 
+    def test_rounding_tells_nothing(self):
+        # A second trial that is the first one but for the last bit of float32.
+        generator = np.random.default_rng(0)
+        one = {seed: float(np.float32(v)) for seed, v in enumerate(generator.uniform(0.5, 0.9, 12))}
+        two = {seed: float(np.nextafter(np.float32(v), np.float32(1))) for seed, v in one.items()}
+        assert still_in({1: one, 2: two}, "max") == [1, 2]
+        assert not paired({"a": one, "b": two}).real
+
+    def test_the_level_of_the_interval_is_told(self):
+        groups = {"a": {0: 2.0, 1: 2.2, 2: 2.1}, "b": {0: 4.0, 1: 4.1, 2: 4.3}}
+        assert "98.33 % interval" in paired(groups, level=0.05 / 3).describe()
+
+
+def first_by(direction, trials):
+    racing = {t.number: np.mean(list(t.scores(race=True).values())) for t in trials if t.race}
+    return (max if direction == "max" else min)(racing, key=racing.get)
+
 
 class TestInASearch:
     def test_the_best_get_further_seeds_and_decide(self, quick, tmp_path):
@@ -122,6 +146,60 @@ class TestInASearch:
         assert "by which they were chosen" in quick(**options).verdict()
         tested = quick(data=(*pairs, pairs[1]), overwrite=True, **options)
         assert "on the test data" in tested.verdict()
+
+    def test_a_race_that_is_over_is_only_read(self, quick, recorder):
+        options = {"tuner": "grid", "trials": None, "initializers": ["he_normal", "auto"], "seeds": 2}
+        first = quick(extra_seeds=6, **options)
+        watch = recorder()
+        again = quick(extra_seeds=6, resume=True, observers=[watch], **options)
+        assert (watch.begun, watch.ended) == ([], [])
+        assert [t.scores() for t in again.trials] == [t.scores() for t in first.trials]
+        assert again.best.number == first.best.number
+
+    def test_a_run_that_fails_puts_its_trial_out(self, quick, monkeypatch):
+        options = {"tuner": "grid", "trials": None, "initializers": ["he_normal", "auto"], "seeds": 2}
+        true = InitializerTuner.run_seed
+
+        def run_seed(tuner, trial, seed):
+            if seed == 3 and int(trial.trial_id) == best:
+                raise FloatingPointError("val_accuracy was not finite")
+            return true(tuner, trial, seed)
+
+        best = quick(**options).best.number
+        monkeypatch.setattr(InitializerTuner, "run_seed", run_seed)
+        result = quick(extra_seeds=6, resume=True, **options)
+        assert result.trials[best].out == "seed 3: FloatingPointError: val_accuracy was not finite"
+        assert result.trials[best].race == (2,)
+        assert result.best.number != best
+        assert {t.race for t in result.trials if t.race and t.number != best} == {(2, 3)}
+        assert sum(len(t.race) for t in result.trials) <= 6
+        table = io.StringIO()
+        Console(file=table, width=300).print(result.table())
+        assert "completed: seed 3: FloatingPointError" in table.getvalue()
+
+    def test_a_later_trial_may_win(self, quick):
+        options = {"initializers": ["he_normal", "auto"], "seeds": 2, "tuner": "random", "enqueue": []}
+        first = quick(extra_seeds=6, trials=2, **options)
+        # Twice as many epochs would be another search: this one has other scores by hand.
+        later = TrialResult(9, {}, "completed", seeds={0: {"score": 1.1}, 1: {"score": 1.2}})
+        assert best_trial((*first.trials, later), "max").number == 9
+        assert best_trial((*first.trials, later), "min").number == first_by("min", first.trials)
+        raced = {t.number: t.race for t in first.trials}
+        more = quick(extra_seeds=15, trials=3, resume=True, **options)
+        assert len(more.trials[2].race) >= 3
+        assert all(set(raced[n]) <= set(more.trials[n].race) for n in raced)
+        assert sum(len(t.race) for t in more.trials) <= 15
+
+    def test_two_seeds_tell_nothing(self):
+        scores = {0: (0.9, 0.99), 1: (0.2, 0.3)}
+        trials = [
+            TrialResult(n, {}, "completed", seeds={s: {"score": v} for s, v in enumerate(given)}, race=(0, 1))
+            for n, given in scores.items()
+        ]
+        objective = keras_tuner.Objective("val_accuracy", "max")
+        assert describe_lead(trials, objective) == (
+            "The best two in the race: no more than 2 seeds each, which tell nothing yet."
+        )
 
     @pytest.mark.parametrize("extra", [-1, 1.5, True, "3"])
     def test_bad_numbers(self, quick, extra):

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+import optuna
 import pytest
 from keras_initx.tuning import InitializerTuner, Range, SearchResult, from_arrays, search
 from keras_initx.tuning.arguments import fingerprint
@@ -434,3 +435,19 @@ print(repr(model.evaluate(data["x"], data["y"], batch_size=24, verbose=0, return
 def test_the_defaults_are_those_of_the_documentation() -> None:
     assert search.__kwdefaults__["objective"] == "val_accuracy"
     assert (search.__kwdefaults__["epochs"], search.__kwdefaults__["seeds"]) == (20, 3)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("learning_rates", 0.01), ("gains", 3), ("weight_decays", 0.1), ("schedules", 5),
+        ("initializers", 3), ("pruner", 5), ("pruner", optuna.pruners.MedianPruner), ("tuner", 5),
+        ("tuner", optuna.samplers.TPESampler), ("workers", 2), ("screening", "off"), ("quiet", "no"),
+        ("jit_compile", "yes"), ("resume", 1), ("seeds", None), ("seeds", 1.5), ("observers", 3),
+        ("results", 3), ("logs", 3),
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind(quick: Any, tmp_path: Path, argument: str, value: Any) -> None:
+    with pytest.raises(InitxError, match=rf"^{argument}: received .*; allowed: "):
+        quick(**{argument: value})
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """Where a study is kept: files, journals, databases; and what is said of those that cannot be opened."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,25 @@ class TestOpening:
             return
         with pytest.raises(InitxError, match=r"^storage: .*study\.db'.*file is not a database"):
             open_storage(None, tmp_path)
+
+    @pytest.mark.slow
+    def test_processes_that_begin_in_the_same_moment(self, tmp_path: Path) -> None:
+        """One in ten failed when nobody tried twice."""
+        code = (
+            "import pathlib, sys, time, optuna; from keras_initx.tuning.storages import open_storage\n"
+            "folder = pathlib.Path(sys.argv[1]); (folder / sys.argv[2]).touch()\n"
+            "while len(list(folder.glob('ready*'))) < 3: pass\n"
+            "for n in range(12):\n"
+            "    time.sleep(-time.time() % 0.5)\n"
+            "    storage = open_storage(f'sqlite:///{folder}/{n}.db', folder)\n"
+            "    optuna.create_study(storage=storage, study_name='s', load_if_exists=True)\n"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        started = [
+            subprocess.Popen([*command, f"ready{n}"], stderr=subprocess.PIPE, text=True) for n in range(3)
+        ]
+        ended = [(process.communicate(timeout=120)[1], process.returncode) for process in started]
+        assert [code for _, code in ended] == [0, 0, 0], ended
 
     def test_a_damaged_journal(self, tmp_path: Path) -> None:
         (tmp_path / "a.journal").write_text('garbage\n{"x"')

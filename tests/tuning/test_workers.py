@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
+from keras_initx.tuning.owners import this_process
 from keras_initx.tuning.records import OWNER, seed_records
 from keras_initx.tuning.storages import opened
 from keras_initx.tuning.workers import Workers, shares
@@ -181,7 +182,8 @@ class TestProcesses:
 
     def test_one_that_finds_nothing_to_do_is_not_started_again(self, tmp_path: Path) -> None:
         class Unfinished(Quiet):
-            trial_limit = 5
+            def remaining_trials(self) -> int:
+                return 5
 
         code = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')"
         Workers(start(code), 1, trials_each=2).run(Unfinished(), tmp_path, [0])  # type: ignore[arg-type]
@@ -241,7 +243,7 @@ class TestJoining:
             if number == 1 and not asked.is_set():
                 asked.set()
                 other = oracle.study.ask()
-                other.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1})
+                other.set_user_attr(OWNER, {**this_process(), "pid": os.getppid(), "started": None})
 
         monkeypatch.setattr(OptunaOracle, "_use_sampler", late)
         result = quick(trials=2)

@@ -1,0 +1,150 @@
+"""Who runs a trial, and when it counts as gone."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import optuna
+import pytest
+from keras_initx.tuning import claims, owners
+from keras_initx.tuning.claims import Claims
+from keras_initx.tuning.owners import Pulse, Watcher, is_here, this_process
+
+ELSEWHERE = {"host": "h", "machine": "another boot", "pid": 1, "started": "1", "token": "a"}
+
+
+def other_process() -> tuple[Any, dict[str, Any]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    owner = {**this_process(), "pid": process.pid, "started": owners._started(process.pid), "token": "b"}
+    return process, owner
+
+
+def test_every_owner_is_another() -> None:
+    one, two = this_process(), this_process()
+    assert one != two
+    assert one["pid"] == two["pid"] == os.getpid()
+    assert is_here(one)
+    assert not is_here(ELSEWHERE)
+
+
+class TestHere:
+    def test_a_process_is_gone_when_it_has_ended(self) -> None:
+        process, owner = other_process()
+        watcher = Watcher()
+        assert not watcher.is_gone("0", owner, None)
+        process.communicate(b"\n")
+        assert watcher.is_gone("0", owner, None)
+
+    @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no /proc")
+    def test_its_id_may_be_used_again(self) -> None:
+        process, owner = other_process()
+        assert owner["started"].isdigit()
+        assert Watcher().is_gone("0", {**owner, "started": "1"}, None)
+        process.communicate(b"\n")
+
+    def test_an_earlier_search_of_this_process(self) -> None:
+        assert Watcher().is_gone("0", this_process(), None)
+
+
+class TestElsewhere:
+    def test_gone_without_a_sign_for_a_minute(self, monkeypatch: Any) -> None:
+        now = [0.0]
+        monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
+        watcher = Watcher()
+        found = []
+        for now[0], pulse in ((0, 1), (50, 1), (59, 2), (110, 2), (119.5, 2), (120, 3), (181, 3)):
+            found.append(watcher.is_gone("0", ELSEWHERE, pulse))
+        assert found == [False, False, False, False, True, False, True]
+
+    def test_another_owner_is_another_matter(self, monkeypatch: Any) -> None:
+        now = [0.0]
+        monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
+        watcher = Watcher()
+        watcher.is_gone("0", ELSEWHERE, 1)
+        now[0] = 61
+        assert not watcher.is_gone("0", {**ELSEWHERE, "token": "c"}, 1)
+        assert not watcher.is_gone("1", ELSEWHERE, 1)
+        assert watcher.is_gone("0", {**ELSEWHERE, "token": "c"}, 1) is False
+
+
+class TestPulse:
+    def test_beats_until_it_is_stopped_whatever_it_raises(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(owners, "EVERY", 0.01)
+        beats = []
+
+        def beat() -> None:
+            beats.append(1)
+            raise OSError
+
+        pulse = Pulse(beat)
+        for _ in range(2):
+            pulse.start()
+            pulse.start()
+            before, deadline = len(beats), time.monotonic() + 20
+            while len(beats) < before + 3 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert len(beats) >= before + 3
+            pulse.stop()
+        time.sleep(0.1)
+        stopped = len(beats)
+        time.sleep(0.1)
+        assert len(beats) == stopped
+        pulse.stop()
+
+
+class TestClaims:
+    def test_one_at_a_time(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(claims, "TO_SIGN", 0.2)
+        monkeypatch.setattr(claims, "_EVERY", 0.05)
+        study = optuna.create_study()
+        inside, most, done = [0], [0], []
+
+        def work(name: str) -> None:
+            mine = Claims(study, {**ELSEWHERE, "token": name}, Watcher())
+            with mine.alone("race"):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.2)
+                inside[0] -= 1
+            done.append(name)
+
+        threads = [threading.Thread(target=work, args=(str(n),)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+        assert sorted(done) == ["0", "1", "2"]
+        assert most[0] == 1
+
+    def test_one_whose_owner_is_gone_is_free(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(claims, "TO_SIGN", 0.0)
+        monkeypatch.setattr(claims, "_EVERY", 0.05)
+        monkeypatch.setattr(owners, "STALE", 0.3)
+        study = optuna.create_study()
+        study.set_user_attr("race_owner", ELSEWHERE)
+        started = time.monotonic()
+        with Claims(study, {**ELSEWHERE, "token": "b"}, Watcher()).alone("race"):
+            assert time.monotonic() - started > 0.3
+        assert study.user_attrs["race_owner"] is None
+
+    def test_free_after_an_error(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(claims, "TO_SIGN", 0.0)
+        study = optuna.create_study()
+        mine = Claims(study, this_process(), Watcher())
+        with pytest.raises(ValueError, match="within"), mine.alone("race"):
+            raise ValueError("within")
+        assert study.user_attrs["race_owner"] is None
+
+    def test_a_sign_of_life_while_it_is_held(self) -> None:
+        study = optuna.create_study()
+        mine = Claims(study, this_process(), Watcher())
+        mine.beat()
+        assert "race_pulse" not in study.user_attrs
+        with mine.alone("race"):
+            mine.beat()
+        assert study.user_attrs["race_pulse"] > 0

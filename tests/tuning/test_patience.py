@@ -1,0 +1,72 @@
+"""A database that is out of reach for a while, and one that stays so."""
+
+import sqlite3
+from typing import Any
+
+import pytest
+from keras_initx.tuning import patience
+from keras_initx.tuning.patience import is_out_of_reach, patiently
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
+
+
+class ServerGone(Exception):
+    """What a driver raises."""
+
+
+def lost() -> OperationalError:
+    return OperationalError("SELECT 1", {}, ServerGone("connection refused"))
+
+
+class Flaky:
+    """Fails so many times, then returns what it was given."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.failures, self.error, self.calls = failures, error, 0
+
+    def __call__(self, value: Any) -> Any:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise self.error
+        return value
+
+
+@pytest.fixture
+def waits(monkeypatch: Any) -> list[float]:
+    """No waiting, but the seconds that would have been waited."""
+    clock: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", clock.append)
+    monkeypatch.setattr(patience.time, "monotonic", lambda: sum(clock))
+    return clock
+
+
+def test_tries_until_it_is_back_and_warns_once(waits: list[float]) -> None:
+    flaky = Flaky(6, lost())
+    with pytest.warns(UserWarning, match=r"cannot be reached.*10 minutes.*connection refused") as told:
+        assert patiently(flaky, "value") == "value"
+    assert (flaky.calls, len(told)) == (7, 1)
+    assert waits == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+
+
+def test_gives_up_after_ten_minutes(waits: list[float]) -> None:
+    flaky = Flaky(10_000, lost())
+    with pytest.warns(UserWarning, match="cannot be reached"), pytest.raises(OperationalError):
+        patiently(flaky, 1)
+    assert 600 <= sum(waits) < 620
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), OperationalError("", {}, sqlite3.OperationalError("database is locked"))]
+)
+def test_other_errors_are_raised_at_once(error: Exception, waits: list[float]) -> None:
+    flaky = Flaky(1, error)
+    with pytest.raises(type(error)):
+        patiently(flaky, 1)
+    assert (flaky.calls, waits) == (1, [])
+
+
+def test_what_optuna_makes_of_it() -> None:
+    error = StorageInternalError("An exception is raised during the commit.")
+    error.__cause__ = lost()
+    assert is_out_of_reach(error)
+    assert not is_out_of_reach(StorageInternalError("another"))

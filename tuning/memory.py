@@ -1,0 +1,220 @@
+"""What a search remembers: an Optuna study, read and written as the processes that share it must."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from .claims import Claims
+from .owners import Pulse, Watcher, is_here, this_process
+from .patience import patiently
+from .pruning import quiet_optuna
+from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, SURPLUS, seed_records
+from .results import TrialResult, read_trial
+from .storages import open_storage
+
+# Seconds between two looks at whether a trial is still this process's.
+_LOOK = 1.0
+
+
+class TakenOver(Exception):
+    """A trial of this process has been given to another one, which did not hear of this one for too long."""
+
+
+class StudyMemory:
+    """The part of an oracle that has the study: every record is written as soon as it is known.
+
+    A trial has one owner, who alone writes to it. Its owner is seen by its process on the same machine, and
+    elsewhere by a sign of life every ten seconds; whose signs fail to come for a minute has lost its trial,
+    and hears of it at the next thing that it has to report.
+
+    Args:
+        storage, study_name, shared: As in `OptunaOracle`.
+    """
+
+    objective: keras_tuner.Objective
+    _project_dir: str
+
+    def __init__(self, storage: Any, study_name: str, shared: bool) -> None:
+        self._storage, self._study_name, self._shared = storage, study_name, shared
+        self._study: optuna.Study | None = None
+        self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        self._running: dict[str, optuna.trial.Trial] = {}
+        self._ended: dict[str, str] = {}
+        self._looked: dict[str, tuple[float, frozenset[int]]] = {}
+        self._me = this_process()
+        self._watcher = Watcher()
+        self._pulse = Pulse(self._beat)
+        self._claims: Claims | None = None
+
+    @property
+    def study(self) -> optuna.Study:
+        """The Optuna study, opened or created at the first use."""
+        if self._study is None:
+            # The folder is known once a tuner has the oracle.
+            folder = Path() if self._storage is not None else Path(self._project_dir)
+            storage = open_storage(self._storage, folder)
+            directions = optuna.study.StudyDirection
+            direction = directions.MAXIMIZE if self.objective.direction == "max" else directions.MINIMIZE
+            with quiet_optuna():
+                self._study = optuna.create_study(
+                    storage=storage, study_name=self._study_name, direction=direction, load_if_exists=True
+                )
+            self._study.pruner = self._pruner
+        return self._study
+
+    def attributes(self) -> dict[str, Any]:
+        """Those of the study."""
+        return patiently(lambda: self.study.user_attrs)
+
+    def frozen_trials(self) -> list[FrozenTrial]:
+        """All trials that have begun, those of other processes too, in the order of their numbers."""
+        trials = patiently(self.study.get_trials, deepcopy=False)
+        return [t for t in trials if t.state != TrialState.WAITING and SURPLUS not in t.user_attrs]
+
+    def frozen(self, trial_id: str) -> FrozenTrial:
+        """A trial of the study by its id."""
+        return patiently(self.study.get_trials, deepcopy=False)[int(trial_id)]
+
+    def results(self) -> tuple[TrialResult, ...]:
+        """All trials that have begun, with every seed."""
+        attributes = self.attributes()
+        return tuple(_read(frozen, attributes) for frozen in self.frozen_trials())
+
+    def result(self, trial_id: str) -> TrialResult:
+        """One trial, with every seed."""
+        return _read(self.frozen(trial_id), self.attributes())
+
+    def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
+        """What is known of each seed of a trial: seed to the record that `report_seed` stored."""
+        return seed_records(self.frozen(trial_id))
+
+    def report_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
+        """Stores the result of one seed at once, so that a crash in the next one does not lose it.
+
+        Raises:
+            TakenOver: The trial is another process's now.
+        """
+        self.check_mine(trial_id)
+        patiently(self._running[trial_id].set_user_attr, f"{SEED}{seed}", dict(record))
+
+    def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
+        """Stores the objective after one epoch, at a step of the trial; returns whether to prune it now.
+
+        Raises:
+            TakenOver: The trial is another process's now.
+        """
+        trial = self._running[trial_id]
+        # A seed that is run again after a crash has the values that it had.
+        if step not in self._steps_before(trial_id):
+            patiently(trial.report, value, step)
+        return patiently(trial.should_prune)
+
+    def end_early(self, trial_id: str, how: str, reason: str) -> None:
+        """Notes that a trial is ended as "screened" or "pruned": the study learns that it was bad.
+
+        Raises:
+            TakenOver: The trial is another process's now.
+        """
+        self.check_mine(trial_id)
+        patiently(self._running[trial_id].set_user_attr, ENDED, how)
+        patiently(self._running[trial_id].set_user_attr, REASON, reason)
+        self._ended[trial_id] = reason
+
+    def _steps_before(self, trial_id: str) -> frozenset[int]:
+        """The steps that a trial had when it was last looked at, a second ago at most.
+
+        To read a trial back costs twice what a value costs, and epochs may be short.
+        """
+        looked, steps = self._looked.get(trial_id, (float("-inf"), frozenset()))
+        if time.monotonic() - looked > _LOOK:
+            self.check_mine(trial_id)
+            steps = frozenset(self.frozen(trial_id).intermediate_values)
+            self._looked[trial_id] = time.monotonic(), steps
+        return steps
+
+    def prune_by(self, pruner: optuna.pruners.BasePruner) -> None:
+        """Sets the pruner that `report_epoch` asks."""
+        self._pruner = pruner
+        if self._study is not None:
+            self._study.pruner = pruner
+
+    def race_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
+        """The records of the seeds that a finished trial was given afterwards."""
+        return _race(self.attributes(), int(trial_id))
+
+    def report_race(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
+        """Stores the result of such a seed."""
+        patiently(self.study.set_user_attr, f"{RACE}{int(trial_id)}_{seed}", dict(record))
+
+    def report_out(self, trial_id: str, reason: str) -> None:
+        """Notes that such a seed failed: the trial is out of the race."""
+        patiently(self.study.set_user_attr, f"{OUT}{int(trial_id)}", reason)
+
+    def check_mine(self, trial_id: str) -> None:
+        """Raises `TakenOver` if a trial that this process runs is another's now."""
+        if not self._is_mine(trial_id):
+            raise TakenOver(f"trial {int(trial_id)} was taken over by another process")
+
+    def others_run(self) -> bool:
+        """Whether other processes run trials that this one is to wait for, since they may die.
+
+        Without `shared` only for those of another machine, of which that is not known at once.
+        """
+        for frozen in self._of_others():
+            here = not (owner := frozen.user_attrs.get(OWNER)) or is_here(owner)
+            if not self._watcher.has_lost(frozen) and (self._shared or not here):
+                return True
+        return False
+
+    def give_back(self) -> None:
+        """Lets other processes have what this one has not finished, at once."""
+        self._pulse.stop()
+        for trial_id, trial in self._running.items():
+            # Without a database they find out by themselves.
+            with suppress(Exception):
+                if self._is_mine(trial_id):
+                    trial.set_user_attr(OWNER, {})
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """A block that one process of the search is in at a time; the others wait."""
+        if self._claims is None:
+            self._claims = Claims(self.study, self._me, self._watcher)
+        self._pulse.start()
+        try:
+            with self._claims.alone(name):
+                yield
+        finally:
+            if not self._running:
+                self._pulse.stop()
+
+    def _is_mine(self, trial_id: str) -> bool:
+        return bool(self.frozen(trial_id).user_attrs.get(OWNER) == self._me)
+
+    def _of_others(self) -> list[FrozenTrial]:
+        running = [t for t in self.frozen_trials() if t.state == TrialState.RUNNING]
+        return [t for t in running if t.user_attrs.get(OWNER) != self._me]
+
+    def _beat(self) -> None:
+        if self._claims is not None:
+            self._claims.beat()
+        for trial_id, trial in tuple(self._running.items()):
+            if self._is_mine(trial_id):
+                trial.set_user_attr(PULSE, time.time())
+
+
+def _read(frozen: FrozenTrial, attributes: Mapping[str, Any]) -> TrialResult:
+    out = str(attributes.get(f"{OUT}{frozen.number}", ""))
+    return read_trial(frozen, _race(attributes, frozen.number), out)
+
+
+def _race(attributes: Mapping[str, Any], number: int) -> dict[int, dict[str, Any]]:
+    prefix = f"{RACE}{number}_"
+    found = {int(n.removeprefix(prefix)): r for n, r in attributes.items() if n.startswith(prefix)}
+    return dict(sorted(found.items()))

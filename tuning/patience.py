@@ -1,0 +1,58 @@
+"""Waits for a database that is out of reach, rather than lose what was computed for it."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+import sqlalchemy.exc
+
+# Seconds for which it is waited for, and the longest time between two tries.
+LONGEST, _MOST = 600.0, 15.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the function returns, which is called again while its database cannot be reached.
+
+    Args:
+        function: Must do no harm if it is called twice, since the first call may have come through.
+        *args, **kwargs: Its arguments.
+
+    Raises:
+        Exception: What the function raises, if that is another error, or after ten minutes.
+
+    Example:
+
+    >>> patiently(max, 1, 2)
+    2
+    """
+    deadline, wait = time.monotonic() + LONGEST, 1.0
+    while True:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if not is_out_of_reach(error) or time.monotonic() > deadline:
+                raise
+            if wait == 1.0:
+                reason = str(error).strip().splitlines()[0][:200]
+                minutes = f"{LONGEST / 60:.0f} minutes"
+                warnings.warn(
+                    f"The study cannot be reached; tried again for {minutes}. {reason}", stacklevel=2
+                )
+            time.sleep(wait)
+            wait = min(2 * wait, _MOST)
+
+
+def is_out_of_reach(error: BaseException) -> bool:
+    """Whether an error came of a database server that does not answer. A file is always there."""
+    lost = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
+    return any(isinstance(e, lost) and "sqlite" not in type(e.orig).__module__ for e in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[Any]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
