@@ -1,9 +1,10 @@
 """Resident memory over a search of 200 trials in one process, and in processes of a few trials each.
 
-    python benchmarks/memory.py
+    python benchmarks/memory.py                              # same and schedule, at once
+    python benchmarks/memory.py --kinds width processes
     python benchmarks/memory.py --kinds schedule --types     # with what grows among Python's objects
 
-Each kind is a search in a process of its own:
+Each kind is a search in a process of its own; they run at once, since memory does not depend on time:
 
 same        One architecture: the compiled model is used again.
 width       Another width in nearly every trial: each compiles anew, sixteen are kept.
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +144,7 @@ def main():
     )
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--each", type=int, default=40, help="trials of a process")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=("same", "schedule"))
     parser.add_argument("--no-jit-compile", dest="jit_compile", action="store_false")
     parser.add_argument("--no-screening", dest="screening", action="store_false")
     parser.add_argument("--types", action="store_true", help="tell the objects that 50 trials left behind")
@@ -158,10 +160,11 @@ def main():
     print(f"MB after trial n; load {os.getloadavg()[0]:.1f}\n")
     print("| kind | | | | | | most | MB a trial (second half) | processes | s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    found = []
-    for kind in options.kinds:
-        found.append(measured(kind, arguments))
-        told(found[-1])
+    with ThreadPoolExecutor() as pool:
+        found = []
+        for one in pool.map(lambda kind: measured(kind, arguments), options.kinds):
+            told(one)
+            found.append(one)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -194,7 +194,7 @@ def told(found):
         print(f"  | {name} | {mean:.3f} | {first['parts'][name]:.2f} |")
     met = overhead < BAR_SECONDS and (found["kind"] == "short" or share < BAR_SHARE)
     bar = f"under {BAR_SECONDS} s" + ("" if found["kind"] == "short" else f" and {BAR_SHARE:.0%}")
-    print(f"\n  {bar}: {'yes' if met else 'NO'}")
+    print(f"\n  {bar}: {'yes' if met else 'NO'}", flush=True)
     found["summary"] = {
         "overhead_s": overhead, "worst_s": worst, "overhead_cpu_s": cpu, "bare_s": bare, "share": share,
         "parts_s": parts, "met": met,
@@ -216,12 +216,11 @@ def main():
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args()
     kinds = {"short": options.trials, "long": options.long_trials}
-    found = [
-        measured(kind, trials, options.seeds, options.epochs, options.seconds)
-        for kind, trials in kinds.items()
-        if options.only in (None, kind)
-    ]
-    met = [told(one) for one in found]
+    found, met = [], []
+    for kind, trials in kinds.items():
+        if options.only in (None, kind):
+            found.append(measured(kind, trials, options.seeds, options.epochs, options.seconds))
+            met.append(told(found[-1]))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     raise SystemExit(not all(met))
