@@ -143,7 +143,7 @@ class StudyMemory:
 
     def check_mine(self, trial_id: str) -> None:
         """Raises `TakenOver` if a trial that this process runs is another's now."""
-        if not self._is_mine(trial_id):
+        if not self.is_mine(trial_id):
             raise TakenOver(f"trial {int(trial_id)} was taken over by another process")
 
     def others_run(self) -> bool:
@@ -163,7 +163,7 @@ class StudyMemory:
         for trial_id, trial in self._running.items():
             # Without a database they find out by themselves.
             with suppress(Exception):
-                if self._is_mine(trial_id):
+                if self.is_mine(trial_id):
                     trial.set_user_attr(OWNER, {})
 
     @contextmanager
@@ -179,7 +179,8 @@ class StudyMemory:
             if not self._running:
                 self._pulse.stop()
 
-    def _is_mine(self, trial_id: str) -> bool:
+    def is_mine(self, trial_id: str) -> bool:
+        """Whether a trial is this process's."""
         return bool(self.frozen(trial_id).user_attrs.get(OWNER) == self._me)
 
     def _of_others(self) -> list[FrozenTrial]:
@@ -190,7 +191,7 @@ class StudyMemory:
         if self._claims is not None:
             self._claims.beat()
         for trial_id, trial in tuple(self._running.items()):
-            if self._is_mine(trial_id):
+            if self.is_mine(trial_id):
                 trial.set_user_attr(PULSE, time.time())
 
 

@@ -24,6 +24,14 @@ _WAIT = 100
 # How often, and after how many seconds, tables are looked for again that another process was making.
 _TRIES, _PAUSE = 5, 0.2
 _HERE = Path()
+# By default a connection that was cut is waited for a quarter of an hour.
+_LIBPQ = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 # Parts of the names of query arguments that are for nobody's eyes.
 _HIDDEN = ("pass", "pwd", "secret", "token", "key")
 
@@ -47,8 +55,7 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
     try:
         if text.endswith(JOURNAL):
             return JournalStorage(JournalFileBackend(text))
-        options: dict[str, Any] = {"connect_args": {"timeout": _WAIT}} if text.startswith("sqlite:") else {}
-        return _made(text, options)
+        return _made(text, _options(text))
     except ImportError as error:
         remedy = f"Install the driver of that database: {error}."
         raise InitxError("storage", named(text), "a database whose driver is installed", remedy) from None
@@ -56,6 +63,18 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()
         allowed = "a study's file or database that can be opened and written to"
         raise InitxError("storage", named(text), allowed, _without_password(text, reason[0])) from None
+
+
+def _options(url: str) -> dict[str, Any]:
+    """How SQLAlchemy opens a database: with patience for a file, without any for a server that is gone."""
+    made = sqlalchemy.make_url(url)
+    if made.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": _WAIT}}
+    # A connection may have died since it was used last.
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if made.get_driver_name() in ("psycopg2", "psycopg"):
+        options["connect_args"] = {**_LIBPQ, **made.query}
+    return options
 
 
 def _made(url: str, options: dict[str, Any]) -> RDBStorage:

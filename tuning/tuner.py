@@ -37,7 +37,9 @@ class Observer(Protocol):
         """A seed's result is stored; early stopping saved `skipped_epochs`."""
 
     def on_trial_end(self, trial: Any, status: str) -> None:
-        """A trial ended as "completed", "failed", "screened" or "pruned"."""
+        """A trial ended as "completed", "failed", "screened" or "pruned"; or was "taken over" by another
+        process, which did not hear of this one for too long.
+        """
 
 
 class EndedEarly(Exception):
@@ -287,10 +289,12 @@ class InitializerTuner(keras_tuner.Tuner):
 
     def on_trial_end(self, trial: Any) -> None:
         """Tells the oracle, then the observers."""
+        mine = self.oracle.is_mine(trial.trial_id)
         super().on_trial_end(trial)
         ended = self.oracle.get_trial(trial.trial_id)
+        status = self.oracle.result(trial.trial_id).status if mine else "taken over"
         for observer in self.observers:
-            observer.on_trial_end(ended, self.oracle.result(trial.trial_id).status)
+            observer.on_trial_end(ended, status)
 
     def load_model(self, trial: Any) -> keras.Model:
         """A new model with the weights of the trial's best seed at its best epoch."""
