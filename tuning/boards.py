@@ -38,7 +38,9 @@ class BoardObserver:
         self._board.write_seed(f"trial_{trial.trial_id}", seed, record["curves"])
 
     def on_trial_end(self, trial: Any, status: str) -> None:
-        """Writes the trial's session."""
+        """Writes the trial's session, unless another process has the trial now."""
+        if status == "taken over":
+            return
         self._write(self._oracle.result(trial.trial_id))
 
     def write_ranking(self, table: Table) -> None:

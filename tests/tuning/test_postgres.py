@@ -266,7 +266,6 @@ def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_
     assert sorted(seeds) == sorted(f"seed {trial} {seed}" for trial in range(4) for seed in range(3))
     assert f"end {cut.number} completed" in said["near"]
     assert f"end {cut.number} taken over" in said["far"]
-    assert "cannot be reached" in (tmp_path / "far/err").read_text()
 
 
 def trial_of(url: str, number: int) -> optuna.trial.FrozenTrial:
