@@ -31,6 +31,7 @@ MODULES = [
     "keras_initx.tuning.replicates",
     "keras_initx.tuning.samplers",
     "keras_initx.tuning.screen",
+    "keras_initx.tuning.session",
     "keras_initx.tuning.workers",
 ]
 

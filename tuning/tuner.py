@@ -19,6 +19,7 @@ from .rates import Schedule
 from .records import PRUNED, SCREENED, seed_records
 from .replicates import further_seeds, next_runs
 from .screen import Screen
+from .session import new_session
 
 
 class Observer(Protocol):
@@ -192,7 +193,7 @@ class InitializerTuner(keras_tuner.Tuner):
     def _model(self, trial: Any, seed: int) -> keras.Model:
         # Layer names count up, and an integer-seeded initializer may read them: they start anew, as
         # KerasTuner has them, so that a resumed search draws what an uninterrupted one would.
-        keras.utils.clear_session(free_memory=False)
+        new_session()
         keras.utils.set_random_seed(seed)
         return self.models.ready(self.hypermodel.build(trial.hyperparameters))
 
