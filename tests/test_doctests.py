@@ -28,6 +28,7 @@ MODULES = [
     "keras_initx.model",
     "keras_initx.tuning.data",
     "keras_initx.tuning.comparison",
+    "keras_initx.tuning.faults",
     "keras_initx.tuning.replicates",
     "keras_initx.tuning.samplers",
     "keras_initx.tuning.screen",

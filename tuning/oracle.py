@@ -24,7 +24,7 @@ from .records import ENDED, OWNER, RACE, REASON, SEED, SURPLUS, is_orphan, seed_
 from .results import TrialResult, read_trial
 from .samplers import check_sampler, make_sampler
 from .space import check_known, grid_of, grid_size, suggest
-from .storages import open_storage
+from .storages import open_storage, place_of
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
@@ -123,6 +123,11 @@ class OptunaOracle(keras_tuner.Oracle):
                 )
             self._study.pruner = self._pruner
         return self._study
+
+    @property
+    def place(self) -> str:
+        """Where the study is kept, as an error may name it."""
+        return place_of(self._storage, Path(self._project_dir))
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials that have begun, those of other processes too, in the order of their numbers."""

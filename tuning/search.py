@@ -1,6 +1,5 @@
 """Searches the initializer of a model like any other hyperparameter."""
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -22,6 +21,7 @@ from .arguments import Pair, check_positive, epochs_to, fingerprint, objective_o
 from .boards import BoardObserver
 from .compiled import many_traces
 from .data import Dataset
+from .faults import Fault, storing, whole, writing
 from .folders import Folders
 from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .interrupts import interruptible
@@ -33,7 +33,7 @@ from .rates import Rates
 from .records import is_orphan
 from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
-from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, remove_study
+from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_of, remove_study
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
 from .workers import Workers
@@ -198,7 +198,8 @@ def search(
         A `SearchResult`.
 
     Raises:
-        InitxError: An argument that cannot be used. Nothing has been written then.
+        InitxError: An argument that cannot be used: nothing has been written then. A disk or a storage that
+            fails: what was done is stored, and once that is mended the search can be resumed.
         RuntimeError: Three trials in a row raised; the search can be resumed.
     """
     train, validation, test = pairs_of(data)
@@ -264,7 +265,8 @@ def search(
             lambda: remove_study(storage, study_name),
         )
     board = BoardObserver(folders.logs, oracle)
-    with interruptible(), many_traces(), ExitStack() as stack:
+    place = place_of(storage, results)
+    with interruptible(), many_traces(), writing("results", results), storing(place), ExitStack() as stack:
         shown: list[Observer] = []
         if not quiet:
             shown.append(stack.enter_context(ProgressObserver(oracle, len(seed_list), epochs)))
@@ -293,29 +295,36 @@ def search(
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )
+        folders.check_kept(place, len(oracle.frozen_trials()))
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
+        broken = False
         try:
-            if workers is None:
-                run.search()
-            else:
-                oracle.begin()
-                workers.run(oracle, folders.results, seed_list, [*shown, *observers])
-            if not _others_run(oracle):
-                run.race(extra_seeds)
+            with writing("results", results), storing(place):
+                if workers is None:
+                    run.search()
+                else:
+                    oracle.begin()
+                    workers.run(oracle, folders.results, seed_list, [*shown, *observers])
+                if not _others_run(oracle):
+                    run.race(extra_seeds)
+        except Fault:
+            broken = True
+            raise
         finally:
             # Also after Ctrl-C: what is done can be looked at.
-            found = oracle.results()
-            write_json(folders.results / RESULTS_FILE, as_json(found, settings, oracle.objective.direction))
-            result = SearchResult(found, oracle.objective, folders, run)
-            board.write_ranking(result.table())
+            if not broken:
+                found = oracle.results()
+                written = as_json(found, settings, oracle.objective.direction)
+                write_json(folders.results / RESULTS_FILE, written)
+                result = SearchResult(found, oracle.objective, folders, run)
+                board.write_ranking(result.table())
     if best_trial(found, oracle.objective.direction) is not None:
-        # Whole or not at all.
-        partial = folders.results / f"partial.{os.getpid()}.{MODEL_FILE}"
         with suppress(FileNotFoundError):
             # Another machine that shares the storage may have it.
-            result.best_model().save(partial)
-            partial.replace(folders.results / MODEL_FILE)
+            best = result.best_model()
+            with whole(folders.results / MODEL_FILE) as partial:
+                best.save(partial)
     return result
 
 

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from .callbacks import BestEpoch, Report, Target, Watch
 from .compiled import Batch, CompiledModels
+from .faults import reserve, storing, whole, writing
 from .hypermodel import SCHEDULE
 from .oracle import OptunaOracle
 from .pruning import Pruning
@@ -20,6 +21,7 @@ from .records import PRUNED, SCREENED, seed_records
 from .replicates import further_seeds, next_runs
 from .screen import Screen
 from .session import new_session
+from .variables import size_of
 
 
 class Observer(Protocol):
@@ -119,6 +121,11 @@ class InitializerTuner(keras_tuner.Tuner):
 
         Of a trial that cannot learn, or falls behind, the oracle knows why, and takes no score.
         """
+        # What a disk or the storage does is no matter of the hyperparameters.
+        with storing(self.oracle.place), writing("results", Path(self.project_dir)):
+            return self._scored(trial)
+
+    def _scored(self, trial: Any) -> dict[str, float]:
         try:
             return self._run_seeds(trial)
         except EndedEarly as ended:
@@ -271,11 +278,11 @@ class InitializerTuner(keras_tuner.Tuner):
         """Does nothing: the study has all there is to keep."""
 
     def _keep(self, trial_id: str, model: keras.Model) -> None:
-        target = self._weights_file(trial_id)
-        partial = target.with_name(f"partial.{target.name}")
-        model.save_weights(partial)
         # Whole or not at all, whenever the process is killed.
-        partial.replace(target)
+        with whole(self._weights_file(trial_id)) as partial:
+            # HDF5 that runs out of room as it closes a file prints its own tracebacks.
+            reserve(partial, size_of(model))
+            model.save_weights(partial)
 
     def _weights_file(self, trial_id: str) -> Path:
         return Path(self.get_trial_dir(trial_id)) / "best.weights.h5"

@@ -1,5 +1,6 @@
 """All that training changes of a model: its variables, and those of every optimizer that it has."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -35,6 +36,17 @@ def every_variable(model: keras.Model) -> list[keras.Variable]:
     """The variables of the model and of its optimizers, each once."""
     found = [*model.variables, *(v for o in optimizers_of(model) for v in state_of(o))]
     return list({id(v): v for v in found}.values())
+
+
+def size_of(model: keras.Model) -> int:
+    """The bytes of all that a file of the model's weights and its optimizer holds, at most."""
+    # A data set of HDF5, with the groups around it, is about four kilobytes.
+    return sum(math.prod(v.shape) * _width(v) + 4096 for v in every_variable(model)) + 2**16
+
+
+def _width(variable: keras.Variable) -> int:
+    digits = "".join(filter(str.isdigit, keras.backend.standardize_dtype(variable.dtype)))
+    return max(1, int(digits or 8) // 8)
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
