@@ -34,6 +34,7 @@ from .records import is_orphan
 from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
 from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_of, remove_study
+from .strategy import strategy_of
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
 from .workers import Workers
@@ -125,6 +126,7 @@ def search(
     join: bool = False,
     storage: str | Path | BaseStorage | None = None,
     workers: Workers | None = None,
+    strategy: str | None = None,
     jit_compile: bool = True,
     screening: bool = True,
     pruner: Pruner | Sequence[Pruner] | None = None,
@@ -178,6 +180,11 @@ def search(
         storage: Where the study is kept: None is `study.db` in `results`; a file that ends in ".journal", a
             URL ("postgresql://..."), or an Optuna storage, in which the study has the name of `results`.
         workers: Processes that run the trials in place of this one, which waits for them: `Workers`.
+        strategy: "mirrored" trains each trial on all GPUs of this machine at once (without any, on all
+            devices of the backend): `tf.distribute.MirroredStrategy` on TensorFlow, without XLA, and
+            `keras.distribution.DataParallel` on JAX. `batch_size` is then that of all together, a multiple
+            of their number; of the last rows to train on, as many are left out as a batch has too many
+            to be shared equally. A single device works as with None. Not with `workers`.
         jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
             is trained without, with a warning.
         screening: End a trial before its training if one batch shows that it cannot learn: a loss or gradient
@@ -207,6 +214,10 @@ def search(
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if not (name == "patience" and value is None):
             check_positive(name, value)
+    devices = strategy_of(strategy, workers)
+    devices.shared(train, batch_size)
+    for pair in (validation, test or validation):
+        devices.batch(len(pair[0]))
     if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:
         raise InitxError("extra_seeds", extra_seeds, "a whole number, 0 or more")
     if trials is not None:
@@ -292,6 +303,7 @@ def search(
             metric=metric,
             target=target,
             observers=[board, *shown, *observers],
+            strategy=devices,
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )

@@ -1,7 +1,8 @@
 """The KerasTuner tuner that trains every trial over several seeds and keeps each seed's score."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from .records import PRUNED, SCREENED, seed_records
 from .replicates import further_seeds, next_runs
 from .screen import Screen
 from .session import new_session
+from .strategy import Strategy, tensorflow_strategy
 from .variables import size_of
 
 
@@ -75,7 +77,8 @@ class InitializerTuner(keras_tuner.Tuner):
         target: Where it is given, a seed's score is the epoch in which the metric reaches it (one more than
             all where it does not), and the oracle's objective is the least number of epochs.
         observers: Who is told of the progress.
-        **kwargs: As in `keras_tuner.Tuner`.
+        strategy: Which devices train each trial together; None is one.
+        **kwargs: As in `keras_tuner.Tuner`; a `distribution_strategy` of TensorFlow goes before `strategy`.
     """
 
     oracle: OptunaOracle
@@ -97,13 +100,18 @@ class InitializerTuner(keras_tuner.Tuner):
         metric: keras_tuner.Objective | None = None,
         target: float | None = None,
         observers: Sequence[Observer] = (),
+        strategy: Strategy | None = None,
         **kwargs: Any,
     ) -> None:
+        given = kwargs.get("distribution_strategy")
+        self.strategy = tensorflow_strategy(given) if given is not None else strategy or Strategy()
+        train = self.strategy.shared(train, batch_size)
         self.train, self.validation, self.test = train, validation, test
         self.seeds, self.epochs, self.batch_size = tuple(seeds), epochs, batch_size
         self.patience = patience
         self.observers = tuple(observers)
         size = min(batch_size, len(train[0]))
+        jit_compile = jit_compile and self.strategy.jit_compile
         self.models = CompiledModels(jit_compile, (train[0][:size], train[1][:size]))
         # Rows from everywhere: files may be in the order of the classes.
         rows = np.linspace(0, len(train[0]) - 1, num=2 * size).astype(int)
@@ -140,8 +148,10 @@ class InitializerTuner(keras_tuner.Tuner):
         for observer in self.observers:
             observer.on_trial_begin(trial, todo)
         if self.screen is not None and not stored:
-            model = self._model(trial, self.seeds[0])
-            if (reason := self.screen(model, self.models.beside(model))) is not None:
+            with self._session(self.seeds[0]):
+                model = self._model(trial)
+                reason = self.screen(model, self.models.beside(model))
+            if reason is not None:
                 raise EndedEarly(SCREENED, reason)
         best = _best((r["score"] for r in stored.values()), objective.direction)
         for seed in todo:
@@ -197,11 +207,17 @@ class InitializerTuner(keras_tuner.Tuner):
         if self.pruning.is_behind(scores, others, self.oracle.objective.direction):
             raise EndedEarly(PRUNED, f"worse than the best trial after {len(scores)} seeds")
 
-    def _model(self, trial: Any, seed: int) -> keras.Model:
+    @contextmanager
+    def _session(self, seed: int) -> Iterator[None]:
         # Layer names count up, and an integer-seeded initializer may read them: they start anew, as
         # KerasTuner has them, so that a resumed search draws what an uninterrupted one would.
         new_session()
         keras.utils.set_random_seed(seed)
+        # Not around the new session: TensorFlow keeps its strategy in the graph that this resets.
+        with self.strategy.scope():
+            yield
+
+    def _model(self, trial: Any) -> keras.Model:
         return self.models.ready(self.hypermodel.build(trial.hyperparameters))
 
     def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
@@ -210,9 +226,13 @@ class InitializerTuner(keras_tuner.Tuner):
         Raises:
             EndedEarly: The pruner stopped it.
         """
+        with self._session(seed):
+            return self._train(trial, seed)
+
+    def _train(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
         started = time.monotonic()
         metric = self.metric
-        model = self._model(trial, seed)
+        model = self._model(trial)
         # The study takes no values of a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
         report = Report(self.oracle, trial.trial_id, first_step, self.metric)
@@ -225,7 +245,7 @@ class InitializerTuner(keras_tuner.Tuner):
             batch_size=self.batch_size,
             validation_data=self.validation,
             # One batch: another batch size would be another XLA module.
-            validation_batch_size=len(self.validation[0]),
+            validation_batch_size=self.strategy.batch(len(self.validation[0])),
             verbose=0,
             callbacks=[
                 BestEpoch(metric.name, metric.direction, patience),
@@ -255,7 +275,8 @@ class InitializerTuner(keras_tuner.Tuner):
             "diverged_in_epoch": diverged[0] + 1 if diverged else None,
         }
         if self.test is not None:
-            results = model.evaluate(*self.test, batch_size=len(self.test[0]), verbose=0, return_dict=True)
+            size = self.strategy.batch(len(self.test[0]))
+            results = model.evaluate(*self.test, batch_size=size, verbose=0, return_dict=True)
             record["test"] = {name: float(value) for name, value in results.items()}
         return record, model
 

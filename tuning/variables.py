@@ -51,7 +51,8 @@ def _width(variable: keras.Variable) -> int:
 
 def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     """A copy of their values."""
-    return [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
+    # Not of `v.value`: a scalar that TensorFlow mirrors on several devices is no array there.
+    return [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
 
 
 def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:

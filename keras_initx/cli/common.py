@@ -173,7 +173,7 @@ def _as_option(error: InitxError) -> str:
     options = {
         "dataset", "tuner", "trials", "epochs", "seeds", "seed", "batch_size", "patience", "initializers",
         "activations", "learning_rates", "depth", "width", "results", "logs", "resume", "schemes",
-        "pruner", "extra_seeds", "workers", "storage",
+        "pruner", "extra_seeds", "workers", "storage", "strategy",
     }  # fmt: skip
     name = error.argument
     if name in options:
