@@ -16,7 +16,7 @@ from .patience import patiently
 from .pruning import quiet_optuna
 from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, SURPLUS, seed_records
 from .results import TrialResult, read_trial
-from .storages import open_storage
+from .storages import open_storage, place_of
 
 
 class TakenOver(Exception):
@@ -63,6 +63,11 @@ class StudyMemory:
                 )
             self._study.pruner = self._pruner
         return self._study
+
+    @property
+    def place(self) -> str:
+        """Where the study is kept, as an error may name it."""
+        return place_of(self._storage, Path(self._project_dir))
 
     def attributes(self) -> dict[str, Any]:
         """Those of the study."""

@@ -10,11 +10,12 @@ from urllib.parse import unquote
 import optuna
 import sqlalchemy.exc
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 
 from keras_initx.errors import InitxError
 
+from .faults import reason_of, remedy_for, storing
 from .folders import check_same
+from .journal import Journal
 
 STUDY_FILE, STUDY_NAME = "study.db", "keras-initx"
 SETTINGS_ATTRIBUTE = "settings"
@@ -54,15 +55,16 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
     text = f"sqlite:///{folder.resolve() / STUDY_FILE}" if storage is None else str(storage)
     try:
         if text.endswith(JOURNAL):
-            return JournalStorage(JournalFileBackend(text))
+            return JournalStorage(Journal(text))
         return _made(text, _options(text))
     except ImportError as error:
         remedy = f"Install the driver of that database: {error}."
         raise InitxError("storage", named(text), "a database whose driver is installed", remedy) from None
     except Exception as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+        reason = reason_of(error)
         allowed = "a study's file or database that can be opened and written to"
-        raise InitxError("storage", named(text), allowed, _without_password(text, reason[0])) from None
+        remedy = f"{_without_password(text, reason)}. {remedy_for(reason, begun=False)}".strip()
+        raise InitxError("storage", named(text), allowed, remedy) from None
 
 
 def _options(url: str) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def opened(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> It
     """A storage for a moment, as `open_storage`; its connections are given back afterwards."""
     found = open_storage(storage, folder)
     try:
-        yield found
+        with storing(place_of(storage, folder)):
+            yield found
     finally:
         if isinstance(found, RDBStorage) and found is not storage:
             found.remove_session()
@@ -130,6 +133,11 @@ def remove_study(storage: str | Path | BaseStorage, name: str) -> None:
     with opened(storage) as found:
         if name in optuna.get_all_study_names(found):
             optuna.delete_study(study_name=name, storage=found)
+
+
+def place_of(storage: str | Path | BaseStorage | None, folder: Path) -> str:
+    """The storage, or the file in the results folder, as an error may name it."""
+    return named(storage) or str(folder / STUDY_FILE)
 
 
 def named(storage: str | Path | BaseStorage | None) -> str | None:

@@ -71,6 +71,10 @@ def tune(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that run trials at the same time.")] = 1,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="mirrored: all GPUs of this machine train each trial together. [default: one]"),
+    ] = None,
     quiet: common.QuietOption = False,
     as_json: common.JsonOption = False,
     jit_compile: common.JitOption = True,
@@ -122,6 +126,7 @@ def tune(
         join=join,
         storage=storage,
         workers=_workers(context.obj, workers, storage),
+        strategy=strategy,
         quiet=quiet,
         jit_compile=jit_compile,
         screening=screening,
