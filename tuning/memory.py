@@ -18,6 +18,9 @@ from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, SURPLUS, seed
 from .results import TrialResult, read_trial
 from .storages import open_storage, place_of
 
+# Seconds between two looks at whether a trial is still this process's.
+_LOOK = 1.0
+
 
 class TakenOver(Exception):
     """A trial of this process has been given to another one, which did not hear of this one for too long."""
@@ -43,6 +46,7 @@ class StudyMemory:
         self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         self._running: dict[str, optuna.trial.Trial] = {}
         self._ended: dict[str, str] = {}
+        self._looked: dict[str, tuple[float, frozenset[int]]] = {}
         self._me = this_process()
         self._watcher = Watcher()
         self._pulse = Pulse(self._beat)
@@ -110,10 +114,9 @@ class StudyMemory:
         Raises:
             TakenOver: The trial is another process's now.
         """
-        self.check_mine(trial_id)
         trial = self._running[trial_id]
         # A seed that is run again after a crash has the values that it had.
-        if step not in self.frozen(trial_id).intermediate_values:
+        if step not in self._steps_before(trial_id):
             patiently(trial.report, value, step)
         return patiently(trial.should_prune)
 
@@ -127,6 +130,18 @@ class StudyMemory:
         patiently(self._running[trial_id].set_user_attr, ENDED, how)
         patiently(self._running[trial_id].set_user_attr, REASON, reason)
         self._ended[trial_id] = reason
+
+    def _steps_before(self, trial_id: str) -> frozenset[int]:
+        """The steps that a trial had when it was last looked at, a second ago at most.
+
+        To read a trial back costs twice what a value costs, and epochs may be short.
+        """
+        looked, steps = self._looked.get(trial_id, (float("-inf"), frozenset()))
+        if time.monotonic() - looked > _LOOK:
+            self.check_mine(trial_id)
+            steps = frozenset(self.frozen(trial_id).intermediate_values)
+            self._looked[trial_id] = time.monotonic(), steps
+        return steps
 
     def prune_by(self, pruner: optuna.pruners.BasePruner) -> None:
         """Sets the pruner that `report_epoch` asks."""

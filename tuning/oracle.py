@@ -100,6 +100,12 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         self._enqueue: tuple[dict[str, Any], ...] = ()
         self.enqueue(enqueue)
         self._lock = threading.RLock()
+        self.trials_here: int | None = None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether this process has begun as many trials as it may, by `trials_here`."""
+        return self.trials_here is not None and len(self.start_order) >= self.trials_here
 
     def enqueue(self, candidates: Sequence[Mapping[str, Any]]) -> None:
         """Adds candidates to those that are tried before any other, if no trial has begun.
@@ -121,6 +127,8 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         """
         if tuner_id in self.ongoing_trials:
             return self.ongoing_trials[tuner_id]
+        if self.is_spent:
+            return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         # KerasTuner's chief stays until all who asked it have heard that there is no more.
         self.tuner_ids.add(tuner_id)
         trial = self._orphan() or self._new()
@@ -178,6 +186,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     def _close(self, known: kt_trial.Trial) -> None:
         del self._running[known.trial_id]
+        self._looked.pop(known.trial_id, None)
         if not self._running:
             self._pulse.stop()
         self.end_order.append(known.trial_id)

@@ -46,7 +46,7 @@ from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_
 from .strategy import strategy_of
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
-from .workers import Workers
+from .workers import Workers, trials_each
 
 _KINDS = {
     "results": (str | Path, "the path of a folder"),
@@ -340,11 +340,13 @@ def search(
         try:
             with writing("results", results), storing(place):
                 if workers is None:
+                    oracle.trials_here = trials_each() if join else None
                     run.search()
                 else:
                     oracle.begin()
                     workers.run(oracle, folders.results, seed_list, [*shown, *observers])
-                run.race(extra_seeds)
+                if not oracle.is_spent:
+                    run.race(extra_seeds)
         except Fault:
             broken = True
             raise

@@ -116,7 +116,8 @@ class InitializerTuner(keras_tuner.Tuner):
         self.observers = tuple(observers)
         size = min(batch_size, len(train[0]))
         jit_compile = jit_compile and self.strategy.jit_compile
-        self.models = CompiledModels(jit_compile, (train[0][:size], train[1][:size]))
+        sample = (train[0][:size], train[1][:size])
+        self.models = CompiledModels(jit_compile, sample, validation=validation)
         # Rows from everywhere: files may be in the order of the classes.
         rows = np.linspace(0, len(train[0]) - 1, num=2 * size).astype(int)
         samples = [(train[0][rows[start::2]], train[1][rows[start::2]]) for start in (0, 1)]
@@ -164,15 +165,17 @@ class InitializerTuner(keras_tuner.Tuner):
         todo = [seed for seed in self.seeds if seed not in stored]
         for observer in self.observers:
             observer.on_trial_begin(trial, todo)
+        screened: keras.Model | None = None
         if self.screen is not None and not stored:
             with self._session(self.seeds[0]):
-                model = self._model(trial)
-                reason = self.screen(model, self.models.beside(model))
+                screened = self._model(trial)
+                reason = self.screen(screened, self.models.beside(screened))
             if reason is not None:
                 raise EndedEarly(SCREENED, reason)
         best = _best((r["score"] for r in stored.values()), objective.direction)
         for seed in todo:
-            record, model = self.run_seed(trial, seed)
+            record, model = self.run_seed(trial, seed, screened)
+            screened = None
             self.oracle.check_mine(trial.trial_id)
             better = _best((best, record["score"]), objective.direction) != best
             if best is None or better:
@@ -255,22 +258,29 @@ class InitializerTuner(keras_tuner.Tuner):
         with self.strategy.scope():
             yield
 
-    def _model(self, trial: Any) -> keras.Model:
-        return self.models.ready(self.hypermodel.build(trial.hyperparameters))
+    def _model(self, trial: Any, twin: keras.Model | None = None) -> keras.Model:
+        return self.models.ready(self.hypermodel.build(trial.hyperparameters), twin)
 
-    def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
+    def run_seed(
+        self, trial: Any, seed: int, twin: keras.Model | None = None
+    ) -> tuple[dict[str, Any], keras.Model]:
         """Trains one seed; returns its record and the model at its best epoch.
+
+        Args:
+            trial: The trial.
+            seed: The seed.
+            twin: As in `CompiledModels.ready`.
 
         Raises:
             EndedEarly: The pruner stopped it.
         """
         with self._session(seed):
-            return self._train(trial, seed)
+            return self._train(trial, seed, twin)
 
-    def _train(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
+    def _train(self, trial: Any, seed: int, twin: keras.Model | None) -> tuple[dict[str, Any], keras.Model]:
         started = time.monotonic()
         metric = self.metric
-        model = self._model(trial)
+        model = self._model(trial, twin)
         # The study takes no values of a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
         report = Report(self.oracle, trial.trial_id, first_step, self.metric)

@@ -22,6 +22,8 @@ RESTARTS, PATIENCE = 3, 20.0
 _EVERY = 0.5
 # Of `keras-initx tune --storage`.
 STORAGE_VARIABLE = "KERAS_INITX_STORAGE"
+# How many trials a process that joins a search may begin before it makes room for a new one.
+TRIALS_VARIABLE = "KERAS_INITX_TRIALS_EACH"
 
 
 @dataclass
@@ -35,19 +37,25 @@ class Workers:
         command: A program that joins the search (`search(..., join=True)`) in the same folder.
         count: How many processes.
         environment: Variables that the processes get beside those of this one.
+        trials_each: After how many trials a process ends, and a new one takes its place; None never.
+            What TensorFlow compiled stays in memory as long as its process: a search in which every
+            trial is compiled anew grows without end.
 
     Raises:
-        InitxError: A count that is not positive.
+        InitxError: A count, or a number of trials, that is not positive.
     """
 
     command: Sequence[str]
     count: int
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    trials_each: int | None = None
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
     _logs: Path = field(default=Path(), repr=False)
 
     def __post_init__(self) -> None:
         check_positive("workers", self.count)
+        if self.trials_each is not None:
+            check_positive("trials_each", self.trials_each)
 
     def run(
         self, oracle: OptunaOracle, logs: Path, seeds: Sequence[int], observers: Sequence[Observer] = ()
@@ -64,12 +72,13 @@ class Workers:
             RuntimeError: No worker ended well.
         """
         follower = _Follower(oracle, seeds, observers)
-        starts = [1] * self.count
+        starts, progress = [1] * self.count, [_progress(oracle)] * self.count
         self._logs = logs
         self._processes = [self._start(number) for number in range(self.count)]
         try:
             while True:
                 self._replace(starts)
+                self._renew(oracle, progress)
                 follower.look()
                 if all(p.poll() is not None for p in self._processes):
                     break
@@ -82,10 +91,11 @@ class Workers:
             raise RuntimeError(f"All {self.count} workers ended with an error. {reason}")
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
+        limit = {} if self.trials_each is None else {TRIALS_VARIABLE: str(self.trials_each)}
         with self._log(number).open("ab") as log:
             return subprocess.Popen(
                 self.command,
-                env={**os.environ, **shares(number, self.count), **self.environment},
+                env={**os.environ, **shares(number, self.count), **limit, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -104,6 +114,16 @@ class Workers:
                 starts[number] += 1
                 self._processes[number] = self._start(number)
 
+    def _renew(self, oracle: OptunaOracle, progress: list[int]) -> None:
+        """Starts those again that ended by `trials_each`, as long as there are trials to run."""
+        for number, process in enumerate(self._processes):
+            if self.trials_each is None or process.poll() != 0 or oracle.remaining_trials() == 0:
+                continue
+            # One that found nothing to do would find nothing again: the sampler has no more.
+            if (now := _progress(oracle)) > progress[number]:
+                progress[number] = now
+                self._processes[number] = self._start(number)
+
     def _stop(self) -> None:
         running = [p for p in self._processes if p.poll() is None]
         for process in running:
@@ -115,6 +135,17 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def trials_each() -> int | None:
+    """How many trials the `Workers` that started this process let it begin; None for no limit."""
+    given = os.environ.get(TRIALS_VARIABLE)
+    return None if given is None else check_positive(TRIALS_VARIABLE, int(given))
+
+
+def _progress(oracle: OptunaOracle) -> int:
+    trials = oracle.frozen_trials()
+    return len(trials) + sum(t.state.is_finished() for t in trials)
 
 
 def shares(number: int, count: int) -> Mapping[str, str]:

@@ -161,7 +161,7 @@ def worker_command(arguments: Sequence[str]) -> list[str]:
         name = argument.split("=")[0]
         if skipping:
             skipping = False
-        elif name in ("--workers", "--extra-seeds", "--storage"):
+        elif name in ("--workers", "--trials-each", "--extra-seeds", "--storage"):
             skipping = "=" not in argument
         elif name not in ("--overwrite", "--resume", "--json", "--quiet", "-q"):
             kept.append(argument)
@@ -173,7 +173,7 @@ def _as_option(error: InitxError) -> str:
     options = {
         "dataset", "tuner", "trials", "epochs", "seeds", "seed", "batch_size", "patience", "initializers",
         "activations", "learning_rates", "depth", "width", "results", "logs", "resume", "schemes",
-        "pruner", "extra_seeds", "workers", "storage", "strategy",
+        "pruner", "extra_seeds", "workers", "trials_each", "storage", "strategy",
     }  # fmt: skip
     name = error.argument
     if name in options:

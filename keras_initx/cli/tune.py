@@ -75,6 +75,13 @@ def tune(
         str | None,
         typer.Option(help="mirrored: all GPUs of this machine train each trial together. [default: one]"),
     ] = None,
+    trials_each: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials after which a process makes room for a new one, so that memory does not grow. "
+            "[default: never]"
+        ),
+    ] = None,
     quiet: common.QuietOption = False,
     as_json: common.JsonOption = False,
     jit_compile: common.JitOption = True,
@@ -125,7 +132,7 @@ def tune(
         overwrite=overwrite,
         join=join,
         storage=storage,
-        workers=_workers(context.obj, workers, storage),
+        workers=_workers(context.obj, workers, trials_each, storage),
         strategy=strategy,
         quiet=quiet,
         jit_compile=jit_compile,
@@ -139,12 +146,12 @@ def tune(
     _print(result, model, extra_seeds > 0)
 
 
-def _workers(arguments: list[str], count: int, storage: str | None) -> Workers | None:
-    if count == 1:
+def _workers(arguments: list[str], count: int, each: int | None, storage: str | None) -> Workers | None:
+    if count == 1 and each is None:
         return None
     # By the environment: a command line, with a password in it, is there for all to see.
     environment = {} if storage is None else {STORAGE_VARIABLE: storage}
-    return Workers(common.worker_command(arguments), count, environment)
+    return Workers(common.worker_command(arguments), count, environment, each)
 
 
 def _print(result: SearchResult, model: DenseClassifier, extra: bool) -> None:

@@ -70,6 +70,15 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_processes_that_end_after_a_few_trials_find_the_same(tmp_path: Path) -> None:
+    tune(tmp_path / "one", "--epochs", "2")
+    tune(tmp_path / "each", "--epochs", "2", "--trials-each", "2")
+    assert scores(tmp_path / "one") == scores(tmp_path / "each")
+    owners = [t.user_attrs[OWNER]["pid"] for t in study(tmp_path / "each")]
+    assert [owners.count(pid) for pid in dict.fromkeys(owners)] == [2, 2, 2]
+
+
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_trial_finished(tmp_path: Path) -> None:
     process = tune(tmp_path, "--epochs", "30", "--workers", "2", wait=False)
     killed, before = None, {}
@@ -170,6 +179,19 @@ class TestProcesses:
         with pytest.raises(KeyboardInterrupt):
             workers.run(Interrupted(), tmp_path, [0])  # type: ignore[arg-type]
         assert workers._processes[0].returncode == -signal.SIGKILL
+
+    def test_one_that_finds_nothing_to_do_is_not_started_again(self, tmp_path: Path) -> None:
+        class Unfinished(Quiet):
+            def remaining_trials(self) -> int:
+                return 5
+
+        code = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')"
+        Workers(start(code), 1, trials_each=2).run(Unfinished(), tmp_path, [0])  # type: ignore[arg-type]
+        assert (tmp_path / "starts").read_text() == "x"
+
+    def test_bad_trials_each(self) -> None:
+        with pytest.raises(InitxError, match=r"^trials_each: received 0"):
+            Workers(["true"], 1, trials_each=0)
 
     @pytest.mark.parametrize("count", [0, -1, 1.5, True])
     def test_bad_counts(self, count: Any) -> None:

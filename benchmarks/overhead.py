@@ -1,0 +1,230 @@
+"""What a trial of `search` costs beyond its training: against a bare loop of `model.fit`.
+
+    python benchmarks/overhead.py
+    python benchmarks/overhead.py --json overhead.json --only long
+
+Right after each trial the same process trains the same seeds again in a bare loop: one compiled model, put
+back to the very weights that the trial began with, and nothing timed but `model.fit`. So a machine that is
+busy slows both, and the strictest loop is the measure: drawing weights, putting the optimizer back,
+screening, the study, the weights file and TensorBoard all count as overhead. The first trial, in which both
+compile, is told apart. Two searches: short trials (the command line's network on scikit-learn's digits) and
+long ones (784 inputs, layers of 512 units, as many epochs as take about ten seconds).
+
+The bars: under 0.5 s a trial, and under 10 % of a long one.
+"""
+
+import argparse
+import functools
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from timers import Timers
+
+BAR_SECONDS, BAR_SHARE = 0.5, 0.10
+BATCH = 64
+
+
+def digits():
+    """scikit-learn's digits: 1,280 to train, 512 to validate."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype("float32")
+    return (x[:1280], y[:1280]), (x[1280:1792], y[1280:1792])
+
+
+def images(rows=4_096):
+    """Noise of MNIST's shape, with the class of the largest of ten projections."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows + 1_024, 784)).astype("float32")
+    y = np.argmax(x @ rng.normal(size=(784, 10)), axis=1)
+    return (x[:rows], y[:rows]), (x[rows:], y[rows:])
+
+
+def network(inputs, width, hp=None):
+    """Five hidden layers and a softmax; the initializer is a hyperparameter."""
+    import keras
+
+    name = "he_normal" if hp is None else hp.Choice("initializer", ["he_normal", "he_auto", "glorot_uniform"])
+    hidden = [keras.layers.Dense(width, "relu", kernel_initializer=name) for _ in range(5)]
+    last = keras.layers.Dense(10, activation="softmax", kernel_initializer=name)
+    model = keras.Sequential([keras.Input((inputs,)), *hidden, last])
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"], jit_compile=True)
+    return model
+
+
+class Bare:
+    """Trains after each trial what the trial trained, and keeps the time of both."""
+
+    def __init__(self, build, data, epochs, seeds, timers):
+        self.build, self.epochs, self.seeds, self.timers = build, epochs, seeds, timers
+        (self.x, self.y), self.validation = data
+        self.model, self.rows, self.curves = None, [], {}
+        self.began, self.began_cpu = time.perf_counter(), time.process_time()
+
+    def fit(self, model, epochs=None):
+        """The training of one seed, as anybody would write it."""
+        return model.fit(
+            self.x, self.y, epochs=epochs or self.epochs, batch_size=BATCH, verbose=0,
+            validation_data=self.validation, validation_batch_size=len(self.validation[0]),
+        )  # fmt: skip
+
+    def train(self, hp, seed):
+        """The seconds of one seed by the clock and of the processor, and its curves."""
+        import keras
+
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(seed)
+        fresh = self.build(hp)
+        fresh.optimizer.build(fresh.trainable_variables)
+        if self.model is None:
+            self.model = fresh
+        else:
+            self.model.set_weights(fresh.get_weights())
+            for kept, new in zip(self.model.optimizer.variables, fresh.optimizer.variables, strict=True):
+                kept.assign(new)
+        started, cpu = time.perf_counter(), time.process_time()
+        history = self.fit(self.model).history
+        return time.perf_counter() - started, time.process_time() - cpu, history
+
+    def on_trial_begin(self, trial, seeds):
+        """Nothing: a trial begins when the one before it ended."""
+
+    def on_epoch_end(self, epochs):
+        """Nothing."""
+
+    def on_seed_end(self, trial, seed, record, skipped_epochs):
+        """Keeps the curves, to see that the bare loop trains the same."""
+        self.curves[seed] = record["curves"]
+
+    def on_trial_end(self, trial, status):
+        """Told last, when all else of the trial is done."""
+        wall, cpu = time.perf_counter() - self.began, time.process_time() - self.began_cpu
+        parts = self.timers.take()
+        with self.timers.off():
+            trained = {seed: self.train(trial.hyperparameters, seed) for seed in self.seeds}
+        same = all(trained[seed][2] == self.curves[seed] for seed in self.seeds)
+        bare, bare_cpu = (sum(run[n] for run in trained.values()) for n in (0, 1))
+        parts["fit beyond the bare loop"] = parts.pop("fit", 0.0) - bare
+        row = {"search": wall, "bare": bare, "overhead": wall - bare, "status": status, "same": same}
+        row["overhead_cpu"] = cpu - bare_cpu
+        parts["all else"] = row["overhead"] - sum(parts.values())
+        self.rows.append({**row, "parts": parts})
+        self.began, self.began_cpu = time.perf_counter(), time.process_time()
+
+
+def timed(timers):
+    """Watches what a trial is made of."""
+    import keras
+    from keras_initx.tuning import boards, callbacks, compiled, hypermodel, oracle, progress, screen, tuner
+
+    timers.watch(keras.Model, "fit", "fit")
+    timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")
+    timers.watch(compiled.CompiledModels, "ready", "lending the weights to the compiled model")
+    timers.watch(screen.Screen, "__call__", "screening")
+    timers.watch(tuner.InitializerTuner, "_keep", "saving weights")
+    timers.watch(callbacks.BestEpoch, "on_epoch_end", "keeping the best epoch in memory")
+    timers.watch(callbacks.BestEpoch, "on_train_end", "keeping the best epoch in memory")
+    for name in ("create_trial", "end_trial"):
+        timers.watch(oracle.OptunaOracle, name, "study: a trial begins and ends")
+    for name in ("report_epoch", "report_seed"):
+        timers.watch(oracle.OptunaOracle, name, "study: epochs and seeds")
+    for name in ("on_trial_begin", "on_seed_end", "on_trial_end"):
+        timers.watch(boards.BoardObserver, name, "TensorBoard")
+        timers.watch(progress.ProgressObserver, name, "progress and log")
+
+
+def measured(kind, trials, seeds, epochs, seconds):
+    """One search and its bare loop."""
+    from keras_initx.tuning import search
+
+    data = digits() if kind == "short" else images()
+    inputs, width = (64, 64) if kind == "short" else (784, 512)
+    build = functools.partial(network, inputs, width)
+    timers = Timers()
+    bare = Bare(build, data, epochs, range(seeds), timers)
+    if kind == "long":
+        model = build()
+        bare.fit(model, 1)
+        started = time.perf_counter()
+        bare.fit(model, 3)
+        epoch = (time.perf_counter() - started) / 3
+        bare.epochs = max(1, round(seconds / seeds / epoch))
+    timed(timers)
+    with tempfile.TemporaryDirectory() as folder, timers:
+        bare.began, bare.began_cpu = time.perf_counter(), time.process_time()
+        search(
+            lambda hp: build(hp), data, tuner="random", trials=trials, epochs=bare.epochs, seeds=seeds,
+            batch_size=BATCH, learning_rates=None, quiet=True, enqueue=[], observers=[bare],
+            results=f"{folder}/results", logs=f"{folder}/logs",
+        )  # fmt: skip
+        end = time.perf_counter() - bare.began
+    return {
+        "kind": kind, "trials": trials, "seeds": seeds, "epochs": bare.epochs, "rows": bare.rows,
+        "after_the_last_trial": end, "load": os.getloadavg(),
+    }  # fmt: skip
+
+
+def told(found):
+    """Prints one search; returns whether it is under the bars."""
+    first, rows = found["rows"][0], [r for r in found["rows"][1:] if r["status"] == "completed"]
+    overhead = statistics.median(r["overhead"] for r in rows)
+    worst = max(r["overhead"] for r in rows)
+    bare = statistics.median(r["bare"] for r in rows)
+    cpu = statistics.median(r["overhead_cpu"] for r in rows)
+    share = statistics.median(r["overhead"] / r["bare"] for r in rows)
+    what = f"{found['seeds']} seeds of {found['epochs']} epochs"
+    print(f"\n{found['kind']} trials: {len(rows)} after the first, each {what}; load {found['load'][0]:.1f}")
+    print(f"  bare loop {bare:.2f} s, search {bare + overhead:.2f} s a trial (medians)")
+    print(f"  overhead {overhead:.3f} s a trial (median; worst {worst:.3f}), {share:.1%} of the training")
+    print(f"  of the processor {cpu:.3f} s a trial more than the bare loop (all threads)")
+    print(f"  curves bit for bit the same in {sum(r['same'] for r in found['rows'])} of {len(found['rows'])}")
+    print(f"  first trial: {first['search']:.1f} s with the setup, bare {first['bare']:.1f} s; both compile")
+    print(f"  after the last trial: {found['after_the_last_trial']:.2f} s (results, best model)\n")
+    print("  | part | s a trial (mean) | of the first trial |")
+    print("  |---|---|---|")
+    parts = {name: statistics.mean(r["parts"].get(name, 0.0) for r in rows) for name in first["parts"]}
+    for name, mean in sorted(parts.items(), key=lambda part: -part[1]):
+        print(f"  | {name} | {mean:.3f} | {first['parts'][name]:.2f} |")
+    met = overhead < BAR_SECONDS and (found["kind"] == "short" or share < BAR_SHARE)
+    bar = f"under {BAR_SECONDS} s" + ("" if found["kind"] == "short" else f" and {BAR_SHARE:.0%}")
+    print(f"\n  {bar}: {'yes' if met else 'NO'}", flush=True)
+    found["summary"] = {
+        "overhead_s": overhead, "worst_s": worst, "overhead_cpu_s": cpu, "bare_s": bare, "share": share,
+        "parts_s": parts, "met": met,
+    }  # fmt: skip
+    return met
+
+
+def main():
+    """Measures both kinds of trials."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=int, default=12, help="short trials")
+    parser.add_argument("--long-trials", type=int, default=7)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=20, help="of a seed of a short trial")
+    parser.add_argument("--seconds", type=float, default=10.0, help="training of a long trial")
+    parser.add_argument("--only", choices=("short", "long"))
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    options = parser.parse_args()
+    kinds = {"short": options.trials, "long": options.long_trials}
+    found, met = [], []
+    for kind, trials in kinds.items():
+        if options.only in (None, kind):
+            found.append(measured(kind, trials, options.seeds, options.epochs, options.seconds))
+            met.append(told(found[-1]))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    raise SystemExit(not all(met))
+
+
+if __name__ == "__main__":
+    main()
