@@ -28,10 +28,12 @@ MODULES = [
     "keras_initx.model",
     "keras_initx.tuning.data",
     "keras_initx.tuning.comparison",
+    "keras_initx.tuning.faults",
     "keras_initx.tuning.replicates",
     "keras_initx.tuning.reading",
     "keras_initx.tuning.samplers",
     "keras_initx.tuning.screen",
+    "keras_initx.tuning.session",
     "keras_initx.tuning.workers",
 ]
 

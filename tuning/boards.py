@@ -8,6 +8,7 @@ from keras_tuner.engine import hyperparameters as hp_types
 from rich.table import Table
 
 from .dashboards import Dashboard, Parameter
+from .faults import writing
 from .oracle import OptunaOracle
 from .results import TrialResult
 
@@ -16,6 +17,7 @@ class BoardObserver:
     """An observer that writes every seed's curves and every trial's HParams session."""
 
     def __init__(self, logs: Path, oracle: OptunaOracle) -> None:
+        self._logs = logs
         self._board = Dashboard(logs, objective=oracle.objective.name)
         self._oracle = oracle
         self._columns: list[Parameter] = []
@@ -24,7 +26,8 @@ class BoardObserver:
         """Writes the columns anew where a hyperparameter is new: TensorBoard shows only declared ones."""
         columns = [parameter_of(hp) for hp in _unique(self._oracle.get_space().space)]
         if columns != self._columns:
-            self._board.write_experiment(columns)
+            with writing("logs", self._logs, anything=True):
+                self._board.write_experiment(columns)
             self._columns = columns
             for result in self._oracle.results():
                 if result.status != "running":
@@ -35,19 +38,24 @@ class BoardObserver:
 
     def on_seed_end(self, trial: Any, seed: int, record: Mapping[str, Any], skipped_epochs: int) -> None:
         """Writes the learning curves of the seed."""
-        self._board.write_seed(f"trial_{trial.trial_id}", seed, record["curves"])
+        with writing("logs", self._logs, anything=True):
+            self._board.write_seed(f"trial_{trial.trial_id}", seed, record["curves"])
 
     def on_trial_end(self, trial: Any, status: str) -> None:
-        """Writes the trial's session."""
+        """Writes the trial's session, unless another process has the trial now."""
+        if status == "taken over":
+            return
         self._write(self._oracle.result(trial.trial_id))
 
     def write_ranking(self, table: Table) -> None:
         """Writes the ranking to the Text tab."""
-        self._board.write_text("ranking", as_markdown(table))
+        with writing("logs", self._logs, anything=True):
+            self._board.write_text("ranking", as_markdown(table))
 
     def _write(self, result: TrialResult) -> None:
         scores = {seed: record["score"] for seed, record in result.seeds.items()}
-        self._board.write_trial(result.name, result.values, scores, result.status)
+        with writing("logs", self._logs, anything=True):
+            self._board.write_trial(result.name, result.values, scores, result.status)
 
 
 def parameter_of(hp: Any) -> Parameter:

@@ -252,12 +252,17 @@ class Dashboard:
         suffix = f".{kind}.keras_initx"
         # TensorBoard reads every file with "tfevents" in its name: this one has it only once complete.
         partial = folder / f"partial.{os.getpid()}{suffix}"
-        with partial.open("wb") as stream:
-            records = RecordWriter(stream)
-            records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-            for step, summary in summaries:
-                event = Event(wall_time=time.time(), step=step, summary=summary)
-                records.write(event.SerializeToString())
+        try:
+            with partial.open("wb") as stream:
+                records = RecordWriter(stream)
+                records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+                for step, summary in summaries:
+                    event = Event(wall_time=time.time(), step=step, summary=summary)
+                    records.write(event.SerializeToString())
+        except OSError:
+            # On a full disk it would only be in the way.
+            partial.unlink(missing_ok=True)
+            raise
         earlier = list(folder.glob(f"events.out.tfevents.*{suffix}"))
         # An open TensorBoard skips a file that sorts before one it has read; seconds would tie.
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)

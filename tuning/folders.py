@@ -29,7 +29,7 @@ _WRITTEN = (
     "worker_*.log",
     "search.log",
     "trial_*/best.weights.h5",
-    "trial_*/partial.best.weights.h5",
+    "trial_*/partial.*best.weights.h5",
     "trial_*/trial.json",
 )
 
@@ -95,6 +95,16 @@ class Folders:
         write_json(self.results / SETTINGS, dict(settings))
         return earlier is not None and resume
 
+    def check_kept(self, place: str, begun: int) -> None:
+        """Raises an `InitxError` where there are weights of trials, and a study that has none.
+
+        SQLite takes an empty file for a new database: all that it had would be run once more, in silence.
+        """
+        if not begun and any(self.results.glob("trial_*/best.weights.h5")):
+            allowed = f"the study of the trials in {self.results}"
+            remedy = "It is empty or new: put a copy in its place, or pass overwrite=True to start again."
+            raise InitxError("storage", place, allowed, remedy)
+
     def _both(self) -> tuple[tuple[str, Path], tuple[str, Path]]:
         return ("results", self.results), ("logs", self.logs)
 
@@ -122,7 +132,7 @@ class Folders:
         try:
             settings = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
-            remedy = "Pass another folder, or delete this one."
+            remedy = "It is damaged: put a copy of it in its place, delete the folder, or pass another one."
             raise InitxError("results", str(path), "a readable settings file", remedy) from error
         # Many programs have a settings.json: one that is not ours is a foreign file.
         return settings if isinstance(settings, dict) and settings.keys() >= _ALWAYS else None

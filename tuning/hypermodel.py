@@ -209,5 +209,7 @@ def _clone(model: keras.Model) -> keras.Model:
         # An adapted layer computes with constants that it makes of its weights.
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
+    # Keras clones the layers' precision, but not the model's own, by which it scales the loss.
+    copy.dtype_policy = model.dtype_policy
     copy.compile_from_config(model.get_compile_config())
     return copy

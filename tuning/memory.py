@@ -16,7 +16,7 @@ from .patience import patiently
 from .pruning import quiet_optuna
 from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, SURPLUS, seed_records
 from .results import TrialResult, read_trial
-from .storages import open_storage
+from .storages import open_storage, place_of
 
 # Seconds between two looks at whether a trial is still this process's.
 _LOOK = 1.0
@@ -67,6 +67,11 @@ class StudyMemory:
                 )
             self._study.pruner = self._pruner
         return self._study
+
+    @property
+    def place(self) -> str:
+        """Where the study is kept, as an error may name it."""
+        return place_of(self._storage, Path(self._project_dir))
 
     def attributes(self) -> dict[str, Any]:
         """Those of the study."""
@@ -158,7 +163,7 @@ class StudyMemory:
 
     def check_mine(self, trial_id: str) -> None:
         """Raises `TakenOver` if a trial that this process runs is another's now."""
-        if not self._is_mine(trial_id):
+        if not self.is_mine(trial_id):
             raise TakenOver(f"trial {int(trial_id)} was taken over by another process")
 
     def others_run(self) -> bool:
@@ -178,7 +183,7 @@ class StudyMemory:
         for trial_id, trial in self._running.items():
             # Without a database they find out by themselves.
             with suppress(Exception):
-                if self._is_mine(trial_id):
+                if self.is_mine(trial_id):
                     trial.set_user_attr(OWNER, {})
 
     @contextmanager
@@ -194,7 +199,8 @@ class StudyMemory:
             if not self._running:
                 self._pulse.stop()
 
-    def _is_mine(self, trial_id: str) -> bool:
+    def is_mine(self, trial_id: str) -> bool:
+        """Whether a trial is this process's."""
         return bool(self.frozen(trial_id).user_attrs.get(OWNER) == self._me)
 
     def _of_others(self) -> list[FrozenTrial]:
@@ -205,7 +211,7 @@ class StudyMemory:
         if self._claims is not None:
             self._claims.beat()
         for trial_id, trial in tuple(self._running.items()):
-            if self._is_mine(trial_id):
+            if self.is_mine(trial_id):
                 trial.set_user_attr(PULSE, time.time())
 
 

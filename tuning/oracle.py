@@ -163,7 +163,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         )
         self.update_space(known.hyperparameters)
         running, score = self._running[trial.trial_id], None
-        if not self._is_mine(trial.trial_id):
+        if not self.is_mine(trial.trial_id):
             known.status = kt_trial.TrialStatus.INVALID
             self._close(known)
             return
@@ -258,7 +258,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 patiently(trial.set_user_attr, OWNER, self._me)
                 # Another process may have found it in the same moment: the last to sign has it.
                 time.sleep(TO_SIGN)
-                if self._is_mine(_trial_id(frozen.number)):
+                if self.is_mine(_trial_id(frozen.number)):
                     return trial
         return None
 

@@ -71,8 +71,9 @@ def _lives(owner: Owner) -> bool:
 class Watcher:
     """Tells whose owner is gone.
 
-    Of a process of this machine that is known at once. Elsewhere it is gone if no pulse came for `STALE`
-    seconds by the clock of this process, whatever the clocks of others say.
+    Of a process of this machine that has ended it is known at once. Any other is gone if no pulse came for
+    `STALE` seconds by the clock of this process, whatever the clocks of others say: it may have been stopped,
+    or cut off from the study.
     """
 
     def __init__(self) -> None:
@@ -86,9 +87,9 @@ class Watcher:
             owner: As `this_process` made it.
             pulse: Anything that changes.
         """
-        if is_here(owner):
-            # Another search of this very process is at an end, or has given this trial up.
-            return owner["pid"] == os.getpid() or not _lives(owner)
+        # Another search of this very process is at an end, or has given this trial up.
+        if is_here(owner) and (owner["pid"] == os.getpid() or not _lives(owner)):
+            return True
         sign, now = (owner.get("token"), pulse), time.monotonic()
         if name not in self._seen or self._seen[name][0] != sign:
             self._seen[name] = sign, now

@@ -37,10 +37,10 @@ def patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             if not is_out_of_reach(error) or time.monotonic() > deadline:
                 raise
             if wait == 1.0:
-                reason = str(error).strip().splitlines()[0][:200]
+                reason = next(str(e.orig) for e in _chain(error) if _is_lost(e)).strip().splitlines()[0]
                 minutes = f"{LONGEST / 60:.0f} minutes"
                 warnings.warn(
-                    f"The study cannot be reached; tried again for {minutes}. {reason}", stacklevel=2
+                    f"The study cannot be reached; tried again for {minutes}: {reason[:200]}", stacklevel=2
                 )
             time.sleep(wait)
             wait = min(2 * wait, _MOST)
@@ -48,8 +48,12 @@ def patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 def is_out_of_reach(error: BaseException) -> bool:
     """Whether an error came of a database server that does not answer. A file is always there."""
+    return any(_is_lost(e) for e in _chain(error))
+
+
+def _is_lost(error: BaseException) -> bool:
     lost = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
-    return any(isinstance(e, lost) and "sqlite" not in type(e.orig).__module__ for e in _chain(error))
+    return isinstance(error, lost) and "sqlite" not in type(error.orig).__module__
 
 
 def _chain(error: BaseException | None) -> Iterator[Any]:

@@ -1,7 +1,6 @@
 """What a search found: every trial with every seed's score, the best one, tables and JSON."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from .comparison import Sample
+from .faults import whole
 from .records import failure_reason, seed_records, status_of
 from .replicates import still_in
 
@@ -146,10 +146,8 @@ def as_json(trials: Sequence[TrialResult], settings: Mapping[str, Any], directio
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all; NaN, which JSON lacks, becomes null."""
-    # Several processes may write it at once.
-    partial = path.with_name(f"partial.{os.getpid()}.{path.name}")
-    partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
 
 
 def _or_none(value: float) -> float | None:

@@ -1,6 +1,5 @@
 """Searches the initializer of a model like any other hyperparameter."""
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -32,6 +31,7 @@ from .arguments import (
 from .boards import BoardObserver
 from .compiled import many_traces
 from .data import Dataset
+from .faults import Fault, storing, whole, writing
 from .folders import Folders
 from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .interrupts import interruptible
@@ -42,7 +42,8 @@ from .pruning import Pruner, Pruning
 from .rates import Rates
 from .results import TrialResult, as_json, best_trial, write_json
 from .space import check_known, grid_of
-from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, remove_study
+from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_of, remove_study
+from .strategy import strategy_of
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
 from .workers import Workers, trials_each
@@ -140,6 +141,7 @@ def search(
     join: bool = False,
     storage: str | Path | BaseStorage | None = None,
     workers: Workers | None = None,
+    strategy: str | None = None,
     jit_compile: bool = True,
     screening: bool = True,
     pruner: Pruner | Sequence[Pruner] | None = None,
@@ -193,6 +195,11 @@ def search(
         storage: Where the study is kept: None is `study.db` in `results`; a file that ends in ".journal", a
             URL ("postgresql://..."), or an Optuna storage, in which the study has the name of `results`.
         workers: Processes that run the trials in place of this one, which waits for them: `Workers`.
+        strategy: "mirrored" trains each trial on all GPUs of this machine at once (without any, on all
+            devices of the backend): `tf.distribute.MirroredStrategy` on TensorFlow, without XLA, and
+            `keras.distribution.DataParallel` on JAX. `batch_size` is then that of all together, a multiple
+            of their number; of the last rows to train on, as many are left out as a batch has too many
+            to be shared equally. A single device works as with None. Not with `workers`.
         jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
             is trained without, with a warning.
         screening: End a trial before its training if one batch shows that it cannot learn: a loss or gradient
@@ -213,7 +220,8 @@ def search(
         A `SearchResult`.
 
     Raises:
-        InitxError: An argument that cannot be used. Nothing has been written then.
+        InitxError: An argument that cannot be used: nothing has been written then. A disk or a storage that
+            fails: what was done is stored, and once that is mended the search can be resumed.
         RuntimeError: Three trials in a row raised; the search can be resumed.
     """
     check_flags(
@@ -230,6 +238,10 @@ def search(
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if not (name == "patience" and value is None):
             check_positive(name, value)
+    devices = strategy_of(strategy, workers)
+    devices.shared(train, batch_size)
+    for pair in (validation, test or validation):
+        devices.batch(len(pair[0]))
     if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:
         raise InitxError("extra_seeds", extra_seeds, "a whole number, 0 or more")
     if trials is not None:
@@ -289,7 +301,8 @@ def search(
             lambda: remove_study(storage, study_name),
         )
     board = BoardObserver(folders.logs, oracle)
-    with interruptible(), many_traces(), ExitStack() as stack:
+    place = place_of(storage, results)
+    with interruptible(), many_traces(), writing("results", results), storing(place), ExitStack() as stack:
         shown: list[Observer] = []
         if not quiet:
             shown.append(stack.enter_context(ProgressObserver(oracle, len(seed_list), epochs)))
@@ -316,34 +329,42 @@ def search(
             metric=metric,
             target=target,
             observers=[board, *shown, *observers],
+            strategy=devices,
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )
+        folders.check_kept(place, len(oracle.frozen_trials()))
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
+        broken = False
         try:
-            if workers is None:
-                oracle.trials_here = trials_each() if join else None
-                run.search()
-            else:
-                oracle.begin()
-                workers.run(oracle, folders.results, seed_list, [*shown, *observers])
-            if not oracle.is_spent:
-                run.race(extra_seeds)
+            with writing("results", results), storing(place):
+                if workers is None:
+                    oracle.trials_here = trials_each() if join else None
+                    run.search()
+                else:
+                    oracle.begin()
+                    workers.run(oracle, folders.results, seed_list, [*shown, *observers])
+                if not oracle.is_spent:
+                    run.race(extra_seeds)
+        except Fault:
+            broken = True
+            raise
         finally:
             oracle.give_back()
             # Also after Ctrl-C: what is done can be looked at.
-            found = oracle.results()
-            write_json(folders.results / RESULTS_FILE, as_json(found, settings, oracle.objective.direction))
-            result = SearchResult(found, oracle.objective, folders, run)
-            board.write_ranking(result.table())
+            if not broken:
+                found = oracle.results()
+                written = as_json(found, settings, oracle.objective.direction)
+                write_json(folders.results / RESULTS_FILE, written)
+                result = SearchResult(found, oracle.objective, folders, run)
+                board.write_ranking(result.table())
     if best_trial(found, oracle.objective.direction) is not None:
-        # Whole or not at all.
-        partial = folders.results / f"partial.{os.getpid()}.{MODEL_FILE}"
         with suppress(FileNotFoundError):
             # Another machine that shares the storage may have it.
-            result.best_model().save(partial)
-            partial.replace(folders.results / MODEL_FILE)
+            best = result.best_model()
+            with whole(folders.results / MODEL_FILE) as partial:
+                best.save(partial)
     return result
 
 

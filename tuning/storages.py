@@ -10,11 +10,12 @@ from urllib.parse import unquote
 import optuna
 import sqlalchemy.exc
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 
 from keras_initx.errors import InitxError
 
+from .faults import reason_of, remedy_for, storing
 from .folders import check_same
+from .journal import Journal
 
 STUDY_FILE, STUDY_NAME = "study.db", "keras-initx"
 SETTINGS_ATTRIBUTE = "settings"
@@ -24,6 +25,14 @@ _WAIT = 100
 # How often, and after how many seconds, tables are looked for again that another process was making.
 _TRIES, _PAUSE = 5, 0.2
 _HERE = Path()
+# By default a connection that was cut is waited for a quarter of an hour.
+_LIBPQ = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 # Parts of the names of query arguments that are for nobody's eyes.
 _HIDDEN = ("pass", "pwd", "secret", "token", "key")
 
@@ -46,16 +55,28 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
     text = f"sqlite:///{folder.resolve() / STUDY_FILE}" if storage is None else str(storage)
     try:
         if text.endswith(JOURNAL):
-            return JournalStorage(JournalFileBackend(text))
-        options: dict[str, Any] = {"connect_args": {"timeout": _WAIT}} if text.startswith("sqlite:") else {}
-        return _made(text, options)
+            return JournalStorage(Journal(text))
+        return _made(text, _options(text))
     except ImportError as error:
         remedy = f"Install the driver of that database: {error}."
         raise InitxError("storage", named(text), "a database whose driver is installed", remedy) from None
     except Exception as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+        reason = reason_of(error)
         allowed = "a study's file or database that can be opened and written to"
-        raise InitxError("storage", named(text), allowed, _without_password(text, reason[0])) from None
+        remedy = f"{_without_password(text, reason)}. {remedy_for(reason, begun=False)}".strip()
+        raise InitxError("storage", named(text), allowed, remedy) from None
+
+
+def _options(url: str) -> dict[str, Any]:
+    """How SQLAlchemy opens a database: with patience for a file, without any for a server that is gone."""
+    made = sqlalchemy.make_url(url)
+    if made.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": _WAIT}}
+    # A connection may have died since it was used last.
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if made.get_driver_name() in ("psycopg2", "psycopg"):
+        options["connect_args"] = {**_LIBPQ, **made.query}
+    return options
 
 
 def _made(url: str, options: dict[str, Any]) -> RDBStorage:
@@ -76,7 +97,8 @@ def opened(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> It
     """A storage for a moment, as `open_storage`; its connections are given back afterwards."""
     found = open_storage(storage, folder)
     try:
-        yield found
+        with storing(place_of(storage, folder)):
+            yield found
     finally:
         if isinstance(found, RDBStorage) and found is not storage:
             found.remove_session()
@@ -111,6 +133,11 @@ def remove_study(storage: str | Path | BaseStorage, name: str) -> None:
     with opened(storage) as found:
         if name in optuna.get_all_study_names(found):
             optuna.delete_study(study_name=name, storage=found)
+
+
+def place_of(storage: str | Path | BaseStorage | None, folder: Path) -> str:
+    """The storage, or the file in the results folder, as an error may name it."""
+    return named(storage) or str(folder / STUDY_FILE)
 
 
 def named(storage: str | Path | BaseStorage | None) -> str | None:

@@ -1,8 +1,8 @@
 """The KerasTuner tuner that trains every trial over several seeds and keeps each seed's score."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from .callbacks import BestEpoch, Report, Target, Watch
 from .chief import is_chief, wait_for_workers
 from .compiled import Batch, CompiledModels
+from .faults import Fault, reserve, storing, whole, writing
 from .hypermodel import SCHEDULE
 from .memory import TakenOver
 from .oracle import OptunaOracle
@@ -22,6 +23,9 @@ from .rates import Schedule
 from .records import PRUNED, SCREENED, seed_records
 from .replicates import further_seeds, next_runs
 from .screen import Screen
+from .session import new_session
+from .strategy import Strategy, tensorflow_strategy
+from .variables import size_of
 
 
 class Observer(Protocol):
@@ -37,7 +41,9 @@ class Observer(Protocol):
         """A seed's result is stored; early stopping saved `skipped_epochs`."""
 
     def on_trial_end(self, trial: Any, status: str) -> None:
-        """A trial ended as "completed", "failed", "screened" or "pruned"."""
+        """A trial ended as "completed", "failed", "screened" or "pruned"; or was "taken over" by another
+        process, which did not hear of this one for too long.
+        """
 
 
 class EndedEarly(Exception):
@@ -75,7 +81,8 @@ class InitializerTuner(keras_tuner.Tuner):
         target: Where it is given, a seed's score is the epoch in which the metric reaches it (one more than
             all where it does not), and the oracle's objective is the least number of epochs.
         observers: Who is told of the progress.
-        **kwargs: As in `keras_tuner.Tuner`.
+        strategy: Which devices train each trial together; None is one.
+        **kwargs: As in `keras_tuner.Tuner`; a `distribution_strategy` of TensorFlow goes before `strategy`.
     """
 
     oracle: OptunaOracle
@@ -97,13 +104,18 @@ class InitializerTuner(keras_tuner.Tuner):
         metric: keras_tuner.Objective | None = None,
         target: float | None = None,
         observers: Sequence[Observer] = (),
+        strategy: Strategy | None = None,
         **kwargs: Any,
     ) -> None:
+        given = kwargs.get("distribution_strategy")
+        self.strategy = tensorflow_strategy(given) if given is not None else strategy or Strategy()
+        train = self.strategy.shared(train, batch_size)
         self.train, self.validation, self.test = train, validation, test
         self.seeds, self.epochs, self.batch_size = tuple(seeds), epochs, batch_size
         self.patience = patience
         self.observers = tuple(observers)
         size = min(batch_size, len(train[0]))
+        jit_compile = jit_compile and self.strategy.jit_compile
         sample = (train[0][:size], train[1][:size])
         self.models = CompiledModels(jit_compile, sample, validation=validation)
         # Rows from everywhere: files may be in the order of the classes.
@@ -131,6 +143,11 @@ class InitializerTuner(keras_tuner.Tuner):
 
         Of a trial that cannot learn, or falls behind, the oracle knows why, and takes no score.
         """
+        # What a disk or the storage does is no matter of the hyperparameters.
+        with storing(self.oracle.place), writing("results", Path(self.project_dir)):
+            return self._scored(trial)
+
+    def _scored(self, trial: Any) -> dict[str, float]:
         try:
             return self._run_seeds(trial)
         except EndedEarly as ended:
@@ -150,8 +167,10 @@ class InitializerTuner(keras_tuner.Tuner):
             observer.on_trial_begin(trial, todo)
         screened: keras.Model | None = None
         if self.screen is not None and not stored:
-            screened = self._model(trial, self.seeds[0])
-            if (reason := self.screen(screened, self.models.beside(screened))) is not None:
+            with self._session(self.seeds[0]):
+                screened = self._model(trial)
+                reason = self.screen(screened, self.models.beside(screened))
+            if reason is not None:
                 raise EndedEarly(SCREENED, reason)
         best = _best((r["score"] for r in stored.values()), objective.direction)
         for seed in todo:
@@ -198,7 +217,10 @@ class InitializerTuner(keras_tuner.Tuner):
 
     def _run_extra(self, trial: Any, seed: int) -> None:
         try:
-            self._run_race(trial, seed)
+            with storing(self.oracle.place), writing("results", Path(self.project_dir)):
+                self._run_race(trial, seed)
+        except Fault:
+            raise
         except Exception as error:
             # As in KerasTuner's search: what fails is a fault of the trial.
             text = " ".join(str(error).split())[:200]
@@ -226,11 +248,17 @@ class InitializerTuner(keras_tuner.Tuner):
         if self.pruning.is_behind(scores, others, self.oracle.objective.direction):
             raise EndedEarly(PRUNED, f"worse than the best trial after {len(scores)} seeds")
 
-    def _model(self, trial: Any, seed: int, twin: keras.Model | None = None) -> keras.Model:
+    @contextmanager
+    def _session(self, seed: int) -> Iterator[None]:
         # Layer names count up, and an integer-seeded initializer may read them: they start anew, as
         # KerasTuner has them, so that a resumed search draws what an uninterrupted one would.
-        keras.utils.clear_session(free_memory=False)
+        new_session()
         keras.utils.set_random_seed(seed)
+        # Not around the new session: TensorFlow keeps its strategy in the graph that this resets.
+        with self.strategy.scope():
+            yield
+
+    def _model(self, trial: Any, twin: keras.Model | None = None) -> keras.Model:
         return self.models.ready(self.hypermodel.build(trial.hyperparameters), twin)
 
     def run_seed(
@@ -246,9 +274,13 @@ class InitializerTuner(keras_tuner.Tuner):
         Raises:
             EndedEarly: The pruner stopped it.
         """
+        with self._session(seed):
+            return self._train(trial, seed, twin)
+
+    def _train(self, trial: Any, seed: int, twin: keras.Model | None) -> tuple[dict[str, Any], keras.Model]:
         started = time.monotonic()
         metric = self.metric
-        model = self._model(trial, seed, twin)
+        model = self._model(trial, twin)
         # The study takes no values of a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
         report = Report(self.oracle, trial.trial_id, first_step, self.metric)
@@ -261,7 +293,7 @@ class InitializerTuner(keras_tuner.Tuner):
             batch_size=self.batch_size,
             validation_data=self.validation,
             # One batch: another batch size would be another XLA module.
-            validation_batch_size=len(self.validation[0]),
+            validation_batch_size=self.strategy.batch(len(self.validation[0])),
             verbose=0,
             callbacks=[
                 BestEpoch(metric.name, metric.direction, patience),
@@ -291,16 +323,19 @@ class InitializerTuner(keras_tuner.Tuner):
             "diverged_in_epoch": diverged[0] + 1 if diverged else None,
         }
         if self.test is not None:
-            results = model.evaluate(*self.test, batch_size=len(self.test[0]), verbose=0, return_dict=True)
+            size = self.strategy.batch(len(self.test[0]))
+            results = model.evaluate(*self.test, batch_size=size, verbose=0, return_dict=True)
             record["test"] = {name: float(value) for name, value in results.items()}
         return record, model
 
     def on_trial_end(self, trial: Any) -> None:
         """Tells the oracle, then the observers."""
+        mine = self.oracle.is_mine(trial.trial_id)
         super().on_trial_end(trial)
         ended = self.oracle.get_trial(trial.trial_id)
+        status = self.oracle.result(trial.trial_id).status if mine else "taken over"
         for observer in self.observers:
-            observer.on_trial_end(ended, self.oracle.result(trial.trial_id).status)
+            observer.on_trial_end(ended, status)
 
     def load_model(self, trial: Any) -> keras.Model:
         """A new model with the weights of the trial's best seed at its best epoch."""
@@ -314,11 +349,11 @@ class InitializerTuner(keras_tuner.Tuner):
         """Does nothing: the study has all there is to keep."""
 
     def _keep(self, trial_id: str, model: keras.Model) -> None:
-        target = self._weights_file(trial_id)
-        partial = target.with_name(f"partial.{target.name}")
-        model.save_weights(partial)
         # Whole or not at all, whenever the process is killed.
-        partial.replace(target)
+        with whole(self._weights_file(trial_id)) as partial:
+            # HDF5 that runs out of room as it closes a file prints its own tracebacks.
+            reserve(partial, size_of(model))
+            model.save_weights(partial)
 
     def _weights_file(self, trial_id: str) -> Path:
         return Path(self.get_trial_dir(trial_id)) / "best.weights.h5"

@@ -1,5 +1,6 @@
 """All that training changes of a model: its variables, and those of every optimizer that it has."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -37,9 +38,21 @@ def every_variable(model: keras.Model) -> list[keras.Variable]:
     return list({id(v): v for v in found}.values())
 
 
+def size_of(model: keras.Model) -> int:
+    """The bytes of all that a file of the model's weights and its optimizer holds, at most."""
+    # A data set of HDF5, with the groups around it, is about four kilobytes.
+    return sum(math.prod(v.shape) * _width(v) + 4096 for v in every_variable(model)) + 2**16
+
+
+def _width(variable: keras.Variable) -> int:
+    digits = "".join(filter(str.isdigit, keras.backend.standardize_dtype(variable.dtype)))
+    return max(1, int(digits or 8) // 8)
+
+
 def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     """A copy of their values."""
-    return [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
+    # Not of `v.value`: a scalar that TensorFlow mirrors on several devices is no array there.
+    return [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
 
 
 def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:

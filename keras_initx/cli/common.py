@@ -126,7 +126,7 @@ def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
     except TyperException as error:
         say(f"error: {' '.join(error.format_message().split())} See keras-initx --help.")
         return 2
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         say(f"error: {' '.join(str(error).split())}")
         return 1
     # Typer turns Ctrl-C into this code, outside of its standalone mode too.
@@ -173,7 +173,7 @@ def _as_option(error: InitxError) -> str:
     options = {
         "dataset", "tuner", "trials", "epochs", "seeds", "seed", "batch_size", "patience", "initializers",
         "activations", "learning_rates", "depth", "width", "results", "logs", "resume", "schemes",
-        "pruner", "extra_seeds", "workers", "trials_each", "storage",
+        "pruner", "extra_seeds", "workers", "trials_each", "storage", "strategy",
     }  # fmt: skip
     name = error.argument
     if name in options:

@@ -71,6 +71,10 @@ def tune(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that run trials at the same time.")] = 1,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="mirrored: all GPUs of this machine train each trial together. [default: one]"),
+    ] = None,
     trials_each: Annotated[
         int | None,
         typer.Option(
@@ -129,6 +133,7 @@ def tune(
         join=join,
         storage=storage,
         workers=_workers(context.obj, workers, trials_each, storage),
+        strategy=strategy,
         quiet=quiet,
         jit_compile=jit_compile,
         screening=screening,

@@ -51,14 +51,18 @@ class TestHere:
         assert Watcher().is_gone("0", this_process(), None)
 
 
-class TestElsewhere:
-    def test_gone_without_a_sign_for_a_minute(self, monkeypatch: Any) -> None:
+class TestPulses:
+    @pytest.mark.parametrize("where", ["here", "elsewhere"])
+    def test_gone_without_a_sign_for_a_minute(self, monkeypatch: Any, where: str) -> None:
+        # The parent lives, but might have been stopped.
+        here = {**this_process(), "pid": os.getppid(), "started": None}
+        owner = here if where == "here" else ELSEWHERE
         now = [0.0]
         monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
         watcher = Watcher()
         found = []
         for now[0], pulse in ((0, 1), (50, 1), (59, 2), (110, 2), (119.5, 2), (120, 3), (181, 3)):
-            found.append(watcher.is_gone("0", ELSEWHERE, pulse))
+            found.append(watcher.is_gone("0", owner, pulse))
         assert found == [False, False, False, False, True, False, True]
 
     def test_another_owner_is_another_matter(self, monkeypatch: Any) -> None:

@@ -20,6 +20,8 @@ from keras_initx import InitxError
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 PASSWORD = "not-to-be-seen"
+# Addresses of a network that only the tests have.
+NETWORK = "10.87.45"
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,7 +53,9 @@ def server(tmp_path_factory: Any) -> Iterator[str]:
         subprocess.run([*as_user, str(binaries / program), *arguments], check=True, capture_output=True)
 
     run("initdb", "-D", str(data), "-U", "me", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    with (data / "pg_hba.conf").open("a") as rules:
+        rules.write(f"host all all {NETWORK}.0/24 scram-sha-256\n")
+    options = f"-p {port} -k {folder} -c listen_addresses=* -c fsync=off"
     run("pg_ctl", "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
     try:
         yield f"postgresql+psycopg2://me:{PASSWORD}@127.0.0.1:{port}/postgres"
@@ -152,3 +156,122 @@ def test_a_wrong_password_and_a_server_that_is_not_there(server: str, tmp_path: 
             open_storage(url, tmp_path)
         assert "wrong" not in str(caught.value)
         assert PASSWORD not in str(caught.value)
+
+
+# A worker whose signs of life are expected often, and whose epochs take half a second.
+WORKER = """
+import os, sys, time
+import keras, numpy as np
+import keras_initx
+from keras_initx.tuning import owners, search
+owners.EVERY, owners.STALE = 1.0, 6.0
+
+def build():
+    layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(layers)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+class Slow:
+    def on_trial_begin(self, trial, seeds): print("begin", int(trial.trial_id), flush=True)
+    def on_epoch_end(self, epochs): time.sleep(0.5)
+    def on_seed_end(self, trial, seed, *more): print("seed", int(trial.trial_id), seed, flush=True)
+    def on_trial_end(self, trial, status): print("end", int(trial.trial_id), status, flush=True)
+
+x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+y = (x.sum(axis=1) > 0).astype("int32")
+search(build, ((x, y), (x, y)), tuner="random", trials=4, epochs=8, seeds=3, jit_compile=False, quiet=True,
+       results=sys.argv[1] + "/cut", logs=sys.argv[1] + "/logs", storage=os.environ["URL"], join=True,
+       observers=[Slow()])
+"""
+
+
+@pytest.fixture
+def network() -> Iterator[str]:
+    """The name of a network namespace that reaches this machine by a cable of its own."""
+    name = f"initx{os.getpid()}"
+    cable, plug = f"ix{os.getpid() % 10**6}a", f"ix{os.getpid() % 10**6}b"
+    steps = [
+        f"netns add {name}", f"link add {cable} type veth peer name {plug} netns {name}",
+        f"addr add {NETWORK}.1/24 dev {cable}", f"link set {cable} up",
+        f"-n {name} addr add {NETWORK}.2/24 dev {plug}", f"-n {name} link set {plug} up",
+        f"-n {name} link set lo up",
+    ]  # fmt: skip
+    try:
+        try:
+            for step in steps:
+                subprocess.run(["ip", *step.split()], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no network namespace can be made here: {error}")
+        yield cable
+    finally:
+        subprocess.run(["ip", "link", "del", cable], check=False, capture_output=True)
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_path: Path) -> None:
+    def start(folder: str, url: str, *prefix: str) -> subprocess.Popen[str]:
+        (tmp_path / folder).mkdir()
+        command = [*prefix, sys.executable, "-c", WORKER, str(tmp_path / folder)]
+        with (tmp_path / folder / "out").open("w") as out, (tmp_path / folder / "err").open("w") as err:
+            return subprocess.Popen(
+                command, env={**os.environ, "URL": url}, stdout=out, stderr=err, text=True
+            )
+
+    def running(seeds: int, owner: Any = None) -> optuna.trial.FrozenTrial | None:
+        with opened(server) as storage:
+            if "cut" not in optuna.get_all_study_names(storage):
+                return None
+            for trial in optuna.load_study(study_name="cut", storage=storage).trials:
+                known = trial.user_attrs.get(OWNER) or {}
+                if len(seed_records(trial)) >= seeds and (owner is None or known.get("pid") == owner):
+                    return trial
+        return None
+
+    def wait(found: Any) -> optuna.trial.FrozenTrial:
+        deadline = time.monotonic() + 120
+        while (trial := found()) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        return trial
+
+    far = start(
+        "far", server.replace("127.0.0.1", f"{NETWORK}.1"), "ip", "netns", "exec", f"initx{os.getpid()}"
+    )
+    near = None
+    try:
+        # The process is exec'd in place: its id is the one of the namespace's command.
+        cut = wait(lambda: running(1, far.pid))
+        near = start("near", server)
+        subprocess.run(["ip", "link", "set", network, "down"], check=True)
+        before = seed_records(wait(lambda: running(1, far.pid)))
+        taken = wait(lambda: next((t for t in [trial_of(server, cut.number)] if is_of(t, near)), None))
+        assert is_of(taken, near)
+        subprocess.run(["ip", "link", "set", network, "up"], check=True)
+        for process in (far, near):
+            assert process.wait(timeout=240) == 0, (tmp_path / "far/err").read_text()[-3000:]
+    finally:
+        for process in [p for p in (far, near) if p is not None and p.poll() is None]:
+            process.kill()
+            process.wait()
+    with opened(server) as storage:
+        done = optuna.load_study(study_name="cut", storage=storage).trials
+    assert [t.state.name for t in done] == ["COMPLETE"] * 4
+    after = seed_records(done[cut.number])
+    assert list(after) == [0, 1, 2]
+    assert {seed: after[seed] for seed in before} == before
+    said = {name: (tmp_path / name / "out").read_text().split("\n") for name in ("far", "near")}
+    seeds = [line for lines in said.values() for line in lines if line.startswith("seed")]
+    # Each seed of each trial was reported once, by either.
+    assert sorted(seeds) == sorted(f"seed {trial} {seed}" for trial in range(4) for seed in range(3))
+    assert f"end {cut.number} completed" in said["near"]
+    assert f"end {cut.number} taken over" in said["far"]
+
+
+def trial_of(url: str, number: int) -> optuna.trial.FrozenTrial:
+    with opened(url) as storage:
+        return optuna.load_study(study_name="cut", storage=storage).trials[number]
+
+
+def is_of(trial: optuna.trial.FrozenTrial, process: subprocess.Popen[str]) -> bool:
+    return bool((trial.user_attrs.get(OWNER) or {}).get("pid") == process.pid)

@@ -1,0 +1,77 @@
+"""A journal file whose last line is half written is mended, and nothing else of it is touched."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from keras_initx.tuning.journal import Journal
+from optuna.exceptions import StorageInternalError
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.journal"
+
+
+def study_of(path: Path, backend: Any = Journal) -> optuna.Study:
+    return optuna.create_study(
+        storage=JournalStorage(backend(str(path))), study_name="a", load_if_exists=True
+    )
+
+
+def test_it_is_optunas_file(path: Path) -> None:
+    study_of(path).ask().set_user_attr("grüße", [1.5, None])
+    theirs = study_of(path, JournalFileBackend)
+    assert theirs.trials[0].user_attrs == {"grüße": [1.5, None]}
+    theirs.ask()
+    assert len(study_of(path).trials) == 2
+
+
+@pytest.mark.parametrize("half", ['{"op_coda":', '{"op_code":4,"x":"' + "y" * 10000])
+def test_a_line_that_a_killed_process_left_is_removed(path: Path, half: str) -> None:
+    study_of(path).ask()
+    whole = path.read_bytes()
+    path.write_bytes(whole + half.encode())
+    # It is not believed before, and not in the way afterwards.
+    assert len(study_of(path).trials) == 1
+    study_of(path).ask()
+    assert path.read_bytes().startswith(whole + b"{")
+    assert half.encode() not in path.read_bytes()
+    assert len(study_of(path).trials) == 2
+
+
+def test_a_file_of_half_a_line_begins_anew(path: Path) -> None:
+    path.write_bytes(b'{"op_')
+    study_of(path).ask()
+    assert len(study_of(path).trials) == 1
+
+
+def test_all_lines_of_a_write_or_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(path)
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        # The write itself has come through.
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageInternalError) as caught:
+            study.ask()
+    assert isinstance(caught.value.__cause__, OSError)
+    assert path.read_bytes() == before
+    assert not path.with_name("a.journal.lock").exists()
+    study.ask()
+    assert len(study_of(path).trials) == 1
+
+
+def test_a_damaged_line_is_an_error(path: Path) -> None:
+    study_of(path).ask()
+    path.write_bytes(b"{\n" + path.read_bytes())
+    with pytest.raises(StorageInternalError) as caught:
+        study_of(path)
+    assert "malformed" in str(caught.value.__cause__)

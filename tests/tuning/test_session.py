@@ -1,0 +1,57 @@
+"""A new session forgets the models, and nothing that the user has set."""
+
+import keras
+import pytest
+from keras_initx.tuning.session import new_session
+
+config = keras.config
+SETTINGS = {
+    "flash attention": (
+        config.is_flash_attention_enabled,
+        config.disable_flash_attention,
+        config.enable_flash_attention,
+    ),
+    "tracebacks": (
+        config.is_traceback_filtering_enabled,
+        config.disable_traceback_filtering,
+        config.enable_traceback_filtering,
+    ),
+    "logging": (
+        config.is_interactive_logging_enabled,
+        config.disable_interactive_logging,
+        config.enable_interactive_logging,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_is_switched_off_stays_off(name: str) -> None:
+    is_on, off, on = SETTINGS[name]
+    new_session()
+    assert is_on() is not False
+    off()
+    try:
+        new_session()
+        assert is_on() is False
+    finally:
+        on()
+
+
+def test_the_policy_stays_and_the_names_start_anew() -> None:
+    config.set_dtype_policy("mixed_bfloat16")
+    try:
+        keras.layers.Dense(1)
+        new_session()
+        layer = keras.layers.Dense(1)
+        assert (layer.name, layer.compute_dtype) == ("dense", "bfloat16")
+    finally:
+        config.set_dtype_policy("float32")
+
+
+def test_a_distribution_stays() -> None:
+    if keras.backend.backend() != "jax":
+        pytest.skip("Keras distributes on JAX only")
+    with keras.distribution.DataParallel().scope():
+        before = keras.distribution.distribution()
+        new_session()
+        assert keras.distribution.distribution() is before
