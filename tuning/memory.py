@@ -1,6 +1,7 @@
 """What a search remembers: an Optuna study, read and written as the processes that share it must."""
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,10 +62,15 @@ class StudyMemory:
             storage = open_storage(self._storage, folder)
             directions = optuna.study.StudyDirection
             direction = directions.MAXIMIZE if self.objective.direction == "max" else directions.MINIMIZE
-            with quiet_optuna():
+            with quiet_optuna(), warnings.catch_warnings():
+                # Metric names are experimental, as they have been since Optuna 3.4.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 self._study = optuna.create_study(
                     storage=storage, study_name=self._study_name, direction=direction, load_if_exists=True
                 )
+                if not self._study.metric_names:
+                    # Optuna's pages call it "Objective 0" without.
+                    self._study.set_metric_names([self.objective.name])
             self._study.pruner = self._pruner
         return self._study
 

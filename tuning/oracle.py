@@ -101,6 +101,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         self.enqueue(enqueue)
         self._lock = threading.RLock()
         self.trials_here: int | None = None
+        self._space_written: dict[str, Any] = {}
 
     @property
     def is_spent(self) -> bool:
@@ -223,7 +224,9 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
     def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
         """Adds new hyperparameters to the space, and to the study for the next process."""
         super().update_space(hyperparameters)
-        patiently(self.study.set_user_attr, _SPACE, self.hyperparameters.get_config())
+        if (config := self.hyperparameters.get_config()) != self._space_written:
+            patiently(self.study.set_user_attr, _SPACE, config)
+            self._space_written = config
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> kt_trial.Trial:
         """Registers metrics of a running trial; the study hears of them at the end."""
