@@ -104,6 +104,8 @@ def unit(path: Path) -> str:
 
 # Where TensorFlow is the backend, and only then.
 LATE = {ROOT / "tuning/strategy.py": {"tensorflow"}}
+# What Keras has no public way to, in one function each.
+PRIVATE = {ROOT / "tuning/session.py": {"keras.src.utils"}}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -114,7 +116,7 @@ def test_no_backend_and_nothing_private_of_keras(path):
             assert name.name.split(".")[0] not in late
     for name in imports(path):
         assert name.split(".")[0] not in {"tensorflow", "jax", "torch"} - late, name
-        assert not name.startswith(("keras.src", "keras_tuner.src")), name
+        assert not name.startswith(("keras.src", "keras_tuner.src")) or name in PRIVATE.get(path, ()), name
 
 
 CORE = [p for p in SOURCES if p.is_relative_to(ROOT / "keras_initx") and unit(p) not in ("__init__", "cli")]

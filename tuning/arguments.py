@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
@@ -61,6 +62,7 @@ def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
                 if len(x) != len(y) or not len(x):
                     received = f"{len(x)} x and {len(y)} y"
                     raise InitxError(f"data ({name})", received, "as many x as y, at least one")
+                _warn_of_gaps(name, x=x, y=y)
             return arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None
         if len(data) == 2:
             return _split(*data)
@@ -72,6 +74,18 @@ def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
         (data.x_validation, data.y_validation),
         (data.x_test, data.y_test),
     )
+
+
+def _warn_of_gaps(name: str, **arrays: np.ndarray) -> None:
+    for which, values in arrays.items():
+        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+            index = tuple(int(i) for i in np.unravel_index(np.argmin(finite), finite.shape))
+            # A model may know what to do with them.
+            warnings.warn(
+                f"data ({name}): {which} has {values[index]} at index {index}; nearly every model then has "
+                "a loss that is not finite.",
+                stacklevel=4,
+            )
 
 
 def _split(x: Any, y: Any) -> tuple[Pair, Pair, Pair | None]:

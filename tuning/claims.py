@@ -37,7 +37,8 @@ class Claims:
             yield
         finally:
             self._held.discard(name)
-            patiently(self._study.set_user_attr, _key(name), None)
+            if patiently(lambda: self._study.user_attrs).get(_key(name)) == self._me:
+                patiently(self._study.set_user_attr, _key(name), None)
 
     def beat(self) -> None:
         """Shows other processes that this one still lives."""

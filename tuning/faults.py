@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +26,8 @@ _REMEDIES = (
     ),
 )
 _ELSE = "Mend that"
-_PASSWORD = re.compile(r"(://[^:@/\s]*:)[^@\s]+@")
+# A password may have an @ of its own.
+_PASSWORD = re.compile(r"(://[^:@/\s]*:)\S+@")
 
 
 class Fault(InitxError, keras_tuner.errors.FatalError):
@@ -93,8 +95,8 @@ def whole(path: Path, argument: str = "results") -> Iterator[Path]:
     Raises:
         Fault: It cannot be written; what was there before is there still.
     """
-    # Several processes may write it at once.
-    partial = path.with_name(f"partial.{os.getpid()}.{path.name}")
+    # Several processes may write it at once, of several machines too.
+    partial = path.with_name(f"partial.{uuid.uuid4().hex}.{path.name}")
     with writing(argument, path.parent, anything=True):
         try:
             yield partial

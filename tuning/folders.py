@@ -182,6 +182,9 @@ def check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raises an `InitxError` where a search goes on with other settings than it began with."""
     # A search may be given more trials; whatever else differs would mix two experiments.
     plain = json.loads(json.dumps(dict(settings)))
+    if (kept := earlier.get("storage")) != plain.get("storage") and None in (kept, plain.get("storage")):
+        given = "none, which is study.db in the results" if kept is None else repr(kept)
+        raise InitxError("storage", plain.get("storage"), f"{given}, where the search was begun")
     for name in sorted(earlier.keys() | plain.keys()):
         if name not in _MAY_CHANGE and earlier.get(name) != plain.get(name):
             received, allowed = _difference(earlier.get(name), plain.get(name))

@@ -68,7 +68,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         super().__init__()
         self.kernels = KernelSpace(initializers, gains, distributions)
         self.learning_rates = check_rates(learning_rates)
-        self.weight_decays = check_rates(weight_decays, "weight_decays")
+        self.weight_decays = check_rates(weight_decays, "weight_decays", zero=True)
         self.schedules = None if schedules is None else checked_names("schedules", schedules, SCHEDULES)
         self._make = _maker(model)
 

@@ -1,8 +1,11 @@
 """Which hyperparameters of a search decided its scores."""
 
+import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -10,9 +13,10 @@ from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
+from .folders import SETTINGS
 from .keras_tuner_folder import ORACLE_FILE, found_inside, is_keras_tuner_folder
 from .reading import read_keras_tuner
-from .storages import STUDY_FILE
+from .storages import STUDY_FILE, open_storage
 
 # Below so many completed trials for each hyperparameter the forest has little to split on.
 _ENOUGH = 10
@@ -35,7 +39,7 @@ class Importance:
     spread: float
 
 
-def importances(results: str | Path) -> tuple[list[Importance], str]:
+def importances(results: str | Path, storage: Any = None) -> tuple[list[Importance], str]:
     """The importance of each hyperparameter in a finished or running search, the greatest first; a warning.
 
     share_p = Var over p of E[score | p] / Var[score], by a random forest fitted to the completed trials
@@ -45,6 +49,8 @@ def importances(results: str | Path) -> tuple[list[Importance], str]:
     Args:
         results: The folder of a search (`search(results=...)`), or the project folder of a KerasTuner search,
             which is read in memory and stays as it is.
+        storage: Where the study of the search is kept, as in `search`. None is the `study.db` of the folder,
+            or what its settings tell (they tell no password).
 
     Returns:
         The importances, and a warning where there are too few trials to say ("" where there are enough).
@@ -55,7 +61,7 @@ def importances(results: str | Path) -> tuple[list[Importance], str]:
 
     References: Hutter, Hoos & Leyton-Brown 2014 (fANOVA), as Optuna has it.
     """
-    study = _study_in(Path(results))
+    study = _study_in(Path(results), storage)
     done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     scores = {trial.value for trial in done}
     if len(scores) < 2:
@@ -73,12 +79,20 @@ def importances(results: str | Path) -> tuple[list[Importance], str]:
     return found, _warning(found, len(done))
 
 
-def _study_in(folder: Path) -> optuna.Study:
-    database = folder / STUDY_FILE
-    if database.is_file():
-        storage = f"sqlite:///{database.resolve()}"
-        names = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=names[0], storage=storage)
+def _study_in(folder: Path, storage: Any) -> optuna.Study:
+    if storage is None and (folder / SETTINGS).is_file():
+        with suppress(ValueError):
+            storage = json.loads((folder / SETTINGS).read_text(encoding="utf-8")).get("storage")
+    if storage is not None or (folder / STUDY_FILE).is_file():
+        found = open_storage(storage, folder)
+        names = optuna.get_all_study_names(found)
+        name = folder.resolve().name
+        if storage is None and names:
+            (name,) = names[:1]
+        if name not in names:
+            allowed = f"the folder of a search in that storage, such as {', '.join(names[:3]) or 'none'}"
+            raise InitxError("results", str(folder), allowed)
+        return optuna.load_study(study_name=name, storage=found)
     if is_keras_tuner_folder(folder):
         return read_keras_tuner(folder)
     allowed = f"the folder of a search, with its {STUDY_FILE}, or of KerasTuner's, with its {ORACLE_FILE}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import keras
@@ -86,7 +87,15 @@ class KernelSpace:
             if isinstance(chosen, str) and chosen.startswith(WHOLE):
                 initialize(model, chosen.removeprefix(WHOLE))
             else:
-                reinitialize(model, None if chosen == OWN else chosen, only=only)
+                try:
+                    reinitialize(model, None if chosen == OWN else chosen, only=only)
+                except InitxError as error:
+                    if error.argument != "only" or not key:
+                        raise
+                    near = get_close_matches(key, GROUPS, n=1)
+                    allowed = f"a group ({', '.join(GROUPS)}) or a pattern that matches the path of a layer"
+                    remedy = f"Did you mean {near[0]!r}?" if near else error.remedy
+                    raise InitxError("initializers", key, allowed, remedy) from error
 
     def _chosen(self, hp: keras_tuner.HyperParameters, names: Sequence[str], suffix: str) -> Any:
         name = hp.Choice(INITIALIZER + suffix, list(names))

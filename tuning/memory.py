@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from .claims import Claims
 from .owners import Pulse, Watcher, is_here, this_process
-from .patience import patiently
+from .patience import impatient, patiently
 from .pruning import quiet_optuna
 from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, SURPLUS, seed_records
 from .results import TrialResult, read_trial
@@ -50,7 +50,7 @@ class StudyMemory:
         self._looked: dict[str, tuple[float, frozenset[int]]] = {}
         self._me = this_process()
         self._watcher = Watcher()
-        self._pulse = Pulse(self._beat)
+        self._pulse = Pulse(self._beat, self._me)
         self._claims: Claims | None = None
 
     @property
@@ -188,7 +188,7 @@ class StudyMemory:
         self._pulse.stop()
         for trial_id, trial in self._running.items():
             # Without a database they find out by themselves.
-            with suppress(Exception):
+            with suppress(Exception), impatient():
                 if self.is_mine(trial_id):
                     trial.set_user_attr(OWNER, {})
 

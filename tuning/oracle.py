@@ -258,7 +258,11 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 self._use_sampler(frozen.number)
                 # Optuna has no public way from a number to a running trial; `ask` does the same.
                 trial = optuna.trial.Trial(self.study, frozen._trial_id)
-                patiently(trial.set_user_attr, OWNER, self._me)
+                try:
+                    patiently(trial.set_user_attr, OWNER, self._me)
+                except optuna.exceptions.UpdateFinishedTrialError:
+                    # Whoever ran it was not gone.
+                    continue
                 # Another process may have found it in the same moment: the last to sign has it.
                 time.sleep(TO_SIGN)
                 if self.is_mine(_trial_id(frozen.number)):

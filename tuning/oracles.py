@@ -10,6 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
+from .records import SURPLUS
+
 # What keeps its place in lists of its own, which no study can give back to it.
 _WITH_A_MEMORY = {
     keras_tuner.oracles.GridSearchOracle: "tuner='grid'",
@@ -90,7 +92,7 @@ class OracleSampler(optuna.samplers.BaseSampler):
         worst = min(scores) if study.direction == optuna.study.StudyDirection.MAXIMIZE else max(scores)
         for frozen in ended:
             name = f"{frozen.number:04d}"
-            if name in self._oracle.trials:
+            if name in self._oracle.trials or SURPLUS in frozen.user_attrs or not frozen.params:
                 continue
             hyperparameters = self._space()
             hyperparameters.values = dict(frozen.params)
@@ -127,7 +129,12 @@ def check_oracle(oracle: keras_tuner.Oracle, objective: keras_tuner.Objective | 
 
 
 def _is_same(values: dict[str, Any], params: dict[str, Any]) -> bool:
-    return bool(values) and all(params.get(name, value) == value for name, value in values.items())
+    # A trial that waits, or was one too many, has none.
+    return (
+        bool(values)
+        and bool(params)
+        and all(params.get(name, value) == value for name, value in values.items())
+    )
 
 
 def _allows(distribution: Any, value: Any) -> bool:

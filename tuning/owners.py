@@ -27,7 +27,12 @@ Owner = Mapping[str, Any]
 def this_process() -> dict[str, Any]:
     """A new owner of trials, as other processes may know it: each call is another one."""
     process = {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid()}
-    return {**process, "started": _started(os.getpid()), "token": uuid.uuid4().hex}
+    own = {"thread": threading.get_ident(), "token": uuid.uuid4().hex}
+    return {**process, "started": _started(os.getpid()), **own}
+
+
+# Those of this process that still run: searches in threads are no more one another's than processes are.
+_running: set[str] = set()
 
 
 @functools.cache
@@ -68,6 +73,12 @@ def _lives(owner: Owner) -> bool:
     return owner.get("started") in (None, _started(owner["pid"]))
 
 
+def _has_ended(owner: Owner) -> bool:
+    """Whether another search of this very process is at an end, as it is if this thread had it."""
+    threads = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+    return owner.get("token") not in _running or owner.get("thread") not in threads
+
+
 class Watcher:
     """Tells whose owner is gone.
 
@@ -87,8 +98,7 @@ class Watcher:
             owner: As `this_process` made it.
             pulse: Anything that changes.
         """
-        # Another search of this very process is at an end, or has given this trial up.
-        if is_here(owner) and (owner["pid"] == os.getpid() or not _lives(owner)):
+        if is_here(owner) and (_has_ended(owner) if owner["pid"] == os.getpid() else not _lives(owner)):
             return True
         sign, now = (owner.get("token"), pulse), time.monotonic()
         if name not in self._seen or self._seen[name][0] != sign:
@@ -112,15 +122,17 @@ class Pulse:
 
     Args:
         beat: Writes the sign; what it raises is no matter: the next one may come through.
+        owner: Who lives as long as that.
     """
 
-    def __init__(self, beat: Callable[[], None]) -> None:
-        self._beat = beat
+    def __init__(self, beat: Callable[[], None], owner: Owner) -> None:
+        self._beat, self._token = beat, owner["token"]
         self._stop: threading.Event | None = None
 
     def start(self) -> None:
         """Begins, if it has not."""
         if self._stop is None:
+            _running.add(self._token)
             self._stop = threading.Event()
             # A search that is killed waits for no thread.
             name = "keras-initx pulse"
@@ -130,6 +142,7 @@ class Pulse:
         """Ends it."""
         if self._stop is not None:
             self._stop.set()
+        _running.discard(self._token)
         self._stop = None
 
     def _run(self, stop: threading.Event) -> None:

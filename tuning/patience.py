@@ -3,12 +3,15 @@
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy.exc
 
 # Seconds for which it is waited for, and the longest time between two tries.
 LONGEST, _MOST = 600.0, 15.0
+_ending = ContextVar("ending", default=False)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,7 +37,7 @@ def patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if not is_out_of_reach(error) or time.monotonic() > deadline:
+            if _ending.get() or not is_out_of_reach(error) or time.monotonic() > deadline:
                 raise
             if wait == 1.0:
                 reason = next(str(e.orig) for e in _chain(error) if _is_lost(e)).strip().splitlines()[0]
@@ -44,6 +47,16 @@ def patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
                 )
             time.sleep(wait)
             wait = min(2 * wait, _MOST)
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """A block in which nothing is tried again: at the end of a search that was interrupted."""
+    token = _ending.set(True)
+    try:
+        yield
+    finally:
+        _ending.reset(token)
 
 
 def is_out_of_reach(error: BaseException) -> bool:

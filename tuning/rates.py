@@ -25,7 +25,7 @@ class Range:
 Rates = Sequence[float] | Range
 
 
-def check_rates(rates: Rates | None, argument: str = "learning_rates") -> Rates | None:
+def check_rates(rates: Rates | None, argument: str = "learning_rates", zero: bool = False) -> Rates | None:
     """`rates` if all are positive and a range is in order.
 
     Raises:
@@ -38,6 +38,9 @@ def check_rates(rates: Rates | None, argument: str = "learning_rates") -> Rates 
             argument, rates, "a list of positive numbers, or a Range of them", f"Pass [{rates}]."
         )
     values = (rates.low, rates.high) if isinstance(rates, Range) else tuple(rates)
+    if zero and not isinstance(rates, Range):
+        # Which is none.
+        values = tuple(r for r in values if not isinstance(r, Real) or r != 0) or (1.0,)
     if not values or any(not isinstance(r, Real) or not 0 < r < float("inf") for r in values):
         raise InitxError(argument, rates, "positive numbers, or a Range of them")
     if isinstance(rates, Range) and rates.low >= rates.high:

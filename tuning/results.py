@@ -86,7 +86,8 @@ def best_trial(trials: Sequence[TrialResult], direction: str) -> TrialResult | N
     After a race it is the best of those that it left, by their scores in the race, unless a trial that came
     later has a better mean over the seeds that both have. One with a failed seed comes after all others.
     """
-    done = [t for t in trials if t.status == "completed"]
+    # A study that was read in has trials without seeds.
+    done = [t for t in trials if t.status == "completed" and t.seeds]
     done = [t for t in done if not t.out] or done
     best = max if direction == "max" else min
     racing = {t.number: t for t in done if t.race}

@@ -75,7 +75,8 @@ def _options(url: str) -> dict[str, Any]:
     # A connection may have died since it was used last.
     options: dict[str, Any] = {"pool_pre_ping": True}
     if made.get_driver_name() in ("psycopg2", "psycopg"):
-        options["connect_args"] = {**_LIBPQ, **made.query}
+        # What the URL says itself SQLAlchemy hands on.
+        options["connect_args"] = {name: v for name, v in _LIBPQ.items() if name not in made.query}
     return options
 
 
@@ -163,5 +164,7 @@ def _secrets(url: str) -> list[str]:
     user = url.split("://", 1)[1].rpartition("@")[0]
     query = [part.partition("=") for part in url.partition("?")[2].split("&")]
     hidden = [value for name, _, value in query if any(mark in name.lower() for mark in _HIDDEN)]
-    found = {s for s in (user.partition(":")[2], *hidden) if s}
+    password = user.partition(":")[2]
+    # Drivers take what follows an @ that is not escaped for the host, and say so.
+    found = {s for s in (password, *password.split("@")[1:], *hidden) if s}
     return sorted(found | {unquote(s) for s in found}, key=len, reverse=True)

@@ -4,8 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,12 @@ class Workers:
         Raises:
             RuntimeError: No worker ended well.
         """
+        with _ended_by_signals():
+            self._run(oracle, logs, seeds, observers)
+
+    def _run(
+        self, oracle: OptunaOracle, logs: Path, seeds: Sequence[int], observers: Sequence[Observer]
+    ) -> None:
         follower = _Follower(oracle, seeds, observers)
         starts, progress = [1] * self.count, [_progress(oracle)] * self.count
         self._logs = logs
@@ -89,6 +98,10 @@ class Workers:
             said = self._log(0).read_text(errors="replace").strip().splitlines()
             reason = f"The first said: {said[-1]}" if said else f"See {self._log(0)}."
             raise RuntimeError(f"All {self.count} workers ended with an error. {reason}")
+        for number, process in enumerate(self._processes):
+            if process.returncode > 0:
+                said = self._log(number).read_text(errors="replace").strip().splitlines() or ["nothing"]
+                warnings.warn(f"Worker {number} ended with an error: {said[-1][:300]}", stacklevel=2)
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         limit = {} if self.trials_each is None else {TRIALS_VARIABLE: str(self.trials_each)}
@@ -137,6 +150,25 @@ class Workers:
                 process.wait()
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Takes `kill`, and a terminal that is closed, for Ctrl-C: the processes would live on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
 def trials_each() -> int | None:
     """How many trials the `Workers` that started this process let it begin; None for no limit."""
     given = os.environ.get(TRIALS_VARIABLE)
@@ -170,8 +202,10 @@ def _gpus() -> list[str]:
         return [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:
         return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return [str(number) for number, _ in enumerate(listed.splitlines())]
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    # The lines of a GPU's slices are indented.
+    lines = [] if listed.returncode else listed.stdout.splitlines()
+    return [str(number) for number, _ in enumerate(line for line in lines if line.startswith("GPU "))]
 
 
 class _Follower:

@@ -11,6 +11,8 @@ from rich.table import Table
 from keras_initx.cli import common
 from keras_initx.errors import InitxError
 from keras_initx.tuning.importance import importances
+from keras_initx.tuning.storages import STUDY_FILE
+from keras_initx.tuning.workers import STORAGE_VARIABLE
 
 
 def importance(
@@ -20,12 +22,23 @@ def importance(
             metavar="DIR", help="The folder of a search, such as results/tune, or of KerasTuner's."
         ),
     ],
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            envvar=STORAGE_VARIABLE,
+            help="Where the study is kept, if the search had --storage. [default: what its settings tell]",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Shows what share of the differences between trials each hyperparameter explains (fANOVA)."""
     try:
-        found, warning = importances(folder)
+        # The variable may stand for other searches.
+        here = (folder / STUDY_FILE).is_file()
+        found, warning = importances(folder, None if here else storage)
     except InitxError as error:
+        if error.argument == "storage":
+            raise
         received = str(folder) if error.argument == "results" else error.received
         remedy = error.remedy
         if error.argument == "objective":

@@ -183,7 +183,7 @@ def _print(result: SearchResult, model: DenseClassifier, extra: bool) -> None:
 def _tie(result: SearchResult) -> str:
     """How many other trials have the winner's mean, which is a matter of their order then."""
     same = sum(t.status == "completed" and t.sample.mean == result.best.sample.mean for t in result.trials)
-    return f" (as {same - 1} other trials)" if same > 1 else ""
+    return f" (a tie with {same - 1} other{'s' if same > 2 else ''})" if same > 1 else ""
 
 
 def _runner_up(result: SearchResult) -> str:

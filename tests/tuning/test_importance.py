@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -65,3 +66,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         main(["importance", str(tmp_path), "--json"])
     assert json.loads(capsys.readouterr().out)["importances"][0]["name"] == "initializer"
+
+
+def test_a_study_in_a_storage_of_its_own(quick: Any, tmp_path: Path) -> None:
+    storage = str(tmp_path / "own.journal")
+    options = {"tuner": "grid", "trials": None, "initializers": ["zeros", "he_normal"], "screening": False}
+    quick(storage=storage, learning_rates=[0.01, 0.3], **options)
+    named, _ = importances(tmp_path / "results", storage)
+    # The settings of the search tell where it is.
+    assert importances(tmp_path / "results")[0] == named
+    assert {found.name for found in named} == {"initializer", "learning_rate"}
+
+
+def test_a_damaged_study(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("garbage" * 100)
+    with pytest.raises(InitxError, match=r"^storage: .*study\.db.*file is not a database"):
+        importances(tmp_path)

@@ -78,7 +78,7 @@ class TestGroups:
         ("groups", "says"),
         [
             ({"attention": ["auto"]}, r"^initializers: received 'attention'; allowed: .*stem, hidden, head"),
-            ({"d7": ["auto"]}, r"^only: received 'd7'"),
+            ({"d7": ["auto"]}, r"^initializers: received 'd7'"),
             ({"head": ["he_atuo"]}, r"^initializers: received 'he_atuo'.*'he_auto'"),
             ({"head": ["initialize:auto"]}, r"^initializers: received 'initialize:auto'"),
             ({"head": []}, r"^initializers: received \[\]"),
@@ -150,3 +150,8 @@ class TestGains:
         result = quick(trials=6, seeds=1, epochs=1, **options)
         for trial in result.trials:
             assert ("gain" in trial.values) == (trial.values["initializer"] == "he_auto")
+
+
+def test_a_group_that_is_misspelt(quick: Any) -> None:
+    with pytest.raises(InitxError, match=r"^initializers: received 'hiden'.*Did you mean 'hidden'\?"):
+        quick(initializers={"hiden": ["he_auto"]})

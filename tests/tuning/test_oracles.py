@@ -119,3 +119,27 @@ def test_an_oracle_that_looks_for_something_else(quick: Any, objective: Any) -> 
     oracle = keras_tuner.oracles.RandomSearchOracle(objective)
     with pytest.raises(InitxError, match=r"^tuner: .*an oracle for .*Objective\('val_accuracy', 'max'\)"):
         quick(tuner=oracle, **OPTIONS)
+
+
+def test_trials_without_values_are_nobodys_proposals() -> None:
+    told: list[Any] = []
+
+    class Watched(keras_tuner.oracles.RandomSearchOracle):
+        def populate_space(self, trial_id: str) -> dict[str, Any]:
+            told.append({name: dict(t.hyperparameters.values) for name, t in self.trials.items()})
+            return super().populate_space(trial_id)
+
+    # As if it were KerasTuner's own.
+    Watched.__module__ = "keras_tuner.oracles.own"
+    x = {"x": optuna.distributions.FloatDistribution(-1, 1)}
+    study = optuna.create_study(direction="maximize")
+    surplus = study.ask()
+    surplus.set_user_attr("surplus", True)
+    study.tell(surplus.number, state=optuna.trial.TrialState.FAIL)
+    study.add_trial(optuna.trial.create_trial(value=0.5, params={"x": 0.1}, distributions=x))
+    space = keras_tuner.HyperParameters()
+    space.Float("x", -1.0, 1.0)
+    study.sampler = OracleSampler(Watched(keras_tuner.Objective("y", "max"), seed=0), space.copy)
+    study.ask(x)
+    # It was asked once, and knows of the one trial that was run.
+    assert told == [{"0001": {"x": 0.1}}]

@@ -47,8 +47,31 @@ class TestHere:
         assert Watcher().is_gone("0", {**owner, "started": "1"}, None)
         process.communicate(b"\n")
 
-    def test_an_earlier_search_of_this_process(self) -> None:
-        assert Watcher().is_gone("0", this_process(), None)
+    def test_another_search_of_this_process(self) -> None:
+        owners_of: list[dict[str, Any]] = []
+        end, begun = threading.Event(), threading.Event()
+
+        def search() -> None:
+            owners_of.append(this_process())
+            pulse = Pulse(lambda: None, owners_of[0])
+            pulse.start()
+            begun.set()
+            end.wait(60)
+
+        thread = threading.Thread(target=search)
+        thread.start()
+        begun.wait(60)
+        assert not Watcher().is_gone("0", owners_of[0], None)
+        end.set()
+        thread.join()
+        # It was interrupted, and its pulse goes on.
+        assert Watcher().is_gone("0", owners_of[0], None)
+        # A thread has one search at a time: an earlier one of this thread is over.
+        mine = this_process()
+        pulse = Pulse(lambda: None, mine)
+        pulse.start()
+        assert Watcher().is_gone("0", mine, None)
+        pulse.stop()
 
 
 class TestPulses:
@@ -85,7 +108,7 @@ class TestPulse:
             beats.append(1)
             raise OSError
 
-        pulse = Pulse(beat)
+        pulse = Pulse(beat, this_process())
         for _ in range(2):
             pulse.start()
             pulse.start()
@@ -152,3 +175,11 @@ class TestClaims:
         with mine.alone("race"):
             mine.beat()
         assert study.user_attrs["race_pulse"] > 0
+
+
+def test_a_claim_that_was_lost_is_not_freed(monkeypatch: Any) -> None:
+    monkeypatch.setattr(claims, "TO_SIGN", 0.0)
+    study = optuna.create_study()
+    with Claims(study, this_process(), Watcher()).alone("race"):
+        study.set_user_attr("race_owner", ELSEWHERE)
+    assert study.user_attrs["race_owner"] == ELSEWHERE

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from keras_initx.tuning import patience
-from keras_initx.tuning.patience import is_out_of_reach, patiently
+from keras_initx.tuning.patience import impatient, is_out_of_reach, patiently
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
@@ -70,3 +70,11 @@ def test_what_optuna_makes_of_it() -> None:
     error.__cause__ = lost()
     assert is_out_of_reach(error)
     assert not is_out_of_reach(StorageInternalError("another"))
+
+
+def test_nothing_is_waited_for_at_the_end(waits: list[float]) -> None:
+    with impatient(), pytest.raises(OperationalError):
+        patiently(Flaky(1, lost()), 1)
+    assert waits == []
+    with pytest.warns(UserWarning, match="cannot be reached"):
+        assert patiently(Flaky(1, lost()), 1) == 1

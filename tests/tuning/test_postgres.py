@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,37 +31,34 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: Any) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The URL of a server in a folder of its own, with a user whose password is asked for."""
     pytest.importorskip("psycopg2")
-    folder = tmp_path_factory.mktemp("postgres")
-    (folder / "password").write_text(PASSWORD)
-    # The server refuses to run as root.
+    # The server refuses to run as root, and pytest shuts its own folders to others.
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_user:
-        for path in (folder, *folder.parents):
-            if path.is_relative_to("/tmp") and path != Path("/tmp"):
-                path.chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="initx") as name, socket.socket() as probe:
+        folder = Path(name)
         folder.chmod(0o777)
+        (folder / "password").write_text(PASSWORD)
         (folder / "password").chmod(0o644)
-    with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    data = folder / "data"
-    binaries = PROGRAMS[-1]
+        probe.close()
+        data = folder / "data"
 
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run([*as_user, str(binaries / program), *arguments], check=True, capture_output=True)
+        def run(program: str, *arguments: str) -> None:
+            command = [*as_user, str(PROGRAMS[-1] / program), *arguments]
+            subprocess.run(command, check=True, capture_output=True)
 
-    run("initdb", "-D", str(data), "-U", "me", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}")
-    with (data / "pg_hba.conf").open("a") as rules:
-        rules.write(f"host all all {NETWORK}.0/24 scram-sha-256\n")
-    options = f"-p {port} -k {folder} -c listen_addresses=* -c fsync=off"
-    run("pg_ctl", "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
-    try:
-        yield f"postgresql+psycopg2://me:{PASSWORD}@127.0.0.1:{port}/postgres"
-    finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        run("initdb", "-D", str(data), "-U", "me", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}")
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {NETWORK}.0/24 scram-sha-256\n")
+        options = f"-p {port} -k {folder} -c listen_addresses='*' -c fsync=off"
+        run("pg_ctl", "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
+        try:
+            yield f"postgresql+psycopg2://me:{PASSWORD}@127.0.0.1:{port}/postgres"
+        finally:
+            run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
 
 
 TUNE = [

@@ -84,3 +84,13 @@ class TestInASearch:
 
         with pytest.raises(InitxError, match=r"^schedules: .*one of its own"):
             quick(build, learning_rates=None, schedules=["cosine"])
+
+
+def test_no_weight_decay_is_a_value(quick: Any) -> None:
+    result = quick(weight_decays=[0.0, 0.01], tuner="grid", trials=None, learning_rates=[0.1],
+                   initializers=["auto"])  # fmt: skip
+    assert sorted(t.values["weight_decay"] for t in result.trials) == [0.0, 0.01]
+    with pytest.raises(InitxError, match=r"^weight_decays: "):
+        quick(weight_decays=[0.0, -1.0], overwrite=True)
+    with pytest.raises(InitxError, match=r"^learning_rates: "):
+        quick(learning_rates=[0.0], overwrite=True)

@@ -144,3 +144,12 @@ class TestJson:
             with pytest.raises(KeyboardInterrupt):
                 write_json(path, {"new": 2})
         assert json.loads(path.read_text()) == {"old": 1}
+
+
+def test_a_trial_without_seeds_is_never_the_best() -> None:
+    trials = (TrialResult(0, {}, "completed"), trial(1, 0.9), trial(2, 0.8))
+    for direction, number in (("max", 1), ("min", 2)):
+        best = best_trial(trials, direction)
+        assert best is not None
+        assert best.number == number
+    assert best_trial(trials[:1], "max") is None

@@ -451,3 +451,11 @@ def test_arguments_of_another_kind(quick: Any, tmp_path: Path, argument: str, va
     with pytest.raises(InitxError, match=rf"^{argument}: received .*; allowed: "):
         quick(**{argument: value})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_gaps_in_the_data_are_named(quick: Any, pairs: Any) -> None:
+    (x, y), validation = pairs
+    x = x.copy()
+    x[3, 1] = np.nan
+    with pytest.warns(UserWarning, match=r"data \(train\): x has nan at index \(3, 1\)"):
+        quick(data=((x, y), validation), trials=1)

@@ -48,6 +48,20 @@ def test_the_policy_stays_and_the_names_start_anew() -> None:
         config.set_dtype_policy("float32")
 
 
+def test_what_may_be_deserialized_stays() -> None:
+    x = keras.layers.Lambda(lambda x: 2 * x, name="twice")
+    config.enable_unsafe_deserialization()
+    with keras.saving.custom_object_scope({"Own": Own}):
+        new_session()
+        assert keras.layers.Lambda.from_config(x.get_config()).name == "twice"
+        model = keras.Sequential([keras.Input((2,)), Own(1)])
+        assert isinstance(keras.Sequential.from_config(model.get_config()).layers[0], Own)
+
+
+class Own(keras.layers.Dense):
+    """Registered by nobody."""
+
+
 def test_a_distribution_stays() -> None:
     if keras.backend.backend() != "jax":
         pytest.skip("Keras distributes on JAX only")

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.storages import named, open_storage
+from keras_initx.tuning.storages import _options, _without_password, named, open_storage
 
 from keras_initx import InitxError
 
@@ -74,6 +74,7 @@ class TestOpening:
         ("a/b.journal", "a/b.journal"),
         ("postgresql://me:p@ss:w@host:5432/db", "postgresql://me:***@host:5432/db"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("postgresql://me:pa@ss@host/db", "postgresql://me:***@host/db"),
         ("postgresql:///db?host=h&user=me&password=p%40ss", "postgresql:///db?host=h&user=me&password=***"),
         ("mysql://p:p@host/db?ssl_key=k&charset=utf8", "mysql://p:***@host/db?ssl_key=***&charset=utf8"),
         (optuna.storages.InMemoryStorage(), "InMemoryStorage"),
@@ -124,3 +125,25 @@ class TestSearching:
         with pytest.raises(InitxError, match=r"^logs: "):
             quick(storage=storage, trials=1, overwrite=True, logs=tmp_path / "file")
         assert len(quick(storage=storage, trials=1, resume=True).trials) == 1
+
+
+def test_what_a_driver_takes_for_the_host_is_not_told() -> None:
+    reason = 'could not translate host name "ssw0rd@127.0.0.1" to address'
+    assert "ssw0rd" not in _without_password("postgresql://u:pa@ssw0rd@127.0.0.1/db", reason)
+
+
+def test_a_server_of_several_hosts_keeps_what_its_url_says() -> None:
+    url = "postgresql+psycopg2://u:p@/db?host=a:5433&host=b:5434&connect_timeout=3"
+    options = _options(url)["connect_args"]
+    assert "host" not in options
+    assert "connect_timeout" not in options
+    assert options["tcp_user_timeout"] == 20_000
+
+
+def test_a_storage_that_was_forgotten(quick: Any, tmp_path: Path) -> None:
+    quick(storage=str(tmp_path / "own.journal"), trials=1)
+    before = (tmp_path / "results/settings.json").read_bytes()
+    with pytest.raises(InitxError, match=r"^storage: received None; allowed: '.*own\.journal'"):
+        quick(resume=True, trials=2)
+    assert (tmp_path / "results/settings.json").read_bytes() == before
+    assert not (tmp_path / "results/study.db").exists()

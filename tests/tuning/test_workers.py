@@ -59,10 +59,12 @@ def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
-    tune(tmp_path / "one", "--epochs", "3")
-    tune(tmp_path / "two", "--epochs", "3", "--workers", "2")
+    tune(tmp_path / "one", "--epochs", "3", "--extra-seeds", "6")
+    tune(tmp_path / "two", "--epochs", "3", "--extra-seeds", "6", "--workers", "2")
     assert scores(tmp_path / "one") == scores(tmp_path / "two")
     assert len(scores(tmp_path / "two")) == 6
+    # The race, too, is run once, by whichever comes first: three trials, two seeds more for each.
+    assert sorted(len(seeds) for seeds in scores(tmp_path / "two").values()) == [2, 2, 2, 4, 4, 4]
     owners = {t.user_attrs[OWNER]["pid"] for t in study(tmp_path / "two")}
     assert len(owners) == 2
     assert (tmp_path / "two/results/best_model.keras").is_file()
@@ -146,7 +148,39 @@ def start(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_none_outlives_the_one_that_started_them(tmp_path: Path, sent: int) -> None:
+    child = f"import os, time; open({str(tmp_path)!r} + '/' + str(os.getpid()), 'w'); time.sleep(100)"
+    code = (
+        "import sys; from pathlib import Path; from keras_initx.tuning.workers import Workers\n"
+        "class Quiet:\n    frozen_trials = staticmethod(list)\n"
+        f"Workers([sys.executable, '-c', {child!r}], 2).run(Quiet(), Path({str(tmp_path)!r}), [])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 100
+    while len(pids := [int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()]) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    parent.send_signal(sent)
+    parent.wait(timeout=60)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
 class TestProcesses:
+    def test_the_error_of_one_is_told(self, tmp_path: Path) -> None:
+        # The second finds the folder of the first.
+        code = f"""
+import os, sys
+try:
+    os.mkdir({str(tmp_path / "first")!r})
+except FileExistsError:
+    sys.exit("no such data")
+"""
+        with pytest.warns(UserWarning, match=r"Worker [01] ended with an error: no such data"):
+            Workers(start(code), 2).run(Quiet(), tmp_path, [])
+
     def test_all_end_with_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match=r"All 2 workers .*The first said: no such data"):
             Workers(start("import sys; sys.exit('no such data')"), 2).run(Quiet(), tmp_path, [0])  # type: ignore[arg-type]
