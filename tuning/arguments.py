@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_initx.errors import InitxError
 
+from .arrays import first_gap
 from .compiled import architecture
 from .data import Dataset, from_arrays
 from .hypermodel import InitializerHyperModel
@@ -78,8 +79,7 @@ def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
 
 def _warn_of_gaps(name: str, **arrays: np.ndarray) -> None:
     for which, values in arrays.items():
-        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
-            index = tuple(int(i) for i in np.unravel_index(np.argmin(finite), finite.shape))
+        if values.dtype.kind == "f" and (index := first_gap(values)) is not None:
             # A model may know what to do with them.
             warnings.warn(
                 f"data ({name}): {which} has {values[index]} at index {index}; nearly every model then has "

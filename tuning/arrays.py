@@ -56,9 +56,7 @@ def _features(argument: str, values: npt.ArrayLike) -> Features:
         )
     with np.errstate(over="ignore"):
         features = array.astype(np.float32)
-    finite = np.isfinite(features)
-    if not finite.all():
-        index = tuple(int(i) for i in np.unravel_index(np.argmin(finite), finite.shape))
+    if (index := first_gap(features)) is not None:
         raise InitxError(
             argument,
             f"{array[index]} at index {index}",
@@ -66,6 +64,18 @@ def _features(argument: str, values: npt.ArrayLike) -> Features:
             "Drop the row or fill in the value.",
         )
     return features
+
+
+def first_gap(values: np.ndarray) -> tuple[int, ...] | None:
+    """The index of the first value that is not finite; None where all are.
+
+    >>> first_gap(np.array([[1.0, 2.0], [np.nan, 3.0]]))
+    (1, 0)
+    """
+    finite = np.isfinite(values)
+    if finite.all():
+        return None
+    return tuple(int(i) for i in np.unravel_index(np.argmin(finite), finite.shape))
 
 
 def _labels(argument: str, values: npt.ArrayLike) -> npt.NDArray[Any]:

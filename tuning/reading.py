@@ -1,6 +1,5 @@
 """An Optuna study of what KerasTuner wrote: its folder opened with the tools that read ours."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
+from .faults import whole
 from .keras_tuner_folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 from .oracle import OptunaOracle
 from .records import REASON
@@ -78,14 +78,8 @@ def read_keras_tuner(
     target = Path(results)
     _check_new(target)
     target.mkdir(parents=True, exist_ok=True)
-    partial = target / f"partial.{os.getpid()}.{STUDY_FILE}"
-    try:
-        with opened(f"sqlite:///{partial.resolve()}") as storage:
-            _study(found, goal, frozen, storage)
-        # Whole or not at all.
-        partial.replace(target / STUDY_FILE)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(target / STUDY_FILE) as partial, opened(f"sqlite:///{partial.resolve()}") as storage:
+        _study(found, goal, frozen, storage)
     return OptunaOracle(goal, storage=f"sqlite:///{(target / STUDY_FILE).resolve()}").study
 
 

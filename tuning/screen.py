@@ -1,4 +1,4 @@
-"""Tells before training, from one batch, that a model cannot learn."""
+"""Tells before training, from two batches, that a model cannot learn."""
 
 import math
 import warnings

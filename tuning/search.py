@@ -202,9 +202,9 @@ def search(
             to be shared equally. A single device works as with None. Not with `workers`.
         jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
             is trained without, with a warning.
-        screening: End a trial before its training if one batch shows that it cannot learn: a loss or gradient
-            that is not finite, no gradient but in the last layer, units that are all alike, a loss far
-            beyond reach.
+        screening: End a trial before its training if two batches show that it cannot learn: a loss or
+            gradient that is not finite, no gradient but in the last layer, units that are all alike, a loss
+            far beyond reach.
         pruner: End a trial that falls behind: "median", "halving", "hyperband" (over epochs), "wilcoxon"
             (over seeds), an `optuna.pruners.BasePruner`, or one of each kind; None never does.
         extra_seeds: How many further runs the best three trials may have in all, the same seed for each in

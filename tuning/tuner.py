@@ -201,10 +201,11 @@ class InitializerTuner(keras_tuner.Tuner):
             best = {int(t.trial_id) for t in self.oracle.get_best_trials(contenders)}
             seeds, run = further_seeds(self.seeds, budget), set()
             while True:
-                racing = [t for t in self.oracle.results() if not t.out and (t.race or t.number in best)]
+                results = self.oracle.results()
+                racing = [t for t in results if not t.out and (t.race or t.number in best)]
                 scores = {t.number: t.scores(race=True) for t in racing}
                 # Those of who is out are spent, too.
-                spent = sum(len(t.race) for t in self.oracle.results() if t.out)
+                spent = sum(len(t.race) for t in results if t.out)
                 runs = next_runs(scores, direction, seeds, budget - spent)
                 if not runs:
                     break
