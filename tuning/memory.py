@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class StudyMemory:
         self._running: dict[str, optuna.trial.Trial] = {}
         self._ended: dict[str, str] = {}
         self._looked: dict[str, tuple[float, frozenset[int]]] = {}
+        self._values: dict[str, dict[int, float]] = {}
         self._me = this_process()
         self._watcher = Watcher()
         self._pulse = Pulse(self._beat, self._me)
@@ -111,20 +112,21 @@ class StudyMemory:
         Raises:
             TakenOver: The trial is another process's now.
         """
-        self.check_mine(trial_id)
+        self._look(trial_id)
         patiently(self._running[trial_id].set_user_attr, f"{SEED}{seed}", dict(record))
 
     def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
         """Stores the objective after one epoch, at a step of the trial; returns whether to prune it now.
 
+        Where no pruner reads them, values are stored once a second, and with the seed: epochs may be short.
+
         Raises:
             TakenOver: The trial is another process's now.
         """
-        trial = self._running[trial_id]
-        # A seed that is run again after a crash has the values that it had.
-        if step not in self._steps_before(trial_id):
-            patiently(trial.report, value, step)
-        return patiently(trial.should_prune)
+        self._values.setdefault(trial_id, {})[step] = value
+        pruned = not isinstance(self._pruner, optuna.pruners.NopPruner)
+        self._look(trial_id, store=pruned)
+        return pruned and patiently(self._running[trial_id].should_prune)
 
     def end_early(self, trial_id: str, how: str, reason: str) -> None:
         """Notes that a trial is ended as "screened" or "pruned": the study learns that it was bad.
@@ -137,17 +139,21 @@ class StudyMemory:
         patiently(self._running[trial_id].set_user_attr, REASON, reason)
         self._ended[trial_id] = reason
 
-    def _steps_before(self, trial_id: str) -> frozenset[int]:
-        """The steps that a trial had when it was last looked at, a second ago at most.
-
-        To read a trial back costs twice what a value costs, and epochs may be short.
-        """
+    def _look(self, trial_id: str, store: bool = True) -> None:
+        """Whether a trial is still this process's: read back if that was a second ago or more."""
+        # To read a trial back costs twice what a value costs.
         looked, steps = self._looked.get(trial_id, (float("-inf"), frozenset()))
         if time.monotonic() - looked > _LOOK:
             self.check_mine(trial_id)
-            steps = frozenset(self.frozen(trial_id).intermediate_values)
-            self._looked[trial_id] = time.monotonic(), steps
-        return steps
+        elif store:
+            self._store_values(trial_id, steps)
+
+    def _store_values(self, trial_id: str, steps: Collection[int]) -> None:
+        """Stores what `report_epoch` kept, but for the steps that the trial has."""
+        for step, value in self._values.pop(trial_id, {}).items():
+            # A seed that is run again after a crash has the values that it had.
+            if step not in steps:
+                patiently(self._running[trial_id].report, value, step)
 
     def prune_by(self, pruner: optuna.pruners.BasePruner) -> None:
         """Sets the pruner that `report_epoch` asks."""
@@ -168,9 +174,13 @@ class StudyMemory:
         patiently(self.study.set_user_attr, f"{OUT}{int(trial_id)}", reason)
 
     def check_mine(self, trial_id: str) -> None:
-        """Raises `TakenOver` if a trial that this process runs is another's now."""
-        if not self.is_mine(trial_id):
+        """Raises `TakenOver` if a trial that this process runs is another's now; else stores its epochs."""
+        frozen = self.frozen(trial_id)
+        if frozen.user_attrs.get(OWNER) != self._me:
             raise TakenOver(f"trial {int(trial_id)} was taken over by another process")
+        steps = frozenset(frozen.intermediate_values)
+        self._looked[trial_id] = time.monotonic(), steps
+        self._store_values(trial_id, steps)
 
     def others_run(self) -> bool:
         """Whether other processes run trials that this one is to wait for, since they may die.

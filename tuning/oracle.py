@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from keras_initx.errors import InitxError
 
 from .claims import TO_SIGN
-from .memory import StudyMemory
+from .memory import StudyMemory, TakenOver
 from .oracles import OracleSampler
 from .patience import patiently
 from .records import OWNER, REASON, SURPLUS
@@ -164,7 +164,9 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         )
         self.update_space(known.hyperparameters)
         running, score = self._running[trial.trial_id], None
-        if not self.is_mine(trial.trial_id):
+        try:
+            self.check_mine(trial.trial_id)
+        except TakenOver:
             known.status = kt_trial.TrialStatus.INVALID
             self._close(known)
             return
@@ -188,6 +190,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
     def _close(self, known: kt_trial.Trial) -> None:
         del self._running[known.trial_id]
         self._looked.pop(known.trial_id, None)
+        self._values.pop(known.trial_id, None)
         if not self._running:
             self._pulse.stop()
         self.end_order.append(known.trial_id)

@@ -41,7 +41,7 @@ class Pruning:
             raise InitxError("pruner", self._described(given), "one over epochs and one over seeds at most")
         self.names = self._described(given)
         self.over_epochs: BasePruner = (over_epochs or [optuna.pruners.NopPruner()])[0]
-        self._over_seeds = over_seeds[0] if over_seeds else None
+        self.over_seeds = over_seeds[0] if over_seeds else None
 
     def is_behind(
         self, scores: Mapping[int, float], others: Sequence[Mapping[int, float]], direction: str
@@ -53,7 +53,7 @@ class Pruning:
             others: The same of every completed trial.
             direction: "max" or "min".
         """
-        if self._over_seeds is None or not others:
+        if self.over_seeds is None or not others:
             return False
         # The study's own intermediate values are those of the epochs: Optuna's pruner gets a study of seeds.
         with warnings.catch_warnings(), quiet_optuna():
@@ -64,7 +64,7 @@ class Pruning:
                 value = sum(done.values()) / len(done)
                 study.add_trial(create_trial(value=value, intermediate_values=dict(done)))
             running = create_trial(state=TrialState.RUNNING, intermediate_values=dict(scores))
-            return self._over_seeds.prune(study, running)
+            return self.over_seeds.prune(study, running)
 
     @staticmethod
     def _described(pruners: Sequence[Pruner]) -> list[str]:

@@ -184,7 +184,7 @@ class InitializerTuner(keras_tuner.Tuner):
             self.oracle.report_seed(trial.trial_id, seed, record)
             for observer in self.observers:
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
-            if seed != self.seeds[-1]:
+            if self.pruning.over_seeds is not None and seed != self.seeds[-1]:
                 self._compare(trial)
         scores = [r["score"] for r in self.oracle.seed_results(trial.trial_id).values()]
         return {objective.name: float(np.mean(scores))}

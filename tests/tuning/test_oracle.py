@@ -357,7 +357,9 @@ class TestFailures:
         thread.join()
         assert len(seen) == 2
 
-    def test_who_lost_a_trial_does_not_report(self, tmp_path: Path) -> None:
+    def test_who_lost_a_trial_does_not_report(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Between two looks epochs are kept, and not stored.
+        monkeypatch.setattr("keras_initx.tuning.memory._LOOK", -1.0)
         oracle = OptunaOracle(max_trials=2)
         PlainTuner(oracle, tmp_path, a_number, numbers)
         oracle.verbose = 0
