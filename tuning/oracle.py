@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any, TypeAlias
 
 import keras_tuner
+import numpy as np
 import optuna
 from keras_tuner.engine import trial as kt_trial
 from optuna.trial import FrozenTrial, TrialState
@@ -314,8 +315,10 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             # The order of the grid is part of the search: the same in every process.
             self.study.sampler = make_sampler("grid", self.seed, grid_of(self.hyperparameters))
         elif isinstance(self._sampler, str):
-            # A resumed search must not draw the numbers that its first process drew.
-            self.study.sampler = make_sampler(self._sampler, self.seed + number)
+            # A resumed search must not draw the numbers that its first process drew; nor a search of the
+            # next seed those of the next trial, as from the sum of the two.
+            mixed = np.random.SeedSequence([self.seed % 2**32, number]).generate_state(1)[0]
+            self.study.sampler = make_sampler(self._sampler, int(mixed))
         else:
             self.study.sampler = self._sampler
 

@@ -183,6 +183,23 @@ class TestPlainTuner:
         assert runs[0] == runs[1]
         assert runs[0] != runs[2]
 
+    @pytest.mark.parametrize("sampler", ["tpe", "random"])
+    def test_searches_of_neighbouring_seeds_have_nothing_in_common(
+        self, tmp_path: Path, sampler: str
+    ) -> None:
+        # Seeded by the sum of search and trial, one would be the other but for its first trial.
+        drawn = [
+            {
+                values["x"]
+                for values in run(
+                    tmp_path / f"{n}", a_number, numbers, trials=8, sampler=sampler, seed=n
+                ).seen
+            }
+            for n in (4, 5)
+        ]
+        assert len(drawn[0]) == len(drawn[1]) == 8
+        assert not drawn[0] & drawn[1]
+
     def test_an_unknown_sampler_suggests_the_nearest(self) -> None:
         with pytest.raises(InitxError, match=r"tuner: received 'radnom'.*Did you mean 'random'\?"):
             OptunaOracle(sampler="radnom")
