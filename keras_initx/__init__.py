@@ -5,6 +5,7 @@ wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws 
 """
 
 from keras_initx.binding import install as _install
+from keras_initx.diagnostics import Finding, HeadSignal, LayerSignal, Report, diagnose
 from keras_initx.errors import InitxError
 from keras_initx.gains import activation_moments, gain
 from keras_initx.grouping import kernel_groups
@@ -37,20 +38,25 @@ __all__ = [
     "AllZeros",
     "Auto",
     "BiasAuto",
+    "Finding",
     "HeAuto",
+    "HeadSignal",
     "InitxError",
     "LayerAware",
+    "LayerSignal",
     "LecunAuto",
     "OrthogonalAuto",
     "Plan",
     "PlanRow",
     "PriorBias",
+    "Report",
     "Scale",
     "SmallNormal",
     "UnitUniform",
     "XavierAuto",
     "activation_moments",
     "all_layers",
+    "diagnose",
     "gain",
     "initialize",
     "kernel_groups",

@@ -30,7 +30,7 @@ from keras_initx.recurrent import (
     scale_gates,
     settled_sizes,
 )
-from keras_initx.replay import compute, replay
+from keras_initx.replay import compute, is_about_inputs, replay
 
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
@@ -66,7 +66,7 @@ class Calibration:
             # Keras wraps what is raised inside of a layer's call.
             if self._failure is not None:
                 raise self._failure from None
-            if self._given and _is_about_inputs(error):
+            if self._given and is_about_inputs(error):
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 allowed = f"what the model can be called on (it raised {reason})"
                 remedy = "Are the ids within the tables that read them, and the values of the right type?"
@@ -347,11 +347,3 @@ def _kept(activation: Any, found: list[Any]) -> Any:
         return activation(z)
 
     return keeping
-
-
-def _is_about_inputs(error: Exception) -> bool:
-    # TensorFlow's own class, by name: no backend is imported here.
-    return (
-        isinstance(error, ValueError | TypeError | IndexError)
-        or type(error).__name__ == "InvalidArgumentError"
-    )

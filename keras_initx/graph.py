@@ -66,6 +66,7 @@ class Graph:
         inputs, outputs: The numbers of the model's own input and output tensors.
         opened: The calls of composite layers, by the numbers in `Step.calls`, inner ones first.
         symbolic: The inputs as the model was called on them, for their structure, shapes and dtypes.
+        results: What the model returned, for its structure.
     """
 
     steps: tuple[Step, ...]
@@ -73,6 +74,7 @@ class Graph:
     outputs: tuple[int, ...]
     opened: dict[int, Opened] = field(default_factory=dict, repr=False, compare=False)
     symbolic: Any = field(default=None, repr=False, compare=False)
+    results: Any = field(default=None, repr=False, compare=False)
 
     @cached_property
     def _producers(self) -> dict[int, Step]:
@@ -149,7 +151,9 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
             shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
             raise InitxError("data", shapes, allowed, "Pass data= as the model takes it.") from error
     steps = tuple(Step(number=n, **record) for n, record in enumerate(observer.records))
-    return Graph(steps, observer.numbers(symbolic), observer.numbers(outputs), observer.opened, symbolic)
+    return Graph(
+        steps, observer.numbers(symbolic), observer.numbers(outputs), observer.opened, symbolic, outputs
+    )
 
 
 def _declared_inputs(model: keras.Model) -> Any:

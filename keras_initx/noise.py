@@ -126,39 +126,50 @@ def _before(layer: Any, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def batch_of(data: Any, size: int) -> Any:
+def batch_of(data: Any, size: int, argument: str = "data") -> Any:
     """The inputs of up to `size` samples of anything that `model.fit` takes.
 
     Args:
         data: Arrays or tensors, alone, in a list or in a dict as the model takes them; a tf.data.Dataset, a
             `keras.utils.PyDataset` or a generator of batches (x, (x, y) or (x, y, weights)).
         size: The most samples to take.
+        argument: What the caller passed it as.
 
     Raises:
         InitxError: No samples, or values that are not finite.
     """
     data = _plain(data)
-    x = data if _is_arrays(data) else _gathered(data, size)
+    return _taken(data if _is_arrays(data) else _gathered(data, size, argument)[0], size, argument)
+
+
+def labelled_batch(data: Any, size: int, argument: str = "x") -> tuple[Any, Any]:
+    """The inputs as `batch_of` has them, and the targets that came in the same batches; None without any."""
+    data = _plain(data)
+    x, y = (data, None) if _is_arrays(data) else _gathered(data, size, argument)
+    return _taken(x, size, argument), None if y is None else _taken(y, size, argument)
+
+
+def _taken(x: Any, size: int, argument: str) -> Any:
     flat = keras.tree.flatten(x)
     shapes = [tuple(v.shape) for v in flat]
     if any(not shape or shape[0] is None for shape in shapes) or any(_is_strange(v) for v in flat):
         given = ", ".join(f"{type(v).__name__} of {getattr(v, 'dtype', 'no type')}" for v in flat)
-        raise InitxError("data", given, "dense arrays of real numbers or of strings")
+        raise InitxError(argument, given, "dense arrays of real numbers or of strings")
     if not flat or any(not shape[0] for shape in shapes):
-        raise InitxError("data", f"arrays of shape {shapes}", "at least one sample")
+        raise InitxError(argument, f"arrays of shape {shapes}", "at least one sample")
     if len({shape[0] for shape in shapes}) > 1:
-        raise InitxError("data", f"arrays of shape {shapes}", "as many samples of every input")
+        raise InitxError(argument, f"arrays of shape {shapes}", "as many samples of every input")
     try:
         taken = keras.tree.map_structure(lambda v: ops.convert_to_tensor(v[:size]), x)
     except (TypeError, ValueError) as error:
         # As JAX says of strings.
         kinds = ", ".join(sorted({str(v.dtype) for v in flat}))
         allowed = f"values that {keras.backend.backend()} has tensors of"
-        raise InitxError("data", f"values of type {kinds}", allowed) from error
+        raise InitxError(argument, f"values of type {kinds}", allowed) from error
     for tensor in keras.tree.flatten(taken):
         values = ops.convert_to_numpy(tensor)
         if np.issubdtype(values.dtype, np.floating) and not np.all(np.isfinite(values)):
-            raise InitxError("data", "NaN or infinite values", "finite numbers", "Clean the data first.")
+            raise InitxError(argument, "NaN or infinite values", "finite numbers", "Clean the data first.")
     return taken
 
 
@@ -193,27 +204,33 @@ def _is_arrays(data: Any) -> bool:
     return bool(leaves) and all(hasattr(v, "shape") and hasattr(v, "dtype") for v in leaves)
 
 
-def _gathered(data: Any, size: int) -> Any:
-    """Batches put together until there are `size` samples."""
+def _gathered(data: Any, size: int, argument: str) -> tuple[Any, Any]:
+    """Batches put together until there are `size` samples: inputs, and targets if all of them have some."""
     if isinstance(data, keras.utils.PyDataset):
         batches: Iterator[Any] = (data[number] for number in range(data.num_batches or 0))
     elif hasattr(data, "__iter__"):
         batches = iter(data)
     else:
-        remedy = "Call the function: data=f()." if callable(data) else ""
+        remedy = f"Call the function: {argument}=f()." if callable(data) else ""
         allowed = "arrays, a tf.data.Dataset, a PyDataset or a generator"
-        raise InitxError("data", type(data).__name__, allowed, remedy)
-    found, count = [], 0
+        raise InitxError(argument, type(data).__name__, allowed, remedy)
+    found, targets, count = [], [], 0
     for batch in itertools.islice(batches, size):
         x = batch[0] if isinstance(batch, tuple) else batch
         if not _is_arrays(x):
             remedy = "np.asarray makes an array of lists." if isinstance(x, list | tuple | float) else ""
             allowed = "arrays, or batches of them: x, (x, y) or (x, y, weights)"
-            raise InitxError("data", type(x).__name__, allowed, remedy)
+            raise InitxError(argument, type(x).__name__, allowed, remedy)
         found.append(keras.tree.map_structure(ops.convert_to_numpy, x))
+        if isinstance(batch, tuple) and len(batch) > 1 and _is_arrays(batch[1]):
+            targets.append(keras.tree.map_structure(ops.convert_to_numpy, batch[1]))
         count += len(keras.tree.flatten(x)[0])
         if count >= size:
             break
     if not found:
-        raise InitxError("data", type(data).__name__, "at least one batch")
-    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *found)
+        raise InitxError(argument, type(data).__name__, "at least one batch")
+    return _joined(found), _joined(targets) if len(targets) == len(found) else None
+
+
+def _joined(batches: list[Any]) -> Any:
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)

@@ -31,12 +31,11 @@ def redraw(
     for number, (layer, variable) in enumerate(_weights(layers)):
         if not selected(variable):
             continue
-        initializer = initializer_of(variable) or _named(layer, variable)
+        initializer = known_initializer(layer, variable)
         if initializer is None:
             unknown.append(variable.path)
             continue
-        fresh = _with_seed(initializer, None if seed is None else folded(seed, str(number)))
-        values = fresh(tuple(variable.shape), dtype=variable.dtype)
+        values = draw_again(initializer, variable, None if seed is None else folded(seed, str(number)))
         if not np.all(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(values, "float32")))):
             raise InitxError("initializer", repr(initializer), "one whose values are finite", variable.path)
         drawn.append((variable, values))
@@ -58,6 +57,16 @@ def _weights(layers: list[keras.Layer]) -> Iterator[tuple[keras.Layer, keras.Var
     for layer, variable in owners.values():
         if "float" in keras.backend.standardize_dtype(variable.dtype):
             yield layer, variable
+
+
+def known_initializer(layer: keras.Layer, variable: keras.Variable) -> Any:
+    """What drew a weight, as it was called; else what its layer names for it; None where nothing tells."""
+    return initializer_of(variable) or _named(layer, variable)
+
+
+def draw_again(initializer: Any, variable: keras.Variable, seed: int | None) -> Any:
+    """Other values of a weight; the same where its initializer was given a seed, and `seed` is None."""
+    return _with_seed(initializer, seed)(tuple(variable.shape), dtype=variable.dtype)
 
 
 def _named(layer: keras.Layer, variable: keras.Variable) -> Any:

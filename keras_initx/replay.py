@@ -107,3 +107,12 @@ def _filled(step: Step, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[
     flat = [tensors[next(numbers)] if is_symbolic(v) else v for v in keras.tree.flatten(given)]
     args, kwargs = keras.tree.pack_sequence_as(given, flat)
     return args, kwargs
+
+
+def is_about_inputs(error: Exception) -> bool:
+    """Whether a model may have raised it for the values or shapes that it was called on."""
+    # TensorFlow's own class, by name: no backend is imported here.
+    return (
+        isinstance(error, ValueError | TypeError | IndexError)
+        or type(error).__name__ == "InvalidArgumentError"
+    )

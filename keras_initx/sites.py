@@ -154,20 +154,23 @@ def _ends(graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]]) -> tuple[
 def effective_activation(graph: Graph, step: Step) -> Activation:
     """The first activation that the result of a step meets; linear where it meets none."""
     own = applied_activation(step)
-    if own is not None:
-        return own
+    return activation_met(graph, step)[0] if own is None else own
+
+
+def activation_met(graph: Graph, step: Step) -> tuple[Activation, int | None]:
+    """The first activation after a step, and the number of the tensor it returns; (linear, None) if none."""
     # By width, so that the nearest wins; a skip connection may lead far.
     tensors, seen = list(step.outputs), set(step.outputs)
     while tensors:
         tensor = tensors.pop(0)
         if after := activation_after(graph, tensor):
-            return after[0]
+            return after
         for consumer in graph.consumers(tensor):
             if is_transparent(consumer) or (is_merge(consumer) and consumer.kind in SUMS):
                 new = [t for t in consumer.outputs if t not in seen]
                 seen.update(new)
                 tensors += new
-    return LINEAR
+    return LINEAR, None
 
 
 def _is_summing(step: Step) -> bool:

@@ -82,6 +82,22 @@ ALLOWED = {
         "snapshot",
         "tables",
     },
+    # What a pass shows of a model that is left as it is.
+    "diagnostics": {
+        "errors",
+        "activations",
+        "drawing",
+        "graph",
+        "measuring",
+        "noise",
+        "owners",
+        "redraw",
+        "reinit",
+        "replay",
+        "sites",
+        "snapshot",
+        "steps",
+    },
 }
 WITHOUT_KERAS = {"errors", "fans", "formulas", "pieces", "moments"}
 
@@ -137,7 +153,8 @@ TUNING = [p for p in SOURCES if p.is_relative_to(ROOT / "tuning") and p.name != 
 def test_tuning_imports_the_public_package_only(path):
     public = {"keras_initx", "keras_initx.errors", "keras_initx.reinitialize", "keras_initx.known_names"}
     public |= {
-        f"keras_initx.{name}" for name in ("all_layers", "initialize", "kernel_groups", "known_methods")
+        f"keras_initx.{name}"
+        for name in ("all_layers", "diagnose", "initialize", "kernel_groups", "known_methods")
     }
     assert {name for name in imports(path) if name.startswith("keras_initx")} <= public
 

@@ -1,0 +1,116 @@
+"""Declared against measured: kernels that are not what their initializers promise, equal weights."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initx.diagnostics.places import Place
+from keras_initx.diagnostics.report import Finding
+from keras_initx.owners import Owners
+from keras_initx.redraw import draw_again, known_initializer
+
+# A larger kernel is not drawn once more to compare.
+_LARGEST = 2**24
+# What is a difference, beyond five standard errors.
+_OFF = 0.2
+# Where more kernels than this share differ, they were initialized or trained on purpose.
+_MOST = 0.5
+_RESIDUALS, _GROWTH = 4, 0.5
+
+
+def declared(places: Sequence[Place], owners: Owners) -> Iterator[Finding]:
+    """Kernels whose standard deviation is not that of a draw from the initializer of their layer."""
+    kernels = {id(p.kernel): p for p in places if owners.has(p.kernel)}
+    found: list[tuple[str, str]] = []
+    known = 0
+    for place in kernels.values():
+        promised = _promised(place.kernel, owners)
+        if promised is None:
+            continue
+        known += 1
+        measured = float(np.std(_values(place.kernel)))
+        count = math.prod(place.kernel.shape)
+        if abs(measured - promised[0]) > (_OFF + 5 / math.sqrt(2 * count)) * promised[0]:
+            said = f"std {measured:.2g}, where {promised[1]} gives {promised[0]:.2g}"
+            found.append((place.kernel.path, f"`{place.kernel.path}`: {said}"))
+    if found and len(found) > _MOST * known:
+        text = (
+            f"{len(found)} of {known} kernels are not drawn as their initializers say, such as "
+            f"{found[0][1]}: `initialize`, or training, changed them"
+        )
+        yield Finding("declared", "", text)
+        return
+    for path, said in found:
+        yield Finding("declared", path, said)
+
+
+def _promised(kernel: keras.Variable, owners: Owners) -> tuple[float, str] | None:
+    """The standard deviation that the layer's initializer gives a kernel of that shape, and its name."""
+    initializer = known_initializer(owners.of(kernel)[0], kernel)
+    if initializer is None or math.prod(kernel.shape) > _LARGEST:
+        return None
+    try:
+        drawn = _values(draw_again(initializer, kernel, 0))
+    except Exception:
+        # Not every class can be drawn a second time.
+        return None
+    return float(np.std(drawn)), getattr(initializer, "__name__", type(initializer).__name__)
+
+
+def identical(variables: Sequence[keras.Variable]) -> Iterator[Finding]:
+    """Weights with the same values: one integer seed, or one shared initializer, gives equal shapes those."""
+    seen: dict[tuple[Any, bytes], keras.Variable] = {}
+    for variable in variables:
+        values = _values(variable)
+        if values.ndim < 2 or values.size < 2 or np.ptp(values) == 0:
+            # Zeros and ones are what many weights begin with.
+            continue
+        if _is_given(values):
+            continue
+        key = values.shape, values.tobytes()
+        if (other := seen.setdefault(key, variable)) is not variable:
+            text = (
+                f"`{other.path}` and `{variable.path}` have the same values: give each its own seed, or none"
+            )
+            yield Finding("identical", variable.path, text)
+
+
+def _is_given(values: np.ndarray) -> bool:
+    """Whether a matrix is the identity, which is meant."""
+    flat = values.reshape(-1, values.shape[-1])
+    return flat.shape[0] == flat.shape[1] and np.array_equal(flat, np.eye(len(flat), dtype=flat.dtype))
+
+
+def residuals(places: Sequence[Place], second_moments: Sequence[float]) -> Iterator[Finding]:
+    """Residual branches without a normalization at their end that were not scaled down for their number N.
+
+    Each adds its own second moment to the stream; scaled by 1/sqrt(2N) all of them together add a half.
+
+    Args:
+        places: The weighted steps.
+        second_moments: Those of their results.
+    """
+    ends = [
+        (p, m)
+        for p, m in zip(places, second_moments, strict=True)
+        if p.site.residual_number and not p.site.normalized
+    ]
+    total = ends[0][0].site.residuals if ends else 0
+    if total < _RESIDUALS:
+        return
+    added = sum(m for _, m in ends if math.isfinite(m))
+    if added > _GROWTH * total:
+        path = ends[0][0].path
+        text = (
+            f"{len(ends)} residual branches, from `{path}` on, were not scaled down for it: they add "
+            f"{added:.2g} to the second moment of the stream (with 1/sqrt(2N), 0.5); try initialize(model)"
+        )
+        yield Finding("residual", path, text)
+
+
+def _values(tensor: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))

@@ -1,0 +1,247 @@
+"""`diagnose`: would a model learn? One forward and one backward pass on one batch, before any training."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_initx.diagnostics import audit, statistics
+from keras_initx.diagnostics.places import Heads, Place, heads, places
+from keras_initx.diagnostics.probe import Probe
+from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
+from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of_head
+from keras_initx.drawing import mean_square
+from keras_initx.errors import InitxError
+from keras_initx.graph import Graph, fixed_batch, trace
+from keras_initx.noise import batch_of, inputs_of, labelled_batch
+from keras_initx.owners import Owners
+from keras_initx.reinit import all_layers
+from keras_initx.snapshot import Snapshot, generators_kept
+
+_SAMPLES = 64
+
+
+def diagnose(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    loss: Any = None,
+    samples: int = _SAMPLES,
+    jit_compile: bool = False,
+) -> Report:
+    """Tells from one batch whether a model would learn, which layer is in the way, and what helps.
+
+    One forward and one backward pass, compiled; every tensor is reduced to a few numbers inside of it. For
+    each weighted layer, z its pre-activation, y what its activation returns, L the loss:
+
+        mean, std, E[z^2]; the share of units of y that are dead, of entries that are saturated;
+        the effective rank and the mean cosine of the samples; E[(dL/dz)^2]; chi = fan_in E[w^2] E[phi'(z)^2]
+
+    It is computed as in inference, but for batch normalization, which sees its batch. The model, its
+    optimizer, its statistics and the state of the generators of random numbers are as they were.
+
+    Args:
+        model: Functional, Sequential or subclassed; built. Compiled only if its own loss is to be used.
+        x: Arrays as the model takes them; or a tf.data.Dataset, a `keras.utils.PyDataset` or a generator of
+            batches x, (x, y) or (x, y, weights), whose y is taken where there is one.
+        y: The targets, where x is arrays. Without any the gradients are those of a random projection of the
+            outputs.
+        loss: A loss of Keras, by name or as an object, or a function (y, outputs); None is the model's own.
+        samples: The most samples to look at.
+        jit_compile: Whether to compile under XLA, which for one pass costs more than it saves. JAX always
+            compiles.
+
+    Returns:
+        The report: print it, or see `report.table()`, `report.summary()`, `report.plot()`.
+
+    Raises:
+        InitxError: A model that is not built, or has no weighted layer; data that is empty, or on which the
+            model cannot be called; a loss without targets; targets without a loss.
+
+    Example:
+
+    >>> layers = [keras.layers.Dense(64, activation="relu", kernel_initializer="zeros") for _ in range(3)]
+    >>> model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(1)])
+    >>> report = diagnose(model, keras.random.normal((32, 8), seed=0))
+    >>> report.healthy, report.rows[0].verdicts
+    (False, ('vanishing', 'symmetric', 'dead'))
+
+    References: Glorot & Bengio 2010 and He et al. 2015 for the moments through depth; Poole et al. 2016
+    (arXiv 1606.05340) and Schoenholz et al. 2017 (arXiv 1611.01232) for chi; Dong et al. 2021 (arXiv
+    2103.03404) for rank collapse, Zhai et al. 2023 (arXiv 2303.06296) for that of the entropy.
+    """
+    _check(model, loss, samples)
+    state = random.getstate()
+    try:
+        with generators_kept(), Snapshot(_all_variables(model)) as before:
+            try:
+                return _diagnosed(model, x, y, loss, samples, jit_compile)
+            finally:
+                before.restore()
+    finally:
+        random.setstate(state)
+
+
+def _diagnosed(model: keras.Model, x: Any, y: Any, loss: Any, samples: int, jit_compile: bool) -> Report:
+    inputs, targets = _batch(model, x, y, samples)
+    if targets is None and loss is not None:
+        raise InitxError("loss", loss, "a loss together with y", "Pass y=, or a dataset of (x, y).")
+    if targets is not None and loss is None and not getattr(model, "compiled", False):
+        remedy = "Pass loss=, compile the model, or leave y out."
+        raise InitxError("loss", None, "a loss, since y is given and the model is not compiled", remedy)
+    with Snapshot(model.non_trainable_variables) as statistics_before:
+        graph = trace(model, inputs)
+        statistics_before.restore()
+    found, attention = places(graph), heads(graph)
+    if not found:
+        raise InitxError("model", model.name, "a model with kernels")
+    probe = Probe(model, graph, found, attention, loss)
+    value, gradients = probe.run(inputs, targets, jit_compile)
+    owners = Owners(all_layers(model))
+    rows = [_row(n, place, graph, probe, gradients, owners) for n, place in enumerate(found)]
+    rows = [replace(row, verdicts=verdicts_of(row, rows)) for row in rows]
+    shown = [h for n, head in enumerate(attention) for h in _heads(head, probe.attention[n])]
+    of = "of a random projection of the outputs" if targets is None else "of the loss"
+    return Report(
+        model=model.name,
+        samples=len(keras.tree.flatten(inputs)[0]),
+        loss=math.nan if targets is None else value,
+        loss_of=of,
+        rows=tuple(rows),
+        heads=tuple(shown),
+        findings=tuple(_findings(model, rows, shown, found, owners)),
+        notes=tuple(_notes(graph)),
+    )
+
+
+def _row(
+    number: int, place: Place, graph: Graph, probe: Probe, gradients: dict[int, list[float]], owners: Owners
+) -> LayerSignal:
+    forward = dict(zip(statistics.FORWARD, _numbers(probe.forward[number]), strict=True))
+    met = place.met is not None
+    after = dict(zip(statistics.AFTER, _numbers(probe.after[number]) if met else [math.nan] * 3, strict=True))
+    backward = dict(zip(statistics.GRADIENT, gradients[id(probe.backward[number])], strict=True))
+    kernel = dict(zip(statistics.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 3), strict=True))
+    shape = tuple(n or 1 for n in graph.steps[place.site.step].shapes[0])
+    variance = max(forward["second_moment"] - forward["mean"] ** 2, 0.0)
+    if math.isnan(forward["second_moment"]):
+        variance = math.nan
+    return LayerSignal(
+        number=number + 1,
+        path=place.path,
+        kind=place.site.kind,
+        activation=place.activation.name,
+        shape=shape,
+        mean=forward["mean"],
+        std=math.sqrt(variance),
+        second_moment=forward["second_moment"],
+        spread=forward["spread"],
+        not_finite=forward["not_finite"],
+        effective_rank=forward["rank"],
+        alike=forward["alike"] if shape[0] > 1 else math.nan,
+        tokens_alike=forward["tokens_alike"] if len(shape) == 3 and shape[1] > 1 else math.nan,
+        units_differ=forward["units"],
+        after=after["after_second_moment"],
+        dead=after["dead"],
+        saturated=after["saturated"],
+        gradient_mean=backward["gradient_mean"],
+        gradient_second_moment=backward["gradient_second_moment"],
+        gradient_not_finite=backward["gradient_not_finite"],
+        kernel_std=float(ops.convert_to_numpy(ops.std(ops.cast(place.kernel, "float32")))),
+        kernel_gradient=math.sqrt(kernel["gradient_second_moment"]),
+        chi=_chi(place, forward["mean"], variance, owners),
+    )
+
+
+def _chi(place: Place, mean: float, variance: float, owners: Owners) -> float:
+    if not place.multiplies or not owners.has(place.kernel) or not 0 < variance < math.inf:
+        return math.nan
+    size = owners.fans(place.kernel).fan_in * mean_square(place.kernel)
+    if place.site.normalized:
+        # The kernel is divided by what it gives before the activation sees it.
+        mean, variance, size = 0.0, 1.0, size / variance
+    try:
+        return size * place.activation.moments(mean, variance).slope_second_moment
+    except InitxError:
+        return math.nan
+
+
+def _heads(head: Heads, kept: keras.Variable) -> list[HeadSignal]:
+    entropies, spreads = ops.convert_to_numpy(kept)
+    found = [
+        HeadSignal(head.path, n, float(e), float(s))
+        for n, (e, s) in enumerate(zip(entropies, spreads, strict=True))
+    ]
+    return [replace(h, verdicts=verdicts_of_head(h)) for h in found]
+
+
+def _findings(
+    model: keras.Model,
+    rows: Sequence[LayerSignal],
+    shown: Sequence[HeadSignal],
+    found: Sequence[Place],
+    owners: Owners,
+) -> list[Finding]:
+    findings = []
+    for word in VERDICTS:
+        if having := [row for row in rows if word in row.verdicts]:
+            findings.append(explained(word, having, rows[-1]))
+        if collapsed := [h for h in shown if word in h.verdicts]:
+            names = ", ".join(f"`{h.path}` head {h.head}" for h in collapsed[:4])
+            more = f" and {len(collapsed) - 4} more" if len(collapsed) > 4 else ""
+            measured = f"entropy {collapsed[0].entropy:.2g} of 1"
+            text = f"{names}{more}: {measured}, {word}; scale its queries and keys down"
+            findings.append(Finding(word, collapsed[0].path, text))
+    findings += audit.identical([v for v in model.trainable_variables if len(v.shape) > 1])
+    findings += audit.residuals(found, [row.second_moment for row in rows])
+    findings += audit.declared(found, owners)
+    return findings
+
+
+def _notes(graph: Graph) -> list[str]:
+    return [
+        f"{step.path}: not opened ({step.opaque}), measured as one layer"
+        for step in graph.steps
+        if step.opaque
+    ]
+
+
+def _numbers(kept: keras.Variable) -> list[float]:
+    return [float(n) for n in ops.convert_to_numpy(kept)]
+
+
+def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> tuple[Any, Any]:
+    size = fixed_batch(model) or samples
+    if y is None:
+        inputs, targets = labelled_batch(inputs_of(model, x) if isinstance(x, tuple) else x, size)
+        if isinstance(x, tuple) and inputs_of(model, x) is not x:
+            targets = batch_of(x[1], size, "y")
+    else:
+        inputs, targets = batch_of(x, size, "x"), batch_of(y, size, "y")
+    given = [len(v) for v in keras.tree.flatten((inputs, targets)) if v is not None]
+    if len(set(given)) > 1:
+        raise InitxError("y", f"{given[-1]} targets", f"as many as there are samples: {given[0]}")
+    if given[0] < 2:
+        raise InitxError("x", f"{given[0]} sample", "two or more: samples are compared")
+    return inputs, targets
+
+
+def _all_variables(model: keras.Model) -> list[keras.Variable]:
+    """All that a pass may change: weights, statistics, generators, metrics, states of stateful cells."""
+    cells = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
+    states = [v for cell in cells for v in keras.tree.flatten(cell.states) if isinstance(v, keras.Variable)]
+    metrics = [v for metric in getattr(model, "metrics", []) for v in metric.variables]
+    return [*model.variables, *metrics, *states]
+
+
+def _check(model: Any, loss: Any, samples: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise InitxError("model", model, "a keras.Model")
+    if not model.built:
+        raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
+        raise InitxError("samples", samples, "a whole number from 2 on")

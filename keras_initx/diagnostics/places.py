@@ -1,0 +1,131 @@
+"""Where a model is measured: at each weighted step, at the activation that its result meets, at attention."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_initx.activations import Activation
+from keras_initx.graph import Graph, Step
+from keras_initx.sites import Site, activation_met, sites
+from keras_initx.steps import ATTENTIONS, applied_activation, kernels, operation
+
+# What a bounded activation tends to, on the left and on the right.
+BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "hard_tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    # Its zeros are those of a ReLU: they count as dead where they are all.
+    "relu6": (None, 6.0),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A weighted step, and what is measured of it.
+
+    Attributes:
+        site: Where it stands in the graph.
+        kernel: Its kernel, the first where it has several.
+        path: The path of its layer; of a call that is not the layer's first, with its number.
+        own: Whether it applies an activation itself, so that what is measured arrives there.
+        met: The number of the tensor that its activation returns; None where its result meets none.
+        units, met_units: The axes of the units in the two.
+        multiplies: Whether all that is measured is a product with its one kernel: no look-up, no recurrence.
+    """
+
+    site: Site
+    kernel: keras.Variable
+    path: str
+    own: bool
+    met: int | None
+    units: int = -1
+    met_units: int = -1
+    multiplies: bool = True
+
+    @property
+    def activation(self) -> Activation:
+        """The activation that its result meets."""
+        return self.site.activation
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """What that tends to."""
+        return BOUNDS.get(self.activation.name, (None, None))
+
+
+@dataclass(frozen=True)
+class Heads:
+    """A step with attention weights.
+
+    Attributes:
+        step: Its number.
+        path: The path of the layer around it.
+        shape: That of the weights: (samples, heads, queries, keys).
+        fused: Whether the step computes them inside, from queries and keys.
+    """
+
+    step: int
+    path: str
+    shape: tuple[int, ...]
+    fused: bool
+
+
+def places(graph: Graph) -> list[Place]:
+    """The weighted steps, in the order of the computation."""
+    found: list[Place] = []
+    calls: dict[str, int] = {}
+    for number, site in sites(graph).items():
+        step = graph.steps[number]
+        if not step.outputs or not math.prod(n or 1 for n in step.shapes[0]):
+            continue
+        own = applied_activation(step) is not None
+        _, met = (None, step.outputs[0]) if own else activation_met(graph, step)
+        calls[step.path] = calls.get(step.path, 0) + 1
+        again = f" (call {calls[step.path]})" if calls[step.path] > 1 else ""
+        axis = _units_axis(step)
+        met_axis = axis if met is None or own else _same_axis(graph, step, met, axis)
+        own_kernels = kernels(step)
+        multiplies = len(own_kernels) == 1 and "embedding" not in site.roles
+        place = Place(site, own_kernels[0], step.path + again, own, met, axis, met_axis, multiplies)
+        found.append(place)
+    return found
+
+
+def _units_axis(step: Step) -> int:
+    first = getattr(operation(step), "data_format", None) == "channels_first"
+    return 1 if first and len(step.shapes[0]) > 2 else -1
+
+
+def _same_axis(graph: Graph, step: Step, met: int, axis: int) -> int:
+    producer = graph.producer(met)
+    same = producer is not None and len(producer.shapes[0]) == len(step.shapes[0])
+    return axis if same else -1
+
+
+def heads(graph: Graph) -> list[Heads]:
+    """The steps with attention weights, in the order of the computation."""
+    return list(_heads(graph))
+
+
+def _heads(graph: Graph) -> Iterator[Heads]:
+    for step in graph.steps:
+        if step.kind in ATTENTIONS and step.call is not None:
+            query, key = keras.tree.flatten((step.call.args, step.call.kwargs))[:2]
+            shape: Any = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
+            yield Heads(step.number, step.path, tuple(shape), True)
+        elif step.kind == "Softmax" and len(step.shapes[0]) == 4:
+            readers = [c for t in step.outputs for c in graph.consumers(t)]
+            # Dropout may lie between the weights and the values that they weigh.
+            readers += [
+                c for r in readers if "Dropout" in r.kind for t in r.outputs for c in graph.consumers(t)
+            ]
+            if any(r.kind in ("Einsum", "Matmul") for r in readers):
+                # Keras has a layer for it, inside of the attention.
+                around = step.calls[-2][1] if step.is_layer and len(step.calls) > 1 else step.owner
+                path = (around.path or around.name) if around is not None else step.path
+                yield Heads(step.number, path, tuple(n or 1 for n in step.shapes[0]), False)

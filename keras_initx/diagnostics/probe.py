@@ -1,0 +1,248 @@
+"""The compiled pass: a model that computes what another one does, and keeps what is measured on the way.
+
+Keras has no gradients of its own that would work on every backend but those of training. So the other model
+is trained for one step by an optimizer that changes nothing. What flows back through a tensor is caught by an
+identity with a gradient of its own: that of a small variable beside it is what the gradient is reduced to.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_initx.diagnostics import statistics
+from keras_initx.diagnostics.places import Heads, Place
+from keras_initx.errors import InitxError
+from keras_initx.graph import Graph, Step
+from keras_initx.measuring import attribute, first_tensor
+from keras_initx.replay import compute, is_about_inputs, replay
+
+# Gradients of half precision would round to zero.
+_SCALE = 2.0**10
+
+# What is being traced, where it is no layer.
+_LOSS = "loss"
+
+
+class Probe(keras.Model):
+    """Computes what a model does, one forward and one backward pass, and reduces what it sees.
+
+    Args:
+        model: The model.
+        graph: The model, traced on a batch of the size that will be given.
+        places, heads: What is measured.
+        loss: A loss of (y, outputs); None is the model's own, or, without y, a random projection of its
+            outputs.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        graph: Graph,
+        places: Sequence[Place],
+        heads: Sequence[Heads],
+        loss: Any = None,
+    ) -> None:
+        super().__init__(name="probe")
+        # Each layer of the model casts its own inputs.
+        self.autocast = False
+        self.model, self._graph, self._given = model, graph, loss
+        self._places = {place.site.step: n for n, place in enumerate(places)}
+        self._met: dict[int, list[int]] = {}
+        self._list, self._heads = list(places), {h.step: n for n, h in enumerate(heads)}
+        for n, place in enumerate(places):
+            if place.met is not None and (producer := graph.producer(place.met)) is not None:
+                self._met.setdefault(producer.number, []).append(n)
+        self.forward = [self._kept(len(statistics.FORWARD)) for _ in places]
+        self.after = [self._kept(len(statistics.AFTER)) for _ in places]
+        self.attention = [self._kept(2, head.shape[1]) for head in heads]
+        self.backward = [
+            self.add_weight(
+                shape=(len(statistics.GRADIENT),), initializer="zeros", dtype="float32", name="backward"
+            )
+            for _ in places
+        ]
+        self.built = True
+        half = keras.backend.standardize_dtype(model.compute_dtype) == "float16"
+        self._scale = _SCALE if half else 1.0
+
+    def _kept(self, *shape: int) -> keras.Variable:
+        return self.add_weight(
+            shape=shape, initializer="zeros", trainable=False, dtype="float32", name="kept"
+        )
+
+    def run(self, x: Any, y: Any, jit_compile: bool) -> tuple[float, dict[int, list[float]]]:
+        """One pass; returns the loss, and by id what the gradient of each weight is reduced to."""
+        own = {id(v) for v in self.backward}
+        reduced = {n for n, v in enumerate(self.trainable_variables) if id(v) in own}
+        recorder = _Recorder(self.trainable_variables, reduced, self._scale)
+        self.compile(optimizer=recorder, loss=self._given, jit_compile=jit_compile)
+        with warnings.catch_warnings():
+            # What the trace saw as a constant, such as a class token, has none here.
+            warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
+            try:
+                loss = float(self.train_on_batch(x, y, return_dict=True)["loss"]) / self._scale
+            except Exception as error:
+                raise self._named(error) from error
+        found = {
+            id(v): [float(n) for n in ops.convert_to_numpy(kept)]
+            for v, kept in zip(self.trainable_variables, recorder.kept, strict=True)
+        }
+        return loss, found
+
+    def _named(self, error: Exception) -> Exception:
+        """What to raise for an error: one that names the argument, where the values may be to blame."""
+        if self._at == _LOSS or not is_about_inputs(error):
+            return error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        allowed = f"what the model can be called on, and its loss (it raised {reason})"
+        return InitxError("x", f"values that {self._at or 'the model'} cannot take", allowed)
+
+    def call(self, inputs: Any) -> Any:
+        """The model's outputs, in its own structure."""
+        self._at = ""
+        outputs = replay(self._graph, inputs, self._step)
+        return keras.tree.pack_sequence_as(self._graph.results, outputs)
+
+    def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._at = step.path or step.kind
+        number = self._places.get(step.number)
+        place = None if number is None else self._list[number]
+        if place is not None and place.own:
+            outputs = self._activated(step, args, kwargs, number)
+        else:
+            outputs = compute(step, args, kwargs)
+            if place is not None:
+                outputs = self._first(outputs, lambda z: self._tapped(number, z))
+        for met in self._met.get(step.number, ()):
+            other = self._list[met]
+            self.after[met].assign(statistics.after(first_tensor(outputs), other.met_units, other.bounds))
+        if (head := self._heads.get(step.number)) is not None:
+            weights = (
+                first_tensor(outputs)
+                if step.is_layer or step.kind == "Softmax"
+                else _weights(step, args, kwargs)
+            )
+            self.attention[head].assign(statistics.attention(weights))
+        return outputs
+
+    def _activated(self, step: Step, args: Any, kwargs: Any, number: Any) -> Any:
+        """The result of a layer, measured at its activation: in its first call of that."""
+        assert step.call is not None
+        layer = step.call.operation
+        seen: list[bool] = []
+        activation = layer.activation
+
+        def tap(z: Any) -> Any:
+            if seen:
+                return activation(z)
+            seen.append(True)
+            return activation(self._tapped(number, z))
+
+        with attribute(layer, "activation", tap):
+            return compute(step, args, kwargs)
+
+    def _tapped(self, number: Any, z: Any) -> Any:
+        self.forward[number].assign(statistics.forward(z, self._list[number].units))
+        scale = self._scale
+
+        @ops.custom_gradient
+        def tap(z: Any, kept: Any) -> Any:
+            def backward(*given: Any, upstream: Any = None) -> Any:
+                upstream = given[-1] if upstream is None else upstream
+                return upstream, statistics.gradient(ops.cast(upstream, "float32") / scale)
+
+            return ops.copy(z), backward
+
+        return tap(z, self.backward[number].value)
+
+    @staticmethod
+    def _first(outputs: Any, change: Callable[[Any], Any]) -> Any:
+        flat = keras.tree.flatten(outputs)
+        place = next(n for n, t in enumerate(flat) if ops.is_tensor(t))
+        flat[place] = change(flat[place])
+        return keras.tree.pack_sequence_as(outputs, flat)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The loss that was given, or the model's own; without y a random projection of the outputs."""
+        self._at = _LOSS
+        if y is None:
+            loss = _projection(y_pred)
+        elif self._given is not None:
+            loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        else:
+            loss = self.model.compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
+            )
+        # From here on it is the values that are computed with.
+        self._at = ""
+        return loss * self._scale
+
+
+class _Recorder(keras.optimizers.Optimizer):
+    """An optimizer that keeps what each gradient is reduced to, and changes nothing."""
+
+    def __init__(self, variables: Sequence[keras.Variable], reduced: set[int], scale: float) -> None:
+        super().__init__(learning_rate=1.0, name="recorder")
+        self._reduced, self._scale = reduced, scale
+        self.build(variables)
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes a small place for each variable."""
+        super().build(variables)
+        shape = (len(statistics.GRADIENT),)
+        self.kept = [
+            self.add_variable(shape, initializer="zeros", dtype="float32", name="kept") for _ in variables
+        ]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Keeps a gradient that is reduced already, or reduces it."""
+        # On some backends it is handed the backend's own variable.
+        number = self._get_variable_index(variable)
+        if number not in self._reduced:
+            # That of a look-up table comes in pieces, which a sum puts together.
+            whole = ops.add(ops.zeros(variable.shape, dtype=gradient.dtype), gradient)
+            gradient = statistics.gradient(ops.cast(whole, "float32") / self._scale)
+        self.assign(self.kept[number], gradient)
+
+
+def _projection(outputs: Any) -> Any:
+    """Mean over samples of r . f / sqrt(number of outputs), r standard normal: a loss for any outputs."""
+    loss = 0.0
+    for n, tensor in enumerate(keras.tree.flatten(outputs)):
+        tensor = ops.cast(tensor, "float32")
+        direction = keras.random.normal(tensor.shape[1:], seed=20261127 + n)
+        loss = loss + ops.sum(tensor * direction) / tensor.shape[0] / math.sqrt(math.prod(tensor.shape[1:]))
+    return loss
+
+
+def _weights(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The attention weights that a fused attention computes inside: (samples, heads, queries, keys)."""
+    assert step.call is not None
+    fused = step.call.operation
+    names = ("query", "key", "value", "bias", "mask", "scale")
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    query, key = (ops.cast(given[name], "float32") for name in ("query", "key"))
+    key = ops.repeat(key, query.shape[2] // key.shape[2], axis=2)
+    scale = given.get("scale") or 1 / math.sqrt(query.shape[-1])
+    logits = ops.einsum("bqhd,bkhd->bhqk", query, key) * scale
+    if (cap := getattr(fused, "attn_logits_soft_cap", None)) is not None:
+        logits = cap * ops.tanh(logits / cap)
+    if given.get("bias") is not None:
+        logits = logits + ops.cast(given["bias"], "float32")
+    if given.get("mask") is not None:
+        logits = ops.where(ops.cast(given["mask"], "bool"), logits, -1e9)
+    if getattr(fused, "is_causal", False):
+        lower = ops.tril(ops.ones((query.shape[1], key.shape[1]), dtype="bool"))
+        logits = ops.where(lower, logits, -1e9)
+    return ops.softmax(logits, axis=-1)

@@ -1,0 +1,285 @@
+"""What `diagnose` found: as records, in words, a table, JSON and HTML."""
+
+import html
+import io
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class LayerSignal:
+    """A weighted layer: what arrives at its activation, what leaves it, and what flows back.
+
+    Everything is of one batch. What was not measured, or does not exist, is NaN.
+
+    Attributes:
+        number: Its place in the order of the computation, from 1.
+        path, kind: The layer's path and class; of a bare operation with a weight the layer around it.
+        activation: The activation that its result meets.
+        shape: That of what arrives there, samples first.
+        mean, std, second_moment: Of all entries of the pre-activation (of the result, where no activation
+            follows, or the layer's inside cannot be looked into).
+        spread: sqrt of the mean variance over samples: what is left that tells samples apart.
+        not_finite: The share of entries that are NaN or infinite.
+        effective_rank: (tr G)^2 / tr(G^2) of the samples' Gram matrix G: in how many directions n samples
+            differ, at most n - 1.
+        alike: The mean cosine between two samples: 1 where all inputs look alike.
+        tokens_alike: The same between two positions of a sample; NaN where there are none.
+        units_differ: sqrt of (mean variance over units / second moment): 0 where all units are alike.
+        after: The second moment of what the activation returns.
+        dead: The share of units that return the same for all samples.
+        saturated: The share of entries within 1 % of a bound of the activation.
+        gradient_second_moment, gradient_mean: Of the gradient of the loss by the pre-activation.
+        gradient_not_finite: The share of it that is NaN or infinite.
+        kernel_std: The standard deviation of the kernel's entries.
+        kernel_gradient: The root mean square of the kernel's gradient.
+        chi: fan_in E[w^2] E[phi'(z)^2], z Gaussian of the measured mean and variance: by how much a small
+            difference between two inputs, or a gradient, grows in this layer; 1 is the edge of chaos.
+        verdicts: What is wrong, each a word from `VERDICTS`; empty where nothing is.
+    """
+
+    number: int
+    path: str
+    kind: str
+    activation: str
+    shape: tuple[int, ...]
+    mean: float
+    std: float
+    second_moment: float
+    spread: float
+    not_finite: float
+    effective_rank: float
+    alike: float
+    tokens_alike: float
+    units_differ: float
+    after: float
+    dead: float
+    saturated: float
+    gradient_mean: float
+    gradient_second_moment: float
+    gradient_not_finite: float
+    kernel_std: float
+    kernel_gradient: float
+    chi: float
+    verdicts: tuple[str, ...] = ()
+
+    @property
+    def gradient_rms(self) -> float:
+        """The root mean square of the gradient of the loss by the pre-activation."""
+        return math.sqrt(self.gradient_second_moment) if self.gradient_second_moment >= 0 else math.nan
+
+    @property
+    def gradient_norm(self) -> float:
+        """The Euclidean norm of that gradient, of all samples and units together."""
+        return self.gradient_rms * math.sqrt(math.prod(self.shape))
+
+    @property
+    def gradient_variance(self) -> float:
+        """The variance of its entries."""
+        return self.gradient_second_moment - self.gradient_mean**2
+
+
+@dataclass(frozen=True)
+class HeadSignal:
+    """One head of an attention.
+
+    Attributes:
+        path: The layer's path.
+        head: The number of the head, from 0.
+        entropy: Mean over queries of the entropy of the weights, by its largest, log(keys): 0 where each
+            query looks at one key, 1 where all keys weigh alike.
+        spread: 1 - |mean weights|^2 / mean |weights|^2 over queries: 0 where all of them look alike.
+        verdicts: "entropy collapse" or "rank collapse".
+    """
+
+    path: str
+    head: int
+    entropy: float
+    spread: float
+    verdicts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, or that a reader should know.
+
+    Attributes:
+        verdict: A word from `VERDICTS`.
+        path: The layer or weight that it is about; "" for the whole model.
+        text: What was measured, and what helps.
+    """
+
+    verdict: str
+    path: str
+    text: str
+
+
+# What each word means, in the order in which they matter.
+VERDICTS = {
+    "non-finite": "NaN or infinite values",
+    "exploding": "the signal, or its gradient, grows beyond what training can use",
+    "vanishing": "the signal, or its gradient, is lost on the way",
+    "symmetric": "all units are alike, and stay so",
+    "inputs alike": "all samples look alike here",
+    "dead": "units that return the same for every sample",
+    "saturated": "an activation at its bounds, where it has no slope",
+    "entropy collapse": "an attention head in which each query sees one key only",
+    "rank collapse": "tokens that attention has made alike",
+    "identical": "two weights with the same values",
+    "residual": "residual branches that were not scaled down for their number",
+    "declared": "a kernel that is not what its initializer promises",
+}
+# Those that are worth knowing, but do not keep a model from training.
+NOTED = frozenset({"declared", "residual", "identical"})
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one batch shows of a model.
+
+    Attributes:
+        model: The model's name.
+        samples: How many samples the batch had.
+        loss: The loss on it; NaN where there was none.
+        loss_of: What the gradients are of, in words.
+        rows: One for each weighted layer, in the order of the computation.
+        heads: One for each attention head.
+        findings: What is wrong, most serious first.
+        notes: What a reader should know beside.
+    """
+
+    model: str
+    samples: int
+    loss: float
+    loss_of: str
+    rows: tuple[LayerSignal, ...]
+    heads: tuple[HeadSignal, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing was found that keeps the model from training."""
+        return all(finding.verdict in NOTED for finding in self.findings)
+
+    def summary(self) -> str:
+        """In plain words: whether the model would learn, what is wrong, and what helps."""
+        wrong = [f for f in self.findings if f.verdict not in NOTED]
+        stds = [row.std for row in self.rows if math.isfinite(row.std)]
+        gradients = [row.gradient_rms for row in self.rows if math.isfinite(row.gradient_rms)]
+        layers = f"{len(self.rows)} weighted layer{'' if len(self.rows) == 1 else 's'}"
+        lines = [
+            f"{self.model}: {'nothing is wrong' if not wrong else 'it would not train well'} "
+            f"({layers}, {self.samples} samples)."
+        ]
+        if stds:
+            lines.append(f"Pre-activations have a std of {min(stds):.2g} to {max(stds):.2g}.")
+        if gradients and max(gradients) > 0:
+            ends = f"{gradients[0]:.2g} at the first layer, {gradients[-1]:.2g} at the last"
+            lines.append(f"Their gradients have a root mean square of {ends} ({self.loss_of}).")
+        noted = [f for f in self.findings if f.verdict in NOTED]
+        lines += [f"- {finding.text}" for finding in wrong]
+        lines += [f"- to know: {finding.text}" for finding in noted[:_SHOWN]]
+        if len(noted) > _SHOWN:
+            lines.append(f"- and {len(noted) - _SHOWN} more to know: see report.findings")
+        return "\n".join(lines)
+
+    def table(self) -> Table:
+        """A `rich` table: one row for each weighted layer."""
+        table = Table(title=escape(self.summary()), title_justify="left")
+        for name, _ in _COLUMNS:
+            left = name in ("layer", "kind", "activation", "verdict")
+            table.add_column(name, overflow="fold", justify="left" if left else "right")
+        for row in self.rows:
+            table.add_row(
+                *(escape(cell(row)) for _, cell in _COLUMNS), style="bold" if row.verdicts else None
+            )
+        if self.notes:
+            table.caption = escape("\n".join(self.notes))
+            table.caption_justify = "left"
+        return table
+
+    def heads_table(self) -> Table:
+        """A `rich` table of the attention heads."""
+        table = Table(title="Attention", title_justify="left")
+        for name, justify in (
+            ("layer", "left"),
+            ("head", "right"),
+            ("entropy", "right"),
+            ("spread", "right"),
+        ):
+            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        table.add_column("verdict")
+        for head in self.heads:
+            cells = (head.path, str(head.head), number(head.entropy), number(head.spread))
+            table.add_row(*map(escape, (*cells, ", ".join(head.verdicts))))
+        return table
+
+    def to_json(self) -> str:
+        """Everything, as JSON; what was not measured is null."""
+        rows = [
+            {**asdict(r), "gradient_norm": r.gradient_norm, "gradient_variance": r.gradient_variance}
+            for r in self.rows
+        ]
+        return json.dumps(_plain({**asdict(self), "healthy": self.healthy, "rows": rows}), indent=2)
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        console = Console(width=150, file=text)
+        console.print(self.table())
+        if self.heads:
+            console.print(self.heads_table())
+        return text.getvalue()
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in _COLUMNS)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell(row))}</td>" for _, cell in _COLUMNS) + "</tr>"
+            for row in self.rows
+        )
+        first, *rest = self.summary().splitlines()
+        said = "".join(f"<br>{html.escape(line)}" for line in (*rest, *self.notes))
+        return f"<p><b>{html.escape(first)}</b>{said}</p><table><tr>{head}</tr>{body}</table>"
+
+
+_SHOWN = 8
+_COLUMNS = (
+    ("", lambda row: str(row.number)),
+    ("layer", lambda row: row.path),
+    ("kind", lambda row: row.kind),
+    ("activation", lambda row: row.activation),
+    ("mean", lambda row: number(row.mean)),
+    ("std", lambda row: number(row.std)),
+    ("dead", lambda row: share(row.dead)),
+    ("saturated", lambda row: share(row.saturated)),
+    ("rank", lambda row: number(row.effective_rank)),
+    ("alike", lambda row: number(row.alike)),
+    ("gradient rms", lambda row: number(row.gradient_rms)),
+    ("chi", lambda row: number(row.chi)),
+    ("verdict", lambda row: ", ".join(row.verdicts)),
+)
+
+
+def number(value: float) -> str:
+    """Three digits; "-" for what does not exist."""
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def share(value: float) -> str:
+    """A share in percent; "-" for what does not exist."""
+    return "-" if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    # JSON has no NaN.
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,138 @@
+"""What a tensor is reduced to inside of the compiled pass: a few numbers, whatever its size.
+
+z is the tensor, with samples along its first axis and units along another; all else are positions.
+"""
+
+import math
+from typing import Any
+
+from keras import ops
+
+FORWARD = (
+    "mean",
+    "second_moment",
+    "spread",
+    "largest",
+    "not_finite",
+    "rank",
+    "alike",
+    "tokens_alike",
+    "units",
+)
+AFTER = ("after_second_moment", "dead", "saturated")
+GRADIENT = ("gradient_mean", "gradient_second_moment", "gradient_not_finite")
+# Of what is the same for all samples rounding leaves this much.
+_SAME = 1e-6
+_TINY = 1e-30
+
+
+def forward(z: Any, units: int) -> Any:
+    """The numbers named in `FORWARD`, as a vector.
+
+    mean, second_moment   Of all entries.
+    spread                sqrt(mean over entries of the variance over samples): what tells samples apart.
+    largest               The largest absolute value.
+    not_finite            The share of entries that are NaN or infinite.
+    rank                  Effective rank (tr G)^2 / tr(G^2), G the samples' Gram matrix after the mean over
+                          samples is taken off: in how many directions n samples differ, at most n - 1.
+    alike                 The mean cosine between two different samples.
+    tokens_alike          The same between two positions of one sample, where z is (samples, positions,
+                          units); else 0.
+    units                 sqrt(mean variance over units / second moment): 0 where all units are alike.
+
+    Args:
+        z: A tensor of floats, samples first.
+        units: The axis of the units.
+    """
+    z = _units_last(z, units)
+    samples = z.shape[0]
+    rows = ops.reshape(z, (samples, -1))
+    second = ops.mean(ops.square(rows))
+    centred = rows - ops.mean(rows, axis=0, keepdims=True)
+    gram = ops.matmul(centred, ops.transpose(centred))
+    trace = ops.trace(gram)
+    return ops.stack(
+        [
+            ops.mean(rows),
+            second,
+            ops.sqrt(ops.mean(ops.square(centred))),
+            ops.max(ops.abs(rows)),
+            not_finite(rows),
+            ops.square(trace) / (ops.sum(ops.square(gram)) + _TINY),
+            _alike(rows[None]),
+            _alike(z) if len(z.shape) == 3 and z.shape[1] > 1 else ops.zeros(()),
+            ops.sqrt(ops.mean(ops.var(z, axis=-1)) / (second + _TINY)),
+        ]
+    )
+
+
+def after(y: Any, units: int, bounds: tuple[float | None, float | None]) -> Any:
+    """The numbers named in `AFTER`, of what an activation returns.
+
+    after_second_moment   Of all entries.
+    dead                  The share of units that are the same for all samples and positions.
+    saturated             The share of entries within 1 % of a bound of the activation (0 where it has none).
+
+    Args:
+        y: What the activation returned.
+        units: The axis of the units.
+        bounds: The least and the largest value that the activation tends to; None where it has none.
+    """
+    y = _units_last(y, units)
+    columns = ops.reshape(y, (-1, y.shape[-1]))
+    least, most = ops.min(columns, axis=0), ops.max(columns, axis=0)
+    dead = ops.cast(most - least <= _SAME * ops.max(ops.abs(columns)), "float32")
+    low, high = bounds
+    margin = 0.01 * (high - low) if low is not None and high is not None else 0.01 * abs(high or low or 0)
+    outside = [y >= high - margin] if high is not None else []
+    outside += [y <= low + margin] if low is not None else []
+    saturated = sum((ops.mean(ops.cast(part, "float32")) for part in outside), ops.zeros(()))
+    return ops.stack([ops.mean(ops.square(columns)), ops.mean(dead), saturated])
+
+
+def gradient(g: Any) -> Any:
+    """The numbers named in `GRADIENT`: mean, second moment, and the share that is not finite."""
+    return ops.stack([ops.mean(g), ops.mean(ops.square(g)), not_finite(g)])
+
+
+def not_finite(values: Any) -> Any:
+    """The share of entries that are NaN or infinite."""
+    return ops.mean(ops.cast(ops.logical_not(ops.isfinite(values)), "float32"))
+
+
+def attention(weights: Any) -> Any:
+    """Of each head the normalized entropy and the spread between queries: (2, heads).
+
+    entropy   mean over queries of -sum_k a_k log a_k / log(keys): 1 where all keys weigh alike, 0 where each
+              query looks at one.
+    spread    1 - |mean over queries of a|^2 / mean over queries of |a|^2: 0 where all queries look alike.
+
+    Args:
+        weights: Attention weights a of shape (samples, heads, queries, keys), whose rows sum to 1.
+    """
+    weights = ops.cast(weights, "float32")
+    keys = weights.shape[-1]
+    entropy = -ops.sum(weights * ops.log(ops.maximum(weights, _TINY)), axis=-1)
+    entropy = ops.mean(entropy, axis=(0, 2)) / math.log(max(keys, 2))
+    together = ops.sum(ops.square(ops.mean(weights, axis=2)), axis=-1)
+    alone = ops.mean(ops.sum(ops.square(weights), axis=-1), axis=2)
+    return ops.stack([entropy, 1 - ops.mean(together, axis=0) / ops.mean(alone, axis=0)])
+
+
+def _alike(rows: Any) -> Any:
+    """The mean cosine between two different rows of each (n, d) of a batch; by the sum of all n."""
+    n = rows.shape[1]
+    if n < 2:
+        return ops.zeros(())
+    length = ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
+    # A row of zeros has no direction, and counts as none.
+    unit = rows / (length + _TINY)
+    total = ops.sum(ops.square(ops.sum(unit, axis=1)), axis=-1)
+    own = ops.sum(ops.square(unit), axis=(1, 2))
+    return ops.mean((total - own) / (n * (n - 1)))
+
+
+def _units_last(z: Any, units: int) -> Any:
+    z = ops.cast(z, "float32")
+    z = z[:, None] if len(z.shape) == 1 else z
+    return ops.moveaxis(z, units, -1) if units % len(z.shape) != len(z.shape) - 1 else z

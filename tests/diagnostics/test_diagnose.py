@@ -1,0 +1,424 @@
+"""`diagnose` against networks that are computed by hand, forward and backward."""
+
+import json
+import random
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from scipy import integrate, stats
+
+from keras_initx import InitxError, initialize
+from keras_initx.diagnostics import diagnose
+from tests import recorder, zoo
+
+
+def data(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def dense(width=24, depth=3, activation="tanh", kernel="he_normal", classes=5, inputs=8, **options):
+    hidden = [layers.Dense(width, activation, kernel_initializer=kernel, **options) for _ in range(depth)]
+    return keras.Sequential([keras.Input((inputs,)), *hidden, layers.Dense(classes)])
+
+
+def by_hand(model, x, y):
+    """Pre-activations and their gradients of a tanh network under the mean squared error."""
+    zs, signal = [], x.astype("float64")
+    weights = [[ops.convert_to_numpy(w).astype("float64") for w in layer.weights] for layer in model.layers]
+    for n, (kernel, bias) in enumerate(weights):
+        zs.append(signal @ kernel + bias)
+        signal = np.tanh(zs[-1]) if n < len(weights) - 1 else zs[-1]
+    gradients = [2 * (signal - y) / signal.size]
+    for n in range(len(weights) - 1, 0, -1):
+        gradients.insert(0, gradients[0] @ weights[n][0].T * (1 - np.tanh(zs[n - 1]) ** 2))
+    return zs, gradients
+
+
+class TestByHand:
+    @pytest.fixture
+    def found(self):
+        model, x, y = dense(), data(32, 8), data(32, 5, seed=1)
+        return model, x, y, diagnose(model, x, y, "mse"), *by_hand(model, x, y)
+
+    def test_the_signal(self, found):
+        _, _, _, report, zs, _ = found
+        for row, z in zip(report.rows, zs, strict=True):
+            assert row.mean == pytest.approx(z.mean(), rel=1e-4, abs=1e-5)
+            assert row.std == pytest.approx(z.std(), rel=1e-4)
+            assert row.second_moment == pytest.approx(np.mean(z**2), rel=1e-4)
+
+    def test_what_the_activation_returns(self, found):
+        _, _, _, report, zs, _ = found
+        for row, z in zip(report.rows[:-1], zs, strict=False):
+            assert row.after == pytest.approx(np.mean(np.tanh(z) ** 2), rel=1e-4)
+            assert row.saturated == pytest.approx(np.mean(np.abs(np.tanh(z)) >= 0.98), abs=1e-6)
+        assert np.isnan(report.rows[-1].after)
+
+    def test_the_gradients(self, found):
+        _, x, _, report, zs, gradients = found
+        for row, g in zip(report.rows, gradients, strict=True):
+            assert row.gradient_rms == pytest.approx(np.sqrt(np.mean(g**2)), rel=1e-4)
+            assert row.gradient_norm == pytest.approx(np.linalg.norm(g), rel=1e-4)
+            assert row.gradient_variance == pytest.approx(g.var(), rel=1e-3)
+        arriving = [x, *(np.tanh(z) for z in zs[:-1])]
+        for row, h, g in zip(report.rows, arriving, gradients, strict=True):
+            assert row.kernel_gradient == pytest.approx(np.sqrt(np.mean((h.T @ g) ** 2)), rel=1e-4)
+
+    def test_the_loss(self, found):
+        model, x, y, report, *_ = found
+        predicted = ops.convert_to_numpy(model(x))
+        assert report.loss == pytest.approx(np.mean((predicted - y) ** 2), rel=1e-5)
+
+    def test_chi_is_the_slope_of_the_map_of_small_differences(self, found):
+        model, _, _, report, _, _ = found
+        for row, layer in zip(report.rows[:-1], model.layers, strict=False):
+            kernel = ops.convert_to_numpy(layer.kernel).astype("float64")
+
+            def slope(z, row=row):
+                return (1 - np.tanh(z) ** 2) ** 2 * stats.norm.pdf(z, row.mean, row.std)
+
+            expected = kernel.shape[0] * np.mean(kernel**2) * integrate.quad(slope, -9, 9, limit=200)[0]
+            assert row.chi == pytest.approx(expected, rel=1e-4)
+
+    def test_without_targets_the_gradient_of_a_random_projection(self, found):
+        model, x, *_ = found
+        report = diagnose(model, x)
+        direction = ops.convert_to_numpy(keras.random.normal((5,), seed=20261127))
+        assert report.rows[-1].gradient_rms == pytest.approx(
+            np.sqrt(np.mean(direction**2)) / 32 / np.sqrt(5), rel=1e-4
+        )
+        assert "random projection" in report.summary()
+        assert np.isnan(report.loss)
+
+
+class TestVerdicts:
+    @pytest.mark.parametrize(
+        ("kernel", "activation", "word"),
+        [
+            ("zeros", "tanh", "symmetric"),
+            (keras.initializers.RandomNormal(stddev=1e-3, seed=1), "tanh", "vanishing"),
+            (keras.initializers.RandomNormal(stddev=30.0, seed=1), "relu", "exploding"),
+            (keras.initializers.RandomNormal(stddev=9.0, seed=1), "tanh", "saturated"),
+            (keras.initializers.Constant(0.3), "relu", "symmetric"),
+            (keras.initializers.RandomUniform(-1, -0.5, seed=1), "relu", "dead"),
+        ],
+    )
+    def test_a_bad_start_is_called_by_its_name(self, kernel, activation, word):
+        report = diagnose(dense(kernel=kernel, activation=activation, depth=6), np.abs(data(32, 8)) + 0.1)
+        assert not report.healthy
+        assert word in {finding.verdict for finding in report.findings}, report.summary()
+        assert any(word in row.verdicts for row in report.rows)
+        assert word in report.summary()
+
+    def test_nan_is_told_where_it_begins(self):
+        model = dense(depth=4)
+        kernel = ops.convert_to_numpy(model.layers[2].kernel).copy()
+        kernel[0, 0] = np.nan
+        model.layers[2].kernel.assign(kernel)
+        report = diagnose(model, data(16, 8))
+        assert report.findings[0].verdict == "non-finite"
+        assert report.findings[0].path == model.layers[2].path
+
+    def test_deep_sigmoids_make_all_inputs_look_alike(self):
+        model = dense(activation="sigmoid", kernel="glorot_uniform", depth=30, width=64)
+        assert "inputs alike" in diagnose(model, data(32, 8)).rows[-1].verdicts
+
+    def test_what_initialize_does_is_healthy(self):
+        model = dense(activation="tanh", kernel="zeros", depth=50, width=64)
+        assert not diagnose(model, data(32, 8)).healthy
+        initialize(model, seed=0)
+        report = diagnose(model, data(32, 8))
+        assert report.healthy, report.summary()
+
+    @pytest.mark.parametrize("build", [zoo.vit, zoo.unet, zoo.residual_cnn, zoo.subclassed])
+    def test_networks_that_train_are_healthy(self, build):
+        model = build()
+        initialize(model, seed=0)
+        x = data(8, 12) if build is zoo.subclassed else data(8, *model.input_shape[1:])
+        report = diagnose(model, x)
+        assert report.healthy, report.summary()
+
+    def test_advice_comes_with_the_figures(self):
+        model = dense(kernel=keras.initializers.RandomNormal(stddev=1e-4, seed=1), depth=6)
+        text = diagnose(model, data(32, 8)).summary()
+        assert "pre-activation std" in text
+        assert "vanishing; try initialize(model)" in text
+        assert f"`{model.layers[5].path}`" in text
+
+
+class TestAudit:
+    def test_a_kernel_that_is_not_what_its_initializer_promises(self):
+        model = dense(depth=4)
+        kernel = model.layers[1].kernel
+        kernel.assign(kernel * 2)
+        found = [f for f in diagnose(model, data(16, 8)).findings if f.verdict == "declared"]
+        assert [f.path for f in found] == [kernel.path]
+        assert "HeNormal" in found[0].text
+
+    def test_a_model_that_was_scaled_is_one_line(self):
+        model = dense(depth=4)
+        for layer in model.layers:
+            layer.kernel.assign(layer.kernel * 2)
+        found = [f for f in diagnose(model, data(16, 8)).findings if f.verdict == "declared"]
+        assert [f.path for f in found] == [""]
+        assert "5 of 5 kernels" in found[0].text
+
+    @pytest.mark.parametrize("name", ["he_auto", "glorot_uniform", "orthogonal_auto", "lecun_normal"])
+    def test_fresh_models_keep_what_they_promise(self, name):
+        inputs = keras.Input((12, 16))
+        h = layers.MultiHeadAttention(3, 8, kernel_initializer=name)(inputs, inputs)
+        h = layers.Conv1D(20, 3, kernel_initializer=name)(h)
+        model = keras.Model(inputs, layers.Dense(3, kernel_initializer=name)(h))
+        assert not [f for f in diagnose(model, data(8, 12, 16)).findings if f.verdict == "declared"]
+
+    def test_two_layers_with_the_same_values(self):
+        shared = keras.initializers.HeNormal(seed=3)
+        found = [
+            f
+            for f in diagnose(dense(kernel=shared, depth=3), data(16, 8)).findings
+            if f.verdict == "identical"
+        ]
+        assert len(found) == 1
+        assert "own seed" in found[0].text
+
+    def test_residual_branches_that_were_never_scaled(self):
+        model = zoo.residual_cnn(normalized=False, blocks=6)
+        for layer in model.layers:
+            if hasattr(layer, "kernel"):
+                layer.kernel.assign(
+                    keras.initializers.HeNormal(seed=hash(layer.name) % 1000)(layer.kernel.shape)
+                )
+        x = data(8, *model.input_shape[1:])
+        assert "residual" in {f.verdict for f in diagnose(model, x).findings}
+        initialize(model, seed=0)
+        assert "residual" not in {f.verdict for f in diagnose(model, x).findings}
+
+
+class TestAttention:
+    def model(self, dropout=0.0, scale=1.0):
+        inputs = keras.Input((10, 16))
+        attention = layers.MultiHeadAttention(3, 8, dropout=dropout, name="attention")
+        model = keras.Model(inputs, layers.Dense(2)(attention(inputs, inputs)))
+        for part in ("query", "key"):
+            dense = getattr(attention, f"{part}_dense")
+            dense.kernel.assign(dense.kernel * scale)
+        return model, attention
+
+    # Without dropout Keras computes the weights inside of one operation.
+    @pytest.mark.parametrize("dropout", [0.0, 0.1])
+    def test_entropy_by_head_against_the_scores_of_keras(self, dropout):
+        model, attention = self.model(dropout, scale=2)
+        x = data(8, 10, 16)
+        report = diagnose(model, x)
+        _, weights = attention(x, x, return_attention_scores=True)
+        weights = ops.convert_to_numpy(weights).astype("float64")
+        expected = stats.entropy(weights, axis=-1).mean(axis=(0, 2)) / np.log(10)
+        assert [h.entropy for h in report.heads] == pytest.approx(list(expected), rel=1e-3)
+        assert [h.head for h in report.heads] == [0, 1, 2]
+        assert {h.path for h in report.heads} == {"attention"}
+
+    def test_entropy_collapse_is_told(self):
+        model, _ = self.model(scale=40)
+        report = diagnose(model, data(8, 10, 16))
+        assert "entropy collapse" in {f.verdict for f in report.findings}
+        assert "attention" in str(report)
+
+    def test_rank_collapse_is_told(self):
+        inputs = keras.Input((10, 16))
+        h = inputs
+        for n in range(5):
+            h = layers.MultiHeadAttention(2, 8, name=f"attention_{n}")(h, h)
+        report = diagnose(keras.Model(inputs, h), data(8, 10, 16))
+        assert "rank collapse" in {f.verdict for f in report.findings}
+
+
+class TestModels:
+    def test_several_inputs_and_outputs(self):
+        a, b = keras.Input((6,), name="a"), keras.Input((4,), name="b")
+        joined = layers.concatenate([layers.Dense(8, "relu")(a), layers.Dense(8, "relu")(b)])
+        outputs = {"one": layers.Dense(2, name="one")(joined), "two": layers.Dense(3, name="two")(joined)}
+        model = keras.Model({"a": a, "b": b}, outputs)
+        model.compile("sgd", {"one": "mse", "two": "mse"})
+        x, y = {"a": data(16, 6), "b": data(16, 4)}, {"one": data(16, 2), "two": data(16, 3)}
+        report = diagnose(model, x, y)
+        expected = model.evaluate(x, y, verbose=0, return_dict=True, batch_size=16)["loss"]
+        assert report.loss == pytest.approx(expected, rel=1e-5)
+        assert len(report.rows) == 4
+
+    def test_a_shared_layer_is_a_row_for_each_call(self):
+        inputs, shared = keras.Input((6,)), layers.Dense(6, "tanh", name="shared")
+        model = keras.Model(inputs, shared(shared(inputs)))
+        assert [row.path for row in diagnose(model, data(8, 6)).rows] == ["shared", "shared (call 2)"]
+
+    @pytest.mark.parametrize("build", [zoo.gpt, zoo.lstm_tagger])
+    def test_models_of_ids(self, build):
+        report = diagnose(
+            build(), np.random.default_rng(0).integers(1, 50, size=(8, 24 if build is zoo.gpt else 20))
+        )
+        assert all(np.isfinite(row.std) for row in report.rows)
+        assert all(row.gradient_rms > 0 for row in report.rows)
+
+    def test_half_precision(self):
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            half = dense(depth=4)
+        finally:
+            keras.config.set_dtype_policy(before)
+        full = dense(depth=4)
+        full.set_weights(half.get_weights())
+        x, y = data(32, 8), data(32, 5, seed=1)
+        for a, b in zip(diagnose(half, x, y, "mse").rows, diagnose(full, x, y, "mse").rows, strict=True):
+            assert a.std == pytest.approx(b.std, rel=0.01)
+            assert a.gradient_rms == pytest.approx(b.gradient_rms, rel=0.02)
+            assert a.kernel_gradient == pytest.approx(b.kernel_gradient, rel=0.02)
+
+    def test_units_of_channels_first(self):
+        if keras.backend.backend() == "tensorflow":
+            pytest.skip("TensorFlow has no convolution of channels first on a CPU")
+        model = keras.Sequential(
+            [keras.Input((3, 8, 8)), layers.Conv2D(5, 3, activation="relu", data_format="channels_first")]
+        )
+        model.layers[0].bias.assign([-99, 0, 0, 0, 0])
+        assert diagnose(model, data(8, 3, 8, 8)).rows[0].dead == pytest.approx(1 / 5)
+
+    def test_dead_units_behind_a_batch_normalization(self):
+        inputs = keras.Input((8,))
+        h = layers.BatchNormalization()(layers.Dense(10)(inputs))
+        model = keras.Model(inputs, layers.Dense(2)(layers.ReLU()(h)))
+        model.layers[2].beta.assign([-99.0] * 4 + [0.0] * 6)
+        row = diagnose(model, data(32, 8)).rows[0]
+        assert row.activation == "relu"
+        assert row.dead == pytest.approx(0.4)
+
+    def test_frozen_layers_have_no_gradient_of_their_kernel(self):
+        model = dense()
+        model.layers[1].trainable = False
+        report = diagnose(model, data(16, 8))
+        assert np.isnan(report.rows[1].kernel_gradient)
+        assert report.rows[1].gradient_rms > 0
+        assert report.rows[0].kernel_gradient > 0
+
+
+class TestNothingChanges:
+    def test_weights_optimizer_statistics_and_generators(self):
+        inputs = keras.Input((8,))
+        h = layers.Dropout(0.5)(layers.BatchNormalization()(layers.Dense(16, "relu")(inputs)))
+        model = keras.Model(inputs, layers.Dense(3)(h))
+        model.compile("adam", "mse", metrics=["mae"])
+        x, y = data(32, 8), data(32, 3)
+        model.fit(x, y, epochs=1, verbose=0)
+        kept = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+        before = [ops.convert_to_numpy(v).tobytes() for v in kept]
+        random.seed(4)
+        keras.utils.set_random_seed(4)
+        expected = ops.convert_to_numpy(keras.random.normal((3,))), random.random()
+        random.seed(4)
+        keras.utils.set_random_seed(4)
+        optimizer, function = model.optimizer, model.train_function
+        diagnose(model, x, y)
+        drawn = ops.convert_to_numpy(keras.random.normal((3,))), random.random()
+        assert [ops.convert_to_numpy(v).tobytes() for v in kept] == before
+        assert model.optimizer is optimizer
+        assert model.train_function is function
+        assert drawn[0] == pytest.approx(expected[0], abs=0)
+        assert drawn[1:] == expected[1:]
+
+    def test_a_call_that_fails_leaves_everything(self):
+        model = dense()
+        before = recorder.values(model)
+        with pytest.raises(InitxError):
+            diagnose(model, data(16, 9))
+        with pytest.raises(ZeroDivisionError):
+            diagnose(model, data(16, 8), data(16, 5), lambda y, f: 1 // 0)
+        assert recorder.same(before, model)
+
+    @pytest.mark.parametrize(
+        ("build", "x"), [(zoo.subclassed, data(8, 16)), (zoo.gpt, np.full((8, 24), 999))]
+    )
+    def test_values_that_a_layer_cannot_take(self, build, x):
+        if build is zoo.gpt and keras.backend.backend() != "tensorflow":
+            pytest.skip("only TensorFlow looks at ids")
+        with pytest.raises(InitxError, match="x: received 'values that"):
+            diagnose(build(), x)
+
+    def test_names_of_later_layers(self):
+        keras.utils.clear_session()
+        model = dense()
+        diagnose(model, data(16, 8))
+        assert layers.Dense(1).name == f"dense_{len(model.layers)}"
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return data(8, 8, seed=index), data(8, 5, seed=100 + index)
+
+
+class TestData:
+    def batches(self, kind):
+        pairs = [(data(8, 8, seed=n), data(8, 5, seed=100 + n)) for n in range(8)]
+        if kind == "generator":
+            return iter(pairs)
+        if kind == "PyDataset":
+            return Batches()
+        tf = pytest.importorskip("tensorflow")
+        return tf.data.Dataset.from_tensor_slices(tuple(map(np.concatenate, zip(*pairs, strict=True)))).batch(
+            8
+        )
+
+    @pytest.mark.parametrize("kind", ["generator", "PyDataset", "tf.data"])
+    def test_batches_of_inputs_and_targets(self, kind):
+        model = dense()
+        x = np.concatenate([data(8, 8, seed=n) for n in range(4)])
+        y = np.concatenate([data(8, 5, seed=100 + n) for n in range(4)])
+        expected = diagnose(model, x, y, "mse", samples=32)
+        found = diagnose(model, self.batches(kind), loss="mse", samples=32)
+        assert found == expected
+        assert found.samples == 32
+
+    def test_a_pair_of_arrays(self):
+        model, x, y = dense(), data(16, 8), data(16, 5)
+        assert diagnose(model, (x, y), loss="mse") == diagnose(model, x, y, "mse")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"x": data(16, 8), "loss": "mse"}, "loss: received 'mse'.*together with y"),
+            ({"x": data(16, 8), "y": data(16, 5)}, "loss: received None.*compile the model"),
+            ({"x": data(16, 8), "y": data(9, 5), "loss": "mse"}, "y: received '9 targets'.*16"),
+            ({"x": data(1, 8)}, "x: received '1 sample'"),
+            ({"x": np.full((4, 8), np.nan)}, "x: received 'NaN or infinite values'"),
+            ({"x": data(16, 8), "samples": 1}, "samples: received 1"),
+        ],
+    )
+    def test_bad_input_names_the_argument(self, arguments, message):
+        with pytest.raises(InitxError, match=message):
+            diagnose(dense(), **arguments)
+
+
+class TestReport:
+    def test_json_has_every_figure_and_no_nan(self):
+        report = diagnose(dense(depth=2), data(16, 8))
+        read = json.loads(report.to_json())
+        assert read["rows"][0]["std"] == report.rows[0].std
+        assert read["rows"][0]["gradient_norm"] == report.rows[0].gradient_norm
+        assert read["loss"] is None
+        assert read["healthy"] is True
+
+    def test_table_and_html_have_every_layer(self):
+        report = diagnose(dense(depth=2), data(16, 8))
+        for row in report.rows:
+            assert row.path in str(report)
+            assert row.path in report._repr_html_()
+
+    def test_markup_in_names_is_text(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(3, name="bold_b_")], name="x")
+        report = diagnose(model, data(16, 8))
+        object.__setattr__(report, "model", "[bold]<b>x")
+        assert "[bold]<b>x" in str(report)
+        assert "<b>x" not in report._repr_html_().replace("<p><b>", "")

@@ -1,0 +1,128 @@
+"""Every reduction against NumPy and SciPy on the whole tensor."""
+
+import numpy as np
+import pytest
+from keras import ops
+from scipy.spatial.distance import pdist
+from scipy.stats import entropy
+
+from keras_initx.diagnostics import statistics
+
+
+def named(names, values):
+    return dict(zip(names, np.asarray(ops.convert_to_numpy(values), dtype="float64"), strict=True))
+
+
+@pytest.fixture
+def tensor():
+    # Samples of different lengths, far from the origin, so that centred and plain figures differ.
+    rng = np.random.default_rng(3)
+    return (rng.normal(size=(6, 5, 4)) * rng.uniform(0.5, 2, size=(6, 1, 1)) + 0.7).astype("float32")
+
+
+class TestForward:
+    def test_moments(self, tensor):
+        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        assert found["mean"] == pytest.approx(tensor.mean(), rel=1e-5)
+        assert found["second_moment"] == pytest.approx(np.mean(tensor**2), rel=1e-5)
+        assert found["spread"] == pytest.approx(np.sqrt(tensor.var(axis=0).mean()), rel=1e-5)
+        assert found["largest"] == pytest.approx(np.abs(tensor).max(), rel=1e-6)
+
+    def test_effective_rank_is_the_participation_ratio_of_the_singular_values(self, tensor):
+        rows = tensor.reshape(6, -1).astype("float64")
+        powers = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) ** 2
+        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        assert found["rank"] == pytest.approx(powers.sum() ** 2 / (powers**2).sum(), rel=1e-4)
+
+    def test_rank_of_samples_along_one_line_is_one(self):
+        line = np.arange(6)[:, None] * np.arange(1, 9)[None]
+        assert named(statistics.FORWARD, statistics.forward(line, -1))["rank"] == pytest.approx(1, abs=1e-4)
+
+    def test_alike_is_the_mean_cosine_of_two_samples(self, tensor):
+        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        cosines = 1 - pdist(tensor.reshape(6, -1).astype("float64"), "cosine")
+        assert found["alike"] == pytest.approx(cosines.mean(), rel=1e-4)
+
+    def test_tokens_alike_is_the_mean_cosine_within_a_sample(self, tensor):
+        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        cosines = [1 - pdist(sample.astype("float64"), "cosine") for sample in tensor]
+        assert found["tokens_alike"] == pytest.approx(np.mean(cosines), rel=1e-4)
+
+    @pytest.mark.parametrize("axis", [-1, 1])
+    def test_units_along_either_axis(self, tensor, axis):
+        found = named(statistics.FORWARD, statistics.forward(tensor, axis))
+        expected = np.sqrt(tensor.var(axis=axis).mean() / np.mean(tensor**2))
+        assert found["units"] == pytest.approx(expected, rel=1e-4)
+
+    def test_units_that_are_alike(self, tensor):
+        same = np.repeat(tensor[..., :1], 4, axis=-1)
+        assert named(statistics.FORWARD, statistics.forward(same, -1))["units"] == pytest.approx(0, abs=1e-5)
+
+    def test_what_is_not_finite_is_counted(self, tensor):
+        tensor[0, 0, :3] = np.nan, np.inf, -np.inf
+        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        assert found["not_finite"] == pytest.approx(3 / tensor.size)
+
+    def test_half_precision_is_reduced_in_full(self):
+        # 60,000 squared is beyond float16.
+        found = named(statistics.FORWARD, statistics.forward(np.full((4, 8), 6e4, "float16"), -1))
+        assert found["second_moment"] == pytest.approx(3.6e9, rel=1e-3)
+
+
+class TestAfter:
+    def test_dead_units_and_what_is_left(self):
+        y = np.random.default_rng(0).uniform(0.1, 1, size=(8, 3, 5)).astype("float32")
+        y[..., 1] = 0
+        y[..., 4] = 0.5
+        y[0, 0, 2] = 0
+        found = named(statistics.AFTER, statistics.after(y, -1, (None, None)))
+        assert found["dead"] == pytest.approx(2 / 5)
+        assert found["after_second_moment"] == pytest.approx(np.mean(y**2), rel=1e-5)
+        assert found["saturated"] == 0
+
+    def test_units_of_the_first_axis(self):
+        y = np.random.default_rng(0).uniform(0.1, 1, size=(8, 4, 5)).astype("float32")
+        y[:, 3] = 0
+        assert named(statistics.AFTER, statistics.after(y, 1, (None, None)))["dead"] == pytest.approx(1 / 4)
+
+    @pytest.mark.parametrize(
+        ("bounds", "expected"),
+        [((0.0, 1.0), 0.5), ((-1.0, 1.0), 0.4), ((None, 1.0), 0.3), ((-1.0, None), 0.1)],
+    )
+    def test_saturated_within_one_percent_of_a_bound(self, bounds, expected):
+        y = np.array([[-1, -0.5, 0.005, 0.2, 0.5, 0.8, 0.97, 0.992, 0.995, 1.0]], "float32").T
+        found = named(statistics.AFTER, statistics.after(y, -1, bounds))
+        by_hand = {
+            (0.0, 1.0): np.mean((y <= 0.01) | (y >= 0.99)),
+            (-1.0, 1.0): np.mean((y <= -0.98) | (y >= 0.98)),
+            (None, 1.0): np.mean(y >= 0.99),
+            (-1.0, None): np.mean(y <= -0.99),
+        }[bounds]
+        assert found["saturated"] == pytest.approx(by_hand)
+        assert by_hand == pytest.approx(expected + 0.1 * (bounds == (0.0, 1.0)))
+
+
+class TestAttention:
+    def test_entropy_and_spread_of_each_head(self):
+        logits = np.random.default_rng(1).normal(size=(3, 2, 4, 7)) * np.array([0.1, 3])[:, None, None]
+        weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        found = np.asarray(ops.convert_to_numpy(statistics.attention(weights.astype("float32"))))
+        for head in range(2):
+            own = weights[:, head]
+            assert found[0, head] == pytest.approx(entropy(own, axis=-1).mean() / np.log(7), rel=1e-4)
+            together = (own.mean(axis=1) ** 2).sum(axis=-1).mean()
+            alone = (own**2).sum(axis=-1).mean(axis=1).mean()
+            assert found[1, head] == pytest.approx(1 - together / alone, rel=1e-3, abs=1e-5)
+
+    def test_the_two_ends(self):
+        same = np.full((2, 1, 4, 4), 0.25, "float32")
+        own = np.tile(np.eye(4, dtype="float32"), (2, 1, 1, 1))
+        assert ops.convert_to_numpy(statistics.attention(same))[:, 0] == pytest.approx([1, 0], abs=1e-5)
+        assert ops.convert_to_numpy(statistics.attention(own))[:, 0] == pytest.approx([0, 0.75], abs=1e-5)
+
+
+def test_gradient():
+    g = np.random.default_rng(2).normal(0.3, 2, size=(5, 7)).astype("float32")
+    found = named(statistics.GRADIENT, statistics.gradient(g))
+    assert found["gradient_mean"] == pytest.approx(g.mean(), rel=1e-5)
+    assert found["gradient_second_moment"] == pytest.approx(np.mean(g**2), rel=1e-5)
