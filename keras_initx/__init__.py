@@ -5,7 +5,16 @@ wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws 
 """
 
 from keras_initx.binding import install as _install
-from keras_initx.diagnostics import Finding, HeadSignal, LayerSignal, Report, diagnose
+from keras_initx.diagnostics import (
+    Comparison,
+    Finding,
+    HeadSignal,
+    LayerSignal,
+    Report,
+    compare,
+    diagnose,
+    plot_signals,
+)
 from keras_initx.errors import InitxError
 from keras_initx.gains import activation_moments, gain
 from keras_initx.grouping import kernel_groups
@@ -38,6 +47,7 @@ __all__ = [
     "AllZeros",
     "Auto",
     "BiasAuto",
+    "Comparison",
     "Finding",
     "HeAuto",
     "HeadSignal",
@@ -56,12 +66,14 @@ __all__ = [
     "XavierAuto",
     "activation_moments",
     "all_layers",
+    "compare",
     "diagnose",
     "gain",
     "initialize",
     "kernel_groups",
     "known_methods",
     "known_names",
+    "plot_signals",
     "reinitialize",
     "role",
 ]

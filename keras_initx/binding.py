@@ -15,7 +15,7 @@ import keras
 from keras_initx.initializers import NAMES
 
 _MARK = "_keras_initx_binding"
-_NOTE = "_keras_initx_initializer"
+NOTE = "_keras_initx_initializer"
 
 
 def install() -> None:
@@ -42,12 +42,12 @@ def install() -> None:
 
 def remember(variable: keras.Variable, initializer: Any) -> None:
     """Notes on a weight what it was drawn from: an initializer, its name, or None for Keras's default."""
-    setattr(variable, _NOTE, "glorot_uniform" if initializer is None else initializer)
+    setattr(variable, NOTE, "glorot_uniform" if initializer is None else initializer)
 
 
 def initializer_of(variable: keras.Variable) -> Any:
     """The initializer that a weight was made with; None where it was not made through the wrapper."""
-    noted = getattr(variable, _NOTE, None)
+    noted = getattr(variable, NOTE, None)
     return keras.initializers.get(noted) if isinstance(noted, str) else noted
 
 

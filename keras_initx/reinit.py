@@ -1,5 +1,6 @@
 """Draws the kernels of an existing model anew, in place."""
 
+import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.binding import bind, remember
+from keras_initx.binding import NOTE, bind, remember
 from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
 from keras_initx.initializers.base import folded
@@ -108,6 +109,20 @@ def reinitialize(
         remember(variable, bound)
         setattr(layer, attribute, own)
     return len(drawn)
+
+
+@contextlib.contextmanager
+def initializers_kept(model: keras.Model) -> Iterator[None]:
+    """Puts back what each layer, and each weight, names as its initializer."""
+    named = [(layer, attribute, getattr(layer, attribute)) for layer, attribute, _, _ in _kernels(model)]
+    noted = [(v, getattr(v, NOTE, None)) for v in model.variables]
+    try:
+        yield
+    finally:
+        for layer, attribute, initializer in named:
+            setattr(layer, attribute, initializer)
+        for variable, initializer in noted:
+            setattr(variable, NOTE, initializer)
 
 
 def _with_axes(initializer: Any, layer: keras.Layer) -> Any:

@@ -89,6 +89,8 @@ ALLOWED = {
         "drawing",
         "graph",
         "measuring",
+        # To compare a model under several methods.
+        "model",
         "noise",
         "owners",
         "redraw",

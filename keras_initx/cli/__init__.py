@@ -1,11 +1,11 @@
-"""The command line: `keras-initx tune`, `study`, `inspect`, `importance` and `import-kerastuner`."""
+"""The command line: `keras-initx` and its commands."""
 
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from keras_initx.cli import import_kerastuner, importance, inspect, study, tune
+from keras_initx.cli import compare, import_kerastuner, importance, inspect, study, tune
 from keras_initx.cli.common import run_safely
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("tune")(tune.tune)
 app.command("study")(study.study)
 app.command("inspect")(inspect.inspect)
+app.command("compare")(compare.compare)
 app.command("importance")(importance.importance)
 app.command("import-kerastuner")(import_kerastuner.import_kerastuner)
 

@@ -1,5 +1,6 @@
 """`keras-initx inspect`: what `initialize` would do to a saved model, and does if asked."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 import typer
 
-from keras_initx import initialize
+from keras_initx import diagnose, initialize, plot_signals
 from keras_initx.cli import common
 from keras_initx.errors import InitxError
 from keras_initx.methods import METHODS
@@ -29,6 +30,10 @@ def inspect(
     data: Annotated[
         Path | None, typer.Option(metavar="FILE.npz", help="An array x to scale on, in place of noise.")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.png", help="Draw signal by depth, as it is and initialized."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Shows for each weight of a saved model its place, the method that suits it, its scale and the reason.
@@ -37,22 +42,32 @@ def inspect(
     """
     if apply is not None:
         _check_target(file, apply)
+    target = figure_file(plot)
     model = load(file)
+    x = arrays(data)[0]
+    before = None if target is None else diagnose(model, x)
     plan = initialize(
         model,
         method,
-        data=_array(data),
+        data=x,
         seed=seed,
         only=only or None,
         skip=skip or None,
-        dry_run=apply is None,
+        # The model is this process's own: nothing is lost by doing what is only to be shown.
+        dry_run=apply is None and target is None,
     )
+    if before is not None:
+        plan = replace(plan, dry_run=apply is None)
+        reports = {"as it is": before, f"initialize: {method}": diagnose(model, x)}
+        plot_signals(reports).savefig(target, dpi=150)
     if apply is not None:
         model.save(apply)
     if as_json:
         typer.echo(plan.to_json())
         return
     common.console.print(plan.table())
+    if target is not None:
+        common.print_plain(f"Figure: {target}")
     if apply is not None:
         common.print_plain(f"Saved: {apply}")
 
@@ -85,11 +100,35 @@ def _check_target(file: Path, target: Path) -> None:
         raise InitxError("--apply", str(target), "a file in a folder that is there")
 
 
-def _array(file: Path | None) -> Any:
+def figure_file(file: Path | None) -> Path | None:
+    """Where a figure is to go, looked at before the work is done.
+
+    Raises:
+        InitxError: A folder that is not there, or an ending that matplotlib does not write.
+    """
     if file is None:
         return None
+    known = ("png", "pdf", "svg")
+    if file.suffix.removeprefix(".").lower() not in known:
+        raise InitxError("--plot", str(file), f"a file that ends in .{', .'.join(known)}")
+    if not file.absolute().parent.is_dir():
+        raise InitxError("--plot", str(file), "a file in a folder that is there")
+    return file
+
+
+def arrays(file: Path | None, loss: str | None = None) -> tuple[Any, Any]:
+    """x of an .npz file, and with a loss its y; None for what is not asked for.
+
+    Raises:
+        InitxError: A file without them; a loss without a file.
+    """
+    if file is None:
+        if loss is not None:
+            raise InitxError("--loss", loss, "--loss together with --data, which has x and y")
+        return None, None
+    names = "x" if loss is None else "xy"
     try:
-        with np.load(file) as arrays:
-            return arrays["x"]
+        with np.load(file) as found:
+            return found["x"], found["y"] if "y" in names else None
     except (OSError, ValueError, KeyError) as error:
-        raise InitxError("--data", str(file), "an .npz file with an array x") from error
+        raise InitxError("--data", str(file), f"an .npz file with {' and '.join(names)}") from error

@@ -1,6 +1,18 @@
 """What one batch shows of a model before it is trained."""
 
+from keras_initx.diagnostics.compare import Comparison, compare
 from keras_initx.diagnostics.diagnose import diagnose
+from keras_initx.diagnostics.plot import plot_signals
 from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
 
-__all__ = ["VERDICTS", "Finding", "HeadSignal", "LayerSignal", "Report", "diagnose"]
+__all__ = [
+    "VERDICTS",
+    "Comparison",
+    "Finding",
+    "HeadSignal",
+    "LayerSignal",
+    "Report",
+    "compare",
+    "diagnose",
+    "plot_signals",
+]

@@ -17,7 +17,7 @@ from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of
 from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, fixed_batch, trace
-from keras_initx.noise import batch_of, inputs_of, labelled_batch
+from keras_initx.noise import batch_of, inputs_of, labelled_batch, noise
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
 from keras_initx.snapshot import Snapshot, generators_kept
@@ -27,7 +27,7 @@ _SAMPLES = 64
 
 def diagnose(
     model: keras.Model,
-    x: Any,
+    x: Any = None,
     y: Any = None,
     loss: Any = None,
     samples: int = _SAMPLES,
@@ -47,7 +47,8 @@ def diagnose(
     Args:
         model: Functional, Sequential or subclassed; built. Compiled only if its own loss is to be used.
         x: Arrays as the model takes them; or a tf.data.Dataset, a `keras.utils.PyDataset` or a generator of
-            batches x, (x, y) or (x, y, weights), whose y is taken where there is one.
+            batches x, (x, y) or (x, y, weights), whose y is taken where there is one. None is noise of the
+            kind that each input takes, as in `initialize`.
         y: The targets, where x is arrays. Without any the gradients are those of a random projection of the
             outputs.
         loss: A loss of Keras, by name or as an object, or a function (y, outputs); None is the model's own.
@@ -66,7 +67,7 @@ def diagnose(
 
     >>> layers = [keras.layers.Dense(64, activation="relu", kernel_initializer="zeros") for _ in range(3)]
     >>> model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(1)])
-    >>> report = diagnose(model, keras.random.normal((32, 8), seed=0))
+    >>> report = diagnose(model)
     >>> report.healthy, report.rows[0].verdicts
     (False, ('vanishing', 'symmetric', 'dead'))
 
@@ -87,7 +88,7 @@ def diagnose(
 
 
 def _diagnosed(model: keras.Model, x: Any, y: Any, loss: Any, samples: int, jit_compile: bool) -> Report:
-    inputs, targets = _batch(model, x, y, samples)
+    inputs, targets = _noise(model, samples, y) if x is None else _batch(model, x, y, samples)
     if targets is None and loss is not None:
         raise InitxError("loss", loss, "a loss together with y", "Pass y=, or a dataset of (x, y).")
     if targets is not None and loss is None and not getattr(model, "compiled", False):
@@ -212,6 +213,15 @@ def _notes(graph: Graph) -> list[str]:
 
 def _numbers(kept: keras.Variable) -> list[float]:
     return [float(n) for n in ops.convert_to_numpy(kept)]
+
+
+def _noise(model: keras.Model, samples: int, y: Any) -> tuple[Any, None]:
+    if y is not None:
+        raise InitxError("x", None, "the samples that y belongs to")
+    with Snapshot(model.non_trainable_variables) as before:
+        graph = trace(model)
+        before.restore()
+    return noise(graph, fixed_batch(model) or samples, seed=0), None
 
 
 def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> tuple[Any, Any]:

@@ -5,9 +5,11 @@ is trained for one step by an optimizer that changes nothing. What flows back th
 identity with a gradient of its own: that of a small variable beside it is what the gradient is reduced to.
 """
 
+import contextlib
+import logging
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -80,7 +82,7 @@ class Probe(keras.Model):
         reduced = {n for n, v in enumerate(self.trainable_variables) if id(v) in own}
         recorder = _Recorder(self.trainable_variables, reduced, self._scale)
         self.compile(optimizer=recorder, loss=self._given, jit_compile=jit_compile)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_advice():
             # What the trace saw as a constant, such as a class token, has none here.
             warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
             try:
@@ -246,3 +248,18 @@ def _weights(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         lower = ops.tril(ops.ones((query.shape[1], key.shape[1]), dtype="bool"))
         logits = ops.where(lower, logits, -1e9)
     return ops.softmax(logits, axis=-1)
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Without TensorFlow's advice against tracing often: every model is traced once."""
+    logger = logging.getLogger("tensorflow")
+
+    def other(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in str(record.msg)
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)

@@ -221,6 +221,12 @@ class Report:
             table.add_row(*map(escape, (*cells, ", ".join(head.verdicts))))
         return table
 
+    def plot(self, title: str = "") -> Any:
+        """Signal by depth, forward and backward, as a matplotlib figure: see `plot_signals`."""
+        from keras_initx.diagnostics.plot import plot_signals
+
+        return plot_signals({self.model: self}, title)
+
     def to_json(self) -> str:
         """Everything, as JSON; what was not measured is null."""
         rows = [

@@ -1,0 +1,156 @@
+"""The same model under several initializers and methods, side by side, without training."""
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from rich.markup import escape
+from rich.table import Table
+
+from keras_initx.diagnostics.diagnose import diagnose
+from keras_initx.diagnostics.plot import plot_signals
+from keras_initx.diagnostics.report import NOTED, Report, number
+from keras_initx.errors import InitxError
+from keras_initx.model import initialize
+from keras_initx.reinit import initializers_kept, reinitialize
+from keras_initx.snapshot import Snapshot
+
+AS_IS = "as it is"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        model: The model's name.
+        reports: A report for each start, by its name.
+    """
+
+    model: str
+    reports: dict[str, Report]
+
+    def table(self) -> Table:
+        """A `rich` table: one row for each start."""
+        table = Table(title=escape(f"{self.model}: signal at the start, {self._of()}"), title_justify="left")
+        for name, justify in _COLUMNS:
+            table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        for name, report in self.reports.items():
+            table.add_row(*(escape(cell) for cell in _cells(name, report)))
+        return table
+
+    def layers(self) -> Table:
+        """A `rich` table: the pre-activation std of each layer under each start."""
+        table = Table(title="Pre-activation std (gradient rms)", title_justify="left")
+        table.add_column("layer", overflow="fold")
+        for name in self.reports:
+            table.add_column(escape(name), justify="right")
+        for rows in zip(*(report.rows for report in self.reports.values()), strict=True):
+            cells = [f"{number(row.std)} ({number(row.gradient_rms)})" for row in rows]
+            table.add_row(escape(rows[0].path), *cells)
+        return table
+
+    def plot(self) -> Any:
+        """All of them as one figure, as `plot_signals` draws it."""
+        return plot_signals(self.reports)
+
+    def to_json(self) -> str:
+        """Every report, as JSON by the name of its start."""
+        reports = {name: json.loads(report.to_json()) for name, report in self.reports.items()}
+        return json.dumps({"model": self.model, "reports": reports}, indent=2)
+
+    def _of(self) -> str:
+        first = next(iter(self.reports.values()))
+        return f"{first.samples} samples, gradients {first.loss_of}"
+
+
+_COLUMNS = (
+    ("start", "left"),
+    ("std, least", "right"),
+    ("std, most", "right"),
+    ("last layer", "right"),
+    ("gradient, first / last", "right"),
+    ("samples alike", "right"),
+    ("verdict", "left"),
+)
+
+
+def _cells(name: str, report: Report) -> tuple[str, ...]:
+    stds = [row.std for row in report.rows if not math.isnan(row.std)]
+    first, last = report.rows[0], report.rows[-1]
+    ratio = first.gradient_rms / last.gradient_rms if last.gradient_rms else math.nan
+    words = dict.fromkeys(f.verdict for f in report.findings if f.verdict not in NOTED)
+    low, high = (number(min(stds)), number(max(stds))) if stds else ("-", "-")
+    verdict = ", ".join(words) or "healthy"
+    return name, low, high, number(last.std), number(ratio), number(last.alike), verdict
+
+
+def compare(
+    model: keras.Model,
+    initializers: Sequence[Any] = (),
+    methods: Sequence[str] = (),
+    x: Any = None,
+    y: Any = None,
+    loss: Any = None,
+    seed: int = 0,
+    as_is: bool = True,
+) -> Comparison:
+    """Diagnoses a model under each initializer and each method of `initialize`; its weights come back.
+
+    Args:
+        model: Functional, Sequential or subclassed; built.
+        initializers: What `reinitialize` takes: names, or initializers.
+        methods: What `initialize` takes as its method.
+        x, y, loss: As in `diagnose`; `x` is also what `lsuv` scales on.
+        seed: Of the draws.
+        as_is: Whether to diagnose it as it is, too.
+
+    Raises:
+        InitxError: Nothing to compare; whatever `diagnose`, `reinitialize` or `initialize` raises. Every
+            weight is then as it was.
+
+    Example:
+
+    >>> layers = [keras.layers.Dense(32, activation="tanh") for _ in range(30)]
+    >>> model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(1)])
+    >>> found = compare(model, ["zeros"], ["auto"], as_is=False)
+    >>> {name: report.healthy for name, report in found.reports.items()}
+    {'zeros': False, 'initialize: auto': True}
+    """
+    if isinstance(initializers, str) or isinstance(methods, str):
+        raise InitxError("initializers", initializers, "a list of names or initializers")
+    reports: dict[str, Report] = {}
+    with Snapshot(model.variables) as before, initializers_kept(model):
+        try:
+            if as_is:
+                reports[AS_IS] = diagnose(model, x, y, loss)
+            for initializer in initializers:
+                reinitialize(model, initializer, seed)
+                reports[_unique(_name(initializer), reports)] = diagnose(model, x, y, loss)
+                before.restore()
+            for method in methods:
+                data = x if method == "lsuv" else None
+                initialize(model, method, data=data, seed=seed)
+                reports[_unique(f"initialize: {method}", reports)] = diagnose(model, x, y, loss)
+                before.restore()
+        finally:
+            before.restore()
+    if not reports:
+        raise InitxError("initializers", initializers, "one initializer or method at least")
+    return Comparison(model.name, reports)
+
+
+def _name(initializer: Any) -> str:
+    if isinstance(initializer, str):
+        return initializer
+    return str(getattr(initializer, "__name__", type(initializer).__name__))
+
+
+def _unique(name: str, taken: dict[str, Report]) -> str:
+    """`name`, or that with the first number that makes it another one."""
+    numbered = (f"{name} ({n})" for n in itertools.count(2))
+    return name if name not in taken else next(text for text in numbered if text not in taken)
