@@ -100,6 +100,9 @@ def _check_target(file: Path, target: Path) -> None:
         raise InitxError("--apply", str(target), "a file in a folder that is there")
 
 
+_NAMED = {"x": "an array x", "xy": "arrays x and y"}
+
+
 def figure_file(file: Path | None) -> Path | None:
     """Where a figure is to go, looked at before the work is done.
 
@@ -131,4 +134,4 @@ def arrays(file: Path | None, loss: str | None = None) -> tuple[Any, Any]:
         with np.load(file) as found:
             return found["x"], found["y"] if "y" in names else None
     except (OSError, ValueError, KeyError) as error:
-        raise InitxError("--data", str(file), f"an .npz file with {' and '.join(names)}") from error
+        raise InitxError("--data", str(file), f"an .npz file with {_NAMED[names]}") from error

@@ -1,0 +1,76 @@
+"""`keras-initx compare` and `inspect --plot`: what Python would show, one line for what is wrong."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_initx import compare
+from keras_initx.cli import main
+
+
+@pytest.fixture
+def saved(tmp_path):
+    hidden = [keras.layers.Dense(12, "relu", name=f"hidden_{n}") for n in range(3)]
+    model = keras.Sequential([keras.Input((6,)), *hidden, keras.layers.Dense(2, name="head")], name="net")
+    model.save(tmp_path / "net.keras")
+    return tmp_path / "net.keras"
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, arguments)))
+    return ended.value.code
+
+
+def test_starts_side_by_side(saved, tmp_path, capsys):
+    before = saved.read_bytes()
+    figure = tmp_path / "out.png"
+    options = ("--init", "zeros", "--method", "auto", "--layers", "--plot", figure)
+    assert run("compare", saved, *options) == 0
+    text = capsys.readouterr().out
+    for word in ("as it is", "zeros", "initialize: auto", "symmetric", "healthy", "hidden_2", str(figure)):
+        assert word in text
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert saved.read_bytes() == before
+
+
+def test_json_is_what_python_finds(saved, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 6)).astype("float32"), rng.normal(size=(20, 2)).astype("float32")
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    assert (
+        run("compare", saved, "--init", "he_auto", "--data", tmp_path / "data.npz", "--loss", "mse", "--json")
+        == 0
+    )
+    read = json.loads(capsys.readouterr().out)
+    expected = compare(keras.saving.load_model(saved), ["he_auto"], x=x, y=y, loss="mse")
+    assert read["reports"]["he_auto"]["loss"] == pytest.approx(expected.reports["he_auto"].loss)
+
+
+def test_inspect_draws_before_and_after_and_saves_nothing(saved, tmp_path, capsys):
+    before = saved.read_bytes()
+    assert run("inspect", saved, "--plot", tmp_path / "signal.svg") == 0
+    assert "would initialize" in capsys.readouterr().out
+    drawn = (tmp_path / "signal.svg").read_text()
+    assert "<svg" in drawn
+    assert saved.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "text"),
+    [
+        ("compare", ("--init", "he_nromal"), "Did you mean 'he_normal'"),
+        ("compare", ("--method", "edgy"), "method"),
+        ("compare", ("--loss", "mse"), "--loss together with --data"),
+        ("compare", ("--plot", "signal.txt"), "--plot: received 'signal.txt'"),
+        ("compare", ("--plot", "nowhere/signal.png"), "a folder that is there"),
+        ("inspect", ("--plot", "nowhere/signal.png"), "a folder that is there"),
+    ],
+)
+def test_bad_input_is_one_line(saved, capsys, command, options, text):
+    assert run(command, saved, *options) == 2
+    error = capsys.readouterr().err.strip()
+    assert text in error
+    assert "Traceback" not in error
