@@ -132,6 +132,7 @@ class TestVerdicts:
         report = diagnose(model, data(32, 8))
         assert report.healthy, report.summary()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("build", [zoo.vit, zoo.unet, zoo.residual_cnn, zoo.subclassed])
     def test_networks_that_train_are_healthy(self, build):
         model = build()
@@ -183,6 +184,7 @@ class TestAudit:
         assert len(found) == 1
         assert "own seed" in found[0].text
 
+    @pytest.mark.slow
     def test_residual_branches_that_were_never_scaled(self):
         model = zoo.residual_cnn(normalized=False, blocks=6)
         for layer in model.layers:
@@ -252,6 +254,7 @@ class TestModels:
         model = keras.Model(inputs, shared(shared(inputs)))
         assert [row.path for row in diagnose(model, data(8, 6)).rows] == ["shared", "shared (call 2)"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("build", [zoo.gpt, zoo.lstm_tagger])
     def test_models_of_ids(self, build):
         report = diagnose(
