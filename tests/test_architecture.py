@@ -83,8 +83,10 @@ ALLOWED = {
         "tables",
     },
     # What a pass shows of a model that is left as it is.
+    "events": set(),
     "diagnostics": {
         "errors",
+        "events",
         "activations",
         "drawing",
         "graph",

@@ -2,6 +2,7 @@
 
 from keras_initx.diagnostics.compare import Comparison, compare
 from keras_initx.diagnostics.diagnose import diagnose
+from keras_initx.diagnostics.monitor import SignalMonitor
 from keras_initx.diagnostics.plot import plot_signals
 from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
 
@@ -12,6 +13,7 @@ __all__ = [
     "HeadSignal",
     "LayerSignal",
     "Report",
+    "SignalMonitor",
     "compare",
     "diagnose",
     "plot_signals",

@@ -1,8 +1,9 @@
 """`diagnose`: would a model learn? One forward and one backward pass on one batch, before any training."""
 
+import contextlib
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,11 +77,18 @@ def diagnose(
     2103.03404) for rank collapse, Zhai et al. 2023 (arXiv 2303.06296) for that of the entropy.
     """
     _check(model, loss, samples)
+    with untouched(model):
+        return _diagnosed(model, x, y, loss, samples, jit_compile)
+
+
+@contextlib.contextmanager
+def untouched(model: keras.Model) -> Iterator[None]:
+    """Puts back all that a pass may change: weights, statistics, metrics, generators of random numbers."""
     state = random.getstate()
     try:
         with generators_kept(), Snapshot(_all_variables(model)) as before:
             try:
-                return _diagnosed(model, x, y, loss, samples, jit_compile)
+                yield
             finally:
                 before.restore()
     finally:
@@ -88,24 +96,12 @@ def diagnose(
 
 
 def _diagnosed(model: keras.Model, x: Any, y: Any, loss: Any, samples: int, jit_compile: bool) -> Report:
-    inputs, targets = _noise(model, samples, y) if x is None else _batch(model, x, y, samples)
-    if targets is None and loss is not None:
-        raise InitxError("loss", loss, "a loss together with y", "Pass y=, or a dataset of (x, y).")
-    if targets is not None and loss is None and not getattr(model, "compiled", False):
-        remedy = "Pass loss=, compile the model, or leave y out."
-        raise InitxError("loss", None, "a loss, since y is given and the model is not compiled", remedy)
-    with Snapshot(model.non_trainable_variables) as statistics_before:
-        graph = trace(model, inputs)
-        statistics_before.restore()
-    found, attention = places(graph), heads(graph)
-    if not found:
-        raise InitxError("model", model.name, "a model with kernels")
-    probe = Probe(model, graph, found, attention, loss)
+    inputs, targets = batch_for(model, x, y, loss, samples)
+    probe = probe_of(model, inputs, loss)
     value, gradients = probe.run(inputs, targets, jit_compile)
     owners = Owners(all_layers(model))
-    rows = [_row(n, place, graph, probe, gradients, owners) for n, place in enumerate(found)]
-    rows = [replace(row, verdicts=verdicts_of(row, rows)) for row in rows]
-    shown = [h for n, head in enumerate(attention) for h in _heads(head, probe.attention[n])]
+    rows = rows_of(probe, gradients, owners)
+    shown = [h for n, head in enumerate(probe.heads) for h in _heads(head, probe.attention[n])]
     of = "of a random projection of the outputs" if targets is None else "of the loss"
     return Report(
         model=model.name,
@@ -114,20 +110,56 @@ def _diagnosed(model: keras.Model, x: Any, y: Any, loss: Any, samples: int, jit_
         loss_of=of,
         rows=tuple(rows),
         heads=tuple(shown),
-        findings=tuple(_findings(model, rows, shown, found, owners)),
-        notes=tuple(_notes(graph)),
+        findings=tuple(_findings(model, rows, shown, probe.places, owners)),
+        notes=tuple(_notes(probe.graph)),
     )
 
 
+def batch_for(model: keras.Model, x: Any, y: Any, loss: Any, samples: int) -> tuple[Any, Any]:
+    """The inputs, and the targets or None, of up to `samples` samples.
+
+    Raises:
+        InitxError: As `diagnose` does for its data.
+    """
+    inputs, targets = _noise(model, samples, y) if x is None else _batch(model, x, y, samples)
+    if targets is None and loss is not None:
+        raise InitxError("loss", loss, "a loss together with y", "Pass y=, or a dataset of (x, y).")
+    if targets is not None and loss is None and not getattr(model, "compiled", False):
+        remedy = "Pass loss=, compile the model, or leave y out."
+        raise InitxError("loss", None, "a loss, since y is given and the model is not compiled", remedy)
+    return inputs, targets
+
+
+def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) -> Probe:
+    """The compiled pass over a model, for batches of the size of `inputs`.
+
+    Raises:
+        InitxError: Inputs that the model cannot be called on; no weighted layer.
+    """
+    with Snapshot(model.non_trainable_variables) as before:
+        graph = trace(model, inputs)
+        before.restore()
+    found = places(graph)
+    if not found:
+        raise InitxError("model", model.name, "a model with kernels")
+    return Probe(model, graph, found, heads(graph), loss, details)
+
+
+def rows_of(probe: Probe, gradients: dict[int, list[float]], owners: Owners) -> list[LayerSignal]:
+    """What the last pass measured of each weighted layer, with its verdicts."""
+    rows = [_row(n, place, probe, gradients, owners) for n, place in enumerate(probe.places)]
+    return [replace(row, verdicts=verdicts_of(row, rows)) for row in rows]
+
+
 def _row(
-    number: int, place: Place, graph: Graph, probe: Probe, gradients: dict[int, list[float]], owners: Owners
+    number: int, place: Place, probe: Probe, gradients: dict[int, list[float]], owners: Owners
 ) -> LayerSignal:
     forward = dict(zip(statistics.FORWARD, _numbers(probe.forward[number]), strict=True))
     met = place.met is not None
     after = dict(zip(statistics.AFTER, _numbers(probe.after[number]) if met else [math.nan] * 3, strict=True))
     backward = dict(zip(statistics.GRADIENT, gradients[id(probe.backward[number])], strict=True))
-    kernel = dict(zip(statistics.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 3), strict=True))
-    shape = tuple(n or 1 for n in graph.steps[place.site.step].shapes[0])
+    kernel = dict(zip(statistics.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 3)[:3], strict=True))
+    shape = tuple(n or 1 for n in probe.graph.steps[place.site.step].shapes[0])
     variance = max(forward["second_moment"] - forward["mean"] ** 2, 0.0)
     if math.isnan(forward["second_moment"]):
         variance = math.nan

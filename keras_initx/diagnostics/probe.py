@@ -38,6 +38,7 @@ class Probe(keras.Model):
         places, heads: What is measured.
         loss: A loss of (y, outputs); None is the model's own, or, without y, a random projection of its
             outputs.
+        details: Whether to keep histograms, and the least and largest value of each unit, too.
     """
 
     def __init__(
@@ -47,14 +48,16 @@ class Probe(keras.Model):
         places: Sequence[Place],
         heads: Sequence[Heads],
         loss: Any = None,
+        details: bool = False,
     ) -> None:
         super().__init__(name="probe")
         # Each layer of the model casts its own inputs.
         self.autocast = False
-        self.model, self._graph, self._given = model, graph, loss
-        self._places = {place.site.step: n for n, place in enumerate(places)}
+        self.model, self.graph, self._given = model, graph, loss
+        self._numbers = {place.site.step: n for n, place in enumerate(places)}
         self._met: dict[int, list[int]] = {}
-        self._list, self._heads = list(places), {h.step: n for n, h in enumerate(heads)}
+        self.places, self.heads = tuple(places), tuple(heads)
+        self._head_numbers = {h.step: n for n, h in enumerate(heads)}
         for n, place in enumerate(places):
             if place.met is not None and (producer := graph.producer(place.met)) is not None:
                 self._met.setdefault(producer.number, []).append(n)
@@ -67,6 +70,14 @@ class Probe(keras.Model):
             )
             for _ in places
         ]
+        bins = 2 + statistics.BINS
+        self.histograms = [self._kept(bins) for _ in places] if details else []
+        self.extremes = [
+            self._kept(2, self._width(place)) if details and place.met is not None else None
+            for place in places
+        ]
+        self._details = details
+        self._recorder: _Recorder | None = None
         self.built = True
         half = keras.backend.standardize_dtype(model.compute_dtype) == "float16"
         self._scale = _SCALE if half else 1.0
@@ -76,12 +87,23 @@ class Probe(keras.Model):
             shape=shape, initializer="zeros", trainable=False, dtype="float32", name="kept"
         )
 
+    def _width(self, place: Place) -> int:
+        assert place.met is not None
+        producer = self.graph.producer(place.met)
+        assert producer is not None
+        return int(producer.shapes[0][place.met_units] or 1)
+
     def run(self, x: Any, y: Any, jit_compile: bool) -> tuple[float, dict[int, list[float]]]:
         """One pass; returns the loss, and by id what the gradient of each weight is reduced to."""
-        own = {id(v) for v in self.backward}
-        reduced = {n for n, v in enumerate(self.trainable_variables) if id(v) in own}
-        recorder = _Recorder(self.trainable_variables, reduced, self._scale)
-        self.compile(optimizer=recorder, loss=self._given, jit_compile=jit_compile)
+        if self._recorder is None:
+            own = {id(v) for v in self.backward}
+            reduced = {n for n, v in enumerate(self.trainable_variables) if id(v) in own}
+            self._recorder = _Recorder(self.trainable_variables, reduced, self._scale, self._details)
+            self.compile(optimizer=self._recorder, loss=self._given, jit_compile=jit_compile)
+        if keras.backend.backend() == "jax":
+            # A step takes its variables' buffers, which a training around this one may still hold.
+            for variable in self.model.variables:
+                variable.assign(ops.copy(variable))
         with warnings.catch_warnings(), _without_advice():
             # What the trace saw as a constant, such as a class token, has none here.
             warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
@@ -91,7 +113,7 @@ class Probe(keras.Model):
                 raise self._named(error) from error
         found = {
             id(v): [float(n) for n in ops.convert_to_numpy(kept)]
-            for v, kept in zip(self.trainable_variables, recorder.kept, strict=True)
+            for v, kept in zip(self.trainable_variables, self._recorder.kept, strict=True)
         }
         return loss, found
 
@@ -106,13 +128,13 @@ class Probe(keras.Model):
     def call(self, inputs: Any) -> Any:
         """The model's outputs, in its own structure."""
         self._at = ""
-        outputs = replay(self._graph, inputs, self._step)
-        return keras.tree.pack_sequence_as(self._graph.results, outputs)
+        outputs = replay(self.graph, inputs, self._step)
+        return keras.tree.pack_sequence_as(self.graph.results, outputs)
 
     def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._at = step.path or step.kind
-        number = self._places.get(step.number)
-        place = None if number is None else self._list[number]
+        number = self._numbers.get(step.number)
+        place = None if number is None else self.places[number]
         if place is not None and place.own:
             outputs = self._activated(step, args, kwargs, number)
         else:
@@ -120,9 +142,11 @@ class Probe(keras.Model):
             if place is not None:
                 outputs = self._first(outputs, lambda z: self._tapped(number, z))
         for met in self._met.get(step.number, ()):
-            other = self._list[met]
+            other = self.places[met]
+            if (extremes := self.extremes[met]) is not None:
+                extremes.assign(statistics.extremes(first_tensor(outputs), other.met_units))
             self.after[met].assign(statistics.after(first_tensor(outputs), other.met_units, other.bounds))
-        if (head := self._heads.get(step.number)) is not None:
+        if (head := self._head_numbers.get(step.number)) is not None:
             weights = (
                 first_tensor(outputs)
                 if step.is_layer or step.kind == "Softmax"
@@ -148,7 +172,9 @@ class Probe(keras.Model):
             return compute(step, args, kwargs)
 
     def _tapped(self, number: Any, z: Any) -> Any:
-        self.forward[number].assign(statistics.forward(z, self._list[number].units))
+        self.forward[number].assign(statistics.forward(z, self.places[number].units))
+        if self._details:
+            self.histograms[number].assign(statistics.histogram(z))
         scale = self._scale
 
         @ops.custom_gradient
@@ -194,18 +220,21 @@ class Probe(keras.Model):
 class _Recorder(keras.optimizers.Optimizer):
     """An optimizer that keeps what each gradient is reduced to, and changes nothing."""
 
-    def __init__(self, variables: Sequence[keras.Variable], reduced: set[int], scale: float) -> None:
+    def __init__(
+        self, variables: Sequence[keras.Variable], reduced: set[int], scale: float, details: bool
+    ) -> None:
         super().__init__(learning_rate=1.0, name="recorder")
-        self._reduced, self._scale = reduced, scale
+        self._reduced, self._scale, self._details = reduced, scale, details
         self.build(variables)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes a small place for each variable."""
         super().build(variables)
-        shape = (len(statistics.GRADIENT),)
-        self.kept = [
-            self.add_variable(shape, initializer="zeros", dtype="float32", name="kept") for _ in variables
+        least, most = len(statistics.GRADIENT), len(statistics.GRADIENT) + 2 + statistics.BINS
+        shapes = [
+            (most if self._details and n not in self._reduced else least,) for n in range(len(variables))
         ]
+        self.kept = [self.add_variable(s, initializer="zeros", dtype="float32", name="kept") for s in shapes]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Keeps a gradient that is reduced already, or reduces it."""
@@ -214,7 +243,10 @@ class _Recorder(keras.optimizers.Optimizer):
         if number not in self._reduced:
             # That of a look-up table comes in pieces, which a sum puts together.
             whole = ops.add(ops.zeros(variable.shape, dtype=gradient.dtype), gradient)
-            gradient = statistics.gradient(ops.cast(whole, "float32") / self._scale)
+            whole = ops.cast(whole, "float32") / self._scale
+            gradient = statistics.gradient(whole)
+            if self._details:
+                gradient = ops.concatenate([gradient, statistics.histogram(whole)])
         self.assign(self.kept[number], gradient)
 
 

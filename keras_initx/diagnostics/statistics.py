@@ -6,6 +6,7 @@ z is the tensor, with samples along its first axis and units along another; all 
 import math
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 FORWARD = (
@@ -21,6 +22,8 @@ FORWARD = (
 )
 AFTER = ("after_second_moment", "dead", "saturated")
 GRADIENT = ("gradient_mean", "gradient_second_moment", "gradient_not_finite")
+# Of a histogram, and how many entries it counts: more say no more about so many bins.
+BINS, COUNTED = 32, 4096
 # Of what is the same for all samples rounding leaves this much.
 _SAME = 1e-6
 _TINY = 1e-30
@@ -90,9 +93,35 @@ def after(y: Any, units: int, bounds: tuple[float | None, float | None]) -> Any:
     return ops.stack([ops.mean(ops.square(columns)), ops.mean(dead), saturated])
 
 
+def extremes(y: Any, units: int) -> Any:
+    """The least and the largest value of each unit, over samples and positions: (2, units)."""
+    y = _units_last(y, units)
+    columns = ops.reshape(y, (-1, y.shape[-1]))
+    return ops.stack([ops.min(columns, axis=0), ops.max(columns, axis=0)])
+
+
 def gradient(g: Any) -> Any:
     """The numbers named in `GRADIENT`: mean, second moment, and the share that is not finite."""
     return ops.stack([ops.mean(g), ops.mean(ops.square(g)), not_finite(g)])
+
+
+def histogram(values: Any) -> Any:
+    """Least, most, and the counts of `BINS` bins between them, of at most `COUNTED` entries.
+
+    Entries that are not finite are left out.
+    """
+    flat = ops.reshape(ops.cast(values, "float32"), (-1,))
+    size = flat.shape[0]
+    if size > COUNTED:
+        # Not every n-th: that would be the same few units of a layer of n units.
+        flat = ops.take(flat, np.random.default_rng(0).integers(size, size=COUNTED).astype("int32"))
+    finite = ops.isfinite(flat)
+    least = ops.min(ops.where(finite, flat, math.inf))
+    most = ops.max(ops.where(finite, flat, -math.inf))
+    width = ops.maximum((most - least) / BINS, _TINY)
+    place = ops.clip(ops.floor(ops.where(finite, flat - least, 0.0) / width), 0, BINS - 1)
+    counts = ops.segment_sum(ops.cast(finite, "float32"), ops.cast(place, "int32"), num_segments=BINS)
+    return ops.concatenate([ops.stack([least, most]), counts])
 
 
 def not_finite(values: Any) -> Any:

@@ -1,0 +1,117 @@
+"""TensorBoard's event files, written with the tensorboard package alone: whatever the backend of Keras is."""
+
+import math
+import os
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# tensorboard's EventFileWriter would do more of the work, but imports tensorflow.
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram import metadata as histogram_metadata
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util.tensor_util import make_tensor_proto
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts between edges, of which there is one more.
+
+    Attributes:
+        edges: In ascending order.
+        counts: How many values lie between each two.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class EventFile:
+    """A file of events that TensorBoard follows while it grows: every write ends with a whole record.
+
+    Args:
+        folder: The run; it is made where it is not there.
+        kind: A word for the file's name.
+
+    Example:
+
+    >>> import tempfile
+    >>> with EventFile(tempfile.mkdtemp()) as file:
+    ...     file.write(0, [scalar("loss", 2.3)])
+    """
+
+    def __init__(self, folder: str | Path, kind: str = "signal") -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stream = (folder / file_name(kind)).open("wb")
+        self._records = RecordWriter(self._stream)
+        self._records.write(first_event())
+        self._records.flush()
+
+    def write(self, step: int, summaries: Iterable[Summary]) -> None:
+        """Adds values of one step; on disk when it returns."""
+        for summary in summaries:
+            self._records.write(event(step, summary))
+        self._records.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()
+
+    def __enter__(self) -> "EventFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def file_name(kind: str) -> str:
+    """A name that TensorBoard reads, and that sorts after all earlier ones.
+
+    An open TensorBoard skips a file that sorts before one it has read; seconds would tie.
+    """
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    stamp = f"{seconds:010d}.{nanoseconds:09d}.{socket.gethostname()}.{os.getpid()}"
+    return f"events.out.tfevents.{stamp}.{kind}.keras_initx"
+
+
+def first_event() -> bytes:
+    """The record that each file begins with."""
+    return Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString()
+
+
+def event(step: int, summary: Summary) -> bytes:
+    """A record of one step."""
+    return Event(wall_time=time.time(), step=step, summary=summary).SerializeToString()
+
+
+def scalar(tag: str, value: float) -> Summary:
+    """One value; what is too large for 32 bits is infinite."""
+    with np.errstate(over="ignore"):
+        return scalar_pb(tag, value)
+
+
+def histogram(tag: str, found: Histogram) -> Summary:
+    """The bins of a histogram as a page of Histograms and Distributions shows them."""
+    # Not by `histogram_pb`: it takes the values, and as many numbers for each as there are bins.
+    edges = np.asarray(found.edges)
+    bins = np.stack([edges[:-1], edges[1:], found.counts], axis=1)
+    summary = Summary()
+    summary.value.add(
+        tag=tag,
+        metadata=histogram_metadata.create_summary_metadata(display_name=None, description=None),
+        tensor=make_tensor_proto(bins, dtype=np.float64),
+    )
+    return summary
+
+
+def is_finite(value: float) -> bool:
+    """Whether TensorBoard has the number."""
+    # Scalars are stored in 32 bits, where a larger number becomes infinite.
+    return math.isfinite(value) and abs(value) <= float(np.finfo(np.float32).max)
