@@ -185,6 +185,9 @@ class Figures:
             plot_bgcolor="rgba(0,0,0,0)",
             font={"family": "system-ui, sans-serif", "size": 12},
         )
+        # A learning rate of 100µ is nobody's way to write it; long names push the title of their axis away.
+        for update in (figure.update_xaxes, figure.update_yaxes):
+            update(automargin=True, exponentformat="power")
         options = {"displaylogo": False, "displayModeBar": False}
         made = figure.to_html(
             config=options, include_plotlyjs=False, full_html=False, div_id=f"plot-{next(self._ids)}"

@@ -171,7 +171,7 @@ def _importances(study: optuna.Study, place: str) -> dict[str, Any]:
     try:
         found, warning = importances_of(study, place)
     except InitxError as error:
-        return {"importances": [], "warning": f"They need {error.allowed}. {error.remedy}"}
+        return {"importances": [], "warning": f"Importances need {error.allowed}."}
     done = [t for t in begun(study.get_trials(deepcopy=False)) if t.state == TrialState.COMPLETE]
     searched = {name for trial in done for name in trial.params}
     if left := sorted(searched - {importance.name for importance in found}):
