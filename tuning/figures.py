@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -42,11 +42,13 @@ class Plot:
         html: The plot, for a page that has plotly.js; "" where it cannot be drawn.
         reason: Why it cannot; "" where it is there.
         title: What stands above it.
+        note: What it leaves out.
     """
 
     html: str = ""
     reason: str = ""
     title: str = ""
+    note: str = ""
 
 
 @dataclass
@@ -86,9 +88,18 @@ class Figures:
         """A line for each completed trial, across an axis for each hyperparameter."""
         if reason := self._too_little():
             return Plot(reason=reason)
-        return self._optuna(
+        plot = self._optuna(
             visualization.plot_parallel_coordinate, self._recolour_lines, target_name=self._label
         )
+        searched = {name for trial in self._done for name in trial.params}
+        lacking = sum(len(trial.params) < len(searched) for trial in self._done)
+        # Optuna 5 draws them all, in another kind of plot.
+        if lacking and "parcoords" in plot.html:
+            note = (
+                f"Without {lacking} trials that have not all of these hyperparameters: Optuna 5 draws them."
+            )
+            return replace(plot, note=note)
+        return plot
 
     def slices(self) -> list[Plot]:
         """The scores against each hyperparameter."""
@@ -158,6 +169,9 @@ class Figures:
     ) -> Plot:
         with quiet_optuna():
             figure = plot(self._copy, **options)
+        if not figure.data:
+            # Optuna 4 leaves out what lacks a hyperparameter, which may be every trial.
+            return Plot(reason="No trial has all that this plot compares.")
         figure.update_layout(height=400, margin={"t": 20, "b": 60})
         if restyle is not None:
             restyle(figure)

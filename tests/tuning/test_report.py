@@ -1,6 +1,8 @@
 """The report, read as a browser reads it: its numbers, what is missing, and that it loads nothing."""
 
+import functools
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 from keras_initx.tuning import write_report
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from plotly.offline import get_plotlyjs
 from scipy import stats
 
 from keras_initx import InitxError
@@ -21,6 +24,12 @@ from keras_initx import InitxError
 NASTY = "<script>alert(1)</script><b>&amp;"
 CHOICES = ("he_auto", "zeros", "auto", NASTY)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@functools.cache
+def plotly() -> str:
+    """What draws the plots, four megabytes of code."""
+    return str(get_plotlyjs())
 
 
 class Page(HTMLParser):
@@ -34,7 +43,7 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self.code: list[str] = []
         self._inside = ""
-        self.feed(self.source)
+        self.feed(self.source.replace(plotly(), ""))
         self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -153,14 +162,8 @@ def test_what_ended_early_has_its_reason_and_its_text_stays_text(tmp_path: Path)
     assert f"initializer={NASTY}" in page.table("95 % interval")["5"][0]
     # Nowhere as it stands, in the code of the plots either, where Plotly would take it for bold.
     assert NASTY not in page.source
-    assert not any("alert(1)</" in code or "<b>" in code.replace(plotly(), "") for code in page.code)
+    assert not any("alert(1)</" in code or "<b>" in code for code in page.code)
     assert sum("alert(1)" in code for code in page.code) >= 2
-
-
-def plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
 
 
 def test_nothing_is_loaded_and_plotly_is_there_once(tmp_path: Path) -> None:
@@ -180,6 +183,39 @@ def test_nothing_is_loaded_and_plotly_is_there_once(tmp_path: Path) -> None:
     assert page.source.count(plotly()) == 1
     # Curves of three trials, and five plots of Optuna's.
     assert page.source.count("Plotly.newPlot") == plotly().count("Plotly.newPlot") + 3 + 5
+
+
+def plots(page: Page) -> list[list[dict[str, Any]]]:
+    """The traces of each plot, in the order of the page."""
+    starts = re.finditer(r'Plotly\.newPlot\(\s*"plot-\d+",\s*', page.source)
+    return [json.JSONDecoder().raw_decode(page.source, start.end())[0] for start in starts]
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_the_plots_have_the_numbers_and_the_best_in_blue(tmp_path: Path, direction: str) -> None:
+    low, high = trial("zeros", 0.1, 0.2), trial("auto", 0.7, 0.9)
+    pruned = trial("auto", 0.3, state=TrialState.PRUNED)
+    folder = folder_of(tmp_path, low, high, pruned, direction=direction)
+    charts = plots(Page(write_report(folder)))
+    curves, (during, parallel, slices, history, timeline) = charts[:3], charts[3:]
+    first = curves[0 if direction == "minimize" else 1]
+    assert [(line["name"], line["x"], line["y"]) for line in first] == [
+        ("seed 0", [1, 2, 3], [0.05, 0.1, 0.1 / 3]),
+        ("seed 1", [1, 2, 3], [0.1, 0.2, 0.2 / 3]),
+    ]
+    assert [line["y"] for line in during] == [[0.1, 0.2], [0.7, 0.9], [0.3]]
+    assert history[0]["y"] == [pytest.approx(0.15), pytest.approx(0.8)]
+    assert {tuple(dots["y"]) for dots in slices if len(dots["y"]) > 1} == {tuple(history[0]["y"])}
+    assert {bars["name"]: bars["marker"]["color"] for bars in timeline} == {
+        "COMPLETE": "#0072B2",
+        "PRUNED": "#E69F00",
+    }
+    colours = [line["line"]["color"] for line in parallel if line["mode"] == "lines"]
+    blue, orange = "rgb(0, 114, 178)", "rgb(230, 159, 0)"
+    assert colours == ([blue, orange] if direction == "minimize" else [orange, blue])
+    (scale,) = [trace["marker"] for trace in parallel if trace["mode"] == "markers"]
+    assert scale.get("reversescale", False) == (direction == "minimize")
+    assert scale["colorscale"][-1][1].lower() == "#0072b2"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: chromium)")
@@ -338,6 +374,10 @@ def test_a_storage_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(InitxError, match=r"^study_name: received None; .*keras-initx, other"):
         write_report(url)
     assert "No trial has begun." in Page(write_report(url, study_name="other")).text
+    # A study has the name of its folder, and need not lie in it.
+    (tmp_path / "other").mkdir()
+    assert write_report("other", storage=url) == Path("other/report.html")
+    assert "No trial has begun." in Page(Path("other/report.html")).text
     with pytest.raises(InitxError, match=r"^storage: .*None, since source is a storage itself"):
         write_report(url, storage=url)
 
