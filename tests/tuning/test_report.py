@@ -424,6 +424,9 @@ def test_a_trial_that_was_one_too_many_is_left_out_and_the_others_keep_their_num
     page = Page(write_report(folder_of(tmp_path, surplus, trial("auto", 0.8, 0.9), waiting)))
     assert "1 trial: 1 completed." in page.text
     assert list(page.table("95 % interval"))[1:] == ["1"]
+    timeline = {bars["name"]: bars["y"] for bars in plots(page)[-1]}
+    assert timeline["COMPLETE"] == [1]
+    assert "WAITING" not in timeline
 
 
 def test_the_search_itself(quick: Any, tmp_path: Path) -> None:
