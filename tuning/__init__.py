@@ -6,6 +6,7 @@ from .kernels import KernelSpace
 from .oracle import OptunaOracle
 from .rates import Range
 from .reading import read_keras_tuner
+from .report import write_report
 from .results import Sample, TrialResult
 from .search import SearchResult, search
 from .tuner import InitializerTuner
@@ -28,4 +29,5 @@ __all__ = [
     "load_npz",
     "read_keras_tuner",
     "search",
+    "write_report",
 ]

@@ -62,13 +62,14 @@ resume=True.
 
 
 @contextmanager
-def writing(argument: str, folder: Path, anything: bool = False) -> Iterator[None]:
+def writing(argument: str, folder: Path, anything: bool = False, begun: bool = True) -> Iterator[None]:
     """Tells what is wrong with a folder.
 
     Args:
         argument: What the caller passed it as.
         folder: The folder.
         anything: Whether every `OSError` is one of the folder; else only what disks alone say.
+        begun: Whether there is a search to go on with afterwards.
 
     Raises:
         Fault: It cannot be written to.
@@ -80,24 +81,24 @@ def writing(argument: str, folder: Path, anything: bool = False) -> Iterator[Non
         if code not in _OF_DISKS and not (anything and isinstance(error, OSError)):
             raise
         reason = os.strerror(code) if code else str(error)
-        remedy = f"{reason}. {remedy_for(reason)}"
+        remedy = f"{reason}. {remedy_for(reason, begun)}".strip()
         raise Fault(argument, str(folder), "a folder that can be written to", remedy) from error
 
 
 @contextmanager
-def whole(path: Path, argument: str = "results") -> Iterator[Path]:
+def whole(path: Path, argument: str = "results", begun: bool = True) -> Iterator[Path]:
     """A file to write to, which takes the place of `path` once it is whole, or is removed.
 
     Args:
         path: The file that is to be there in the end.
-        argument: As in `writing`.
+        argument, begun: As in `writing`.
 
     Raises:
         Fault: It cannot be written; what was there before is there still.
     """
     # Several processes may write it at once, of several machines too.
     partial = path.with_name(f"partial.{uuid.uuid4().hex}.{path.name}")
-    with writing(argument, path.parent, anything=True):
+    with writing(argument, path.parent, anything=True, begun=begun):
         try:
             yield partial
             partial.replace(path)

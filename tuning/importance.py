@@ -1,8 +1,6 @@
 """Which hyperparameters of a search decided its scores."""
 
-import json
 import math
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,7 @@ from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
-from .folders import SETTINGS
-from .keras_tuner_folder import ORACLE_FILE, found_inside, is_keras_tuner_folder
-from .reading import read_keras_tuner
-from .storages import STUDY_FILE, open_storage
+from .finding import found_study
 
 # Below so many completed trials for each hyperparameter the forest has little to split on.
 _ENOUGH = 10
@@ -61,14 +56,19 @@ def importances(results: str | Path, storage: Any = None) -> tuple[list[Importan
 
     References: Hutter, Hoos & Leyton-Brown 2014 (fANOVA), as Optuna has it.
     """
-    study = _study_in(Path(results), storage)
+    with found_study(results, storage) as study:
+        return importances_of(study, str(results))
+
+
+def importances_of(study: optuna.Study, results: str) -> tuple[list[Importance], str]:
+    """The same of a study that is open; `results` is what an error calls it."""
     done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     scores = {trial.value for trial in done}
     if len(scores) < 2:
         given = f"{len(done)} completed trials in it" + (", all of one score" if len(done) > 1 else "")
         remedy = f"There are {given}: run more of them."
         allowed = "a search with two completed trials of different scores, at least"
-        raise InitxError("results", str(results), allowed, remedy)
+        raise InitxError("results", results, allowed, remedy)
     shares = [_shares(study, seed) for seed in range(_FORESTS)]
     found = [
         Importance(name, float(np.mean(values)), float(np.std(values, ddof=1)))
@@ -77,26 +77,6 @@ def importances(results: str | Path, storage: Any = None) -> tuple[list[Importan
     ]
     found.sort(key=lambda importance: -importance.share)
     return found, _warning(found, len(done))
-
-
-def _study_in(folder: Path, storage: Any) -> optuna.Study:
-    if storage is None and (folder / SETTINGS).is_file():
-        with suppress(ValueError):
-            storage = json.loads((folder / SETTINGS).read_text(encoding="utf-8")).get("storage")
-    if storage is not None or (folder / STUDY_FILE).is_file():
-        found = open_storage(storage, folder)
-        names = optuna.get_all_study_names(found)
-        name = folder.resolve().name
-        if storage is None and names:
-            (name,) = names[:1]
-        if name not in names:
-            allowed = f"the folder of a search in that storage, such as {', '.join(names[:3]) or 'none'}"
-            raise InitxError("results", str(folder), allowed)
-        return optuna.load_study(study_name=name, storage=found)
-    if is_keras_tuner_folder(folder):
-        return read_keras_tuner(folder)
-    allowed = f"the folder of a search, with its {STUDY_FILE}, or of KerasTuner's, with its {ORACLE_FILE}"
-    raise InitxError("results", str(folder), allowed, found_inside(folder))
 
 
 def _shares(study: optuna.Study, seed: int) -> dict[str, float]:

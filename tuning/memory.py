@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,7 @@ class StudyMemory:
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials that have begun, those of other processes too, in the order of their numbers."""
-        trials = patiently(self.study.get_trials, deepcopy=False)
-        return [t for t in trials if t.state != TrialState.WAITING and SURPLUS not in t.user_attrs]
+        return begun(patiently(self.study.get_trials, deepcopy=False))
 
     def frozen(self, trial_id: str) -> FrozenTrial:
         """A trial of the study by its id."""
@@ -229,6 +228,17 @@ class StudyMemory:
         for trial_id, trial in tuple(self._running.items()):
             if self.is_mine(trial_id):
                 trial.set_user_attr(PULSE, time.time())
+
+
+def begun(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of a study's trials that are a search's: neither only proposed, nor one too many."""
+    return [t for t in trials if t.state != TrialState.WAITING and SURPLUS not in t.user_attrs]
+
+
+def results_of(study: optuna.Study) -> tuple[TrialResult, ...]:
+    """All trials of a study that have begun, with every seed; also of a study that no oracle has open."""
+    attributes = study.user_attrs
+    return tuple(_read(frozen, attributes) for frozen in begun(study.get_trials(deepcopy=False)))
 
 
 def _read(frozen: FrozenTrial, attributes: Mapping[str, Any]) -> TrialResult:

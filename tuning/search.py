@@ -36,6 +36,7 @@ from .folders import Folders
 from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .interrupts import interruptible
 from .kernels import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
+from .machine import note_machine
 from .oracle import OptunaOracle, Sampler
 from .progress import ProgressObserver
 from .pruning import Pruner, Pruning
@@ -336,6 +337,7 @@ def search(
         folders.check_kept(place, len(oracle.frozen_trials()))
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
+        note_machine(oracle.study)
         broken = False
         try:
             with writing("results", results), storing(place):

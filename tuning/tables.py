@@ -26,21 +26,30 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
     for header in (objective.name, "95 % interval"):
         table.add_column(header, no_wrap=True)
     table.add_column("status", overflow="fold", min_width=9)
-    # A mean of few accuracies has an interval that reaches beyond 1.
-    bounds = (0.0, 1.0) if objective.name.endswith("accuracy") else (-math.inf, math.inf)
-    sign = -1 if objective.direction == "max" else 1
-    done = sorted((t for t in trials if t.status == "completed"), key=lambda t: sign * t.sample.mean)
-    for trial in [*done, *(t for t in trials if t.status != "completed")]:
-        low, high = trial.sample.interval(within=bounds)
+    for trial in ranked(trials, objective):
+        low, high = trial.sample.interval(within=bounds_of(objective))
         table.add_row(
             str(trial.number),
-            _values(trial),
+            values_text(trial),
             trial.sample.describe() if trial.seeds else "–",
             f"{low:.3f} to {high:.3f}" if low == low else "–",
             # Text, and not a string: brackets in an error message are no markup.
             Text(": ".join(part for part in (trial.status, trial.reason or trial.out) if part)),
         )
     return table
+
+
+def ranked(trials: Sequence[TrialResult], objective: Any) -> list[TrialResult]:
+    """The trials from best to worst mean over all seeds, those without a result last."""
+    sign = -1 if objective.direction == "max" else 1
+    done = sorted((t for t in trials if t.status == "completed"), key=lambda t: sign * t.sample.mean)
+    return [*done, *(t for t in trials if t.status != "completed")]
+
+
+def bounds_of(objective: Any) -> tuple[float, float]:
+    """Between what the objective can be."""
+    # A mean of few accuracies has an interval that reaches beyond 1.
+    return (0.0, 1.0) if objective.name.endswith("accuracy") else (-math.inf, math.inf)
 
 
 def cross_table(
@@ -92,7 +101,7 @@ def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
         return ""
     metric = objective.name.removeprefix("val_")
     race = bool(best.race and racing)
-    scores = {f"trial {t.number} ({_values(t)})": t.scores(race=race) for t in (best, second)}
+    scores = {f"trial {t.number} ({values_text(t)})": t.scores(race=race) for t in (best, second)}
     tests = {name: t.test_scores(metric) for name, t in zip(scores, (best, second), strict=True)}
     source, level = "on the scores by which they were chosen", LEVEL
     if race:
@@ -110,5 +119,11 @@ def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
     return f"The best two {source}: {found.describe()}"
 
 
-def _values(trial: TrialResult) -> str:
-    return " ".join(f"{name}={_text(value)}" for name, value in trial.values.items())
+def values_text(trial: TrialResult) -> str:
+    """The hyperparameters of a trial in a line."""
+    return " ".join(value_texts(trial))
+
+
+def value_texts(trial: TrialResult) -> list[str]:
+    """The same, each for itself."""
+    return [f"{name}={_text(value)}" for name, value in trial.values.items()]

@@ -1,11 +1,11 @@
-"""The command line: `keras-initx` and its commands."""
+"""The command line: `keras-initx` and its commands, a file each."""
 
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from keras_initx.cli import compare, import_kerastuner, importance, inspect, study, tune
+from keras_initx.cli import compare, import_kerastuner, importance, inspect, report, study, tune
 from keras_initx.cli.common import run_safely
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("study")(study.study)
 app.command("inspect")(inspect.inspect)
 app.command("compare")(compare.compare)
 app.command("importance")(importance.importance)
+app.command("report")(report.report)
 app.command("import-kerastuner")(import_kerastuner.import_kerastuner)
 
 

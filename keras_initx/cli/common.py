@@ -174,6 +174,7 @@ def _as_option(error: InitxError) -> str:
         "dataset", "tuner", "trials", "epochs", "seeds", "seed", "batch_size", "patience", "initializers",
         "activations", "learning_rates", "depth", "width", "results", "logs", "resume", "schemes",
         "pruner", "extra_seeds", "workers", "trials_each", "storage", "strategy",
+        "out", "study_name",
     }  # fmt: skip
     name = error.argument
     if name in options:

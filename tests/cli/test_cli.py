@@ -87,6 +87,36 @@ def test_json_is_the_only_thing_on_standard_output(capsys):
     assert {trial["status"] for trial in json.loads(out)["trials"]} == {"completed"}
 
 
+def test_the_report_of_a_search(capsys, tmp_path, monkeypatch):
+    command = [a.replace("he_auto,he_normal", "he_auto,zeros") for a in TUNE]
+    assert run(capsys, *command, "--quiet")[0] == 0
+    # Stands for other searches: this one has its study in its folder.
+    monkeypatch.setenv("KERAS_INITX_STORAGE", "postgresql://me:sesame@nowhere/db")
+    code, out, err = run(capsys, "report", "results/tune")
+    assert (code, out, err) == (0, "Report: results/tune/report.html\n", "")
+    page = (tmp_path / "results/tune/report.html").read_text()
+    assert "4 trials: 2 completed, 2 screened before training." in page
+    assert "sesame" not in page
+    code, out, _ = run(capsys, "report", "sqlite:///results/tune/study.db", "--out", "mine.html")
+    assert (code, out) == (0, "Report: mine.html\n")
+    (tmp_path / "other.html").write_text("mine")
+    monkeypatch.delenv("KERAS_INITX_STORAGE")
+    for arguments, says in (
+        (["nowhere", "--storage", "missing.journal"], r"--storage: received 'missing\.journal'"),
+        (["results"], r"DIR: received 'results'; .*study\.db"),
+        (["results/tune", "--out", "other.html"], r"--out: received 'other\.html'"),
+        (["sqlite:///results/tune/study.db", "--study-name", "no"], r"--study-name: received 'no'"),
+    ):
+        code, out, err = run(capsys, "report", *arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert re.match(f"error: {says}", err), err
+    # Where the folder has no study, the variable does tell.
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("KERAS_INITX_STORAGE", "sqlite:///results/tune/study.db")
+    _, _, err = run(capsys, "report", "empty")
+    assert "such as keras-initx" in err
+
+
 def test_study_prints_a_row_for_each_run_and_what_is_real(capsys):
     code, out, _ = run(capsys, "study", "--dataset", "iris", *SMALL, "--quiet")
     assert code == 0

@@ -1,0 +1,63 @@
+"""What a study remembers of the machines that searched."""
+
+import os
+import platform
+from pathlib import Path
+
+import keras
+import optuna
+import pytest
+from keras_initx.tuning import machine
+
+import keras_initx
+
+
+def test_this_machine() -> None:
+    found = machine.this_machine()
+    versions = found["versions"]
+    assert versions["keras"] == keras.__version__
+    assert versions["optuna"] == optuna.__version__
+    assert versions["keras-initx"] == keras_initx.__version__
+    assert versions["python"] == platform.python_version()
+    assert versions[keras.backend.backend()][0].isdigit()
+    assert found["backend"] == keras.backend.backend()
+    assert found["cores"] == os.cpu_count()
+    assert found["cpu"]
+    assert found["devices"] in ("cpu", "gpu")
+
+
+def test_nothing_of_the_user_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_INITX_STORAGE", "postgresql://me:sesame@host/db")
+    told = str(machine.this_machine())
+    for private in ("sesame", str(Path.home()), platform.node()):
+        assert private not in told
+
+
+def test_names_of_processor_and_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the kernel and NVIDIA's driver write them.
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text(
+        "processor\t: 0\nvendor_id\t: Abacus\nmodel name\t: Abacus 9: the tenth\nmodel name\t: no\n"
+    )
+    for number in (0, 1):
+        (tmp_path / f"gpus/000{number}").mkdir(parents=True)
+        (tmp_path / f"gpus/000{number}/information").write_text(f"Model: \t\t NVIDIA {number}\nIRQ: 1\n")
+    monkeypatch.setattr(machine, "_PROCESSOR", cpu)
+    monkeypatch.setattr(machine, "_NVIDIA", tmp_path / "gpus")
+    found = machine.this_machine()
+    assert found["cpu"] == "Abacus 9: the tenth"
+    assert found["gpus"] == ["NVIDIA 0", "NVIDIA 1"]
+    monkeypatch.setattr(machine, "_PROCESSOR", tmp_path / "none")
+    assert machine.this_machine()["cpu"] in (platform.processor(), platform.machine())
+
+
+def test_a_machine_is_noted_once_and_another_one_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study()
+    machine.note_machine(study)
+    machine.note_machine(study)
+    study.set_user_attr("settings", {"seed": 0})
+    assert machine.machines_of(study.user_attrs) == [machine.this_machine()]
+    monkeypatch.setattr(os, "cpu_count", lambda: 1234)
+    machine.note_machine(study)
+    assert {found["cores"] for found in machine.machines_of(study.user_attrs)} >= {1234}
+    assert len(machine.machines_of(study.user_attrs)) == 2
