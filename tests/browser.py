@@ -40,6 +40,10 @@ _LINES = """
 return found.map(chart => [...chart.shadowRoot.querySelectorAll('path.line')]
   .filter(path => path.getAttribute('d')).length);
 """
+_TICKS = """
+return found.map(chart => [...chart.shadowRoot.querySelectorAll('.tick-label')]
+  .map(tick => tick.textContent));
+"""
 _OUTLINES = """
 return found.filter(chart => chart.shadowRoot.querySelector('path.outline')?.getAttribute('d')).length;
 """
@@ -110,6 +114,17 @@ class Board:
         """How many lines each chart of Custom Scalars draws, once there are as many as that."""
         page = "custom_scalars&_smoothingWeight=0"
         return self._opened(page, "vz-line-chart2", _LINES, lambda found: found == list(lines))
+
+    def enlarge_charts(self) -> None:
+        """Makes the charts of Custom Scalars as large as the page, on a logarithmic axis."""
+        for selector in ("paper-icon-button[icon='fullscreen']", "paper-icon-button[icon='line-weight']"):
+            self.driver.execute_script(f"{_DEEP} found.forEach(button => button.click());", selector)
+        WebDriverWait(self.driver, SECONDS, 0.1).until(
+            lambda driver: all(
+                any(re.fullmatch(r"1e-\d+", tick) for tick in ticks)
+                for ticks in driver.execute_script(_DEEP + _TICKS, "vz-line-chart2")
+            )
+        )
 
     def histograms(self, count: int) -> int:
         """How many histograms are drawn on the first page of each group, once there are so many."""

@@ -8,6 +8,7 @@ from typing import Any
 from keras_tuner.engine import hyperparameters as hp_types
 from rich.table import Table
 
+from . import pictures
 from .dashboards import Dashboard
 from .faults import writing
 from .hparams import Parameter
@@ -85,11 +86,9 @@ class BoardObserver:
 
 
 def _pictures(trials: Sequence[TrialResult], objective: Any) -> dict[str, bytes]:
-    # Matplotlib takes as long to import as a small trial to run, and a worker may draw nothing.
-    from .pictures import scores_picture, signal_picture
-
+    draws = {"search/scores": pictures.scores_picture, "search/signal": pictures.signal_picture}
     drawn = {}
-    for tag, draw in (("search/scores", scores_picture), ("search/signal", signal_picture)):
+    for tag, draw in draws.items():
         try:
             drawn[tag] = draw(trials, objective)
         except Exception as error:

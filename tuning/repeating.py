@@ -78,7 +78,7 @@ def _without(command: Sequence[str], options: Sequence[str], flags: Sequence[str
 
 
 def _call(settings: Mapping[str, Any], **more: Any) -> str:
-    given = {name: settings[name] for name in _ARGUMENTS if settings.get(name) is not None} | more
+    given = more | {name: settings[name] for name in _ARGUMENTS}
     lines = [f"    {name}={value!r}," for name, value in given.items() if value is not None]
     return "\n".join(["search(", "    model,", "    data,", *lines, ")"])
 
