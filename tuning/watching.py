@@ -20,14 +20,15 @@ def owners_of(model: keras.Model) -> dict[int, keras.Layer]:
     Of layers around one another it is the innermost; of a recurrent layer and its cell, which is no step of
     the model of its own, the layer.
     """
-    owners: dict[int, keras.Layer] = {}
+    owners: dict[int, tuple[int, keras.Layer]] = {}
     for layer in all_layers(model):
-        own = list(layer.variables)
+        # Of a model it is a walk through all of its layers.
+        size = len(layer.variables)
         for variable in layer.trainable_variables:
             known = owners.get(id(variable))
-            if len(variable.shape) > 1 and (known is None or len(own) < len(known.variables)):
-                owners[id(variable)] = layer
-    return owners
+            if len(variable.shape) > 1 and (known is None or size < known[0]):
+                owners[id(variable)] = size, layer
+    return {key: layer for key, (_, layer) in owners.items()}
 
 
 @contextmanager
