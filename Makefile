@@ -7,7 +7,7 @@ STUDY ?=
 # TensorFlow reports that it found no GPU, and more, before anything of ours can be read.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo study test fans compat docs lint clean
+.PHONY: demo study test fans compat docs screenshots lint clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,6 +29,9 @@ test: $(VENV)/.installed  ## the whole test suite
 
 docs: $(VENV)/.installed  ## the reference in docs/reference, from the docstrings and the gains
 	$(BIN)/python docs/generate.py
+
+screenshots: $(VENV)/.installed  ## the README's pictures of TensorBoard, taken by Chromium and chromedriver
+	$(BIN)/python docs/screenshots.py
 
 compat:  ## the core's tests on every Keras version that pyproject.toml allows
 	.ci/compat

@@ -155,7 +155,13 @@ TUNING = [p for p in SOURCES if p.is_relative_to(ROOT / "tuning") and p.name != 
 
 @pytest.mark.parametrize("path", TUNING, ids=lambda p: p.name)
 def test_tuning_imports_the_public_package_only(path):
-    public = {"keras_initx", "keras_initx.errors", "keras_initx.reinitialize", "keras_initx.known_names"}
+    public = {
+        "keras_initx",
+        "keras_initx.errors",
+        "keras_initx.events",
+        "keras_initx.reinitialize",
+        "keras_initx.known_names",
+    }
     public |= {
         f"keras_initx.{name}"
         for name in ("all_layers", "diagnose", "initialize", "kernel_groups", "known_methods")

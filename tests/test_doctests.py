@@ -30,6 +30,8 @@ MODULES = [
     "keras_initx.tuning.comparison",
     "keras_initx.tuning.faults",
     "keras_initx.tuning.machine",
+    "keras_initx.tuning.histograms",
+    "keras_initx.tuning.hparams",
     "keras_initx.tuning.replicates",
     "keras_initx.tuning.reading",
     "keras_initx.tuning.report",

@@ -1,5 +1,6 @@
-"""Writes a search to TensorBoard while it runs."""
+"""Writes a search to TensorBoard while it runs, and what is known at its end."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,15 @@ from typing import Any
 from keras_tuner.engine import hyperparameters as hp_types
 from rich.table import Table
 
-from .dashboards import Dashboard, Parameter
+from . import pictures
+from .dashboards import Dashboard
 from .faults import writing
+from .hparams import Parameter
 from .oracle import OptunaOracle
-from .results import TrialResult
+from .repeating import repeat_page
+from .results import TrialResult, best_trial
+from .starts import LayerStart
+from .tables import ranking
 
 
 class BoardObserver:
@@ -47,15 +53,48 @@ class BoardObserver:
             return
         self._write(self._oracle.result(trial.trial_id))
 
-    def write_ranking(self, table: Table) -> None:
-        """Writes the ranking to the Text tab."""
+    def on_start(self, trial: Any, layers: Sequence[LayerStart]) -> None:
+        """Writes what the layers show before training: also of a trial that is not trained."""
         with writing("logs", self._logs, anything=True):
-            self._board.write_text("ranking", as_markdown(table))
+            self._board.write_start(f"trial_{trial.trial_id}", layers)
+
+    def write_end(
+        self,
+        trials: Sequence[TrialResult],
+        settings: Mapping[str, Any],
+        command: Sequence[str] | None = None,
+    ) -> None:
+        """Writes the ranking and how to repeat the search to the Text tab, and the pictures.
+
+        Args:
+            trials: All trials.
+            settings, command: As in `repeat_page`.
+        """
+        objective = self._oracle.objective
+        page = repeat_page(best_trial(trials, objective.direction), settings, command)
+        with writing("logs", self._logs, anything=True):
+            self._board.write_text("ranking", as_markdown(ranking(trials, objective)))
+            self._board.write_text("repeat", page)
+        for tag, png in _pictures(trials, objective).items():
+            with writing("logs", self._logs, anything=True):
+                self._board.write_image(tag, png)
 
     def _write(self, result: TrialResult) -> None:
         scores = {seed: record["score"] for seed, record in result.seeds.items()}
         with writing("logs", self._logs, anything=True):
             self._board.write_trial(result.name, result.values, scores, result.status)
+
+
+def _pictures(trials: Sequence[TrialResult], objective: Any) -> dict[str, bytes]:
+    draws = {"search/scores": pictures.scores_picture, "search/signal": pictures.signal_picture}
+    drawn = {}
+    for tag, draw in draws.items():
+        try:
+            drawn[tag] = draw(trials, objective)
+        except Exception as error:
+            # What hours of training found is not lost for a picture.
+            warnings.warn(f"{tag} could not be drawn: {type(error).__name__}: {error}", stacklevel=3)
+    return {tag: png for tag, png in drawn.items() if png is not None}
 
 
 def parameter_of(hp: Any) -> Parameter:

@@ -15,8 +15,9 @@ from .claims import Claims
 from .owners import Pulse, Watcher, is_here, this_process
 from .patience import impatient, patiently
 from .pruning import quiet_optuna
-from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, SURPLUS, seed_records
+from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, START, SURPLUS, seed_records
 from .results import TrialResult, read_trial
+from .starts import LayerStart, as_record
 from .storages import open_storage, place_of
 
 # Seconds between two looks at whether a trial is still this process's.
@@ -113,6 +114,15 @@ class StudyMemory:
         """
         self._look(trial_id)
         patiently(self._running[trial_id].set_user_attr, f"{SEED}{seed}", dict(record))
+
+    def report_start(self, trial_id: str, layers: Sequence[LayerStart]) -> None:
+        """Stores the signal of a trial before its training, layer by layer.
+
+        Raises:
+            TakenOver: The trial is another process's now.
+        """
+        self._look(trial_id, store=False)
+        patiently(self._running[trial_id].set_user_attr, START, as_record(layers))
 
     def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
         """Stores the objective after one epoch, at a step of the trial; returns whether to prune it now.

@@ -10,6 +10,8 @@ ENDED = "ended"
 # A trial that one process began as another began the last one.
 SURPLUS = "surplus"
 SEED = "seed_"
+# What the layers showed before training.
+START = "start"
 # In the study, since a finished trial takes no attributes any more.
 RACE = "race_"
 # Why a trial is out of its race, whatever its scores.

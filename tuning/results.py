@@ -11,8 +11,9 @@ from optuna.trial import FrozenTrial
 
 from .comparison import Sample
 from .faults import whole
-from .records import failure_reason, seed_records, status_of
+from .records import START, failure_reason, seed_records, status_of
 from .replicates import still_in
+from .starts import LayerStart, from_record
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class TrialResult:
             "epochs", "seconds", "curves" and, where there is test data, "test".
         race: Those of the seeds that it was given afterwards, as one of the best trials.
         out: Why such a seed failed, which puts it behind those that had none; "" where none did.
+        start: Its layers before training, without histograms, by their depth from 1; of very many, some.
     """
 
     number: int
@@ -39,6 +41,7 @@ class TrialResult:
     seeds: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     race: tuple[int, ...] = ()
     out: str = ""
+    start: Mapping[int, LayerStart] = field(default_factory=dict)
 
     def scores(self, race: bool = False) -> dict[int, float]:
         """The score of each seed, or of those of the race only."""
@@ -77,6 +80,7 @@ def read_trial(
         {**dict(sorted(seed_records(frozen).items())), **race},
         tuple(race),
         out,
+        from_record(frozen.user_attrs.get(START, ())),
     )
 
 

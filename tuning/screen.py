@@ -21,11 +21,15 @@ class Screen:
 
     Args:
         samples: The two batches (x, y).
+
+    Attributes:
+        seen: What the first batch showed of the last model; None where that could not be looked at.
     """
 
     def __init__(self, samples: Sequence[Batch]) -> None:
         self._probes = [SignalProbe(sample) for sample in samples]
         self._works = True
+        self.seen: Signal | None = None
 
     def __call__(self, model: keras.Model, beside: dict[str, Any] | None = None) -> str | None:
         """The reason, or None; also where the model cannot be looked at, with a warning the first time.
@@ -34,10 +38,12 @@ class Screen:
             model: A built and compiled model, which is as it was afterwards.
             beside: As in `SignalProbe`.
         """
-        reason = None
+        reason = self.seen = None
         for probe in self._probes:
             try:
-                reason = doom(probe(model, beside))
+                signal = probe(model, beside)
+                self.seen = self.seen or signal
+                reason = doom(signal)
             except Exception as error:
                 if self._works:
                     text = " ".join(str(error).split())[:200]

@@ -151,6 +151,7 @@ def search(
     enqueue: Sequence[Mapping[str, Any]] | None = None,
     quiet: bool = False,
     observers: Sequence[Observer] = (),
+    command: Sequence[str] | None = None,
 ) -> SearchResult:
     """Tries initializers (and learning rates) on a model, over several seeds each.
 
@@ -216,6 +217,7 @@ def search(
             grid tries everything anyway.
         quiet: No progress on the terminal.
         observers: Further observers of the progress.
+        command: The command line that started it, if one did, for TensorBoard's page on how to repeat it.
 
     Returns:
         A `SearchResult`.
@@ -289,6 +291,8 @@ def search(
         "space": {p.name: p.get_config() for p in space.space},
         "enqueue": enqueue if enqueue is None else [dict(values) for values in candidates],
     }
+    more = {"objective": metric.name, "target": target, "jit_compile": jit_compile, "strategy": strategy}
+    asked = {**settings, **more}
     if storage is None:
         folders.open(settings, resume, overwrite, join)
     else:
@@ -330,6 +334,7 @@ def search(
             metric=metric,
             target=target,
             observers=[board, *shown, *observers],
+            at_start=board.on_start,
             strategy=devices,
             directory=str(folders.results.parent),
             project_name=folders.results.name,
@@ -360,7 +365,7 @@ def search(
                 written = as_json(found, settings, oracle.objective.direction)
                 write_json(folders.results / RESULTS_FILE, written)
                 result = SearchResult(found, oracle.objective, folders, run)
-                board.write_ranking(result.table())
+                board.write_end(found, asked, command)
     if best_trial(found, oracle.objective.direction) is not None:
         with suppress(FileNotFoundError):
             # Another machine that shares the storage may have it.

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from .starts import LayerStart
 from .variables import assign, every_variable, optimizers_of, values_of
+from .watching import layer_starts, watching
 
 Batch = tuple[Any, Any]
 _MADE = "gradients"
@@ -47,6 +49,7 @@ class Signal:
             gate of a branch that is to open in training.
         half: Whether the model computes in float16, whose training skips steps with gradients that are not
             finite, and lowers their scale.
+        layers: What each layer with a kernel shows, in the order in which they are called.
     """
 
     loss: float
@@ -55,6 +58,7 @@ class Signal:
     kernels: tuple[KernelSignal, ...]
     opens: bool = False
     half: bool = False
+    layers: tuple[LayerStart, ...] = ()
 
 
 class SignalProbe:
@@ -106,14 +110,16 @@ class SignalProbe:
             # A second optimizer of the model's own has taken its steps.
             assign(variables, kept)
             # Batch normalization as in training: its moving statistics know nothing yet.
-            outputs = [_array(t) for t in keras.tree.flatten(model(self._sample[0], training=True))]
+            with watching(model) as seen:
+                outputs = [_array(t) for t in keras.tree.flatten(model(self._sample[0], training=True))]
         finally:
             model.optimizer, model.train_function = optimizer, function
             model.reset_metrics()
             assign(variables, kept)
         found = (_kernel(v.path, _array(v), gradients[id(v)]) for v in kernels)
         opens = any(_is_closed(v) and np.any(gradients[id(v)]) for v in trainable)
-        return Signal(loss, constant, _spread(outputs), tuple(found), opens, _is_half(model))
+        layers = layer_starts(model, seen, gradients)
+        return Signal(loss, constant, _spread(outputs), tuple(found), opens, _is_half(model), layers)
 
     def _step(self, model: keras.Model) -> float:
         model.reset_metrics()

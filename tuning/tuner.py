@@ -16,6 +16,7 @@ from .chief import is_chief, wait_for_workers
 from .compiled import Batch, CompiledModels
 from .faults import Fault, reserve, storing, whole, writing
 from .hypermodel import SCHEDULE
+from .looking import signal_at_start
 from .memory import TakenOver
 from .oracle import OptunaOracle
 from .pruning import Pruning
@@ -24,6 +25,7 @@ from .records import PRUNED, SCREENED, seed_records
 from .replicates import further_seeds, next_runs
 from .screen import Screen
 from .session import new_session
+from .starts import LayerStart
 from .strategy import Strategy, tensorflow_strategy
 from .variables import size_of
 
@@ -81,6 +83,7 @@ class InitializerTuner(keras_tuner.Tuner):
         target: Where it is given, a seed's score is the epoch in which the metric reaches it (one more than
             all where it does not), and the oracle's objective is the least number of epochs.
         observers: Who is told of the progress.
+        at_start: Who is shown what the layers of each trial compute before its training, on its first seed.
         strategy: Which devices train each trial together; None is one.
         **kwargs: As in `keras_tuner.Tuner`; a `distribution_strategy` of TensorFlow goes before `strategy`.
     """
@@ -104,6 +107,7 @@ class InitializerTuner(keras_tuner.Tuner):
         metric: keras_tuner.Objective | None = None,
         target: float | None = None,
         observers: Sequence[Observer] = (),
+        at_start: Callable[[Any, Sequence[LayerStart]], None] | None = None,
         strategy: Strategy | None = None,
         **kwargs: Any,
     ) -> None:
@@ -113,7 +117,7 @@ class InitializerTuner(keras_tuner.Tuner):
         self.train, self.validation, self.test = train, validation, test
         self.seeds, self.epochs, self.batch_size = tuple(seeds), epochs, batch_size
         self.patience = patience
-        self.observers = tuple(observers)
+        self.observers, self.at_start = tuple(observers), at_start
         size = min(batch_size, len(train[0]))
         jit_compile = jit_compile and self.strategy.jit_compile
         sample = (train[0][:size], train[1][:size])
@@ -122,6 +126,7 @@ class InitializerTuner(keras_tuner.Tuner):
         rows = np.linspace(0, len(train[0]) - 1, num=2 * size).astype(int)
         samples = [(train[0][rows[start::2]], train[1][rows[start::2]]) for start in (0, 1)]
         self.screen = Screen(samples) if screening else None
+        self._sample = samples[0]
         self.metric, self.target = metric or oracle.objective, target
         self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
         oracle.prune_by(self.pruning.over_epochs)
@@ -166,12 +171,8 @@ class InitializerTuner(keras_tuner.Tuner):
         for observer in self.observers:
             observer.on_trial_begin(trial, todo)
         screened: keras.Model | None = None
-        if self.screen is not None and not stored:
-            with self._session(self.seeds[0]):
-                screened = self._model(trial)
-                reason = self.screen(screened, self.models.beside(screened))
-            if reason is not None:
-                raise EndedEarly(SCREENED, reason)
+        if (self.screen is not None or self.at_start is not None) and not stored:
+            screened = self._look_at(trial)
         best = _best((r["score"] for r in stored.values()), objective.direction)
         for seed in todo:
             record, model = self.run_seed(trial, seed, screened)
@@ -188,6 +189,23 @@ class InitializerTuner(keras_tuner.Tuner):
                 self._compare(trial)
         scores = [r["score"] for r in self.oracle.seed_results(trial.trial_id).values()]
         return {objective.name: float(np.mean(scores))}
+
+    def _look_at(self, trial: Any) -> keras.Model:
+        """The model of the first seed, as it is before training; a trial that cannot learn ends here."""
+        reason = None
+        with self._session(self.seeds[0]):
+            model = self._model(trial)
+            if self.screen is not None:
+                reason = self.screen(model, self.models.beside(model))
+            if self.at_start is not None:
+                seen = None if self.screen is None else self.screen.seen
+                layers = signal_at_start(model, self._sample, seen)
+        if self.at_start is not None and layers:
+            self.oracle.report_start(trial.trial_id, layers)
+            self.at_start(trial, layers)
+        if reason is not None:
+            raise EndedEarly(SCREENED, reason)
+        return model
 
     def race(self, budget: int, contenders: int = 3) -> None:
         """Gives the best trials further seeds, until they separate or `budget` runs are spent.

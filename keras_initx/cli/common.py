@@ -148,6 +148,11 @@ def _results_folder(arguments: Sequence[str]) -> Path:
     return Path("results") / (arguments[0] if arguments else "")
 
 
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """The arguments as they were typed."""
+    return ["keras-initx", *arguments]
+
+
 def resume_line(arguments: Sequence[str]) -> str:
     """The same command with --resume."""
     kept = [a for a in arguments if a not in ("--overwrite", "--resume")]

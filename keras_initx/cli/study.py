@@ -24,6 +24,7 @@ EPOCHS = 100
 
 
 def study(
+    context: typer.Context,
     dataset: common.DatasetOption = "digits",
     csv: common.CsvOption = None,
     target: common.TargetOption = None,
@@ -73,6 +74,7 @@ def study(
         overwrite=overwrite,
         quiet=quiet,
         jit_compile=jit_compile,
+        command=common.command_line(context.obj),
     )
     if as_json:
         common.print_json(result)

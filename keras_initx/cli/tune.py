@@ -139,6 +139,7 @@ def tune(
         screening=screening,
         pruner=common.split_names(pruner),
         extra_seeds=extra_seeds,
+        command=common.command_line(context.obj),
     )
     if as_json:
         common.print_json(result)

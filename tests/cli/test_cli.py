@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,6 +60,25 @@ def test_tune_prints_table_winner_model_and_the_tensorboard_line(capsys, tmp_pat
     assert len(found["trials"]) == 4
     assert all(set(trial["seeds"]) == {"0", "1"} for trial in found["trials"])
     assert list((tmp_path / "runs/tune").rglob("events.out.tfevents.*"))
+
+
+def test_the_command_in_tensorboard_repeats_the_best_trial_exactly(capsys, tmp_path):
+    run(capsys, *TUNE, "--quiet")
+    pages = b"".join(path.read_bytes() for path in (tmp_path / "runs/tune/summary").glob("*.text-*")).decode(
+        errors="replace"
+    )
+    again, best = re.findall(r"keras-initx (tune .*)\n```", pages)
+    assert shlex.split(again) == [*TUNE, "--quiet"]
+    code, _, _ = run(capsys, *shlex.split(best))
+    assert code == 0
+    first, second = (
+        json.loads((tmp_path / "results" / name / "results.json").read_text()) for name in ("tune", "best")
+    )
+    winner = first["trials"][first["best_trial"]]
+    (only,) = second["trials"]
+    assert only["hyperparameters"] == winner["hyperparameters"]
+    curves = [[seed["curves"] for seed in trial["seeds"].values()] for trial in (winner, only)]
+    assert curves[0] == curves[1]
 
 
 def test_a_doomed_combination_is_screened_and_said(capsys):

@@ -9,7 +9,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning import OptunaOracle, pictures
 from keras_initx.tuning.boards import BoardObserver, as_markdown, parameter_of
 from rich.table import Table
 from rich.text import Text
@@ -54,6 +54,53 @@ def test_one_session_for_each_trial_and_curves_for_each_seed(quick: Quick) -> No
     (page,) = reader.texts()[("summary", "ranking")]
     assert page.startswith("### All trials")
     assert page.count("completed") == 3
+
+
+@pytest.mark.parametrize("screening", [True, False])
+def test_the_signal_before_training_also_of_what_is_not_trained(
+    quick: Quick, pairs: Any, screening: bool
+) -> None:
+    result = quick(tuner="grid", initializers=["zeros", "auto"], learning_rates=None, screening=screening)
+    reader = Reader(result.folders.logs)
+    assert {t.status for t in result.trials} == ({"screened", "completed"} if screening else {"completed"})
+    for trial in result.trials:
+        assert list(trial.start) == [1, 2]
+        scalars = reader.scalars(trial.name)
+        for tag, side in (("signal/forward", "forward"), ("signal/backward", "backward")):
+            known = [(n, getattr(layer, side)) for n, layer in trial.start.items()]
+            known = [(n, value) for n, value in known if value is not None]
+            assert bool(known) == (screening or side == "forward")
+            assert scalars.get(tag, []) == [(n, pytest.approx(value, rel=1e-6)) for n, value in known]
+        forward = [layer.forward for layer in trial.start.values()]
+        assert (max(forward) == 0) == (trial.values["initializer"] == "zeros")
+        kinds = {tag.split("/")[0] for run, tag in reader.histograms() if run == trial.name}
+        assert kinds == {"weights", "activations"} | ({"gradients"} if screening else set())
+
+
+def test_pictures_and_how_to_repeat_it(quick: Quick) -> None:
+    result = quick(tuner="grid", initializers=["zeros", "auto"])
+    reader = Reader(result.folders.logs)
+    assert reader.images().keys() == {("summary", "search/scores"), ("summary", "search/signal")}
+    (page,) = reader.texts()[("summary", "repeat")]
+    assert "tuner='grid'" in page
+    assert f"enqueue=[{result.best.values!r}]" in page
+
+
+def test_an_interrupted_search_has_its_pages(quick: Quick, recorder: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        quick(trials=3, observers=[recorder(after=1)])
+    reader = Reader(quick(trials=3, resume=True).folders.logs)
+    assert reader.texts().keys() == {("summary", "ranking"), ("summary", "repeat")}
+
+
+def test_a_picture_that_cannot_be_drawn_ends_nothing(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(trials: Any, objective: Any) -> bytes:
+        raise ZeroDivisionError("no room")
+
+    monkeypatch.setattr(pictures, "scores_picture", broken)
+    with pytest.warns(UserWarning, match="search/scores could not be drawn: ZeroDivisionError: no room"):
+        result = quick()
+    assert Reader(result.folders.logs).images().keys() == {("summary", "search/signal")}
 
 
 def test_a_failed_trial_has_a_session_without_a_mean(quick: Quick) -> None:

@@ -1,5 +1,7 @@
 """The TensorBoard files of a search, read back as TensorBoard reads them."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,21 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from keras_initx.tuning import dashboards
-from keras_initx.tuning.dashboards import (
-    INACTIVE,
-    STATUSES,
-    Dashboard,
-    Parameter,
-    curve_summaries,
-    experiment_summary,
-    objective_summaries,
-)
+from keras_initx.tuning.dashboards import Dashboard
+from keras_initx.tuning.hparams import INACTIVE, STATUSES, Parameter, experiment_summary
+from keras_initx.tuning.starts import LayerStart
+from keras_initx.tuning.summaries import curve_summaries, objective_summaries
 from tensorboard import context
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.data import provider
 from tensorboard.plugins import base_plugin
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+from keras_initx import events
+from keras_initx.events import Histogram
 
 PARAMETERS = [
     Parameter("initializer", values=("he_normal", "orthogonal")),
@@ -39,6 +40,14 @@ VALUES = {
     "rate": 0.01,
     "layers": 3,
 }
+
+
+EVERYTHING = provider.RunTagFilter()
+# A picture of two pixels by one.
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d494844520000000200000001080000000075d6f4f6"
+    "0000000b49444154789c636060000000030001d0a1c3a10000000049454e44ae426082"
+)
 
 
 class Reader:
@@ -83,19 +92,38 @@ class Reader:
         )
         return {tag: [(datum.step, datum.value) for datum in data] for tag, data in read.get(run, {}).items()}
 
-    def texts(self) -> dict[tuple[str, str], list[str]]:
-        read = self._provider.read_tensors(
-            self._context,
-            experiment_id="",
-            plugin_name="text",
-            downsample=1000,
-            run_tag_filter=provider.RunTagFilter(),
+    def histograms(self) -> dict[tuple[str, str], list[list[float]]]:
+        read = self._tensors("histograms")
+        return {key: data[-1].numpy.tolist() for key, data in read.items()}
+
+    def images(self) -> dict[tuple[str, str], list[bytes]]:
+        read = self._provider.read_blob_sequences(
+            self._context, experiment_id="", plugin_name="images", downsample=10, run_tag_filter=EVERYTHING
         )
         return {
-            (run, tag): [datum.numpy.item().decode() for datum in data]
+            (run, tag): [
+                self._provider.read_blob(self._context, blob_key=ref.blob_key) for ref in data[-1].values
+            ]
             for run, tags in read.items()
             for tag, data in tags.items()
         }
+
+    def _blob(self, key: str) -> bytes:
+        return self._provider.read_blob(self._context, blob_key=key)
+
+    def layout(self) -> layout_pb2.Layout:
+        (data,) = self._tensors("custom_scalars").values()
+        return layout_pb2.Layout.FromString(data[-1].numpy.item())
+
+    def _tensors(self, plugin: str) -> dict[tuple[str, str], list]:
+        read = self._provider.read_tensors(
+            self._context, experiment_id="", plugin_name=plugin, downsample=1000, run_tag_filter=EVERYTHING
+        )
+        return {(run, tag): data for run, tags in read.items() for tag, data in tags.items()}
+
+    def texts(self) -> dict[tuple[str, str], list[str]]:
+        read = self._tensors("text")
+        return {key: [datum.numpy.item().decode() for datum in data] for key, data in read.items()}
 
 
 @pytest.fixture
@@ -114,22 +142,31 @@ def tags(summaries: list) -> list[str]:
 
 
 def test_writes_without_tensorflow(tmp_path: Path) -> None:
-    # By path: the package keras_initx.tuning itself may import Keras.
+    # As a package of its own: KerasTuner, which keras_initx.tuning imports, imports TensorFlow.
     code = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("dashboards", {dashboards.__file__!r})
-module = importlib.util.module_from_spec(spec)
-sys.modules["dashboards"] = module
-spec.loader.exec_module(module)
-dashboard = module.Dashboard({str(tmp_path)!r})
-dashboard.write_experiment([module.Parameter("rate", low=0.0, high=1.0)])
+import sys, types
+package = types.ModuleType("package")
+package.__path__ = [{str(Path(dashboards.__file__).parent)!r}]
+sys.modules["package"] = package
+from package.dashboards import Dashboard
+from keras_initx.events import Histogram
+from package.hparams import Parameter
+from package.starts import LayerStart
+dashboard = Dashboard({str(tmp_path)!r})
+dashboard.write_experiment([Parameter("rate", low=0.0, high=1.0)])
 dashboard.write_seed("a", 0, {{"loss": [1.0]}})
+layer = LayerStart("dense", 1.0, 0.5, {{"activations": Histogram((0.0, 1.0), (3,))}})
+dashboard.write_start("a", [layer])
 dashboard.write_trial("a", {{"rate": 0.5}}, {{0: 1.0}}, "completed")
 dashboard.write_text("ranking", "first")
+dashboard.write_image("plot", {PIXEL!r})
 sys.exit("tensorflow" in sys.modules)
 """
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-    assert Reader(tmp_path).metrics("a") == {"objective/mean": 1.0, "objective/n": 1.0}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "KERAS_BACKEND": "jax"})
+    reader = Reader(tmp_path)
+    assert reader.metrics("a") == {"objective/mean": 1.0, "objective/n": 1.0}
+    assert reader.histograms() == {("a", "activations/001 dense"): [[0.0, 1.0, 3.0]]}
+    assert reader.images() == {("summary", "plot"): [b"2", b"1", PIXEL]}
 
 
 class TestParameter:
@@ -375,7 +412,7 @@ class TestTrial:
         names = []
         # The tenth digit of a second, and nanoseconds of different lengths.
         for now in (999_999_999_000_000_009, 999_999_999_000_000_010, 1_000_000_000_000_000_000):
-            monkeypatch.setattr(dashboards.time, "time_ns", lambda now=now: now)
+            monkeypatch.setattr(events.time, "time_ns", lambda now=now: now)
             dashboard.write_trial("a", VALUES, {0: 0.5}, "completed")
             names += [path.name for path in files(dashboard.logdir / "a")]
         assert len(set(names)) == 3
@@ -427,6 +464,63 @@ def test_text(dashboard: Dashboard) -> None:
         ("summary", "command"): ["keras-initx tune"],
     }
     assert reader.sessions() == []
+
+
+LAYERS = [
+    LayerStart("first", 0.5, 2.0, {"weights/kernel": Histogram((0.0, 1.0, 3.0), (4, 5))}),
+    LayerStart("second", float("inf"), None, {"activations": Histogram((-1.0, 1.0), (7,))}),
+    LayerStart("third", 0.25, 1.0),
+]
+
+
+class TestStart:
+    def test_curves_have_the_depth_as_their_step(self, dashboard: Dashboard) -> None:
+        dashboard.write_start("a", LAYERS)
+        # Nothing of the second: it has no finite value.
+        assert Reader(dashboard.logdir).scalars("a") == {
+            "signal/forward": [(1, 0.5), (3, 0.25)],
+            "signal/backward": [(1, 2.0), (3, 1.0)],
+        }
+
+    def test_histograms_in_the_order_of_the_layers(self, dashboard: Dashboard) -> None:
+        dashboard.write_start("a", LAYERS)
+        assert Reader(dashboard.logdir).histograms() == {
+            ("a", "weights/001 first/kernel"): [[0.0, 1.0, 4.0], [1.0, 3.0, 5.0]],
+            ("a", "activations/002 second"): [[-1.0, 1.0, 7.0]],
+        }
+
+    def test_beside_the_session(self, dashboard: Dashboard) -> None:
+        dashboard.write_start("a", LAYERS)
+        dashboard.write_trial("a", VALUES, {0: 0.5}, "completed")
+        dashboard.write_start("a", LAYERS[:1])
+        reader = Reader(dashboard.logdir)
+        assert reader.metrics("a")["objective/mean"] == 0.5
+        assert reader.scalars("a")["signal/forward"] == [(1, 0.5)]
+        assert len(files(dashboard.logdir / "a")) == 2
+
+    def test_the_charts_of_custom_scalars_match_the_tags(self, dashboard: Dashboard) -> None:
+        dashboard.write_start("a", LAYERS)
+        dashboard.write_trial("a", VALUES, {0: 0.5}, "completed")
+        reader = Reader(dashboard.logdir)
+        (category,) = reader.layout().category
+        drawn = [
+            [tag for tag in reader.scalars("a") if re.search(pattern, tag)]
+            for chart in category.chart
+            for pattern in chart.multiline.tag
+        ]
+        assert drawn == [["signal/forward"], ["signal/backward"]]
+
+
+def test_image(dashboard: Dashboard) -> None:
+    dashboard.write_image("search/scores", PIXEL)
+    dashboard.write_image("search/signal", PIXEL + b"x")
+    dashboard.write_image("search/scores", PIXEL + b"y")
+    assert Reader(dashboard.logdir).images() == {
+        ("summary", "search/scores"): [b"2", b"1", PIXEL + b"y"],
+        ("summary", "search/signal"): [b"2", b"1", PIXEL + b"x"],
+    }
+    with pytest.raises(ValueError, match="PNG"):
+        dashboard.write_image("search/scores", b"GIF89a")
 
 
 def test_builders_need_no_folder() -> None:

@@ -1,0 +1,80 @@
+"""The README's pictures of TensorBoard: a small search of the digits, seen by headless Chromium.
+
+make screenshots        # writes docs/hparams.png, custom_scalars.png, histograms.png, text.png
+"""
+
+import contextlib
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+from keras_initx.tuning import load_dataset, search
+from PIL import Image
+
+DOCS = Path(__file__).parent
+# The browser is that of the test, which is no package.
+sys.path.insert(0, str(DOCS.parent))
+
+from tests import browser  # noqa: E402
+
+INITIALIZERS = ("auto", "glorot_uniform", "random_normal", "small_normal", "zeros")
+DEPTH = 8
+
+
+def build() -> keras.Model:
+    """Deep enough for a start to matter."""
+    hidden = [keras.layers.Dense(64, activation="tanh", name=f"hidden_{n + 1}") for n in range(DEPTH)]
+    flat = [keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Rescaling(1 / 16)]
+    model = keras.Sequential([*flat, *hidden, keras.layers.Dense(10, activation="softmax", name="output")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def run() -> Path:
+    """Searches, and returns the folder of the logs."""
+    result = search(
+        build,
+        load_dataset("digits"),
+        tuner="grid",
+        initializers=INITIALIZERS,
+        learning_rates=[1e-3, 3e-3],
+        epochs=8,
+        seeds=3,
+        results="results/digits",
+        logs="runs/digits",
+    )
+    return result.folders.logs
+
+
+def take(board: browser.Board, name: str) -> None:
+    """The window as it is, in 128 colours, which halves the file."""
+    picture = Image.open(io.BytesIO(board.driver.get_screenshot_as_png())).convert("RGB")
+    picture.quantize(128).save(DOCS / f"{name}.png", optimize=True)
+    print(f"{DOCS / name}.png: look at it")
+
+
+def main() -> None:
+    """Writes the four pictures."""
+    count = len(INITIALIZERS) * 2
+    # The pages name the folder.
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        logs = run()
+        with browser.tensorboard(logs) as address, browser.chromium() as driver:
+            board = browser.Board(driver, address)
+            driver.set_window_size(1440, 760)
+            board.rows(count)
+            take(board, "hparams")
+            board.histograms(3)
+            take(board, "histograms")
+            driver.set_window_size(1440, 1220)
+            board.charts([count, count])
+            board.enlarge_charts()
+            take(board, "custom_scalars")
+            board.texts(2)
+            take(board, "text")
+
+
+if __name__ == "__main__":
+    main()

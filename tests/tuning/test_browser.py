@@ -1,0 +1,104 @@
+"""TensorBoard's pages of a finished search, in a real browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras_initx.tuning import SearchResult, search
+
+from tests import browser
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(browser.MISSING),
+        reason=f"no {' and no '.join(browser.MISSING)}: apt-get install chromium chromium-driver",
+    ),
+]
+
+
+def build() -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(8, activation="tanh"),
+            keras.layers.Dense(8, activation="tanh"),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: Any) -> SearchResult:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(72, 4)).astype("float32")
+    y = (x.sum(axis=1) > 0).astype("int32")
+    folder = tmp_path_factory.mktemp("browser")
+    return search(
+        build,
+        ((x[:48], y[:48]), (x[48:], y[48:])),
+        tuner="grid",
+        initializers=["auto", "zeros"],
+        learning_rates=[0.01, 0.1],
+        epochs=2,
+        seeds=2,
+        batch_size=16,
+        results=folder / "results",
+        logs=folder / "logs",
+        jit_compile=False,
+        quiet=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def board(result: SearchResult) -> Iterator[browser.Board]:
+    logs: Path = result.folders.logs
+    with browser.tensorboard(logs) as address, browser.chromium() as driver:
+        yield browser.Board(driver, address)
+
+
+def test_hparams_has_a_row_for_each_trial_with_its_objective(
+    board: browser.Board, result: SearchResult
+) -> None:
+    rows = {row["Trial ID"]: row for row in board.rows(len(result.trials))}
+    assert rows.keys() == {trial.name for trial in result.trials}
+    assert [trial.status for trial in result.trials].count("screened") == 2
+    for trial in result.trials:
+        row = rows[trial.name]
+        assert row["status"] == trial.status
+        assert row["initializer"] == trial.values["initializer"]
+        assert float(row["learning_rate"]) == trial.values["learning_rate"]
+        if trial.status == "completed":
+            # Five digits are shown.
+            assert float(row["val_accuracy mean"]) == pytest.approx(trial.sample.mean, rel=1e-4)
+            assert float(row["val_accuracy std"]) == pytest.approx(trial.sample.std, rel=1e-4)
+            assert float(row["seeds"]) == 2
+        else:
+            # It was not trained: any number there would be made up.
+            assert (row["val_accuracy mean"], float(row["seeds"])) == ("", 0)
+
+
+def test_custom_scalars_draw_two_charts_with_a_line_for_each_trial(board: browser.Board) -> None:
+    assert board.charts([4, 4]) == [4, 4]
+
+
+def test_histograms_draw(board: browser.Board) -> None:
+    # Weights, gradients and activations, of which the page shows some at a time.
+    assert board.histograms(3 * 4) >= 3 * 4
+
+
+def test_text_shows_the_ranking_and_how_to_repeat_it(board: browser.Board, result: SearchResult) -> None:
+    text = "\n".join(board.texts(2))
+    assert "All trials" in text
+    assert result.best.sample.describe() in text
+    assert "screened: symmetric" in text
+    assert f"enqueue=[{result.best.values!r}]" in text
+
+
+def test_images_are_drawn(board: browser.Board) -> None:
+    assert sorted(width for width in board.images(2) if width >= 100) == [700, 800]

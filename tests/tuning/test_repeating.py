@@ -1,0 +1,90 @@
+"""The page that tells how to repeat a search: what it says can be run, and names no password."""
+
+import ast
+import shlex
+
+import pytest
+from keras_initx.tuning.repeating import repeat_page
+from keras_initx.tuning.results import TrialResult
+
+SETTINGS = {
+    "version": "0.1.0",
+    "data": "digits [abc]",
+    "tuner": "tpe",
+    "trials": 7,
+    "epochs": 3,
+    "seeds": [4, 5],
+    "batch_size": 32,
+    "patience": None,
+    "objective": "val_accuracy",
+    "target": None,
+    "screening": True,
+    "jit_compile": False,
+    "strategy": None,
+    "pruner": ["median"],
+    "extra_seeds": 6,
+    "seed": 4,
+}
+VALUES = {"initializer": "he_auto", "activation": "tanh", "learning_rate": 0.003}
+BEST = TrialResult(3, VALUES, "completed")
+
+
+def blocks(page):
+    return [part.split("\n", 1)[1].strip() for part in page.split("```")[1::2]]
+
+
+def arguments(block):
+    call = ast.parse(block).body[0].value
+    return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+
+
+def test_a_call():
+    again, best = map(arguments, blocks(repeat_page(BEST, SETTINGS)))
+    common = {
+        "epochs": 3,
+        "seeds": [4, 5],
+        "batch_size": 32,
+        "objective": "val_accuracy",
+        "screening": True,
+        "jit_compile": False,
+    }
+    more = {"tuner": "tpe", "trials": 7, "seed": 4, "pruner": ["median"], "extra_seeds": 6}
+    assert again == common | more
+    assert best == common | {"tuner": "random", "trials": 1, "enqueue": [VALUES], "results": "results/best"}
+
+
+def test_a_command():
+    typed = shlex.split(
+        "keras-initx tune --csv 'my table.csv' --target label --tuner=tpe --trials 7 "
+        "--initializers auto,he_auto "
+        "--seeds 2 --workers 2 --results results/t --overwrite"
+    )
+    again, best = blocks(repeat_page(BEST, SETTINGS, typed))
+    assert shlex.split(again) == typed[:-1]
+    assert best == (
+        "keras-initx tune --csv 'my table.csv' --target label --seeds 2 --tuner grid --initializers he_auto "
+        "--activations tanh --learning-rates 0.003 --results results/best"
+    )
+
+
+def test_what_has_no_option_is_repeated_in_python():
+    typed = ["keras-initx", "study", "--quick"]
+    again, best = blocks(repeat_page(BEST, SETTINGS, typed))
+    assert again == "keras-initx study --quick"
+    assert arguments(best)["enqueue"] == [VALUES]
+    other = TrialResult(3, {**VALUES, "gain": 2.0}, "completed")
+    assert arguments(blocks(repeat_page(other, SETTINGS, ["keras-initx", "tune"]))[1])["trials"] == 1
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_no_password(joined):
+    url = "postgresql://me:s3cret@host/db?sslpassword=hidden"
+    typed = ["keras-initx", "tune", *([f"--storage={url}"] if joined else ["--storage", url])]
+    page = repeat_page(BEST, SETTINGS, typed)
+    assert "postgresql://me:***@host" in page
+    assert "s3cret" not in page
+    assert "hidden" not in page
+
+
+def test_without_a_completed_trial():
+    assert len(blocks(repeat_page(None, SETTINGS))) == 1

@@ -1,0 +1,135 @@
+"""The pictures of a search: its scores by trial, and the signal of every trial before training by depth."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .results import TrialResult, best_trial
+
+# Of Okabe and Ito, apart for every kind of colour blindness; the markers and the dashes say the same in grey.
+_BLUE, _ORANGE, _SKY, _BLACK = "#0072B2", "#D55E00", "#56B4E9", "#000000"
+_ENDED: dict[str, dict[str, Any]] = {
+    "screened": {"color": _BLACK, "marker": "x"},
+    "pruned": {"color": "#CC79A7", "marker": "v"},
+    "failed": {"color": "#E69F00", "marker": "s"},
+}
+_LINES: dict[str, dict[str, Any]] = {
+    "screened": {"color": _BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.2, "marker": "x", "zorder": 3},
+    "other": {"color": _SKY, "linestyle": "-", "linewidth": 1.0, "zorder": 2},
+    "best": {"color": _ORANGE, "linestyle": "-", "linewidth": 2.6, "marker": "o", "zorder": 4},
+}
+# A signal below it is none.
+_FLOOR = 1e-12
+# By how much a signal may leave its size without harm: about what a few layers make good in training.
+_HEALTHY = (0.1, 10.0)
+
+
+def scores_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
+    """The mean of each trial with its 95 % interval, and the best so far, as a PNG; None without any mean.
+
+    Args:
+        trials: The trials.
+        objective: Its name, and its direction ("max" or "min").
+    """
+    done = [t for t in trials if t.status == "completed" and t.seeds]
+    if not done:
+        return None
+    numbers, means = [t.number for t in done], np.array([t.sample.mean for t in done])
+    bounds = (0.0, 1.0) if objective.name.endswith("accuracy") else (-np.inf, np.inf)
+    intervals = np.array([t.sample.interval(within=bounds) for t in done])
+    # One seed has no interval.
+    reach = np.nan_to_num(np.abs(intervals - means[:, None])).T
+    so_far = (np.maximum if objective.direction == "max" else np.minimum).accumulate(means)
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.step(numbers, so_far, where="post", color=_ORANGE, linewidth=1.6, label="best so far", zorder=2)
+        axes.errorbar(
+            numbers, means, yerr=reach, fmt="o", color=_BLUE, capsize=3, label="mean, 95 % interval", zorder=3
+        )
+        for status, style in _ENDED.items():
+            if ended := [t.number for t in trials if t.status == status]:
+                # Beside the axis, where no score can be.
+                transform = axes.get_xaxis_transform()
+                axes.scatter(ended, [0.03] * len(ended), transform=transform, label=status, **style)
+        # Room below the scores for those without one; what stands beside the axis does not widen it.
+        axes.margins(y=0.12)
+        axes.set_xlim(trials[0].number - 0.5, trials[-1].number + 0.5)
+        axes.set(xlabel="trial", ylabel=objective.name, title="Scores by trial")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _finish(axes)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5, fontsize=9, frameon=False)
+        return _png(figure)
+
+
+def signal_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
+    """The signal of every trial before training by depth, forward and backward, as a PNG; None without any.
+
+    The band of what is healthy is about 1 forward, and backward about the gradient of the best trial's last
+    layer: how large a gradient may be depends on the loss.
+
+    Args:
+        trials: The trials.
+        objective: As in `scores_picture`.
+    """
+    shown = [t for t in trials if t.start]
+    if not shown:
+        return None
+    best = best_trial(trials, objective.direction)
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(8, 4), layout="constrained")
+        both = figure.subplots(1, 2)
+        for axes, side in zip(both, ("forward", "backward"), strict=True):
+            middle = 1.0 if side == "forward" else _last_gradient(best)
+            if middle:
+                low, high = (middle * factor for factor in _HEALTHY)
+                axes.axhspan(low, high, color="#009E73", alpha=0.15, linewidth=0, label="healthy", zorder=0)
+            for trial in shown:
+                kind = "screened" if trial.status == "screened" else "other"
+                kind = "best" if best is not None and trial.number == best.number else kind
+                label = {"best": f"best: trial {trial.number}", "other": "other trials"}.get(kind, kind)
+                _curve(axes, trial, side, label, _LINES[kind])
+            axes.set_yscale("log")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_xlabel("layer, from the input")
+            _finish(axes)
+        both[0].set(title="Forward: std of the pre-activations", ylabel="std")
+        both[1].set(title="Backward: rms of the gradients", ylabel="rms")
+        handles, labels = both[0].get_legend_handles_labels()
+        unique = dict(zip(labels, handles, strict=True))
+        figure.legend(
+            unique.values(), unique.keys(), loc="outside lower center", ncols=4, fontsize=9, frameon=False
+        )
+        return _png(figure)
+
+
+def _curve(axes: Axes, trial: TrialResult, side: str, label: str, style: dict[str, Any]) -> None:
+    known = {depth: getattr(layer, side) for depth, layer in trial.start.items()}
+    depths = [depth for depth, value in known.items() if value is not None]
+    values = np.array([known[depth] for depth in depths])
+    axes.plot(depths, np.maximum(values, _FLOOR), label=label, markersize=4, **style)
+
+
+def _last_gradient(best: TrialResult | None) -> float | None:
+    known = [] if best is None else [layer.backward for layer in best.start.values()]
+    return next((value for value in reversed(known) if value is not None), None)
+
+
+def _finish(axes: Axes) -> None:
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
+    # Not by pyplot, which has one state for the whole process: the user's.
+    drawn = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(drawn)
+    return drawn.getvalue()
