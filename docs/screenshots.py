@@ -1,6 +1,6 @@
 """The README's pictures of TensorBoard: a small search of the digits, seen by headless Chromium.
 
-make screenshots        # writes docs/hparams.png, custom_scalars.png, histograms.png, text.png
+make screenshots        # writes docs/hparams.png, custom_scalars.png, histograms.png, text.png, compare.png
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import keras
+import keras_initx
 from keras_initx.tuning import load_dataset, search
 from PIL import Image
 
@@ -55,8 +56,20 @@ def take(board: browser.Board, name: str) -> None:
     print(f"{DOCS / name}.png: look at it")
 
 
+def compare() -> None:
+    """Signal by depth of a plain network under four starts."""
+    hidden = [keras.layers.Dense(128, "gelu", name=f"hidden_{n + 1}") for n in range(50)]
+    last = keras.layers.Dense(10, name="output")
+    model = keras.Sequential([keras.Input((32,)), *hidden, last], name="gelu_50_layers")
+    starts = ["glorot_uniform", "he_normal", "auto"]
+    found = keras_initx.compare(model, starts, ["auto"], as_is=False, seed=1)
+    found.plot().savefig(DOCS / "compare.png", dpi=100)
+    print(f"{DOCS / 'compare.png'}: look at it")
+
+
 def main() -> None:
-    """Writes the four pictures."""
+    """Writes the pictures."""
+    compare()
     count = len(INITIALIZERS) * 2
     # The pages name the folder.
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -34,6 +34,16 @@ def test_readme_snippet(number, tmp_path):
     run(["snippet.py"], tmp_path)
 
 
+@pytest.mark.slow
+def test_what_the_page_of_diagnose_shows(tmp_path):
+    text = (ROOT / "docs/diagnose.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    # One program: each goes on where the one before it ended.
+    (tmp_path / "page.py").write_text("\n".join(snippets), encoding="utf-8")
+    assert "vanishing; try initialize(model)" in run(["page.py"], tmp_path)
+    assert {"signal.png", "compare.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_there_is_something_to_run():
     assert len(EXAMPLES) >= 3
     assert len(SNIPPETS) >= 3
