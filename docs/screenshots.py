@@ -10,9 +10,10 @@ import tempfile
 from pathlib import Path
 
 import keras
-import keras_initx
 from keras_initx.tuning import load_dataset, search
 from PIL import Image
+
+import keras_initx
 
 DOCS = Path(__file__).parent
 # The browser is that of the test, which is no package.

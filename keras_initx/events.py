@@ -35,6 +35,8 @@ class Histogram:
 class EventFile:
     """A file of events that TensorBoard follows while it grows: every write ends with a whole record.
 
+    It is open only while it is written to: a training that raises leaves nothing behind.
+
     Args:
         folder: The run; it is made where it is not there.
         kind: A word for the file's name.
@@ -42,33 +44,24 @@ class EventFile:
     Example:
 
     >>> import tempfile
-    >>> with EventFile(tempfile.mkdtemp()) as file:
-    ...     file.write(0, [scalar("loss", 2.3)])
+    >>> EventFile(tempfile.mkdtemp()).write(0, [scalar("loss", 2.3)])
     """
 
     def __init__(self, folder: str | Path, kind: str = "signal") -> None:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._stream = (folder / file_name(kind)).open("wb")
-        self._records = RecordWriter(self._stream)
-        self._records.write(first_event())
-        self._records.flush()
+        self.path = folder / file_name(kind)
+        self._append([first_event()])
 
     def write(self, step: int, summaries: Iterable[Summary]) -> None:
         """Adds values of one step; on disk when it returns."""
-        for summary in summaries:
-            self._records.write(event(step, summary))
-        self._records.flush()
+        self._append(event(step, summary) for summary in summaries)
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._stream.close()
-
-    def __enter__(self) -> "EventFile":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def _append(self, events: Iterable[bytes]) -> None:
+        with self.path.open("ab") as stream:
+            records = RecordWriter(stream)
+            for one in events:
+                records.write(one)
 
 
 def file_name(kind: str) -> str:

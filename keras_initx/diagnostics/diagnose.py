@@ -154,10 +154,10 @@ def rows_of(probe: Probe, gradients: dict[int, list[float]], owners: Owners) -> 
 def _row(
     number: int, place: Place, probe: Probe, gradients: dict[int, list[float]], owners: Owners
 ) -> LayerSignal:
-    forward = dict(zip(statistics.FORWARD, _numbers(probe.forward[number]), strict=True))
+    forward = dict(zip(statistics.FORWARD, _numbers(probe.signal[number]), strict=True))
     met = place.met is not None
     after = dict(zip(statistics.AFTER, _numbers(probe.after[number]) if met else [math.nan] * 3, strict=True))
-    backward = dict(zip(statistics.GRADIENT, gradients[id(probe.backward[number])], strict=True))
+    backward = dict(zip(statistics.GRADIENT, gradients[id(probe.upstream[number])], strict=True))
     kernel = dict(zip(statistics.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 3)[:3], strict=True))
     shape = tuple(n or 1 for n in probe.graph.steps[place.site.step].shapes[0])
     variance = max(forward["second_moment"] - forward["mean"] ** 2, 0.0)

@@ -142,10 +142,9 @@ class SignalMonitor(keras.callbacks.Callback):
             self._cost = self._last - started
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Measures the trained model, and closes the file."""
+        """Measures the trained model."""
         if self._file is not None:
             self._measure()
-            self._file.close()
         self._file = self._probe = None
 
     def _measure(self, write: bool = True) -> None:

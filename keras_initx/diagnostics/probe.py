@@ -61,10 +61,11 @@ class Probe(keras.Model):
         for n, place in enumerate(places):
             if place.met is not None and (producer := graph.producer(place.met)) is not None:
                 self._met.setdefault(producer.number, []).append(n)
-        self.forward = [self._kept(len(statistics.FORWARD)) for _ in places]
+        # PyTorch's modules have a `forward` of their own.
+        self.signal = [self._kept(len(statistics.FORWARD)) for _ in places]
         self.after = [self._kept(len(statistics.AFTER)) for _ in places]
         self.attention = [self._kept(2, head.shape[1]) for head in heads]
-        self.backward = [
+        self.upstream = [
             self.add_weight(
                 shape=(len(statistics.GRADIENT),), initializer="zeros", dtype="float32", name="backward"
             )
@@ -96,7 +97,7 @@ class Probe(keras.Model):
     def run(self, x: Any, y: Any, jit_compile: bool) -> tuple[float, dict[int, list[float]]]:
         """One pass; returns the loss, and by id what the gradient of each weight is reduced to."""
         if self._recorder is None:
-            own = {id(v) for v in self.backward}
+            own = {id(v) for v in self.upstream}
             reduced = {n for n, v in enumerate(self.trainable_variables) if id(v) in own}
             self._recorder = _Recorder(self.trainable_variables, reduced, self._scale, self._details)
             self.compile(optimizer=self._recorder, loss=self._given, jit_compile=jit_compile)
@@ -172,7 +173,7 @@ class Probe(keras.Model):
             return compute(step, args, kwargs)
 
     def _tapped(self, number: Any, z: Any) -> Any:
-        self.forward[number].assign(statistics.forward(z, self.places[number].units))
+        self.signal[number].assign(statistics.forward(z, self.places[number].units))
         if self._details:
             self.histograms[number].assign(statistics.histogram(z))
         scale = self._scale
@@ -185,7 +186,7 @@ class Probe(keras.Model):
 
             return ops.copy(z), backward
 
-        return tap(z, self.backward[number].value)
+        return tap(z, self.upstream[number].value)
 
     @staticmethod
     def _first(outputs: Any, change: Callable[[Any], Any]) -> Any:
