@@ -98,7 +98,7 @@ class SignalMonitor(keras.callbacks.Callback):
         self._samples, self._window, self._histograms = samples, window, histograms
         self._file: EventFile | None = None
         self._probe: Probe | None = None
-        self._step = 0
+        self._step = self._written = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SignalMonitor":
         """One for another training, as KerasTuner makes it for each trial; the data are shared."""
@@ -143,7 +143,7 @@ class SignalMonitor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Measures the trained model."""
-        if self._file is not None:
+        if self._file is not None and self._written != self._step:
             self._measure()
         self._file = self._probe = None
 
@@ -158,6 +158,7 @@ class SignalMonitor(keras.callbacks.Callback):
         self._seen.append([None if e is None else ops.convert_to_numpy(e) for e in self._probe.extremes])
         if write:
             self.measured += 1
+            self._written = self._step
             self._file.write(self._step, self._summaries(gradients))
 
     def _summaries(self, gradients: dict[int, list[float]]) -> list[Any]:
