@@ -102,7 +102,7 @@ class Plan:
 
     def to_json(self) -> str:
         """Everything, as JSON; what was not measured is null."""
-        return json.dumps(_plain(asdict(self)), indent=2)
+        return json.dumps(plain(asdict(self)), indent=2)
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -144,10 +144,10 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "-"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A structure of numbers as JSON has it: lists for tuples, null for NaN and infinities."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    # JSON has no NaN.
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

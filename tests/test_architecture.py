@@ -95,6 +95,7 @@ ALLOWED = {
         "model",
         "noise",
         "owners",
+        "plan",
         "redraw",
         "reinit",
         "replay",

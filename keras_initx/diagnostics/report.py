@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from keras_initx.plan import plain
+
 
 @dataclass(frozen=True)
 class LayerSignal:
@@ -233,7 +235,7 @@ class Report:
             {**asdict(r), "gradient_norm": r.gradient_norm, "gradient_variance": r.gradient_variance}
             for r in self.rows
         ]
-        return json.dumps(_plain({**asdict(self), "healthy": self.healthy, "rows": rows}), indent=2)
+        return json.dumps(plain({**asdict(self), "healthy": self.healthy, "rows": rows}), indent=2)
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -280,12 +282,3 @@ def number(value: float) -> str:
 def share(value: float) -> str:
     """A share in percent; "-" for what does not exist."""
     return "-" if math.isnan(value) else f"{100 * value:.0f} %"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    # JSON has no NaN.
-    return None if isinstance(value, float) and not math.isfinite(value) else value
