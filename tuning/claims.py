@@ -14,6 +14,10 @@ TO_SIGN = 0.5
 _EVERY = 1.0
 
 
+class ClaimLost(Exception):
+    """Another process has taken a claim, since it did not hear of this one for too long."""
+
+
 class Claims:
     """The claims of one process on a study.
 
@@ -37,13 +41,23 @@ class Claims:
             yield
         finally:
             self._held.discard(name)
-            if patiently(lambda: self._study.user_attrs).get(_key(name)) == self._me:
+            if patiently(self._has, name):
                 patiently(self._study.set_user_attr, _key(name), None)
 
     def beat(self) -> None:
         """Shows other processes that this one still lives."""
         for name in tuple(self._held):
-            self._study.set_user_attr(_pulse(name), time.time())
+            # Else one that was given up would make whoever has it now look alive.
+            if self._has(name):
+                self._study.set_user_attr(_pulse(name), time.time())
+
+    def check(self, name: str) -> None:
+        """Raises `ClaimLost` in a block of that name that another process is in now."""
+        if name in self._held and not self._has(name):
+            raise ClaimLost(f"the {name} was taken over by another process")
+
+    def _has(self, name: str) -> bool:
+        return bool(self._study.user_attrs.get(_key(name)) == self._me)
 
     def _take(self, name: str) -> bool:
         attributes = patiently(lambda: self._study.user_attrs)
@@ -52,7 +66,7 @@ class Claims:
             return False
         patiently(self._study.set_user_attr, _key(name), dict(self._me))
         time.sleep(TO_SIGN)
-        return bool(patiently(lambda: self._study.user_attrs).get(_key(name)) == self._me)
+        return patiently(self._has, name)
 
 
 def _key(name: str) -> str:

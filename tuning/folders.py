@@ -10,6 +10,7 @@ from typing import Any
 from keras_initx import InitxError
 
 from .results import write_json
+from .weights import FILES
 
 SETTINGS = "settings.json"
 _OURS = "*.keras_initx"
@@ -28,8 +29,8 @@ _WRITTEN = (
     "partial.*.keras",
     "worker_*.log",
     "search.log",
-    "trial_*/best.weights.h5",
-    "trial_*/partial.*best.weights.h5",
+    f"trial_*/{FILES}",
+    f"trial_*/partial.*{FILES}",
     "trial_*/trial.json",
 )
 
@@ -100,7 +101,7 @@ class Folders:
 
         SQLite takes an empty file for a new database: all that it had would be run once more, in silence.
         """
-        if not begun and any(self.results.glob("trial_*/best.weights.h5")):
+        if not begun and any(self.results.glob(f"trial_*/{FILES}")):
             allowed = f"the study of the trials in {self.results}"
             remedy = "It is empty or new: put a copy in its place, or pass overwrite=True to start again."
             raise InitxError("storage", place, allowed, remedy)

@@ -175,12 +175,34 @@ class StudyMemory:
         return _race(self.attributes(), int(trial_id))
 
     def report_race(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
-        """Stores the result of such a seed."""
-        patiently(self.study.set_user_attr, f"{RACE}{int(trial_id)}_{seed}", dict(record))
+        """Stores the result of such a seed.
+
+        Raises:
+            ClaimLost: Another process runs the race now.
+        """
+        self._report_in_race(f"{RACE}{int(trial_id)}_{seed}", dict(record))
 
     def report_out(self, trial_id: str, reason: str) -> None:
-        """Notes that such a seed failed: the trial is out of the race."""
-        patiently(self.study.set_user_attr, f"{OUT}{int(trial_id)}", reason)
+        """Notes that such a seed failed: the trial is out of the race.
+
+        Raises:
+            ClaimLost: Another process runs the race now.
+        """
+        self._report_in_race(f"{OUT}{int(trial_id)}", reason)
+
+    def check_claim(self, name: str) -> None:
+        """Raises `ClaimLost` if this process is in a block of that name that another one is in now."""
+        if self._claims is not None:
+            patiently(self._claims.check, name)
+
+    def _report_in_race(self, name: str, value: Any) -> None:
+        def report() -> None:
+            if self._claims is not None:
+                self._claims.check("race")
+            self.study.set_user_attr(name, value)
+
+        # Who waits for a database may be given up meanwhile.
+        patiently(report)
 
     def check_mine(self, trial_id: str) -> None:
         """Raises `TakenOver` if a trial that this process runs is another's now; else stores its epochs."""

@@ -59,7 +59,7 @@ def level_of(trials: int, seeds: int) -> float:
     return LEVEL / (trials * (trials - 1) / 2) / (look * (look + 1)) if look > 0 else 0.0
 
 
-def still_in(scores: Mapping[int, Scores], direction: str) -> list[int]:
+def still_in(scores: Mapping[int, Scores], direction: str, ever: int = 0) -> list[int]:
     """Which trials of a race are not yet beaten.
 
     Every pair is looked at after each seed from the third on, and one of the two is out when the paired t
@@ -67,13 +67,16 @@ def still_in(scores: Mapping[int, Scores], direction: str) -> list[int]:
 
         alpha_k = 0.05 / (m (m - 1) / 2) / (k (k + 1)),
 
-    m the number of trials in the race, k the number of the look. The 1 / (k (k + 1)) add up to 1, so that
-    all looks at all pairs together err in at most 5 % of races (Bonferroni), however long they last.
+    m the number of trials that have ever been in the race, k the number of the look. The 1 / (k (k + 1)) add
+    up to 1, so that all looks at all pairs together err in at most 5 % of races (Bonferroni), however long
+    they last. Were m to fall when a trial leaves the race, the looks before would have spent what those
+    after it are given.
 
     Args:
         scores: For each trial its scores for the seeds of the race: not those by which it came to it, since
             a trial that was chosen for its scores is flattered by them.
         direction: "max" or "min".
+        ever: m, where trials have left the race that are not in `scores`, since a run of theirs failed.
 
     Example:
 
@@ -86,7 +89,7 @@ def still_in(scores: Mapping[int, Scores], direction: str) -> list[int]:
         if n < _FEWEST:
             continue
         found = paired({str(one): scores[one], str(two): scores[two]}, direction)
-        if found.p < level_of(len(scores), n):
+        if found.p < level_of(max(len(scores), ever), n):
             out.add(int(found.worse))
     return [trial for trial in scores if trial not in out]
 
@@ -101,7 +104,7 @@ def further_seeds(seeds: Sequence[int], count: int) -> list[int]:
 
 
 def next_runs(
-    scores: Mapping[int, Scores], direction: str, seeds: list[int], budget: int
+    scores: Mapping[int, Scores], direction: str, seeds: list[int], budget: int, ever: int = 0
 ) -> list[tuple[int, int]]:
     """The runs (trial, seed) that a race needs next; none where it is decided, or its budget spent.
 
@@ -112,9 +115,10 @@ def next_runs(
         direction: "max" or "min".
         seeds: The seeds of the race, in their order.
         budget: How many runs the race may have in all.
+        ever: As in `still_in`.
     """
     left = budget - sum(len(s) for s in scores.values())
-    racing = still_in(scores, direction)
+    racing = still_in(scores, direction, ever)
     if len(racing) < 2 or left < 1:
         return []
     fewest = min(len(scores[trial]) for trial in racing)

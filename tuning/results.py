@@ -84,23 +84,43 @@ def read_trial(
     )
 
 
-def best_trial(trials: Sequence[TrialResult], direction: str) -> TrialResult | None:
+def best_trial(
+    trials: Sequence[TrialResult], direction: str, of: Sequence[TrialResult] | None = None
+) -> TrialResult | None:
     """The completed trial with the best mean; None where none is completed.
 
-    After a race it is the best of those that it left, by their scores in the race, unless a trial that came
-    later has a better mean over the seeds that both have. One with a failed seed comes after all others.
+    After a race it is the best of those that it left, by the seeds of the race that all of them have, unless
+    a trial that came later has a better mean over the seeds that both have. One with a failed seed comes
+    after all others.
+
+    Args:
+        trials: The trials to choose among.
+        direction: "max" or "min".
+        of: All trials of the search; None where it is `trials`.
     """
     # A study that was read in has trials without seeds.
     done = [t for t in trials if t.status == "completed" and t.seeds]
     done = [t for t in done if not t.out] or done
     best = max if direction == "max" else min
-    racing = {t.number: t for t in done if t.race}
-    left = still_in({n: t.scores(race=True) for n, t in racing.items()}, direction)
+    racing = {t.number: t.scores(race=True) for t in done if t.race}
+    left = {n: racing[n] for n in still_in(racing, direction, raced(trials if of is None else of))}
     rest = [t for t in done if not t.race]
     if left:
-        winner = best((racing[n] for n in left), key=lambda t: _mean(t.scores(race=True)))
+        means = _means(left)
+        winner = best((t for t in done if t.number in left), key=lambda t: means[t.number])
         rest = [t for t in rest if _is_better(t.scores(), winner.scores(), direction)] or [winner]
     return best(rest, key=lambda t: t.sample.mean, default=None)
+
+
+def raced(trials: Sequence[TrialResult]) -> int:
+    """How many trials have ever been in the race, those included that left it since a seed failed."""
+    return sum(bool(t.race or t.out) for t in trials)
+
+
+def _means(scores: Mapping[int, Mapping[int, float]]) -> dict[int, float]:
+    """The mean of each trial over the seeds that all have: a round may have been interrupted."""
+    common = set.intersection(*(set(s) for s in scores.values()))
+    return {n: _mean({seed: s[seed] for seed in common or s}) for n, s in scores.items()}
 
 
 def _mean(scores: Mapping[int, float]) -> float:
@@ -122,7 +142,7 @@ def best_per_cell(
     cells: dict[tuple[Any, ...], list[TrialResult]] = {}
     for trial in trials:
         cells.setdefault(tuple(trial.values.get(k) for k in keys), []).append(trial)
-    best = {cell: best_trial(group, direction) for cell, group in cells.items()}
+    best = {cell: best_trial(group, direction, of=trials) for cell, group in cells.items()}
     return {cell: trial for cell, trial in best.items() if trial is not None}
 
 

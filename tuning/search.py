@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from .arguments import (
 from .boards import BoardObserver
 from .compiled import many_traces
 from .data import Dataset
-from .faults import Fault, storing, whole, writing
+from .faults import Fault, storing, writing
 from .folders import Folders
 from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .interrupts import interruptible
@@ -47,6 +47,7 @@ from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_
 from .strategy import strategy_of
 from .tables import describe_lead, ranking
 from .tuner import InitializerTuner, Observer
+from .weights import save_model
 from .workers import Workers, trials_each
 
 _KINDS = {
@@ -94,7 +95,11 @@ class SearchResult:
         return best
 
     def best_model(self) -> keras.Model:
-        """A new model with the weights of the best trial's best seed at its best epoch."""
+        """A new model with the weights of the best trial's best seed at its best epoch.
+
+        Raises:
+            InitxError: They are in another results folder; the message names the file to copy.
+        """
         trial = self.tuner.oracle.get_trial(f"{self.best.number:04d}")
         return self.tuner.load_model(trial)
 
@@ -367,11 +372,7 @@ def search(
                 result = SearchResult(found, oracle.objective, folders, run)
                 board.write_end(found, asked, command)
     if best_trial(found, oracle.objective.direction) is not None:
-        with suppress(FileNotFoundError):
-            # Another machine that shares the storage may have it.
-            best = result.best_model()
-            with whole(folders.results / MODEL_FILE) as partial:
-                best.save(partial)
+        save_model(folders.results / MODEL_FILE, result.best_model)
     return result
 
 

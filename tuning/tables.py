@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .replicates import LEVEL, level_of, paired
-from .results import TrialResult, best_per_cell, best_trial
+from .results import TrialResult, best_per_cell, best_trial, raced
 
 
 def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
@@ -68,9 +68,7 @@ def cross_table(
     cells = best_per_cell(trials, (row, column), direction)
     rows = rows or list(dict.fromkeys(t.values.get(row) for t in trials))
     columns = columns or list(dict.fromkeys(t.values.get(column) for t in trials))
-    best = None
-    if cells:
-        best = (max if direction == "max" else min)(cells, key=lambda key: cells[key].sample.mean)
+    best = best_trial(tuple(cells.values()), direction, of=trials)
     table = Table(title=title, title_justify="left")
     table.add_column(row)
     for name in columns:
@@ -80,7 +78,7 @@ def cross_table(
         for other in columns:
             trial = cells.get((name, other))
             text = "–" if trial is None else trial.sample.describe()
-            texts.append(f"[bold]{text}[/]" if (name, other) == best else text)
+            texts.append(f"[bold]{text}[/]" if trial is not None and trial is best else text)
         table.add_row(_text(name), *texts)
     return table
 
@@ -96,7 +94,7 @@ def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
         return ""
     rest = [t for t in trials if t.number != best.number]
     racing = [t for t in rest if t.race and not t.out]
-    second = best_trial(racing if best.race and racing else rest, objective.direction)
+    second = best_trial(racing if best.race and racing else rest, objective.direction, of=trials)
     if second is None:
         return ""
     metric = objective.name.removeprefix("val_")
@@ -107,7 +105,7 @@ def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
     if race:
         source = "in the race"
         fewest = min(map(len, scores.values()))
-        level = level_of(1 + len(racing), fewest)
+        level = level_of(raced(trials), fewest)
         if not level:
             return f"The best two in the race: no more than {fewest} seeds each, which tell nothing yet."
     elif all(tests.values()):

@@ -14,20 +14,20 @@ from optuna.trial import TrialState
 from .callbacks import BestEpoch, Report, Target, Watch
 from .chief import is_chief, wait_for_workers
 from .compiled import Batch, CompiledModels
-from .faults import Fault, reserve, storing, whole, writing
+from .faults import storing, writing
 from .hypermodel import SCHEDULE
 from .looking import signal_at_start
 from .memory import TakenOver
 from .oracle import OptunaOracle
 from .pruning import Pruning
+from .racing import Racing
 from .rates import Schedule
 from .records import PRUNED, SCREENED, seed_records
-from .replicates import further_seeds, next_runs
 from .screen import Screen
 from .session import new_session
 from .starts import LayerStart
 from .strategy import Strategy, tensorflow_strategy
-from .variables import size_of
+from .weights import drop_others, find, is_better, keep
 
 
 class Observer(Protocol):
@@ -61,12 +61,12 @@ class EndedEarly(Exception):
         self.how, self.reason = how, reason
 
 
-class InitializerTuner(keras_tuner.Tuner):
+class InitializerTuner(keras_tuner.Tuner, Racing):
     """Runs each trial once for every seed: an initializer is a distribution, not a set of weights.
 
     A seed decides the weights, the order of the batches and the dropout. Its score is the objective
     at its best epoch, and the trial's score the mean over seeds. The weights of the best seed at its
-    best epoch are kept in the trial's folder.
+    best epoch are kept in the trial's folder, on the machine that trained it.
 
     Args:
         oracle: An `OptunaOracle`, which stores each seed's result as soon as it is known.
@@ -173,16 +173,19 @@ class InitializerTuner(keras_tuner.Tuner):
         screened: keras.Model | None = None
         if (self.screen is not None or self.at_start is not None) and not stored:
             screened = self._look_at(trial)
-        best = _best((r["score"] for r in stored.values()), objective.direction)
+        scores = [r["score"] for r in stored.values()]
+        folder = Path(self.get_trial_dir(trial.trial_id))
         for seed in todo:
             record, model = self.run_seed(trial, seed, screened)
             screened = None
             self.oracle.check_mine(trial.trial_id)
-            better = _best((best, record["score"]), objective.direction) != best
-            if best is None or better:
-                best = record["score"]
-                self._keep(trial.trial_id, model)
+            better = is_better(record["score"], scores, objective.direction)
+            scores.append(record["score"])
+            if better:
+                keep(folder, seed, model)
             self.oracle.report_seed(trial.trial_id, seed, record)
+            if better:
+                drop_others(folder, seed)
             for observer in self.observers:
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
             if self.pruning.over_seeds is not None and seed != self.seeds[-1]:
@@ -206,57 +209,6 @@ class InitializerTuner(keras_tuner.Tuner):
         if reason is not None:
             raise EndedEarly(SCREENED, reason)
         return model
-
-    def race(self, budget: int, contenders: int = 3) -> None:
-        """Gives the best trials further seeds, until they separate or `budget` runs are spent.
-
-        In a study with an earlier race its runs count, and whoever is still in it races on.
-        """
-        if not budget:
-            return
-        with self.oracle.alone("race"):
-            direction = self.oracle.objective.direction
-            best = {int(t.trial_id) for t in self.oracle.get_best_trials(contenders)}
-            seeds, run = further_seeds(self.seeds, budget), set()
-            while True:
-                results = self.oracle.results()
-                racing = [t for t in results if not t.out and (t.race or t.number in best)]
-                scores = {t.number: t.scores(race=True) for t in racing}
-                # Those of who is out are spent, too.
-                spent = sum(len(t.race) for t in results if t.out)
-                runs = next_runs(scores, direction, seeds, budget - spent)
-                if not runs:
-                    break
-                for number, seed in runs:
-                    run.add(number)
-                    self._run_extra(self.oracle.get_trial(f"{number:04d}"), seed)
-        for number in sorted(run):
-            for observer in self.observers:
-                observer.on_trial_end(self.oracle.get_trial(f"{number:04d}"), "completed")
-
-    def _run_extra(self, trial: Any, seed: int) -> None:
-        try:
-            with storing(self.oracle.place), writing("results", Path(self.project_dir)):
-                self._run_race(trial, seed)
-        except Fault:
-            raise
-        except Exception as error:
-            # As in KerasTuner's search: what fails is a fault of the trial.
-            text = " ".join(str(error).split())[:200]
-            self.oracle.report_out(trial.trial_id, f"seed {seed}: {type(error).__name__}: {text}")
-
-    def _run_race(self, trial: Any, seed: int) -> None:
-        for observer in self.observers:
-            observer.on_trial_begin(trial, [seed])
-        direction = self.oracle.objective.direction
-        known = {**self.oracle.seed_results(trial.trial_id), **self.oracle.race_results(trial.trial_id)}
-        best = _best((r["score"] for r in known.values()), direction)
-        record, model = self.run_seed(trial, seed)
-        if _best((best, record["score"]), direction) != best:
-            self._keep(trial.trial_id, model)
-        self.oracle.report_race(trial.trial_id, seed, record)
-        for observer in self.observers:
-            observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
 
     def _compare(self, trial: Any) -> None:
         """Ends a trial that is worse than the best one, seed by seed."""
@@ -357,25 +309,27 @@ class InitializerTuner(keras_tuner.Tuner):
             observer.on_trial_end(ended, status)
 
     def load_model(self, trial: Any) -> keras.Model:
-        """A new model with the weights of the trial's best seed at its best epoch."""
+        """A new model with the weights of the trial's best seed at its best epoch.
+
+        Raises:
+            NoWeights: They are in the results folder of the machine that trained that seed.
+        """
         model = self.hypermodel.build(trial.hyperparameters)
         # The file holds the optimizer's state too, which has nowhere to go before its variables exist.
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(self._weights_file(trial.trial_id))
+        with suppress(FileNotFoundError):
+            model.load_weights(self._best_file(trial.trial_id))
+            return model
+        # Another process has put those of a better seed in their place.
+        model.load_weights(self._best_file(trial.trial_id))
         return model
 
     def save(self) -> None:
         """Does nothing: the study has all there is to keep."""
 
-    def _keep(self, trial_id: str, model: keras.Model) -> None:
-        # Whole or not at all, whenever the process is killed.
-        with whole(self._weights_file(trial_id)) as partial:
-            # HDF5 that runs out of room as it closes a file prints its own tracebacks.
-            reserve(partial, size_of(model))
-            model.save_weights(partial)
-
-    def _weights_file(self, trial_id: str) -> Path:
-        return Path(self.get_trial_dir(trial_id)) / "best.weights.h5"
+    def _best_file(self, trial_id: str) -> Path:
+        scores = self.oracle.result(trial_id).scores()
+        return find(Path(self.get_trial_dir(trial_id)), scores, self.oracle.objective.direction)
 
 
 def _best(values: Any, direction: str) -> float | None:

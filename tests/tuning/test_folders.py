@@ -26,8 +26,8 @@ OURS = [
     "partial.results.json",
     "tuner0.json",
     "oracle.json",
-    "trial_0000/best.weights.h5",
-    "trial_0000/partial.best.weights.h5",
+    "trial_0000/best_3.weights.h5",
+    "trial_0000/partial.best_4.weights.h5",
     "trial_0001/trial.json",
 ]
 LOGS = [

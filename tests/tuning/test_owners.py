@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 from keras_initx.tuning import claims, owners
-from keras_initx.tuning.claims import Claims
+from keras_initx.tuning.claims import ClaimLost, Claims
 from keras_initx.tuning.owners import Pulse, Watcher, is_here, this_process
 
 ELSEWHERE = {"host": "h", "machine": "another boot", "pid": 1, "started": "1", "token": "a"}
@@ -183,3 +183,18 @@ def test_a_claim_that_was_lost_is_not_freed(monkeypatch: Any) -> None:
     with Claims(study, this_process(), Watcher()).alone("race"):
         study.set_user_attr("race_owner", ELSEWHERE)
     assert study.user_attrs["race_owner"] == ELSEWHERE
+
+
+def test_who_has_lost_a_claim_hears_of_it_and_gives_no_sign_for_it(monkeypatch: Any) -> None:
+    monkeypatch.setattr(claims, "TO_SIGN", 0.0)
+    study = optuna.create_study()
+    mine = Claims(study, this_process(), Watcher())
+    with mine.alone("race"):
+        mine.check("race")
+        study.set_user_attr("race_owner", ELSEWHERE)
+        with pytest.raises(ClaimLost, match="the race was taken over"):
+            mine.check("race")
+        mine.beat()
+        assert "race_pulse" not in study.user_attrs
+    # A race that nobody else can run needs no claim.
+    mine.check("race")

@@ -80,6 +80,17 @@ class TestRace:
         assert still_in(scores, "min") == [7]
         assert still_in(scores, "max") == [8]
 
+    def test_one_that_left_the_race_makes_no_look_cheaper(self):
+        scores = {0: {5: 0.85, 6: 1.0, 7: 1.2}, 1: {5: 0.0, 6: 0.0, 7: 0.0}}
+        p = paired({str(n): s for n, s in scores.items()}).p
+        assert level_of(3, 3) < p < level_of(2, 3)
+        assert still_in(scores, "max") == [0]
+        assert next_runs(scores, "max", [5, 6, 7, 8], 9) == []
+        assert still_in(scores, "max", ever=3) == [0, 1]
+        assert next_runs(scores, "max", [5, 6, 7, 8], 9, ever=3) == [(0, 8), (1, 8)]
+        # One that comes later counts likewise, in looks at all pairs.
+        assert still_in({**scores, 2: {}}, "max", ever=2) == [0, 1, 2]
+
     def test_every_trial_gets_the_same_seeds_and_no_more_than_the_budget(self):
         scores = run_race(np.random.default_rng(0), (0, 0, 0), budget=10)
         assert [list(s) for s in scores.values()] == [[0, 1, 2]] * 3
@@ -200,6 +211,17 @@ class TestInASearch:
         assert describe_lead(trials, objective) == (
             "The best two in the race: no more than 2 seeds each, which tell nothing yet."
         )
+
+    def test_the_lead_is_judged_at_the_level_of_all_that_raced(self):
+        scores = {0: (0.9, 1.0, 1.2), 1: (0.0, 0.0, 0.1)}
+        trials = [
+            TrialResult(n, {}, "completed", seeds=dict(enumerate({"score": v} for v in s)), race=(0, 1, 2))
+            for n, s in scores.items()
+        ]
+        objective = keras_tuner.Objective("val_loss", "max")
+        assert "97.5 % interval" in describe_lead(trials, objective)
+        left = TrialResult(2, {}, "completed", seeds={0: {"score": 0.0}}, out="seed 5: failed")
+        assert "99.17 % interval" in describe_lead([*trials, left], objective)
 
     @pytest.mark.parametrize("extra", [-1, 1.5, True, "3"])
     def test_bad_numbers(self, quick, extra):

@@ -153,3 +153,33 @@ def test_a_trial_without_seeds_is_never_the_best() -> None:
         assert best is not None
         assert best.number == number
     assert best_trial(trials[:1], "max") is None
+
+
+def raced(number: int, *scores: float, out: str = "", cell: str = "x") -> TrialResult:
+    """A trial whose seeds, from 2 on, are all of a race."""
+    seeds = {2 + i: {"score": s} for i, s in enumerate(scores)}
+    return TrialResult(number, {"a": cell}, "completed", seeds=seeds, race=tuple(seeds), out=out)
+
+
+class TestBestOfARace:
+    @pytest.mark.parametrize("direction", ["max", "min"])
+    def test_a_round_that_was_interrupted_decides_nothing(self, direction: str) -> None:
+        sign = 1 if direction == "max" else -1
+        # Ahead on every seed that both have run.
+        ahead = raced(0, *(sign * v for v in (0.9, 0.9, 0.6)))
+        behind = raced(1, *(sign * v for v in (0.89, 0.89)))
+        assert ahead.sample.mean * sign < behind.sample.mean * sign
+        best = best_trial((behind, ahead), direction)
+        assert best is not None
+        assert best.number == 0
+
+    def test_who_left_the_race_counts_in_its_level(self) -> None:
+        # Of three trials the last one would be beaten after three seeds, of four it is not: then only these
+        # three seeds are those of all.
+        three = (raced(0, 0.9, 1.0, 1.2, 0.0, 0.0), raced(1, 0.8, 0.9, 1.3, 1.0, 1.0), raced(2, 0, 0, 0))
+        left = raced(3, 0.0, out="seed 3: failed", cell="y")
+        for trials, number in ((three, 1), ((*three, left), 0)):
+            best = best_trial(trials, "max")
+            assert best is not None
+            assert best.number == number
+            assert best_per_cell(trials, ("a",), "max")["x",].number == number

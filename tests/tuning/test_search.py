@@ -214,7 +214,7 @@ class TestInterruption:
             "search.log",
             "settings.json",
             "study.db",
-            "trial_0000/best.weights.h5",
+            "trial_0000/best_0.weights.h5",
             "trial_0001/notes.md",
         ]
 

@@ -1,0 +1,92 @@
+"""The race of the best trials over further seeds, which one process runs while the others wait for it."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from .claims import ClaimLost
+from .faults import Fault, storing, writing
+from .oracle import OptunaOracle
+from .replicates import further_seeds, next_runs
+from .weights import drop_others, is_better, keep
+
+
+class Racing:
+    """The part of a tuner that gives the best trials further seeds."""
+
+    oracle: OptunaOracle
+    seeds: tuple[int, ...]
+    epochs: int
+    observers: tuple[Any, ...]
+    project_dir: str
+
+    def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
+        """Trains one seed; returns its record and the model at its best epoch."""
+        raise NotImplementedError
+
+    def get_trial_dir(self, trial_id: str) -> str:
+        """The folder of a trial."""
+        raise NotImplementedError
+
+    def race(self, budget: int, contenders: int = 3) -> None:
+        """Gives the best trials further seeds, until they separate or `budget` runs are spent.
+
+        In a study with an earlier race its runs count, and whoever is still in it races on. A process that
+        the others gave up meanwhile lets the one that races in its place finish, and then looks what is left.
+        """
+        run: set[int] = set()
+        while budget:
+            try:
+                with self.oracle.alone("race"):
+                    self._race(budget, contenders, run)
+                break
+            except ClaimLost:
+                continue
+        for number in sorted(run):
+            for observer in self.observers:
+                observer.on_trial_end(self.oracle.get_trial(f"{number:04d}"), "completed")
+
+    def _race(self, budget: int, contenders: int, run: set[int]) -> None:
+        direction = self.oracle.objective.direction
+        best = {int(t.trial_id) for t in self.oracle.get_best_trials(contenders)}
+        seeds = further_seeds(self.seeds, budget)
+        while runs := self._next(budget, best, seeds, direction):
+            for number, seed in runs:
+                self.oracle.check_claim("race")
+                run.add(number)
+                self._run_extra(self.oracle.get_trial(f"{number:04d}"), seed)
+
+    def _next(self, budget: int, best: set[int], seeds: list[int], direction: str) -> list[tuple[int, int]]:
+        ever = [t for t in self.oracle.results() if t.race or t.out or t.number in best]
+        scores = {t.number: t.scores(race=True) for t in ever if not t.out}
+        # Those of who is out are spent, too.
+        spent = sum(len(t.race) for t in ever if t.out)
+        return next_runs(scores, direction, seeds, budget - spent, len(ever))
+
+    def _run_extra(self, trial: Any, seed: int) -> None:
+        try:
+            with storing(self.oracle.place), writing("results", Path(self.project_dir)):
+                self._run_race(trial, seed)
+        except (Fault, ClaimLost):
+            raise
+        except Exception as error:
+            # As in KerasTuner's search: what fails is a fault of the trial.
+            text = " ".join(str(error).split())[:200]
+            self.oracle.report_out(trial.trial_id, f"seed {seed}: {type(error).__name__}: {text}")
+
+    def _run_race(self, trial: Any, seed: int) -> None:
+        for observer in self.observers:
+            observer.on_trial_begin(trial, [seed])
+        known = self.oracle.result(trial.trial_id).scores()
+        record, model = self.run_seed(trial, seed)
+        self.oracle.check_claim("race")
+        better = is_better(record["score"], known.values(), self.oracle.objective.direction)
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        if better:
+            keep(folder, seed, model)
+        self.oracle.report_race(trial.trial_id, seed, record)
+        if better:
+            drop_others(folder, seed)
+        for observer in self.observers:
+            observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
