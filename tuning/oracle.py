@@ -164,17 +164,18 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             trial.message,
         )
         self.update_space(known.hyperparameters)
-        running, score = self._running[trial.trial_id], None
         try:
-            self.check_mine(trial.trial_id)
+            self._end(known)
         except TakenOver:
             known.status = kt_trial.TrialStatus.INVALID
-            self._close(known)
-            return
-        if trial.trial_id in self._ended:
-            known.status, known.message = kt_trial.TrialStatus.INVALID, self._ended.pop(trial.trial_id)
-            self._tell(running, None, TrialState.PRUNED)
-            self._close(known)
+        self._close(known)
+
+    def _end(self, known: kt_trial.Trial) -> None:
+        name, running, score = known.trial_id, self._running[known.trial_id], None
+        self.check_mine(name)
+        if name in self._ended:
+            known.status, known.message = kt_trial.TrialStatus.INVALID, self._ended[name]
+            self._if_mine(name, lambda: self._tell(running, None, TrialState.PRUNED))
             return
         if known.status == kt_trial.TrialStatus.COMPLETED:
             self.score_trial(known)
@@ -182,16 +183,14 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         if score is None or score != score:
             reason = _last_line(known.message) or f"the objective {self.objective.name} is {score}"
             known.status, known.message = kt_trial.TrialStatus.FAILED, known.message or reason
-            patiently(running.set_user_attr, REASON, reason)
-            self._tell(running, None, TrialState.FAIL)
+            self._if_mine(name, lambda: running.set_user_attr(REASON, reason))
+            self._if_mine(name, lambda: self._tell(running, None, TrialState.FAIL))
         else:
-            self._tell(running, float(score), TrialState.COMPLETE)
-        self._close(known)
+            value = float(score)
+            self._if_mine(name, lambda: self._tell(running, value, TrialState.COMPLETE))
 
     def _close(self, known: kt_trial.Trial) -> None:
-        del self._running[known.trial_id]
-        self._looked.pop(known.trial_id, None)
-        self._values.pop(known.trial_id, None)
+        self._forget(known.trial_id)
         if not self._running:
             self._pulse.stop()
         self.end_order.append(known.trial_id)
@@ -263,7 +262,8 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 # Optuna has no public way from a number to a running trial; `ask` does the same.
                 trial = optuna.trial.Trial(self.study, frozen._trial_id)
                 try:
-                    patiently(trial.set_user_attr, OWNER, self._me)
+                    if not patiently(self._sign, trial):
+                        continue
                 except optuna.exceptions.UpdateFinishedTrialError:
                     # Whoever ran it was not gone.
                     continue
@@ -272,6 +272,17 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 if self.is_mine(_trial_id(frozen.number)):
                     return trial
         return None
+
+    def _sign(self, trial: optuna.trial.Trial) -> bool:
+        # Between two tries another process may have signed, and train it.
+        frozen = self.study.get_trials(deepcopy=False)[trial.number]
+        if frozen.user_attrs.get(OWNER) != self._me and not self._watcher.has_lost(frozen):
+            return False
+        trial.set_user_attr(OWNER, self._me)
+        if REASON in frozen.user_attrs:
+            # It did not end as its last process was about to say.
+            trial.set_user_attr(REASON, "")
+        return True
 
     def _new(self) -> optuna.trial.Trial | None:
         number = len(self.frozen_trials())
@@ -290,7 +301,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         stopped = isinstance(self._sampler, OracleSampler) and self._sampler.stopped
         if stopped or (limit is not None and rank > limit):
             patiently(trial.set_user_attr, SURPLUS, True)
-            self._tell(trial, None, TrialState.FAIL)
+            patiently(self._tell, trial, None, TrialState.FAIL)
             return None
         return trial
 
@@ -332,7 +343,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     def _tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None:
         try:
-            patiently(self.study.tell, trial.number, score, state=state)
+            self.study.tell(trial.number, score, state=state)
         except (RuntimeError, ValueError):
             # The grid sampler stops the study after its last point, which only `optimize` allows; by
             # then the trial has its result. So it has if it was told twice, or by who took it over.
