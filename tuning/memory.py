@@ -234,11 +234,15 @@ class StudyMemory:
     def others_run(self) -> bool:
         """Whether other processes run trials that this one is to wait for, since they may die.
 
-        Without `shared` only for those of another machine, of which that is not known at once.
+        Without `shared` only for those of another machine, of which that is not known at once, and for those
+        that nobody has signed yet.
         """
         for frozen in self._of_others():
-            here = not (owner := frozen.user_attrs.get(OWNER)) or is_here(owner)
-            if not self._watcher.has_lost(frozen) and (self._shared or not here):
+            if self._watcher.has_lost(frozen):
+                continue
+            owner = frozen.user_attrs.get(OWNER)
+            # Whoever asked for a trial and has not signed it may have been killed between the two.
+            if self._shared or owner is None or not is_here(owner):
                 return True
         return False
 
@@ -278,6 +282,9 @@ class StudyMemory:
         for trial_id, trial in tuple(self._running.items()):
             if self.is_mine(trial_id):
                 trial.set_user_attr(PULSE, time.time())
+        # That a sign fails to come is known only to who has looked before.
+        for frozen in self._of_others():
+            self._watcher.has_lost(frozen)
 
 
 def begun(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
