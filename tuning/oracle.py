@@ -7,6 +7,7 @@ its process died. A study is a database: every write is whole, and a restarted s
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any, TypeAlias
 
@@ -28,7 +29,7 @@ from .space import check_known, grid_of, grid_size, suggest
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
-_SPACE = "keras_tuner_space"
+_SPACE, _SEED = "keras_tuner_space", "sampler_seed"
 # Seconds between two looks at the trials of other processes, when nothing else is left to do.
 _EVERY = 1.0
 _STATUS = {
@@ -64,11 +65,12 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             until the sampler has no more (only the grid ends by itself).
         sampler: "tpe", "random", "grid" (every combination of a space without ranges and without
             conditions, in a random order), "gp" (needs PyTorch), "cmaes" (needs cmaes), an
-            `optuna.samplers.BaseSampler`, or another `keras_tuner.Oracle` that proposes the values.
+            `optuna.samplers.BaseSampler`, or another `keras_tuner.Oracle` that proposes the values. One of
+            Optuna's is reseeded (`reseed_rng`) where the study has trials already or is shared.
         storage: As in `open_storage`: a URL, a journal file, an Optuna storage; None is a SQLite file
             `study.db` in the tuner's project folder.
         study_name: The study's name in the storage.
-        seed: Seed of the sampler.
+        seed: Seed of the sampler, if that is a name; None draws one, which the study keeps.
         enqueue: Candidates to try before any other, as values by name; what they leave out is sampled.
             They are part of `max_trials`.
         shared: Whether other processes may begin the study in the same moment.
@@ -86,7 +88,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         sampler: Sampler = "tpe",
         storage: Any = None,
         study_name: str = "keras-initx",
-        seed: int = 0,
+        seed: int | None = 0,
         enqueue: Sequence[Mapping[str, Any]] = (),
         shared: bool = False,
         **kwargs: Any,
@@ -97,7 +99,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             sampler = OracleSampler(sampler, self.get_space, self.objective)
         StudyMemory.__init__(self, storage, study_name, shared)
         self.seed = seed
-        self._sampler = sampler
+        self._sampler, self._reseeded = sampler, False
         self._enqueue: tuple[dict[str, Any], ...] = ()
         self.enqueue(enqueue)
         self._lock = threading.RLock()
@@ -324,14 +326,29 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
     def _use_sampler(self, number: int) -> None:
         if self._sampler == "grid":
             # The order of the grid is part of the search: the same in every process.
-            self.study.sampler = make_sampler("grid", self.seed, grid_of(self.hyperparameters))
+            self.study.sampler = make_sampler("grid", self._seed_of_all(), grid_of(self.hyperparameters))
         elif isinstance(self._sampler, str):
             # A resumed search must not draw the numbers that its first process drew; nor a search of the
             # next seed those of the next trial, as from the sum of the two.
-            mixed = np.random.SeedSequence([self.seed % 2**32, number]).generate_state(1)[0]
+            mixed = np.random.SeedSequence([self._seed_of_all() % 2**32, number]).generate_state(1)[0]
             self.study.sampler = make_sampler(self._sampler, int(mixed))
         else:
+            if not self._reseeded and (self._shared or self.frozen_trials()):
+                # It begins with the random numbers that another process began with.
+                self._sampler.reseed_rng()
+            self._reseeded = True
             self.study.sampler = self._sampler
+
+    def _seed_of_all(self) -> int:
+        """The seed; where none was given, one that is drawn once for all processes of the search."""
+        if self.seed is None:
+            with self.alone("seed") if self._shared else nullcontext():
+                drawn = self.attributes().get(_SEED)
+                if drawn is None:
+                    drawn = int(np.random.SeedSequence().generate_state(1)[0])
+                    patiently(self.study.set_user_attr, _SEED, drawn)
+                self.seed = int(drawn)
+        return self.seed
 
     def _suggest(self, trial: optuna.trial.Trial) -> keras_tuner.HyperParameters:
         hyperparameters = keras_tuner.HyperParameters()
