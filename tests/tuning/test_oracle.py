@@ -212,7 +212,7 @@ class TestPlainTuner:
         storage = f"sqlite:///{tmp_path}/study.db"
         seeds = set()
         for _ in range(3):
-            oracle = OptunaOracle("x", 3, "random", storage, seed=None, shared=True)
+            oracle = OptunaOracle(None, 3, "random", storage, seed=None, shared=True)
             PlainTuner(oracle, tmp_path, a_number, a_range)
             oracle.verbose = 0
             oracle.create_trial("tuner0")
