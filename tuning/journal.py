@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 _BLOCK = 4096
+# Seconds after which the lock of a process that was killed in a write is removed; Optuna waits for 30.
+_KILLED = 10
 
 
 class Journal(JournalFileBackend):
@@ -24,7 +26,9 @@ class Journal(JournalFileBackend):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._exclusive = JournalFileSymlinkLock(path)
+        # Optuna's default is a link to the file, as which a relative path leads nowhere: it never finds out
+        # how old the lock is, and waits for ever.
+        self._exclusive = JournalFileOpenLock(path, grace_period=_KILLED)
         super().__init__(path, self._exclusive)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -2,10 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras_tuner
 import optuna
@@ -22,6 +22,8 @@ from .storages import open_storage, place_of
 
 # Seconds between two looks at whether a trial is still this process's.
 _LOOK = 1.0
+
+T = TypeVar("T")
 
 
 class TakenOver(Exception):
@@ -48,8 +50,9 @@ class StudyMemory:
         self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         self._running: dict[str, optuna.trial.Trial] = {}
         self._ended: dict[str, str] = {}
-        self._looked: dict[str, tuple[float, frozenset[int]]] = {}
+        self._looked: dict[str, float] = {}
         self._values: dict[str, dict[int, float]] = {}
+        self._earlier: dict[str, frozenset[int]] = {}
         self._me = this_process()
         self._watcher = Watcher()
         self._pulse = Pulse(self._beat, self._me)
@@ -112,8 +115,12 @@ class StudyMemory:
         Raises:
             TakenOver: The trial is another process's now.
         """
-        self._look(trial_id)
-        patiently(self._running[trial_id].set_user_attr, f"{SEED}{seed}", dict(record))
+
+        def write() -> None:
+            self._store_values(trial_id)
+            self._running[trial_id].set_user_attr(f"{SEED}{seed}", dict(record))
+
+        self._if_mine(trial_id, write)
 
     def report_start(self, trial_id: str, layers: Sequence[LayerStart]) -> None:
         """Stores the signal of a trial before its training, layer by layer.
@@ -121,8 +128,8 @@ class StudyMemory:
         Raises:
             TakenOver: The trial is another process's now.
         """
-        self._look(trial_id, store=False)
-        patiently(self._running[trial_id].set_user_attr, START, as_record(layers))
+        start = as_record(layers)
+        self._if_mine(trial_id, lambda: self._running[trial_id].set_user_attr(START, start))
 
     def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
         """Stores the objective after one epoch, at a step of the trial; returns whether to prune it now.
@@ -133,9 +140,13 @@ class StudyMemory:
             TakenOver: The trial is another process's now.
         """
         self._values.setdefault(trial_id, {})[step] = value
-        pruned = not isinstance(self._pruner, optuna.pruners.NopPruner)
-        self._look(trial_id, store=pruned)
-        return pruned and patiently(self._running[trial_id].should_prune)
+        prunes = not isinstance(self._pruner, optuna.pruners.NopPruner)
+        if prunes or self._is_due(trial_id):
+            self._if_mine(trial_id, lambda: self._store_values(trial_id))
+        # Optuna's pruners look at the last step of a trial, which a seed that runs again has yet to come to.
+        if not prunes or step in self._earlier[trial_id]:
+            return False
+        return self._if_mine(trial_id, self._running[trial_id].should_prune)
 
     def end_early(self, trial_id: str, how: str, reason: str) -> None:
         """Notes that a trial is ended as "screened" or "pruned": the study learns that it was bad.
@@ -143,26 +154,59 @@ class StudyMemory:
         Raises:
             TakenOver: The trial is another process's now.
         """
+
+        def write() -> None:
+            self._running[trial_id].set_user_attr(ENDED, how)
+            self._running[trial_id].set_user_attr(REASON, reason)
+
         self.check_mine(trial_id)
-        patiently(self._running[trial_id].set_user_attr, ENDED, how)
-        patiently(self._running[trial_id].set_user_attr, REASON, reason)
+        self._if_mine(trial_id, write)
         self._ended[trial_id] = reason
 
-    def _look(self, trial_id: str, store: bool = True) -> None:
-        """Whether a trial is still this process's: read back if that was a second ago or more."""
-        # To read a trial back costs twice what a value costs.
-        looked, steps = self._looked.get(trial_id, (float("-inf"), frozenset()))
-        if time.monotonic() - looked > _LOOK:
-            self.check_mine(trial_id)
-        elif store:
-            self._store_values(trial_id, steps)
+    def _if_mine(self, trial_id: str, write: Callable[[], T]) -> T:
+        """What a write to a trial returns, each try of which is made only if the trial is this process's.
 
-    def _store_values(self, trial_id: str, steps: Collection[int]) -> None:
-        """Stores what `report_epoch` kept, but for the steps that the trial has."""
-        for step, value in self._values.pop(trial_id, {}).items():
+        Raises:
+            TakenOver: The trial is another process's now.
+        """
+
+        def tried() -> T:
+            # To read a trial back costs twice what a value costs.
+            if self._is_due(trial_id):
+                self._read_back(trial_id)
+            # A process that is cut off may lose its trial meanwhile: whether it has, the next try asks anew.
+            looked = self._looked.pop(trial_id)
+            result = write()
+            self._looked[trial_id] = looked
+            return result
+
+        return patiently(tried)
+
+    def _is_due(self, trial_id: str) -> bool:
+        return time.monotonic() - self._looked.get(trial_id, float("-inf")) > _LOOK
+
+    def _read_back(self, trial_id: str) -> None:
+        frozen = self.study.get_trials(deepcopy=False)[int(trial_id)]
+        if frozen.user_attrs.get(OWNER) != self._me:
+            raise TakenOver(f"trial {int(trial_id)} was taken over by another process")
+        self._looked[trial_id] = time.monotonic()
+        # The first look comes before the first value of this process.
+        self._earlier.setdefault(trial_id, frozenset(frozen.intermediate_values))
+
+    def _store_values(self, trial_id: str) -> None:
+        """Stores what `report_epoch` kept, but for the steps that the trial had before."""
+        values = self._values.get(trial_id, {})
+        for step in tuple(values):
             # A seed that is run again after a crash has the values that it had.
-            if step not in steps:
-                patiently(self._running[trial_id].report, value, step)
+            if step not in self._earlier[trial_id]:
+                self._running[trial_id].report(values[step], step)
+            del values[step]
+
+    def _forget(self, trial_id: str) -> None:
+        """Drops what was kept of a trial that is at an end here: this process may be given it once more."""
+        del self._running[trial_id]
+        for kept in (self._looked, self._values, self._earlier, self._ended):
+            kept.pop(trial_id, None)
 
     def prune_by(self, pruner: optuna.pruners.BasePruner) -> None:
         """Sets the pruner that `report_epoch` asks."""
@@ -206,21 +250,21 @@ class StudyMemory:
 
     def check_mine(self, trial_id: str) -> None:
         """Raises `TakenOver` if a trial that this process runs is another's now; else stores its epochs."""
-        frozen = self.frozen(trial_id)
-        if frozen.user_attrs.get(OWNER) != self._me:
-            raise TakenOver(f"trial {int(trial_id)} was taken over by another process")
-        steps = frozenset(frozen.intermediate_values)
-        self._looked[trial_id] = time.monotonic(), steps
-        self._store_values(trial_id, steps)
+        self._looked.pop(trial_id, None)
+        self._if_mine(trial_id, lambda: self._store_values(trial_id))
 
     def others_run(self) -> bool:
         """Whether other processes run trials that this one is to wait for, since they may die.
 
-        Without `shared` only for those of another machine, of which that is not known at once.
+        Without `shared` only for those of another machine, of which that is not known at once, and for those
+        that nobody has signed yet.
         """
         for frozen in self._of_others():
-            here = not (owner := frozen.user_attrs.get(OWNER)) or is_here(owner)
-            if not self._watcher.has_lost(frozen) and (self._shared or not here):
+            if self._watcher.has_lost(frozen):
+                continue
+            owner = frozen.user_attrs.get(OWNER)
+            # Whoever asked for a trial and has not signed it may have been killed between the two.
+            if self._shared or owner is None or not is_here(owner):
                 return True
         return False
 
@@ -260,6 +304,9 @@ class StudyMemory:
         for trial_id, trial in tuple(self._running.items()):
             if self.is_mine(trial_id):
                 trial.set_user_attr(PULSE, time.time())
+        # That a sign fails to come is known only to who has looked before.
+        for frozen in self._of_others():
+            self._watcher.has_lost(frozen)
 
 
 def begun(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

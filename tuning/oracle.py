@@ -7,6 +7,7 @@ its process died. A study is a database: every write is whole, and a restarted s
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any, TypeAlias
 
@@ -28,7 +29,7 @@ from .space import check_known, grid_of, grid_size, suggest
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
-_SPACE = "keras_tuner_space"
+_SPACE, _SEED = "keras_tuner_space", "sampler_seed"
 # Seconds between two looks at the trials of other processes, when nothing else is left to do.
 _EVERY = 1.0
 _STATUS = {
@@ -64,11 +65,12 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             until the sampler has no more (only the grid ends by itself).
         sampler: "tpe", "random", "grid" (every combination of a space without ranges and without
             conditions, in a random order), "gp" (needs PyTorch), "cmaes" (needs cmaes), an
-            `optuna.samplers.BaseSampler`, or another `keras_tuner.Oracle` that proposes the values.
+            `optuna.samplers.BaseSampler`, or another `keras_tuner.Oracle` that proposes the values. One of
+            Optuna's is reseeded (`reseed_rng`) where the study has trials already or is shared.
         storage: As in `open_storage`: a URL, a journal file, an Optuna storage; None is a SQLite file
             `study.db` in the tuner's project folder.
         study_name: The study's name in the storage.
-        seed: Seed of the sampler.
+        seed: Seed of the sampler, if that is a name; None draws one, which the study keeps.
         enqueue: Candidates to try before any other, as values by name; what they leave out is sampled.
             They are part of `max_trials`.
         shared: Whether other processes may begin the study in the same moment.
@@ -86,7 +88,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         sampler: Sampler = "tpe",
         storage: Any = None,
         study_name: str = "keras-initx",
-        seed: int = 0,
+        seed: int | None = 0,
         enqueue: Sequence[Mapping[str, Any]] = (),
         shared: bool = False,
         **kwargs: Any,
@@ -97,7 +99,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             sampler = OracleSampler(sampler, self.get_space, self.objective)
         StudyMemory.__init__(self, storage, study_name, shared)
         self.seed = seed
-        self._sampler = sampler
+        self._sampler, self._reseeded = sampler, False
         self._enqueue: tuple[dict[str, Any], ...] = ()
         self.enqueue(enqueue)
         self._lock = threading.RLock()
@@ -164,17 +166,18 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             trial.message,
         )
         self.update_space(known.hyperparameters)
-        running, score = self._running[trial.trial_id], None
         try:
-            self.check_mine(trial.trial_id)
+            self._end(known)
         except TakenOver:
             known.status = kt_trial.TrialStatus.INVALID
-            self._close(known)
-            return
-        if trial.trial_id in self._ended:
-            known.status, known.message = kt_trial.TrialStatus.INVALID, self._ended.pop(trial.trial_id)
-            self._tell(running, None, TrialState.PRUNED)
-            self._close(known)
+        self._close(known)
+
+    def _end(self, known: kt_trial.Trial) -> None:
+        name, running, score = known.trial_id, self._running[known.trial_id], None
+        self.check_mine(name)
+        if name in self._ended:
+            known.status, known.message = kt_trial.TrialStatus.INVALID, self._ended[name]
+            self._if_mine(name, lambda: self._tell(running, None, TrialState.PRUNED))
             return
         if known.status == kt_trial.TrialStatus.COMPLETED:
             self.score_trial(known)
@@ -182,16 +185,14 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         if score is None or score != score:
             reason = _last_line(known.message) or f"the objective {self.objective.name} is {score}"
             known.status, known.message = kt_trial.TrialStatus.FAILED, known.message or reason
-            patiently(running.set_user_attr, REASON, reason)
-            self._tell(running, None, TrialState.FAIL)
+            self._if_mine(name, lambda: running.set_user_attr(REASON, reason))
+            self._if_mine(name, lambda: self._tell(running, None, TrialState.FAIL))
         else:
-            self._tell(running, float(score), TrialState.COMPLETE)
-        self._close(known)
+            value = float(score)
+            self._if_mine(name, lambda: self._tell(running, value, TrialState.COMPLETE))
 
     def _close(self, known: kt_trial.Trial) -> None:
-        del self._running[known.trial_id]
-        self._looked.pop(known.trial_id, None)
-        self._values.pop(known.trial_id, None)
+        self._forget(known.trial_id)
         if not self._running:
             self._pulse.stop()
         self.end_order.append(known.trial_id)
@@ -263,7 +264,8 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 # Optuna has no public way from a number to a running trial; `ask` does the same.
                 trial = optuna.trial.Trial(self.study, frozen._trial_id)
                 try:
-                    patiently(trial.set_user_attr, OWNER, self._me)
+                    if not patiently(self._sign, trial):
+                        continue
                 except optuna.exceptions.UpdateFinishedTrialError:
                     # Whoever ran it was not gone.
                     continue
@@ -272,6 +274,17 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 if self.is_mine(_trial_id(frozen.number)):
                     return trial
         return None
+
+    def _sign(self, trial: optuna.trial.Trial) -> bool:
+        # Between two tries another process may have signed, and train it.
+        frozen = self.study.get_trials(deepcopy=False)[trial.number]
+        if frozen.user_attrs.get(OWNER) != self._me and not self._watcher.has_lost(frozen):
+            return False
+        trial.set_user_attr(OWNER, self._me)
+        if REASON in frozen.user_attrs:
+            # It did not end as its last process was about to say.
+            trial.set_user_attr(REASON, "")
+        return True
 
     def _new(self) -> optuna.trial.Trial | None:
         number = len(self.frozen_trials())
@@ -290,7 +303,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         stopped = isinstance(self._sampler, OracleSampler) and self._sampler.stopped
         if stopped or (limit is not None and rank > limit):
             patiently(trial.set_user_attr, SURPLUS, True)
-            self._tell(trial, None, TrialState.FAIL)
+            patiently(self._tell, trial, None, TrialState.FAIL)
             return None
         return trial
 
@@ -313,14 +326,29 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
     def _use_sampler(self, number: int) -> None:
         if self._sampler == "grid":
             # The order of the grid is part of the search: the same in every process.
-            self.study.sampler = make_sampler("grid", self.seed, grid_of(self.hyperparameters))
+            self.study.sampler = make_sampler("grid", self._seed_of_all(), grid_of(self.hyperparameters))
         elif isinstance(self._sampler, str):
             # A resumed search must not draw the numbers that its first process drew; nor a search of the
             # next seed those of the next trial, as from the sum of the two.
-            mixed = np.random.SeedSequence([self.seed % 2**32, number]).generate_state(1)[0]
+            mixed = np.random.SeedSequence([self._seed_of_all() % 2**32, number]).generate_state(1)[0]
             self.study.sampler = make_sampler(self._sampler, int(mixed))
         else:
+            if not self._reseeded and (self._shared or self.frozen_trials()):
+                # It begins with the random numbers that another process began with.
+                self._sampler.reseed_rng()
+            self._reseeded = True
             self.study.sampler = self._sampler
+
+    def _seed_of_all(self) -> int:
+        """The seed; where none was given, one that is drawn once for all processes of the search."""
+        if self.seed is None:
+            with self.alone("seed") if self._shared else nullcontext():
+                drawn = self.attributes().get(_SEED)
+                if drawn is None:
+                    drawn = int(np.random.SeedSequence().generate_state(1)[0])
+                    patiently(self.study.set_user_attr, _SEED, drawn)
+                self.seed = int(drawn)
+        return self.seed
 
     def _suggest(self, trial: optuna.trial.Trial) -> keras_tuner.HyperParameters:
         hyperparameters = keras_tuner.HyperParameters()
@@ -332,7 +360,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     def _tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None:
         try:
-            patiently(self.study.tell, trial.number, score, state=state)
+            self.study.tell(trial.number, score, state=state)
         except (RuntimeError, ValueError):
             # The grid sampler stops the study after its last point, which only `optimize` allows; by
             # then the trial has its result. So it has if it was told twice, or by who took it over.

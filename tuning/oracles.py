@@ -50,6 +50,10 @@ class OracleSampler(optuna.samplers.BaseSampler):
         self._otherwise = optuna.samplers.RandomSampler(seed=oracle.seed)
         self.stopped = False
 
+    def reseed_rng(self) -> None:
+        """Draws other random values where the oracle has none than another process does."""
+        self._otherwise.reseed_rng()
+
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """Nothing: every value is sampled by name."""
         return {}

@@ -1,6 +1,7 @@
 """Optuna's samplers by the names of `search(tuner=...)`."""
 
 import importlib.util
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,11 @@ def make_sampler(name: str, seed: int, grid: Mapping[str, Sequence[Any]] | None 
         return optuna.samplers.GridSampler(dict(grid or {}), seed=seed)
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
-    tpe = optuna.samplers.TPESampler(seed=seed)
+    with warnings.catch_warnings():
+        # Optuna 4 calls it experimental.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # By default Optuna 4 does not see what other processes are about to try, and proposes its like.
+        tpe = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     if name == "cmaes":
         return optuna.samplers.CmaEsSampler(
             seed=seed, independent_sampler=tpe, warn_independent_sampling=False

@@ -301,8 +301,9 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
     def on_trial_end(self, trial: Any) -> None:
         """Tells the oracle, then the observers."""
-        mine = self.oracle.is_mine(trial.trial_id)
         super().on_trial_end(trial)
+        # Only then: it may have been lost as it was told.
+        mine = self.oracle.is_mine(trial.trial_id)
         ended = self.oracle.get_trial(trial.trial_id)
         status = self.oracle.result(trial.trial_id).status if mine else "taken over"
         for observer in self.observers:

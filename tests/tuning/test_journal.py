@@ -1,6 +1,7 @@
 """A journal file whose last line is half written is mended, and nothing else of it is touched."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,27 @@ def test_a_file_of_half_a_line_begins_anew(path: Path) -> None:
     path.write_bytes(b'{"op_')
     study_of(path).ask()
     assert len(study_of(path).trials) == 1
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_the_lock_of_a_killed_process_is_waited_for_ten_seconds(
+    path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    monkeypatch.chdir(path.parent.parent)
+    named = path.relative_to(path.parent.parent) if relative else path
+    Journal(str(named))._exclusive.acquire()
+    now = [0.0]
+
+    def clock() -> float:
+        # Also for who does not sleep.
+        now[0] += 0.001
+        assert now[0] < 30
+        return now[0]
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    study_of(named)
+    assert 10 < now[0] < 13
 
 
 def test_all_lines_of_a_write_or_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,10 @@ def numbers(hp: Any) -> None:
     hp.Fixed("fixed", 7)
 
 
+def a_range(hp: Any) -> None:
+    hp.Float("x", -1.0, 1.0)
+
+
 def a_number(hp: Any) -> float:
     return hp.get("x") ** 2
 
@@ -187,18 +191,35 @@ class TestPlainTuner:
     def test_searches_of_neighbouring_seeds_have_nothing_in_common(
         self, tmp_path: Path, sampler: str
     ) -> None:
-        # Seeded by the sum of search and trial, one would be the other but for its first trial.
+        # Seeded by the sum of search and trial, one would be the other but for its first trials.
         drawn = [
-            {
-                values["x"]
-                for values in run(
-                    tmp_path / f"{n}", a_number, numbers, trials=8, sampler=sampler, seed=n
-                ).seen
-            }
-            for n in (4, 5)
+            values["x"]
+            for seed in range(6)
+            for values in run(
+                tmp_path / str(seed), a_number, a_range, trials=6, sampler=sampler, seed=seed
+            ).seen
         ]
-        assert len(drawn[0]) == len(drawn[1]) == 8
-        assert not drawn[0] & drawn[1]
+        assert len(drawn) == len(set(drawn)) == 36
+
+    def test_without_a_seed_one_is_drawn_that_the_study_keeps(self, tmp_path: Path) -> None:
+        seen = [run(tmp_path / n, a_number, a_range, trials=3, seed=None).seen for n in ("a", "b")]
+        assert len({values["x"] for values in seen[0] + seen[1]}) == 6
+        drawn = run(tmp_path / "a", a_number, trials=5, seed=None).oracle
+        whole = run(tmp_path / "c", a_number, a_range, trials=5, seed=drawn.seed).oracle
+        assert values_of(drawn) == values_of(whole)
+
+    def test_one_that_is_drawn_is_the_same_in_all_processes(self, tmp_path: Path) -> None:
+        storage = f"sqlite:///{tmp_path}/study.db"
+        seeds = set()
+        for _ in range(3):
+            oracle = OptunaOracle(None, 3, "random", storage, seed=None, shared=True)
+            PlainTuner(oracle, tmp_path, a_number, a_range)
+            oracle.verbose = 0
+            oracle.create_trial("tuner0")
+            oracle.give_back()
+            seeds.add(oracle.seed)
+        assert len(seeds) == 1
+        assert None not in seeds
 
     def test_an_unknown_sampler_suggests_the_nearest(self) -> None:
         with pytest.raises(InitxError, match=r"tuner: received 'radnom'.*Did you mean 'random'\?"):
@@ -256,6 +277,12 @@ class TestGrid:
             with pytest.raises(KeyboardInterrupt):
                 run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid")
         found = values_of(run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid").oracle)
+        assert len(found) == len(set(found)) == POINTS
+
+    def test_without_a_seed_it_goes_on_too(self, tmp_path: Path) -> None:
+        for trials in (4, 8, None):
+            oracle = run(tmp_path, lambda hp: 1.0, discrete, trials=trials, sampler="grid", seed=None).oracle
+        found = values_of(oracle)
         assert len(found) == len(set(found)) == POINTS
 
     def test_a_failed_point_is_not_visited_again(self, tmp_path: Path) -> None:
@@ -404,13 +431,6 @@ class TestFailures:
         oracle.create_trial("tuner0")
         oracle.give_back()
         assert len(run(tmp_path, a_number, trials=1).seen) == 1
-
-    def test_a_trial_that_began_this_moment_is_left_alone(self, tmp_path: Path) -> None:
-        # Another worker asked the study and has not yet put down its name.
-        oracle = OptunaOracle(max_trials=2)
-        PlainTuner(oracle, tmp_path, a_number, numbers)
-        oracle.study.ask()
-        assert len(run(tmp_path, a_number, numbers, trials=2).seen) == 1
 
 
 # What a killed process and the one after it both run.

@@ -8,12 +8,13 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+import optuna
 import pytest
 from keras_initx.tuning import InitializerHyperModel, OptunaOracle, Range
 from keras_initx.tuning.samplers import check_sampler, make_sampler
 
 from keras_initx import InitxError
-from tests.tuning.test_oracle import a_number, run
+from tests.tuning.test_oracle import a_number, a_range, run
 
 Quick = Callable[..., Any]
 
@@ -41,6 +42,71 @@ class TestSamplers:
         seen = [run(tmp_path / str(n), bowl, bowl, trials=14, sampler=name).seen for n in range(2)]
         assert seen[0] == seen[1]
 
+    def test_tpe_sees_what_others_try(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[dict[str, Any]] = []
+        tpe = optuna.samplers.TPESampler
+
+        def noted(**options: Any) -> Any:
+            made.append(options)
+            return tpe(**options)
+
+        monkeypatch.setattr(optuna.samplers, "TPESampler", noted)
+        for name in ("tpe", "cmaes"):
+            make_sampler(name, 1)
+        assert [options["constant_liar"] for options in made] == [True, True]
+
+    def test_what_one_process_draws_is_the_same_as_without(self, tmp_path: Path) -> None:
+        def drawn(sampler: Any) -> list[Any]:
+            study = optuna.create_study(sampler=sampler)
+            study.optimize(lambda trial: trial.suggest_float("x", -1.0, 1.0) ** 2, n_trials=20)
+            return [trial.params for trial in study.trials]
+
+        assert drawn(make_sampler("tpe", 3)) == drawn(optuna.samplers.TPESampler(seed=3, constant_liar=False))
+
+
+class TestOfTheUsers:
+    def test_one_with_a_seed_does_not_repeat_itself_after_a_restart(self, tmp_path: Path) -> None:
+        for trials in (1, 3, 6):
+            sampler = optuna.samplers.RandomSampler(seed=0)
+            oracle = run(tmp_path, a_number, a_range, trials=trials, sampler=sampler).oracle
+        assert len({t.params["x"] for t in oracle.frozen_trials()}) == 6
+
+    def test_nor_after_a_trial_that_was_left_running(self, tmp_path: Path) -> None:
+        def dies(hp: Any) -> float:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, dies, a_range, sampler=optuna.samplers.RandomSampler(seed=0))
+        sampler = optuna.samplers.RandomSampler(seed=0)
+        oracle = run(tmp_path, a_number, a_range, sampler=sampler, trials=2).oracle
+        assert len({t.params["x"] for t in oracle.frozen_trials()}) == 2
+
+    def test_processes_that_share_a_study_draw_other_values(self, tmp_path: Path) -> None:
+        found = [
+            run(tmp_path / n, a_number, a_range, sampler=optuna.samplers.RandomSampler(seed=0), shared=True)
+            for n in ("a", "b")
+        ]
+        assert found[0].seen[0] != found[1].seen[0]
+
+    def test_equal_seeds_equal_searches(self, tmp_path: Path) -> None:
+        found = [
+            run(tmp_path / n, a_number, a_range, sampler=optuna.samplers.RandomSampler(seed=0))
+            for n in ("a", "b")
+        ]
+        assert found[0].seen == found[1].seen
+
+    def test_what_an_oracle_leaves_open_is_not_repeated(self, tmp_path: Path) -> None:
+        class Silent(keras_tuner.Oracle):
+            def populate_space(self, trial_id: str) -> dict[str, Any]:
+                return {"status": "RUNNING", "values": {}}
+
+        for trials in (3, 6):
+            sampler = Silent(keras_tuner.Objective("default_objective", "min"), seed=1)
+            oracle = run(tmp_path, a_number, a_range, trials=trials, sampler=sampler).oracle
+        assert len({t.params["x"] for t in oracle.frozen_trials()}) == 6
+
+
+class TestPackages:
     def test_a_package_that_is_missing_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(InitxError, match=r"^tuner: received 'cmaes'.*pip install cmaes"):
