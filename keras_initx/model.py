@@ -18,7 +18,7 @@ from keras_initx.initializers.base import folded
 from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_output_bias
 from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
-from keras_initx.noise import batch_of, inputs_of, noise
+from keras_initx.noise import batch_of, by_name, inputs_of, noise
 from keras_initx.owners import Owners
 from keras_initx.plan import Plan
 from keras_initx.pretrained import Copied, copy_pretrained
@@ -274,7 +274,7 @@ def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, s
 def _batch(model: keras.Model, data: Any) -> Any:
     """The first samples of `data`: as many as the model takes where it takes one number only."""
     fixed = fixed_batch(model)
-    batch = batch_of(inputs_of(model, data), fixed or _DATA)
+    batch = by_name(model, batch_of(inputs_of(model, data), fixed or _DATA))
     given = len(keras.tree.flatten(batch)[0])
     if fixed and given < fixed:
         raise InitxError(

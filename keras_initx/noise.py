@@ -181,6 +181,21 @@ def inputs_of(model: keras.Model, data: Any) -> Any:
     return data[0] if inputs is not None and len(inputs) != len(data) else data
 
 
+def by_name(model: keras.Model, x: Any, argument: str = "data") -> Any:
+    """A dictionary of inputs by their names in the order of the model, as `model.fit` takes it.
+
+    Raises:
+        InitxError: A name that the model has not, or one that is missing.
+    """
+    inputs = getattr(model, "inputs", None)
+    if not isinstance(x, dict) or not inputs or isinstance(getattr(model, "input", None), dict):
+        return x
+    names = [tensor.name for tensor in inputs]
+    if set(names) != set(x):
+        raise InitxError(argument, f"inputs called {sorted(x)}", f"those of the model: {names}")
+    return [x[name] for name in names] if len(names) > 1 else x[names[0]]
+
+
 def _plain(data: Any) -> Any:
     """Data frames and series, as NumPy's arrays; everything else as it is."""
     if hasattr(data, "to_numpy"):
@@ -221,6 +236,9 @@ def _gathered(data: Any, size: int, argument: str) -> tuple[Any, Any]:
             remedy = "np.asarray makes an array of lists." if isinstance(x, list | tuple | float) else ""
             allowed = "arrays, or batches of them: x, (x, y) or (x, y, weights)"
             raise InitxError(argument, type(x).__name__, allowed, remedy)
+        if any(not tuple(v.shape) for v in keras.tree.flatten(batch) if hasattr(v, "shape")):
+            remedy = "dataset.batch(32) makes some."
+            raise InitxError(argument, "samples one by one", "batches of them", remedy)
         found.append(keras.tree.map_structure(ops.convert_to_numpy, x))
         if isinstance(batch, tuple) and len(batch) > 1 and _is_arrays(batch[1]):
             targets.append(keras.tree.map_structure(ops.convert_to_numpy, batch[1]))

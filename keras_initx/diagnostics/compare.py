@@ -1,5 +1,6 @@
 """The same model under several initializers and methods, side by side, without training."""
 
+import io
 import itertools
 import json
 import math
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -62,6 +64,11 @@ class Comparison:
         """Every report, as JSON by the name of its start."""
         reports = {name: json.loads(report.to_json()) for name, report in self.reports.items()}
         return json.dumps({"model": self.model, "reports": reports}, indent=2)
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        Console(width=150, file=text).print(self.table())
+        return text.getvalue()
 
     def _of(self) -> str:
         first = next(iter(self.reports.values()))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_initx.diagnostics import audit, statistics
@@ -18,12 +19,16 @@ from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of
 from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, fixed_batch, trace
-from keras_initx.noise import batch_of, inputs_of, labelled_batch, noise
+from keras_initx.measuring import root_mean_square
+from keras_initx.noise import batch_of, by_name, inputs_of, labelled_batch, noise
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
 from keras_initx.snapshot import Snapshot, generators_kept
 
 _SAMPLES = 64
+# How far from 1 inputs may be before they are named where something is wrong.
+_FAR = 30.0
+_MEASURABLE = ("float16", "bfloat16", "float32", "float64", "uint8")
 
 
 def diagnose(
@@ -102,6 +107,7 @@ def _diagnosed(model: keras.Model, x: Any, y: Any, loss: Any, samples: int, jit_
     owners = Owners(all_layers(model))
     rows = rows_of(probe, gradients, owners)
     shown = [h for n, head in enumerate(probe.heads) for h in _heads(head, probe.attention[n])]
+    findings = _findings(model, rows, shown, probe.places, owners)
     of = "of a random projection of the outputs" if targets is None else "of the loss"
     return Report(
         model=model.name,
@@ -110,7 +116,7 @@ def _diagnosed(model: keras.Model, x: Any, y: Any, loss: Any, samples: int, jit_
         loss_of=of,
         rows=tuple(rows),
         heads=tuple(shown),
-        findings=tuple(_findings(model, rows, shown, probe.places, owners)),
+        findings=(*_scale_of(inputs, findings), *findings),
         notes=tuple(_notes(probe.graph)),
     )
 
@@ -235,6 +241,21 @@ def _findings(
     return findings
 
 
+def _scale_of(inputs: Any, findings: Sequence[Finding]) -> list[Finding]:
+    """Where something is wrong: whether it is the inputs that are far from what weights are drawn for."""
+    serious = {"exploding", "vanishing", "inputs alike", "saturated"} & {f.verdict for f in findings}
+    flat = [v for v in keras.tree.flatten(inputs) if keras.backend.standardize_dtype(v.dtype) in _MEASURABLE]
+    sizes = [root_mean_square(v)[0] for v in flat]
+    far = [size for size in sizes if size > _FAR or 0 < size < 1 / _FAR]
+    if not serious or not far:
+        return []
+    text = (
+        f"the inputs have a root mean square of {far[0]:.2g}, and weights are drawn for 1: rescale them "
+        "(keras.layers.Rescaling, Normalization), or initialize(model, data=x)"
+    )
+    return [Finding("input scale", "", text)]
+
+
 def _notes(graph: Graph) -> list[str]:
     return [
         f"{step.path}: not opened ({step.opaque}), measured as one layer"
@@ -261,15 +282,24 @@ def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> tuple[Any, Any]:
     if y is None:
         inputs, targets = labelled_batch(inputs_of(model, x) if isinstance(x, tuple) else x, size)
         if isinstance(x, tuple) and inputs_of(model, x) is not x:
+            _check_numbers(x[1])
             targets = batch_of(x[1], size, "y")
     else:
+        _check_numbers(y)
         inputs, targets = batch_of(x, size, "x"), batch_of(y, size, "y")
+    inputs = by_name(model, inputs, "x")
     given = [len(v) for v in keras.tree.flatten((inputs, targets)) if v is not None]
     if len(set(given)) > 1:
         raise InitxError("y", f"{given[-1]} targets", f"as many as there are samples: {given[0]}")
     if given[0] < 2:
         raise InitxError("x", f"{given[0]} sample", "two or more: samples are compared")
     return inputs, targets
+
+
+def _check_numbers(y: Any) -> None:
+    if any(v.dtype.kind in "USO" for v in keras.tree.flatten(y) if isinstance(v, np.ndarray)):
+        remedy = "np.unique(labels, return_inverse=True)[1] makes numbers of names."
+        raise InitxError("y", "strings", "numbers: classes are counted from 0", remedy)
 
 
 def _all_variables(model: keras.Model) -> list[keras.Variable]:
@@ -285,5 +315,8 @@ def _check(model: Any, loss: Any, samples: Any) -> None:
         raise InitxError("model", model, "a keras.Model")
     if not model.built:
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
+    if not model.weights:
+        remedy = "Call it on a batch of data, so that its layers are built."
+        raise InitxError("model", model.name, "a model with weights", remedy)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
         raise InitxError("samples", samples, "a whole number from 2 on")

@@ -115,7 +115,11 @@ class SignalMonitor(keras.callbacks.Callback):
             self._probe = probe_of(model, inputs, self._loss, details=True)
         self._owners = Owners(all_layers(model))
         self._seen: deque[list[np.ndarray | None]] = deque(maxlen=self._window)
-        self._file = EventFile(_folder(self.log_dir))
+        try:
+            self._file = EventFile(_folder(self.log_dir))
+        except OSError as error:
+            allowed = f"a folder that can be written to ({error.strerror})"
+            raise InitxError("log_dir", str(self.log_dir), allowed) from error
         self._measure()
         # The first one compiles.
         started = time.perf_counter()

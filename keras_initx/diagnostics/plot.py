@@ -60,6 +60,7 @@ def plot_signals(reports: Mapping[str, Report], title: str = "") -> Any:
     backward.set_xlabel("layer, from input to output")
     for axis in (forward, backward):
         axis.set_yscale("log")
+        _ends(axis)
         axis.grid(True, which="major", color="0.88", linewidth=0.6)
         axis.set_axisbelow(True)
     if few:
@@ -68,6 +69,22 @@ def plot_signals(reports: Mapping[str, Report], title: str = "") -> Any:
     forward.legend(fontsize=8, frameon=False, ncols=2, loc="best")
     figure.suptitle(title or _title(reports), fontsize=10)
     return figure
+
+
+def _ends(axis: Any) -> None:
+    """Says what lies at the edges, and keeps a scale where nothing is above zero."""
+    values = [v for line in axis.lines for v in line.get_ydata() if line.get_label()[0] != "_" and v > 0]
+    if not values:
+        axis.set_ylim(*_RANGE)
+    low, high = _RANGE
+    words = [f"lines at {low:g}: below"] if low in values else []
+    words += [f"lines at {high:g}: above"] if high in values else []
+    marks = {line.get_marker() for line in axis.lines if line.get_label()[0] == "_" and len(line.get_xdata())}
+    words += [
+        word for mark, word in (("x", "crosses: zero"), ("^", "triangles: not finite")) if mark in marks
+    ]
+    if words:
+        axis.set_title("; ".join(words), fontsize=7, loc="right", pad=2)
 
 
 def _title(reports: Mapping[str, Report]) -> str:

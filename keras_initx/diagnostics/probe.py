@@ -50,7 +50,8 @@ class Probe(keras.Model):
         loss: Any = None,
         details: bool = False,
     ) -> None:
-        super().__init__(name="probe")
+        # Of its own type, whatever the policy is that holds now: it computes nothing but what it measures.
+        super().__init__(name="probe", dtype="float32")
         # Each layer of the model casts its own inputs.
         self.autocast = False
         self.model, self.graph, self._given = model, graph, loss
@@ -100,7 +101,9 @@ class Probe(keras.Model):
             own = {id(v) for v in self.upstream}
             reduced = {n for n, v in enumerate(self.trainable_variables) if id(v) in own}
             self._recorder = _Recorder(self.trainable_variables, reduced, self._scale, self._details)
-            self.compile(optimizer=self._recorder, loss=self._given, jit_compile=jit_compile)
+            # The loss is scaled here, by what the gradients are divided by before they are reduced.
+            options = {"jit_compile": jit_compile, "auto_scale_loss": False}
+            self.compile(optimizer=self._recorder, loss=self._given, **options)
         if keras.backend.backend() == "jax":
             # A step takes its variables' buffers, which a training around this one may still hold.
             for variable in self.model.variables:
@@ -111,20 +114,26 @@ class Probe(keras.Model):
             try:
                 loss = float(self.train_on_batch(x, y, return_dict=True)["loss"]) / self._scale
             except Exception as error:
-                raise self._named(error) from error
+                raise self._named(error, y) from error
         found = {
             id(v): [float(n) for n in ops.convert_to_numpy(kept)]
             for v, kept in zip(self.trainable_variables, self._recorder.kept, strict=True)
         }
         return loss, found
 
-    def _named(self, error: Exception) -> Exception:
+    def _named(self, error: Exception, y: Any) -> Exception:
         """What to raise for an error: one that names the argument, where the values may be to blame."""
-        if self._at == _LOSS or not is_about_inputs(error):
+        if not is_about_inputs(error):
             return error
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        allowed = f"what the model can be called on, and its loss (it raised {reason})"
-        return InitxError("x", f"values that {self._at or 'the model'} cannot take", allowed)
+        reason = f"{type(error).__name__}: {_said(error)}"
+        if self._at == _LOSS:
+            shapes = keras.tree.map_structure(lambda v: tuple(v.shape), y)
+            allowed = f"targets that the loss takes (it raised {reason})"
+            remedy = "One-hot rows belong to categorical losses, class numbers to sparse ones."
+            return InitxError("y", f"targets of shape {shapes}", allowed, remedy)
+        allowed = f"what the model, and its loss, can be computed on (it raised {reason})"
+        argument = "x" if y is None or self._at else "x, y"
+        return InitxError(argument, f"values that {self._at or 'the model'} cannot take", allowed)
 
     def call(self, inputs: Any) -> Any:
         """The model's outputs, in its own structure."""
@@ -281,6 +290,14 @@ def _weights(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         lower = ops.tril(ops.ones((query.shape[1], key.shape[1]), dtype="bool"))
         logits = ops.where(lower, logits, -1e9)
     return ops.softmax(logits, axis=-1)
+
+
+def _said(error: Exception) -> str:
+    """The line of an error that says what is wrong: a backend puts a traceback before it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and "[[" not in line and not line.startswith("File ")]
+    told = lines[-1:] if type(error).__name__ == "InvalidArgumentError" else lines[:1]
+    return told[0][:300] if told else ""
 
 
 @contextlib.contextmanager

@@ -125,6 +125,7 @@ class Finding:
 # What each word means, in the order in which they matter.
 VERDICTS = {
     "non-finite": "NaN or infinite values",
+    "input scale": "inputs that are far larger or smaller than weights are drawn for",
     "exploding": "the signal, or its gradient, grows beyond what training can use",
     "vanishing": "the signal, or its gradient, is lost on the way",
     "symmetric": "all units are alike, and stay so",

@@ -64,6 +64,7 @@ class TestCompare:
     def test_tables_and_json(self, model, x):
         found = compare(model, ["zeros"], x=x)
         assert found.table().row_count == 2
+        assert "zeros" in str(found)
         assert found.layers().row_count == len(model.layers)
         read = json.loads(found.to_json())
         assert read["reports"]["zeros"]["healthy"] is False
@@ -96,6 +97,7 @@ class TestPlot:
         reinitialize(model, "zeros")
         forward = plot_signals({"it": diagnose(model, x)}).axes[0]
         crosses = next(line for line in forward.lines if line.get_marker() == "x")
+        assert forward.get_title("right") == "crosses: zero"
         assert list(crosses.get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
 
     def test_lines_differ_in_more_than_their_colour(self, model, x):

@@ -152,6 +152,11 @@ class TestOptions:
         with pytest.raises(InitxError, match=message):
             SignalMonitor(tmp_path, **options)
 
+    def test_a_folder_that_is_a_file(self, data, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InitxError, match=r"log_dir: received .*a folder that can be written to"):
+            fit(network(), data, SignalMonitor(tmp_path / "file", data=data))
+
     def test_targets_of_another_number(self, data, tmp_path):
         with pytest.raises(InitxError, match="y: received"):
             fit(network(), data, SignalMonitor(tmp_path, data=(data[0], data[1][:9])))
