@@ -77,8 +77,8 @@ def _ends(axis: Any) -> None:
     if not values:
         axis.set_ylim(*_RANGE)
     low, high = _RANGE
-    words = [f"lines at {low:g}: below"] if low in values else []
-    words += [f"lines at {high:g}: above"] if high in values else []
+    words = [f"at {low:g}: that or less"] if low in values else []
+    words += [f"at {high:g}: that or more"] if high in values else []
     marks = {line.get_marker() for line in axis.lines if line.get_label()[0] == "_" and len(line.get_xdata())}
     words += [
         word for mark, word in (("x", "crosses: zero"), ("^", "triangles: not finite")) if mark in marks
