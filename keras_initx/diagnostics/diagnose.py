@@ -12,14 +12,13 @@ import numpy as np
 from keras import ops
 
 from keras_initx.diagnostics import audit, statistics
-from keras_initx.diagnostics.places import Heads, Place, heads, places
+from keras_initx.diagnostics.places import Heads, Place, heads, normalized_moments, places
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
 from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of_head
 from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, fixed_batch, trace
-from keras_initx.measuring import root_mean_square
 from keras_initx.noise import batch_of, by_name, inputs_of, labelled_batch, noise
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
@@ -28,7 +27,6 @@ from keras_initx.snapshot import Snapshot, generators_kept
 _SAMPLES = 64
 # How far from 1 inputs may be before they are named where something is wrong.
 _FAR = 30.0
-_MEASURABLE = ("float16", "bfloat16", "float32", "float64", "uint8")
 
 
 def diagnose(
@@ -116,7 +114,7 @@ def _diagnosed(model: keras.Model, x: Any, y: Any, loss: Any, samples: int, jit_
         loss_of=of,
         rows=tuple(rows),
         heads=tuple(shown),
-        findings=(*_scale_of(inputs, findings), *findings),
+        findings=(*_scale_of(_numbers(probe.received)[0], findings), *findings),
         notes=tuple(_notes(probe.graph)),
     )
 
@@ -160,11 +158,11 @@ def rows_of(probe: Probe, gradients: dict[int, list[float]], owners: Owners) -> 
 def _row(
     number: int, place: Place, probe: Probe, gradients: dict[int, list[float]], owners: Owners
 ) -> LayerSignal:
-    forward = dict(zip(statistics.FORWARD, _numbers(probe.signal[number]), strict=True))
+    forward = statistics.unscaled(dict(zip(statistics.FORWARD, _numbers(probe.signal[number]), strict=True)))
     met = place.met is not None
     after = dict(zip(statistics.AFTER, _numbers(probe.after[number]) if met else [math.nan] * 3, strict=True))
     backward = dict(zip(statistics.GRADIENT, gradients[id(probe.upstream[number])], strict=True))
-    kernel = dict(zip(statistics.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 3)[:3], strict=True))
+    kernel = dict(zip(statistics.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 4)[:4], strict=True))
     shape = tuple(n or 1 for n in probe.graph.steps[place.site.step].shapes[0])
     variance = max(forward["second_moment"] - forward["mean"] ** 2, 0.0)
     if math.isnan(forward["second_moment"]):
@@ -184,29 +182,33 @@ def _row(
         alike=forward["alike"] if shape[0] > 1 else math.nan,
         tokens_alike=forward["tokens_alike"] if len(shape) == 3 and shape[1] > 1 else math.nan,
         units_differ=forward["units"],
+        looks_up="embedding" in place.site.roles,
         after=after["after_second_moment"],
         dead=after["dead"],
         saturated=after["saturated"],
         gradient_mean=backward["gradient_mean"],
         gradient_second_moment=backward["gradient_second_moment"],
         gradient_not_finite=backward["gradient_not_finite"],
+        gradient_units_differ=backward["gradient_units"],
         kernel_std=float(ops.convert_to_numpy(ops.std(ops.cast(place.kernel, "float32")))),
         kernel_gradient=math.sqrt(kernel["gradient_second_moment"]),
-        chi=_chi(place, forward["mean"], variance, owners),
+        chi=_chi(probe.graph, place, forward["mean"], variance, owners),
     )
 
 
-def _chi(place: Place, mean: float, variance: float, owners: Owners) -> float:
+def _chi(graph: Graph, place: Place, mean: float, variance: float, owners: Owners) -> float:
     if not place.multiplies or not owners.has(place.kernel) or not 0 < variance < math.inf:
         return math.nan
     size = owners.fans(place.kernel).fan_in * mean_square(place.kernel)
+    arriving = [(1.0, mean, variance)]
     if place.site.normalized:
-        # The kernel is divided by what it gives before the activation sees it.
-        mean, variance, size = 0.0, 1.0, size / variance
+        # What the kernel gives is divided by its standard deviation before the activation sees it.
+        size, arriving = size / variance, normalized_moments(graph, place.site.step)
     try:
-        return size * place.activation.moments(mean, variance).slope_second_moment
+        slopes = [factor * place.activation.moments(m, v).slope_second_moment for factor, m, v in arriving]
     except InitxError:
         return math.nan
+    return size * sum(slopes) / len(slopes)
 
 
 def _heads(head: Heads, kept: keras.Variable) -> list[HeadSignal]:
@@ -241,17 +243,14 @@ def _findings(
     return findings
 
 
-def _scale_of(inputs: Any, findings: Sequence[Finding]) -> list[Finding]:
-    """Where something is wrong: whether it is the inputs that are far from what weights are drawn for."""
+def _scale_of(received: float, findings: Sequence[Finding]) -> list[Finding]:
+    """Where something is wrong: whether the first weights are given what they are not drawn for."""
     serious = {"exploding", "vanishing", "inputs alike", "saturated"} & {f.verdict for f in findings}
-    flat = [v for v in keras.tree.flatten(inputs) if keras.backend.standardize_dtype(v.dtype) in _MEASURABLE]
-    sizes = [root_mean_square(v)[0] for v in flat]
-    far = [size for size in sizes if size > _FAR or 0 < size < 1 / _FAR]
-    if not serious or not far:
+    if not serious or not received > 0 or 1 / _FAR <= received <= _FAR:
         return []
     text = (
-        f"the inputs have a root mean square of {far[0]:.2g}, and weights are drawn for 1: rescale them "
-        "(keras.layers.Rescaling, Normalization), or initialize(model, data=x)"
+        f"the first weights are given inputs of root mean square {received:.2g}, and are drawn for 1: "
+        "rescale them (keras.layers.Rescaling, Normalization), or initialize(model, data=x)"
     )
     return [Finding("input scale", "", text)]
 

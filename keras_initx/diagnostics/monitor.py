@@ -181,7 +181,7 @@ class SignalMonitor(keras.callbacks.Callback):
             kernel = self._probe.places[number].kernel
             counts = {
                 "pre-activations": [float(n) for n in ops.convert_to_numpy(self._probe.histograms[number])],
-                "gradients": gradients.get(id(kernel), [])[3:],
+                "gradients": gradients.get(id(kernel), [])[len(statistics.GRADIENT) :],
                 "weights": _counted(kernel),
             }
             for title, values in counts.items():

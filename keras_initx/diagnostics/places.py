@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_initx.activations import Activation
 from keras_initx.graph import Graph, Step
-from keras_initx.sites import Site, activation_met, sites
+from keras_initx.sites import Site, activation_met, normalization_after, sites
 from keras_initx.steps import ATTENTIONS, applied_activation, kernels, operation
 
 # What a bounded activation tends to, on the left and on the right.
@@ -22,6 +23,10 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     # Its zeros are those of a ReLU: they count as dead where they are all.
     "relu6": (None, 6.0),
 }
+
+
+# More units than these say no more of the mean over them.
+_PAIRS = 32
 
 
 @dataclass(frozen=True)
@@ -129,3 +134,23 @@ def _heads(graph: Graph) -> Iterator[Heads]:
                 around = step.calls[-2][1] if step.is_layer and len(step.calls) > 1 else step.owner
                 path = (around.path or around.name) if around is not None else step.path
                 yield Heads(step.number, path, tuple(n or 1 for n in step.shapes[0]), False)
+
+
+def normalized_moments(graph: Graph, number: int) -> list[tuple[float, float, float]]:
+    """Of units behind the normalization after a step: gamma^2, and the mean and variance met there."""
+    found = normalization_after(graph, graph.steps[number])
+    layer = None if found is None else operation(found)
+    scale, shift = (_vector(getattr(layer, name, None)) for name in ("gamma", "beta"))
+    gamma = np.ones(1) if scale is None else scale
+    beta = np.zeros(1) if shift is None else shift
+    pairs = np.unique(np.stack(np.broadcast_arrays(gamma, beta), axis=1), axis=0)
+    if len(pairs) > _PAIRS:
+        pairs = pairs[np.linspace(0, len(pairs) - 1, _PAIRS).astype(int)]
+    # A unit that gamma closes has no variance, and no slope that counts.
+    return [(float(g) ** 2, float(b), max(float(g) ** 2, 1e-12)) for g, b in pairs]
+
+
+def _vector(variable: Any) -> np.ndarray | None:
+    if variable is None:
+        return None
+    return np.asarray(keras.ops.convert_to_numpy(variable), dtype="float64").ravel()

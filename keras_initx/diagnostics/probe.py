@@ -20,6 +20,7 @@ from keras_initx.diagnostics.places import Heads, Place
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, Step
 from keras_initx.measuring import attribute, first_tensor
+from keras_initx.observing import carried_mask
 from keras_initx.replay import compute, is_about_inputs, replay
 
 # Gradients of half precision would round to zero.
@@ -78,6 +79,8 @@ class Probe(keras.Model):
             self._kept(2, self._width(place)) if details and place.met is not None else None
             for place in places
         ]
+        # Of what the first of them is given.
+        self.received = self._kept(1)
         self._details = details
         self._recorder: _Recorder | None = None
         self.built = True
@@ -145,6 +148,8 @@ class Probe(keras.Model):
         self._at = step.path or step.kind
         number = self._numbers.get(step.number)
         place = None if number is None else self.places[number]
+        if number == 0:
+            self.received.assign(_size(args, kwargs))
         if place is not None and place.own:
             outputs = self._activated(step, args, kwargs, number)
         else:
@@ -185,17 +190,22 @@ class Probe(keras.Model):
         self.signal[number].assign(statistics.forward(z, self.places[number].units))
         if self._details:
             self.histograms[number].assign(statistics.histogram(z))
-        scale = self._scale
+        scale, units = self._scale, self.places[number].units
 
         @ops.custom_gradient
         def tap(z: Any, kept: Any) -> Any:
             def backward(*given: Any, upstream: Any = None) -> Any:
                 upstream = given[-1] if upstream is None else upstream
-                return upstream, statistics.gradient(ops.cast(upstream, "float32") / scale)
+                return upstream, statistics.gradient(ops.cast(upstream, "float32") / scale, units)
 
             return ops.copy(z), backward
 
-        return tap(z, self.upstream[number].value)
+        tapped = tap(z, self.upstream[number].value)
+        if (mask := carried_mask(z)) is not None:
+            # What is masked counts in no loss. Tensors of some backends take no attributes.
+            with contextlib.suppress(AttributeError):
+                tapped._keras_mask = mask
+        return tapped
 
     @staticmethod
     def _first(outputs: Any, change: Callable[[Any], Any]) -> Any:
@@ -261,11 +271,15 @@ class _Recorder(keras.optimizers.Optimizer):
 
 
 def _projection(outputs: Any) -> Any:
-    """Mean over samples of r . f / sqrt(number of outputs), r standard normal: a loss for any outputs."""
+    """Mean over samples of r . f / sqrt(number of outputs): a loss for any outputs.
+
+    r is standard normal, another one for each sample: what all samples have in common a batch normalization
+    takes off, of the outputs as of their gradients.
+    """
     loss = 0.0
     for n, tensor in enumerate(keras.tree.flatten(outputs)):
         tensor = ops.cast(tensor, "float32")
-        direction = keras.random.normal(tensor.shape[1:], seed=20261127 + n)
+        direction = keras.random.normal(tensor.shape, seed=20261127 + n)
         loss = loss + ops.sum(tensor * direction) / tensor.shape[0] / math.sqrt(math.prod(tensor.shape[1:]))
     return loss
 
@@ -290,6 +304,14 @@ def _weights(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         lower = ops.tril(ops.ones((query.shape[1], key.shape[1]), dtype="bool"))
         logits = ops.where(lower, logits, -1e9)
     return ops.softmax(logits, axis=-1)
+
+
+def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The root mean square of the first tensor of floats among the arguments, in a vector; 0 without any."""
+    for value in keras.tree.flatten((args, kwargs)):
+        if ops.is_tensor(value) and "float" in keras.backend.standardize_dtype(value.dtype):
+            return ops.sqrt(ops.mean(ops.square(ops.cast(value, "float32"))))[None]
+    return ops.zeros((1,))
 
 
 def _said(error: Exception) -> str:

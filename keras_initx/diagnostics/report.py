@@ -39,10 +39,12 @@ class LayerSignal:
         saturated: The share of entries within 1 % of a bound of the activation.
         gradient_second_moment, gradient_mean: Of the gradient of the loss by the pre-activation.
         gradient_not_finite: The share of it that is NaN or infinite.
+        gradient_units_differ: As `units_differ`, of the gradient.
         kernel_std: The standard deviation of the kernel's entries.
         kernel_gradient: The root mean square of the kernel's gradient.
         chi: fan_in E[w^2] E[phi'(z)^2], z Gaussian of the measured mean and variance: by how much a small
             difference between two inputs, or a gradient, grows in this layer; 1 is the edge of chaos.
+        looks_up: Whether it is a look-up of rows, which may be the same for all samples: positions.
         verdicts: What is wrong, each a word from `VERDICTS`; empty where nothing is.
     """
 
@@ -66,9 +68,11 @@ class LayerSignal:
     gradient_mean: float
     gradient_second_moment: float
     gradient_not_finite: float
+    gradient_units_differ: float
     kernel_std: float
     kernel_gradient: float
     chi: float
+    looks_up: bool = False
     verdicts: tuple[str, ...] = ()
 
     @property
@@ -97,7 +101,7 @@ class HeadSignal:
         entropy: Mean over queries of the entropy of the weights, by its largest, log(keys): 0 where each
             query looks at one key, 1 where all keys weigh alike.
         spread: 1 - |mean weights|^2 / mean |weights|^2 over queries: 0 where all of them look alike.
-        verdicts: "entropy collapse" or "rank collapse".
+        verdicts: "entropy collapse".
     """
 
     path: str
@@ -139,7 +143,7 @@ VERDICTS = {
     "declared": "a kernel that is not what its initializer promises",
 }
 # Those that are worth knowing, but do not keep a model from training.
-NOTED = frozenset({"declared", "residual", "identical"})
+NOTED = frozenset({"declared", "residual", "identical", "rank collapse"})
 
 
 @dataclass(frozen=True)

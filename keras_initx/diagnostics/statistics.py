@@ -21,7 +21,7 @@ FORWARD = (
     "units",
 )
 AFTER = ("after_second_moment", "dead", "saturated")
-GRADIENT = ("gradient_mean", "gradient_second_moment", "gradient_not_finite")
+GRADIENT = ("gradient_mean", "gradient_second_moment", "gradient_not_finite", "gradient_units")
 # Of a histogram, and how many entries it counts: more say no more about so many bins.
 BINS, COUNTED = 32, 4096
 # Of what is the same for all samples rounding leaves this much.
@@ -30,7 +30,7 @@ _TINY = 1e-30
 
 
 def forward(z: Any, units: int) -> Any:
-    """The numbers named in `FORWARD`, as a vector.
+    """The numbers named in `FORWARD`, as a vector; the first three by the largest, as `unscaled` undoes.
 
     mean, second_moment   Of all entries.
     spread                sqrt(mean over entries of the variance over samples): what tells samples apart.
@@ -49,6 +49,10 @@ def forward(z: Any, units: int) -> Any:
     """
     z = _units_last(z, units)
     samples = z.shape[0]
+    largest = ops.max(ops.abs(z))
+    # Ratios are of what is divided by the largest: the square of 1e-25, or of 1e25, has no place in 32 bits.
+    size = ops.where(ops.isfinite(largest) & (largest > 0), largest, 1.0)
+    z = z / size
     rows = ops.reshape(z, (samples, -1))
     second = ops.mean(ops.square(rows))
     centred = rows - ops.mean(rows, axis=0, keepdims=True)
@@ -59,14 +63,25 @@ def forward(z: Any, units: int) -> Any:
             ops.mean(rows),
             second,
             ops.sqrt(ops.mean(ops.square(centred))),
-            ops.max(ops.abs(rows)),
+            largest,
             not_finite(rows),
-            ops.square(trace) / (ops.sum(ops.square(gram)) + _TINY),
+            ops.square(trace / (ops.sqrt(ops.sum(ops.square(gram))) + _TINY)),
             _alike(rows[None]),
             _alike(z) if len(z.shape) == 3 and z.shape[1] > 1 else ops.zeros(()),
             ops.sqrt(ops.mean(ops.var(z, axis=-1)) / (second + _TINY)),
         ]
     )
+
+
+def unscaled(found: dict[str, float]) -> dict[str, float]:
+    """The numbers of `forward` with mean, second moment and spread as they are, and not by the largest.
+
+    In 64 bits, where the square of what 32 bits hold has its place.
+    """
+    largest = found["largest"]
+    size = largest if math.isfinite(largest) and largest > 0 else 1.0
+    powers = {"mean": 1, "second_moment": 2, "spread": 1}
+    return {name: value * size ** powers.get(name, 0) for name, value in found.items()}
 
 
 def after(y: Any, units: int, bounds: tuple[float | None, float | None]) -> Any:
@@ -100,24 +115,38 @@ def extremes(y: Any, units: int) -> Any:
     return ops.stack([ops.min(columns, axis=0), ops.max(columns, axis=0)])
 
 
-def gradient(g: Any) -> Any:
-    """The numbers named in `GRADIENT`: mean, second moment, and the share that is not finite."""
-    return ops.stack([ops.mean(g), ops.mean(ops.square(g)), not_finite(g)])
+def gradient(g: Any, units: int = -1) -> Any:
+    """The numbers named in `GRADIENT`.
+
+    Mean and second moment of all entries, the share that is not finite, and how much the units differ, as in
+    `forward`.
+
+    Args:
+        g: A gradient.
+        units: The axis of the units.
+    """
+    g = _units_last(g, units)
+    second = ops.mean(ops.square(g))
+    # Divided by the largest: the square of a gradient of 1e-20 is zero.
+    scaled = g / (ops.max(ops.abs(g)) + _TINY)
+    differ = ops.sqrt(ops.mean(ops.var(scaled, axis=-1)) / (ops.mean(ops.square(scaled)) + _TINY))
+    return ops.stack([ops.mean(g), second, not_finite(g), differ])
 
 
 def histogram(values: Any) -> Any:
-    """Least, most, and the counts of `BINS` bins between them, of at most `COUNTED` entries.
+    """Least and most of all entries, and the counts of `BINS` bins between them, of up to `COUNTED`.
 
     Entries that are not finite are left out.
     """
     flat = ops.reshape(ops.cast(values, "float32"), (-1,))
+    finite = ops.isfinite(flat)
+    least = ops.min(ops.where(finite, flat, math.inf))
+    most = ops.max(ops.where(finite, flat, -math.inf))
     size = flat.shape[0]
     if size > COUNTED:
         # Not every n-th: that would be the same few units of a layer of n units.
         flat = ops.take(flat, np.random.default_rng(0).integers(size, size=COUNTED).astype("int32"))
-    finite = ops.isfinite(flat)
-    least = ops.min(ops.where(finite, flat, math.inf))
-    most = ops.max(ops.where(finite, flat, -math.inf))
+        finite = ops.isfinite(flat)
     width = ops.maximum((most - least) / BINS, _TINY)
     place = ops.clip(ops.floor(ops.where(finite, flat - least, 0.0) / width), 0, BINS - 1)
     counts = ops.segment_sum(ops.cast(finite, "float32"), ops.cast(place, "int32"), num_segments=BINS)

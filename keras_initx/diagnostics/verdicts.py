@@ -12,7 +12,8 @@ _VANISHED, _EXPLODED = 1e-3, 1e3
 _GRADIENT_VANISHED, _GRADIENT_EXPLODED = 1e-5, 1e5
 # Shares of units, and of entries.
 _DEAD, _SATURATED = 0.5, 0.5
-_ALIKE = 0.9999
+# What tells samples apart, against the signal; and the cosine of tokens.
+_ALIKE, _TOKENS = 1e-3, 0.9999
 _UNITS = 1e-4
 _ENTROPY = 0.02
 _HELP = "try initialize(model)"
@@ -23,26 +24,44 @@ def verdicts_of(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, ...
 
     non-finite    Any entry, or gradient, that is.
     exploding     std above 1e3, or a gradient above 1e5 times that of the last layer.
-    vanishing     std below 1e-3, or a gradient below 1e-5 times that of the last layer.
-    symmetric     More than one unit, all with the same values.
-    inputs alike  A mean cosine of two samples above 0.9999.
+    vanishing     std below 1e-3, if no later layer has a larger one; or a gradient below 1e-5 times that of
+                  the last layer, if no earlier layer has a larger one: a branch that begins closed is none.
+    symmetric     More than one unit, all with the same values and the same gradient.
+    inputs alike  What differs between samples is below a thousandth of the signal.
     dead          More than half of the units return the same for all samples.
     saturated     More than half of the entries within 1 % of a bound.
+
+    Kernels of zeros whose units have different gradients, such as an output layer's, are left alone.
     """
-    if row.not_finite > 0 or row.gradient_not_finite > 0 or math.isinf(row.second_moment):
+    if row.not_finite > 0 or row.gradient_not_finite > 0:
         return ("non-finite",)
     last = next((r.gradient_rms for r in reversed(rows) if r.gradient_rms > 0), 0.0)
     growth = row.gradient_rms / last if last else math.nan
+    closed = row.kernel_std == 0 and row.gradient_units_differ > _UNITS
+    alike = row.spread < _ALIKE * math.sqrt(row.second_moment) and not row.looks_up
     found = {
         "exploding": row.std > _EXPLODED or growth > _GRADIENT_EXPLODED,
-        "vanishing": row.std < _VANISHED or growth < _GRADIENT_VANISHED,
-        "symmetric": row.shape[-1] > 1 and row.second_moment >= 0 and row.units_differ < _UNITS,
-        "inputs alike": row.alike > _ALIKE,
-        "dead": row.dead > _DEAD,
+        "vanishing": not closed and (_is_lost(row, rows) or _is_cut_off(row, rows, last)),
+        "symmetric": row.shape[-1] > 1 and max(row.units_differ, row.gradient_units_differ) < _UNITS,
+        "inputs alike": not closed and alike,
+        "dead": not closed and row.dead > _DEAD,
         "saturated": row.saturated > _SATURATED,
-        "rank collapse": row.tokens_alike > _ALIKE,
+        "rank collapse": row.tokens_alike > _TOKENS and not row.looks_up,
     }
     return tuple(word for word, is_so in found.items() if is_so)
+
+
+def _is_lost(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:
+    """Whether a signal is gone here, and does not go past it: no later layer has one."""
+    later = [r for r in rows[row.number :] if r.kernel_std > 0]
+    return row.std < _VANISHED and all(r.std < _VANISHED for r in later)
+
+
+def _is_cut_off(row: LayerSignal, rows: Sequence[LayerSignal], last: float) -> bool:
+    """Whether no gradient comes here, nor to any layer before; an output layer of zeros lets none through."""
+    lets_through = rows[-1].kernel_std > 0
+    earlier = [r for r in rows[: row.number] if math.isfinite(r.gradient_rms)]
+    return lets_through and bool(earlier) and all(r.gradient_rms < _GRADIENT_VANISHED * last for r in earlier)
 
 
 def verdicts_of_head(head: HeadSignal) -> tuple[str, ...]:
@@ -89,7 +108,10 @@ _TEXTS = {
         "all units have the same values",
         "draw its kernel: zeros and constants never part",
     ),
-    "inputs alike": lambda row, last: (f"two samples have a cosine of {row.alike:.6g} here", _HELP),
+    "inputs alike": lambda row, last: (
+        f"samples differ by {row.spread:.1g} in a signal of {math.sqrt(row.second_moment):.1g}",
+        _HELP,
+    ),
     "dead": lambda row, last: (
         f"{100 * row.dead:.0f} % of the units return the same for every sample",
         f"{_HELP}, a smaller learning rate, or an activation with a slope everywhere",

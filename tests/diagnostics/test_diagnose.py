@@ -82,10 +82,45 @@ class TestByHand:
             expected = kernel.shape[0] * np.mean(kernel**2) * integrate.quad(slope, -9, 9, limit=200)[0]
             assert row.chi == pytest.approx(expected, rel=1e-4)
 
+    def test_chi_behind_a_normalization_knows_its_gamma_and_beta(self, found):
+        inputs = keras.Input((8,))
+        norm = layers.BatchNormalization()
+        model = keras.Model(inputs, layers.Dense(2)(layers.ReLU()(norm(layers.Dense(400)(inputs)))))
+        x = data(64, 8)
+
+        def chi():
+            return diagnose(model, x).rows[0].chi
+
+        plain = chi()
+        row = diagnose(model, x).rows[0]
+        kernel = ops.convert_to_numpy(model.layers[1].kernel)
+        # Half of a standard normal has a slope of 1.
+        assert plain == pytest.approx(8 * np.mean(kernel**2) / row.std**2 / 2, rel=1e-3)
+        norm.gamma.assign(3 * ops.ones(400))
+        assert chi() == pytest.approx(9 * plain, rel=1e-3)
+        norm.beta.assign(-9 * ops.ones(400))
+        assert chi() == pytest.approx(9 * 2 * stats.norm.sf(3) * plain, rel=1e-2)
+
+    def test_what_is_masked_counts_in_no_loss(self):
+        ids = np.random.default_rng(0).integers(1, 20, size=(16, 10))
+        ids[:, 6:] = 0
+        model = keras.Sequential(
+            [
+                keras.Input((10,)),
+                layers.Embedding(20, 8, mask_zero=True),
+                layers.LSTM(8, return_sequences=True),
+            ]
+        )
+        model.add(layers.Dense(5, activation="softmax"))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        y = np.random.default_rng(1).integers(0, 5, size=(16, 10))
+        expected = model.evaluate(ids, y, batch_size=16, verbose=0)
+        assert diagnose(model, ids, y).loss == pytest.approx(expected, rel=1e-5)
+
     def test_without_targets_the_gradient_of_a_random_projection(self, found):
         model, x, *_ = found
         report = diagnose(model, x)
-        direction = ops.convert_to_numpy(keras.random.normal((5,), seed=20261127))
+        direction = ops.convert_to_numpy(keras.random.normal((32, 5), seed=20261127))
         assert report.rows[-1].gradient_rms == pytest.approx(
             np.sqrt(np.mean(direction**2)) / 32 / np.sqrt(5), rel=1e-4
         )
@@ -156,6 +191,62 @@ class TestVerdicts:
         assert "vanishing; try initialize(model)" in text
         assert f"`{model.layers[5].path}`" in text
 
+    @pytest.mark.parametrize("targets", [True, False])
+    def test_gradients_pass_a_batch_normalization(self, targets):
+        inputs = keras.Input((8,))
+        h = layers.BatchNormalization()(layers.Dense(16, "relu")(inputs))
+        h = layers.BatchNormalization()(layers.Dense(16, "relu")(h))
+        model = keras.Model(inputs, layers.Dense(1)(h))
+        model.compile("sgd", "mse")
+        report = diagnose(model, data(32, 8), data(32, 1, seed=1) if targets else None)
+        assert report.healthy, report.summary()
+        assert report.rows[0].gradient_rms > 0.01 * report.rows[-1].gradient_rms
+
+    @pytest.mark.parametrize("kind", ["regression", "last layer", "branch", "gate", "prior", "one unit"])
+    def test_starts_that_are_meant_are_healthy(self, kind):
+        inputs = keras.Input((8,))
+        h = layers.Dense(16, "relu", kernel_initializer="he_normal")(inputs)
+        zeros = {"kernel_initializer": "zeros"}
+        if kind == "regression":
+            outputs = layers.Dense(5, "softmax", **zeros)(inputs)
+        elif kind == "last layer":
+            outputs = layers.Dense(5, "softmax", **zeros)(h)
+        elif kind == "branch":
+            for _ in range(3):
+                inner = layers.Dense(16, "relu", kernel_initializer="he_normal")(h)
+                h = layers.add([h, layers.Dense(16, **zeros)(inner)])
+            outputs = layers.Dense(5)(h)
+        elif kind == "gate":
+            for _ in range(3):
+                inner = layers.Dense(16, "relu", kernel_initializer="he_normal")(h)
+                inner = layers.BatchNormalization(gamma_initializer="zeros")(layers.Dense(16)(inner))
+                h = layers.add([h, inner])
+            outputs = layers.Dense(5)(h)
+        else:
+            bias = keras.initializers.Constant(-4.6 if kind == "prior" else 22.5)
+            outputs = layers.Dense(1, "sigmoid" if kind == "prior" else None, bias_initializer=bias)(h)
+        report = diagnose(keras.Model(inputs, outputs), data(32, 8))
+        assert report.healthy, report.summary()
+
+    def test_tiny_and_huge_signals_are_measured_as_they_are(self):
+        model = dense(activation="relu", depth=3)
+        plain = diagnose(model, data(32, 8))
+        for scale in (1e-18, 1e18):
+            scaled = diagnose(model, scale * data(32, 8))
+            for a, b in zip(plain.rows, scaled.rows, strict=True):
+                assert b.std == pytest.approx(scale * a.std, rel=1e-3)
+                assert b.effective_rank == pytest.approx(a.effective_rank, rel=1e-3)
+                assert b.alike == pytest.approx(a.alike, rel=1e-3, abs=1e-5)
+                assert "non-finite" not in b.verdicts
+
+    def test_what_the_model_rescales_itself_is_no_input_of_another_scale(self):
+        bad = keras.initializers.RandomNormal(stddev=1e-4, seed=1)
+        stem = [keras.Input((8,)), layers.Rescaling(1 / 255)]
+        model = keras.Sequential([*stem, *(layers.Dense(24, kernel_initializer=bad) for _ in range(5))])
+        found = {f.verdict for f in diagnose(model, 255 * data(32, 8)).findings}
+        assert "vanishing" in found
+        assert "input scale" not in found
+
 
 class TestAudit:
     def test_a_kernel_that_is_not_what_its_initializer_promises(self):
@@ -196,7 +287,9 @@ class TestAudit:
         for layer in model.layers:
             if hasattr(layer, "kernel"):
                 layer.kernel.assign(
-                    keras.initializers.HeNormal(seed=hash(layer.name) % 1000)(layer.kernel.shape)
+                    keras.initializers.HeNormal(seed=len(layer.name) + layer.kernel.shape[-1])(
+                        layer.kernel.shape
+                    )
                 )
         x = data(8, *model.input_shape[1:])
         assert "residual" in {f.verdict for f in diagnose(model, x).findings}

@@ -9,6 +9,10 @@ from scipy.stats import entropy
 from keras_initx.diagnostics import statistics
 
 
+def forward(arguments):
+    return statistics.unscaled(named(statistics.FORWARD, statistics.forward(*arguments)))
+
+
 def named(names, values):
     return dict(zip(names, np.asarray(ops.convert_to_numpy(values), dtype="float64"), strict=True))
 
@@ -22,7 +26,7 @@ def tensor():
 
 class TestForward:
     def test_moments(self, tensor):
-        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        found = forward((tensor, -1))
         assert found["mean"] == pytest.approx(tensor.mean(), rel=1e-5)
         assert found["second_moment"] == pytest.approx(np.mean(tensor**2), rel=1e-5)
         assert found["spread"] == pytest.approx(np.sqrt(tensor.var(axis=0).mean()), rel=1e-5)
@@ -31,41 +35,41 @@ class TestForward:
     def test_effective_rank_is_the_participation_ratio_of_the_singular_values(self, tensor):
         rows = tensor.reshape(6, -1).astype("float64")
         powers = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) ** 2
-        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        found = forward((tensor, -1))
         assert found["rank"] == pytest.approx(powers.sum() ** 2 / (powers**2).sum(), rel=1e-4)
 
     def test_rank_of_samples_along_one_line_is_one(self):
         line = np.arange(6)[:, None] * np.arange(1, 9)[None]
-        assert named(statistics.FORWARD, statistics.forward(line, -1))["rank"] == pytest.approx(1, abs=1e-4)
+        assert forward((line, -1))["rank"] == pytest.approx(1, abs=1e-4)
 
     def test_alike_is_the_mean_cosine_of_two_samples(self, tensor):
-        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        found = forward((tensor, -1))
         cosines = 1 - pdist(tensor.reshape(6, -1).astype("float64"), "cosine")
         assert found["alike"] == pytest.approx(cosines.mean(), rel=1e-4)
 
     def test_tokens_alike_is_the_mean_cosine_within_a_sample(self, tensor):
-        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        found = forward((tensor, -1))
         cosines = [1 - pdist(sample.astype("float64"), "cosine") for sample in tensor]
         assert found["tokens_alike"] == pytest.approx(np.mean(cosines), rel=1e-4)
 
     @pytest.mark.parametrize("axis", [-1, 1])
     def test_units_along_either_axis(self, tensor, axis):
-        found = named(statistics.FORWARD, statistics.forward(tensor, axis))
+        found = forward((tensor, axis))
         expected = np.sqrt(tensor.var(axis=axis).mean() / np.mean(tensor**2))
         assert found["units"] == pytest.approx(expected, rel=1e-4)
 
     def test_units_that_are_alike(self, tensor):
         same = np.repeat(tensor[..., :1], 4, axis=-1)
-        assert named(statistics.FORWARD, statistics.forward(same, -1))["units"] == pytest.approx(0, abs=1e-5)
+        assert forward((same, -1))["units"] == pytest.approx(0, abs=1e-5)
 
     def test_what_is_not_finite_is_counted(self, tensor):
         tensor[0, 0, :3] = np.nan, np.inf, -np.inf
-        found = named(statistics.FORWARD, statistics.forward(tensor, -1))
+        found = forward((tensor, -1))
         assert found["not_finite"] == pytest.approx(3 / tensor.size)
 
     def test_half_precision_is_reduced_in_full(self):
         # 60,000 squared is beyond float16.
-        found = named(statistics.FORWARD, statistics.forward(np.full((4, 8), 6e4, "float16"), -1))
+        found = forward((np.full((4, 8), 6e4, "float16"), -1))
         assert found["second_moment"] == pytest.approx(3.6e9, rel=1e-3)
 
 
