@@ -34,7 +34,7 @@ _SUMMARY = "summary"
 _CHARTS = {
     "Signal by depth, before training": {
         "forward: std of the pre-activations": [f"^{FORWARD}$"],
-        "backward: rms of the gradients": [f"^{BACKWARD}$"],
+        "backward: rms of the kernels' gradients": [f"^{BACKWARD}$"],
     }
 }
 

@@ -101,7 +101,7 @@ def signal_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | Non
             axes.set_xlabel("layer, from the input")
             _finish(axes)
         both[0].set(title="Forward: std of the pre-activations", ylabel="std")
-        both[1].set(title="Backward: rms of the gradients", ylabel="rms")
+        both[1].set(title="Backward: rms of the kernels' gradients", ylabel="rms")
         handles, labels = both[0].get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
         figure.legend(
