@@ -128,7 +128,7 @@ def timed(timers):
     timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")
     timers.watch(compiled.CompiledModels, "ready", "lending the weights to the compiled model")
     timers.watch(screen.Screen, "__call__", "screening")
-    timers.watch(tuner.InitializerTuner, "_keep", "saving weights")
+    timers.watch(tuner, "keep", "saving weights")
     timers.watch(callbacks.BestEpoch, "on_epoch_end", "keeping the best epoch in memory")
     timers.watch(callbacks.BestEpoch, "on_train_end", "keeping the best epoch in memory")
     for name in ("create_trial", "end_trial"):
