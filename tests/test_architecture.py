@@ -94,6 +94,7 @@ ALLOWED = {
         # To compare a model under several methods.
         "model",
         "noise",
+        "observing",
         "owners",
         "plan",
         "redraw",
