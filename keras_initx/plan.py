@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -110,13 +111,8 @@ class Plan:
         return text.getvalue()
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in _COLUMNS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell(row))}</td>" for _, cell in _COLUMNS) + "</tr>"
-            for row in self.rows
-        )
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        return f"<p><b>{html.escape(self.summary())}</b></p>{notes}<table><tr>{head}</tr>{body}</table>"
+        return f"<p><b>{html.escape(self.summary())}</b></p>{notes}{html_table(_COLUMNS, self.rows)}"
 
 
 # Why a weight was not drawn, which then stands in place of its method.
@@ -142,6 +138,14 @@ _COLUMNS = (
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "-"
+
+
+def html_table(columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Iterable[Any]) -> str:
+    """Rows as HTML, by the name of each column and what it shows of a row."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in columns)
+    lines = ("".join(f"<td>{html.escape(cell(row))}</td>" for _, cell in columns) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_initx.plan import plain
+from keras_initx.plan import html_table, plain
 
 
 @dataclass(frozen=True)
@@ -251,14 +251,9 @@ class Report:
         return text.getvalue()
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in _COLUMNS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell(row))}</td>" for _, cell in _COLUMNS) + "</tr>"
-            for row in self.rows
-        )
         first, *rest = self.summary().splitlines()
         said = "".join(f"<br>{html.escape(line)}" for line in (*rest, *self.notes))
-        return f"<p><b>{html.escape(first)}</b>{said}</p><table><tr>{head}</tr>{body}</table>"
+        return f"<p><b>{html.escape(first)}</b>{said}</p>{html_table(_COLUMNS, self.rows)}"
 
 
 _SHOWN = 8
