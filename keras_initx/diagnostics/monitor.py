@@ -121,11 +121,12 @@ class SignalMonitor(keras.callbacks.Callback):
             allowed = f"a folder that can be written to ({error.strerror})"
             raise InitxError("log_dir", str(self.log_dir), allowed) from error
         self._measure()
-        # The first one compiles.
-        started = time.perf_counter()
-        self._measure(write=False)
-        self._cost = self._last = time.perf_counter()
-        self._cost -= started
+        if self._every is None:
+            # What one costs tells how often: the first compiles.
+            started = time.perf_counter()
+            self._measure(write=False)
+            self._last = time.perf_counter()
+            self._cost = self._last - started
 
     def _given(self) -> tuple[Any, Any]:
         if isinstance(self._data, tuple) and len(self._data) == 2:
