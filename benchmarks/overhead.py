@@ -122,13 +122,13 @@ class Bare:
 def timed(timers):
     """Watches what a trial is made of."""
     import keras
-    from keras_initx.tuning import boards, callbacks, compiled, hypermodel, oracle, progress, screen, tuner
+    from keras_initx.tuning import boards, callbacks, compiled, hypermodel, oracle, progress, screen, weights
 
     timers.watch(keras.Model, "fit", "fit")
     timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")
     timers.watch(compiled.CompiledModels, "ready", "lending the weights to the compiled model")
     timers.watch(screen.Screen, "__call__", "screening")
-    timers.watch(tuner, "keep", "saving weights")
+    timers.watch(weights, "keep", "saving weights")
     timers.watch(callbacks.BestEpoch, "on_epoch_end", "keeping the best epoch in memory")
     timers.watch(callbacks.BestEpoch, "on_train_end", "keeping the best epoch in memory")
     for name in ("create_trial", "end_trial"):

@@ -9,7 +9,7 @@ from .claims import ClaimLost
 from .faults import Fault, storing, writing
 from .oracle import OptunaOracle
 from .replicates import further_seeds, next_runs
-from .weights import drop_others, is_better, keep
+from .weights import is_better, kept_if
 
 
 class Racing:
@@ -83,10 +83,7 @@ class Racing:
         self.oracle.check_claim("race")
         better = is_better(record["score"], known.values(), self.oracle.objective.direction)
         folder = Path(self.get_trial_dir(trial.trial_id))
-        if better:
-            keep(folder, seed, model)
-        self.oracle.report_race(trial.trial_id, seed, record)
-        if better:
-            drop_others(folder, seed)
+        with kept_if(better, folder, seed, model):
+            self.oracle.report_race(trial.trial_id, seed, record)
         for observer in self.observers:
             observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])

@@ -27,7 +27,7 @@ from .screen import Screen
 from .session import new_session
 from .starts import LayerStart
 from .strategy import Strategy, tensorflow_strategy
-from .weights import drop_others, find, is_better, keep
+from .weights import find, is_better, kept_if
 
 
 class Observer(Protocol):
@@ -181,11 +181,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             self.oracle.check_mine(trial.trial_id)
             better = is_better(record["score"], scores, objective.direction)
             scores.append(record["score"])
-            if better:
-                keep(folder, seed, model)
-            self.oracle.report_seed(trial.trial_id, seed, record)
-            if better:
-                drop_others(folder, seed)
+            with kept_if(better, folder, seed, model):
+                self.oracle.report_seed(trial.trial_id, seed, record)
             for observer in self.observers:
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
             if self.pruning.over_seeds is not None and seed != self.seeds[-1]:

@@ -1,7 +1,8 @@
 """The weights of a trial's best seed, in a file that names it: another machine may have better ones."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -37,6 +38,16 @@ def keep(folder: Path, seed: int, model: keras.Model) -> None:
         # HDF5 that runs out of room as it closes a file prints its own tracebacks.
         reserve(partial, size_of(model))
         model.save_weights(partial)
+
+
+@contextmanager
+def kept_if(better: bool, folder: Path, seed: int, model: keras.Model) -> Iterator[None]:
+    """Around the write that tells the study of a seed: its weights before, without the others after."""
+    if better:
+        keep(folder, seed, model)
+    yield
+    if better:
+        drop_others(folder, seed)
 
 
 def drop_others(folder: Path, seed: int) -> None:
