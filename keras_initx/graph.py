@@ -37,6 +37,8 @@ class Step:
         call: What was called with what, to call it again on other tensors.
         calls: The calls of layers that the step is part of, the model's first and the layer's own last, each
             with its number; that of an operation ends with the layer in whose `call` it stands.
+        masks: Of a layer, for each of `inputs` the number of the mask that it carries at the call, or None.
+        of_mask: Whether it computes the mask that a tensor carries: by the model's code nothing reads it.
     """
 
     number: int
@@ -50,6 +52,8 @@ class Step:
     opaque: str = ""
     call: Call | None = field(default=None, repr=False, compare=False)
     calls: tuple[tuple[int, keras.Layer], ...] = field(default=(), repr=False, compare=False)
+    masks: tuple[int | None, ...] = field(default=(), repr=False, compare=False)
+    of_mask: bool = False
 
     @property
     def owner(self) -> keras.Layer | None:
@@ -67,6 +71,7 @@ class Graph:
         opened: The calls of composite layers, by the numbers in `Step.calls`, inner ones first.
         symbolic: The inputs as the model was called on them, for their structure, shapes and dtypes.
         results: What the model returned, for its structure.
+        masks: For each of `outputs` the number of the mask that it carries, or None.
     """
 
     steps: tuple[Step, ...]
@@ -75,6 +80,7 @@ class Graph:
     opened: dict[int, Opened] = field(default_factory=dict, repr=False, compare=False)
     symbolic: Any = field(default=None, repr=False, compare=False)
     results: Any = field(default=None, repr=False, compare=False)
+    masks: tuple[int | None, ...] = ()
 
     @cached_property
     def _producers(self) -> dict[int, Step]:
@@ -89,7 +95,7 @@ class Graph:
     @cached_property
     def _consumers(self) -> dict[int, list[Step]]:
         consumers: dict[int, list[Step]] = {}
-        for step in self.steps:
+        for step in (s for s in self.steps if not s.of_mask):
             for tensor in dict.fromkeys(step.inputs):
                 consumers.setdefault(tensor, []).append(step)
         return consumers
@@ -99,7 +105,7 @@ class Graph:
         return self._producers.get(tensor)
 
     def consumers(self, tensor: int) -> tuple[Step, ...]:
-        """The steps that a tensor goes into."""
+        """The steps that a tensor goes into, but for those that compute masks."""
         return tuple(self._consumers.get(tensor, ()))
 
 
@@ -150,10 +156,9 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
             allowed = f"inputs that the model can be called on (it raised {reason})"
             shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
             raise InitxError("data", shapes, allowed, "Pass data= as the model takes it.") from error
-    steps = tuple(Step(number=n, **record) for n, record in enumerate(observer.records))
-    return Graph(
-        steps, observer.numbers(symbolic), observer.numbers(outputs), observer.opened, symbolic, outputs
-    )
+    steps = tuple(Step(number=n, **record) for n, record in enumerate(observer.finished(outputs)))
+    ends = observer.numbers(symbolic), observer.numbers(outputs)
+    return Graph(steps, *ends, observer.opened, symbolic, outputs, observer.masks(outputs))
 
 
 def _declared_inputs(model: keras.Model) -> Any:

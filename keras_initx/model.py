@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_initx.binding import OTHERWISE
 from keras_initx.calibrate import Calibration
 from keras_initx.drawing import draw
 from keras_initx.errors import InitxError, checked_seed, unknown_name
@@ -108,14 +109,19 @@ def initialize(
     state = asked if dry_run else random.getstate()
     with generators_kept(), Snapshot([*model.variables, *_states(model)]) as before:
         try:
-            plan = _initialized(model, method, batch, pretrained, first, selection, labels, class_counts)
+            plan, drawn = _initialized(
+                model, method, batch, pretrained, first, selection, labels, class_counts
+            )
             if dry_run:
                 before.restore()
+                drawn = []
         except BaseException:
             before.restore()
             raise
         finally:
             random.setstate(state)
+    for variable in drawn:
+        setattr(variable, OTHERWISE, True)
     return replace(plan, dry_run=dry_run, seconds=time.perf_counter() - started)
 
 
@@ -139,7 +145,8 @@ def _initialized(
     selection: Selection,
     labels: Any,
     class_counts: Any,
-) -> Plan:
+) -> tuple[Plan, list[keras.Variable]]:
+    """The plan, and the weights that it drew."""
     owners, states = Owners(all_layers(model)), _states(model)
 
     def selected(variable: keras.Variable) -> bool:
@@ -192,7 +199,8 @@ def _initialized(
         if step.opaque:
             done = "scaled by what it does" if step.parameters else "taken as it is"
             notes.append(f"{step.path}: not opened ({step.opaque}), {done}")
-    return Plan(model.name, method, tuple(plan_row(job, owners) for job in jobs), tuple(notes))
+    plan = Plan(model.name, method, tuple(plan_row(job, owners) for job in jobs), tuple(notes))
+    return plan, [job.variable for job in drawn]
 
 
 def _states(model: keras.Model) -> list[keras.Variable]:

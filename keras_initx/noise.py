@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -36,6 +36,14 @@ _MASKING = frozenset(
         "Subtract",
     ]
 )
+
+
+class Batch(NamedTuple):
+    """What a model is looked at on: inputs, and, where there are some, targets and weights of samples."""
+
+    x: Any
+    y: Any = None
+    weights: Any = None
 
 
 def noise(graph: Graph, batch: int, seed: int) -> Any:
@@ -139,14 +147,14 @@ def batch_of(data: Any, size: int, argument: str = "data") -> Any:
         InitxError: No samples, or values that are not finite.
     """
     data = _plain(data)
-    return _taken(data if _is_arrays(data) else _gathered(data, size, argument)[0], size, argument)
+    return _taken(data if _is_arrays(data) else _gathered(data, size, argument).x, size, argument)
 
 
-def labelled_batch(data: Any, size: int, argument: str = "x") -> tuple[Any, Any]:
-    """The inputs as `batch_of` has them, and the targets that came in the same batches; None without any."""
+def labelled_batch(data: Any, size: int, argument: str = "x") -> Batch:
+    """The inputs as `batch_of` has them, and the targets and weights that came in the same batches."""
     data = _plain(data)
-    x, y = (data, None) if _is_arrays(data) else _gathered(data, size, argument)
-    return _taken(x, size, argument), None if y is None else _taken(y, size, argument)
+    found = Batch(data) if _is_arrays(data) else _gathered(data, size, argument)
+    return Batch(*(None if part is None else _taken(part, size, argument) for part in found))
 
 
 def _taken(x: Any, size: int, argument: str) -> Any:
@@ -219,8 +227,8 @@ def _is_arrays(data: Any) -> bool:
     return bool(leaves) and all(hasattr(v, "shape") and hasattr(v, "dtype") for v in leaves)
 
 
-def _gathered(data: Any, size: int, argument: str) -> tuple[Any, Any]:
-    """Batches put together until there are `size` samples: inputs, and targets if all of them have some."""
+def _gathered(data: Any, size: int, argument: str) -> Batch:
+    """Batches put together until there are `size` samples: inputs, and what else all of them have."""
     if isinstance(data, keras.utils.PyDataset):
         batches: Iterator[Any] = (data[number] for number in range(data.num_batches or 0))
     elif hasattr(data, "__iter__"):
@@ -229,7 +237,8 @@ def _gathered(data: Any, size: int, argument: str) -> tuple[Any, Any]:
         remedy = f"Call the function: {argument}=f()." if callable(data) else ""
         allowed = "arrays, a tf.data.Dataset, a PyDataset or a generator"
         raise InitxError(argument, type(data).__name__, allowed, remedy)
-    found, targets, count = [], [], 0
+    found: list[list[Any]] = []
+    count = 0
     for batch in itertools.islice(batches, size):
         x = batch[0] if isinstance(batch, tuple) else batch
         if not _is_arrays(x):
@@ -239,16 +248,16 @@ def _gathered(data: Any, size: int, argument: str) -> tuple[Any, Any]:
         if any(not tuple(v.shape) for v in keras.tree.flatten(batch) if hasattr(v, "shape")):
             remedy = "dataset.batch(32) makes some."
             raise InitxError(argument, "samples one by one", "batches of them", remedy)
-        found.append(keras.tree.map_structure(ops.convert_to_numpy, x))
-        if isinstance(batch, tuple) and len(batch) > 1 and _is_arrays(batch[1]):
-            targets.append(keras.tree.map_structure(ops.convert_to_numpy, batch[1]))
+        parts = itertools.takewhile(_is_arrays, batch if isinstance(batch, tuple) else (x,))
+        found.append([keras.tree.map_structure(ops.convert_to_numpy, part) for part in parts])
         count += len(keras.tree.flatten(x)[0])
         if count >= size:
             break
     if not found:
         raise InitxError(argument, type(data).__name__, "at least one batch")
-    return _joined(found), _joined(targets) if len(targets) == len(found) else None
+    # Of a batch without targets the weights would be of another number of samples.
+    return Batch(*(_joined(parts) for parts in itertools.islice(zip(*found, strict=False), 3)))
 
 
-def _joined(batches: list[Any]) -> Any:
+def _joined(batches: tuple[Any, ...]) -> Any:
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx.masks import arriving, carried_mask, hand_on, is_about_masks
+
 # The hooks are process-wide while they last.
 _LOCK = threading.RLock()
 _LEFT_OF_TENSOR = {
@@ -47,13 +49,11 @@ class Opened:
 
     Attributes:
         layer: The layer.
-        inputs, mask, outputs: The numbers of the tensors of its first argument, of the mask that it was
-            given, and of what it returned.
+        inputs, outputs: The numbers of the tensors of its first argument, and of what it returned.
     """
 
     layer: keras.Layer
     inputs: tuple[int, ...]
-    mask: tuple[int, ...]
     outputs: tuple[int, ...]
 
 
@@ -76,6 +76,11 @@ class Observer:
         """The numbers of all symbolic tensors in a structure."""
         return tuple(self.number(t) for t in keras.tree.flatten(tensors) if is_symbolic(t))
 
+    def masks(self, tensors: Any) -> tuple[int | None, ...]:
+        """For each symbolic tensor in a structure the number of the mask that it carries now."""
+        carried = [carried_mask(t) for t in keras.tree.flatten(tensors) if is_symbolic(t)]
+        return tuple(self.number(mask) if is_symbolic(mask) else None for mask in carried)
+
     def number(self, tensor: Any) -> int:
         """The number of a symbolic tensor, a new one where it has none."""
         if id(tensor) not in self._numbers:
@@ -85,7 +90,7 @@ class Observer:
 
     def layer(self, layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In place of `Layer.__call__`: follows a composite layer, writes down any other."""
-        if self._inferring:
+        if self._inferring or is_about_masks(layer):
             # The backend traces the inside of a layer for its shapes.
             return NotImplemented
         kwargs = _accepted(layer.call, kwargs)
@@ -93,14 +98,18 @@ class Observer:
         self._count += 1
         number = self._count
         self._calls.append((number, layer))
+        first, masks = first_argument(layer, args, kwargs), self.masks((args, kwargs))
+        previous = mask_argument(layer, args, kwargs)
+        if previous is None:
+            # Some layers take it off in their call.
+            previous = keras.tree.map_structure(carried_mask, first)
         try:
             if _is_composite(layer):
                 before = len(self.records)
                 try:
-                    outputs = _opened(layer, args, kwargs)
-                    mask = mask_argument(layer, args, kwargs)
-                    given = self.numbers(first_argument(layer, args, kwargs)), self.numbers(mask)
-                    self.opened[number] = Opened(layer, *given, self.numbers(outputs))
+                    outputs = _opened(layer, args, {**kwargs, **arriving(layer, args, kwargs)})
+                    self._hand_masks_on(layer, first, previous, outputs)
+                    self.opened[number] = Opened(layer, self.numbers(first), self.numbers(outputs))
                     return outputs
                 except Exception as error:
                     # Such as a call of the backend's own functions, which have no symbolic form.
@@ -113,10 +122,32 @@ class Observer:
             finally:
                 self._inferring = False
             call = self._call(layer, args, kwargs, outputs)
-            self._write(call, True, [v.path for v in layer.variables], reason)
+            self._write(call, True, [v.path for v in layer.variables], reason, masks)
+            self._hand_masks_on(layer, first, previous, outputs)
             return outputs
         finally:
             self._calls.pop()
+
+    def _hand_masks_on(self, layer: keras.Layer, inputs: Any, previous: Any, outputs: Any) -> None:
+        """Gives what a layer returned its masks; the steps that compute them are marked as such."""
+        before = len(self.records)
+        try:
+            hand_on(layer, inputs, previous, outputs)
+        except Exception:
+            # Such as the backend's own functions: then none is seen, and what is computed has its own.
+            del self.records[before:]
+        for record in self.records[before:]:
+            record["of_mask"] = True
+
+    def finished(self, outputs: Any) -> list[dict[str, Any]]:
+        """The records, without those of masks that nothing reads."""
+        read = {n for n in self.masks(outputs) if n is not None}
+        kept = []
+        for record in reversed(self.records):
+            if not record["of_mask"] or read.intersection(record["outputs"]):
+                kept.append(record)
+                read.update(record["inputs"], (n for n in record["masks"] if n is not None))
+        return kept[::-1]
 
     def operation(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In place of `Operation.symbolic_call`: the same result, without a node."""
@@ -126,7 +157,14 @@ class Observer:
         self._write(call, False, [v.path for v in (*given, *call.tables.values())], "")
         return outputs
 
-    def _write(self, call: Call, is_layer: bool, parameters: list[str], opaque: str) -> None:
+    def _write(
+        self,
+        call: Call,
+        is_layer: bool,
+        parameters: list[str],
+        opaque: str,
+        masks: tuple[int | None, ...] = (),
+    ) -> None:
         owner = self._calls[-1][1]
         self.records.append(
             {
@@ -140,6 +178,8 @@ class Observer:
                 "opaque": opaque,
                 "call": call,
                 "calls": tuple(self._calls),
+                "masks": masks,
+                "of_mask": False,
             }
         )
 
@@ -302,7 +342,7 @@ def first_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, 
         return args[0]
     # One whose first parameter has a default may be called by another.
     first = next(iter(inspect.signature(layer.call).parameters))
-    return kwargs.get(first, next(iter(kwargs.values())))
+    return kwargs.get(first, next(iter(kwargs.values()), None))
 
 
 def mask_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -312,11 +352,6 @@ def mask_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, A
     names = list(inspect.signature(layer.call).parameters)
     place = names.index("mask") if "mask" in names else len(args)
     return args[place] if place < len(args) else None
-
-
-def carried_mask(tensor: Any) -> Any:
-    """The mask that a tensor carries. Keras has no public way to it; a test holds that its layers set it."""
-    return getattr(tensor, "_keras_mask", None)
 
 
 def _accepted(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.binding import initializer_of
+from keras_initx.binding import OTHERWISE, initializer_of
 from keras_initx.errors import InitxError
 from keras_initx.initializers.base import folded
 
@@ -45,6 +45,7 @@ def redraw(
         raise InitxError("model", f"{model.name}: {', '.join(unknown)}", allowed, remedy)
     for variable, values in drawn:
         variable.assign(values)
+        setattr(variable, OTHERWISE, False)
     return len(drawn)
 
 

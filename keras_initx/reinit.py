@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.binding import NOTE, bind, remember
+from keras_initx.binding import NOTE, OTHERWISE, bind, remember
 from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
 from keras_initx.initializers.base import folded
@@ -115,14 +115,14 @@ def reinitialize(
 def initializers_kept(model: keras.Model) -> Iterator[None]:
     """Puts back what each layer, and each weight, names as its initializer."""
     named = [(layer, attribute, getattr(layer, attribute)) for layer, attribute, _, _ in _kernels(model)]
-    noted = [(v, getattr(v, NOTE, None)) for v in model.variables]
+    noted = [(v, note, getattr(v, note, None)) for v in model.variables for note in (NOTE, OTHERWISE)]
     try:
         yield
     finally:
         for layer, attribute, initializer in named:
             setattr(layer, attribute, initializer)
-        for variable, initializer in noted:
-            setattr(variable, NOTE, initializer)
+        for variable, note, value in noted:
+            setattr(variable, note, value)
 
 
 def _with_axes(initializer: Any, layer: keras.Layer) -> Any:

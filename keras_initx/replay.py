@@ -1,15 +1,15 @@
 """Computes a traced model step by step on real tensors, so that each step can be looked at or changed."""
 
-import contextlib
 import inspect
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 
 from keras_initx.graph import Graph, Step
-from keras_initx.observing import Opened, carried_mask, is_symbolic
+from keras_initx.masks import carried_mask, carrying
+from keras_initx.observing import is_symbolic
 
 # What a step returns, given the step, its arguments, and the function that computes it as the model does.
 Handler = Callable[[Step, tuple[Any, ...], dict[str, Any]], Any]
@@ -31,53 +31,39 @@ def replay(graph: Graph, inputs: Any, handler: Handler) -> Any:
     tensors: dict[int, Any] = dict(zip(graph.inputs, keras.tree.flatten(inputs), strict=True))
     left = Counter(number for step in graph.steps for number in step.inputs)
     left.update(graph.outputs)
-    composites = _by_their_end(graph)
-    left.update(number for ended in composites.values() for o in ended for number in o.inputs + o.mask)
+    left.update(number for step in graph.steps for number in _masks(step.masks))
+    left.update(_masks(graph.masks))
     for step in graph.steps:
         assert step.call is not None
+        _put_masks(step.inputs, step.masks, tensors)
         args, kwargs = _filled(step, tensors)
         outputs = handler(step, args, kwargs)
-        done = list(step.inputs)
+        done = [*step.inputs, *_masks(step.masks)]
         computed = [t for t in keras.tree.flatten(outputs) if keras.ops.is_tensor(t)]
         for number, tensor in zip(step.outputs, computed, strict=False):
             if left[number]:
                 tensors[number] = tensor
-        for opened in composites.get(step.number, ()):
-            _hand_mask_on(opened, tensors)
-            done += [*opened.inputs, *opened.mask]
         for number in done:
             left[number] -= 1
             if not left[number]:
                 del tensors[number]
+    _put_masks(graph.outputs, graph.masks, tensors)
     return [tensors[number] for number in graph.outputs]
 
 
-def _by_their_end(graph: Graph) -> dict[int, list[Opened]]:
-    """The composite layers by the step that computes the last of what they return."""
-    found: dict[int, list[Opened]] = {}
-    for opened in graph.opened.values():
-        producers = [p.number for t in opened.outputs if (p := graph.producer(t)) is not None]
-        if producers and opened.layer.supports_masking:
-            found.setdefault(max(producers), []).append(opened)
-    return found
+def _masks(numbers: Iterable[int | None]) -> list[int]:
+    return [number for number in numbers if number is not None]
 
 
-def _hand_mask_on(opened: Opened, tensors: dict[int, Any]) -> None:
-    """Does what `Layer.__call__` does at its end, which the steps inside of a composite layer do not."""
-    results = [tensors[number] for number in opened.outputs if number in tensors]
-    missing = [t for t in results if carried_mask(t) is None]
-    inputs = [tensors[number] for number in opened.inputs]
-    given = [tensors[number] for number in opened.mask] or [carried_mask(t) for t in inputs]
-    if not missing or all(mask is None for mask in given):
-        return
-    one = len(inputs) == 1
-    masks = opened.layer.compute_mask(inputs[0] if one else inputs, given[0] if len(given) == 1 else given)
-    flat = keras.tree.flatten(masks) if masks is not None else []
-    for tensor, mask in zip(results, flat, strict=False):
-        if carried_mask(tensor) is None and mask is not None:
-            # What cannot be given attributes, as some backends' tensors, goes without.
-            with contextlib.suppress(AttributeError):
-                tensor._keras_mask = mask
+def _put_masks(numbers: Sequence[int], masks: Sequence[int | None], tensors: dict[int, Any]) -> None:
+    """Lets tensors carry what they do in the model.
+
+    The layers that would hand a mask on may have been opened, and a handler may return another tensor.
+    """
+    for number, mask in zip(numbers, masks, strict=False):
+        carried = carried_mask(tensors[number])
+        if (carried is None) != (mask is None):
+            tensors[number] = carrying(tensors[number], None if mask is None else tensors[mask])
 
 
 def compute(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

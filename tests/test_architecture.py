@@ -25,16 +25,17 @@ ALLOWED = {
     "selection": {"errors"},
     "reinit": {"errors", "initializers", "binding", "owners", "redraw", "selection"},
     # The graph and the pass: records of calls, no rules about weights.
-    "observing": set(),
+    "masks": set(),
+    "observing": {"masks"},
     "graph": {"errors", "observing"},
-    "replay": {"graph", "observing"},
+    "replay": {"graph", "masks", "observing"},
     "steps": {"errors", "activations", "graph"},
     "roles": {"errors", "activations", "graph", "steps"},
     "sites": {"activations", "graph", "roles", "steps"},
     "grouping": {"graph", "roles", "sites", "steps"},
     "noise": {"errors", "graph", "steps"},
     "measuring": set(),
-    "recurrent": {"measuring", "observing"},
+    "recurrent": {"masks", "measuring", "observing"},
     "calibrate": {"errors", "graph", "measuring", "observing", "recurrent", "replay"},
     # The methods: from a place in the graph to a choice.
     "mirroring": {"errors", "activations", "probing", "propagation"},
@@ -64,6 +65,7 @@ ALLOWED = {
     },
     "model": {
         "errors",
+        "binding",
         "calibrate",
         "drawing",
         "owners",
@@ -84,8 +86,10 @@ ALLOWED = {
     },
     # What a pass shows of a model that is left as it is.
     "events": set(),
+    "tracing": set(),
     "diagnostics": {
         "errors",
+        "binding",
         "events",
         "activations",
         "drawing",
@@ -103,6 +107,7 @@ ALLOWED = {
         "sites",
         "snapshot",
         "steps",
+        "tracing",
     },
 }
 WITHOUT_KERAS = {"errors", "fans", "formulas", "pieces", "moments"}
@@ -161,6 +166,7 @@ def test_tuning_imports_the_public_package_only(path):
         "keras_initx",
         "keras_initx.errors",
         "keras_initx.events",
+        "keras_initx.tracing",
         "keras_initx.reinitialize",
         "keras_initx.known_names",
     }

@@ -5,13 +5,10 @@ Compiling under XLA costs seconds for each model; a search of 24 trials over thr
 optimizer is put back to its first step: the history is that of the fresh model.
 """
 
-import contextlib
 import inspect
 import json
-import logging
 import re
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -102,21 +99,6 @@ class CompiledModels:
         model.reset_metrics()
         assign(variables, before)
         return optimizer_state
-
-
-@contextlib.contextmanager
-def many_traces() -> Iterator[None]:
-    """Without TensorFlow's advice against tracing often: a search has many models."""
-    logger = logging.getLogger("tensorflow")
-
-    def without_advice(record: logging.LogRecord) -> bool:
-        return "triggered tf.function retracing" not in str(record.msg)
-
-    logger.addFilter(without_advice)
-    try:
-        yield
-    finally:
-        logger.removeFilter(without_advice)
 
 
 def _why_not(model: keras.Model, sample: Batch, validation: Batch) -> str | None:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 import keras_initx
 from keras_initx.errors import InitxError, is_number
+from keras_initx.tracing import many_traces
 
 from .arguments import (
     Pair,
@@ -29,7 +30,6 @@ from .arguments import (
     seeds_of,
 )
 from .boards import BoardObserver
-from .compiled import many_traces
 from .data import Dataset
 from .faults import Fault, storing, writing
 from .folders import Folders

@@ -22,7 +22,7 @@ def compare(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.npz", help="Arrays x, and y if there is a loss, in place of noise."),
+        typer.Option(metavar="FILE.npz", help="An array x, or one for each input; y with --loss."),
     ] = None,
     loss: Annotated[
         str | None, typer.Option(help="A loss of Keras, with y in --data; else a random projection.")

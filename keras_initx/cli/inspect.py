@@ -28,7 +28,8 @@ def inspect(
         list[str] | None, typer.Option(help="Pattern of layer paths to keep; repeatable.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE.npz", help="An array x to scale on, in place of noise.")
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="An array x, or one for each input, to scale on."),
     ] = None,
     plot: Annotated[
         Path | None,
@@ -100,9 +101,6 @@ def _check_target(file: Path, target: Path) -> None:
         raise InitxError("--apply", str(target), "a file in a folder that is there")
 
 
-_NAMED = {"x": "an array x", "xy": "arrays x and y"}
-
-
 def figure_file(file: Path | None) -> Path | None:
     """Where a figure is to go, looked at before the work is done.
 
@@ -120,7 +118,7 @@ def figure_file(file: Path | None) -> Path | None:
 
 
 def arrays(file: Path | None, loss: str | None = None) -> tuple[Any, Any]:
-    """x of an .npz file, and with a loss its y; None for what is not asked for.
+    """x of an .npz file, or its arrays by the names of inputs, and with a loss its y; None for the rest.
 
     Raises:
         InitxError: A file without them; a loss without a file.
@@ -129,9 +127,14 @@ def arrays(file: Path | None, loss: str | None = None) -> tuple[Any, Any]:
         if loss is not None:
             raise InitxError("--loss", loss, "--loss together with --data, which has x and y")
         return None, None
-    names = "x" if loss is None else "xy"
+    allowed = "an .npz file with an array x, or one for each input of the model by its name"
+    allowed += "" if loss is None else ", and an array y"
     try:
-        with np.load(file) as found:
-            return found["x"], found["y"] if "y" in names else None
-    except (OSError, ValueError, KeyError) as error:
-        raise InitxError("--data", str(file), f"an .npz file with {_NAMED[names]}") from error
+        with np.load(file) as opened:
+            found = {name: opened[name] for name in opened}
+    except (OSError, ValueError, TypeError) as error:
+        raise InitxError("--data", str(file), allowed) from error
+    y = found.pop("y", None)
+    if not found or (loss is not None and y is None):
+        raise InitxError("--data", f"{file} with the arrays {list(found)}", allowed)
+    return found.get("x", found), y if loss is not None else None

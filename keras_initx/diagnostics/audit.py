@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initx.binding import is_drawn_otherwise
 from keras_initx.diagnostics.places import Place
 from keras_initx.diagnostics.report import Finding
 from keras_initx.owners import Owners
@@ -26,13 +27,13 @@ _RESIDUALS, _GROWTH = 4, 0.5
 def declared(places: Sequence[Place], owners: Owners) -> Iterator[Finding]:
     """Kernels whose standard deviation is not that of a draw from the initializer of their layer.
 
-    Nothing where most of them are so.
+    Nothing of those that `initialize` drew, and nothing where most of the others are so.
     """
     kernels = {id(p.kernel): p for p in places if owners.has(p.kernel)}
     found: list[tuple[str, str]] = []
     known = 0
     for place in kernels.values():
-        promised = _promised(place.kernel, owners)
+        promised = None if is_drawn_otherwise(place.kernel) else _promised(place.kernel, owners)
         if promised is None:
             continue
         known += 1
@@ -42,7 +43,7 @@ def declared(places: Sequence[Place], owners: Owners) -> Iterator[Finding]:
             said = f"std {measured:.2g}, where {promised[1]} gives {promised[0]:.2g}"
             found.append((place.kernel.path, f"`{place.kernel.path}`: {said}"))
     if len(found) > _MOST * known:
-        # `initialize`, or training, changed them on purpose.
+        # Training, or a file of weights, changed them on purpose.
         return
     for path, said in found:
         yield Finding("declared", path, said)

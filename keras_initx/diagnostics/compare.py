@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_initx.diagnostics.diagnose import diagnose
+from keras_initx.diagnostics.diagnose import SAMPLES, batch_for, check, diagnosed, untouched
 from keras_initx.diagnostics.plot import plot_signals
 from keras_initx.diagnostics.report import NOTED, Report, number
 from keras_initx.errors import InitxError
@@ -105,6 +105,7 @@ def compare(
     loss: Any = None,
     seed: int = 0,
     as_is: bool = True,
+    samples: int = SAMPLES,
 ) -> Comparison:
     """Diagnoses a model under each initializer and each method of `initialize`; its weights come back.
 
@@ -112,7 +113,7 @@ def compare(
         model: Functional, Sequential or subclassed; built.
         initializers: What `reinitialize` takes: names, or initializers.
         methods: What `initialize` takes as its method.
-        x, y, loss: As in `diagnose`; `x` is also what `lsuv` scales on.
+        x, y, loss, samples: As in `diagnose`: one batch for all. `lsuv` scales on its `x`, too.
         seed: Of the draws.
         as_is: Whether to diagnose it as it is, too.
 
@@ -131,19 +132,22 @@ def compare(
     if isinstance(initializers, str) or isinstance(methods, str):
         raise InitxError("initializers", initializers, "a list of names or initializers")
     reports: dict[str, Report] = {}
-    with Snapshot(model.variables) as before, initializers_kept(model):
+    check(model, loss, samples)
+    with untouched(model), Snapshot(model.variables) as before, initializers_kept(model):
+        # A generator gives a batch once.
+        batch = batch_for(model, x, y, loss, samples)
         try:
             if as_is:
-                reports[AS_IS] = diagnose(model, x, y, loss)
+                reports[AS_IS] = diagnosed(model, batch, loss)
             for initializer in initializers:
+                before.restore()
                 reinitialize(model, initializer, seed)
-                reports[_unique(_name(initializer), reports)] = diagnose(model, x, y, loss)
-                before.restore()
+                reports[_unique(_name(initializer), reports)] = diagnosed(model, batch, loss)
             for method in methods:
-                data = x if method == "lsuv" else None
-                initialize(model, method, data=data, seed=seed)
-                reports[_unique(f"initialize: {method}", reports)] = diagnose(model, x, y, loss)
                 before.restore()
+                data = None if x is None or method != "lsuv" else batch.x
+                initialize(model, method, data=data, seed=seed)
+                reports[_unique(f"initialize: {method}", reports)] = diagnosed(model, batch, loss)
         finally:
             before.restore()
     if not reports:

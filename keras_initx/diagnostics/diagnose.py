@@ -15,16 +15,16 @@ from keras_initx.diagnostics import audit, statistics
 from keras_initx.diagnostics.places import Heads, Place, heads, normalized_moments, places
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
-from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of_head
+from keras_initx.diagnostics.verdicts import explained, explained_heads, verdicts_of, verdicts_of_head
 from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, fixed_batch, trace
-from keras_initx.noise import batch_of, by_name, inputs_of, labelled_batch, noise
+from keras_initx.noise import Batch, batch_of, by_name, inputs_of, labelled_batch, noise
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
 from keras_initx.snapshot import Snapshot, generators_kept
 
-_SAMPLES = 64
+SAMPLES = 64
 # How far from 1 inputs may be before they are named where something is wrong.
 _FAR = 30.0
 
@@ -34,7 +34,7 @@ def diagnose(
     x: Any = None,
     y: Any = None,
     loss: Any = None,
-    samples: int = _SAMPLES,
+    samples: int = SAMPLES,
     jit_compile: bool = False,
 ) -> Report:
     """Tells from one batch whether a model would learn, which layer is in the way, and what helps.
@@ -51,8 +51,8 @@ def diagnose(
     Args:
         model: Functional, Sequential or subclassed; built. Compiled only if its own loss is to be used.
         x: Arrays as the model takes them; or a tf.data.Dataset, a `keras.utils.PyDataset` or a generator of
-            batches x, (x, y) or (x, y, weights), whose y is taken where there is one. None is noise of the
-            kind that each input takes, as in `initialize`.
+            batches x, (x, y) or (x, y, weights), whose y and weights of samples are taken where there are
+            some. None is noise of the kind that each input takes, as in `initialize`.
         y: The targets, where x is arrays. Without any the gradients are those of a random projection of the
             outputs.
         loss: A loss of Keras, by name or as an object, or a function (y, outputs); None is the model's own.
@@ -79,9 +79,9 @@ def diagnose(
     (arXiv 1606.05340) and Schoenholz et al. 2017 (arXiv 1611.01232) for chi; Dong et al. 2021 (arXiv
     2103.03404) for rank collapse, Zhai et al. 2023 (arXiv 2303.06296) for that of the entropy.
     """
-    _check(model, loss, samples)
+    check(model, loss, samples)
     with untouched(model):
-        return _diagnosed(model, x, y, loss, samples, jit_compile)
+        return diagnosed(model, batch_for(model, x, y, loss, samples), loss, jit_compile)
 
 
 @contextlib.contextmanager
@@ -98,40 +98,40 @@ def untouched(model: keras.Model) -> Iterator[None]:
         random.setstate(state)
 
 
-def _diagnosed(model: keras.Model, x: Any, y: Any, loss: Any, samples: int, jit_compile: bool) -> Report:
-    inputs, targets = batch_for(model, x, y, loss, samples)
-    probe = probe_of(model, inputs, loss)
-    value, gradients = probe.run(inputs, targets, jit_compile)
+def diagnosed(model: keras.Model, batch: Batch, loss: Any, jit_compile: bool = False) -> Report:
+    """The report on one batch; the model is not put back."""
+    probe = probe_of(model, batch.x, loss)
+    value, gradients = probe.run(batch, jit_compile)
     owners = Owners(all_layers(model))
     rows = rows_of(probe, gradients, owners)
     shown = [h for n, head in enumerate(probe.heads) for h in _heads(head, probe.attention[n])]
     findings = _findings(model, rows, shown, probe.places, owners)
-    of = "of a random projection of the outputs" if targets is None else "of the loss"
+    of = "of a random projection of the outputs" if batch.y is None else "of the loss"
     return Report(
         model=model.name,
-        samples=len(keras.tree.flatten(inputs)[0]),
-        loss=math.nan if targets is None else value,
+        samples=len(keras.tree.flatten(batch.x)[0]),
+        loss=math.nan if batch.y is None else value,
         loss_of=of,
         rows=tuple(rows),
         heads=tuple(shown),
         findings=(*_scale_of(_numbers(probe.received)[0], findings), *findings),
-        notes=tuple(_notes(probe.graph)),
+        notes=tuple(_notes(model, probe.graph)),
     )
 
 
-def batch_for(model: keras.Model, x: Any, y: Any, loss: Any, samples: int) -> tuple[Any, Any]:
-    """The inputs, and the targets or None, of up to `samples` samples.
+def batch_for(model: keras.Model, x: Any, y: Any, loss: Any, samples: int) -> Batch:
+    """Up to `samples` samples, with their targets and weights where there are some.
 
     Raises:
         InitxError: As `diagnose` does for its data.
     """
-    inputs, targets = _noise(model, samples, y) if x is None else _batch(model, x, y, samples)
-    if targets is None and loss is not None:
+    batch = _noise(model, samples, y) if x is None else _batch(model, x, y, samples)
+    if batch.y is None and loss is not None:
         raise InitxError("loss", loss, "a loss together with y", "Pass y=, or a dataset of (x, y).")
-    if targets is not None and loss is None and not getattr(model, "compiled", False):
+    if batch.y is not None and loss is None and not getattr(model, "compiled", False):
         remedy = "Pass loss=, compile the model, or leave y out."
         raise InitxError("loss", None, "a loss, since y is given and the model is not compiled", remedy)
-    return inputs, targets
+    return batch
 
 
 def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) -> Probe:
@@ -232,11 +232,7 @@ def _findings(
         if having := [row for row in rows if word in row.verdicts]:
             findings.append(explained(word, having, rows[-1]))
         if collapsed := [h for h in shown if word in h.verdicts]:
-            names = ", ".join(f"`{h.path}` head {h.head}" for h in collapsed[:4])
-            more = f" and {len(collapsed) - 4} more" if len(collapsed) > 4 else ""
-            measured = f"entropy {collapsed[0].entropy:.2g} of 1"
-            text = f"{names}{more}: {measured}, {word}; scale its queries and keys down"
-            findings.append(Finding(word, collapsed[0].path, text))
+            findings.append(explained_heads(word, collapsed))
     findings += audit.identical([v for v in model.trainable_variables if len(v.shape) > 1])
     findings += audit.residuals(found, [row.second_moment for row in rows])
     findings += audit.declared(found, owners)
@@ -255,8 +251,9 @@ def _scale_of(received: float, findings: Sequence[Finding]) -> list[Finding]:
     return [Finding("input scale", "", text)]
 
 
-def _notes(graph: Graph) -> list[str]:
-    return [
+def _notes(model: keras.Model, graph: Graph) -> list[str]:
+    frozen = [] if model.trainable_variables else ["no weight is trainable: a training would change nothing"]
+    return frozen + [
         f"{step.path}: not opened ({step.opaque}), measured as one layer"
         for step in graph.steps
         if step.opaque
@@ -267,32 +264,35 @@ def _numbers(kept: keras.Variable) -> list[float]:
     return [float(n) for n in ops.convert_to_numpy(kept)]
 
 
-def _noise(model: keras.Model, samples: int, y: Any) -> tuple[Any, None]:
+def _noise(model: keras.Model, samples: int, y: Any) -> Batch:
     if y is not None:
         raise InitxError("x", None, "the samples that y belongs to")
     with Snapshot(model.non_trainable_variables) as before:
         graph = trace(model)
         before.restore()
-    return noise(graph, fixed_batch(model) or samples, seed=0), None
+    return Batch(noise(graph, fixed_batch(model) or samples, seed=0))
 
 
-def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> tuple[Any, Any]:
+def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
     size = fixed_batch(model) or samples
-    if y is None:
-        inputs, targets = labelled_batch(inputs_of(model, x) if isinstance(x, tuple) else x, size)
-        if isinstance(x, tuple) and inputs_of(model, x) is not x:
-            _check_numbers(x[1])
-            targets = batch_of(x[1], size, "y")
+    is_labelled = isinstance(x, tuple) and inputs_of(model, x) is not x
+    if y is None and not is_labelled:
+        batch = labelled_batch(x, size)
     else:
+        x, y, *weights = (x, y) if y is not None else x
         _check_numbers(y)
-        inputs, targets = batch_of(x, size, "x"), batch_of(y, size, "y")
-    inputs = by_name(model, inputs, "x")
-    given = [len(v) for v in keras.tree.flatten((inputs, targets)) if v is not None]
-    if len(set(given)) > 1:
-        raise InitxError("y", f"{given[-1]} targets", f"as many as there are samples: {given[0]}")
-    if given[0] < 2:
-        raise InitxError("x", f"{given[0]} sample", "two or more: samples are compared")
-    return inputs, targets
+        parts = batch_of(x, size, "x"), batch_of(y, size, "y"), *(batch_of(w, size, "x[2]") for w in weights)
+        batch = Batch(*parts)
+    batch = batch._replace(x=by_name(model, batch.x, "x"))
+    count = len(keras.tree.flatten(batch.x)[0])
+    for name, part in (("targets", batch.y), ("weights", batch.weights)):
+        for values in [] if part is None else keras.tree.flatten(part):
+            if len(values) != count:
+                allowed = f"as many as there are samples: {count}"
+                raise InitxError("y", f"{len(values)} {name}", allowed)
+    if count < 2:
+        raise InitxError("x", f"{count} sample", "two or more: samples are compared")
+    return batch
 
 
 def _check_numbers(y: Any) -> None:
@@ -309,7 +309,8 @@ def _all_variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *metrics, *states]
 
 
-def _check(model: Any, loss: Any, samples: Any) -> None:
+def check(model: Any, loss: Any, samples: Any) -> None:
+    """Raises an `InitxError` for what `diagnose` does not take, before anything is computed."""
     if not isinstance(model, keras.Model):
         raise InitxError("model", model, "a keras.Model")
     if not model.built:

@@ -17,6 +17,7 @@ from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import LayerSignal
 from keras_initx.errors import InitxError
 from keras_initx.events import EventFile, Histogram, histogram, is_finite, scalar
+from keras_initx.noise import Batch
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
 
@@ -110,9 +111,8 @@ class SignalMonitor(keras.callbacks.Callback):
         self._step = self.measured = 0
         with untouched(model):
             pool = batch_for(model, *self._given(), self._loss, self._samples * self._window)
-            self._batches = itertools.cycle(_slices(*pool, self._samples))
-            inputs, _ = next(self._batches)
-            self._probe = probe_of(model, inputs, self._loss, details=True)
+            self._batches = itertools.cycle(_slices(pool, self._samples))
+            self._probe = probe_of(model, next(self._batches).x, self._loss, details=True)
         self._owners = Owners(all_layers(model))
         self._seen: deque[list[np.ndarray | None]] = deque(maxlen=self._window)
         try:
@@ -158,7 +158,7 @@ class SignalMonitor(keras.callbacks.Callback):
         # On JAX this brings the weights of the training into the model.
         model = self.model
         with untouched(model):
-            _, gradients = self._probe.run(*next(self._batches), jit_compile=False)
+            _, gradients = self._probe.run(next(self._batches), jit_compile=False)
         self.rows = tuple(rows_of(self._probe, gradients, self._owners))
         self._seen.append([None if e is None else ops.convert_to_numpy(e) for e in self._probe.extremes])
         if write:
@@ -201,16 +201,13 @@ class SignalMonitor(keras.callbacks.Callback):
         return float(np.mean(most - least <= _SAME * largest))
 
 
-def _slices(inputs: Any, targets: Any, size: int) -> list[tuple[Any, Any]]:
+def _slices(pool: Batch, size: int) -> list[Batch]:
     """Batches of `size` samples; the one that is left, if there are no more."""
-    count = len(keras.tree.flatten(inputs)[0])
+    count = len(keras.tree.flatten(pool.x)[0])
     size = min(size, count)
     cut = [slice(start, start + size) for start in range(0, count - size + 1, size)]
     return [
-        (
-            keras.tree.map_structure(lambda v, s=s: v[s], inputs),
-            None if targets is None else keras.tree.map_structure(lambda v, s=s: v[s], targets),
-        )
+        Batch(*(None if p is None else keras.tree.map_structure(lambda v, s=s: v[s], p) for p in pool))
         for s in cut
     ]
 

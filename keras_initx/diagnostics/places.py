@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_initx.activations import Activation
 from keras_initx.graph import Graph, Step
+from keras_initx.observing import first_argument, is_keras_call
 from keras_initx.sites import Site, activation_met, normalization_after, sites
 from keras_initx.steps import ATTENTIONS, applied_activation, kernels, operation
 
@@ -71,13 +72,14 @@ class Heads:
         step: Its number.
         path: The path of the layer around it.
         shape: That of the weights: (samples, heads, queries, keys).
-        fused: Whether the step computes them inside, from queries and keys.
+        how: How they are had: "fused", inside of the step from queries and keys; "layer", by asking the layer
+            for them; "softmax", the step returns them.
     """
 
     step: int
     path: str
     shape: tuple[int, ...]
-    fused: bool
+    how: str
 
 
 def places(graph: Graph) -> list[Place]:
@@ -122,18 +124,31 @@ def _heads(graph: Graph) -> Iterator[Heads]:
         if step.kind in ATTENTIONS and step.call is not None:
             query, key = keras.tree.flatten((step.call.args, step.call.kwargs))[:2]
             shape: Any = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
-            yield Heads(step.number, step.path, tuple(shape), True)
-        elif step.kind == "Softmax" and len(step.shapes[0]) == 4:
+            yield Heads(step.number, step.path, tuple(shape), "fused")
+        elif isinstance(layer := operation(step), keras.layers.Attention) and is_keras_call(layer):
+            query, value = _listed(step)[:2]
+            shape = (query.shape[0], 1, query.shape[1], value.shape[1])
+            yield Heads(step.number, step.path, tuple(shape), "layer")
+        elif step.kind == "Softmax" and len(step.shapes[0]) in (3, 4):
             readers = [c for t in step.outputs for c in graph.consumers(t)]
             # Dropout may lie between the weights and the values that they weigh.
             readers += [
                 c for r in readers if "Dropout" in r.kind for t in r.outputs for c in graph.consumers(t)
             ]
-            if any(r.kind in ("Einsum", "Matmul") for r in readers):
+            # A softmax over experts is of three axes too, and weighs by an einsum.
+            products = ("Matmul",) if len(step.shapes[0]) == 3 else ("Einsum", "Matmul")
+            if any(r.kind in products for r in readers):
                 # Keras has a layer for it, inside of the attention.
                 around = step.calls[-2][1] if step.is_layer and len(step.calls) > 1 else step.owner
                 path = (around.path or around.name) if around is not None else step.path
-                yield Heads(step.number, path, tuple(n or 1 for n in step.shapes[0]), False)
+                samples, *heads, queries, keys = (n or 1 for n in step.shapes[0])
+                yield Heads(step.number, path, (samples, *(heads or [1]), queries, keys), "softmax")
+
+
+def _listed(step: Step) -> list[Any]:
+    """The tensors of the first argument of a layer that takes a list."""
+    assert step.call is not None
+    return list(keras.tree.flatten(first_argument(step.call.operation, step.call.args, step.call.kwargs)))
 
 
 def normalized_moments(graph: Graph, number: int) -> list[tuple[float, float, float]]:

@@ -5,11 +5,9 @@ is trained for one step by an optimizer that changes nothing. What flows back th
 identity with a gradient of its own: that of a small variable beside it is what the gradient is reduced to.
 """
 
-import contextlib
-import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -20,8 +18,9 @@ from keras_initx.diagnostics.places import Heads, Place
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, Step
 from keras_initx.measuring import attribute, first_tensor
-from keras_initx.observing import carried_mask
+from keras_initx.noise import Batch
 from keras_initx.replay import compute, is_about_inputs, replay
+from keras_initx.tracing import many_traces
 
 # Gradients of half precision would round to zero.
 _SCALE = 2.0**10
@@ -98,7 +97,7 @@ class Probe(keras.Model):
         assert producer is not None
         return int(producer.shapes[0][place.met_units] or 1)
 
-    def run(self, x: Any, y: Any, jit_compile: bool) -> tuple[float, dict[int, list[float]]]:
+    def run(self, batch: Batch, jit_compile: bool) -> tuple[float, dict[int, list[float]]]:
         """One pass; returns the loss, and by id what the gradient of each weight is reduced to."""
         if self._recorder is None:
             own = {id(v) for v in self.upstream}
@@ -111,13 +110,13 @@ class Probe(keras.Model):
             # A step takes its variables' buffers, which a training around this one may still hold.
             for variable in self.model.variables:
                 variable.assign(ops.copy(variable))
-        with warnings.catch_warnings(), _without_advice():
+        with warnings.catch_warnings(), many_traces():
             # What the trace saw as a constant, such as a class token, has none here.
             warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
             try:
-                loss = float(self.train_on_batch(x, y, return_dict=True)["loss"]) / self._scale
+                loss = float(self.train_on_batch(*batch, return_dict=True)["loss"]) / self._scale
             except Exception as error:
-                raise self._named(error, y) from error
+                raise self._named(error, batch.y) from error
         found = {
             id(v): [float(n) for n in ops.convert_to_numpy(kept)]
             for v, kept in zip(self.trainable_variables, self._recorder.kept, strict=True)
@@ -162,13 +161,19 @@ class Probe(keras.Model):
                 extremes.assign(statistics.extremes(first_tensor(outputs), other.met_units))
             self.after[met].assign(statistics.after(first_tensor(outputs), other.met_units, other.bounds))
         if (head := self._head_numbers.get(step.number)) is not None:
-            weights = (
-                first_tensor(outputs)
-                if step.is_layer or step.kind == "Softmax"
-                else _weights(step, args, kwargs)
-            )
+            weights = self._weights(self.heads[head], step, args, kwargs, outputs)
             self.attention[head].assign(statistics.attention(weights))
         return outputs
+
+    @staticmethod
+    def _weights(head: Heads, step: Step, args: Any, kwargs: Any, outputs: Any) -> Any:
+        """The attention weights of a step: (samples, heads, queries, keys)."""
+        if head.how == "fused":
+            return _fused_weights(step, args, kwargs)
+        if head.how == "layer":
+            _, outputs = compute(step, args, {**kwargs, "return_attention_scores": True})
+        weights = first_tensor(outputs)
+        return weights if len(weights.shape) == 4 else weights[:, None]
 
     def _activated(self, step: Step, args: Any, kwargs: Any, number: Any) -> Any:
         """The result of a layer, measured at its activation: in its first call of that."""
@@ -200,12 +205,7 @@ class Probe(keras.Model):
 
             return ops.copy(z), backward
 
-        tapped = tap(z, self.upstream[number].value)
-        if (mask := carried_mask(z)) is not None:
-            # What is masked counts in no loss. Tensors of some backends take no attributes.
-            with contextlib.suppress(AttributeError):
-                tapped._keras_mask = mask
-        return tapped
+        return tap(z, self.upstream[number].value)
 
     @staticmethod
     def _first(outputs: Any, change: Callable[[Any], Any]) -> Any:
@@ -284,7 +284,7 @@ def _projection(outputs: Any) -> Any:
     return loss
 
 
-def _weights(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _fused_weights(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The attention weights that a fused attention computes inside: (samples, heads, queries, keys)."""
     assert step.call is not None
     fused = step.call.operation
@@ -298,12 +298,16 @@ def _weights(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         logits = cap * ops.tanh(logits / cap)
     if given.get("bias") is not None:
         logits = logits + ops.cast(given["bias"], "float32")
-    if given.get("mask") is not None:
-        logits = ops.where(ops.cast(given["mask"], "bool"), logits, -1e9)
+    mask = given.get("mask")
+    if mask is not None:
+        mask = ops.cast(mask, "bool")
+        logits = ops.where(mask, logits, -1e9)
     if getattr(fused, "is_causal", False):
         lower = ops.tril(ops.ones((query.shape[1], key.shape[1]), dtype="bool"))
         logits = ops.where(lower, logits, -1e9)
-    return ops.softmax(logits, axis=-1)
+    weights = ops.softmax(logits, axis=-1)
+    # Of a query that sees nothing it is uniform.
+    return weights if mask is None else ops.where(mask, weights, 0.0)
 
 
 def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -320,18 +324,3 @@ def _said(error: Exception) -> str:
     lines = [line for line in lines if line and "[[" not in line and not line.startswith("File ")]
     told = lines[-1:] if type(error).__name__ == "InvalidArgumentError" else lines[:1]
     return told[0][:300] if told else ""
-
-
-@contextlib.contextmanager
-def _without_advice() -> Iterator[None]:
-    """Without TensorFlow's advice against tracing often: every model is traced once."""
-    logger = logging.getLogger("tensorflow")
-
-    def other(record: logging.LogRecord) -> bool:
-        return "triggered tf.function retracing" not in str(record.msg)
-
-    logger.addFilter(other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other)

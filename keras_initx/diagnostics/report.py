@@ -101,7 +101,7 @@ class HeadSignal:
         entropy: Mean over queries of the entropy of the weights, by its largest, log(keys): 0 where each
             query looks at one key, 1 where all keys weigh alike.
         spread: 1 - |mean weights|^2 / mean |weights|^2 over queries: 0 where all of them look alike.
-        verdicts: "entropy collapse".
+        verdicts: "entropy collapse", "rank collapse".
     """
 
     path: str
@@ -137,7 +137,7 @@ VERDICTS = {
     "dead": "units that return the same for every sample",
     "saturated": "an activation at its bounds, where it has no slope",
     "entropy collapse": "an attention head in which each query sees one key only",
-    "rank collapse": "tokens that attention has made alike",
+    "rank collapse": "tokens that attention has made alike, or a head that would make them so",
     "identical": "two weights with the same values",
     "residual": "residual branches that were not scaled down for their number",
     "declared": "a kernel that is not what its initializer promises",

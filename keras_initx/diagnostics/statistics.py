@@ -166,15 +166,19 @@ def attention(weights: Any) -> Any:
     spread    1 - |mean over queries of a|^2 / mean over queries of |a|^2: 0 where all queries look alike.
 
     Args:
-        weights: Attention weights a of shape (samples, heads, queries, keys), whose rows sum to 1.
+        weights: Attention weights a of shape (samples, heads, queries, keys), whose rows sum to 1; those of
+            queries that are masked are zero, and count in nothing.
     """
     weights = ops.cast(weights, "float32")
     keys = weights.shape[-1]
     entropy = -ops.sum(weights * ops.log(ops.maximum(weights, _TINY)), axis=-1)
-    entropy = ops.mean(entropy, axis=(0, 2)) / math.log(max(keys, 2))
-    together = ops.sum(ops.square(ops.mean(weights, axis=2)), axis=-1)
-    alone = ops.mean(ops.sum(ops.square(weights), axis=-1), axis=2)
-    return ops.stack([entropy, 1 - ops.mean(together, axis=0) / ops.mean(alone, axis=0)])
+    seen = ops.cast(ops.sum(weights, axis=-1) > 0.5, "float32")
+    entropy = ops.sum(entropy, axis=(0, 2)) / ops.maximum(ops.sum(seen, axis=(0, 2)), 1.0)
+    count = ops.maximum(ops.sum(seen, axis=2), 1.0)
+    together = ops.sum(ops.square(ops.sum(weights, axis=2) / count[..., None]), axis=-1)
+    alone = ops.sum(ops.square(weights), axis=(2, 3)) / count
+    spread = 1 - ops.mean(together, axis=0) / ops.maximum(ops.mean(alone, axis=0), _TINY)
+    return ops.stack([entropy / math.log(max(keys, 2)), spread])
 
 
 def _alike(rows: Any) -> Any:

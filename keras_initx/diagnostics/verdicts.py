@@ -16,6 +16,9 @@ _DEAD, _SATURATED = 0.5, 0.5
 _ALIKE, _TOKENS = 1e-3, 0.9999
 _UNITS = 1e-4
 _ENTROPY = 0.02
+# The spread of queries below which a head's outputs have a cosine of `_TOKENS`, whatever its values.
+_QUERIES = 1 - _TOKENS
+_NAMED = 4
 _HELP = "try initialize(model)"
 
 
@@ -65,8 +68,21 @@ def _is_cut_off(row: LayerSignal, rows: Sequence[LayerSignal], last: float) -> b
 
 
 def verdicts_of_head(head: HeadSignal) -> tuple[str, ...]:
-    """Whether each query of a head sees one key only."""
-    return ("entropy collapse",) if head.entropy < _ENTROPY else ()
+    """Whether each query of a head sees one key only, or all of them see the same."""
+    found = {"entropy collapse": head.entropy < _ENTROPY, "rank collapse": head.spread < _QUERIES}
+    return tuple(word for word, is_so in found.items() if is_so)
+
+
+def explained_heads(word: str, heads: Sequence[HeadSignal]) -> Finding:
+    """One finding for all heads with one verdict."""
+    names = ", ".join(f"`{h.path}` head {h.head}" for h in heads[:_NAMED])
+    more = f" and {len(heads) - _NAMED} more" if len(heads) > _NAMED else ""
+    measured = {
+        "entropy collapse": f"entropy {heads[0].entropy:.2g} of 1, {word}; scale its queries and keys down",
+        "rank collapse": f"its queries differ by {heads[0].spread:.2g} in what they see, {word}: all tokens "
+        "get the same from it; scale its queries and keys up, or initialize(model)",
+    }[word]
+    return Finding(word, heads[0].path, f"{names}{more}: {measured}")
 
 
 def explained(word: str, rows: Sequence[LayerSignal], last: LayerSignal) -> Finding:

@@ -49,6 +49,26 @@ def test_json_is_what_python_finds(saved, tmp_path, capsys):
     assert read["reports"]["he_auto"]["loss"] == pytest.approx(expected.reports["he_auto"].loss)
 
 
+def test_inputs_by_their_names(tmp_path, capsys):
+    left, right = keras.Input((4,), name="left"), keras.Input((3,), name="right")
+    joined = keras.layers.Concatenate()([left, right])
+    keras.Model([left, right], keras.layers.Dense(2)(joined)).save(tmp_path / "two.keras")
+    rng = np.random.default_rng(0)
+    arrays = {"right": rng.normal(size=(9, 3)), "left": rng.normal(size=(9, 4)), "y": rng.normal(size=(9, 2))}
+    np.savez(tmp_path / "data.npz", **{name: values.astype("float32") for name, values in arrays.items()})
+    options = ("--data", tmp_path / "data.npz", "--loss", "mse", "--json")
+    assert run("compare", tmp_path / "two.keras", *options) == 0
+    assert json.loads(capsys.readouterr().out)["reports"]["as it is"]["samples"] == 9
+    assert run("inspect", tmp_path / "two.keras", "--data", tmp_path / "data.npz") == 0
+
+
+@pytest.mark.parametrize("arrays", [{"y": np.ones(3)}, {"x": np.ones((3, 6), "float32")}])
+def test_arrays_that_are_missing(saved, tmp_path, capsys, arrays):
+    np.savez(tmp_path / "data.npz", **arrays)
+    assert run("compare", saved, "--data", tmp_path / "data.npz", "--loss", "mse") == 2
+    assert "an .npz file with an array x, or one for each input" in capsys.readouterr().err
+
+
 def test_inspect_draws_before_and_after_and_saves_nothing(saved, tmp_path, capsys):
     before = saved.read_bytes()
     assert run("inspect", saved, "--plot", tmp_path / "signal.svg") == 0

@@ -50,6 +50,13 @@ class TestCompare:
         assert recorder.same(before, model)
         assert model.get_config() == config
 
+    def test_all_starts_see_the_one_batch_of_a_generator(self, model, x):
+        found = compare(model, ["he_normal"], ["lsuv"], iter([x[:16], x[16:]]), samples=16)
+        expected = compare(model, ["he_normal"], ["lsuv"], x[:16])
+        assert {name: report.rows for name, report in found.reports.items()} == {
+            name: report.rows for name, report in expected.reports.items()
+        }
+
     def test_two_of_one_name_are_told_apart(self, model, x):
         normal = [keras.initializers.RandomNormal(stddev=s, seed=1) for s in (0.1, 1.0)]
         found = compare(model, normal, x=x, as_is=False)

@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 from scipy import integrate, stats
 
-from keras_initx import InitxError, initialize
+from keras_initx import InitxError, initialize, reinitialize
 from keras_initx.diagnostics import diagnose
 from tests import recorder, zoo
 
@@ -263,6 +263,23 @@ class TestAudit:
             layer.kernel.assign(layer.kernel * 2)
         assert not [f for f in diagnose(model, data(16, 8)).findings if f.verdict == "declared"]
 
+    def test_what_initialize_drew_is_not_held_against_another_initializer(self):
+        model = dense(depth=4, activation="relu", kernel="he_normal")
+        model.layers[0].kernel.assign(model.layers[0].kernel * 2)
+
+        def declared():
+            return [f.path for f in diagnose(model, data(16, 8)).findings if f.verdict == "declared"]
+
+        assert declared() == [model.layers[0].kernel.path]
+        kernel = model.layers[1].kernel
+        initialize(model, "he_auto", only=[model.layers[0].name, model.layers[-1].name], seed=0)
+        kernel.assign(kernel * 2)
+        assert declared() == [kernel.path]
+        reinitialize(model, seed=0)
+        kernel.assign(kernel * 2)
+        model.layers[0].kernel.assign(model.layers[0].kernel * 2)
+        assert declared() == [model.layers[0].kernel.path, kernel.path]
+
     @pytest.mark.parametrize("name", ["he_auto", "glorot_uniform", "orthogonal_auto", "lecun_normal"])
     def test_fresh_models_keep_what_they_promise(self, name):
         inputs = keras.Input((12, 16))
@@ -319,6 +336,67 @@ class TestAttention:
         assert [h.entropy for h in report.heads] == pytest.approx(list(expected), rel=1e-3)
         assert [h.head for h in report.heads] == [0, 1, 2]
         assert {h.path for h in report.heads} == {"attention"}
+
+    @pytest.mark.parametrize("kind", [layers.Attention, layers.AdditiveAttention])
+    @pytest.mark.parametrize("asked", [False, True])
+    def test_entropy_of_a_layer_with_one_head(self, kind, asked):
+        inputs = keras.Input((10, 16))
+        query, layer = layers.Dense(16)(inputs), kind(name="attention")
+        outputs = layer([query, inputs], return_attention_scores=asked)
+        model = keras.Model(inputs, layers.Dense(2)(outputs[0] if asked else outputs))
+        x = data(8, 10, 16)
+        (head,) = diagnose(model, x).heads
+        _, weights = layer([model.layers[1](x), x], return_attention_scores=True)
+        weights = ops.convert_to_numpy(weights).astype("float64")
+        assert head.path == "attention"
+        assert head.entropy == pytest.approx(stats.entropy(weights, axis=-1).mean() / np.log(10), rel=1e-3)
+
+    def test_entropy_of_attention_that_is_written_out(self):
+        class Own(layers.Layer):
+            def build(self, shape):
+                self.query = layers.Dense(16, name="query")
+                self.query.build(shape)
+
+            def call(self, x):
+                scores = ops.matmul(self.query(x), ops.transpose(x, (0, 2, 1)))
+                return ops.matmul(ops.softmax(scores), x)
+
+        inputs, own = keras.Input((10, 16)), Own(name="own")
+        model = keras.Model(inputs, layers.Dense(2)(own(inputs)))
+        x = data(8, 10, 16)
+        (head,) = diagnose(model, x).heads
+        scores = ops.convert_to_numpy(own.query(x)).astype("float64") @ x.transpose(0, 2, 1)
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        assert head.entropy == pytest.approx(stats.entropy(weights, axis=-1).mean() / np.log(10), rel=1e-3)
+
+    def test_padding_that_an_embedding_masks_gets_no_weight(self):
+        ids = np.random.default_rng(0).integers(1, 20, size=(8, 10))
+        ids[:, 4:] = 0
+        inputs, table = keras.Input((10,), dtype="int32"), layers.Embedding(20, 16, mask_zero=True)
+        attention = layers.MultiHeadAttention(2, 8)
+        embedded = table(inputs)
+        report = diagnose(keras.Model(inputs, layers.Dense(2)(attention(embedded, embedded))), ids)
+        _, weights = attention(table(ids), table(ids), return_attention_scores=True)
+        weights = ops.convert_to_numpy(weights).astype("float64")
+        assert weights[:, :, :4, 4:].max() == pytest.approx(0, abs=1e-6)
+        # The queries that are padding see nothing, and do not count.
+        weights = weights[:, :, :4]
+        expected = stats.entropy(weights, axis=-1).mean(axis=(0, 2)) / np.log(10)
+        assert [h.entropy for h in report.heads] == pytest.approx(list(expected), rel=1e-3)
+        middle = weights.mean(axis=2, keepdims=True)
+        spread = 1 - (middle**2).sum(axis=(2, 3)).mean(axis=0) / (weights**2).sum(axis=3).mean(axis=(0, 2))
+        assert [h.spread for h in report.heads] == pytest.approx(list(spread), abs=1e-5)
+
+    def test_a_head_whose_queries_are_all_alike(self):
+        model, attention = self.model()
+        kernel = ops.convert_to_numpy(attention.query_dense.kernel).copy()
+        kernel[:, 1] *= 1e-4
+        attention.query_dense.kernel.assign(kernel)
+        report = diagnose(model, data(8, 10, 16))
+        assert [h.verdicts for h in report.heads] == [(), ("rank collapse",), ()]
+        (found,) = [f for f in report.findings if f.verdict == "rank collapse"]
+        assert "`attention` head 1" in found.text
+        assert report.healthy
 
     def test_entropy_collapse_is_told(self):
         model, _ = self.model(scale=40)
@@ -409,6 +487,12 @@ class TestModels:
         assert np.isnan(report.rows[1].kernel_gradient)
         assert report.rows[1].gradient_rms > 0
         assert report.rows[0].kernel_gradient > 0
+
+    def test_a_model_that_is_frozen_as_a_whole_says_so(self):
+        model = dense()
+        model.trainable = False
+        assert "no weight is trainable" in str(diagnose(model, data(16, 8)))
+        assert "no weight is trainable" not in str(diagnose(dense(), data(16, 8)))
 
     def test_inputs_by_their_names_as_fit_takes_them(self):
         a, b = keras.Input((6,), name="zebra"), keras.Input((4,), name="ant")
@@ -513,6 +597,22 @@ class TestData:
         found = diagnose(model, self.batches(kind), loss="mse", samples=32)
         assert found == expected
         assert found.samples == 32
+
+    def test_weights_of_samples_count_as_in_a_training(self):
+        model, x, y = dense(), data(16, 8), data(16, 5)
+        model.compile("sgd", "mse")
+        weights = np.arange(16, dtype="float32")
+        expected = model.evaluate(x, y, sample_weight=weights, batch_size=16, verbose=0)
+        for given in ((x, y, weights), iter([(x[:8], y[:8], weights[:8]), (x[8:], y[8:], weights[8:])])):
+            report = diagnose(model, given)
+            assert report.loss == pytest.approx(expected, rel=1e-5)
+            _, gradients = by_hand(model, x, y)
+            scaled = gradients[-1] * weights[:, None]
+            assert report.rows[-1].gradient_rms == pytest.approx(np.sqrt(np.mean(scaled**2)), rel=1e-4)
+
+    def test_weights_of_another_number(self):
+        with pytest.raises(InitxError, match=r"y: received '3 weights'.*16"):
+            diagnose(dense(), (data(16, 8), data(16, 5), np.ones(3, "float32")), loss="mse")
 
     def test_a_pair_of_arrays(self):
         model, x, y = dense(), data(16, 8), data(16, 5)
