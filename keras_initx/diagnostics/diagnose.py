@@ -64,7 +64,7 @@ def diagnose(
         The report: print it, or see `report.table()`, `report.summary()`, `report.plot()`.
 
     Raises:
-        InitxError: A model that is not built, or has no weighted layer; data that is empty, or on which the
+        InitxError: A model that is not built, has no weighted layer, or returns no floats; data that is empty, or on which the
             model cannot be called; a loss without targets; targets without a loss.
 
     Example:
@@ -138,7 +138,7 @@ def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) 
     """The compiled pass over a model, for batches of the size of `inputs`.
 
     Raises:
-        InitxError: Inputs that the model cannot be called on; no weighted layer.
+        InitxError: Inputs that the model cannot be called on; no weighted layer; no output of floats.
     """
     with Snapshot(model.non_trainable_variables) as before:
         graph = trace(model, inputs)
@@ -146,6 +146,11 @@ def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) 
     found = places(graph)
     if not found:
         raise InitxError("model", model.name, "a model with kernels")
+    types = [keras.backend.standardize_dtype(t.dtype) for t in keras.tree.flatten(graph.results)]
+    if not any("float" in name for name in types):
+        remedy = "Look at the model before its argmax: keras.Model(model.inputs, logits)."
+        allowed = "outputs of floats, through which gradients flow"
+        raise InitxError("model", f"{model.name} with outputs of {', '.join(types)}", allowed, remedy)
     return Probe(model, graph, found, heads(graph), loss, details)
 
 

@@ -504,6 +504,13 @@ class TestModels:
         with pytest.raises(InitxError, match=r"x: received .*'ants'.*\['zebra', 'ant'\]"):
             diagnose(model, {"zebra": x["zebra"], "ants": x["ant"]})
 
+    def test_a_model_that_returns_classes(self):
+        inputs = keras.Input((8,))
+        logits = layers.Dense(5)(inputs)
+        with pytest.raises(InitxError, match=r"model: received '.*outputs of int.*before its argmax"):
+            diagnose(keras.Model(inputs, ops.argmax(logits, axis=-1)))
+        assert diagnose(keras.Model(inputs, [logits, ops.argmax(logits, axis=-1)])).healthy
+
     def test_a_model_whose_layers_are_not_built(self):
         class Own(keras.Model):
             def __init__(self):
