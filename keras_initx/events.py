@@ -4,7 +4,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import numpy as np
 # tensorboard's EventFileWriter would do more of the work, but imports tensorflow.
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -100,6 +102,32 @@ def histogram(tag: str, found: Histogram) -> Summary:
         tag=tag,
         metadata=histogram_metadata.create_summary_metadata(display_name=None, description=None),
         tensor=make_tensor_proto(bins, dtype=np.float64),
+    )
+    return summary
+
+
+def layout(charts: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary:
+    """The page of Custom Scalars: the patterns of tags that each chart of each category draws.
+
+    A chart has a line for each run and tag that match.
+    """
+    page = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(
+                title=category,
+                chart=[
+                    layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
+                    for title, tags in titles.items()
+                ],
+            )
+            for category, titles in charts.items()
+        ]
+    )
+    summary = Summary()
+    summary.value.add(
+        tag=layout_metadata.CONFIG_SUMMARY_TAG,
+        metadata=layout_metadata.create_summary_metadata(),
+        tensor=make_tensor_proto(page.SerializeToString(), dtype=np.object_),
     )
     return summary
 

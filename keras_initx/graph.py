@@ -37,7 +37,8 @@ class Step:
         call: What was called with what, to call it again on other tensors.
         calls: The calls of layers that the step is part of, the model's first and the layer's own last, each
             with its number; that of an operation ends with the layer in whose `call` it stands.
-        masks: Of a layer, for each of `inputs` the number of the mask that it carries at the call, or None.
+        masks: Of a layer, for each of `inputs` the number of the mask that it carries at the call; None where
+            the trace saw none, `TAKEN_OFF` where a layer before took it off.
         of_mask: Whether it computes the mask that a tensor carries: by the model's code nothing reads it.
     """
 
@@ -71,7 +72,7 @@ class Graph:
         opened: The calls of composite layers, by the numbers in `Step.calls`, inner ones first.
         symbolic: The inputs as the model was called on them, for their structure, shapes and dtypes.
         results: What the model returned, for its structure.
-        masks: For each of `outputs` the number of the mask that it carries, or None.
+        masks: For each of `outputs` the number of the mask that it carries, as in `Step`.
     """
 
     steps: tuple[Step, ...]

@@ -11,6 +11,10 @@ from typing import Any
 import keras
 
 _ATTRIBUTE = "_keras_mask"
+# In place of the number of a mask: the tensor carried one before, and a layer took it off.
+TAKEN_OFF = -1
+# Operations that return the tensor itself, with what it carries, where its type is the one that is asked for.
+_SAME = frozenset({"Cast", "ConvertToTensor"})
 
 
 class _Reader(keras.Layer):
@@ -88,6 +92,15 @@ def arriving(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 def _is_of_tensors(value: Any) -> bool:
     flat = keras.tree.flatten(value)
     return bool(flat) and all(isinstance(v, keras.KerasTensor) or keras.ops.is_tensor(v) for v in flat)
+
+
+def keep(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    """Gives the symbolic result of an operation the mask of the tensor that it would return as it is."""
+    given = next((t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)), None)
+    if type(operation).__name__ not in _SAME or given is None or not isinstance(output, keras.KerasTensor):
+        return
+    if given.dtype == output.dtype and (mask := carried_mask(given)) is not None:
+        carrying(output, mask)
 
 
 def hand_on(layer: keras.Layer, inputs: Any, previous: Any, outputs: Any) -> None:

@@ -160,6 +160,8 @@ def labelled_batch(data: Any, size: int, argument: str = "x") -> Batch:
 def _taken(x: Any, size: int, argument: str) -> Any:
     flat = keras.tree.flatten(x)
     shapes = [tuple(v.shape) for v in flat]
+    if any(not shape for shape in shapes):
+        raise InitxError(argument, "a single value", "arrays of samples", "x[0] is a sample, x[:1] has one.")
     if any(not shape or shape[0] is None for shape in shapes) or any(_is_strange(v) for v in flat):
         given = ", ".join(f"{type(v).__name__} of {getattr(v, 'dtype', 'no type')}" for v in flat)
         raise InitxError(argument, given, "dense arrays of real numbers or of strings")
@@ -185,22 +187,32 @@ def inputs_of(model: keras.Model, data: Any) -> Any:
     """x, where data is a tuple (x, y) or (x, y, weights) of arrays and not the model's inputs."""
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         return data
+    if any(isinstance(part, dict | list | tuple) for part in data):
+        # No input of a model is one.
+        return data[0]
     inputs = getattr(model, "inputs", None)
     return data[0] if inputs is not None and len(inputs) != len(data) else data
 
 
 def by_name(model: keras.Model, x: Any, argument: str = "data") -> Any:
-    """A dictionary of inputs by their names in the order of the model, as `model.fit` takes it.
+    """A dictionary of inputs by their names in the structure of the model, as `model.fit` takes it.
+
+    What the model has no input for is left out, as `fit` does.
 
     Raises:
-        InitxError: A name that the model has not, or one that is missing.
+        InitxError: An input that is missing.
     """
     inputs = getattr(model, "inputs", None)
-    if not isinstance(x, dict) or not inputs or isinstance(getattr(model, "input", None), dict):
+    if not isinstance(x, dict) or not inputs:
         return x
-    names = [tensor.name for tensor in inputs]
-    if set(names) != set(x):
-        raise InitxError(argument, f"inputs called {sorted(x)}", f"those of the model: {names}")
+    structure = getattr(model, "input", None)
+    names = list(structure) if isinstance(structure, dict) else [tensor.name for tensor in inputs]
+    if missing := [name for name in names if name not in x]:
+        raise InitxError(
+            argument, f"inputs called {sorted(x)}", f"those of the model: {names}", f"Missing: {missing}."
+        )
+    if isinstance(structure, dict):
+        return {name: x[name] for name in names}
     return [x[name] for name in names] if len(names) > 1 else x[names[0]]
 
 
@@ -242,7 +254,9 @@ def _gathered(data: Any, size: int, argument: str) -> Batch:
     for batch in itertools.islice(batches, size):
         x = batch[0] if isinstance(batch, tuple) else batch
         if not _is_arrays(x):
-            remedy = "np.asarray makes an array of lists." if isinstance(x, list | tuple | float) else ""
+            remedy = (
+                "np.asarray makes an array of lists." if isinstance(x, list | tuple | float | int) else ""
+            )
             allowed = "arrays, or batches of them: x, (x, y) or (x, y, weights)"
             raise InitxError(argument, type(x).__name__, allowed, remedy)
         if any(not tuple(v.shape) for v in keras.tree.flatten(batch) if hasattr(v, "shape")):

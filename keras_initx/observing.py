@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.masks import arriving, carried_mask, hand_on, is_about_masks
+from keras_initx.masks import TAKEN_OFF, arriving, carried_mask, hand_on, is_about_masks, keep
 
 # The hooks are process-wide while they last.
 _LOCK = threading.RLock()
@@ -68,6 +68,7 @@ class Observer:
         self._calls: list[tuple[int, keras.Layer]] = []
         self._count = 0
         self.opened: dict[int, Opened] = {}
+        self._masked: set[int] = set()
         self._model = model
         self._inferring = False
         self._tables: list[tuple[keras.Variable, np.ndarray]] | None = None
@@ -77,9 +78,18 @@ class Observer:
         return tuple(self.number(t) for t in keras.tree.flatten(tensors) if is_symbolic(t))
 
     def masks(self, tensors: Any) -> tuple[int | None, ...]:
-        """For each symbolic tensor in a structure the number of the mask that it carries now."""
-        carried = [carried_mask(t) for t in keras.tree.flatten(tensors) if is_symbolic(t)]
-        return tuple(self.number(mask) if is_symbolic(mask) else None for mask in carried)
+        """For each symbolic tensor in a structure the number of the mask that it carries now.
+
+        None where it carries none, `TAKEN_OFF` where it did before.
+        """
+        return tuple(self._mask(t) for t in keras.tree.flatten(tensors) if is_symbolic(t))
+
+    def _mask(self, tensor: Any) -> int | None:
+        mask = carried_mask(tensor)
+        if is_symbolic(mask):
+            self._masked.add(self.number(tensor))
+            return self.number(mask)
+        return TAKEN_OFF if mask is None and self.number(tensor) in self._masked else None
 
     def number(self, tensor: Any) -> int:
         """The number of a symbolic tensor, a new one where it has none."""
@@ -141,17 +151,18 @@ class Observer:
 
     def finished(self, outputs: Any) -> list[dict[str, Any]]:
         """The records, without those of masks that nothing reads."""
-        read = {n for n in self.masks(outputs) if n is not None}
+        read = set(self.masks(outputs))
         kept = []
         for record in reversed(self.records):
             if not record["of_mask"] or read.intersection(record["outputs"]):
                 kept.append(record)
-                read.update(record["inputs"], (n for n in record["masks"] if n is not None))
+                read.update(record["inputs"], record["masks"])
         return kept[::-1]
 
     def operation(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In place of `Operation.symbolic_call`: the same result, without a node."""
         outputs = operation.compute_output_spec(*args, **kwargs)
+        keep(operation, args, kwargs, outputs)
         given = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, keras.Variable)]
         call = self._call(operation, args, kwargs, outputs)
         self._write(call, False, [v.path for v in (*given, *call.tables.values())], "")
@@ -325,10 +336,12 @@ def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     if not isinstance(layer, keras.layers.TimeDistributed) or not is_keras_call(layer):
         return layer.call(*args, **kwargs)
     # Its own loop would be as many steps as there are times, and only the first would be measured.
-    inputs = first_argument(layer, args, kwargs)
-    training = {name: value for name, value in kwargs.items() if name == "training"}
+    inputs, mask = first_argument(layer, args, kwargs), mask_argument(layer, args, kwargs)
+    given = {name: value for name, value in kwargs.items() if name == "training"}
+    if mask is not None:
+        given["mask"] = keras.ops.reshape(mask, (-1, *mask.shape[2:]))
     folded = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
-    outputs = layer.layer(folded, **_accepted(layer.layer.call, training))
+    outputs = layer.layer(folded, **_accepted(layer.layer.call, given))
 
     def unfold(tensor: Any) -> Any:
         return keras.ops.reshape(tensor, (-1, inputs.shape[1], *tensor.shape[1:]))

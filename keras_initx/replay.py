@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_initx.graph import Graph, Step
-from keras_initx.masks import carried_mask, carrying
+from keras_initx.masks import TAKEN_OFF, carried_mask, carrying
 from keras_initx.observing import is_symbolic
 
 # What a step returns, given the step, its arguments, and the function that computes it as the model does.
@@ -52,18 +52,20 @@ def replay(graph: Graph, inputs: Any, handler: Handler) -> Any:
 
 
 def _masks(numbers: Iterable[int | None]) -> list[int]:
-    return [number for number in numbers if number is not None]
+    return [number for number in numbers if number is not None and number != TAKEN_OFF]
 
 
 def _put_masks(numbers: Sequence[int], masks: Sequence[int | None], tensors: dict[int, Any]) -> None:
     """Lets tensors carry what they do in the model.
 
-    The layers that would hand a mask on may have been opened, and a handler may return another tensor.
+    The layers that would hand a mask on, or take it off, may have been opened, and a handler may return
+    another tensor. Where the trace saw no mask a tensor keeps what it carries: an operation that returns its
+    argument as it is hands that on.
     """
     for number, mask in zip(numbers, masks, strict=False):
-        carried = carried_mask(tensors[number])
-        if (carried is None) != (mask is None):
-            tensors[number] = carrying(tensors[number], None if mask is None else tensors[mask])
+        if mask is None or (carried_mask(tensors[number]) is None) == (mask == TAKEN_OFF):
+            continue
+        tensors[number] = carrying(tensors[number], None if mask == TAKEN_OFF else tensors[mask])
 
 
 def compute(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

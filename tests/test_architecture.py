@@ -165,6 +165,7 @@ def test_tuning_imports_the_public_package_only(path):
     public = {
         "keras_initx",
         "keras_initx.errors",
+        "keras_initx.diagnostics",
         "keras_initx.events",
         "keras_initx.tracing",
         "keras_initx.reinitialize",

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from keras_initx.events import event, file_name, first_event, is_finite, scalar
+from keras_initx.events import event, file_name, first_event, is_finite, layout, scalar
 
 from .hparams import Parameter, Value, experiment_summary, session_end_summary, session_start_summary
 from .starts import LayerStart
@@ -23,7 +23,6 @@ from .summaries import (
     N,
     curve_summaries,
     image_summary,
-    layout_summary,
     objective_summaries,
     start_summaries,
 )
@@ -65,7 +64,7 @@ class Dashboard:
             (STD, f"{self.objective} std"),
             (N, "seeds"),
         ]
-        summaries = [experiment_summary(parameters, columns), layout_summary(_CHARTS)]
+        summaries = [experiment_summary(parameters, columns), layout(_CHARTS)]
         self._write(self.logdir, "experiment", [(0, summary) for summary in summaries])
         self._parameters = tuple(parameters)
 

@@ -32,6 +32,7 @@ _OF_STATES = {
 _SCALE = ("#E69F00", "#A39C8C", "#0072B2")
 # A figure of more is wider than a sheet of paper.
 _SLICES = 3
+_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,14 @@ class Figures:
             return Plot(reason="No trial stored a value during its training.")
         return self._optuna(
             visualization.plot_intermediate_values,
-            lambda figure: figure.update_yaxes(title_text=self._label),
+            self._with_names,
         )
+
+    def _with_names(self, figure: Any) -> None:
+        figure.update_yaxes(title_text=self._label)
+        figure.update_xaxes(title_text="epoch", tickformat="d")
+        # Names of more lines than these say nothing.
+        figure.update_layout(showlegend=len(figure.data) <= _NAMED)
 
     def curves(self, trial: TrialResult, metric: str, span: tuple[float, float] | None) -> Plot:
         """The learning curves of one trial, a line for each seed.

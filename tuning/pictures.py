@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from keras_initx.diagnostics import HEALTHY
+
 from .results import TrialResult, best_trial
 
 # Of Okabe and Ito, apart for every kind of colour blindness; the markers and the dashes say the same in grey.
@@ -27,8 +29,6 @@ _LINES: dict[str, dict[str, Any]] = {
 }
 # A signal below it is none.
 _FLOOR = 1e-12
-# By how much a signal may leave its size without harm: about what a few layers make good in training.
-_HEALTHY = (0.1, 10.0)
 
 
 def scores_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
@@ -72,8 +72,7 @@ def scores_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | Non
 def signal_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
     """The signal of every trial before training by depth, forward and backward, as a PNG; None without any.
 
-    The band of what is healthy is about 1 forward, and backward about the gradient of the best trial's last
-    layer: how large a gradient may be depends on the loss.
+    The band is that of what is healthy forward; how large a gradient may be depends on the loss.
 
     Args:
         trials: The trials.
@@ -87,10 +86,9 @@ def signal_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | Non
         figure = Figure(figsize=(8, 4), layout="constrained")
         both = figure.subplots(1, 2)
         for axes, side in zip(both, ("forward", "backward"), strict=True):
-            middle = 1.0 if side == "forward" else _last_gradient(best)
-            if middle:
-                low, high = (middle * factor for factor in _HEALTHY)
-                axes.axhspan(low, high, color="#009E73", alpha=0.15, linewidth=0, label="healthy", zorder=0)
+            if side == "forward":
+                band = f"healthy: {HEALTHY[0]:g} to {HEALTHY[1]:g}"
+                axes.axhspan(*HEALTHY, color="0.5", alpha=0.15, linewidth=0, label=band, zorder=0)
             for trial in shown:
                 kind = "screened" if trial.status == "screened" else "other"
                 kind = "best" if best is not None and trial.number == best.number else kind
@@ -101,7 +99,7 @@ def signal_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | Non
             axes.set_xlabel("layer, from the input")
             _finish(axes)
         both[0].set(title="Forward: std of the pre-activations", ylabel="std")
-        both[1].set(title="Backward: rms of the kernels' gradients", ylabel="rms")
+        both[1].set(title="Backward: rms of kernels' gradients", ylabel="rms")
         handles, labels = both[0].get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
         figure.legend(
@@ -115,11 +113,6 @@ def _curve(axes: Axes, trial: TrialResult, side: str, label: str, style: dict[st
     depths = [depth for depth, value in known.items() if value is not None]
     values = np.array([known[depth] for depth in depths])
     axes.plot(depths, np.maximum(values, _FLOOR), label=label, markersize=4, **style)
-
-
-def _last_gradient(best: TrialResult | None) -> float | None:
-    known = [] if best is None else [layer.backward for layer in best.start.values()]
-    return next((value for value in reversed(known) if value is not None), None)
 
 
 def _finish(axes: Axes) -> None:

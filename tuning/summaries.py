@@ -1,4 +1,4 @@
-"""What TensorBoard's other pages show: scalars, histograms, images, and charts of several scalars."""
+"""What TensorBoard's other pages show: scalars, histograms and images."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
@@ -26,7 +24,6 @@ __all__ = [
     "N",
     "curve_summaries",
     "image_summary",
-    "layout_summary",
     "objective_summaries",
     "start_summaries",
 ]
@@ -91,31 +88,5 @@ def image_summary(tag: str, png: bytes) -> Summary:
         tag=tag,
         metadata=image_metadata.create_summary_metadata(display_name=None, description=None),
         tensor=make_tensor_proto([*size, png], dtype=np.object_),
-    )
-    return summary
-
-
-def layout_summary(charts: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary:
-    """The page of Custom Scalars: the patterns of tags that each chart of each category draws.
-
-    A chart has a line for each run and tag that match.
-    """
-    layout = layout_pb2.Layout(
-        category=[
-            layout_pb2.Category(
-                title=category,
-                chart=[
-                    layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
-                    for title, tags in titles.items()
-                ],
-            )
-            for category, titles in charts.items()
-        ]
-    )
-    summary = Summary()
-    summary.value.add(
-        tag=layout_metadata.CONFIG_SUMMARY_TAG,
-        metadata=layout_metadata.create_summary_metadata(),
-        tensor=make_tensor_proto(layout.SerializeToString(), dtype=np.object_),
     )
     return summary

@@ -7,7 +7,7 @@ import typer
 
 from keras_initx import compare as compared
 from keras_initx.cli import common
-from keras_initx.cli.inspect import arrays, figure_file, load
+from keras_initx.cli.inspect import arrays, figure_file, load, save_figure
 from keras_initx.methods import METHODS
 
 
@@ -38,13 +38,12 @@ def compare(
     target = figure_file(plot)
     x, y = arrays(data, loss)
     found = compared(load(file), init or (), method or (), x, y, loss, seed)
-    if target is not None:
-        found.plot().savefig(target, dpi=150)
     if as_json:
         typer.echo(found.to_json())
+        save_figure(found.plot, target)
         return
     common.console.print(found.table())
     if layers:
         common.console.print(found.layers())
-    if target is not None:
+    if save_figure(found.plot, target):
         common.print_plain(f"Figure: {target}")

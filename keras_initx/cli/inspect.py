@@ -1,5 +1,6 @@
 """`keras-initx inspect`: what `initialize` would do to a saved model, and does if asked."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,7 +61,7 @@ def inspect(
     if before is not None:
         plan = replace(plan, dry_run=apply is None)
         reports = {"as it is": before, f"initialize: {method}": diagnose(model, x)}
-        plot_signals(reports).savefig(target, dpi=150)
+        save_figure(lambda: plot_signals(reports), target)
     if apply is not None:
         model.save(apply)
     if as_json:
@@ -115,6 +116,21 @@ def figure_file(file: Path | None) -> Path | None:
     if not file.absolute().parent.is_dir():
         raise InitxError("--plot", str(file), "a file in a folder that is there")
     return file
+
+
+def save_figure(draw: Callable[[], Any], file: Path | None) -> bool:
+    """Draws and writes a figure, if a file is given for it; returns whether.
+
+    Raises:
+        InitxError: A file that cannot be written.
+    """
+    if file is None:
+        return False
+    try:
+        draw().savefig(file, dpi=150)
+    except OSError as error:
+        raise InitxError("--plot", str(file), f"a file that can be written ({error.strerror})") from error
+    return True
 
 
 def arrays(file: Path | None, loss: str | None = None) -> tuple[Any, Any]:

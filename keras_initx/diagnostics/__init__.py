@@ -4,9 +4,10 @@ from keras_initx.diagnostics.compare import Comparison, compare
 from keras_initx.diagnostics.diagnose import diagnose
 from keras_initx.diagnostics.monitor import SignalMonitor
 from keras_initx.diagnostics.plot import plot_signals
-from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
+from keras_initx.diagnostics.report import HEALTHY, VERDICTS, Finding, HeadSignal, LayerSignal, Report
 
 __all__ = [
+    "HEALTHY",
     "VERDICTS",
     "Comparison",
     "Finding",

@@ -1,5 +1,6 @@
 """The same model under several initializers and methods, side by side, without training."""
 
+import html
 import io
 import itertools
 import json
@@ -13,18 +14,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_initx.diagnostics.diagnose import SAMPLES, batch_for, check, diagnosed, untouched
+from keras_initx.diagnostics.data import batch_for
+from keras_initx.diagnostics.diagnose import SAMPLES, check, diagnosed, untouched
 from keras_initx.diagnostics.plot import plot_signals
-from keras_initx.diagnostics.report import NOTED, Report, number
+from keras_initx.diagnostics.report import NOTED, Report, number, width
 from keras_initx.errors import InitxError
 from keras_initx.model import initialize
+from keras_initx.plan import html_table
 from keras_initx.reinit import initializers_kept, reinitialize
 from keras_initx.snapshot import Snapshot
 
 AS_IS = "as it is"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What `compare` found.
 
@@ -67,8 +70,17 @@ class Comparison:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        Console(width=150, file=text).print(self.table())
+        Console(width=width(), file=text).print(self.table())
         return text.getvalue()
+
+    def _repr_html_(self) -> str:
+        columns = [(name, lambda cells, n=n: cells[n]) for n, (name, _) in enumerate(_COLUMNS)]
+        rows = [_cells(name, report) for name, report in self.reports.items()]
+        title = html.escape(f"{self.model}: signal at the start, {self._of()}")
+        return f"<p><b>{title}</b></p>{html_table(columns, rows)}"
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {self.model}: {', '.join(self.reports)}>"
 
     def _of(self) -> str:
         first = next(iter(self.reports.values()))

@@ -8,25 +8,24 @@ from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_initx.diagnostics import audit, statistics
+from keras_initx.diagnostics.data import batch_for
 from keras_initx.diagnostics.places import Heads, Place, heads, normalized_moments, places
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
 from keras_initx.diagnostics.verdicts import explained, explained_heads, verdicts_of, verdicts_of_head
+from keras_initx.diagnostics.whole import whole
 from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
-from keras_initx.graph import Graph, fixed_batch, trace
-from keras_initx.noise import Batch, batch_of, by_name, inputs_of, labelled_batch, noise
+from keras_initx.graph import Graph, trace
+from keras_initx.noise import Batch
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
 from keras_initx.snapshot import Snapshot, generators_kept
 
 SAMPLES = 64
-# How far from 1 inputs may be before they are named where something is wrong.
-_FAR = 30.0
 
 
 def diagnose(
@@ -64,8 +63,8 @@ def diagnose(
         The report: print it, or see `report.table()`, `report.summary()`, `report.plot()`.
 
     Raises:
-        InitxError: A model that is not built, has no weighted layer, or returns no floats; data that is empty, or on which the
-            model cannot be called; a loss without targets; targets without a loss.
+        InitxError: A model that is not built, has no weighted layer or returns no floats; data that is
+            empty or on which the model cannot be called; a loss without targets; targets without a loss.
 
     Example:
 
@@ -114,24 +113,9 @@ def diagnosed(model: keras.Model, batch: Batch, loss: Any, jit_compile: bool = F
         loss_of=of,
         rows=tuple(rows),
         heads=tuple(shown),
-        findings=(*_scale_of(_numbers(probe.received)[0], findings), *findings),
-        notes=tuple(_notes(model, probe.graph)),
+        findings=(*whole(model, batch, rows, _numbers(probe.received)[0], findings), *findings),
+        notes=tuple(_notes(probe.graph)),
     )
-
-
-def batch_for(model: keras.Model, x: Any, y: Any, loss: Any, samples: int) -> Batch:
-    """Up to `samples` samples, with their targets and weights where there are some.
-
-    Raises:
-        InitxError: As `diagnose` does for its data.
-    """
-    batch = _noise(model, samples, y) if x is None else _batch(model, x, y, samples)
-    if batch.y is None and loss is not None:
-        raise InitxError("loss", loss, "a loss together with y", "Pass y=, or a dataset of (x, y).")
-    if batch.y is not None and loss is None and not getattr(model, "compiled", False):
-        remedy = "Pass loss=, compile the model, or leave y out."
-        raise InitxError("loss", None, "a loss, since y is given and the model is not compiled", remedy)
-    return batch
 
 
 def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) -> Probe:
@@ -140,9 +124,15 @@ def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) 
     Raises:
         InitxError: Inputs that the model cannot be called on; no weighted layer; no output of floats.
     """
-    with Snapshot(model.non_trainable_variables) as before:
-        graph = trace(model, inputs)
-        before.restore()
+    try:
+        with Snapshot(model.non_trainable_variables) as before:
+            graph = trace(model, inputs)
+            before.restore()
+    except InitxError as error:
+        # Here it is called otherwise.
+        argument = "x" if error.argument == "data" else error.argument
+        remedy = error.remedy.replace("data=", "x=")
+        raise InitxError(argument, error.received, error.allowed, remedy) from error
     found = places(graph)
     if not found:
         raise InitxError("model", model.name, "a model with kernels")
@@ -244,21 +234,8 @@ def _findings(
     return findings
 
 
-def _scale_of(received: float, findings: Sequence[Finding]) -> list[Finding]:
-    """Where something is wrong: whether the first weights are given what they are not drawn for."""
-    serious = {"exploding", "vanishing", "inputs alike", "saturated"} & {f.verdict for f in findings}
-    if not serious or not received > 0 or 1 / _FAR <= received <= _FAR:
-        return []
-    text = (
-        f"the first weights are given inputs of root mean square {received:.2g}, and are drawn for 1: "
-        "rescale them (keras.layers.Rescaling, Normalization), or initialize(model, data=x)"
-    )
-    return [Finding("input scale", "", text)]
-
-
-def _notes(model: keras.Model, graph: Graph) -> list[str]:
-    frozen = [] if model.trainable_variables else ["no weight is trainable: a training would change nothing"]
-    return frozen + [
+def _notes(graph: Graph) -> list[str]:
+    return [
         f"{step.path}: not opened ({step.opaque}), measured as one layer"
         for step in graph.steps
         if step.opaque
@@ -267,43 +244,6 @@ def _notes(model: keras.Model, graph: Graph) -> list[str]:
 
 def _numbers(kept: keras.Variable) -> list[float]:
     return [float(n) for n in ops.convert_to_numpy(kept)]
-
-
-def _noise(model: keras.Model, samples: int, y: Any) -> Batch:
-    if y is not None:
-        raise InitxError("x", None, "the samples that y belongs to")
-    with Snapshot(model.non_trainable_variables) as before:
-        graph = trace(model)
-        before.restore()
-    return Batch(noise(graph, fixed_batch(model) or samples, seed=0))
-
-
-def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
-    size = fixed_batch(model) or samples
-    is_labelled = isinstance(x, tuple) and inputs_of(model, x) is not x
-    if y is None and not is_labelled:
-        batch = labelled_batch(x, size)
-    else:
-        x, y, *weights = (x, y) if y is not None else x
-        _check_numbers(y)
-        parts = batch_of(x, size, "x"), batch_of(y, size, "y"), *(batch_of(w, size, "x[2]") for w in weights)
-        batch = Batch(*parts)
-    batch = batch._replace(x=by_name(model, batch.x, "x"))
-    count = len(keras.tree.flatten(batch.x)[0])
-    for name, part in (("targets", batch.y), ("weights", batch.weights)):
-        for values in [] if part is None else keras.tree.flatten(part):
-            if len(values) != count:
-                allowed = f"as many as there are samples: {count}"
-                raise InitxError("y", f"{len(values)} {name}", allowed)
-    if count < 2:
-        raise InitxError("x", f"{count} sample", "two or more: samples are compared")
-    return batch
-
-
-def _check_numbers(y: Any) -> None:
-    if any(v.dtype.kind in "USO" for v in keras.tree.flatten(y) if isinstance(v, np.ndarray)):
-        remedy = "np.unique(labels, return_inverse=True)[1] makes numbers of names."
-        raise InitxError("y", "strings", "numbers: classes are counted from 0", remedy)
 
 
 def _all_variables(model: keras.Model) -> list[keras.Variable]:

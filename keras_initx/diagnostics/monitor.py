@@ -12,11 +12,12 @@ import numpy as np
 from keras import ops
 
 from keras_initx.diagnostics import statistics
-from keras_initx.diagnostics.diagnose import batch_for, probe_of, rows_of, untouched
+from keras_initx.diagnostics.data import batch_for
+from keras_initx.diagnostics.diagnose import probe_of, rows_of, untouched
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import LayerSignal
 from keras_initx.errors import InitxError
-from keras_initx.events import EventFile, Histogram, histogram, is_finite, scalar
+from keras_initx.events import EventFile, Histogram, histogram, is_finite, layout, scalar
 from keras_initx.noise import Batch
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
@@ -32,6 +33,8 @@ _SCALARS = {
     "effective rank": lambda row: row.effective_rank,
     "samples alike": lambda row: row.alike,
 }
+# What Custom Scalars shows, a line for each layer.
+_CHARTS = ("signal std", "gradient rms", "dead units", "effective rank", "samples alike")
 # What a unit that is always the same may differ by, against the largest of its layer.
 _SAME = 1e-6
 
@@ -39,9 +42,10 @@ _SAME = 1e-6
 class SignalMonitor(keras.callbacks.Callback):
     """Writes what `diagnose` measures to TensorBoard, at the start of a training and while it goes on.
 
-    Scalars by layer: the mean and the standard deviation of pre-activations, the root mean square of their
-    gradients and of the kernel's, dead and saturated units, effective rank, how alike samples are. Histograms
-    (and so distributions) of weights, pre-activations and gradients of weights.
+    Scalars by layer, and all layers together in Custom Scalars: the mean and the standard deviation of
+    pre-activations, the root mean square of their gradients and of the kernel's, dead and saturated units,
+    effective rank, how alike samples are. Histograms (and so distributions) of weights, pre-activations and
+    gradients of weights.
 
     Each measurement is a forward and a backward pass of its own, compiled once, on a few samples; the model,
     its optimizer, its statistics and the generators of random numbers are as if there were none.
@@ -91,6 +95,8 @@ class SignalMonitor(keras.callbacks.Callback):
             is_whole = isinstance(value, int) and not isinstance(value, bool)
             if not (is_whole and value >= least) and not (name == "every" and value is None):  # type: ignore[operator]
                 raise InitxError(name, value, f"a whole number from {least} on")
+        if not isinstance(log_dir, str | Path):
+            raise InitxError("log_dir", log_dir, "a folder for TensorBoard, as a string or a Path")
         self.log_dir = Path(log_dir)
         self.measured = 0
         self.rows: tuple[LayerSignal, ...] = ()
@@ -106,9 +112,14 @@ class SignalMonitor(keras.callbacks.Callback):
         return type(self)(self.log_dir, *self._settings)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Measures the model before its first step."""
-        model = self.model
+        """Measures the model before its first step; one that only `fit` builds after it."""
         self._step = self.measured = 0
+        self._probe = None
+        if self.model.built:
+            self._start()
+
+    def _start(self) -> None:
+        model = self.model
         with untouched(model):
             pool = batch_for(model, *self._given(), self._loss, self._samples * self._window)
             self._batches = itertools.cycle(_slices(pool, self._samples))
@@ -120,6 +131,7 @@ class SignalMonitor(keras.callbacks.Callback):
         except OSError as error:
             allowed = f"a folder that can be written to ({error.strerror})"
             raise InitxError("log_dir", str(self.log_dir), allowed) from error
+        self._file.write(0, [layout({"Signal by layer": {title: [f"^{title}/"] for title in _CHARTS}})])
         self._measure()
         if self._every is None:
             # What one costs tells how often: the first compiles.
@@ -136,6 +148,9 @@ class SignalMonitor(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Measures when it is time."""
         self._step += 1
+        if self._probe is None:
+            self._start()
+            return
         if self._every is not None:
             due = self._step % self._every == 0
         else:

@@ -128,10 +128,17 @@ class Probe(keras.Model):
         if not is_about_inputs(error):
             return error
         reason = f"{type(error).__name__}: {_said(error)}"
+        if "No loss to compute" in reason:
+            allowed = "a loss, since y is given and the model was compiled without one"
+            return InitxError("loss", None, allowed, "Pass loss=, or leave y out.")
         if self._at == _LOSS:
-            shapes = keras.tree.map_structure(lambda v: tuple(v.shape), y)
+            shapes, outputs = (
+                keras.tree.map_structure(lambda v: tuple(v.shape), part) for part in (y, self.graph.results)
+            )
             allowed = f"targets that the loss takes (it raised {reason})"
             remedy = "One-hot rows belong to categorical losses, class numbers to sparse ones."
+            if keras.tree.is_nested(self.graph.results):
+                remedy = f"The outputs are {outputs}: y has to have their structure and their names."
             return InitxError("y", f"targets of shape {shapes}", allowed, remedy)
         allowed = f"what the model, and its loss, can be computed on (it raised {reason})"
         argument = "x" if y is None or self._at else "x, y"

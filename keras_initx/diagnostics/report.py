@@ -4,6 +4,8 @@ import html
 import io
 import json
 import math
+import re
+import shutil
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -126,9 +128,13 @@ class Finding:
     text: str
 
 
+# The standard deviations of pre-activations that are healthy: the band of the plots. Verdicts come later.
+HEALTHY = (0.03, 30.0)
 # What each word means, in the order in which they matter.
 VERDICTS = {
     "non-finite": "NaN or infinite values",
+    "same inputs": "samples that are all the same",
+    "no gradient": "a loss that no weight changes",
     "input scale": "inputs that are far larger or smaller than weights are drawn for",
     "exploding": "the signal, or its gradient, grows beyond what training can use",
     "vanishing": "the signal, or its gradient, is lost on the way",
@@ -140,13 +146,14 @@ VERDICTS = {
     "rank collapse": "tokens that attention has made alike, or a head that would make them so",
     "identical": "two weights with the same values",
     "residual": "residual branches that were not scaled down for their number",
+    "frozen": "no weight is trainable",
     "declared": "a kernel that is not what its initializer promises",
 }
-# Those that are worth knowing, but do not keep a model from training.
-NOTED = frozenset({"declared", "residual", "identical", "rank collapse"})
+# Those that are worth knowing, but are no obstacle to a training.
+NOTED = frozenset({"declared", "residual", "identical", "rank collapse", "frozen"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What one batch shows of a model.
 
@@ -172,21 +179,22 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found that keeps the model from training."""
+        """Whether nothing was found that slows or stops a training."""
         return all(finding.verdict in NOTED for finding in self.findings)
 
     def summary(self) -> str:
-        """In plain words: whether the model would learn, what is wrong, and what helps."""
+        """In plain words: whether something is in the way of a training, what it is, and what helps."""
         wrong = [f for f in self.findings if f.verdict not in NOTED]
         stds = [row.std for row in self.rows if math.isfinite(row.std)]
         gradients = [row.gradient_rms for row in self.rows if math.isfinite(row.gradient_rms)]
         layers = f"{len(self.rows)} weighted layer{'' if len(self.rows) == 1 else 's'}"
-        lines = [
-            f"{self.model}: {'nothing is wrong' if not wrong else 'it would not train well'} "
-            f"({layers}, {self.samples} samples)."
-        ]
+        many = f"{len(wrong)} thing{'s are' if len(wrong) > 1 else ' is'} in the way of a training"
+        lines = [f"{self.model}: {many if wrong else 'nothing is wrong'} ({layers}, {self.samples} samples)."]
         if stds:
-            lines.append(f"Pre-activations have a std of {min(stds):.2g} to {max(stds):.2g}.")
+            low, high = HEALTHY
+            outside = sum(not low <= std <= high for std in stds)
+            of = f", {outside} of {len(stds)} outside of the healthy {low:g} to {high:g}" if outside else ""
+            lines.append(f"Pre-activations have a std of {min(stds):.2g} to {max(stds):.2g}{of}.")
         if gradients and max(gradients) > 0:
             ends = f"{gradients[0]:.2g} at the first layer, {gradients[-1]:.2g} at the last"
             lines.append(f"Their gradients have a root mean square of {ends} ({self.loss_of}).")
@@ -197,16 +205,15 @@ class Report:
             lines.append(f"- and {len(noted) - _SHOWN} more to know: see report.findings")
         return "\n".join(lines)
 
-    def table(self) -> Table:
-        """A `rich` table: one row for each weighted layer."""
+    def table(self, *, narrow: bool = False) -> Table:
+        """A `rich` table: one row for each weighted layer; `narrow` leaves columns out."""
         table = Table(title=escape(self.summary()), title_justify="left")
-        for name, _ in _COLUMNS:
+        columns = [c for c in _COLUMNS if not narrow or c[0] in _NARROW]
+        for name, _ in columns:
             left = name in ("layer", "kind", "activation", "verdict")
             table.add_column(name, overflow="fold", justify="left" if left else "right")
         for row in self.rows:
-            table.add_row(
-                *(escape(cell(row)) for _, cell in _COLUMNS), style="bold" if row.verdicts else None
-            )
+            table.add_row(*(escape(cell(row)) for _, cell in columns), style="bold" if row.verdicts else None)
         if self.notes:
             table.caption = escape("\n".join(self.notes))
             table.caption_justify = "left"
@@ -215,20 +222,13 @@ class Report:
     def heads_table(self) -> Table:
         """A `rich` table of the attention heads."""
         table = Table(title="Attention", title_justify="left")
-        for name, justify in (
-            ("layer", "left"),
-            ("head", "right"),
-            ("entropy", "right"),
-            ("spread", "right"),
-        ):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
-        table.add_column("verdict")
+        for name, _ in _HEADS:
+            table.add_column(name, justify="left" if name in ("layer", "verdict") else "right")
         for head in self.heads:
-            cells = (head.path, str(head.head), number(head.entropy), number(head.spread))
-            table.add_row(*map(escape, (*cells, ", ".join(head.verdicts))))
+            table.add_row(*(escape(cell(head)) for _, cell in _HEADS))
         return table
 
-    def plot(self, title: str = "") -> Any:
+    def plot(self, *, title: str = "") -> Any:
         """Signal by depth, forward and backward, as a matplotlib figure: see `plot_signals`."""
         from keras_initx.diagnostics.plot import plot_signals
 
@@ -244,19 +244,38 @@ class Report:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        console = Console(width=150, file=text)
-        console.print(self.table())
+        console = Console(width=width(), file=text)
+        console.print(self.table(narrow=width() < _WIDE))
         if self.heads:
             console.print(self.heads_table())
         return text.getvalue()
 
     def _repr_html_(self) -> str:
         first, *rest = self.summary().splitlines()
-        said = "".join(f"<br>{html.escape(line)}" for line in (*rest, *self.notes))
-        return f"<p><b>{html.escape(first)}</b>{said}</p>{html_table(_COLUMNS, self.rows)}"
+        said = "".join(f"<br>{_html(line)}" for line in (*rest, *self.notes))
+        heads = f"<p>Attention</p>{html_table(_HEADS, self.heads)}" if self.heads else ""
+        return f"<p><b>{_html(first)}</b>{said}</p>{html_table(_COLUMNS, self.rows)}{heads}"
+
+    def __repr__(self) -> str:
+        return f"<Report: {self.summary().splitlines()[0]}>"
+
+
+def _html(line: str) -> str:
+    """A line of the summary; what stands between backticks as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(line))
 
 
 _SHOWN = 8
+# Of all columns, and those that a terminal of 80 characters has room for.
+_WIDE = 120
+_NARROW = frozenset({"", "layer", "std", "dead", "gradient rms", "verdict"})
+_HEADS = (
+    ("layer", lambda head: head.path),
+    ("head", lambda head: str(head.head)),
+    ("entropy", lambda head: number(head.entropy)),
+    ("spread", lambda head: number(head.spread)),
+    ("verdict", lambda head: ", ".join(head.verdicts)),
+)
 _COLUMNS = (
     ("", lambda row: str(row.number)),
     ("layer", lambda row: row.path),
@@ -272,6 +291,11 @@ _COLUMNS = (
     ("chi", lambda row: number(row.chi)),
     ("verdict", lambda row: ", ".join(row.verdicts)),
 )
+
+
+def width() -> int:
+    """That of the terminal; where there is none, what a table of all columns needs."""
+    return shutil.get_terminal_size((150, 24)).columns
 
 
 def number(value: float) -> str:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from keras_initx.diagnostics.report import Finding, HeadSignal, LayerSignal
 
-# The standard deviations of pre-activations that are healthy: the band of the plots.
-HEALTHY = (0.03, 30.0)
 # Beyond these a layer is lost, by its own signal or by its gradient against the last layer's.
 _VANISHED, _EXPLODED = 1e-3, 1e3
 _GRADIENT_VANISHED, _GRADIENT_EXPLODED = 1e-5, 1e5
@@ -18,8 +16,8 @@ _UNITS = 1e-4
 _ENTROPY = 0.02
 # The spread of queries below which a head's outputs have a cosine of `_TOKENS`, whatever its values.
 _QUERIES = 1 - _TOKENS
-_NAMED = 4
 _HELP = "try initialize(model)"
+_CUT = "no gradient comes here at all: look for stop_gradient, rounding, or a branch that is closed behind it"
 
 
 def verdicts_of(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, ...]:
@@ -75,8 +73,9 @@ def verdicts_of_head(head: HeadSignal) -> tuple[str, ...]:
 
 def explained_heads(word: str, heads: Sequence[HeadSignal]) -> Finding:
     """One finding for all heads with one verdict."""
-    names = ", ".join(f"`{h.path}` head {h.head}" for h in heads[:_NAMED])
-    more = f" and {len(heads) - _NAMED} more" if len(heads) > _NAMED else ""
+    first = [h for h in heads if h.path == heads[0].path]
+    names = f"`{heads[0].path}` head{'s' * (len(first) > 1)} {', '.join(str(h.head) for h in first)}"
+    more = f" (and {len(heads) - len(first)} more)" if len(heads) > len(first) else ""
     measured = {
         "entropy collapse": f"entropy {heads[0].entropy:.2g} of 1, {word}; scale its queries and keys down",
         "rank collapse": f"its queries differ by {heads[0].spread:.2g} in what they see, {word}: all tokens "
@@ -119,7 +118,10 @@ _TEXTS = {
         "here it begins: look at its weights",
     ),
     "exploding": lambda row, last: (_size(row, last), _HELP),
-    "vanishing": lambda row, last: (_size(row, last), _HELP),
+    "vanishing": lambda row, last: (
+        _size(row, last),
+        _HELP if row.gradient_rms > 0 or row.std < _VANISHED else _CUT,
+    ),
     "symmetric": lambda row, last: (
         "all units have the same values",
         "draw its kernel: zeros and constants never part",

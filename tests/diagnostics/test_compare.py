@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 from keras_initx import InitxError, compare, diagnose, initialize, plot_signals, reinitialize
-from keras_initx.diagnostics.verdicts import HEALTHY
+from keras_initx.diagnostics.report import HEALTHY
 from tests import recorder
 
 

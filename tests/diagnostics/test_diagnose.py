@@ -491,8 +491,30 @@ class TestModels:
     def test_a_model_that_is_frozen_as_a_whole_says_so(self):
         model = dense()
         model.trainable = False
-        assert "no weight is trainable" in str(diagnose(model, data(16, 8)))
-        assert "no weight is trainable" not in str(diagnose(dense(), data(16, 8)))
+        report = diagnose(model, data(16, 8))
+        assert "no weight is trainable" in report.summary()
+        assert report.healthy
+        assert "no weight is trainable" not in diagnose(dense(), data(16, 8)).summary()
+
+    def test_a_loss_that_nothing_changes(self):
+        report = diagnose(dense(), data(16, 8), data(16, 5), lambda y, outputs: ops.mean(outputs * 0.0))
+        assert [f.verdict for f in report.findings] == ["no gradient"]
+        assert not report.healthy
+        assert "a constant loss" in report.summary()
+
+    def test_where_a_gradient_is_stopped(self):
+        inputs = keras.Input((8,))
+        h = layers.Dense(16, "tanh", name="first")(inputs)
+        model = keras.Model(inputs, layers.Dense(5)(ops.stop_gradient(h)))
+        (found,) = [f for f in diagnose(model, data(16, 8)).findings if f.verdict == "vanishing"]
+        assert found.path == "first"
+        assert "stop_gradient" in found.text
+
+    @pytest.mark.parametrize("x", [np.zeros((16, 8), "float32"), np.full((16, 8), 3, "float32")])
+    def test_samples_that_are_all_the_same(self, x):
+        report = diagnose(dense(), x)
+        assert report.findings[0].verdict == "same inputs"
+        assert "all samples in x are the same" in report.summary()
 
     def test_inputs_by_their_names_as_fit_takes_them(self):
         a, b = keras.Input((6,), name="zebra"), keras.Input((4,), name="ant")
@@ -617,6 +639,30 @@ class TestData:
             scaled = gradients[-1] * weights[:, None]
             assert report.rows[-1].gradient_rms == pytest.approx(np.sqrt(np.mean(scaled**2)), rel=1e-4)
 
+    def test_dictionaries_of_inputs_targets_and_weights(self):
+        inputs = {"alpha": keras.Input((4,)), "beta": keras.Input((3,))}
+        joined = layers.Concatenate()([layers.Dense(6, name="a")(inputs["alpha"]), inputs["beta"]])
+        outputs = {"one": layers.Dense(2, name="one")(joined), "two": layers.Dense(1, name="two")(joined)}
+        model = keras.Model(inputs, outputs)
+        model.compile("sgd", {"one": "mse", "two": "mae"})
+        x = {"beta": data(16, 3), "alpha": 100 * data(16, 4)}
+        y = {"one": data(16, 2), "two": data(16, 1)}
+        weights = {"one": np.arange(16.0), "two": np.ones(16)}
+        expected = model.evaluate(x, y, sample_weight=weights, batch_size=16, verbose=0, return_dict=True)[
+            "loss"
+        ]
+        found = diagnose(model, (x, y, weights))
+        assert found.loss == pytest.approx(expected, rel=1e-5)
+        # As in `fit`, what the model has no input for is left out.
+        assert diagnose(model, ({**x, "id": np.arange(16)}, y, weights)) == found
+        assert diagnose(model, (x, y)).rows[0].std == pytest.approx(
+            np.std(x["alpha"] @ ops.convert_to_numpy(model.get_layer("a").kernel)), rel=1e-4
+        )
+        with pytest.raises(InitxError, match=r"x: received .*Missing: \['alpha'\]"):
+            diagnose(model, {"beta": x["beta"], "zalpha": x["alpha"]})
+        with pytest.raises(InitxError, match=r"y: received .*The outputs are .*'one': \(16, 2\)"):
+            diagnose(model, x, {"one": y["one"]})
+
     def test_weights_of_another_number(self):
         with pytest.raises(InitxError, match=r"y: received '3 weights'.*16"):
             diagnose(dense(), (data(16, 8), data(16, 5), np.ones(3, "float32")), loss="mse")
@@ -631,6 +677,12 @@ class TestData:
             ({"x": data(16, 8), "loss": "mse"}, "loss: received 'mse'.*together with y"),
             ({"x": data(16, 8), "y": data(16, 5)}, "loss: received None.*compile the model"),
             ({"x": data(16, 8), "y": data(9, 5), "loss": "mse"}, "y: received '9 targets'.*16"),
+            ({"x": data(160, 8), "y": data(100, 5), "loss": "mse"}, "y: received '100 targets'.*160"),
+            ({"x": iter([data(16, 8)]), "y": data(16, 5), "loss": "mse"}, "y: received 'targets beside"),
+            ({"x": data(16, 8), "y": data(16, 5), "loss": "crosentropy"}, "loss: received 'crosentropy'"),
+            ({"x": data(16, 8), "y": [0, 1] * 8, "loss": "mse"}, "y: received .*np.asarray"),
+            ({"x": data(16, 9)}, "x: received .*inputs of shape"),
+            ({"x": np.float32(3)}, r"x: received 'a single value'.*x\[:1\]"),
             ({"x": data(1, 8)}, "x: received '1 sample'"),
             ({"x": np.full((4, 8), np.nan)}, "x: received 'NaN or infinite values'"),
             ({"x": data(16, 8), "samples": 1}, "samples: received 1"),
@@ -659,11 +711,28 @@ class TestReport:
         assert read["loss"] is None
         assert read["healthy"] is True
 
-    def test_table_and_html_have_every_layer(self):
+    @pytest.mark.parametrize("columns", [80, 150])
+    def test_table_and_html_have_every_layer(self, monkeypatch, columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
         report = diagnose(dense(depth=2), data(16, 8))
+        assert max(map(len, str(report).splitlines())) <= columns
+        assert ("chi" in str(report)) == (columns == 150)
         for row in report.rows:
             assert row.path in str(report)
             assert row.path in report._repr_html_()
+
+    def test_html_has_the_heads_and_code(self):
+        inputs = keras.Input((10, 16))
+        attention = layers.MultiHeadAttention(3, 8, name="attention")
+        report = diagnose(keras.Model(inputs, attention(inputs, inputs) * 1e-6), data(8, 10, 16))
+        assert report._repr_html_().count("<td>attention</td>") == 3
+        assert "<code>attention/attention_output</code>" in report._repr_html_() or not report.findings
+        bad = diagnose(dense(kernel="zeros", depth=2), data(16, 8))
+        assert f"<code>{bad.findings[0].path}</code>" in bad._repr_html_()
+        assert "`" not in bad._repr_html_()
+
+    def test_its_repr_is_one_line(self):
+        assert repr(diagnose(dense(), data(16, 8))).startswith("<Report: sequential")
 
     def test_markup_in_names_is_text(self):
         model = keras.Sequential([keras.Input((8,)), layers.Dense(3, name="bold_b_")], name="x")
