@@ -133,7 +133,12 @@ class Observer:
                 self._inferring = False
             call = self._call(layer, args, kwargs, outputs)
             self._write(call, True, [v.path for v in layer.variables], reason, masks)
-            self._hand_masks_on(layer, first, previous, outputs)
+            before = len(self.records)
+            try:
+                self._hand_masks_on(layer, first, previous, outputs)
+            except Exception:
+                # Computed by the backend's own functions: the layer itself hands it on where it is called.
+                del self.records[before:]
             return outputs
         finally:
             self._calls.pop()
@@ -141,11 +146,7 @@ class Observer:
     def _hand_masks_on(self, layer: keras.Layer, inputs: Any, previous: Any, outputs: Any) -> None:
         """Gives what a layer returned its masks; the steps that compute them are marked as such."""
         before = len(self.records)
-        try:
-            hand_on(layer, inputs, previous, outputs)
-        except Exception:
-            # Such as the backend's own functions: then none is seen, and what is computed has its own.
-            del self.records[before:]
+        hand_on(layer, inputs, previous, outputs)
         for record in self.records[before:]:
             record["of_mask"] = True
 

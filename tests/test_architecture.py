@@ -94,6 +94,7 @@ ALLOWED = {
         "activations",
         "drawing",
         "graph",
+        "masks",
         "measuring",
         # To compare a model under several methods.
         "model",

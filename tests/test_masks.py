@@ -19,11 +19,11 @@ for row, length in enumerate([10, 3, 7, 1, 5, 10, 2, 9]):
     IDS[row, length:] = 0
 
 
-def replayed(model, x):
+def replayed(model, x, copies=True):
     def step(step, args, kwargs):
         # What a handler returns may be another tensor.
         return keras.tree.map_structure(
-            lambda t: ops.copy(t) if ops.is_tensor(t) else t, compute(step, args, kwargs)
+            lambda t: ops.copy(t) if copies and ops.is_tensor(t) else t, compute(step, args, kwargs)
         )
 
     return replay(trace(model, x), x, step)
@@ -126,6 +126,96 @@ def test_the_mask_is_no_consumer_of_ids_and_unread_ones_are_no_steps():
     assert [s.kind for s in read.steps if s.of_mask] == ["NotEqual"]
     unread = trace(subclassed(lambda use, x: use(lambda: layers.Lambda(lambda x: x * 2))(x)), IDS)
     assert not [s for s in unread.steps if s.of_mask]
+
+
+class Late(layers.Layer):
+    """Adds what it is told by a mask that it gets by its name only."""
+
+    def call(self, x, *, mask=None):
+        return x if mask is None else x + ops.cast(mask[..., None], x.dtype)
+
+
+class Without(layers.Layer):
+    """One that Keras takes the mask off at, whatever its own code does."""
+
+    def call(self, x):
+        return x * 2
+
+
+class Failing(layers.Layer):
+    """One whose masks the trace cannot follow."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x):
+        return x * 2
+
+    def compute_mask(self, inputs, previous_mask):
+        halves = ops.logical_not(previous_mask)
+        return ops.convert_to_tensor(np.asarray(ops.convert_to_numpy(halves)))
+
+
+def cast(use, x):
+    return use(lambda: layers.LSTM(4))(ops.cast(x, "float32"))
+
+
+def converted(use, x):
+    return use(lambda: layers.LSTM(4))(ops.convert_to_tensor(x))
+
+
+def by_name(use, x):
+    return use(lambda: layers.LSTM(4))(use(Late)(x))
+
+
+def destroyed(use, x):
+    return use(lambda: layers.LSTM(4))(use(Without)(x))
+
+
+def explicit(use, x):
+    return use(lambda: layers.LSTM(4))(
+        use(lambda: layers.Dense(8))(x), mask=ops.ones(ops.shape(x)[:2], "bool")
+    )
+
+
+def taken_off(use, x):
+    use(lambda: layers.MultiHeadAttention(2, 4))(x, x)
+    return use(lambda: layers.LSTM(4))(x)
+
+
+def in_time(use, x):
+    folded = ops.reshape(x, (-1, 5, 2, 8))
+    inner = use(lambda: layers.Masking(0.5))(folded)
+    return use(lambda: layers.TimeDistributed(layers.LSTM(4)))(inner)
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*does not support masking:UserWarning")
+@pytest.mark.parametrize("body", [cast, converted, by_name, destroyed, explicit, taken_off, in_time])
+def test_masks_that_are_kept_lost_and_given(body):
+    model = subclassed(body)
+    expected, (found,) = model(IDS), replayed(model, IDS, copies=False)
+    assert array(found) == pytest.approx(array(expected), abs=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has no values within a compiled function")
+def test_masks_that_the_trace_cannot_follow_are_those_that_are_computed():
+    class Chain(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.parts = [table(), Failing(), layers.LSTM(4)]
+
+        def call(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    model = Chain()
+    model(IDS)
+    expected, (found,) = model(IDS), replayed(model, IDS, copies=False)
+    assert array(found) == pytest.approx(array(expected), abs=1e-5)
+    (step,) = (s for s in trace(model, IDS).steps if s.kind == "Failing")
+    assert "not have any" in step.opaque or step.opaque.startswith("ValueError")
 
 
 class TestCarrying:

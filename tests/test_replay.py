@@ -1,3 +1,5 @@
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -34,6 +36,28 @@ def test_it_computes_what_the_model_does(name):
 @pytest.mark.parametrize("name", zoo.APPLICATIONS)
 def test_applications(name):
     check(getattr(keras.applications, name)(weights=None), 2)
+
+
+def test_tensors_are_let_go_as_soon_as_no_step_needs_them():
+    ids = keras.Input((6,), dtype="int32")
+    h = keras.layers.Embedding(10, 8, mask_zero=True)(ids)
+    for _ in range(20):
+        h = keras.layers.Dense(8, "tanh")(h)
+    model = keras.Model(ids, keras.layers.LSTM(4)(h))
+    made, alive = [], []
+
+    def step(step, args, kwargs):
+        outputs = inference(step, args, kwargs)
+        if step.kind == "Dense":
+            # What is seen here is alive, and in its own name: TensorFlow's tensors compare by their values.
+            made.append(weakref.ref(outputs))
+            alive.append(sum(one() is not None for one in made))
+        return outputs
+
+    x = ops.convert_to_tensor(np.ones((3, 6), "int32"))
+    replay(trace(model, x), x, step)
+    assert len(alive) == 20
+    assert max(alive) <= 3
 
 
 def test_batch_normalization_sees_its_batch_and_dropout_is_off():

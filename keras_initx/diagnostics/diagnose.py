@@ -12,7 +12,8 @@ from keras import ops
 
 from keras_initx.diagnostics import audit, statistics
 from keras_initx.diagnostics.data import batch_for
-from keras_initx.diagnostics.places import Heads, Place, heads, normalized_moments, places
+from keras_initx.diagnostics.heads import Heads, heads
+from keras_initx.diagnostics.places import Place, normalized_moments, places
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
 from keras_initx.diagnostics.verdicts import explained, explained_heads, verdicts_of, verdicts_of_head
@@ -88,13 +89,27 @@ def untouched(model: keras.Model) -> Iterator[None]:
     """Puts back all that a pass may change: weights, statistics, metrics, generators of random numbers."""
     state = random.getstate()
     try:
-        with generators_kept(), Snapshot(_all_variables(model)) as before:
+        with generators_kept(), _losses_kept(model), Snapshot(_all_variables(model)) as before:
             try:
                 yield
             finally:
                 before.restore()
     finally:
         random.setstate(state)
+
+
+@contextlib.contextmanager
+def _losses_kept(model: keras.Model) -> Iterator[None]:
+    """Puts back what layers have added to the loss, which in a compiled pass are tensors without values.
+
+    Keras clears them at the next call, and has no public way to write them: a test reads them afterwards.
+    """
+    kept = [(layer, list(layer._losses)) for layer in all_layers(model)]
+    try:
+        yield
+    finally:
+        for layer, losses in kept:
+            layer._losses[:] = losses
 
 
 def diagnosed(model: keras.Model, batch: Batch, loss: Any, jit_compile: bool = False) -> Report:
@@ -177,7 +192,7 @@ def _row(
         alike=forward["alike"] if shape[0] > 1 else math.nan,
         tokens_alike=forward["tokens_alike"] if len(shape) == 3 and shape[1] > 1 else math.nan,
         units_differ=forward["units"],
-        looks_up="embedding" in place.site.roles,
+        looks_up="embedding" in place.site.roles or not place.on_data,
         after=after["after_second_moment"],
         dead=after["dead"],
         saturated=after["saturated"],

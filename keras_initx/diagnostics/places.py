@@ -1,7 +1,6 @@
 """Where a model is measured: at each weighted step, at the activation that its result meets, at attention."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 
 from keras_initx.activations import Activation
 from keras_initx.graph import Graph, Step
-from keras_initx.observing import first_argument, is_keras_call
 from keras_initx.sites import Site, activation_met, normalization_after, sites
-from keras_initx.steps import ATTENTIONS, applied_activation, kernels, operation
+from keras_initx.steps import applied_activation, kernels, operation
 
 # What a bounded activation tends to, on the left and on the right.
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -42,6 +40,7 @@ class Place:
         met: The number of the tensor that its activation returns; None where its result meets none.
         units, met_units: The axes of the units in the two.
         multiplies: Whether all that is measured is a product with its one kernel: no look-up, no recurrence.
+        on_data: Whether it depends on the model's inputs, as learned queries do not.
     """
 
     site: Site
@@ -52,6 +51,7 @@ class Place:
     units: int = -1
     met_units: int = -1
     multiplies: bool = True
+    on_data: bool = True
 
     @property
     def activation(self) -> Activation:
@@ -64,28 +64,11 @@ class Place:
         return BOUNDS.get(self.activation.name, (None, None))
 
 
-@dataclass(frozen=True)
-class Heads:
-    """A step with attention weights.
-
-    Attributes:
-        step: Its number.
-        path: The path of the layer around it.
-        shape: That of the weights: (samples, heads, queries, keys).
-        how: How they are had: "fused", inside of the step from queries and keys; "layer", by asking the layer
-            for them; "softmax", the step returns them.
-    """
-
-    step: int
-    path: str
-    shape: tuple[int, ...]
-    how: str
-
-
 def places(graph: Graph) -> list[Place]:
     """The weighted steps, in the order of the computation."""
     found: list[Place] = []
     calls: dict[str, int] = {}
+    dependent = _dependent(graph)
     for number, site in sites(graph).items():
         step = graph.steps[number]
         if not step.outputs or not math.prod(n or 1 for n in step.shapes[0]):
@@ -98,8 +81,18 @@ def places(graph: Graph) -> list[Place]:
         met_axis = axis if met is None or own else _same_axis(graph, step, met, axis)
         own_kernels = kernels(step)
         multiplies = len(own_kernels) == 1 and "embedding" not in site.roles
-        place = Place(site, own_kernels[0], step.path + again, own, met, axis, met_axis, multiplies)
+        on_data = any(tensor in dependent for tensor in step.outputs)
+        place = Place(site, own_kernels[0], step.path + again, own, met, axis, met_axis, multiplies, on_data)
         found.append(place)
+    return found
+
+
+def _dependent(graph: Graph) -> set[int]:
+    """The tensors that depend on the model's inputs."""
+    found = set(graph.inputs)
+    for step in graph.steps:
+        if found.intersection(step.inputs):
+            found.update(step.outputs)
     return found
 
 
@@ -112,43 +105,6 @@ def _same_axis(graph: Graph, step: Step, met: int, axis: int) -> int:
     producer = graph.producer(met)
     same = producer is not None and len(producer.shapes[0]) == len(step.shapes[0])
     return axis if same else -1
-
-
-def heads(graph: Graph) -> list[Heads]:
-    """The steps with attention weights, in the order of the computation."""
-    return list(_heads(graph))
-
-
-def _heads(graph: Graph) -> Iterator[Heads]:
-    for step in graph.steps:
-        if step.kind in ATTENTIONS and step.call is not None:
-            query, key = keras.tree.flatten((step.call.args, step.call.kwargs))[:2]
-            shape: Any = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
-            yield Heads(step.number, step.path, tuple(shape), "fused")
-        elif isinstance(layer := operation(step), keras.layers.Attention) and is_keras_call(layer):
-            query, value = _listed(step)[:2]
-            shape = (query.shape[0], 1, query.shape[1], value.shape[1])
-            yield Heads(step.number, step.path, tuple(shape), "layer")
-        elif step.kind == "Softmax" and len(step.shapes[0]) in (3, 4):
-            readers = [c for t in step.outputs for c in graph.consumers(t)]
-            # Dropout may lie between the weights and the values that they weigh.
-            readers += [
-                c for r in readers if "Dropout" in r.kind for t in r.outputs for c in graph.consumers(t)
-            ]
-            # A softmax over experts is of three axes too, and weighs by an einsum.
-            products = ("Matmul",) if len(step.shapes[0]) == 3 else ("Einsum", "Matmul")
-            if any(r.kind in products for r in readers):
-                # Keras has a layer for it, inside of the attention.
-                around = step.calls[-2][1] if step.is_layer and len(step.calls) > 1 else step.owner
-                path = (around.path or around.name) if around is not None else step.path
-                samples, *heads, queries, keys = (n or 1 for n in step.shapes[0])
-                yield Heads(step.number, path, (samples, *(heads or [1]), queries, keys), "softmax")
-
-
-def _listed(step: Step) -> list[Any]:
-    """The tensors of the first argument of a layer that takes a list."""
-    assert step.call is not None
-    return list(keras.tree.flatten(first_argument(step.call.operation, step.call.args, step.call.kwargs)))
 
 
 def normalized_moments(graph: Graph, number: int) -> list[tuple[float, float, float]]:

@@ -14,7 +14,8 @@ import keras
 from keras import ops
 
 from keras_initx.diagnostics import statistics
-from keras_initx.diagnostics.places import Heads, Place
+from keras_initx.diagnostics.heads import Heads, attention_weights
+from keras_initx.diagnostics.places import Place
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, Step
 from keras_initx.measuring import attribute, first_tensor
@@ -57,6 +58,7 @@ class Probe(keras.Model):
         self.model, self.graph, self._given = model, graph, loss
         self._numbers = {place.site.step: n for n, place in enumerate(places)}
         self._met: dict[int, list[int]] = {}
+        self._first_on_data = next((n for n, place in enumerate(places) if place.on_data), None)
         self.places, self.heads = tuple(places), tuple(heads)
         self._head_numbers = {h.step: n for n, h in enumerate(heads)}
         for n, place in enumerate(places):
@@ -154,7 +156,7 @@ class Probe(keras.Model):
         self._at = step.path or step.kind
         number = self._numbers.get(step.number)
         place = None if number is None else self.places[number]
-        if number == 0:
+        if number is not None and number == self._first_on_data:
             self.received.assign(_size(args, kwargs))
         if place is not None and place.own:
             outputs = self._activated(step, args, kwargs, number)
@@ -168,19 +170,9 @@ class Probe(keras.Model):
                 extremes.assign(statistics.extremes(first_tensor(outputs), other.met_units))
             self.after[met].assign(statistics.after(first_tensor(outputs), other.met_units, other.bounds))
         if (head := self._head_numbers.get(step.number)) is not None:
-            weights = self._weights(self.heads[head], step, args, kwargs, outputs)
-            self.attention[head].assign(statistics.attention(weights))
+            weights = attention_weights(self.heads[head].how, step, args, kwargs, outputs)
+            self.attention[head].assign(statistics.attention(*weights))
         return outputs
-
-    @staticmethod
-    def _weights(head: Heads, step: Step, args: Any, kwargs: Any, outputs: Any) -> Any:
-        """The attention weights of a step: (samples, heads, queries, keys)."""
-        if head.how == "fused":
-            return _fused_weights(step, args, kwargs)
-        if head.how == "layer":
-            _, outputs = compute(step, args, {**kwargs, "return_attention_scores": True})
-        weights = first_tensor(outputs)
-        return weights if len(weights.shape) == 4 else weights[:, None]
 
     def _activated(self, step: Step, args: Any, kwargs: Any, number: Any) -> Any:
         """The result of a layer, measured at its activation: in its first call of that."""
@@ -289,32 +281,6 @@ def _projection(outputs: Any) -> Any:
         direction = keras.random.normal(tensor.shape, seed=20261127 + n)
         loss = loss + ops.sum(tensor * direction) / tensor.shape[0] / math.sqrt(math.prod(tensor.shape[1:]))
     return loss
-
-
-def _fused_weights(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The attention weights that a fused attention computes inside: (samples, heads, queries, keys)."""
-    assert step.call is not None
-    fused = step.call.operation
-    names = ("query", "key", "value", "bias", "mask", "scale")
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
-    query, key = (ops.cast(given[name], "float32") for name in ("query", "key"))
-    key = ops.repeat(key, query.shape[2] // key.shape[2], axis=2)
-    scale = given.get("scale") or 1 / math.sqrt(query.shape[-1])
-    logits = ops.einsum("bqhd,bkhd->bhqk", query, key) * scale
-    if (cap := getattr(fused, "attn_logits_soft_cap", None)) is not None:
-        logits = cap * ops.tanh(logits / cap)
-    if given.get("bias") is not None:
-        logits = logits + ops.cast(given["bias"], "float32")
-    mask = given.get("mask")
-    if mask is not None:
-        mask = ops.cast(mask, "bool")
-        logits = ops.where(mask, logits, -1e9)
-    if getattr(fused, "is_causal", False):
-        lower = ops.tril(ops.ones((query.shape[1], key.shape[1]), dtype="bool"))
-        logits = ops.where(lower, logits, -1e9)
-    weights = ops.softmax(logits, axis=-1)
-    # Of a query that sees nothing it is uniform.
-    return weights if mask is None else ops.where(mask, weights, 0.0)
 
 
 def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

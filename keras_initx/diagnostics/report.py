@@ -46,7 +46,8 @@ class LayerSignal:
         kernel_gradient: The root mean square of the kernel's gradient.
         chi: fan_in E[w^2] E[phi'(z)^2], z Gaussian of the measured mean and variance: by how much a small
             difference between two inputs, or a gradient, grows in this layer; 1 is the edge of chaos.
-        looks_up: Whether it is a look-up of rows, which may be the same for all samples: positions.
+        looks_up: Whether it is a look-up of rows, or depends on no data, as learned queries do: such a signal
+            may be the same for all samples.
         verdicts: What is wrong, each a word from `VERDICTS`; empty where nothing is.
     """
 

@@ -158,27 +158,38 @@ def not_finite(values: Any) -> Any:
     return ops.mean(ops.cast(ops.logical_not(ops.isfinite(values)), "float32"))
 
 
-def attention(weights: Any) -> Any:
+def attention(weights: Any, visible: Any = None) -> Any:
     """Of each head the normalized entropy and the spread between queries: (2, heads).
 
-    entropy   mean over queries of -sum_k a_k log a_k / log(keys): 1 where all keys weigh alike, 0 where each
-              query looks at one.
+    entropy   mean over queries of -sum_k a_k log a_k / log(keys), of the keys that a query may see: 1 where
+              all of them weigh alike, 0 where each query looks at one.
     spread    1 - |mean over queries of a|^2 / mean over queries of |a|^2: 0 where all queries look alike.
 
+    Queries that may see one key, or none, count in nothing: they have no choice. NaN where no other is left.
+
     Args:
-        weights: Attention weights a of shape (samples, heads, queries, keys), whose rows sum to 1; those of
-            queries that are masked are zero, and count in nothing.
+        weights: Attention weights a of shape (samples, heads, queries, keys), whose rows sum to 1.
+        visible: Which keys each query may see, in a shape that broadcasts to it; None is all.
     """
     weights = ops.cast(weights, "float32")
-    keys = weights.shape[-1]
-    entropy = -ops.sum(weights * ops.log(ops.maximum(weights, _TINY)), axis=-1)
-    seen = ops.cast(ops.sum(weights, axis=-1) > 0.5, "float32")
-    entropy = ops.sum(entropy, axis=(0, 2)) / ops.maximum(ops.sum(seen, axis=(0, 2)), 1.0)
-    count = ops.maximum(ops.sum(seen, axis=2), 1.0)
-    together = ops.sum(ops.square(ops.sum(weights, axis=2) / count[..., None]), axis=-1)
-    alone = ops.sum(ops.square(weights), axis=(2, 3)) / count
-    spread = 1 - ops.mean(together, axis=0) / ops.maximum(ops.mean(alone, axis=0), _TINY)
-    return ops.stack([entropy / math.log(max(keys, 2)), spread])
+    visible = ops.ones((1, 1, 1, 1), dtype="bool") if visible is None else ops.cast(visible, "bool")
+    keys = ops.sum(ops.cast(ops.broadcast_to(visible, weights.shape), "float32"), axis=-1)
+    seen = ops.cast(keys > 1, "float32")
+    weights = weights * seen[..., None]
+    entropy = -ops.sum(weights * ops.log(ops.maximum(weights, _TINY)), axis=-1) / ops.log(
+        ops.maximum(keys, 2.0)
+    )
+    # By samples, of which those with one query tell nothing of how queries differ.
+    count = ops.sum(seen, axis=2)
+    alone = ops.sum(ops.square(weights), axis=(2, 3)) / ops.maximum(count, 1.0)
+    together = ops.sum(ops.square(ops.sum(weights, axis=2) / ops.maximum(count, 1.0)[..., None]), axis=-1)
+    several = ops.cast(count > 1, "float32")
+    spread = 1 - _ratio(ops.sum(together * several, axis=0), ops.sum(alone * several, axis=0))
+    return ops.stack([_ratio(ops.sum(entropy, axis=(0, 2)), ops.sum(seen, axis=(0, 2))), spread])
+
+
+def _ratio(part: Any, whole: Any) -> Any:
+    return ops.where(whole > 0, part / ops.maximum(whole, _TINY), math.nan)
 
 
 def _alike(rows: Any) -> Any:

@@ -45,7 +45,7 @@ def verdicts_of(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, ...
         "vanishing": not closed and (_is_lost(row, rows) or _is_cut_off(row, rows, last)),
         "symmetric": row.shape[-1] > 1 and max(row.units_differ, row.gradient_units_differ) < _UNITS,
         "inputs alike": not closed and alike,
-        "dead": not closed and row.dead > _DEAD,
+        "dead": not closed and row.dead > _DEAD and not row.looks_up,
         "saturated": row.saturated > _SATURATED,
         "rank collapse": row.tokens_alike > _TOKENS and not row.looks_up,
     }

@@ -257,6 +257,30 @@ class TestAudit:
         assert [f.path for f in found] == [kernel.path]
         assert "HeNormal" in found[0].text
 
+    def test_what_differs_by_chance_is_no_finding(self):
+        model = dense(depth=4, width=48)
+        for layer in model.layers[1:3]:
+            layer.kernel.assign(layer.kernel * 1.15)
+        assert not [f for f in diagnose(model, data(16, 8)).findings if f.verdict == "declared"]
+
+    def test_identities_are_meant(self):
+        report = diagnose(dense(kernel="identity", depth=3, width=8), data(16, 8))
+        assert "identical" not in {f.verdict for f in report.findings}
+
+    def test_residual_branches_that_were_scaled_or_end_in_a_normalization(self):
+        def blocks(normalized, gain):
+            inputs = h = keras.Input((16,))
+            for n in range(6):
+                kernel = keras.initializers.RandomNormal(stddev=gain / 4, seed=n)
+                branch = layers.Dense(16, kernel_initializer=kernel)(layers.LayerNormalization()(h))
+                h = layers.Add()([h, layers.LayerNormalization()(branch) if normalized else branch])
+            return {f.verdict for f in diagnose(keras.Model(inputs, h), data(32, 16)).findings}
+
+        assert "residual" in blocks(False, 1.0)
+        # 6 / 12 of the stream's second moment.
+        assert "residual" not in blocks(False, 12**-0.5)
+        assert "residual" not in blocks(True, 1.0)
+
     def test_what_was_changed_everywhere_was_meant(self):
         model = dense(depth=4)
         for layer in model.layers:
@@ -381,11 +405,62 @@ class TestAttention:
         assert weights[:, :, :4, 4:].max() == pytest.approx(0, abs=1e-6)
         # The queries that are padding see nothing, and do not count.
         weights = weights[:, :, :4]
-        expected = stats.entropy(weights, axis=-1).mean(axis=(0, 2)) / np.log(10)
+        expected = stats.entropy(weights, axis=-1).mean(axis=(0, 2)) / np.log(4)
         assert [h.entropy for h in report.heads] == pytest.approx(list(expected), rel=1e-3)
         middle = weights.mean(axis=2, keepdims=True)
         spread = 1 - (middle**2).sum(axis=(2, 3)).mean(axis=0) / (weights**2).sum(axis=3).mean(axis=(0, 2))
         assert [h.spread for h in report.heads] == pytest.approx(list(spread), abs=1e-5)
+
+    @pytest.mark.parametrize("dropout", [0.0, 0.1])
+    def test_a_causal_head_is_measured_against_what_its_queries_may_see(self, dropout):
+        inputs = keras.Input((10, 16))
+        attention = layers.MultiHeadAttention(2, 8, dropout=dropout)
+        outputs = attention(inputs, inputs, use_causal_mask=True)
+        x = 3 * data(8, 10, 16)
+        report = diagnose(keras.Model(inputs, layers.Dense(2)(outputs)), x)
+        _, weights = attention(x, x, use_causal_mask=True, return_attention_scores=True)
+        weights = ops.convert_to_numpy(weights).astype("float64")[:, :, 1:]
+        entropy = stats.entropy(weights, axis=-1) / np.log(np.arange(2, 11))
+        assert [h.entropy for h in report.heads] == pytest.approx(list(entropy.mean(axis=(0, 2))), rel=1e-3)
+
+    def test_masked_queries_of_a_layer_with_one_head(self):
+        x, kept = data(8, 10, 16), np.arange(10) < np.arange(2, 10)[:, None]
+        x[~kept] = 0
+        inputs = keras.Input((10, 16))
+        masked, layer = layers.Masking()(inputs), layers.Attention()
+        (head,) = diagnose(keras.Model(inputs, layers.Dense(2)(layer([masked, masked]))), x).heads
+        _, weights = layer([x, x], mask=[kept, kept], return_attention_scores=True)
+        weights = ops.convert_to_numpy(weights).astype("float64")
+        entropy = stats.entropy(weights, axis=-1) / np.log(kept.sum(axis=1))[:, None]
+        assert head.entropy == pytest.approx(entropy[kept].mean(), rel=1e-3)
+
+    def test_where_there_is_nothing_to_choose_there_is_no_verdict(self):
+        inputs = keras.Input((6, 16))
+        one_key = layers.MultiHeadAttention(2, 8, name="one_key")(inputs, inputs[:, :1])
+        one_query = layers.MultiHeadAttention(2, 8, name="one_query")(inputs[:, :1], inputs)
+        report = diagnose(keras.Model(inputs, layers.Dense(2)(one_key + one_query)), data(8, 6, 16))
+        assert all(np.isnan(h.spread) and not h.verdicts for h in report.heads)
+        assert [np.isnan(h.entropy) for h in report.heads] == [True, True, False, False]
+        json.loads(report.to_json())
+
+    def test_learned_queries_are_the_same_for_all_samples(self):
+        class Learned(layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.attention = layers.MultiHeadAttention(2, 8, name="attention")
+
+            def build(self, shape):
+                self.queries = self.add_weight(shape=(1, 5, 16), initializer="random_normal", name="queries")
+                self.attention.build((None, 5, 16), shape)
+
+            def call(self, x):
+                return self.attention(ops.tile(self.queries, (ops.shape(x)[0], 1, 1)), x)
+
+        inputs = keras.Input((12, 16))
+        model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(Learned()(inputs))))
+        report = diagnose(model, data(8, 12, 16))
+        assert [row.looks_up for row in report.rows] == [True, False, False, False, False]
+        assert report.healthy, report.summary()
 
     def test_a_head_whose_queries_are_all_alike(self):
         model, attention = self.model()
@@ -461,6 +536,25 @@ class TestModels:
             assert a.std == pytest.approx(b.std, rel=0.02)
             assert a.gradient_rms == pytest.approx(b.gradient_rms, rel=0.03)
             assert a.kernel_gradient == pytest.approx(b.kernel_gradient, rel=0.03)
+
+    def test_gradients_that_half_precision_would_round_to_zero(self):
+        x, y = data(64, 8), data(64, 5, seed=1)
+
+        def small(y, outputs):
+            return 1e-5 * ops.mean(ops.square(ops.cast(outputs, "float32") - y))
+
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            half = dense(depth=2)
+        finally:
+            keras.config.set_dtype_policy(before)
+        full = dense(depth=2)
+        full.set_weights(half.get_weights())
+        found, expected = diagnose(half, x, y, small), diagnose(full, x, y, small)
+        assert expected.rows[0].gradient_rms < 1e-7
+        for a, b in zip(found.rows, expected.rows, strict=True):
+            assert a.gradient_rms == pytest.approx(b.gradient_rms, rel=0.1)
 
     def test_units_of_channels_first(self):
         if keras.backend.backend() == "tensorflow":
@@ -548,7 +642,31 @@ class TestModels:
             diagnose(model, data(16, 8))
 
 
+class Drawing(layers.Layer):
+    """Draws in inference, too: by Keras's generators, and by Python's, as some layers do."""
+
+    def call(self, x):
+        random.random()
+        return x + 1e-3 * keras.random.normal(ops.shape(x), seed=keras.random.SeedGenerator(3))
+
+
 class TestNothingChanges:
+    def test_what_layers_added_to_the_loss(self):
+        model = dense(depth=1, activity_regularizer=keras.regularizers.L2(0.1))
+        model(data(16, 8))
+        before = [float(loss) for loss in model.losses]
+        diagnose(model, data(16, 8, seed=1))
+        assert [float(loss) for loss in model.losses] == before
+
+    def test_generators_that_a_layer_moves_on(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(4), Drawing(), layers.Dense(2)])
+        random.seed(5)
+        keras.utils.set_random_seed(5)
+        expected = random.random(), float(keras.random.normal(()))
+        keras.utils.set_random_seed(5)
+        diagnose(model, data(16, 8))
+        assert (random.random(), float(keras.random.normal(()))) == expected
+
     def test_weights_optimizer_statistics_and_generators(self):
         inputs = keras.Input((8,))
         h = layers.Dropout(0.5)(layers.BatchNormalization()(layers.Dense(16, "relu")(inputs)))
@@ -640,7 +758,7 @@ class TestData:
             assert report.rows[-1].gradient_rms == pytest.approx(np.sqrt(np.mean(scaled**2)), rel=1e-4)
 
     def test_dictionaries_of_inputs_targets_and_weights(self):
-        inputs = {"alpha": keras.Input((4,)), "beta": keras.Input((3,))}
+        inputs = {name: keras.Input((n,), name=name) for name, n in (("alpha", 4), ("beta", 3))}
         joined = layers.Concatenate()([layers.Dense(6, name="a")(inputs["alpha"]), inputs["beta"]])
         outputs = {"one": layers.Dense(2, name="one")(joined), "two": layers.Dense(1, name="two")(joined)}
         model = keras.Model(inputs, outputs)

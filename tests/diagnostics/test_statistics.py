@@ -118,11 +118,30 @@ class TestAttention:
             alone = (own**2).sum(axis=-1).mean(axis=1).mean()
             assert found[1, head] == pytest.approx(1 - together / alone, rel=1e-3, abs=1e-5)
 
+    def test_of_keys_that_are_visible_and_queries_that_can_choose(self):
+        visible = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], bool)[None, None]
+        weights = np.where(visible, 1.0, 0.0) / np.maximum(visible.sum(axis=-1, keepdims=True), 1)
+        found = ops.convert_to_numpy(statistics.attention(weights.astype("float32"), visible))[:, 0]
+        own = weights[0, 0, :2]
+        spread = 1 - (own.mean(axis=0) ** 2).sum() / (own**2).sum(axis=1).mean()
+        assert found == pytest.approx([1, spread], abs=1e-5)
+        alone = ops.convert_to_numpy(statistics.attention(np.ones((2, 1, 4, 1), "float32")))[:, 0]
+        assert np.isnan(alone).all()
+
     def test_the_two_ends(self):
         same = np.full((2, 1, 4, 4), 0.25, "float32")
         own = np.tile(np.eye(4, dtype="float32"), (2, 1, 1, 1))
         assert ops.convert_to_numpy(statistics.attention(same))[:, 0] == pytest.approx([1, 0], abs=1e-5)
         assert ops.convert_to_numpy(statistics.attention(own))[:, 0] == pytest.approx([0, 0.75], abs=1e-5)
+
+
+def test_gradient_of_channels_first_and_of_tiny_numbers():
+    g = np.random.default_rng(2).normal(size=(5, 3, 7)).astype("float32")
+    g[:, 1] = g[:, :1].mean(axis=1)
+    expected = np.sqrt(g.var(axis=1).mean() / np.mean(g**2))
+    for size in (1.0, 1e-18):
+        found = named(statistics.GRADIENT, statistics.gradient(g * np.float32(size), 1))
+        assert found["gradient_units"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradient():
