@@ -62,6 +62,13 @@ def test_inputs_by_their_names(tmp_path, capsys):
     assert run("inspect", tmp_path / "two.keras", "--data", tmp_path / "data.npz") == 0
 
 
+def test_a_figure_that_cannot_be_written_costs_no_table(saved, capsys):
+    assert run("compare", saved, "--init", "zeros", "--plot", "/proc/signal.png") == 2
+    said = capsys.readouterr()
+    assert "symmetric" in said.out
+    assert "--plot: received '/proc/signal.png'" in said.err
+
+
 @pytest.mark.parametrize("arrays", [{"y": np.ones(3)}, {"x": np.ones((3, 6), "float32")}])
 def test_arrays_that_are_missing(saved, tmp_path, capsys, arrays):
     np.savez(tmp_path / "data.npz", **arrays)

@@ -50,6 +50,12 @@ class TestCompare:
         assert recorder.same(before, model)
         assert model.get_config() == config
 
+    def test_html_has_every_start(self, model, x):
+        found = compare(model, ["zeros"], x=x)
+        assert found._repr_html_().count("<tr>") == 3
+        assert "<td>zeros</td>" in found._repr_html_()
+        assert repr(found).startswith("<Comparison of ")
+
     def test_all_starts_see_the_one_batch_of_a_generator(self, model, x):
         found = compare(model, ["he_normal"], ["lsuv"], iter([x[:16], x[16:]]), samples=16)
         expected = compare(model, ["he_normal"], ["lsuv"], x[:16])

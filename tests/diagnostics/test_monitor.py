@@ -1,12 +1,14 @@
 """What `SignalMonitor` writes is what `diagnose` finds, and the training does not notice."""
 
 import copy
+import re
 
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from keras_initx import InitxError, SignalMonitor, diagnose
@@ -57,6 +59,17 @@ class TestTraining:
         # 12 steps: at the start, and after every third, of which the last is the end.
         assert monitor.measured == 1 + 4
 
+    def test_a_model_that_fit_builds_is_measured_from_its_first_step_on(self, data, tmp_path):
+        model = keras.Sequential([layers.Dense(8, "relu"), layers.Dense(4, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        monitor = SignalMonitor(tmp_path, every=3, data=data)
+        fit(model, data, monitor, epochs=1)
+        assert model.built
+        (tag,) = (tag for tag in events(tmp_path) if tag.startswith("signal std/001"))
+        # JAX's trainer builds it before the callbacks are told.
+        first = 0 if keras.backend.backend() == "jax" else 1
+        assert [step for step, _ in events(tmp_path)[tag]] == [first, 3, 6]
+
     def test_a_copy_for_each_trial(self, data, tmp_path):
         monitor = SignalMonitor(tmp_path, every=4, data=data)
         keras.utils.clear_session()
@@ -86,6 +99,17 @@ class TestEvents:
                 pytest.approx(row.kernel_gradient, rel=1e-5),
             )
             assert [step for step, _ in found[f"signal std/{name}"]] == [0, 12]
+
+    def test_custom_scalars_have_a_chart_for_each_figure(self, data, tmp_path):
+        fit(network(), data, SignalMonitor(tmp_path, every=100, data=data), epochs=1)
+        found = events(tmp_path)
+        ((_, page),) = found[metadata.CONFIG_SUMMARY_TAG]
+        (category,) = layout_pb2.Layout.FromString(page.item()).category
+        patterns = [pattern for chart in category.chart for pattern in chart.multiline.tag]
+        assert len(patterns) == 5
+        for pattern in patterns:
+            # The softmax of the last layer is bounded, and no unit of it is counted.
+            assert sum(bool(re.match(pattern, tag)) for tag in found) in (2, 3)
 
     def test_histograms_count_the_weights(self, data, tmp_path):
         model = network()
