@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_initx import InitxError, compare, diagnose, initialize, plot_signals, reinitialize
-from keras_initx.diagnostics.report import HEALTHY
+from keras_initx import InitxError, compare, diagnose, initialize, reinitialize
 from tests import recorder
 
 
@@ -82,43 +81,3 @@ class TestCompare:
         read = json.loads(found.to_json())
         assert read["reports"]["zeros"]["healthy"] is False
         assert read["reports"]["as it is"]["rows"][0]["std"] == found.reports["as it is"].rows[0].std
-
-
-class TestPlot:
-    def test_lines_are_the_figures(self, model, x):
-        report = diagnose(model, x)
-        forward, backward = plot_signals({"it": report}).axes
-        line = next(line for line in forward.lines if line.get_label() == "it")
-        assert list(line.get_ydata()) == [row.std for row in report.rows]
-        line = next(line for line in backward.lines if line.get_label() == "it")
-        assert list(line.get_ydata()) == [row.gradient_rms for row in report.rows]
-        assert forward.get_yscale() == backward.get_yscale() == "log"
-
-    def test_the_healthy_band_is_shaded_and_named(self, model, x):
-        forward = diagnose(model, x).plot().axes[0]
-        band = next(p for p in forward.patches if "healthy" in str(p.get_label()))
-        low, high = band.get_extents().transformed(forward.transData.inverted()).intervaly
-        assert (low, high) == pytest.approx(HEALTHY)
-
-    def test_a_layer_without_signal_is_a_cross_and_nan_a_triangle(self, model, x):
-        kernel = model.layers[3].kernel
-        kernel.assign(kernel * np.nan)
-        report = diagnose(model, x)
-        forward = plot_signals({"it": report}).axes[0]
-        triangles = next(line for line in forward.lines if line.get_marker() == "^")
-        assert list(triangles.get_xdata()) == [4, 5, 6, 7]
-        reinitialize(model, "zeros")
-        forward = plot_signals({"it": diagnose(model, x)}).axes[0]
-        crosses = next(line for line in forward.lines if line.get_marker() == "x")
-        assert forward.get_title("right") == "crosses: zero"
-        assert list(crosses.get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
-
-    def test_lines_differ_in_more_than_their_colour(self, model, x):
-        found = compare(model, ["he_normal", "lecun_normal", "he_uniform"], x=x)
-        lines = [line for line in found.plot().axes[0].lines if line.get_label() in found.reports]
-        assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == len(lines) == 4
-
-    def test_is_drawn_without_a_warning_whatever_the_figures(self, model, x, tmp_path):
-        found = compare(model, ["zeros", "ones", keras.initializers.RandomNormal(stddev=1e15, seed=1)], x=x)
-        found.plot().savefig(tmp_path / "signal.png")
-        assert (tmp_path / "signal.png").stat().st_size > 10_000

@@ -1,0 +1,27 @@
+"""Small networks, data, and what they compute, by hand."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+
+def data(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def dense(width=24, depth=3, activation="tanh", kernel="he_normal", classes=5, inputs=8, **options):
+    hidden = [layers.Dense(width, activation, kernel_initializer=kernel, **options) for _ in range(depth)]
+    return keras.Sequential([keras.Input((inputs,)), *hidden, layers.Dense(classes)])
+
+
+def by_hand(model, x, y):
+    """Pre-activations and their gradients of a tanh network under the mean squared error."""
+    zs, signal = [], x.astype("float64")
+    weights = [[ops.convert_to_numpy(w).astype("float64") for w in layer.weights] for layer in model.layers]
+    for n, (kernel, bias) in enumerate(weights):
+        zs.append(signal @ kernel + bias)
+        signal = np.tanh(zs[-1]) if n < len(weights) - 1 else zs[-1]
+    gradients = [2 * (signal - y) / signal.size]
+    for n in range(len(weights) - 1, 0, -1):
+        gradients.insert(0, gradients[0] @ weights[n][0].T * (1 - np.tanh(zs[n - 1]) ** 2))
+    return zs, gradients

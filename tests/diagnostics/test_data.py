@@ -1,0 +1,115 @@
+"""Whatever `fit` takes, `diagnose` takes; what is wrong is named."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import InitxError
+from keras_initx.diagnostics import diagnose
+from tests.diagnostics.networks import by_hand, data, dense
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return data(8, 8, seed=index), data(8, 5, seed=100 + index)
+
+
+class TestData:
+    def batches(self, kind):
+        pairs = [(data(8, 8, seed=n), data(8, 5, seed=100 + n)) for n in range(8)]
+        if kind == "generator":
+            return iter(pairs)
+        if kind == "PyDataset":
+            return Batches()
+        tf = pytest.importorskip("tensorflow")
+        return tf.data.Dataset.from_tensor_slices(tuple(map(np.concatenate, zip(*pairs, strict=True)))).batch(
+            8
+        )
+
+    @pytest.mark.parametrize("kind", ["generator", "PyDataset", "tf.data"])
+    def test_batches_of_inputs_and_targets(self, kind):
+        model = dense()
+        x = np.concatenate([data(8, 8, seed=n) for n in range(4)])
+        y = np.concatenate([data(8, 5, seed=100 + n) for n in range(4)])
+        expected = diagnose(model, x, y, "mse", samples=32)
+        found = diagnose(model, self.batches(kind), loss="mse", samples=32)
+        assert found == expected
+        assert found.samples == 32
+
+    def test_weights_of_samples_count_as_in_a_training(self):
+        model, x, y = dense(), data(16, 8), data(16, 5)
+        model.compile("sgd", "mse")
+        weights = np.arange(16, dtype="float32")
+        expected = model.evaluate(x, y, sample_weight=weights, batch_size=16, verbose=0)
+        for given in ((x, y, weights), iter([(x[:8], y[:8], weights[:8]), (x[8:], y[8:], weights[8:])])):
+            report = diagnose(model, given)
+            assert report.loss == pytest.approx(expected, rel=1e-5)
+            _, gradients = by_hand(model, x, y)
+            scaled = gradients[-1] * weights[:, None]
+            assert report.rows[-1].gradient_rms == pytest.approx(np.sqrt(np.mean(scaled**2)), rel=1e-4)
+
+    def test_dictionaries_of_inputs_targets_and_weights(self):
+        inputs = {name: keras.Input((n,), name=name) for name, n in (("alpha", 4), ("beta", 3))}
+        joined = layers.Concatenate()([layers.Dense(6, name="a")(inputs["alpha"]), inputs["beta"]])
+        outputs = {"one": layers.Dense(2, name="one")(joined), "two": layers.Dense(1, name="two")(joined)}
+        model = keras.Model(inputs, outputs)
+        model.compile("sgd", {"one": "mse", "two": "mae"})
+        x = {"beta": data(16, 3), "alpha": 100 * data(16, 4)}
+        y = {"one": data(16, 2), "two": data(16, 1)}
+        weights = {"one": np.arange(16.0), "two": np.ones(16)}
+        expected = model.evaluate(x, y, sample_weight=weights, batch_size=16, verbose=0, return_dict=True)[
+            "loss"
+        ]
+        found = diagnose(model, (x, y, weights))
+        assert found.loss == pytest.approx(expected, rel=1e-5)
+        # As in `fit`, what the model has no input for is left out.
+        assert diagnose(model, ({**x, "id": np.arange(16)}, y, weights)) == found
+        assert diagnose(model, (x, y)).rows[0].std == pytest.approx(
+            np.std(x["alpha"] @ ops.convert_to_numpy(model.get_layer("a").kernel)), rel=1e-4
+        )
+        with pytest.raises(InitxError, match=r"x: received .*Missing: \['alpha'\]"):
+            diagnose(model, {"beta": x["beta"], "zalpha": x["alpha"]})
+        with pytest.raises(InitxError, match=r"y: received .*The outputs are .*'one': \(16, 2\)"):
+            diagnose(model, x, {"one": y["one"]})
+
+    def test_weights_of_another_number(self):
+        with pytest.raises(InitxError, match=r"y: received '3 weights'.*16"):
+            diagnose(dense(), (data(16, 8), data(16, 5), np.ones(3, "float32")), loss="mse")
+
+    def test_a_pair_of_arrays(self):
+        model, x, y = dense(), data(16, 8), data(16, 5)
+        assert diagnose(model, (x, y), loss="mse") == diagnose(model, x, y, "mse")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"x": data(16, 8), "loss": "mse"}, "loss: received 'mse'.*together with y"),
+            ({"x": data(16, 8), "y": data(16, 5)}, "loss: received None.*compile the model"),
+            ({"x": data(16, 8), "y": data(9, 5), "loss": "mse"}, "y: received '9 targets'.*16"),
+            ({"x": data(160, 8), "y": data(100, 5), "loss": "mse"}, "y: received '100 targets'.*160"),
+            ({"x": iter([data(16, 8)]), "y": data(16, 5), "loss": "mse"}, "y: received 'targets beside"),
+            ({"x": data(16, 8), "y": data(16, 5), "loss": "crosentropy"}, "loss: received 'crosentropy'"),
+            ({"x": data(16, 8), "y": [0, 1] * 8, "loss": "mse"}, "y: received .*np.asarray"),
+            ({"x": data(16, 9)}, "x: received .*inputs of shape"),
+            ({"x": np.float32(3)}, r"x: received 'a single value'.*x\[:1\]"),
+            ({"x": data(1, 8)}, "x: received '1 sample'"),
+            ({"x": np.full((4, 8), np.nan)}, "x: received 'NaN or infinite values'"),
+            ({"x": data(16, 8), "samples": 1}, "samples: received 1"),
+            ({"x": data(16, 8), "y": np.array(["a", "b"] * 8), "loss": "mse"}, "y: received 'strings'"),
+            (
+                {"x": iter(zip(data(16, 8), data(16), strict=True)), "loss": "mse"},
+                "x: received .samples one by one",
+            ),
+            (
+                {"x": data(16, 8), "y": data(16, 5), "loss": "sparse_categorical_crossentropy"},
+                r"y: received 'targets of shape \(16, 5\)'.*One-hot",
+            ),
+        ],
+    )
+    def test_bad_input_names_the_argument(self, arguments, message):
+        with pytest.raises(InitxError, match=message):
+            diagnose(dense(), **arguments)

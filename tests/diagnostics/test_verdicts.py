@@ -1,0 +1,220 @@
+"""Bad starts are called by their names, and good ones are left alone."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import initialize
+from keras_initx.diagnostics import HeadSignal, LayerSignal, diagnose
+from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of_head
+from tests import zoo
+from tests.diagnostics.networks import data, dense
+
+
+class TestVerdicts:
+    @pytest.mark.parametrize(
+        ("kernel", "activation", "word"),
+        [
+            ("zeros", "tanh", "symmetric"),
+            (keras.initializers.RandomNormal(stddev=1e-3, seed=1), "tanh", "vanishing"),
+            (keras.initializers.RandomNormal(stddev=30.0, seed=1), "relu", "exploding"),
+            (keras.initializers.RandomNormal(stddev=9.0, seed=1), "tanh", "saturated"),
+            (keras.initializers.Constant(0.3), "relu", "symmetric"),
+            (keras.initializers.RandomUniform(-1, -0.5, seed=1), "relu", "dead"),
+        ],
+    )
+    def test_a_bad_start_is_called_by_its_name(self, kernel, activation, word):
+        report = diagnose(dense(kernel=kernel, activation=activation, depth=6), np.abs(data(32, 8)) + 0.1)
+        assert not report.healthy
+        assert word in {finding.verdict for finding in report.findings}, report.summary()
+        assert any(word in row.verdicts for row in report.rows)
+        assert word in report.summary()
+
+    def test_nan_is_told_where_it_begins(self):
+        model = dense(depth=4)
+        kernel = ops.convert_to_numpy(model.layers[2].kernel).copy()
+        kernel[0, 0] = np.nan
+        model.layers[2].kernel.assign(kernel)
+        report = diagnose(model, data(16, 8))
+        assert report.findings[0].verdict == "non-finite"
+        assert report.findings[0].path == model.layers[2].path
+
+    def test_deep_sigmoids_make_all_inputs_look_alike(self):
+        model = dense(activation="sigmoid", kernel="glorot_uniform", depth=30, width=64)
+        assert "inputs alike" in diagnose(model, data(32, 8)).rows[-1].verdicts
+
+    def test_what_initialize_does_is_healthy(self):
+        model = dense(activation="tanh", kernel="zeros", depth=50, width=64)
+        assert not diagnose(model, data(32, 8)).healthy
+        initialize(model, seed=0)
+        report = diagnose(model, data(32, 8))
+        assert report.healthy, report.summary()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("build", [zoo.vit, zoo.unet, zoo.residual_cnn, zoo.subclassed])
+    def test_networks_that_train_are_healthy(self, build):
+        model = build()
+        initialize(model, seed=0)
+        x = data(8, 12) if build is zoo.subclassed else data(8, *model.input_shape[1:])
+        report = diagnose(model, x)
+        assert report.healthy, report.summary()
+
+    def test_inputs_of_another_scale_are_named(self):
+        model = dense(activation="relu", depth=6)
+        found = diagnose(model, 1e5 * data(32, 8))
+        assert found.findings[0].verdict == "input scale"
+        assert "initialize(model, data=x)" in found.summary()
+        initialize(model, data=1e5 * data(32, 8), seed=0)
+        assert diagnose(model, 1e5 * data(32, 8)).healthy
+
+    def test_advice_comes_with_the_figures(self):
+        model = dense(kernel=keras.initializers.RandomNormal(stddev=1e-4, seed=1), depth=6)
+        text = diagnose(model, data(32, 8)).summary()
+        assert "pre-activation std" in text
+        assert "vanishing; try initialize(model)" in text
+        assert f"`{model.layers[5].path}`" in text
+
+    @pytest.mark.parametrize("targets", [True, False])
+    def test_gradients_pass_a_batch_normalization(self, targets):
+        inputs = keras.Input((8,))
+        h = layers.BatchNormalization()(layers.Dense(16, "relu")(inputs))
+        h = layers.BatchNormalization()(layers.Dense(16, "relu")(h))
+        model = keras.Model(inputs, layers.Dense(1)(h))
+        model.compile("sgd", "mse")
+        report = diagnose(model, data(32, 8), data(32, 1, seed=1) if targets else None)
+        assert report.healthy, report.summary()
+        assert report.rows[0].gradient_rms > 0.01 * report.rows[-1].gradient_rms
+
+    @pytest.mark.parametrize("kind", ["regression", "last layer", "branch", "gate", "prior", "one unit"])
+    def test_starts_that_are_meant_are_healthy(self, kind):
+        inputs = keras.Input((8,))
+        h = layers.Dense(16, "relu", kernel_initializer="he_normal")(inputs)
+        zeros = {"kernel_initializer": "zeros"}
+        if kind == "regression":
+            outputs = layers.Dense(5, "softmax", **zeros)(inputs)
+        elif kind == "last layer":
+            outputs = layers.Dense(5, "softmax", **zeros)(h)
+        elif kind == "branch":
+            for _ in range(3):
+                inner = layers.Dense(16, "relu", kernel_initializer="he_normal")(h)
+                h = layers.add([h, layers.Dense(16, **zeros)(inner)])
+            outputs = layers.Dense(5)(h)
+        elif kind == "gate":
+            for _ in range(3):
+                inner = layers.Dense(16, "relu", kernel_initializer="he_normal")(h)
+                inner = layers.BatchNormalization(gamma_initializer="zeros")(layers.Dense(16)(inner))
+                h = layers.add([h, inner])
+            outputs = layers.Dense(5)(h)
+        else:
+            bias = keras.initializers.Constant(-4.6 if kind == "prior" else 22.5)
+            outputs = layers.Dense(1, "sigmoid" if kind == "prior" else None, bias_initializer=bias)(h)
+        report = diagnose(keras.Model(inputs, outputs), data(32, 8))
+        assert report.healthy, report.summary()
+
+    def test_tiny_and_huge_signals_are_measured_as_they_are(self):
+        model = dense(activation="relu", depth=3)
+        plain = diagnose(model, data(32, 8))
+        for scale in (1e-18, 1e18):
+            scaled = diagnose(model, scale * data(32, 8))
+            for a, b in zip(plain.rows, scaled.rows, strict=True):
+                assert b.std == pytest.approx(scale * a.std, rel=1e-3)
+                assert b.effective_rank == pytest.approx(a.effective_rank, rel=1e-3)
+                assert b.alike == pytest.approx(a.alike, rel=1e-3, abs=1e-5)
+                assert "non-finite" not in b.verdicts
+
+    def test_what_the_model_rescales_itself_is_no_input_of_another_scale(self):
+        bad = keras.initializers.RandomNormal(stddev=1e-4, seed=1)
+        stem = [keras.Input((8,)), layers.Rescaling(1 / 255)]
+        model = keras.Sequential([*stem, *(layers.Dense(24, kernel_initializer=bad) for _ in range(5))])
+        found = {f.verdict for f in diagnose(model, 255 * data(32, 8)).findings}
+        assert "vanishing" in found
+        assert "input scale" not in found
+
+
+def rows(*changes, count=4):
+    """Healthy layers, some of them changed."""
+    made = []
+    for number in range(count):
+        figures = {f.name: 1.0 for f in dataclasses.fields(LayerSignal)}
+        figures |= {"number": number + 1, "path": f"dense_{number}", "kind": "Dense", "activation": "relu"}
+        figures |= {"shape": (8, 16), "looks_up": False, "verdicts": ()}
+        figures |= {
+            "not_finite": 0.0,
+            "gradient_not_finite": 0.0,
+            "dead": 0.0,
+            "saturated": 0.0,
+            "tokens_alike": 0.0,
+        }
+        made.append(LayerSignal(**figures))
+    for number, change in changes:
+        made[number] = dataclasses.replace(made[number], **change)
+    return made
+
+
+class TestLimits:
+    """Each word begins at the limit that the documentation names, and not before."""
+
+    @pytest.mark.parametrize(
+        ("word", "beyond", "within"),
+        [
+            ("exploding", {"std": 1.1e3}, {"std": 0.9e3}),
+            ("exploding", {"gradient_second_moment": 1.1e10}, {"gradient_second_moment": 0.9e10}),
+            ("symmetric", {"units_differ": 0.9e-4, "gradient_units_differ": 0.0}, {"units_differ": 0.9e-4}),
+            ("inputs alike", {"spread": 0.9e-3}, {"spread": 1.1e-3}),
+            ("dead", {"dead": 0.51}, {"dead": 0.49}),
+            ("saturated", {"saturated": 0.51}, {"saturated": 0.49}),
+            ("rank collapse", {"tokens_alike": 0.99995}, {"tokens_alike": 0.9998}),
+            ("non-finite", {"not_finite": 1e-6}, {"not_finite": 0.0}),
+            ("non-finite", {"gradient_not_finite": 1e-6}, {"gradient_not_finite": 0.0}),
+        ],
+    )
+    def test_of_one_layer(self, word, beyond, within):
+        for change, expected in ((beyond, (word,)), (within, ())):
+            made = rows((1, change))
+            assert verdicts_of(made[1], made) == expected
+
+    def test_a_signal_vanishes_where_no_later_layer_has_one(self):
+        lost = rows(*((n, {"std": 0.9e-3}) for n in (1, 2, 3)))
+        assert [verdicts_of(row, lost) for row in lost] == [(), *[("vanishing",)] * 3]
+        back = rows((1, {"std": 0.9e-3}))
+        assert not any(verdicts_of(row, back) for row in back)
+        kept = rows(*((n, {"std": 1.1e-3}) for n in (1, 2, 3)))
+        assert not any(verdicts_of(row, kept) for row in kept)
+
+    def test_a_gradient_vanishes_where_no_earlier_layer_has_one(self):
+        lost = rows(*((n, {"gradient_second_moment": 0.9e-10}) for n in (0, 1)))
+        assert [verdicts_of(row, lost) for row in lost] == [("vanishing",), ("vanishing",), (), ()]
+        branch = rows((1, {"gradient_second_moment": 0.9e-10}))
+        assert not any(verdicts_of(row, branch) for row in branch)
+        # An output layer of zeros lets none through, and opens with its first step.
+        closed = rows(*((n, {"gradient_second_moment": 0.0}) for n in (0, 1, 2)), (3, {"kernel_std": 0.0}))
+        assert not any(verdicts_of(row, closed) for row in closed)
+
+    def test_what_looks_up_may_be_the_same_for_all(self):
+        change = {"spread": 0.0, "dead": 1.0, "tokens_alike": 1.0}
+        assert len(verdicts_of(rows((1, change))[1], rows((1, change)))) == 3
+        made = rows((1, {**change, "looks_up": True}))
+        assert verdicts_of(made[1], made) == ()
+
+    @pytest.mark.parametrize(
+        ("entropy", "spread", "expected"),
+        [
+            (0.019, 0.5, ("entropy collapse",)),
+            (0.021, 0.5, ()),
+            (0.9, 0.9e-4, ("rank collapse",)),
+            (0.9, 1.2e-4, ()),
+            (math.nan, math.nan, ()),
+        ],
+    )
+    def test_of_a_head(self, entropy, spread, expected):
+        assert verdicts_of_head(HeadSignal("attention", 0, entropy, spread)) == expected
+
+    def test_the_worst_layer_is_named_with_its_figures(self):
+        made = rows((1, {"std": 2e3}), (2, {"std": 5e4}))
+        found = explained("exploding", made[1:3], made[-1])
+        assert found.path == "dense_2"
+        assert "(and 1 more): pre-activation std 5e+04" in found.text
