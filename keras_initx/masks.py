@@ -71,7 +71,7 @@ def carrying(tensor: Any, mask: Any) -> Any:
 
 
 def _takes_attributes(tensor: Any) -> bool:
-    return isinstance(tensor, keras.KerasTensor) or keras.backend.backend() != "jax"
+    return isinstance(tensor, keras.KerasTensor) or keras.backend.backend() in ("tensorflow", "torch")
 
 
 def arriving(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
