@@ -12,29 +12,19 @@ import numpy as np
 from keras import ops
 
 from keras_initx.diagnostics import statistics
+from keras_initx.diagnostics.boards import charts, name_of, scalars
 from keras_initx.diagnostics.data import batch_for
 from keras_initx.diagnostics.diagnose import probe_of, rows_of, untouched
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import LayerSignal
 from keras_initx.errors import InitxError
-from keras_initx.events import EventFile, Histogram, histogram, is_finite, layout, scalar
+from keras_initx.events import EventFile, Histogram, histogram, scalar
 from keras_initx.noise import Batch
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
 
 # The share of the training's time that a monitor takes where `every` is None.
 SHARE = 0.01
-_SCALARS = {
-    "signal std": lambda row: row.std,
-    "signal mean": lambda row: row.mean,
-    "gradient rms": lambda row: row.gradient_rms,
-    "kernel gradient rms": lambda row: row.kernel_gradient,
-    "saturated": lambda row: row.saturated,
-    "effective rank": lambda row: row.effective_rank,
-    "samples alike": lambda row: row.alike,
-}
-# What Custom Scalars shows, a line for each layer.
-_CHARTS = ("signal std", "gradient rms", "dead units", "effective rank", "samples alike")
 # What a unit that is always the same may differ by, against the largest of its layer.
 _SAME = 1e-6
 
@@ -131,7 +121,7 @@ class SignalMonitor(keras.callbacks.Callback):
         except OSError as error:
             allowed = f"a folder that can be written to ({error.strerror})"
             raise InitxError("log_dir", str(self.log_dir), allowed) from error
-        self._file.write(0, [layout({"Signal by layer": {title: [f"^{title}/"] for title in _CHARTS}})])
+        self._file.write(0, [charts()])
         self._measure()
         if self._every is None:
             # What one costs tells how often: the first compiles.
@@ -185,11 +175,8 @@ class SignalMonitor(keras.callbacks.Callback):
         assert self._probe is not None
         found = []
         for number, row in enumerate(self.rows):
-            # Tags are sorted as text: the number keeps the layers in their order.
-            name = f"{row.number:03d} {row.path}"
-            for title, figure in _SCALARS.items():
-                if is_finite(value := figure(row)):
-                    found.append(scalar(f"{title}/{name}", value))
+            name = name_of(row)
+            found += scalars(row)
             if (dead := self._dead(number)) is not None:
                 found.append(scalar(f"dead units/{name}", dead))
             if not self._histograms:

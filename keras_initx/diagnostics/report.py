@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -234,6 +235,20 @@ class Report:
         from keras_initx.diagnostics.plot import plot_signals
 
         return plot_signals({self.model: self}, title)
+
+    def log(self, logdir: str | Path, step: int = 0) -> None:
+        """Writes the figures of each layer, and the summary, for TensorBoard.
+
+        Args:
+            logdir: The folder of a run; it is made where it is not there. Later calls add to it.
+            step: The step of a training that the report is of.
+
+        Raises:
+            InitxError: A folder that cannot be written to.
+        """
+        from keras_initx.diagnostics.boards import log
+
+        log(self, logdir, step)
 
     def to_json(self) -> str:
         """Everything, as JSON; what was not measured is null."""

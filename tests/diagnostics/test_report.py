@@ -3,11 +3,48 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
+from keras_initx import InitxError, initialize
 from keras_initx.diagnostics import diagnose
 from tests.diagnostics.networks import data, dense
+
+
+class TestLog:
+    def test_every_figure_of_every_layer_at_its_step(self, tmp_path):
+        model = dense(depth=2)
+        first = diagnose(model, data(16, 8))
+        first.log(tmp_path)
+        initialize(model, seed=0)
+        second = diagnose(model, data(16, 8))
+        second.log(tmp_path, step=7)
+        found = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+        found.Reload()
+        for number in range(3):
+            for title, figure in (
+                ("signal std", "std"),
+                ("gradient rms", "gradient_rms"),
+                ("dead units", "dead"),
+            ):
+                expected = [getattr(report.rows[number], figure) for report in (first, second)]
+                if np.isnan(expected[0]):
+                    continue
+                events = found.Tensors(f"{title}/{number + 1:03d} {first.rows[number].path}")
+                assert [event.step for event in events] == [0, 7]
+                assert [make_ndarray(e.tensor_proto).item() for e in events] == pytest.approx(
+                    expected, rel=1e-6
+                )
+        (text, _) = found.Tensors("diagnosis")
+        assert "nothing is wrong" in make_ndarray(text.tensor_proto).item().decode()
+
+    def test_a_folder_that_is_a_file(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InitxError, match="logdir: received"):
+            diagnose(dense(depth=1), data(16, 8)).log(tmp_path / "file" / "run")
 
 
 class TestReport:
