@@ -242,7 +242,9 @@ def _is_arrays(data: Any) -> bool:
 def _gathered(data: Any, size: int, argument: str) -> Batch:
     """Batches put together until there are `size` samples: inputs, and what else all of them have."""
     if isinstance(data, keras.utils.PyDataset):
-        batches: Iterator[Any] = (data[number] for number in range(data.num_batches or 0))
+        endless = data.num_batches is None
+        numbers = itertools.count() if endless else range(data.num_batches)
+        batches: Iterator[Any] = (data[number] for number in numbers)
     elif hasattr(data, "__iter__"):
         batches = iter(data)
     else:

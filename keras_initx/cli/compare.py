@@ -36,8 +36,9 @@ def compare(
 ) -> None:
     """Shows the signal through a saved model under several starts. Nothing is trained, or saved."""
     target = figure_file(plot)
-    x, y = arrays(data, loss)
-    found = compared(load(file), init or (), method or (), x, y, loss, seed)
+    model = load(file)
+    x, y = arrays(data, model, loss)
+    found = compared(model, init or (), method or (), x, y, loss, seed)
     if as_json:
         typer.echo(found.to_json())
         save_figure(found.plot, target)

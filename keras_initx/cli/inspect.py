@@ -46,7 +46,7 @@ def inspect(
         _check_target(file, apply)
     target = figure_file(plot)
     model = load(file)
-    x = arrays(data)[0]
+    x = arrays(data, model)[0]
     before = None if target is None else diagnose(model, x)
     plan = initialize(
         model,
@@ -133,7 +133,7 @@ def save_figure(draw: Callable[[], Any], file: Path | None) -> bool:
     return True
 
 
-def arrays(file: Path | None, loss: str | None = None) -> tuple[Any, Any]:
+def arrays(file: Path | None, model: keras.Model, loss: str | None = None) -> tuple[Any, Any]:
     """x of an .npz file, or its arrays by the names of inputs, and with a loss its y; None for the rest.
 
     Raises:
@@ -153,4 +153,6 @@ def arrays(file: Path | None, loss: str | None = None) -> tuple[Any, Any]:
     y = found.pop("y", None)
     if not found or (loss is not None and y is None):
         raise InitxError("--data", f"{file} with the arrays {list(found)}", allowed)
-    return found.get("x", found), y if loss is not None else None
+    names = [tensor.name for tensor in getattr(model, "inputs", None) or []]
+    is_named = "x" not in found or (len(names) > 1 and set(names) <= set(found))
+    return found if is_named else found["x"], y if loss is not None else None

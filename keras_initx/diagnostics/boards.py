@@ -41,6 +41,10 @@ def charts() -> Summary:
 
 def log(report: Report, logdir: str | Path, step: int) -> None:
     """Writes a report: see `Report.log`."""
+    if not isinstance(logdir, str | Path):
+        raise InitxError("logdir", logdir, "a folder for TensorBoard, as a string or a Path")
+    if isinstance(step, bool) or not isinstance(step, int):
+        raise InitxError("step", step, "a whole number")
     found = [charts(), text_pb("diagnosis", report.summary().replace("\n", "\n\n"))]
     for row in report.rows:
         found += scalars(row)

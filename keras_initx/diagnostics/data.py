@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx.diagnostics.whole import are_same
 from keras_initx.errors import InitxError
 from keras_initx.graph import fixed_batch, trace
 from keras_initx.noise import Batch, batch_of, by_name, inputs_of, labelled_batch, noise
@@ -37,16 +38,21 @@ def _noise(model: keras.Model, samples: int, y: Any) -> Batch:
     with Snapshot(model.non_trainable_variables) as before:
         graph = trace(model)
         before.restore()
-    return Batch(noise(graph, fixed_batch(model) or samples, seed=0))
+    inputs = noise(graph, fixed_batch(model) or samples, seed=0)
+    if all(are_same(values) for values in keras.tree.flatten(inputs)):
+        allowed = "data: what noise there is for inputs of yes and no is the same for all samples"
+        raise InitxError("x", None, allowed)
+    return Batch(inputs)
 
 
 def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
     size = fixed_batch(model) or samples
     is_labelled = isinstance(x, tuple) and inputs_of(model, x) is not x
     if y is None and not is_labelled:
-        batch = labelled_batch(x, size)
+        batch = labelled_batch(by_name(model, x, "x"), size)
     else:
         x, y, *weights = (x, y) if y is not None else x
+        x, weights = by_name(model, x, "x"), [w for w in weights if w is not None]
         _check_labelled(x, y, weights)
         parts = batch_of(x, size, "x"), batch_of(y, size, "y"), *(batch_of(w, size, "x[2]") for w in weights)
         batch = Batch(*parts)

@@ -17,7 +17,7 @@ from keras_initx.diagnostics.places import Place, normalized_moments, places
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
 from keras_initx.diagnostics.verdicts import explained, explained_heads, verdicts_of, verdicts_of_head
-from keras_initx.diagnostics.whole import whole
+from keras_initx.diagnostics.whole import are_same, whole
 from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, trace
@@ -148,7 +148,7 @@ def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) 
         argument = "x" if error.argument == "data" else error.argument
         remedy = error.remedy.replace("data=", "x=")
         raise InitxError(argument, error.received, error.allowed, remedy) from error
-    found = places(graph)
+    found = places(graph, _varying(graph, inputs))
     if not found:
         raise InitxError("model", model.name, "a model with kernels")
     types = [keras.backend.standardize_dtype(t.dtype) for t in keras.tree.flatten(graph.results)]
@@ -157,6 +157,12 @@ def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) 
         allowed = "outputs of floats, through which gradients flow"
         raise InitxError("model", f"{model.name} with outputs of {', '.join(types)}", allowed, remedy)
     return Probe(model, graph, found, heads(graph), loss, details)
+
+
+def _varying(graph: Graph, inputs: Any) -> set[int]:
+    """The inputs that are not the same for all samples; all of them, where each is."""
+    pairs = zip(graph.inputs, keras.tree.flatten(inputs), strict=True)
+    return {number for number, values in pairs if not are_same(values)} or set(graph.inputs)
 
 
 def rows_of(probe: Probe, gradients: dict[int, list[float]], owners: Owners) -> list[LayerSignal]:
@@ -192,6 +198,7 @@ def _row(
         alike=forward["alike"] if shape[0] > 1 else math.nan,
         tokens_alike=forward["tokens_alike"] if len(shape) == 3 and shape[1] > 1 else math.nan,
         units_differ=forward["units"],
+        ends_branch=bool(place.site.residual_number),
         looks_up="embedding" in place.site.roles or not place.on_data,
         after=after["after_second_moment"],
         dead=after["dead"],

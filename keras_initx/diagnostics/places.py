@@ -1,6 +1,7 @@
 """Where a model is measured: at each weighted step, at the activation that its result meets, at attention."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 }
 
 
+_OF_SHAPES = frozenset({"ZerosLike", "OnesLike", "FullLike"})
 # More units than these say no more of the mean over them.
 _PAIRS = 32
 
@@ -40,7 +42,7 @@ class Place:
         met: The number of the tensor that its activation returns; None where its result meets none.
         units, met_units: The axes of the units in the two.
         multiplies: Whether all that is measured is a product with its one kernel: no look-up, no recurrence.
-        on_data: Whether it depends on the model's inputs, as learned queries do not.
+        on_data: Whether it depends on inputs that differ between samples, as learned queries do not.
     """
 
     site: Site
@@ -64,11 +66,16 @@ class Place:
         return BOUNDS.get(self.activation.name, (None, None))
 
 
-def places(graph: Graph) -> list[Place]:
-    """The weighted steps, in the order of the computation."""
+def places(graph: Graph, varying: Collection[int]) -> list[Place]:
+    """The weighted steps, in the order of the computation.
+
+    Args:
+        graph: The model.
+        varying: The numbers of the inputs that differ between samples.
+    """
     found: list[Place] = []
     calls: dict[str, int] = {}
-    dependent = _dependent(graph)
+    dependent = _dependent(graph, varying)
     for number, site in sites(graph).items():
         step = graph.steps[number]
         if not step.outputs or not math.prod(n or 1 for n in step.shapes[0]):
@@ -87,11 +94,11 @@ def places(graph: Graph) -> list[Place]:
     return found
 
 
-def _dependent(graph: Graph) -> set[int]:
-    """The tensors that depend on the model's inputs."""
-    found = set(graph.inputs)
+def _dependent(graph: Graph, inputs: Collection[int]) -> set[int]:
+    """The tensors that depend on some inputs by more than their shape."""
+    found = set(inputs)
     for step in graph.steps:
-        if found.intersection(step.inputs):
+        if step.kind not in _OF_SHAPES and found.intersection(step.inputs):
             found.update(step.outputs)
     return found
 

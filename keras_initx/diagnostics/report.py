@@ -49,6 +49,7 @@ class LayerSignal:
             difference between two inputs, or a gradient, grows in this layer; 1 is the edge of chaos.
         looks_up: Whether it is a look-up of rows, or depends on no data, as learned queries do: such a signal
             may be the same for all samples.
+        ends_branch: Whether it is the last of a residual branch.
         verdicts: What is wrong, each a word from `VERDICTS`; empty where nothing is.
     """
 
@@ -77,6 +78,7 @@ class LayerSignal:
     kernel_gradient: float
     chi: float
     looks_up: bool = False
+    ends_branch: bool = False
     verdicts: tuple[str, ...] = ()
 
     @property
@@ -225,7 +227,9 @@ class Report:
         """A `rich` table of the attention heads."""
         table = Table(title="Attention", title_justify="left")
         for name, _ in _HEADS:
-            table.add_column(name, justify="left" if name in ("layer", "verdict") else "right")
+            table.add_column(
+                name, overflow="fold", justify="left" if name in ("layer", "verdict") else "right"
+            )
         for head in self.heads:
             table.add_row(*(escape(cell(head)) for _, cell in _HEADS))
         return table

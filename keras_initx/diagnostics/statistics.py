@@ -207,5 +207,7 @@ def _alike(rows: Any) -> Any:
 
 def _units_last(z: Any, units: int) -> Any:
     z = ops.cast(z, "float32")
-    z = z[:, None] if len(z.shape) == 1 else z
+    if len(z.shape) < 2:
+        # A vector of samples has one unit, and so has a scalar weight.
+        z = ops.reshape(z, (-1, 1))
     return ops.moveaxis(z, units, -1) if units % len(z.shape) != len(z.shape) - 1 else z

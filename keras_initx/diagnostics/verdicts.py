@@ -38,18 +38,28 @@ def verdicts_of(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, ...
         return ("non-finite",)
     last = next((r.gradient_rms for r in reversed(rows) if r.gradient_rms > 0), 0.0)
     growth = row.gradient_rms / last if last else math.nan
-    closed = row.kernel_std == 0 and row.gradient_units_differ > _UNITS
+    closed = row.kernel_std == 0 and _opens(row, rows[-1])
     alike = row.spread < _ALIKE * math.sqrt(row.second_moment) and not row.looks_up
     found = {
         "exploding": row.std > _EXPLODED or growth > _GRADIENT_EXPLODED,
         "vanishing": not closed and (_is_lost(row, rows) or _is_cut_off(row, rows, last)),
-        "symmetric": row.shape[-1] > 1 and max(row.units_differ, row.gradient_units_differ) < _UNITS,
+        "symmetric": not closed
+        and row.shape[-1] > 1
+        and max(row.units_differ, row.gradient_units_differ) < _UNITS,
         "inputs alike": not closed and alike,
         "dead": not closed and row.dead > _DEAD and not row.looks_up,
         "saturated": row.saturated > _SATURATED,
         "rank collapse": row.tokens_alike > _TOKENS and not row.looks_up,
     }
     return tuple(word for word, is_so in found.items() if is_so)
+
+
+def _opens(row: LayerSignal, last: LayerSignal) -> bool:
+    """Whether a kernel of zeros is one that the first steps of a training open."""
+    if row.gradient_rms > 0:
+        return row.gradient_units_differ > _UNITS or row.shape[-1] == 1
+    # A branch behind which the output layer is closed too, and opens first.
+    return row.ends_branch and last.kernel_std == 0 and last.kernel_gradient > 0
 
 
 def _is_lost(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:

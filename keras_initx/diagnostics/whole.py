@@ -1,6 +1,7 @@
 """What is wrong with the data, the loss or the model as a whole, rather than with a layer."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ def whole(
         received: The root mean square of what the first weights are given; 0 where that are no floats.
         findings: What is wrong with layers.
     """
-    if _are_same(batch):
+    if all(are_same(values) for values in keras.tree.flatten(batch.x)):
         text = "all samples in x are the same: nothing can tell them apart, whatever the weights; pass others"
         yield Finding("same inputs", "", text)
     gradients = [row.kernel_gradient for row in rows if row.kernel_gradient >= 0]
@@ -40,7 +41,7 @@ def whole(
     elif gradients and max(gradients) < _NO_GRADIENT and all(f.verdict in NOTED for f in findings):
         # Where a signal vanishes that is why, and said already.
         measured = f"no kernel has a gradient above {max(gradients):.1g}"
-        text = f"{measured}: a constant loss, stop_gradient or rounding is behind them"
+        text = f"{measured}: targets that are met already, a constant loss, stop_gradient or rounding"
         yield Finding("no gradient", "", text)
     serious = {"exploding", "vanishing", "inputs alike", "saturated"} & {f.verdict for f in findings}
     if serious and received > 0 and not 1 / _FAR <= received <= _FAR:
@@ -51,7 +52,7 @@ def whole(
         yield Finding("input scale", "", text)
 
 
-def _are_same(batch: Batch) -> bool:
-    """Whether each input is the same for all samples."""
-    inputs = [np.asarray(ops.convert_to_numpy(v)) for v in keras.tree.flatten(batch.x)]
-    return all(np.array_equal(np.broadcast_to(v[:1], v.shape), v) for v in inputs)
+def are_same(values: Any) -> bool:
+    """Whether an input is the same for all samples."""
+    found = np.asarray(ops.convert_to_numpy(values))
+    return np.array_equal(np.broadcast_to(found[:1], found.shape), found)

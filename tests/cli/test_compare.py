@@ -69,6 +69,15 @@ def test_a_figure_that_cannot_be_written_costs_no_table(saved, capsys):
     assert "--plot: received '/proc/signal.png'" in said.err
 
 
+def test_an_input_that_is_called_x(tmp_path):
+    inputs = [keras.Input((4,), name="x"), keras.Input((3,), name="mask")]
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(inputs)))
+    model.save(tmp_path / "two.keras")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(9, 4)), mask=rng.normal(size=(9, 3)))
+    assert run("inspect", tmp_path / "two.keras", "--data", tmp_path / "data.npz") == 0
+
+
 @pytest.mark.parametrize("arrays", [{"y": np.ones(3)}, {"x": np.ones((3, 6), "float32")}])
 def test_arrays_that_are_missing(saved, tmp_path, capsys, arrays):
     np.savez(tmp_path / "data.npz", **arrays)

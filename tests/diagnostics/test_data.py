@@ -76,6 +76,35 @@ class TestData:
         with pytest.raises(InitxError, match=r"y: received .*The outputs are .*'one': \(16, 2\)"):
             diagnose(model, x, {"one": y["one"]})
 
+    def test_one_input_that_is_the_same_for_all_samples(self):
+        image, time = keras.Input((8,)), keras.Input((4,))
+        h = layers.Add()([layers.Dense(16)(image), layers.Dense(16, "relu")(layers.Dense(16, "relu")(time))])
+        model = keras.Model([image, time], layers.Dense(2)(h))
+        report = diagnose(model, [data(16, 8), np.ones((16, 4), "float32")])
+        assert report.healthy, report.summary()
+        assert "same inputs" not in {f.verdict for f in report.findings}
+
+    def test_inputs_that_noise_says_nothing_of(self):
+        inputs = keras.Input((4,), dtype="bool")
+        model = keras.Model(inputs, layers.Dense(2)(ops.cast(inputs, "float32")))
+        with pytest.raises(InitxError, match="x: received None; allowed: data"):
+            diagnose(model)
+
+    def test_what_is_left_out_may_be_anything(self):
+        inputs = [keras.Input((3,), name=name) for name in ("a", "b")]
+        model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(inputs)))
+        x = {"b": data(16, 3), "a": data(16, 3, seed=1), "junk": np.full(16, np.nan)}
+        y = data(16, 2)
+        assert diagnose(model, x, y, "mse") == diagnose(model, ([x["a"], x["b"]], y, None), loss="mse")
+
+    def test_a_dataset_without_an_end(self):
+        class Endless(Batches):
+            @property
+            def num_batches(self):
+                return None
+
+        assert diagnose(dense(), Endless(), loss="mse", samples=32).samples == 32
+
     def test_weights_of_another_number(self):
         with pytest.raises(InitxError, match=r"y: received '3 weights'.*16"):
             diagnose(dense(), (data(16, 8), data(16, 5), np.ones(3, "float32")), loss="mse")

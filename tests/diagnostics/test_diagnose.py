@@ -260,6 +260,25 @@ class TestModels:
             diagnose(model, data(16, 8))
 
 
+class Scale(layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
+
+    def call(self, x):
+        return x * self.factor
+
+
+class TestScalars:
+    def test_of_a_layer_of_ones_own(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(4), Scale(), layers.Dense(2)])
+        assert diagnose(model, data(16, 8)).healthy
+
+    def test_of_an_attention(self):
+        inputs = keras.Input((6, 8))
+        h = layers.Attention(use_scale=True, score_mode="concat")([layers.Dense(8)(inputs), inputs])
+        assert len(diagnose(keras.Model(inputs, layers.Dense(2)(h)), data(16, 6, 8)).heads) == 1
+
+
 class Drawing(layers.Layer):
     """Draws in inference, too: by Keras's generators, and by Python's, as some layers do."""
 

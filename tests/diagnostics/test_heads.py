@@ -117,7 +117,8 @@ class TestAttention:
         assert [np.isnan(h.entropy) for h in report.heads] == [True, True, False, False]
         json.loads(report.to_json())
 
-    def test_learned_queries_are_the_same_for_all_samples(self):
+    @pytest.mark.parametrize("kind", ["tile", "zeros_like"])
+    def test_learned_queries_are_the_same_for_all_samples(self, kind):
         class Learned(layers.Layer):
             def __init__(self):
                 super().__init__()
@@ -128,7 +129,8 @@ class TestAttention:
                 self.attention.build((None, 5, 16), shape)
 
             def call(self, x):
-                return self.attention(ops.tile(self.queries, (ops.shape(x)[0], 1, 1)), x)
+                tiled = ops.tile(self.queries, (ops.shape(x)[0], 1, 1))
+                return self.attention(tiled if kind == "tile" else ops.zeros_like(x[:, :5]) + self.queries, x)
 
         inputs = keras.Input((12, 16))
         model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(Learned()(inputs))))

@@ -41,6 +41,13 @@ class TestLog:
         (text, _) = found.Tensors("diagnosis")
         assert "nothing is wrong" in make_ndarray(text.tensor_proto).item().decode()
 
+    @pytest.mark.parametrize(
+        ("arguments", "message"), [((3,), "logdir: received 3"), (("runs", 1.5), "step: received 1.5")]
+    )
+    def test_bad_arguments(self, arguments, message):
+        with pytest.raises(InitxError, match=message):
+            diagnose(dense(depth=1), data(16, 8)).log(*arguments)
+
     def test_a_folder_that_is_a_file(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(InitxError, match="logdir: received"):

@@ -141,7 +141,7 @@ def rows(*changes, count=4):
     for number in range(count):
         figures = {f.name: 1.0 for f in dataclasses.fields(LayerSignal)}
         figures |= {"number": number + 1, "path": f"dense_{number}", "kind": "Dense", "activation": "relu"}
-        figures |= {"shape": (8, 16), "looks_up": False, "verdicts": ()}
+        figures |= {"shape": (8, 16), "looks_up": False, "ends_branch": False, "verdicts": ()}
         figures |= {
             "not_finite": 0.0,
             "gradient_not_finite": 0.0,
@@ -153,6 +153,34 @@ def rows(*changes, count=4):
     for number, change in changes:
         made[number] = dataclasses.replace(made[number], **change)
     return made
+
+
+class TestClosed:
+    """Weights of zeros that the first steps of a training open."""
+
+    @pytest.mark.parametrize("activation", [None, "sigmoid"])
+    def test_an_output_of_one_unit(self, activation):
+        inputs = keras.Input((8,))
+        h = layers.Dense(32, "relu")(inputs)
+        report = diagnose(
+            keras.Model(inputs, layers.Dense(1, activation, kernel_initializer="zeros")(h)), data(16, 8)
+        )
+        assert report.healthy, report.summary()
+
+    def test_a_branch_behind_which_the_output_is_closed_too(self):
+        inputs = keras.Input((8,))
+        h = layers.Dense(16)(inputs)
+        for _ in range(2):
+            branch = layers.Dense(16, "relu")(layers.LayerNormalization()(h))
+            h = layers.Add()([h, layers.Dense(16, kernel_initializer="zeros")(branch)])
+        report = diagnose(keras.Model(inputs, layers.Dense(3, kernel_initializer="zeros")(h)), data(16, 8))
+        assert not {"symmetric", "dead"} & {f.verdict for f in report.findings}, report.summary()
+
+    def test_zeros_in_a_row_are_not(self):
+        inputs = keras.Input((8,))
+        h = layers.Dense(16, "sigmoid", kernel_initializer="zeros")(layers.Dense(16, "tanh")(inputs))
+        report = diagnose(keras.Model(inputs, layers.Dense(3, kernel_initializer="zeros")(h)), data(16, 8))
+        assert "symmetric" in {f.verdict for f in report.findings}
 
 
 class TestLimits:
