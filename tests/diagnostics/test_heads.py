@@ -117,7 +117,7 @@ class TestAttention:
         assert [np.isnan(h.entropy) for h in report.heads] == [True, True, False, False]
         json.loads(report.to_json())
 
-    @pytest.mark.parametrize("kind", ["tile", "zeros_like"])
+    @pytest.mark.parametrize("kind", ["broadcast", "zeros_like"])
     def test_learned_queries_are_the_same_for_all_samples(self, kind):
         class Learned(layers.Layer):
             def __init__(self):
@@ -129,8 +129,9 @@ class TestAttention:
                 self.attention.build((None, 5, 16), shape)
 
             def call(self, x):
-                tiled = ops.tile(self.queries, (ops.shape(x)[0], 1, 1))
-                return self.attention(tiled if kind == "tile" else ops.zeros_like(x[:, :5]) + self.queries, x)
+                several = ops.broadcast_to(self.queries, (ops.shape(x)[0], 5, 16))
+                zeros = ops.zeros_like(x[:, :5])
+                return self.attention(several if kind == "broadcast" else zeros + self.queries, x)
 
         inputs = keras.Input((12, 16))
         model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(Learned()(inputs))))
