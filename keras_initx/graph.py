@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_initx.errors import InitxError
-from keras_initx.observing import Call, Observer, Opened, observed
+from keras_initx.observing import Call, Observer, observed
 
 # What a model of unknown sizes is traced on: images, then everything else; the first that works.
 _IMAGE_SIZES = (64, 128, 224, 331)
@@ -69,7 +69,8 @@ class Graph:
     Attributes:
         steps: The steps, in the order in which they are computed.
         inputs, outputs: The numbers of the model's own input and output tensors.
-        opened: The calls of composite layers, by the numbers in `Step.calls`, inner ones first.
+        opened: What the calls of composite layers returned, as the numbers of tensors, by the numbers in
+            `Step.calls`, inner ones first.
         symbolic: The inputs as the model was called on them, for their structure, shapes and dtypes.
         results: What the model returned, for its structure.
         masks: For each of `outputs` the number of the mask that it carries, as in `Step`.
@@ -78,7 +79,7 @@ class Graph:
     steps: tuple[Step, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    opened: dict[int, Opened] = field(default_factory=dict, repr=False, compare=False)
+    opened: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
     symbolic: Any = field(default=None, repr=False, compare=False)
     results: Any = field(default=None, repr=False, compare=False)
     masks: tuple[int | None, ...] = ()

@@ -43,20 +43,6 @@ class Call:
     tables: dict[int, keras.Variable]
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A call of a composite layer that was followed inside.
-
-    Attributes:
-        layer: The layer.
-        inputs, outputs: The numbers of the tensors of its first argument, and of what it returned.
-    """
-
-    layer: keras.Layer
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-
 class Observer:
     """Numbers the tensors of one call of `model` and writes down its steps, as `records`."""
 
@@ -67,7 +53,7 @@ class Observer:
         self._tensors: list[Any] = []
         self._calls: list[tuple[int, keras.Layer]] = []
         self._count = 0
-        self.opened: dict[int, Opened] = {}
+        self.opened: dict[int, tuple[int, ...]] = {}
         self._masked: set[int] = set()
         self._model = model
         self._inferring = False
@@ -119,7 +105,7 @@ class Observer:
                 try:
                     outputs = _opened(layer, args, {**kwargs, **arriving(layer, args, kwargs)})
                     self._hand_masks_on(layer, first, previous, outputs)
-                    self.opened[number] = Opened(layer, self.numbers(first), self.numbers(outputs))
+                    self.opened[number] = self.numbers(outputs)
                     return outputs
                 except Exception as error:
                     # Such as a call of the backend's own functions, which have no symbolic form.

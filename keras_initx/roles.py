@@ -95,7 +95,7 @@ def declared_roles(graph: Graph) -> dict[int, tuple[tuple[str, int], ...]]:
 
 
 def _ends_within(graph: Graph, above: dict[int, int], number: int) -> list[Step]:
-    last = [step for tensor in graph.opened[number].outputs for step in _last_weighted(graph, tensor)]
+    last = [step for tensor in graph.opened[number] for step in _last_weighted(graph, tensor)]
     ends = {s.number: s for s in last if any(call == number for call, _ in s.calls)}
     before = {n: _all(above[tensor] for tensor in step.inputs) for n, step in ends.items()}
     return [step for n, step in ends.items() if not any(before[n] >> other & 1 for other in ends)]

@@ -39,6 +39,19 @@ def charts() -> Summary:
     return layout({"Signal by layer": {title: [f"^{title}/"] for title in _CHARTS}})
 
 
+def event_file(argument: str, folder: str | Path, kind: str) -> EventFile:
+    """A file of events in a folder.
+
+    Raises:
+        InitxError: A folder that cannot be written to; `argument` is what the caller passed it as.
+    """
+    try:
+        return EventFile(folder, kind)
+    except OSError as error:
+        allowed = f"a folder that can be written to ({error.strerror})"
+        raise InitxError(argument, str(folder), allowed) from error
+
+
 def log(report: Report, logdir: str | Path, step: int) -> None:
     """Writes a report: see `Report.log`."""
     if not isinstance(logdir, str | Path):
@@ -50,8 +63,4 @@ def log(report: Report, logdir: str | Path, step: int) -> None:
         found += scalars(row)
         if is_finite(row.dead):
             found.append(scalar(f"dead units/{name_of(row)}", row.dead))
-    try:
-        EventFile(logdir, "report").write(step, found)
-    except OSError as error:
-        allowed = f"a folder that can be written to ({error.strerror})"
-        raise InitxError("logdir", str(logdir), allowed) from error
+    event_file("logdir", logdir, "report").write(step, found)

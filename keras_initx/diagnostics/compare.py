@@ -22,7 +22,6 @@ from keras_initx.errors import InitxError
 from keras_initx.model import initialize
 from keras_initx.plan import html_table
 from keras_initx.reinit import initializers_kept, reinitialize
-from keras_initx.snapshot import Snapshot
 
 AS_IS = "as it is"
 
@@ -145,23 +144,20 @@ def compare(
         raise InitxError("initializers", initializers, "a list of names or initializers")
     reports: dict[str, Report] = {}
     check(model, loss, samples)
-    with untouched(model), Snapshot(model.variables) as before, initializers_kept(model):
+    with untouched(model) as before, initializers_kept(model):
         # A generator gives a batch once.
         batch = batch_for(model, x, y, loss, samples)
-        try:
-            if as_is:
-                reports[AS_IS] = diagnosed(model, batch, loss)
-            for initializer in initializers:
-                before.restore()
-                reinitialize(model, initializer, seed)
-                reports[_unique(_name(initializer), reports)] = diagnosed(model, batch, loss)
-            for method in methods:
-                before.restore()
-                data = None if x is None or method != "lsuv" else batch.x
-                initialize(model, method, data=data, seed=seed)
-                reports[_unique(f"initialize: {method}", reports)] = diagnosed(model, batch, loss)
-        finally:
+        if as_is:
+            reports[AS_IS] = diagnosed(model, batch, loss)
+        for initializer in initializers:
             before.restore()
+            reinitialize(model, initializer, seed)
+            reports[_unique(_name(initializer), reports)] = diagnosed(model, batch, loss)
+        for method in methods:
+            before.restore()
+            data = None if x is None or method != "lsuv" else batch.x
+            initialize(model, method, data=data, seed=seed)
+            reports[_unique(f"initialize: {method}", reports)] = diagnosed(model, batch, loss)
     if not reports:
         raise InitxError("initializers", initializers, "one initializer or method at least")
     return Comparison(model.name, reports)

@@ -50,13 +50,14 @@ def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
     is_labelled = isinstance(x, tuple) and inputs_of(model, x) is not x
     if y is None and not is_labelled:
         batch = labelled_batch(by_name(model, x, "x"), size)
+        # Batches may be dictionaries, too.
+        batch = batch._replace(x=by_name(model, batch.x, "x"))
     else:
         x, y, *weights = (x, y) if y is not None else x
         x, weights = by_name(model, x, "x"), [w for w in weights if w is not None]
         _check_labelled(x, y, weights)
         parts = batch_of(x, size, "x"), batch_of(y, size, "y"), *(batch_of(w, size, "x[2]") for w in weights)
         batch = Batch(*parts)
-    batch = batch._replace(x=by_name(model, batch.x, "x"))
     count = len(keras.tree.flatten(batch.x)[0])
     if count < 2:
         raise InitxError("x", f"{count} sample", "two or more: samples are compared")

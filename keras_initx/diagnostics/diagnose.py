@@ -85,13 +85,16 @@ def diagnose(
 
 
 @contextlib.contextmanager
-def untouched(model: keras.Model) -> Iterator[None]:
-    """Puts back all that a pass may change: weights, statistics, metrics, generators of random numbers."""
+def untouched(model: keras.Model) -> Iterator[Snapshot]:
+    """Puts back all that a pass may change: weights, statistics, metrics, generators of random numbers.
+
+    Yields what the variables were, for who puts them back before the end, too.
+    """
     state = random.getstate()
     try:
         with generators_kept(), _losses_kept(model), Snapshot(_all_variables(model)) as before:
             try:
-                yield
+                yield before
             finally:
                 before.restore()
     finally:

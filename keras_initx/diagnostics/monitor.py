@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx.diagnostics import statistics
-from keras_initx.diagnostics.boards import charts, name_of, scalars
+from keras_initx.diagnostics.boards import charts, event_file, name_of, scalars
 from keras_initx.diagnostics.data import batch_for
 from keras_initx.diagnostics.diagnose import probe_of, rows_of, untouched
 from keras_initx.diagnostics.probe import Probe
@@ -116,11 +116,7 @@ class SignalMonitor(keras.callbacks.Callback):
             self._probe = probe_of(model, next(self._batches).x, self._loss, details=True)
         self._owners = Owners(all_layers(model))
         self._seen: deque[list[np.ndarray | None]] = deque(maxlen=self._window)
-        try:
-            self._file = EventFile(_folder(self.log_dir))
-        except OSError as error:
-            allowed = f"a folder that can be written to ({error.strerror})"
-            raise InitxError("log_dir", str(self.log_dir), allowed) from error
+        self._file = event_file("log_dir", _folder(self.log_dir), "signal")
         self._file.write(0, [charts()])
         self._measure()
         if self._every is None:
