@@ -34,8 +34,8 @@ from keras_initx.graph import trace
 from keras_initx.noise import noise
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests import zoo
-from tests.recorder import KINDS, pre_activations
+from tests.support import zoo
+from tests.support.recorder import KINDS, pre_activations
 
 MODELS: dict[str, Callable[[], keras.Model]] = {
     name: lambda name=name: getattr(keras.applications, name)(weights=None) for name in zoo.APPLICATIONS

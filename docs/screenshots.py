@@ -19,7 +19,7 @@ DOCS = Path(__file__).parent
 # The browser is that of the test, which is no package.
 sys.path.insert(0, str(DOCS.parent))
 
-from tests import browser  # noqa: E402
+from tests.support import browser  # noqa: E402
 
 INITIALIZERS = ("auto", "glorot_uniform", "random_normal", "small_normal", "zeros")
 DEPTH = 8

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 import numpy as np
 
@@ -62,3 +63,14 @@ def checked_seed(seed: object) -> int | None:
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
         raise InitxError("seed", seed, "None or an integer")
     return int(seed)
+
+
+def check_positive(argument: str, value: object) -> int:
+    """`value` if it is a whole number above zero.
+
+    Raises:
+        InitxError: Anything else.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise InitxError(argument, value, "a whole number above 0")
+    return int(value)

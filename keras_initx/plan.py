@@ -5,13 +5,13 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from keras_initx._display import html_table, number, plain
 
 
 @dataclass(frozen=True)
@@ -130,28 +130,7 @@ _COLUMNS = (
     ("role", lambda row: ", ".join(row.roles)),
     ("method", lambda row: row.method),
     ("fan in", lambda row: f"{row.fan_in:g}"),
-    ("drawn", lambda row: _number(row.drawn)),
-    ("scaled", lambda row: _number(row.scaled)),
+    ("drawn", lambda row: number(row.drawn)),
+    ("scaled", lambda row: number(row.scaled)),
     ("why", lambda row: row.reason),
 )
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "-"
-
-
-def html_table(columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Iterable[Any]) -> str:
-    """Rows as HTML, by the name of each column and what it shows of a row."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in columns)
-    lines = ("".join(f"<td>{html.escape(cell(row))}</td>" for _, cell in columns) for row in rows)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def plain(value: Any) -> Any:
-    """A structure of numbers as JSON has it: lists for tuples, null for NaN and infinities."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

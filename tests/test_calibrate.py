@@ -9,8 +9,8 @@ from keras_initx.graph import trace
 from keras_initx.measuring import Weight
 from keras_initx.noise import noise
 from keras_initx.steps import kernels
-from tests import zoo
-from tests.recorder import pre_activations
+from tests.support import zoo
+from tests.support.recorder import pre_activations
 
 BATCH = 512
 

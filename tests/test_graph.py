@@ -7,8 +7,8 @@ from keras import layers, ops
 
 from keras_initx import InitxError
 from keras_initx.graph import trace
-from tests import zoo
-from tests.recorder import same, values
+from tests.support import zoo
+from tests.support.recorder import same, values
 
 
 def kinds(model, *args):

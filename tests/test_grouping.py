@@ -4,7 +4,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, kernel_groups
-from tests import zoo
+from tests.support import zoo
 
 
 def by_layer(model, data=None):

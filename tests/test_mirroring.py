@@ -10,7 +10,7 @@ from keras_initx.activations import Activation, read_activation
 from keras_initx.errors import InitxError
 from keras_initx.mirroring import evenness, odd_part
 from keras_initx.propagation import chi, edge_variance
-from tests.oracles import NAMES, ODD, activation_of, expect, oracle, orthogonal
+from tests.support.oracles import NAMES, ODD, activation_of, expect, oracle, orthogonal
 
 
 @pytest.mark.parametrize("name", NAMES)

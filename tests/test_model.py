@@ -11,8 +11,8 @@ from keras_initx import InitxError, initialize
 from keras_initx.graph import trace
 from keras_initx.noise import noise
 from keras_initx.sites import sites
-from tests import zoo
-from tests.recorder import pre_activations, same, values
+from tests.support import zoo
+from tests.support.recorder import pre_activations, same, values
 
 
 def plain(depth=12, activation="relu", width=32):

@@ -6,7 +6,7 @@ from keras import layers, ops
 from keras_initx import InitxError
 from keras_initx.graph import trace
 from keras_initx.noise import batch_of, noise
-from tests.batches import Batches
+from tests.support.batches import Batches
 
 
 def made(model, batch=512):

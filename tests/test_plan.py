@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from keras_initx import Plan, PlanRow, initialize
-from tests import zoo
+from tests.support import zoo
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, initialize
-from tests.recorder import pre_activations, same, values
+from tests.support.recorder import pre_activations, same, values
 
 
 def model(classes=4, extra=False):

@@ -9,7 +9,7 @@ import pytest
 from keras_initx.activations import Activation, read_activation
 from keras_initx.errors import InitxError
 from keras_initx.propagation import chi, edge_variance, elementwise, gpn_shift, stability
-from tests.oracles import NAMES, USERS, activation_of, expect, oracle, orthogonal
+from tests.support.oracles import NAMES, USERS, activation_of, expect, oracle, orthogonal
 
 
 def oracle_chi(name, var):

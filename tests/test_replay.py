@@ -9,7 +9,7 @@ from keras_initx import replay as module
 from keras_initx.graph import trace
 from keras_initx.noise import noise
 from keras_initx.replay import replay
-from tests import zoo
+from tests.support import zoo
 
 
 def inference(step, args, kwargs):

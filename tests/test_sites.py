@@ -5,7 +5,7 @@ from keras import layers, ops
 from keras_initx import role
 from keras_initx.graph import trace
 from keras_initx.sites import sites
-from tests import zoo
+from tests.support import zoo
 
 
 def found(model):

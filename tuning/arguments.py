@@ -11,7 +11,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, check_positive
 
 from .arrays import first_gap
 from .compiled import architecture
@@ -23,17 +23,6 @@ Pair = tuple[Any, Any]
 _MOST = 2**32
 # Keras's errors may be in bold.
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
-def check_positive(argument: str, value: object) -> int:
-    """`value` if it is a whole number above zero.
-
-    Raises:
-        InitxError: Anything else.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InitxError(argument, value, "a whole number above 0")
-    return int(value)
 
 
 def check_flags(**flags: object) -> None:

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from keras_initx.events import event, file_name, first_event, is_finite, layout, scalar
+from keras_initx._event_files import event, file_name, first_event, is_finite, layout, scalar
 
 from .hparams import Parameter, Value, experiment_summary, session_end_summary, session_start_summary
 from .starts import LayerStart

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_initx.events import Histogram
+from keras_initx._event_files import Histogram
 
 BINS = 64
 # More values than these say no more about a histogram of so many bins, and cost.

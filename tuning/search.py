@@ -14,14 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_initx
-from keras_initx.errors import InitxError, is_number
-from keras_initx.tracing import many_traces
+from keras_initx._tf_logging import many_traces
+from keras_initx.errors import InitxError, check_positive, is_number
 
 from .arguments import (
     Pair,
     check_flags,
     check_kinds,
-    check_positive,
     epochs_to,
     fingerprint,
     objective_of,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_initx.events import Histogram
+from keras_initx._event_files import Histogram
 
 # A curve of more layers looks the same, and some databases take no attribute beyond 64 KiB.
 LAYERS = 256

@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from keras_initx.events import histogram, is_finite, scalar
+from keras_initx._event_files import histogram, is_finite, scalar
 
 from .hparams import STATUSES
 from .starts import LayerStart

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx import all_layers
-from keras_initx.events import Histogram
+from keras_initx._event_files import Histogram
 
 from .histograms import histogram_of, thinned
 from .starts import LayerStart

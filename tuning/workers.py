@@ -15,7 +15,8 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from .arguments import check_positive
+from keras_initx.errors import check_positive
+
 from .oracle import OptunaOracle
 from .records import seed_records, status_of
 from .tuner import Observer

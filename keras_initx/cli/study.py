@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from keras_initx.cli import common
+from keras_initx.errors import check_positive
 from keras_initx.tuning import SearchResult
-from keras_initx.tuning.arguments import check_positive
 from keras_initx.tuning.study import (
     ALL_SCHEMES,
     SCHEMES,

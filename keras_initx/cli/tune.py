@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from keras_initx.cli import common
+from keras_initx.errors import check_positive
 from keras_initx.tuning import DenseClassifier, SearchResult, search
-from keras_initx.tuning.arguments import check_positive
 from keras_initx.tuning.hypermodel import ACTIVATION, DEFAULT_ACTIVATIONS
 from keras_initx.tuning.kernels import DEFAULT_INITIALIZERS, INITIALIZER
 from keras_initx.tuning.replicates import paired

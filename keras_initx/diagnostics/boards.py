@@ -6,9 +6,9 @@ from pathlib import Path
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 
+from keras_initx._event_files import EventFile, is_finite, layout, scalar
 from keras_initx.diagnostics.report import LayerSignal, Report
 from keras_initx.errors import InitxError
-from keras_initx.events import EventFile, is_finite, layout, scalar
 
 _SCALARS: dict[str, Callable[[LayerSignal], float]] = {
     "signal std": lambda row: row.std,

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_initx._tf_logging import many_traces
 from keras_initx.diagnostics import statistics
 from keras_initx.diagnostics.heads import Heads, attention_weights
 from keras_initx.diagnostics.places import Place
@@ -21,7 +22,6 @@ from keras_initx.graph import Graph, Step
 from keras_initx.measuring import attribute, first_tensor
 from keras_initx.noise import Batch
 from keras_initx.replay import compute, is_about_inputs, replay
-from keras_initx.tracing import many_traces
 
 # Gradients of half precision would round to zero.
 _SCALE = 2.0**10

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_initx.plan import html_table, plain
+from keras_initx._display import html_table, number, plain, share, width
 
 
 @dataclass(frozen=True)
@@ -311,18 +310,3 @@ _COLUMNS = (
     ("chi", lambda row: number(row.chi)),
     ("verdict", lambda row: ", ".join(row.verdicts)),
 )
-
-
-def width() -> int:
-    """That of the terminal; where there is none, what a table of all columns needs."""
-    return shutil.get_terminal_size((150, 24)).columns
-
-
-def number(value: float) -> str:
-    """Three digits; "-" for what does not exist."""
-    return "-" if math.isnan(value) else f"{value:.3g}"
-
-
-def share(value: float) -> str:
-    """A share in percent; "-" for what does not exist."""
-    return "-" if math.isnan(value) else f"{100 * value:.0f} %"

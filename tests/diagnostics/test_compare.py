@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_initx import InitxError, compare, diagnose, initialize, reinitialize
-from tests import recorder
+from tests.support import recorder
 
 
 class TestCompare:

@@ -6,8 +6,8 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import HeAuto, InitxError, XavierAuto, initialize
-from tests import zoo
-from tests.batches import Batches
+from tests.support import zoo
+from tests.support.batches import Batches
 
 
 def array(tensor):

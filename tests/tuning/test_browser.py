@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras_initx.tuning import SearchResult, search
 
-from tests import browser
+from tests.support import browser
 
 pytestmark = [
     pytest.mark.slow,

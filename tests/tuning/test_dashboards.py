@@ -21,8 +21,8 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from keras_initx import events
-from keras_initx.events import Histogram
+from keras_initx import _event_files
+from keras_initx._event_files import Histogram
 
 PARAMETERS = [
     Parameter("initializer", values=("he_normal", "orthogonal")),
@@ -149,7 +149,7 @@ package = types.ModuleType("package")
 package.__path__ = [{str(Path(dashboards.__file__).parent)!r}]
 sys.modules["package"] = package
 from package.dashboards import Dashboard
-from keras_initx.events import Histogram
+from keras_initx._event_files import Histogram
 from package.hparams import Parameter
 from package.starts import LayerStart
 dashboard = Dashboard({str(tmp_path)!r})
@@ -412,7 +412,7 @@ class TestTrial:
         names = []
         # The tenth digit of a second, and nanoseconds of different lengths.
         for now in (999_999_999_000_000_009, 999_999_999_000_000_010, 1_000_000_000_000_000_000):
-            monkeypatch.setattr(events.time, "time_ns", lambda now=now: now)
+            monkeypatch.setattr(_event_files.time, "time_ns", lambda now=now: now)
             dashboard.write_trial("a", VALUES, {0: 0.5}, "completed")
             names += [path.name for path in files(dashboard.logdir / "a")]
         assert len(set(names)) == 3

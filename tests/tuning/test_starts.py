@@ -4,7 +4,7 @@ import json
 
 from keras_initx.tuning.starts import LAYERS, LayerStart, as_record, from_record
 
-from keras_initx.events import Histogram
+from keras_initx._event_files import Histogram
 
 
 def test_back_from_json() -> None:

@@ -26,7 +26,7 @@ MODULES = [
     "keras_initx.shaping",
     "keras_initx.snapshot",
     "keras_initx.model",
-    "keras_initx.events",
+    "keras_initx._event_files",
     "keras_initx.diagnostics.compare",
     "keras_initx.diagnostics.diagnose",
     "keras_initx.diagnostics.monitor",

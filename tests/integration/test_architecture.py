@@ -167,8 +167,8 @@ def test_tuning_imports_the_public_package_only(path):
         "keras_initx",
         "keras_initx.errors",
         "keras_initx.diagnostics",
-        "keras_initx.events",
-        "keras_initx.tracing",
+        "keras_initx._event_files",
+        "keras_initx._tf_logging",
         "keras_initx.reinitialize",
         "keras_initx.known_names",
     }
