@@ -14,7 +14,7 @@ import jinja2
 import keras
 
 import keras_initx
-from keras_initx.formulas import FORMULAS
+from keras_initx._theory.formulas import FORMULAS
 from keras_initx.initializers import NAMES
 
 HERE = Path(__file__).parent

@@ -4,6 +4,8 @@ Importing it registers the names of its initializers ("he_auto", "auto", "orthog
 wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws for.
 """
 
+from keras_initx._theory.gains import activation_moments, gain
+from keras_initx._theory.moments import ActivationMoments
 from keras_initx.binding import install as _install
 from keras_initx.diagnostics import (
     Comparison,
@@ -17,7 +19,6 @@ from keras_initx.diagnostics import (
     plot_signals,
 )
 from keras_initx.errors import InitxError
-from keras_initx.gains import activation_moments, gain
 from keras_initx.grouping import kernel_groups
 from keras_initx.initializers import (
     AllZeros,
@@ -34,7 +35,6 @@ from keras_initx.initializers import (
     XavierAuto,
 )
 from keras_initx.model import initialize, known_methods
-from keras_initx.moments import ActivationMoments
 from keras_initx.plan import Plan, PlanRow
 from keras_initx.reinit import all_layers, known_names, reinitialize
 from keras_initx.roles import role

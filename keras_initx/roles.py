@@ -6,7 +6,7 @@ from typing import TypeVar
 import keras
 import numpy as np
 
-from keras_initx.activations import Activation
+from keras_initx._theory.activation import Activation
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.graph import Graph, Step
 from keras_initx.steps import (

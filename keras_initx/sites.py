@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_initx.activations import LINEAR, Activation
+from keras_initx._theory.activation import LINEAR, Activation
 from keras_initx.graph import Graph, Step
 from keras_initx.roles import attention_roles, declared_roles, is_gate, is_lookup, residual_ends, upstream
 from keras_initx.steps import (

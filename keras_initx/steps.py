@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_initx.activations import LINEAR, Activation, read_activation
+from keras_initx._theory.activation import LINEAR, Activation, read_activation
 from keras_initx.errors import InitxError
 from keras_initx.graph import Graph, Step
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.activations import Activation
+from keras_initx._theory.activation import Activation
 from keras_initx.graph import Graph, Step
 from keras_initx.sites import Site, activation_met, normalization_after, sites
 from keras_initx.steps import applied_activation, kernels, operation

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_initx import fans
-from keras_initx.activations import LINEAR
+from keras_initx._theory.activation import LINEAR
 from keras_initx.fans import Geometry
 
 UNKNOWN = Geometry()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from keras_initx._theory.looks_linear import evenness
 from keras_initx.initializers import Auto
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
 from keras_initx.methods.edge import edge_link
@@ -9,7 +10,6 @@ from keras_initx.methods.gpn import gpn_link
 from keras_initx.methods.mirrored import mirrored_link
 from keras_initx.methods.residual import at_the_end
 from keras_initx.methods.shaped import shaped_link
-from keras_initx.mirroring import evenness
 from keras_initx.sites import Site
 
 # Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py: dense ones

@@ -2,9 +2,9 @@
 
 import math
 
-from keras_initx.activations import Activation
+from keras_initx._theory.activation import Activation
+from keras_initx._theory.mean_field import edge_variance, stability
 from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
-from keras_initx.propagation import edge_variance, stability
 from keras_initx.sites import Site
 
 # Above, a chain is unstable; what float32 functions round is below.

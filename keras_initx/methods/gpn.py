@@ -1,7 +1,7 @@
 """`gpn`: a constant added to each activation through the weights, so that both directions keep their size."""
 
+from keras_initx._theory.mean_field import gpn_shift
 from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
-from keras_initx.propagation import gpn_shift
 from keras_initx.sites import Site
 
 

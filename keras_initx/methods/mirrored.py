@@ -1,8 +1,8 @@
 """`mirrored`: units in pairs of opposite kernels, so that a chain starts as a linear map."""
 
+from keras_initx._theory.looks_linear import evenness, odd_part
 from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
 from keras_initx.methods.edge import stable_variance
-from keras_initx.mirroring import evenness, odd_part
 from keras_initx.sites import Site
 
 # Below, the gradients of two twins are too much alike for them ever to part.

@@ -1,8 +1,8 @@
 """`shaped`: the deep kernel shaping transform of the activations, absorbed into kernels and biases."""
 
+from keras_initx._theory.dks import solve_dks
 from keras_initx.errors import InitxError
 from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
-from keras_initx.shaping import shape
 from keras_initx.sites import Site
 
 
@@ -25,7 +25,7 @@ def shaped_link(site: Site) -> Link | None:
     if not site.biased or not site.summing:
         return None
     try:
-        found = shape(site.activation, site.depth)
+        found = solve_dks(site.activation, site.depth)
     except InitxError:
         return None
     reason = f"chain of {site.depth} with {site.activation.name}: shaped to keep two inputs apart"

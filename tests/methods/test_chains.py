@@ -8,9 +8,9 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import initialize
-from keras_initx.activations import read_activation
-from keras_initx.propagation import edge_variance, gpn_shift
-from keras_initx.shaping import shape
+from keras_initx._theory.activation import read_activation
+from keras_initx._theory.dks import solve_dks
+from keras_initx._theory.mean_field import edge_variance, gpn_shift
 
 WIDTH = 128
 
@@ -146,7 +146,7 @@ class TestShaped:
         model = keras.Sequential([keras.Input((WIDTH,)), *hidden, layers.Dense(WIDTH)])
         plan = initialize(model, "shaped", seed=0)
         assert {row.method for row in plan.rows} == {"shaped"}
-        found = shape(read_activation(activation), depth + 1)
+        found = solve_dks(read_activation(activation), depth + 1)
         a, b, c, d = found.input_scale, found.input_shift, found.output_scale, found.output_shift
         x = np.random.default_rng(0).normal(size=(16, WIDTH)).astype("float32")
         absorbed = transformed = x.astype("float64")
@@ -201,8 +201,8 @@ def response(model, x):
 
 
 def follow(*stack, shape):
-    model = keras.Sequential([keras.Input(shape), *stack])
-    x = np.random.default_rng(0).standard_normal((16, *shape)).astype("float32")
+    model = keras.Sequential([keras.Input(solve_dks), *stack])
+    x = np.random.default_rng(0).standard_normal((16, *solve_dks)).astype("float32")
     return model, x
 
 
@@ -219,8 +219,8 @@ def follow(*stack, shape):
 )
 def test_layers_that_carry_no_shift_get_none(unit, method):
     stack = [unit(n) for n in range(12)]
-    shape = (16,) if isinstance(stack[0], layers.EinsumDense) else (6, 6, 6)
-    model, _ = follow(*stack, shape=shape)
+    solve_dks = (16,) if isinstance(stack[0], layers.EinsumDense) else (6, 6, 6)
+    model, _ = follow(*stack, shape=solve_dks)
     plan = initialize(model, method, seed=0)
     assert {row.method for row in plan.rows} <= {"variance", "edge"}
     for layer in model.layers:

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from scipy import integrate, special, stats
 
-from keras_initx.activations import read_activation
-from keras_initx.formulas import FORMULAS
+from keras_initx._theory.activation import read_activation
+from keras_initx._theory.formulas import FORMULAS
 
 NAMED = ["relu", "leaky_relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus"]
 NAMED += ["tanh", "softsign", "sigmoid", "hard_sigmoid", "exponential"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from keras_initx.activations import Activation
+from keras_initx._theory.activation import Activation
+from keras_initx._theory.custom_activation import Probed
+from keras_initx._theory.mean_field import elementwise, times
+from keras_initx._theory.moments import PASS_GAIN, ActivationMoments, gaussian_moments
+from keras_initx._theory.piecewise import Function
 from keras_initx.errors import InitxError, is_number
-from keras_initx.moments import PASS_GAIN, ActivationMoments, gaussian_moments
-from keras_initx.pieces import Function
-from keras_initx.probing import Probed
-from keras_initx.propagation import elementwise, times
 
 # Where the search looks: log10 of a, descending, and the centre, once in the units of phi and once in
 # those of a, because a kink has to stay in sight however small a gets.
@@ -30,7 +30,7 @@ _FLATTEST, _FLATTEST_ROUNDED = 1e-9, 1e-4
 
 
 @dataclass(frozen=True)
-class Shape:
+class DKSTransform:
     """The transformed activation c (phi(a x + b) + d) of a standard normal x.
 
     Attributes:
@@ -50,7 +50,7 @@ class Shape:
     output_shift: float
 
 
-def shape(activation: Activation, depth: int, zeta: float = 1.5) -> Shape:
+def solve_dks(activation: Activation, depth: int, zeta: float = 1.5) -> DKSTransform:
     """The shape in which an activation hands on a signal, and its gradient, through `depth` layers.
 
     phi^(x) = c (phi(a x + b) + d) with, for a standard normal x,
@@ -94,7 +94,7 @@ def shape(activation: Activation, depth: int, zeta: float = 1.5) -> Shape:
 
 # An Activation is equal to another of the same name, whatever their functions: those are keys of their own.
 @functools.lru_cache(maxsize=256)
-def _shape(activation: Activation, function: Probed | None, depth: int, zeta: float) -> Shape:
+def _shape(activation: Activation, function: Probed | None, depth: int, zeta: float) -> DKSTransform:
     known = elementwise(activation)
     if known is None:
         allowed = "an elementwise activation: this one acts on a whole row"
@@ -107,7 +107,7 @@ def _shape(activation: Activation, function: Probed | None, depth: int, zeta: fl
         raise InitxError("activation", activation.name, allowed, remedy)
     scale, shift = at
     moments = problem.moments(scale, shift)
-    return Shape(scale, shift, 1 / math.sqrt(moments.variance), -moments.mean)
+    return DKSTransform(scale, shift, 1 / math.sqrt(moments.variance), -moments.mean)
 
 
 class _Problem:

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.activations import Activation, read_activation
+from keras_initx._theory.activation import Activation, read_activation
+from keras_initx._theory.looks_linear import evenness, odd_part
+from keras_initx._theory.mean_field import chi, edge_variance
 from keras_initx.errors import InitxError
-from keras_initx.mirroring import evenness, odd_part
-from keras_initx.propagation import chi, edge_variance
 from tests.support.oracles import NAMES, ODD, activation_of, expect, oracle, orthogonal
 
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.activations import Activation, read_activation
+from keras_initx._theory.activation import Activation, read_activation
+from keras_initx._theory.mean_field import chi, edge_variance, elementwise, gpn_shift, stability
 from keras_initx.errors import InitxError
-from keras_initx.propagation import chi, edge_variance, elementwise, gpn_shift, stability
 from tests.support.oracles import NAMES, USERS, activation_of, expect, oracle, orthogonal
 
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from keras_initx.activations import Activation
+from keras_initx._theory.activation import Activation
+from keras_initx._theory.custom_activation import Probed
+from keras_initx._theory.mean_field import elementwise, function_of, positive
 from keras_initx.errors import InitxError
-from keras_initx.probing import Probed
-from keras_initx.propagation import elementwise, function_of, positive
 
 # Irregular, so that no two formulas agree on all of them.
 _POINTS = np.sin(np.arange(1, 41) ** 1.5) * np.linspace(0.1, 9, 40)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from keras_initx import moments
+from keras_initx._theory import moments
+from keras_initx._theory.formulas import FORMULAS
+from keras_initx._theory.moments import gaussian_moments
 from keras_initx.errors import InitxError
-from keras_initx.formulas import FORMULAS
-from keras_initx.moments import gaussian_moments
 
 ARGUMENTS = {"threshold": {"threshold": 0.3, "default_value": -0.4}}
 NAMES = sorted(FORMULAS)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from keras_initx._theory.piecewise import Function
 from keras_initx.errors import InitxError
-from keras_initx.pieces import Function
 
 _T = TypeVar("_T")
 

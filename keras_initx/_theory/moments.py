@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_initx._theory.piecewise import Function, Pieces, TooRough, pieces
 from keras_initx.errors import InitxError
-from keras_initx.pieces import Function, Pieces, TooRough, pieces
 
 # In standard deviations. The Gaussian weight at 12 is 1e-32; only where a function still counts there,
 # as exp(z) of a large variance does, the integral is taken farther. At 38 the weight underflows.

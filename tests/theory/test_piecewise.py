@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_initx.pieces import TooRough, pieces
+from keras_initx._theory.piecewise import TooRough, pieces
 
 NODES = np.array([-0.9, 0.1, 0.7])
 

@@ -6,12 +6,12 @@ import math
 import numpy as np
 from scipy import optimize
 
-from keras_initx.activations import ROW_WISE, Activation
+from keras_initx._theory.activation import ROW_WISE, Activation
+from keras_initx._theory.custom_activation import Probed
+from keras_initx._theory.formulas import FORMULAS
+from keras_initx._theory.moments import gaussian_moments
+from keras_initx._theory.piecewise import Function
 from keras_initx.errors import InitxError, is_number
-from keras_initx.formulas import FORMULAS
-from keras_initx.moments import gaussian_moments
-from keras_initx.pieces import Function
-from keras_initx.probing import Probed
 
 # log10 of the variances that are searched: four steps to a decade, outwards from 1.
 _STEP = 1 / 4

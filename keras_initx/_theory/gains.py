@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from keras_initx.activations import read_activation
+from keras_initx._theory.activation import read_activation
+from keras_initx._theory.moments import ActivationMoments
 from keras_initx.errors import InitxError, is_number
-from keras_initx.moments import ActivationMoments
 
 _MODES = ("forward", "backward")
 

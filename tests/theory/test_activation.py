@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.activations import LINEAR, read_activation
+from keras_initx._theory.activation import LINEAR, read_activation
 from keras_initx.errors import InitxError
 
 L = keras.layers

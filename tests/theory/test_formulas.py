@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.formulas import FORMULAS
+from keras_initx._theory.formulas import FORMULAS
 
 PARAMETERS = {
     "threshold": {"threshold": 0.3, "default_value": -0.4},

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._theory.custom_activation import WAY_OUT, Probed, eagerly, probe
+from keras_initx._theory.formulas import FORMULAS
+from keras_initx._theory.moments import PASS_GAIN, ActivationMoments, gaussian_moments, leaky_second_moment
 from keras_initx.errors import InitxError, unknown_name
-from keras_initx.formulas import FORMULAS
-from keras_initx.moments import PASS_GAIN, ActivationMoments, gaussian_moments, leaky_second_moment
-from keras_initx.probing import WAY_OUT, Probed, eagerly, probe
 
 # These act on a whole row, so E[phi(z)^2] of a single z does not exist.
 ROW_WISE = frozenset({"softmax", "log_softmax", "sparsemax"})

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from keras_initx.activations import Activation, read_activation
+from keras_initx._theory.activation import Activation, read_activation
+from keras_initx._theory.dks import DKSTransform, solve_dks
+from keras_initx._theory.formulas import FORMULAS
 from keras_initx.errors import InitxError
-from keras_initx.formulas import FORMULAS
-from keras_initx.shaping import Shape, shape
 
 HOMOGENEOUS = ("relu", "leaky_relu")
 SMOOTH = ["elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "tanh", "softsign", "sigmoid"]
@@ -60,7 +60,7 @@ def conditions(name, found):
 @pytest.mark.parametrize("name", SMOOTH)
 @pytest.mark.parametrize(("depth", "zeta"), [(3, 1.1), (10, 10.0), (30, 1.5), (1000, 1.5)])
 def test_the_four_conditions_hold(name, depth, zeta):
-    mean, square, q_slope, c_slope = conditions(name, shape(activation_of(name), depth, zeta))
+    mean, square, q_slope, c_slope = conditions(name, solve_dks(activation_of(name), depth, zeta))
     assert mean == pytest.approx(0, abs=1e-7)
     assert square == pytest.approx(1, abs=1e-7)
     assert q_slope == pytest.approx(1, abs=1e-6)
@@ -70,7 +70,7 @@ def test_the_four_conditions_hold(name, depth, zeta):
 @pytest.mark.parametrize("name", USERS)
 @pytest.mark.parametrize("depth", [5, 30])
 def test_users_functions_are_shaped_to_the_digits_they_have(name, depth):
-    mean, square, q_slope, c_slope = conditions(name, shape(activation_of(name), depth))
+    mean, square, q_slope, c_slope = conditions(name, solve_dks(activation_of(name), depth))
     assert mean == pytest.approx(0, abs=1e-4)
     assert square == pytest.approx(1, abs=1e-4)
     assert q_slope == pytest.approx(1, abs=1e-3)
@@ -80,7 +80,7 @@ def test_users_functions_are_shaped_to_the_digits_they_have(name, depth):
 @pytest.mark.parametrize("name", HOMOGENEOUS)
 @pytest.mark.parametrize(("depth", "zeta"), [(3, 1.1), (30, 1.5), (1000, 10.0)])
 def test_homogeneous_ones_meet_three_and_are_stable(name, depth, zeta):
-    found = shape(activation_of(name), depth, zeta)
+    found = solve_dks(activation_of(name), depth, zeta)
     mean, square, q_slope, c_slope = conditions(name, found)
     assert found.input_scale == 1
     assert found.input_shift > 0
@@ -90,12 +90,15 @@ def test_homogeneous_ones_meet_three_and_are_stable(name, depth, zeta):
 
 
 def test_homogeneity_is_seen_in_users_functions():
-    known, own = shape(Activation("relu"), 30), shape(read_activation(lambda x: keras.ops.maximum(x, 0)), 30)
+    known, own = (
+        solve_dks(Activation("relu"), 30),
+        solve_dks(read_activation(lambda x: keras.ops.maximum(x, 0)), 30),
+    )
     assert own.input_scale == 1
     assert own.input_shift == pytest.approx(known.input_shift, abs=1e-2)
     # The steeper side is the negative one.
-    turned = shape(Activation("leaky_relu", (("negative_slope", 5.0),)), 30)
-    assert turned.input_shift == pytest.approx(-shape(Activation("leaky_relu"), 30).input_shift, abs=1e-6)
+    turned = solve_dks(Activation("leaky_relu", (("negative_slope", 5.0),)), 30)
+    assert turned.input_shift == pytest.approx(-solve_dks(Activation("leaky_relu"), 30).input_shift, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -104,7 +107,7 @@ def test_solved_at_every_depth(name):
         # Near the slope of a shaped ReLU, 1.467, and beyond it many have no solution.
         if zeta ** (1 / depth) > 1.4:
             continue
-        found = shape(activation_of(name), depth, zeta)
+        found = solve_dks(activation_of(name), depth, zeta)
         assert 1e-3 < found.input_scale < 100
         assert found.output_scale > 0
 
@@ -113,24 +116,24 @@ def test_solved_at_every_depth(name):
 @pytest.mark.parametrize("depth", [10, 100])
 def test_what_no_weights_shape(name, depth):
     with pytest.raises(InitxError, match=rf"activation: received '{name}'.*another method"):
-        shape(activation_of(name), depth)
+        solve_dks(activation_of(name), depth)
 
 
 def test_the_choice_among_several():
-    silu = shape(Activation("silu"), 30)
+    silu = solve_dks(Activation("silu"), 30)
     # The largest a is .359 at b = -3.39, where kernels are 13 times as large.
     assert silu.input_shift == pytest.approx(0.348, abs=1e-3)
     assert silu.input_scale * silu.output_scale < 1.5
-    assert shape(Activation("tanh"), 30).input_shift > 0
-    assert 0 < shape(activation_of("sin"), 30).input_shift < math.pi / 2
+    assert solve_dks(Activation("tanh"), 30).input_shift > 0
+    assert 0 < solve_dks(activation_of("sin"), 30).input_shift < math.pi / 2
     # Of the two flanks that with the smaller values.
-    assert shape(Activation("sigmoid"), 30).input_shift < 0
+    assert solve_dks(Activation("sigmoid"), 30).input_shift < 0
 
 
 @pytest.mark.parametrize("name", [*SMOOTH, *HOMOGENEOUS])
 def test_weights_absorb_the_shape(name):
     depth, width, rng = 50, 24, np.random.default_rng(7)
-    found = shape(activation_of(name), depth)
+    found = solve_dks(activation_of(name), depth)
     a, b, c, d = found.input_scale, found.input_shift, found.output_scale, found.output_shift
     formula = FORMULAS[name][0]
     kernels = [np.linalg.qr(rng.standard_normal((width, width)))[0] for _ in range(depth + 1)]
@@ -152,22 +155,22 @@ def test_weights_absorb_the_shape(name):
 
 
 def test_cached_and_told_apart():
-    assert shape(Activation("gelu"), 40) is shape(Activation("gelu"), 40)
+    assert solve_dks(Activation("gelu"), 40) is solve_dks(Activation("gelu"), 40)
     first, second = (read_activation(f) for f in (lambda x: keras.ops.tanh(x), lambda x: keras.ops.sin(x)))
     assert first == second
-    assert shape(first, 20) != shape(second, 20)
-    assert isinstance(shape(first, 20), Shape)
+    assert solve_dks(first, 20) != solve_dks(second, 20)
+    assert isinstance(solve_dks(first, 20), DKSTransform)
 
 
 def test_what_cannot_be_asked_for():
     for bad in (0, -3, 2.5, True, None):
         with pytest.raises(InitxError, match="depth: received"):
-            shape(Activation("tanh"), bad)
+            solve_dks(Activation("tanh"), bad)
     for bad in (1, 0.5, math.nan, math.inf, "2"):
         with pytest.raises(InitxError, match="zeta: received"):
-            shape(Activation("tanh"), 10, zeta=bad)
+            solve_dks(Activation("tanh"), 10, zeta=bad)
     for name in ("softmax", "glu"):
         with pytest.raises(InitxError, match="whole row"):
-            shape(Activation(name), 10)
+            solve_dks(Activation(name), 10)
     with pytest.raises(InitxError, match="nearer to 1 or more layers"):
-        shape(Activation("relu"), 3, zeta=10.0)
+        solve_dks(Activation("relu"), 3, zeta=10.0)
