@@ -6,7 +6,6 @@ wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws 
 
 from keras_initx._theory.gains import activation_moments, gain
 from keras_initx._theory.moments import ActivationMoments
-from keras_initx.binding import install as _install
 from keras_initx.diagnostics import (
     Comparison,
     Finding,
@@ -34,6 +33,7 @@ from keras_initx.initializers import (
     UnitUniform,
     XavierAuto,
 )
+from keras_initx.initializers.layer_binding import install as _install
 from keras_initx.model import initialize, known_methods
 from keras_initx.plan import Plan, PlanRow
 from keras_initx.reinit import all_layers, known_names, reinitialize

@@ -10,12 +10,12 @@ from typing import Any
 
 import keras
 
-from keras_initx.binding import OTHERWISE
 from keras_initx.calibrate import Calibration
 from keras_initx.drawing import draw
 from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.graph import Graph, fixed_batch, trace
 from keras_initx.initializers.base import folded
+from keras_initx.initializers.layer_binding import OVERRIDDEN_MARK
 from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_output_bias
 from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
@@ -121,7 +121,7 @@ def initialize(
         finally:
             random.setstate(state)
     for variable in drawn:
-        setattr(variable, OTHERWISE, True)
+        setattr(variable, OVERRIDDEN_MARK, True)
     return replace(plan, dry_run=dry_run, seconds=time.perf_counter() - started)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import keras
 
-from keras_initx.fans import Fans
-from keras_initx.initializers.place import place_of
+from keras_initx.initializers.fans import Fans
+from keras_initx.initializers.layer_info import layer_info
 
 
 class Owners:
@@ -37,4 +37,4 @@ class Owners:
 
     def fans(self, variable: keras.Variable) -> Fans:
         """The fans of a weight by the kind of its layer."""
-        return place_of(*self.of(variable)).geometry.fans(tuple(variable.shape))
+        return layer_info(*self.of(variable)).geometry.fans(tuple(variable.shape))

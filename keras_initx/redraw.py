@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.binding import OTHERWISE, initializer_of
 from keras_initx.errors import InitxError
 from keras_initx.initializers.base import folded
+from keras_initx.initializers.layer_binding import OVERRIDDEN_MARK, initializer_of
 
 
 def redraw(
@@ -45,7 +45,7 @@ def redraw(
         raise InitxError("model", f"{model.name}: {', '.join(unknown)}", allowed, remedy)
     for variable, values in drawn:
         variable.assign(values)
-        setattr(variable, OTHERWISE, False)
+        setattr(variable, OVERRIDDEN_MARK, False)
     return len(drawn)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.binding import NOTE, OTHERWISE, bind, remember
 from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
 from keras_initx.initializers.base import folded
+from keras_initx.initializers.layer_binding import INITIALIZER_MARK, OVERRIDDEN_MARK, bind, remember
 from keras_initx.owners import Owners
 from keras_initx.redraw import redraw
 from keras_initx.selection import Selection
@@ -115,7 +115,11 @@ def reinitialize(
 def initializers_kept(model: keras.Model) -> Iterator[None]:
     """Puts back what each layer, and each weight, names as its initializer."""
     named = [(layer, attribute, getattr(layer, attribute)) for layer, attribute, _, _ in _kernels(model)]
-    noted = [(v, note, getattr(v, note, None)) for v in model.variables for note in (NOTE, OTHERWISE)]
+    noted = [
+        (v, note, getattr(v, note, None))
+        for v in model.variables
+        for note in (INITIALIZER_MARK, OVERRIDDEN_MARK)
+    ]
     try:
         yield
     finally:

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx.binding import is_drawn_otherwise
 from keras_initx.diagnostics.places import Place
 from keras_initx.diagnostics.report import Finding
+from keras_initx.initializers.layer_binding import is_drawn_otherwise
 from keras_initx.owners import Owners
 from keras_initx.redraw import draw_again, known_initializer
 

@@ -5,10 +5,10 @@ from typing import Any
 import keras
 
 from keras_initx.initializers.base import LayerAware
+from keras_initx.initializers.baselines import AllZeros, SmallNormal, UnitUniform
 from keras_initx.initializers.bias import BiasAuto, PriorBias
+from keras_initx.initializers.gain_scaled import Scale
 from keras_initx.initializers.orthogonal import OrthogonalAuto
-from keras_initx.initializers.plain import AllZeros, SmallNormal, UnitUniform
-from keras_initx.initializers.scaled import Scale
 from keras_initx.initializers.variance import Auto, HeAuto, LecunAuto, XavierAuto
 
 NAMES: dict[str, type[LayerAware]] = {

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_initx.errors import InitxError
-from keras_initx.initializers.place import NOWHERE, Place, place_of
+from keras_initx.initializers.layer_info import NOWHERE, LayerInfo, layer_info
 
 PACKAGE = "keras_initx"
 
@@ -30,7 +30,7 @@ class LayerAware(keras.initializers.Initializer, ABC):
     """
 
     def __init__(self) -> None:
-        self._place: Place = NOWHERE
+        self._place: LayerInfo = NOWHERE
 
     @property
     def is_bound(self) -> bool:
@@ -47,7 +47,7 @@ class LayerAware(keras.initializers.Initializer, ABC):
         The copy keeps what it read and not the layer: it can outlive it, and be pickled.
         """
         bound = copy.copy(self)
-        bound._place = place_of(layer, weight)
+        bound._place = layer_info(layer, weight)
         return bound
 
     # Without Keras's optional `layout`: its JAX backend then draws a sharded weight under jit, each device

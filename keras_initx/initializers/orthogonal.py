@@ -9,10 +9,10 @@ import keras
 from keras import ops
 
 from keras_initx._theory.activation import Activation
-from keras_initx.fans import Geometry
 from keras_initx.initializers.base import PACKAGE, folded
+from keras_initx.initializers.fans import Geometry
+from keras_initx.initializers.gain_scaled import GainScaled, Scale
 from keras_initx.initializers.haar import haar
-from keras_initx.initializers.scaled import Scale, Scaled
 
 _CONVOLUTIONAL = ("convolution", "depthwise", "transposed_convolution", "fused_gates")
 
@@ -82,7 +82,7 @@ def assemble(matrices: Any, geometry: Geometry, shape: Sequence[int]) -> Any:
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class OrthogonalAuto(Scaled):
+class OrthogonalAuto(GainScaled):
     """An orthogonal kernel times the square root of the exact gain of the layer's activation.
 
     W = sqrt(gain) Q, gain = 1 / E[phi(z)^2] with z ~ N(0, 1) and phi the layer's activation (1 for a

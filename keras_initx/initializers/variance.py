@@ -8,7 +8,7 @@ import keras
 from keras_initx._theory.activation import ROW_WISE, Activation
 from keras_initx.errors import InitxError
 from keras_initx.initializers.base import PACKAGE
-from keras_initx.initializers.scaled import Scaled
+from keras_initx.initializers.gain_scaled import GainScaled
 
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
 
@@ -21,7 +21,7 @@ _TRUNCATED_STD = 0.87962566103423978
 _XAVIER = frozenset({"tanh", "sigmoid", "softsign", *ROW_WISE})
 
 
-class VarianceScaled(Scaled):
+class VarianceScaled(GainScaled):
     """Independent entries of variance gain / fan.
 
     Args:

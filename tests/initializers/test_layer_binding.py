@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import keras_initx
-from keras_initx import binding
+from keras_initx.initializers import layer_binding
 
 
 def test_installing_twice_wraps_once():
     before = keras.Layer.add_weight
-    binding.install()
-    importlib.reload(binding).install()
+    layer_binding.install()
+    importlib.reload(layer_binding).install()
     assert keras.Layer.add_weight is before
     assert keras.Layer.add_weight.__name__ == "add_weight"
 
@@ -173,7 +173,7 @@ def test_a_wrapper_of_another_library_around_ours_still_binds(assert_std):
     keras.Layer.add_weight = theirs
     try:
         # Ours is inside: it must not be wrapped around theirs as a second one that binds twice.
-        binding.install()
+        layer_binding.install()
         layer = keras.layers.Dense(50, activation="relu", kernel_initializer=shared, name="x")
         layer.build((None, 400))
     finally:

@@ -10,8 +10,8 @@ import keras
 
 from keras_initx._theory.activation import Activation, read_activation
 from keras_initx.errors import InitxError, is_number
-from keras_initx.fans import Fans
 from keras_initx.initializers.base import Seeded
+from keras_initx.initializers.fans import Fans
 
 # Weights that nothing is summed over, so that they have no fan: random ones would do damage.
 _NO_KERNELS = ("bias", "beta", "gamma", "alpha", "moving_mean", "moving_variance")
@@ -39,7 +39,7 @@ class Scale:
     std: float
 
 
-class Scaled(Seeded):
+class GainScaled(Seeded):
     """Draws with a gain and a fan by the rule of the subclass: Var[w] = gain / fan.
 
     Args:

@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 
-from keras_initx import fans
 from keras_initx._theory.activation import LINEAR
-from keras_initx.fans import Geometry
+from keras_initx.initializers import fans
+from keras_initx.initializers.fans import Geometry
 
 UNKNOWN = Geometry()
 
@@ -18,7 +18,7 @@ _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerInfo:
     """Where a weight stands.
 
     Attributes:
@@ -41,10 +41,10 @@ class Place:
         return self.path.rpartition("/")[2]
 
 
-NOWHERE = Place()
+NOWHERE = LayerInfo()
 
 
-def place_of(layer: keras.Layer, weight: str | None) -> Place:
+def layer_info(layer: keras.Layer, weight: str | None) -> LayerInfo:
     """The place of the weight that `layer` is adding under the name `weight`.
 
     A layer of an unknown class falls back to Keras's reading of the shape, and to its own
@@ -56,39 +56,41 @@ def place_of(layer: keras.Layer, weight: str | None) -> Place:
     if isinstance(layer, keras.layers.Embedding):
         return _embedding(layer, weight, path)
     if weight == "bias" and _gates(layer) == 4:
-        return Place(path, Geometry("forget_bias", gates=4), activation)
+        return LayerInfo(path, Geometry("forget_bias", gates=4), activation)
     if not weight.endswith("kernel"):
-        return Place(path, Geometry(), activation)
+        return LayerInfo(path, Geometry(), activation)
     if isinstance(layer, keras.layers.EinsumDense):
         inputs, outputs = fans.einsum_axes(layer.equation)
-        return Place(path, Geometry("einsum", input_axes=inputs, output_axes=outputs), activation)
+        return LayerInfo(path, Geometry("einsum", input_axes=inputs, output_axes=outputs), activation)
     if isinstance(layer, _SEPARABLE) and weight == "depthwise_kernel":
-        return Place(path, Geometry("depthwise", strides=_sizes(layer.strides)), LINEAR, settled=True)
+        return LayerInfo(path, Geometry("depthwise", strides=_sizes(layer.strides)), LINEAR, settled=True)
     if isinstance(layer, _DEPTHWISE):
-        return Place(path, Geometry("depthwise", strides=_sizes(layer.strides)), activation)
+        return LayerInfo(path, Geometry("depthwise", strides=_sizes(layer.strides)), activation)
     if isinstance(layer, _TRANSPOSED):
-        return Place(path, Geometry("transposed_convolution", strides=_sizes(layer.strides)), activation)
+        return LayerInfo(path, Geometry("transposed_convolution", strides=_sizes(layer.strides)), activation)
     if isinstance(layer, _CONVOLUTIONS):
         causal = layer.padding == "causal"
         geometry = Geometry("convolution", layer.groups, _sizes(layer.strides), causal=causal)
-        return Place(path, geometry, activation)
+        return LayerInfo(path, geometry, activation)
     if isinstance(layer, keras.layers.Dense):
-        return Place(path, Geometry("dense"), activation)
+        return LayerInfo(path, Geometry("dense"), activation)
     gates = _gates(layer)
     if gates > 1:
         # Only the input kernel of a convolutional cell strides; its recurrent kernel does not.
         strides = _sizes(getattr(layer, "strides", 1)) if weight == "kernel" else (1,)
-        return Place(path, Geometry("fused_gates", gates=gates, strides=strides), activation, settled=True)
-    return Place(path, Geometry(), activation)
+        return LayerInfo(
+            path, Geometry("fused_gates", gates=gates, strides=strides), activation, settled=True
+        )
+    return LayerInfo(path, Geometry(), activation)
 
 
-def _embedding(layer: keras.layers.Embedding, weight: str, path: str) -> Place:
+def _embedding(layer: keras.layers.Embedding, weight: str, path: str) -> LayerInfo:
     if weight != "embeddings":
         # The untied output projection of a ReversibleEmbedding, or a LoRA factor: matrices like any other.
-        return Place(path, Geometry("dense"), LINEAR)
+        return LayerInfo(path, Geometry("dense"), LINEAR)
     # ReversibleEmbedding is newer than Embedding: only it can be tied.
     kind = "tied_lookup" if getattr(layer, "tie_weights", False) else "lookup"
-    return Place(path, Geometry(kind), LINEAR, settled=True)
+    return LayerInfo(path, Geometry(kind), LINEAR, settled=True)
 
 
 def _gates(layer: keras.Layer) -> int:

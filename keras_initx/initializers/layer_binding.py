@@ -15,9 +15,9 @@ import keras
 from keras_initx.initializers import NAMES
 
 _MARK = "_keras_initx_binding"
-NOTE = "_keras_initx_initializer"
+INITIALIZER_MARK = "_keras_initx_initializer"
 # Set on a weight whose values no initializer of its own drew.
-OTHERWISE = "_keras_initx_otherwise"
+OVERRIDDEN_MARK = "_keras_initx_otherwise"
 
 
 def install() -> None:
@@ -44,19 +44,19 @@ def install() -> None:
 
 def remember(variable: keras.Variable, initializer: Any) -> None:
     """Notes on a weight what it was drawn from: an initializer, its name, or None for Keras's default."""
-    setattr(variable, NOTE, "glorot_uniform" if initializer is None else initializer)
-    setattr(variable, OTHERWISE, False)
+    setattr(variable, INITIALIZER_MARK, "glorot_uniform" if initializer is None else initializer)
+    setattr(variable, OVERRIDDEN_MARK, False)
 
 
 def initializer_of(variable: keras.Variable) -> Any:
     """The initializer that a weight was made with; None where it was not made through the wrapper."""
-    noted = getattr(variable, NOTE, None)
+    noted = getattr(variable, INITIALIZER_MARK, None)
     return keras.initializers.get(noted) if isinstance(noted, str) else noted
 
 
 def is_drawn_otherwise(variable: keras.Variable) -> bool:
     """Whether `initialize` gave a weight its values, after its own initializer did."""
-    return bool(getattr(variable, OTHERWISE, False))
+    return bool(getattr(variable, OVERRIDDEN_MARK, False))
 
 
 def bind(initializer: Any, layer: keras.Layer, weight: str | None) -> Any:

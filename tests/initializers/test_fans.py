@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_initx
-from keras_initx.fans import Fans, Geometry, einsum_axes, from_shape
+from keras_initx.initializers.fans import Fans, Geometry, einsum_axes, from_shape
 
 L = keras.layers
 UNIT = {"distribution": "normal", "gain": 1.0, "mode": "fan_in"}

@@ -13,7 +13,7 @@ from keras_initx.errors import InitxError, is_number
 from keras_initx.initializers.base import PACKAGE, LayerAware, Seeded
 
 
-class Plain(Seeded):
+class Baseline(Seeded):
     """One distribution for all layers: of the layer only the seed knows.
 
     Args:
@@ -74,7 +74,7 @@ def _checked(scale: Any) -> float:
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class SmallNormal(Plain):
+class SmallNormal(Baseline):
     """Small Gaussian weights, whatever the layer: what was usual before variance scaling.
 
     w ~ N(0, scale^2)
@@ -108,7 +108,7 @@ class SmallNormal(Plain):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class UnitUniform(Plain):
+class UnitUniform(Baseline):
     """Positive weights from 0 to 1 (or another scale): the naive random start.
 
     w ~ U(0, scale), mean scale / 2, E[w^2] = scale^2 / 3
