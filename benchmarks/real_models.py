@@ -30,8 +30,8 @@ from rich.progress import track
 from rich.table import Table
 
 import keras_initx
-from keras_initx.graph import trace
-from keras_initx.noise import noise
+from keras_initx._graph.noise import noise
+from keras_initx._graph.trace import trace
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.support import zoo

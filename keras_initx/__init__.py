@@ -4,6 +4,8 @@ Importing it registers the names of its initializers ("he_auto", "auto", "orthog
 wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws for.
 """
 
+from keras_initx._graph.groups import kernel_groups
+from keras_initx._graph.roles import role
 from keras_initx._theory.gains import activation_moments, gain
 from keras_initx._theory.moments import ActivationMoments
 from keras_initx.diagnostics import (
@@ -18,7 +20,6 @@ from keras_initx.diagnostics import (
     plot_signals,
 )
 from keras_initx.errors import InitxError
-from keras_initx.grouping import kernel_groups
 from keras_initx.initializers import (
     AllZeros,
     Auto,
@@ -37,7 +38,6 @@ from keras_initx.initializers.layer_binding import install as _install
 from keras_initx.model import initialize, known_methods
 from keras_initx.plan import Plan, PlanRow
 from keras_initx.reinit import all_layers, known_names, reinitialize
-from keras_initx.roles import role
 
 _install()
 

@@ -8,19 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initx._graph.hooks import attribute, first_tensor, is_concrete, own_weights, zeros
+from keras_initx._graph.observer import first_argument, intercepted, is_keras_call
+from keras_initx._graph.replay import compute, is_about_inputs, replay
+from keras_initx._graph.trace import Graph, Step
 from keras_initx.errors import InitxError
-from keras_initx.graph import Graph, Step
-from keras_initx.measuring import (
-    Weight,
-    attribute,
-    column_sums,
-    first_tensor,
-    is_concrete,
-    own_weights,
-    root_mean_square,
-    zeros,
-)
-from keras_initx.observing import first_argument, intercepted, is_keras_call
+from keras_initx.measuring import Weight, column_sums, root_mean_square
 from keras_initx.recurrent import (
     Sequences,
     after,
@@ -30,7 +23,6 @@ from keras_initx.recurrent import (
     scale_gates,
     settled_sizes,
 )
-from keras_initx.replay import compute, is_about_inputs, replay
 
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 

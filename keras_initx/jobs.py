@@ -9,17 +9,17 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initx._graph.classify import kernels
+from keras_initx._graph.context import WeightContext, bias_of, normalization_after
+from keras_initx._graph.trace import Graph
 from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
-from keras_initx.graph import Graph
 from keras_initx.initializers import OrthogonalAuto, PriorBias
 from keras_initx.measuring import Weight
 from keras_initx.methods import Choice
 from keras_initx.owners import Owners
 from keras_initx.plan import NOT_DRAWN, PlanRow
 from keras_initx.selection import Selection
-from keras_initx.sites import Site, bias_of, normalization_after
-from keras_initx.steps import kernels
 from keras_initx.tables import additive_tables
 
 
@@ -33,7 +33,7 @@ class Job:
     """
 
     variable: keras.Variable
-    site: Site
+    site: WeightContext
     choice: Choice
     weight: Weight
     status: str = "drawn"
@@ -48,7 +48,7 @@ class Job:
 
 def make_jobs(
     graph: Graph,
-    found: dict[int, Site],
+    found: dict[int, WeightContext],
     choices: dict[int, Choice],
     owners: Owners,
     selection: Selection,
@@ -105,7 +105,12 @@ def lower(graph: Graph, job: Job, may_change: Callable[[keras.Variable], bool]) 
 
 
 def set_output_bias(
-    graph: Graph, found: dict[int, Site], owners: Owners, selection: Selection, labels: Any, class_counts: Any
+    graph: Graph,
+    found: dict[int, WeightContext],
+    owners: Owners,
+    selection: Selection,
+    labels: Any,
+    class_counts: Any,
 ) -> str:
     """Gives the output layer the log-odds of the classes as its bias; returns a note."""
     heads = [site for site in found.values() if "head" in site.roles and site.biased]

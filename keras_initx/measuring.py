@@ -1,8 +1,6 @@
 """What is measured of a weight while its layer computes, and the small tools for it."""
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +46,6 @@ class Weight:
         self.result = size if self.target is None else self.target
 
 
-def own_weights(layer: keras.Layer) -> list[keras.Variable]:
-    """The weights of a layer that none of its sublayers has."""
-    inner = {id(v) for sub in layer._flatten_layers(include_self=False, recursive=True) for v in sub.weights}
-    return [v for v in layer.weights if id(v) not in inner]
-
-
 def root_mean_square(result: Any) -> tuple[float, float]:
     """The root mean square of a tensor, and its relative standard error over the samples."""
     values = ops.square(ops.cast(result, "float32"))
@@ -63,21 +55,6 @@ def root_mean_square(result: Any) -> tuple[float, float]:
     if len(squares) < 2 or not mean > 0:
         return math.sqrt(mean) if mean >= 0 else math.nan, 0.0
     return math.sqrt(mean), float(np.std(squares, ddof=1) / math.sqrt(len(squares)) / (2 * mean))
-
-
-def first_tensor(outputs: Any) -> Any:
-    return next(t for t in keras.tree.flatten(outputs) if ops.is_tensor(t))
-
-
-def is_concrete(arguments: Any) -> bool:
-    """Whether all tensors have values: inside of a compiled loop they have none."""
-    for value in keras.tree.flatten(arguments):
-        if ops.is_tensor(value):
-            try:
-                ops.convert_to_numpy(value)
-            except Exception:
-                return False
-    return True
 
 
 def column_sums(weight: Weight, inputs: Any) -> Any:
@@ -91,22 +68,3 @@ def column_sums(weight: Weight, inputs: Any) -> Any:
     axes = tuple(range(len(weight.variable.shape) - 1))
     sums = np.sum(ops.convert_to_numpy(weight.variable), axis=axes, dtype="float64")
     return (sums * shift).astype("float32")
-
-
-def zeros(variables: Iterable[keras.Variable]) -> list[tuple[keras.Variable, Any]]:
-    """Variables with zeros for `keras.StatelessScope`, in which they are read so and nothing is written."""
-    return [(v, ops.zeros(v.shape, dtype=v.dtype)) for v in variables]
-
-
-@contextlib.contextmanager
-def attribute(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
-    """Sets an attribute past the layer's own tracking, and puts back what was there."""
-    had, before = name in layer.__dict__, layer.__dict__.get(name)
-    layer.__dict__[name] = value
-    try:
-        yield
-    finally:
-        if had:
-            layer.__dict__[name] = before
-        else:
-            del layer.__dict__[name]

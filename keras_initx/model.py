@@ -10,24 +10,25 @@ from typing import Any
 
 import keras
 
+from keras_initx._graph.batches import batch_of, by_name, inputs_of
+from keras_initx._graph.classify import kernels
+from keras_initx._graph.context import weight_contexts
+from keras_initx._graph.noise import noise
+from keras_initx._graph.trace import Graph, fixed_batch, trace
 from keras_initx.calibrate import Calibration
 from keras_initx.drawing import draw
 from keras_initx.errors import InitxError, checked_seed, unknown_name
-from keras_initx.graph import Graph, fixed_batch, trace
 from keras_initx.initializers.base import folded
 from keras_initx.initializers.layer_binding import OVERRIDDEN_MARK
 from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_output_bias
 from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
-from keras_initx.noise import batch_of, by_name, inputs_of, noise
 from keras_initx.owners import Owners
 from keras_initx.plan import Plan
 from keras_initx.pretrained import Copied, copy_pretrained
 from keras_initx.reinit import all_layers
 from keras_initx.selection import Selection
-from keras_initx.sites import sites
 from keras_initx.snapshot import Snapshot, generators_kept
-from keras_initx.steps import kernels
 from keras_initx.tables import table_values, unseen_tables
 
 # Values that one pass may compute; it decides the size of the batch.
@@ -156,7 +157,7 @@ def _initialized(
         # Tracing calls the model, and so moves its generators of random numbers on.
         graph = _traced(model, batch, seed)
         before.restore()
-    found = sites(graph)
+    found = weight_contexts(graph)
     jobs = make_jobs(graph, found, METHODS[method](found), owners, selection, ())
     selection.check((owners.names(job.variable) for job in jobs), map(owners.names, owners.variables()))
     if not jobs:

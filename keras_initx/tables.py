@@ -6,19 +6,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.graph import Graph
+from keras_initx._graph.classify import kernels
+from keras_initx._graph.context import WeightContext
+from keras_initx._graph.trace import Graph
 from keras_initx.initializers import Auto
 from keras_initx.methods.choice import Choice
 from keras_initx.owners import Owners
-from keras_initx.sites import Site
-from keras_initx.steps import kernels
 
 _JOINING = frozenset({"Add", "Concatenate"})
 # Weights that are added too, but start at zero for a reason.
 _BIASES = ("bias", "beta", "gamma")
 
 
-def additive_tables(graph: Graph, owners: Owners) -> Iterator[tuple[Site, Choice, keras.Variable]]:
+def additive_tables(graph: Graph, owners: Owners) -> Iterator[tuple[WeightContext, Choice, keras.Variable]]:
     """The tables of a graph: weights that are added to a signal, or joined to it, and are no biases."""
     seen: set[int] = set()
     for step in graph.steps:
@@ -31,7 +31,7 @@ def additive_tables(graph: Graph, owners: Owners) -> Iterator[tuple[Site, Choice
                 continue
             seen.add(id(variable))
             layer, _ = owners.of(variable)
-            site = Site(
+            site = WeightContext(
                 step.number, layer.path or layer.name, type(layer).__name__, roles=("additive_table",)
             )
             reason = "added to the signal: brought to its scale"

@@ -4,11 +4,11 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, OrthogonalAuto, initialize
+from keras_initx._graph.classify import kernels
+from keras_initx._graph.noise import noise
+from keras_initx._graph.trace import trace
 from keras_initx.calibrate import Calibration
-from keras_initx.graph import trace
 from keras_initx.measuring import Weight
-from keras_initx.noise import noise
-from keras_initx.steps import kernels
 from tests.support import zoo
 from tests.support.recorder import pre_activations
 

@@ -8,9 +8,9 @@ from keras import layers, ops
 
 import keras_initx
 from keras_initx import InitxError, initialize
-from keras_initx.graph import trace
-from keras_initx.noise import noise
-from keras_initx.sites import sites
+from keras_initx._graph.context import weight_contexts
+from keras_initx._graph.noise import noise
+from keras_initx._graph.trace import trace
 from tests.support import zoo
 from tests.support.recorder import pre_activations, same, values
 
@@ -598,7 +598,7 @@ def test_declared_ends_count_as_sums():
     for number in range(3):
         x = End(8, name=f"end{number}")(x)
     model = keras.Model(inputs, layers.Dense(2)(x))
-    found = {site.path: site for site in sites(trace(model)).values()}
+    found = {site.path: site for site in weight_contexts(trace(model)).values()}
     assert {site.residuals for site in found.values()} == {4}
     numbers = {path: site.residual_number for path, site in found.items() if site.residual_number}
     assert numbers == {"seen": 1, "end0": 2, "end1": 3, "end2": 4}
@@ -610,7 +610,7 @@ def test_a_sum_after_a_declared_end_comes_after_it():
     inputs = keras.Input((8,))
     x = End(8, name="end")(inputs)
     x = x + layers.Dense(8, name="seen")(layers.Dense(8, activation="tanh")(x))
-    found = sites(trace(keras.Model(inputs, layers.Dense(2)(x)))).values()
+    found = weight_contexts(trace(keras.Model(inputs, layers.Dense(2)(x)))).values()
     assert {s.path: s.residual_number for s in found if s.residual_number} == {"end": 1, "seen": 2}
     assert {s.residuals for s in found} == {2}
 
@@ -634,7 +634,7 @@ def test_a_role_above_a_composite_layer_is_that_of_its_last_weights():
     x = Branches(name="one")(inputs)
     x = Branches(name="two")(x)
     model = keras.Model(inputs, layers.Dense(2)(x))
-    found = {s.path: s for s in sites(trace(model)).values()}
+    found = {s.path: s for s in weight_contexts(trace(model)).values()}
     numbers = {path: s.residual_number for path, s in found.items() if "residual_end" in s.roles}
     assert numbers == {"one/left": 1, "one/right": 1, "two/left": 2, "two/right": 2}
     assert {s.residuals for s in found.values()} == {2}
@@ -666,7 +666,7 @@ def test_a_declared_role_is_that_of_the_signal_and_not_of_its_gate():
     inputs = keras.Input((8,))
     first, beside = Excited(True, name="a")(inputs)
     model = keras.Model(inputs, [layers.Dense(2)(Excited(name="b")(first)), beside])
-    found = sites(trace(model)).values()
+    found = weight_contexts(trace(model)).values()
     numbers = {s.path: s.residual_number for s in found if "residual_end" in s.roles}
     assert numbers == {"a/signal": 1, "b/signal": 2}
 
@@ -694,7 +694,7 @@ def test_two_gates_and_a_head_beside():
         out = Twice(name=f"b{number}")(h)
         h = h + out["y"]
         heads.append(out["aux"])
-    found = list(sites(trace(keras.Model(inputs, [layers.Dense(2)(h), *heads]))).values())
+    found = list(weight_contexts(trace(keras.Model(inputs, [layers.Dense(2)(h), *heads]))).values())
     numbers = {s.path: s.residual_number for s in found if "residual_end" in s.roles}
     assert numbers == {"b0/signal": 1, "b1/signal": 2}
     assert {s.residuals for s in found} == {2}
@@ -715,7 +715,7 @@ def test_a_declared_end_whose_sum_is_seen_counts_once():
     x = inputs = keras.Input((8,))
     for number in range(2):
         x = x + Excited(name=f"block{number}")(x)
-    found = list(sites(trace(keras.Model(inputs, layers.Dense(2)(x)))).values())
+    found = list(weight_contexts(trace(keras.Model(inputs, layers.Dense(2)(x)))).values())
     assert {s.residuals for s in found} == {2}
     numbers = {s.path: s.residual_number for s in found if s.residual_number}
     assert numbers == {"block0/signal": 1, "block1/signal": 2}

@@ -6,9 +6,9 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, initialize
+from keras_initx._graph.masks import carried_mask
+from keras_initx._graph.trace import trace
 from keras_initx.calibrate import Calibration
-from keras_initx.graph import trace
-from keras_initx.masks import carried_mask
 from keras_initx.measuring import Weight
 from keras_initx.recurrent import SETTLED, Sequences, _size, input_sizes, settled_sizes
 

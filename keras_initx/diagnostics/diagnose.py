@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_initx._graph.batches import Batch
+from keras_initx._graph.trace import Graph, trace
 from keras_initx.diagnostics import audit, statistics
 from keras_initx.diagnostics.data import batch_for
 from keras_initx.diagnostics.heads import Heads, heads
@@ -20,8 +22,6 @@ from keras_initx.diagnostics.verdicts import explained, explained_heads, verdict
 from keras_initx.diagnostics.whole import are_same, whole
 from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
-from keras_initx.graph import Graph, trace
-from keras_initx.noise import Batch
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
 from keras_initx.snapshot import Snapshot, generators_kept

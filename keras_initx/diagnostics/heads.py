@@ -8,12 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_initx.graph import Graph, Step
-from keras_initx.masks import carried_mask
-from keras_initx.measuring import first_tensor
-from keras_initx.observing import first_argument, is_keras_call
-from keras_initx.replay import compute
-from keras_initx.steps import ATTENTIONS, operation
+from keras_initx._graph.classify import ATTENTIONS, operation
+from keras_initx._graph.hooks import first_tensor
+from keras_initx._graph.masks import carried_mask
+from keras_initx._graph.observer import first_argument, is_keras_call
+from keras_initx._graph.replay import compute
+from keras_initx._graph.trace import Graph, Step
 
 
 @dataclass(frozen=True)

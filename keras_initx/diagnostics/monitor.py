@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._event_files import EventFile, Histogram, histogram, scalar
+from keras_initx._graph.batches import Batch
 from keras_initx.diagnostics import statistics
 from keras_initx.diagnostics.boards import charts, event_file, name_of, scalars
 from keras_initx.diagnostics.data import batch_for
@@ -19,7 +20,6 @@ from keras_initx.diagnostics.diagnose import probe_of, rows_of, untouched
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import LayerSignal
 from keras_initx.errors import InitxError
-from keras_initx.noise import Batch
 from keras_initx.owners import Owners
 from keras_initx.reinit import all_layers
 

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._graph.classify import applied_activation, kernels, operation
+from keras_initx._graph.context import WeightContext, activation_met, normalization_after, weight_contexts
+from keras_initx._graph.trace import Graph, Step
 from keras_initx._theory.activation import Activation
-from keras_initx.graph import Graph, Step
-from keras_initx.sites import Site, activation_met, normalization_after, sites
-from keras_initx.steps import applied_activation, kernels, operation
 
 # What a bounded activation tends to, on the left and on the right.
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -45,7 +45,7 @@ class Place:
         on_data: Whether it depends on inputs that differ between samples, as learned queries do not.
     """
 
-    site: Site
+    site: WeightContext
     kernel: keras.Variable
     path: str
     own: bool
@@ -76,7 +76,7 @@ def places(graph: Graph, varying: Collection[int]) -> list[Place]:
     found: list[Place] = []
     calls: dict[str, int] = {}
     dependent = _dependent(graph, varying)
-    for number, site in sites(graph).items():
+    for number, site in weight_contexts(graph).items():
         step = graph.steps[number]
         if not step.outputs or not math.prod(n or 1 for n in step.shapes[0]):
             continue

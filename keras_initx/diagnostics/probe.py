@@ -13,15 +13,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_initx._graph.batches import Batch
+from keras_initx._graph.hooks import attribute, first_tensor
+from keras_initx._graph.replay import compute, is_about_inputs, replay
+from keras_initx._graph.trace import Graph, Step
 from keras_initx._tf_logging import many_traces
 from keras_initx.diagnostics import statistics
 from keras_initx.diagnostics.heads import Heads, attention_weights
 from keras_initx.diagnostics.places import Place
 from keras_initx.errors import InitxError
-from keras_initx.graph import Graph, Step
-from keras_initx.measuring import attribute, first_tensor
-from keras_initx.noise import Batch
-from keras_initx.replay import compute, is_about_inputs, replay
 
 # Gradients of half precision would round to zero.
 _SCALE = 2.0**10

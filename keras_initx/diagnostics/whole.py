@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initx._graph.batches import Batch
 from keras_initx.diagnostics.report import NOTED, Finding, LayerSignal
-from keras_initx.noise import Batch
 
 # How far from 1 inputs may be before they are named where something is wrong.
 _FAR = 30.0

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from keras_initx._graph.context import WeightContext
 from keras_initx._theory.looks_linear import evenness
 from keras_initx.initializers import Auto
 from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
@@ -10,7 +11,6 @@ from keras_initx.methods.gpn import gpn_link
 from keras_initx.methods.mirrored import mirrored_link
 from keras_initx.methods.residual import at_the_end
 from keras_initx.methods.shaped import shaped_link
-from keras_initx.sites import Site
 
 # Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py: dense ones
 # of 5 gain a little already, convolutions of 5 lose a little, of 20 gain a little).
@@ -43,7 +43,7 @@ def auto(sites: Sites) -> dict[int, Choice]:
     return {number: _spread(sites[number], choice) for number, choice in choices.items()}
 
 
-def _link(site: Site) -> Link | None:
+def _link(site: WeightContext) -> Link | None:
     if site.depth < (DEEP_CONVOLUTIONS if site.convolves else DEEP):
         return None
     mirrored, edge = mirrored_link(site), edge_link(site)
@@ -54,13 +54,13 @@ def _link(site: Site) -> Link | None:
     return mirrored or gpn_link(site) or shaped_link(site)
 
 
-def _spread(site: Site, choice: Choice) -> Choice:
+def _spread(site: WeightContext, choice: Choice) -> Choice:
     if not site.convolves or site.depth >= _CENTRED or choice.method not in ("mirrored", "edge"):
         return choice
     return replace(choice, initializer=Auto("uniform", gain=1.0))
 
 
-def _outside(site: Site) -> Choice:
+def _outside(site: WeightContext) -> Choice:
     if "residual_end" in site.roles and not site.normalized:
         return at_the_end(site)
     if site.normalized:

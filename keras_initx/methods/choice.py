@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from keras_initx._graph.context import WeightContext
 from keras_initx.initializers import Auto, LayerAware, OrthogonalAuto
-from keras_initx.sites import Site
 
-Sites = Mapping[int, Site]
+Sites = Mapping[int, WeightContext]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Link:
     reason: str = ""
 
 
-def scaled(site: Site, reason: str = "") -> Choice:
+def scaled(site: WeightContext, reason: str = "") -> Choice:
     """The exact gain of the effective activation, scaled to variance 1 where it stands."""
     # Only the variance counts here, and uniform values are drawn several times faster.
     of = {"gain": 1.0} if site.activation.function else {"activation": site.activation}
@@ -66,20 +66,20 @@ def scaled(site: Site, reason: str = "") -> Choice:
     )
 
 
-def _with_next(site: Site, following: Site) -> Site:
+def _with_next(site: WeightContext, following: WeightContext) -> WeightContext:
     """A site as a link sees it: what the layer after the activation can do with it is its own affair too."""
     direct = following.direct
     pairable = direct and site.pairable and following.pairable
     return replace(site, pairable=pairable, summing=direct and following.summing)
 
 
-def beyond(method: str) -> Callable[[Site], Choice]:
+def beyond(method: str) -> Callable[[WeightContext], Choice]:
     """The choice for steps that a method for chains has nothing to say to."""
     return lambda site: scaled(site, f"out of reach of {method}: scaled to variance 1 on what it receives")
 
 
 def chained(
-    sites: Sites, link_of: Callable[[Site], Link | None], other: Callable[[Site], Choice]
+    sites: Sites, link_of: Callable[[WeightContext], Link | None], other: Callable[[WeightContext], Choice]
 ) -> dict[int, Choice]:
     """Choices from links: a weight's target from the activation after it, its bias from the one before.
 

@@ -2,10 +2,10 @@
 
 import math
 
+from keras_initx._graph.context import WeightContext
 from keras_initx._theory.activation import Activation
 from keras_initx._theory.mean_field import edge_variance, stability
 from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
-from keras_initx.sites import Site
 
 # Above, a chain is unstable; what float32 functions round is below.
 _STABLE = 1.001
@@ -25,7 +25,7 @@ def edge(sites: Sites) -> dict[int, Choice]:
     return chained(sites, edge_link, beyond("edge"))
 
 
-def edge_link(site: Site) -> Link | None:
+def edge_link(site: WeightContext) -> Link | None:
     """The link of a step whose activation has such a variance."""
     q = stable_variance(site.activation, site.depth)
     if q is None:

@@ -1,8 +1,8 @@
 """`gpn`: a constant added to each activation through the weights, so that both directions keep their size."""
 
+from keras_initx._graph.context import WeightContext
 from keras_initx._theory.mean_field import gpn_shift
 from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
-from keras_initx.sites import Site
 
 
 def gpn(sites: Sites) -> dict[int, Choice]:
@@ -16,7 +16,7 @@ def gpn(sites: Sites) -> dict[int, Choice]:
     return chained(sites, gpn_link, beyond("gpn"))
 
 
-def gpn_link(site: Site) -> Link | None:
+def gpn_link(site: WeightContext) -> Link | None:
     """The link of a step whose activation can be lifted so."""
     shift = gpn_shift(site.activation)
     # The layer after it has to carry the shift.

@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
+from keras_initx._graph.context import WeightContext
 from keras_initx.initializers import LayerAware, OrthogonalAuto
 from keras_initx.initializers.base import Seeded
 from keras_initx.methods.choice import Choice, Sites
-from keras_initx.sites import Site
 
 
 def lsuv(sites: Sites) -> dict[int, Choice]:
@@ -21,7 +21,7 @@ def lsuv(sites: Sites) -> dict[int, Choice]:
     return {number: Choice("lsuv", _initializer(site), reason=reason) for number, site in sites.items()}
 
 
-def _initializer(site: Site) -> LayerAware:
+def _initializer(site: WeightContext) -> LayerAware:
     # Keras's own cuts the kernels of transposed, separable and recurrent convolutions at the wrong axis.
     return WholeWindow() if site.convolves and site.summing else OrthogonalAuto(gain=1.0)
 

@@ -1,9 +1,9 @@
 """`mirrored`: units in pairs of opposite kernels, so that a chain starts as a linear map."""
 
+from keras_initx._graph.context import WeightContext
 from keras_initx._theory.looks_linear import evenness, odd_part
 from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
 from keras_initx.methods.edge import stable_variance
-from keras_initx.sites import Site
 
 # Below, the gradients of two twins are too much alike for them ever to part.
 _LEAST_EVEN = 0.001
@@ -22,7 +22,7 @@ def mirrored(sites: Sites) -> dict[int, Choice]:
     return chained(sites, mirrored_link, beyond("mirrored"))
 
 
-def mirrored_link(site: Site) -> Link | None:
+def mirrored_link(site: WeightContext) -> Link | None:
     """The link of a step whose activation is even enough."""
     psi = odd_part(site.activation) if site.pairable else None
     q = None if psi is None else stable_variance(psi, site.depth)

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from keras_initx._graph.context import WeightContext
 from keras_initx.errors import InitxError
 from keras_initx.methods.choice import Choice, Sites, scaled
-from keras_initx.sites import Site
 
 
 def residual(sites: Sites) -> dict[int, Choice]:
@@ -42,7 +42,7 @@ def _ended(sites: Sites, method: str, sums: object) -> dict[int, Choice]:
     return {number: at_the_end(site, method, sums) for number, site in sites.items()}
 
 
-def at_the_end(site: Site, method: str = "residual", sums: object = None) -> Choice:
+def at_the_end(site: WeightContext, method: str = "residual", sums: object = None) -> Choice:
     """The choice of a step that may end a residual branch, by the number of sums that `sums` tells."""
     if "residual_end" not in site.roles:
         return scaled(site)

@@ -1,9 +1,9 @@
 """`shaped`: the deep kernel shaping transform of the activations, absorbed into kernels and biases."""
 
+from keras_initx._graph.context import WeightContext
 from keras_initx._theory.dks import solve_dks
 from keras_initx.errors import InitxError
 from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
-from keras_initx.sites import Site
 
 
 def shaped(sites: Sites) -> dict[int, Choice]:
@@ -20,7 +20,7 @@ def shaped(sites: Sites) -> dict[int, Choice]:
     return chained(sites, shaped_link, beyond("shaped"))
 
 
-def shaped_link(site: Site) -> Link | None:
+def shaped_link(site: WeightContext) -> Link | None:
     """The link of a step whose activation has a solution, between layers with biases."""
     if not site.biased or not site.summing:
         return None

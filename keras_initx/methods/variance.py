@@ -1,9 +1,9 @@
 """Analytic gains: `variance`, `he_auto` and `xavier_auto` for the activation that the graph shows."""
 
+from keras_initx._graph.context import WeightContext
 from keras_initx.initializers import Auto, HeAuto, XavierAuto
 from keras_initx.initializers.gain_scaled import GainScaled
 from keras_initx.methods.choice import Choice, Sites
-from keras_initx.sites import Site
 
 
 def variance(sites: Sites) -> dict[int, Choice]:
@@ -25,6 +25,6 @@ def xavier_auto(sites: Sites) -> dict[int, Choice]:
     return {number: _analytic("xavier_auto", XavierAuto, site) for number, site in sites.items()}
 
 
-def _analytic(method: str, rule: type[GainScaled], site: Site) -> Choice:
+def _analytic(method: str, rule: type[GainScaled], site: WeightContext) -> Choice:
     reason = f"the gain of {site.activation.name}, which its result meets"
     return Choice(method, rule(activation=site.activation), target=None, reason=reason)

@@ -92,7 +92,7 @@ class TestGroups:
     def test_the_groups_are_those_of_the_core(self) -> None:
         from keras_initx.tuning.kernels import GROUPS
 
-        from keras_initx.grouping import GROUPS as core
+        from keras_initx._graph.groups import GROUPS as core
 
         assert core == GROUPS
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import keras
 
+from keras_initx._graph.observer import Call, Observer, observed
 from keras_initx.errors import InitxError
-from keras_initx.observing import Call, Observer, observed
 
 # What a model of unknown sizes is traced on: images, then everything else; the first that works.
 _IMAGE_SIZES = (64, 128, 224, 331)

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError
-from keras_initx.graph import trace
+from keras_initx._graph.trace import trace
 from tests.support import zoo
 from tests.support.recorder import same, values
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_initx import replay as module
-from keras_initx.graph import trace
-from keras_initx.noise import noise
-from keras_initx.replay import replay
+from keras_initx._graph import replay as module
+from keras_initx._graph.noise import noise
+from keras_initx._graph.replay import replay
+from keras_initx._graph.trace import trace
 from tests.support import zoo
 
 

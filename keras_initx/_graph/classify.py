@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
+from keras_initx._graph.trace import Graph, Step
 from keras_initx._theory.activation import LINEAR, Activation, read_activation
 from keras_initx.errors import InitxError
-from keras_initx.graph import Graph, Step
 
 NORMALIZATIONS = (
     keras.layers.BatchNormalization,

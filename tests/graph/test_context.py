@@ -3,15 +3,15 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import role
-from keras_initx.graph import trace
-from keras_initx.sites import sites
+from keras_initx._graph.context import weight_contexts
+from keras_initx._graph.trace import trace
 from tests.support import zoo
 
 
 def found(model):
     """The sites of a model by the last part of their path, the first of each."""
     result = {}
-    for site in sites(trace(model)).values():
+    for site in weight_contexts(trace(model)).values():
         result.setdefault(site.path.rpartition("/")[2], site)
     return result
 
@@ -55,10 +55,18 @@ class TestEffectiveActivation:
 
 class TestRoles:
     def test_residual_ends(self):
-        ends = [s for s in sites(trace(zoo.residual_cnn(blocks=3))).values() if "residual_end" in s.roles]
+        ends = [
+            s
+            for s in weight_contexts(trace(zoo.residual_cnn(blocks=3))).values()
+            if "residual_end" in s.roles
+        ]
         assert [s.residual_number for s in ends] == [1, 2, 3]
         assert all(s.residuals == 3 and s.normalized for s in ends)
-        plain = [s for s in sites(trace(zoo.residual_cnn(False, 3))).values() if "residual_end" in s.roles]
+        plain = [
+            s
+            for s in weight_contexts(trace(zoo.residual_cnn(False, 3))).values()
+            if "residual_end" in s.roles
+        ]
         assert not any(s.normalized for s in plain)
 
     def test_a_projection_is_the_trunk(self):
@@ -76,13 +84,13 @@ class TestRoles:
 
     @pytest.mark.parametrize(("name", "count"), [("vit", 8), ("gpt", 8), ("wavenet", 4)])
     def test_models(self, name, count):
-        roles = [s.roles for s in sites(trace(zoo.PLAIN[name]())).values()]
+        roles = [s.roles for s in weight_contexts(trace(zoo.PLAIN[name]())).values()]
         assert sum("residual_end" in r for r in roles) == count
 
     @pytest.mark.slow
     def test_resnet50_has_sixteen(self):
         graph = trace(keras.applications.ResNet50(weights=None))
-        assert sum("residual_end" in s.roles for s in sites(graph).values()) == 16
+        assert sum("residual_end" in s.roles for s in weight_contexts(graph).values()) == 16
 
     def test_gates(self):
         x = keras.Input((8, 8, 4))
@@ -152,13 +160,13 @@ class TestChains:
         x = keras.Input((4,))
         h = layers.Activation("tanh")(layers.Dense(4, name="a")(x))
         model = keras.Model(x, layers.Dense(4, name="b", activation="relu")(layers.Dropout(0.1)(h)))
-        first, second = sites(trace(model)).values()
+        first, second = weight_contexts(trace(model)).values()
         assert (first.previous, second.previous) == (None, first.step)
         assert (second.arriving.name, second.direct) == ("tanh", True)
 
     def test_pooling_is_not_direct(self):
         x = keras.Input((8, 2))
         h = layers.AveragePooling1D(2)(layers.Conv1D(2, 3, activation="relu")(x))
-        second = list(sites(trace(keras.Model(x, layers.Conv1D(2, 3)(h)))).values())[1]
+        second = list(weight_contexts(trace(keras.Model(x, layers.Conv1D(2, 3)(h)))).values())[1]
         assert second.previous is not None
         assert not second.direct

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.masks import TAKEN_OFF, arriving, carried_mask, hand_on, is_about_masks, keep
+from keras_initx._graph.masks import TAKEN_OFF, arriving, carried_mask, hand_on, is_about_masks, keep
 
 # The hooks are process-wide while they last.
 _LOCK = threading.RLock()

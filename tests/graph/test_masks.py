@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx.graph import trace
-from keras_initx.masks import arriving, carried_mask, carrying
-from keras_initx.replay import compute, replay
+from keras_initx._graph.masks import arriving, carried_mask, carrying
+from keras_initx._graph.replay import compute, replay
+from keras_initx._graph.trace import trace
 
 
 def array(tensor):

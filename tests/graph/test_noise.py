@@ -4,8 +4,9 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError
-from keras_initx.graph import trace
-from keras_initx.noise import batch_of, noise
+from keras_initx._graph.batches import batch_of
+from keras_initx._graph.noise import noise
+from keras_initx._graph.trace import trace
 from tests.support.batches import Batches
 
 

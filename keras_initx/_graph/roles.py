@@ -6,10 +6,7 @@ from typing import TypeVar
 import keras
 import numpy as np
 
-from keras_initx._theory.activation import Activation
-from keras_initx.errors import InitxError, unknown_name
-from keras_initx.graph import Graph, Step
-from keras_initx.steps import (
+from keras_initx._graph.classify import (
     ATTENTIONS,
     CONTRACTIONS,
     activation_after,
@@ -21,6 +18,9 @@ from keras_initx.steps import (
     operation,
     own_activation,
 )
+from keras_initx._graph.trace import Graph, Step
+from keras_initx._theory.activation import Activation
+from keras_initx.errors import InitxError, unknown_name
 
 ROLES = {
     "residual_end": "its result is added to a signal that went around it",

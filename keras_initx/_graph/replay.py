@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_initx.graph import Graph, Step
-from keras_initx.masks import TAKEN_OFF, carried_mask, carrying
-from keras_initx.observing import is_symbolic
+from keras_initx._graph.masks import TAKEN_OFF, carried_mask, carrying
+from keras_initx._graph.observer import is_symbolic
+from keras_initx._graph.trace import Graph, Step
 
 # What a step returns, given the step, its arguments, and the function that computes it as the model does.
 Handler = Callable[[Step, tuple[Any, ...], dict[str, Any]], Any]

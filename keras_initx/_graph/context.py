@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_initx._theory.activation import LINEAR, Activation
-from keras_initx.graph import Graph, Step
-from keras_initx.roles import attention_roles, declared_roles, is_gate, is_lookup, residual_ends, upstream
-from keras_initx.steps import (
+from keras_initx._graph.classify import (
     SUMS,
     activation_after,
     applied_activation,
@@ -17,6 +14,16 @@ from keras_initx.steps import (
     is_weighted,
     operation,
 )
+from keras_initx._graph.roles import (
+    attention_roles,
+    declared_roles,
+    is_gate,
+    is_lookup,
+    residual_ends,
+    upstream,
+)
+from keras_initx._graph.trace import Graph, Step
+from keras_initx._theory.activation import LINEAR, Activation
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 # What scales or shifts a signal, or moves its pairs apart.
@@ -38,7 +45,7 @@ _CHANGING = frozenset(
 
 
 @dataclass(frozen=True)
-class Site:
+class WeightContext:
     """Where a weighted step stands in the graph.
 
     Attributes:
@@ -87,7 +94,7 @@ class Site:
         return "Conv" in self.kind
 
 
-def sites(graph: Graph) -> dict[int, Site]:
+def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
     """The weighted steps of a graph by their numbers, in order."""
     weighted = [step for step in graph.steps if is_weighted(step)]
     declared = declared_roles(graph)
@@ -109,7 +116,7 @@ def sites(graph: Graph) -> dict[int, Site]:
             *(["embedding"] if is_lookup(step) else []),
             *(["head"] if is_last else []),
         ]
-        found[step.number] = Site(
+        found[step.number] = WeightContext(
             step=step.number,
             path=step.path,
             kind=step.kind,

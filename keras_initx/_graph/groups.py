@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_initx.graph import trace
-from keras_initx.roles import is_lookup, upstream
-from keras_initx.sites import sites
-from keras_initx.steps import is_weighted, kernels, operation
+from keras_initx._graph.classify import is_weighted, kernels, operation
+from keras_initx._graph.context import weight_contexts
+from keras_initx._graph.roles import is_lookup, upstream
+from keras_initx._graph.trace import trace
 
 GROUPS = ("stem", "hidden", "recurrent", "attention", "head")
 _ATTENTION = frozenset({"query", "key", "value", "attention_output"})
@@ -45,7 +45,7 @@ def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
     weighted = [step for step in graph.steps if is_weighted(step) and not is_lookup(step)]
     before = sum(1 << step.number for step in weighted)
     found: dict[str, str] = {}
-    where = sites(graph)
+    where = weight_contexts(graph)
     for step in weighted:
         roles = set(where[step.number].roles)
         if "head" in roles:

@@ -1,0 +1,1 @@
+"""The computation of a model as a graph: traced, classified, replayed."""

@@ -1,0 +1,48 @@
+"""TODO-DOC keras_initx._graph.hooks."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def own_weights(layer: keras.Layer) -> list[keras.Variable]:
+    """The weights of a layer that none of its sublayers has."""
+    inner = {id(v) for sub in layer._flatten_layers(include_self=False, recursive=True) for v in sub.weights}
+    return [v for v in layer.weights if id(v) not in inner]
+
+
+def first_tensor(outputs: Any) -> Any:
+    return next(t for t in keras.tree.flatten(outputs) if ops.is_tensor(t))
+
+
+def is_concrete(arguments: Any) -> bool:
+    """Whether all tensors have values: inside of a compiled loop they have none."""
+    for value in keras.tree.flatten(arguments):
+        if ops.is_tensor(value):
+            try:
+                ops.convert_to_numpy(value)
+            except Exception:
+                return False
+    return True
+
+
+def zeros(variables: Iterable[keras.Variable]) -> list[tuple[keras.Variable, Any]]:
+    """Variables with zeros for `keras.StatelessScope`, in which they are read so and nothing is written."""
+    return [(v, ops.zeros(v.shape, dtype=v.dtype)) for v in variables]
+
+
+@contextlib.contextmanager
+def attribute(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
+    """Sets an attribute past the layer's own tracking, and puts back what was there."""
+    had, before = name in layer.__dict__, layer.__dict__.get(name)
+    layer.__dict__[name] = value
+    try:
+        yield
+    finally:
+        if had:
+            layer.__dict__[name] = before
+        else:
+            del layer.__dict__[name]
