@@ -8,6 +8,8 @@ from keras_initx._graph.groups import kernel_groups
 from keras_initx._graph.roles import role
 from keras_initx._theory.gains import activation_moments, gain
 from keras_initx._theory.moments import ActivationMoments
+from keras_initx._weights.layers import all_layers
+from keras_initx._weights.reinitialize import known_names, reinitialize
 from keras_initx.diagnostics import (
     Comparison,
     Finding,
@@ -37,7 +39,6 @@ from keras_initx.initializers import (
 from keras_initx.initializers.layer_binding import install as _install
 from keras_initx.model import initialize, known_methods
 from keras_initx.plan import Plan, PlanRow
-from keras_initx.reinit import all_layers, known_names, reinitialize
 
 _install()
 

@@ -9,13 +9,6 @@ from keras import ops
 from keras_initx.methods.choice import Choice
 
 
-def mean_square(variable: keras.Variable) -> float:
-    """The mean square of a weight's entries; not finite where one of them is not."""
-    values = np.asarray(ops.convert_to_numpy(variable), dtype="float32").ravel()
-    # A product of numpy's makes no second copy, and takes a third of the time of TensorFlow's.
-    return float(np.dot(values, values)) / max(values.size, 1)
-
-
 def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable, seed: int) -> Any:
     """The values of a weight of `layer`, in the shape and dtype of `variable`."""
     shape, dtype = tuple(variable.shape), variable.dtype

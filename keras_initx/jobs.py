@@ -12,14 +12,14 @@ from keras import ops
 from keras_initx._graph.classify import kernels
 from keras_initx._graph.context import WeightContext, bias_of, normalization_after
 from keras_initx._graph.trace import Graph
-from keras_initx.drawing import mean_square
+from keras_initx._weights.index import WeightIndex
+from keras_initx._weights.layers import mean_square
+from keras_initx._weights.path_filter import PathFilter
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto, PriorBias
 from keras_initx.measuring import Weight
 from keras_initx.methods import Choice
-from keras_initx.owners import Owners
 from keras_initx.plan import NOT_DRAWN, PlanRow
-from keras_initx.selection import Selection
 from keras_initx.tables import additive_tables
 
 
@@ -50,8 +50,8 @@ def make_jobs(
     graph: Graph,
     found: dict[int, WeightContext],
     choices: dict[int, Choice],
-    owners: Owners,
-    selection: Selection,
+    owners: WeightIndex,
+    selection: PathFilter,
     copied: Collection[int],
 ) -> list[Job]:
     """One job for each weight, in the order of the graph; a shared weight is decided by its first use.
@@ -107,8 +107,8 @@ def lower(graph: Graph, job: Job, may_change: Callable[[keras.Variable], bool]) 
 def set_output_bias(
     graph: Graph,
     found: dict[int, WeightContext],
-    owners: Owners,
-    selection: Selection,
+    owners: WeightIndex,
+    selection: PathFilter,
     labels: Any,
     class_counts: Any,
 ) -> str:
@@ -167,7 +167,7 @@ def check_finite(jobs: list[Job]) -> None:
             raise InitxError(job.weight.path, received, "finite ones", "Use another method.")
 
 
-def plan_row(job: Job, owners: Owners) -> PlanRow:
+def plan_row(job: Job, owners: WeightIndex) -> PlanRow:
     """What the plan says of a weight."""
     weight, choice, site = job.weight, job.choice, job.site
     fans = owners.fans(job.variable)

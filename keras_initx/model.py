@@ -15,6 +15,11 @@ from keras_initx._graph.classify import kernels
 from keras_initx._graph.context import weight_contexts
 from keras_initx._graph.noise import noise
 from keras_initx._graph.trace import Graph, fixed_batch, trace
+from keras_initx._weights.index import WeightIndex
+from keras_initx._weights.layers import all_layers
+from keras_initx._weights.path_filter import PathFilter
+from keras_initx._weights.pretrained import Copied, copy_pretrained
+from keras_initx._weights.snapshot import Snapshot, generators_kept
 from keras_initx.calibrate import Calibration
 from keras_initx.drawing import draw
 from keras_initx.errors import InitxError, checked_seed, unknown_name
@@ -23,12 +28,7 @@ from keras_initx.initializers.layer_binding import OVERRIDDEN_MARK
 from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_output_bias
 from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
-from keras_initx.owners import Owners
 from keras_initx.plan import Plan
-from keras_initx.pretrained import Copied, copy_pretrained
-from keras_initx.reinit import all_layers
-from keras_initx.selection import Selection
-from keras_initx.snapshot import Snapshot, generators_kept
 from keras_initx.tables import table_values, unseen_tables
 
 # Values that one pass may compute; it decides the size of the batch.
@@ -101,7 +101,7 @@ def initialize(
     """
     started = time.perf_counter()
     _check(model, method, data, output_bias, labels, class_counts)
-    selection = Selection(only, skip)
+    selection = PathFilter(only, skip)
     asked = random.getstate()
     seed = checked_seed(seed)
     first = random.randint(1, 10**9) if seed is None else seed
@@ -143,12 +143,12 @@ def _initialized(
     batch: Any,
     pretrained: Any,
     seed: int,
-    selection: Selection,
+    selection: PathFilter,
     labels: Any,
     class_counts: Any,
 ) -> tuple[Plan, list[keras.Variable]]:
     """The plan, and the weights that it drew."""
-    owners, states = Owners(all_layers(model)), _states(model)
+    owners, states = WeightIndex(all_layers(model)), _states(model)
 
     def selected(variable: keras.Variable) -> bool:
         return selection.has(owners.names(variable))

@@ -9,16 +9,18 @@ import numpy as np
 from keras_initx._graph.classify import kernels
 from keras_initx._graph.context import WeightContext
 from keras_initx._graph.trace import Graph
+from keras_initx._weights.index import WeightIndex
 from keras_initx.initializers import Auto
 from keras_initx.methods.choice import Choice
-from keras_initx.owners import Owners
 
 _JOINING = frozenset({"Add", "Concatenate"})
 # Weights that are added too, but start at zero for a reason.
 _BIASES = ("bias", "beta", "gamma")
 
 
-def additive_tables(graph: Graph, owners: Owners) -> Iterator[tuple[WeightContext, Choice, keras.Variable]]:
+def additive_tables(
+    graph: Graph, owners: WeightIndex
+) -> Iterator[tuple[WeightContext, Choice, keras.Variable]]:
     """The tables of a graph: weights that are added to a signal, or joined to it, and are no biases."""
     seen: set[int] = set()
     for step in graph.steps:

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initx._weights.index import WeightIndex
+from keras_initx._weights.reinitialize import draw_again, known_initializer
 from keras_initx.diagnostics.places import Place
 from keras_initx.diagnostics.report import Finding
 from keras_initx.initializers.layer_binding import is_drawn_otherwise
-from keras_initx.owners import Owners
-from keras_initx.redraw import draw_again, known_initializer
 
 # A larger kernel is not drawn once more to compare.
 _LARGEST = 2**24
@@ -24,7 +24,7 @@ _MOST = 0.5
 _RESIDUALS, _GROWTH = 4, 0.5
 
 
-def declared(places: Sequence[Place], owners: Owners) -> Iterator[Finding]:
+def declared(places: Sequence[Place], owners: WeightIndex) -> Iterator[Finding]:
     """Kernels whose standard deviation is not that of a draw from the initializer of their layer.
 
     Nothing of those that `initialize` drew, and nothing where most of the others are so.
@@ -49,7 +49,7 @@ def declared(places: Sequence[Place], owners: Owners) -> Iterator[Finding]:
         yield Finding("declared", path, said)
 
 
-def _promised(kernel: keras.Variable, owners: Owners) -> tuple[float, str] | None:
+def _promised(kernel: keras.Variable, owners: WeightIndex) -> tuple[float, str] | None:
     """The standard deviation that the layer's initializer gives a kernel of that shape, and its name."""
     initializer = known_initializer(owners.of(kernel)[0], kernel)
     if initializer is None or math.prod(kernel.shape) > _LARGEST:

@@ -8,9 +8,9 @@ import numpy as np
 from keras_initx._graph.batches import Batch, batch_of, by_name, inputs_of, labelled_batch
 from keras_initx._graph.noise import noise
 from keras_initx._graph.trace import fixed_batch, trace
+from keras_initx._weights.snapshot import Snapshot
 from keras_initx.diagnostics.whole import are_same
 from keras_initx.errors import InitxError
-from keras_initx.snapshot import Snapshot
 
 
 def batch_for(model: keras.Model, x: Any, y: Any, loss: Any, samples: int) -> Batch:

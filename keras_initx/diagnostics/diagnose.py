@@ -1,9 +1,7 @@
 """`diagnose`: would a model learn? One forward and one backward pass on one batch, before any training."""
 
-import contextlib
 import math
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +10,9 @@ from keras import ops
 
 from keras_initx._graph.batches import Batch
 from keras_initx._graph.trace import Graph, trace
+from keras_initx._weights.index import WeightIndex
+from keras_initx._weights.layers import all_layers, mean_square
+from keras_initx._weights.snapshot import Snapshot, untouched
 from keras_initx.diagnostics import audit, statistics
 from keras_initx.diagnostics.data import batch_for
 from keras_initx.diagnostics.heads import Heads, heads
@@ -20,11 +21,7 @@ from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
 from keras_initx.diagnostics.verdicts import explained, explained_heads, verdicts_of, verdicts_of_head
 from keras_initx.diagnostics.whole import are_same, whole
-from keras_initx.drawing import mean_square
 from keras_initx.errors import InitxError
-from keras_initx.owners import Owners
-from keras_initx.reinit import all_layers
-from keras_initx.snapshot import Snapshot, generators_kept
 
 SAMPLES = 64
 
@@ -84,42 +81,11 @@ def diagnose(
         return diagnosed(model, batch_for(model, x, y, loss, samples), loss, jit_compile)
 
 
-@contextlib.contextmanager
-def untouched(model: keras.Model) -> Iterator[Snapshot]:
-    """Puts back all that a pass may change: weights, statistics, metrics, generators of random numbers.
-
-    Yields what the variables were, for who puts them back before the end, too.
-    """
-    state = random.getstate()
-    try:
-        with generators_kept(), _losses_kept(model), Snapshot(_all_variables(model)) as before:
-            try:
-                yield before
-            finally:
-                before.restore()
-    finally:
-        random.setstate(state)
-
-
-@contextlib.contextmanager
-def _losses_kept(model: keras.Model) -> Iterator[None]:
-    """Puts back what layers have added to the loss, which in a compiled pass are tensors without values.
-
-    Keras clears them at the next call, and has no public way to write them: a test reads them afterwards.
-    """
-    kept = [(layer, list(layer._losses)) for layer in all_layers(model)]
-    try:
-        yield
-    finally:
-        for layer, losses in kept:
-            layer._losses[:] = losses
-
-
 def diagnosed(model: keras.Model, batch: Batch, loss: Any, jit_compile: bool = False) -> Report:
     """The report on one batch; the model is not put back."""
     probe = probe_of(model, batch.x, loss)
     value, gradients = probe.run(batch, jit_compile)
-    owners = Owners(all_layers(model))
+    owners = WeightIndex(all_layers(model))
     rows = rows_of(probe, gradients, owners)
     shown = [h for n, head in enumerate(probe.heads) for h in _heads(head, probe.attention[n])]
     findings = _findings(model, rows, shown, probe.places, owners)
@@ -168,14 +134,14 @@ def _varying(graph: Graph, inputs: Any) -> set[int]:
     return {number for number, values in pairs if not are_same(values)} or set(graph.inputs)
 
 
-def rows_of(probe: Probe, gradients: dict[int, list[float]], owners: Owners) -> list[LayerSignal]:
+def rows_of(probe: Probe, gradients: dict[int, list[float]], owners: WeightIndex) -> list[LayerSignal]:
     """What the last pass measured of each weighted layer, with its verdicts."""
     rows = [_row(n, place, probe, gradients, owners) for n, place in enumerate(probe.places)]
     return [replace(row, verdicts=verdicts_of(row, rows)) for row in rows]
 
 
 def _row(
-    number: int, place: Place, probe: Probe, gradients: dict[int, list[float]], owners: Owners
+    number: int, place: Place, probe: Probe, gradients: dict[int, list[float]], owners: WeightIndex
 ) -> LayerSignal:
     forward = statistics.unscaled(dict(zip(statistics.FORWARD, _numbers(probe.signal[number]), strict=True)))
     met = place.met is not None
@@ -216,7 +182,7 @@ def _row(
     )
 
 
-def _chi(graph: Graph, place: Place, mean: float, variance: float, owners: Owners) -> float:
+def _chi(graph: Graph, place: Place, mean: float, variance: float, owners: WeightIndex) -> float:
     if not place.multiplies or not owners.has(place.kernel) or not 0 < variance < math.inf:
         return math.nan
     size = owners.fans(place.kernel).fan_in * mean_square(place.kernel)
@@ -245,7 +211,7 @@ def _findings(
     rows: Sequence[LayerSignal],
     shown: Sequence[HeadSignal],
     found: Sequence[Place],
-    owners: Owners,
+    owners: WeightIndex,
 ) -> list[Finding]:
     findings = []
     for word in VERDICTS:
@@ -269,14 +235,6 @@ def _notes(graph: Graph) -> list[str]:
 
 def _numbers(kept: keras.Variable) -> list[float]:
     return [float(n) for n in ops.convert_to_numpy(kept)]
-
-
-def _all_variables(model: keras.Model) -> list[keras.Variable]:
-    """All that a pass may change: weights, statistics, generators, metrics, states of stateful cells."""
-    cells = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
-    states = [v for cell in cells for v in keras.tree.flatten(cell.states) if isinstance(v, keras.Variable)]
-    metrics = [v for metric in getattr(model, "metrics", []) for v in metric.variables]
-    return [*model.variables, *metrics, *states]
 
 
 def check(model: Any, loss: Any, samples: Any) -> None:

@@ -13,15 +13,16 @@ from keras import ops
 
 from keras_initx._event_files import EventFile, Histogram, histogram, scalar
 from keras_initx._graph.batches import Batch
+from keras_initx._weights.index import WeightIndex
+from keras_initx._weights.layers import all_layers
+from keras_initx._weights.snapshot import untouched
 from keras_initx.diagnostics import statistics
 from keras_initx.diagnostics.boards import charts, event_file, name_of, scalars
 from keras_initx.diagnostics.data import batch_for
-from keras_initx.diagnostics.diagnose import probe_of, rows_of, untouched
+from keras_initx.diagnostics.diagnose import probe_of, rows_of
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.report import LayerSignal
 from keras_initx.errors import InitxError
-from keras_initx.owners import Owners
-from keras_initx.reinit import all_layers
 
 # The share of the training's time that a monitor takes where `every` is None.
 SHARE = 0.01
@@ -114,7 +115,7 @@ class SignalMonitor(keras.callbacks.Callback):
             pool = batch_for(model, *self._given(), self._loss, self._samples * self._window)
             self._batches = itertools.cycle(_slices(pool, self._samples))
             self._probe = probe_of(model, next(self._batches).x, self._loss, details=True)
-        self._owners = Owners(all_layers(model))
+        self._owners = WeightIndex(all_layers(model))
         self._seen: deque[list[np.ndarray | None]] = deque(maxlen=self._window)
         self._file = event_file("log_dir", _folder(self.log_dir), "signal")
         self._file.write(0, [charts()])

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import random
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from typing import IO, Any
 
 import keras
 import numpy as np
+
+from keras_initx._weights.layers import all_layers
 
 # A second copy of a model of several GB may not fit beside it.
 _IN_MEMORY = 16 * 2**20
@@ -89,3 +92,42 @@ def generators_kept() -> Iterator[None]:
         finally:
             keras.random.SeedGenerator.next = true_next
             before.restore()
+
+
+@contextlib.contextmanager
+def untouched(model: keras.Model) -> Iterator[Snapshot]:
+    """Puts back all that a pass may change: weights, statistics, metrics, generators of random numbers.
+
+    Yields what the variables were, for who puts them back before the end, too.
+    """
+    state = random.getstate()
+    try:
+        with generators_kept(), _losses_kept(model), Snapshot(_all_variables(model)) as before:
+            try:
+                yield before
+            finally:
+                before.restore()
+    finally:
+        random.setstate(state)
+
+
+@contextlib.contextmanager
+def _losses_kept(model: keras.Model) -> Iterator[None]:
+    """Puts back what layers have added to the loss, which in a compiled pass are tensors without values.
+
+    Keras clears them at the next call, and has no public way to write them: a test reads them afterwards.
+    """
+    kept = [(layer, list(layer._losses)) for layer in all_layers(model)]
+    try:
+        yield
+    finally:
+        for layer, losses in kept:
+            layer._losses[:] = losses
+
+
+def _all_variables(model: keras.Model) -> list[keras.Variable]:
+    """All that a pass may change: weights, statistics, generators, metrics, states of stateful cells."""
+    cells = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
+    states = [v for cell in cells for v in keras.tree.flatten(cell.states) if isinstance(v, keras.Variable)]
+    metrics = [v for metric in getattr(model, "metrics", []) for v in metric.variables]
+    return [*model.variables, *metrics, *states]

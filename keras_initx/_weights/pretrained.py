@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._weights.snapshot import Snapshot
 from keras_initx.errors import InitxError
-from keras_initx.snapshot import Snapshot
 
 
 @dataclass

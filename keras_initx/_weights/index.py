@@ -8,7 +8,7 @@ from keras_initx.initializers.fans import Fans
 from keras_initx.initializers.layer_info import layer_info
 
 
-class Owners:
+class WeightIndex:
     """The layer that each weight belongs to."""
 
     def __init__(self, layers: Iterable[keras.Layer]) -> None:

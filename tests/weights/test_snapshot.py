@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_initx import snapshot
-from keras_initx.snapshot import Snapshot
+from keras_initx._weights import snapshot
+from keras_initx._weights.snapshot import Snapshot
 
 
 @pytest.mark.parametrize("limit", [2**20, 16])

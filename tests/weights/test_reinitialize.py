@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 import keras_initx
+from keras_initx._weights.layers import all_layers
+from keras_initx._weights.reinitialize import reinitialize
 from keras_initx.errors import InitxError
-from keras_initx.reinit import all_layers, reinitialize
 
 L = keras.layers
 

@@ -4,7 +4,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import InitxError
-from keras_initx.selection import Selection
+from keras_initx._weights.path_filter import PathFilter
 
 PATHS = ["block/dense_1/kernel", "block/dense_2/kernel", "head/kernel"]
 
@@ -17,7 +17,7 @@ def names(path):
 
 
 def chosen(only=None, skip=None):
-    selection = Selection(only, skip)
+    selection = PathFilter(only, skip)
     selection.check(names(p) for p in PATHS)
     return [p for p in PATHS if selection.has(names(p))]
 

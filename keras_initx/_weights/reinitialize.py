@@ -2,19 +2,26 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_initx._weights.index import WeightIndex
+from keras_initx._weights.layers import all_layers
+from keras_initx._weights.path_filter import PathFilter
 from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.initializers import NAMES, BiasAuto
 from keras_initx.initializers.base import folded
-from keras_initx.initializers.layer_binding import INITIALIZER_MARK, OVERRIDDEN_MARK, bind, remember
-from keras_initx.owners import Owners
-from keras_initx.redraw import redraw
-from keras_initx.selection import Selection
+from keras_initx.initializers.layer_binding import (
+    INITIALIZER_MARK,
+    OVERRIDDEN_MARK,
+    bind,
+    initializer_of,
+    remember,
+)
 
 # Attribute of the layer that holds the initializer, and attributes that may hold its weight: a depthwise
 # convolution has a `kernel`, a separable one a `depthwise_kernel`.
@@ -73,7 +80,7 @@ def reinitialize(
     if not model.built:
         raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
     seed = checked_seed(seed)
-    selection, owners = Selection(only, skip), Owners(all_layers(model))
+    selection, owners = PathFilter(only, skip), WeightIndex(all_layers(model))
 
     def selected(variable: keras.Variable) -> bool:
         return selection.has(owners.names(variable))
@@ -168,15 +175,6 @@ def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, str, keras.
                 yield layer, attribute, weight, variable
 
 
-def all_layers(model: keras.Model) -> list[keras.Layer]:
-    """Every layer at any depth.
-
-    `_flatten_layers` is private: the public `model.layers` stops at wrappers, attention layers and
-    recurrent cells, whose sublayers have no public list. A test fails when Keras changes it.
-    """
-    return list(model._flatten_layers(include_self=True, recursive=True))
-
-
 def _instance(initializer: Any) -> Any:
     """An initializer of its own for one layer."""
     if isinstance(initializer, str):
@@ -214,3 +212,84 @@ def known_names() -> list[str]:
     }
     ours = {name for name, cls in NAMES.items() if not issubclass(cls, BiasAuto)}
     return sorted(keras_names | ours)
+
+
+def redraw(
+    model: keras.Model,
+    layers: list[keras.Layer],
+    seed: int | None,
+    selected: Callable[[keras.Variable], bool],
+) -> int:
+    """Gives the `selected` weights of `layers` new values from their own initializers; returns how many.
+
+    Kernels, biases, embeddings, normalizations and their statistics: the model is then as if built anew.
+
+    Raises:
+        InitxError: A weight whose initializer is not known, because its layer was built before
+            keras_initx was imported and names none; a draw that is not finite. No weight has changed then.
+    """
+    drawn, unknown = [], []
+    for number, (layer, variable) in enumerate(_weights(layers)):
+        if not selected(variable):
+            continue
+        initializer = known_initializer(layer, variable)
+        if initializer is None:
+            unknown.append(variable.path)
+            continue
+        values = draw_again(initializer, variable, None if seed is None else folded(seed, str(number)))
+        if not np.all(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(values, "float32")))):
+            raise InitxError("initializer", repr(initializer), "one whose values are finite", variable.path)
+        drawn.append((variable, values))
+    if unknown:
+        remedy = "Import keras_initx before you build the model: then every initializer is remembered."
+        allowed = "a model whose weights tell their initializers"
+        raise InitxError("model", f"{model.name}: {', '.join(unknown)}", allowed, remedy)
+    for variable, values in drawn:
+        variable.assign(values)
+        setattr(variable, OVERRIDDEN_MARK, False)
+    return len(drawn)
+
+
+def _weights(layers: list[keras.Layer]) -> Iterator[tuple[keras.Layer, keras.Variable]]:
+    """Every floating-point weight once, with the innermost layer that has it."""
+    owners: dict[int, tuple[keras.Layer, keras.Variable]] = {}
+    for layer in layers:
+        for variable in layer.weights:
+            owners[id(variable)] = (layer, variable)
+    for layer, variable in owners.values():
+        if "float" in keras.backend.standardize_dtype(variable.dtype):
+            yield layer, variable
+
+
+def known_initializer(layer: keras.Layer, variable: keras.Variable) -> Any:
+    """What drew a weight, as it was called; else what its layer names for it; None where nothing tells."""
+    return initializer_of(variable) or _named(layer, variable)
+
+
+def draw_again(initializer: Any, variable: keras.Variable, seed: int | None) -> Any:
+    """Other values of a weight; the same where its initializer was given a seed, and `seed` is None."""
+    return _with_seed(initializer, seed)(tuple(variable.shape), dtype=variable.dtype)
+
+
+def _named(layer: keras.Layer, variable: keras.Variable) -> Any:
+    """The initializer that the layer names for a weight: kernel_initializer for "kernel"."""
+    name = variable.name
+    for attribute in (f"{name}_initializer", f"{name.removesuffix('_kernel')}_initializer"):
+        found = getattr(layer, attribute, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _with_seed(initializer: Any, seed: int | None) -> Any:
+    """A copy that draws other values than last time; one that was given a seed keeps it without ours."""
+    if not hasattr(initializer, "seed"):
+        return initializer
+    fresh = copy.copy(initializer)
+    given = initializer.get_config().get("seed") if hasattr(initializer, "get_config") else None
+    if seed is not None:
+        fresh.seed = seed
+    elif given is None:
+        # The generator that Keras uses for its own default seeds, so set_random_seed holds here too.
+        fresh.seed = random.randint(1, 10**9)
+    return fresh

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from keras_initx.errors import InitxError
 
 
-class Selection:
+class PathFilter:
     """The weights that `only` names and `skip` does not.
 
     Args:

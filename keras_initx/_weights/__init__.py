@@ -1,0 +1,1 @@
+"""The weights of a model: found, selected, restored, redrawn."""
