@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import typer
 
-from keras_initx.cli import compare, import_kerastuner, importance, inspect, report, study, tune
 from keras_initx.cli.common import run_safely
 
 app = typer.Typer(
@@ -18,7 +17,7 @@ app = typer.Typer(
 )
 app.command("tune")(tune.tune)
 app.command("study")(study.study)
-app.command("inspect")(inspect.inspect)
+app.command("inspect")(inspect_model.inspect)
 app.command("compare")(compare.compare)
 app.command("importance")(importance.importance)
 app.command("report")(report.report)
