@@ -13,14 +13,15 @@ from keras_initx._graph.trace import Graph, trace
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers, mean_square
 from keras_initx._weights.snapshot import Snapshot, untouched
-from keras_initx.diagnostics import audit, statistics
-from keras_initx.diagnostics.data import batch_for
+from keras_initx.diagnostics import checks, statistics
+from keras_initx.diagnostics.batch import are_same, batch_for
+from keras_initx.diagnostics.checks import whole
 from keras_initx.diagnostics.heads import Heads, heads
 from keras_initx.diagnostics.places import Place, normalized_moments, places
 from keras_initx.diagnostics.probe import Probe
-from keras_initx.diagnostics.report import VERDICTS, Finding, HeadSignal, LayerSignal, Report
+from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
+from keras_initx.diagnostics.report import Report
 from keras_initx.diagnostics.verdicts import explained, explained_heads, verdicts_of, verdicts_of_head
-from keras_initx.diagnostics.whole import are_same, whole
 from keras_initx.errors import InitxError
 
 SAMPLES = 64
@@ -219,9 +220,9 @@ def _findings(
             findings.append(explained(word, having, rows[-1]))
         if collapsed := [h for h in shown if word in h.verdicts]:
             findings.append(explained_heads(word, collapsed))
-    findings += audit.identical([v for v in model.trainable_variables if len(v.shape) > 1])
-    findings += audit.residuals(found, [row.second_moment for row in rows])
-    findings += audit.declared(found, owners)
+    findings += checks.identical([v for v in model.trainable_variables if len(v.shape) > 1])
+    findings += checks.residuals(found, [row.second_moment for row in rows])
+    findings += checks.declared(found, owners)
     return findings
 
 

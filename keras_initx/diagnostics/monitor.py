@@ -17,11 +17,11 @@ from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers
 from keras_initx._weights.snapshot import untouched
 from keras_initx.diagnostics import statistics
-from keras_initx.diagnostics.boards import charts, event_file, name_of, scalars
-from keras_initx.diagnostics.data import batch_for
+from keras_initx.diagnostics.batch import batch_for
 from keras_initx.diagnostics.diagnose import probe_of, rows_of
 from keras_initx.diagnostics.probe import Probe
-from keras_initx.diagnostics.report import LayerSignal
+from keras_initx.diagnostics.records import LayerSignal
+from keras_initx.diagnostics.tensorboard import charts, event_file, name_of, scalars
 from keras_initx.errors import InitxError
 
 # The share of the training's time that a monitor takes where `every` is None.

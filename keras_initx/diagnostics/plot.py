@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_initx.diagnostics.report import HEALTHY, LayerSignal, Report
+from keras_initx.diagnostics.records import HEALTHY, LayerSignal
+from keras_initx.diagnostics.report import Report
 
 # Okabe and Ito 2008: told apart by whoever sees fewer colours, and by their lines and marks in grey.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

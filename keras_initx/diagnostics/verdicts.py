@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from keras_initx.diagnostics.report import Finding, HeadSignal, LayerSignal
+from keras_initx.diagnostics.records import Finding, HeadSignal, LayerSignal
 
 # Beyond these a layer is lost, by its own signal or by its gradient against the last layer's.
 _VANISHED, _EXPLODED = 1e-3, 1e3

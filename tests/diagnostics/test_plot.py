@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_initx import compare, diagnose, plot_signals, reinitialize
-from keras_initx.diagnostics.report import HEALTHY
+from keras_initx.diagnostics.records import HEALTHY
 
 
 class TestPlot:

@@ -9,10 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initx._graph.batches import Batch
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.reinitialize import draw_again, known_initializer
+from keras_initx.diagnostics.batch import are_same
 from keras_initx.diagnostics.places import Place
-from keras_initx.diagnostics.report import Finding
+from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
 from keras_initx.initializers.layer_binding import is_drawn_otherwise
 
 # A larger kernel is not drawn once more to compare.
@@ -115,3 +117,47 @@ def residuals(places: Sequence[Place], second_moments: Sequence[float]) -> Itera
 
 def _values(tensor: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+
+
+# How far from 1 inputs may be before they are named where something is wrong.
+_FAR = 30.0
+
+
+# Of kernels: no start with less learned anything, under Adam, in benchmarks/screening.py.
+_NO_GRADIENT = 1e-9
+
+
+def whole(
+    model: keras.Model,
+    batch: Batch,
+    rows: Sequence[LayerSignal],
+    received: float,
+    findings: Sequence[Finding],
+) -> Iterator[Finding]:
+    """The findings that are about no layer, most serious first.
+
+    Args:
+        model: The model.
+        batch: What it was looked at on.
+        rows: Its layers.
+        received: The root mean square of what the first weights are given; 0 where that are no floats.
+        findings: What is wrong with layers.
+    """
+    if all(are_same(values) for values in keras.tree.flatten(batch.x)):
+        text = "all samples in x are the same: nothing can tell them apart, whatever the weights; pass others"
+        yield Finding("same inputs", "", text)
+    gradients = [row.kernel_gradient for row in rows if row.kernel_gradient >= 0]
+    if not model.trainable_variables:
+        yield Finding("frozen", "", "no weight is trainable: a training would change nothing")
+    elif gradients and max(gradients) < _NO_GRADIENT and all(f.verdict in NOTED for f in findings):
+        # Where a signal vanishes that is why, and said already.
+        measured = f"no kernel has a gradient above {max(gradients):.1g}"
+        text = f"{measured}: targets that are met already, a constant loss, stop_gradient or rounding"
+        yield Finding("no gradient", "", text)
+    serious = {"exploding", "vanishing", "inputs alike", "saturated"} & {f.verdict for f in findings}
+    if serious and received > 0 and not 1 / _FAR <= received <= _FAR:
+        text = (
+            f"the first weights are given inputs of root mean square {received:.2g}, and are drawn for 1: "
+            "rescale them (keras.layers.Rescaling, Normalization), or initialize(model, data=x)"
+        )
+        yield Finding("input scale", "", text)

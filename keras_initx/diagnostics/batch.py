@@ -4,12 +4,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_initx._graph.batches import Batch, batch_of, by_name, inputs_of, labelled_batch
 from keras_initx._graph.noise import noise
 from keras_initx._graph.trace import fixed_batch, trace
 from keras_initx._weights.snapshot import Snapshot
-from keras_initx.diagnostics.whole import are_same
 from keras_initx.errors import InitxError
 
 
@@ -83,3 +83,9 @@ def _check_labelled(x: Any, y: Any, weights: list[Any]) -> None:
 def _count(values: Any) -> int | None:
     shape = getattr(values, "shape", None)
     return int(shape[0]) if shape else None
+
+
+def are_same(values: Any) -> bool:
+    """Whether an input is the same for all samples."""
+    found = np.asarray(ops.convert_to_numpy(values))
+    return np.array_equal(np.broadcast_to(found[:1], found.shape), found)

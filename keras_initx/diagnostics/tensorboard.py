@@ -7,7 +7,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 
 from keras_initx._event_files import EventFile, is_finite, layout, scalar
-from keras_initx.diagnostics.report import LayerSignal, Report
+from keras_initx.diagnostics.records import LayerSignal
+from keras_initx.diagnostics.report import Report
 from keras_initx.errors import InitxError
 
 _SCALARS: dict[str, Callable[[LayerSignal], float]] = {
