@@ -13,7 +13,7 @@ from keras_initx._graph.batches import Batch
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.reinitialize import draw_again, known_initializer
 from keras_initx.diagnostics.batch import are_same
-from keras_initx.diagnostics.places import Place
+from keras_initx.diagnostics.probe.points import ProbePoint
 from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
 from keras_initx.initializers.layer_binding import is_drawn_otherwise
 
@@ -26,7 +26,7 @@ _MOST = 0.5
 _RESIDUALS, _GROWTH = 4, 0.5
 
 
-def declared(places: Sequence[Place], owners: WeightIndex) -> Iterator[Finding]:
+def declared(places: Sequence[ProbePoint], owners: WeightIndex) -> Iterator[Finding]:
     """Kernels whose standard deviation is not that of a draw from the initializer of their layer.
 
     Nothing of those that `initialize` drew, and nothing where most of the others are so.
@@ -88,7 +88,7 @@ def _is_given(values: np.ndarray) -> bool:
     return flat.shape[0] == flat.shape[1] and np.array_equal(flat, np.eye(len(flat), dtype=flat.dtype))
 
 
-def residuals(places: Sequence[Place], second_moments: Sequence[float]) -> Iterator[Finding]:
+def residuals(places: Sequence[ProbePoint], second_moments: Sequence[float]) -> Iterator[Finding]:
     """Residual branches without a normalization at their end that were not scaled down for their number N.
 
     Each adds its own second moment to the stream; scaled by 1/sqrt(2N) all of them together add a half.

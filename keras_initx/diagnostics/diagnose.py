@@ -13,12 +13,13 @@ from keras_initx._graph.trace import Graph, trace
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers, mean_square
 from keras_initx._weights.snapshot import Snapshot, untouched
-from keras_initx.diagnostics import checks, statistics
+from keras_initx.diagnostics import checks
 from keras_initx.diagnostics.batch import are_same, batch_for
 from keras_initx.diagnostics.checks import whole
-from keras_initx.diagnostics.heads import Heads, heads
-from keras_initx.diagnostics.places import Place, normalized_moments, places
-from keras_initx.diagnostics.probe import Probe
+from keras_initx.diagnostics.probe import reductions
+from keras_initx.diagnostics.probe.attention import Heads, heads
+from keras_initx.diagnostics.probe.model import Probe
+from keras_initx.diagnostics.probe.points import ProbePoint, normalized_moments, probe_points
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
 from keras_initx.diagnostics.verdicts import explained, explained_heads, verdicts_of, verdicts_of_head
@@ -118,7 +119,7 @@ def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) 
         argument = "x" if error.argument == "data" else error.argument
         remedy = error.remedy.replace("data=", "x=")
         raise InitxError(argument, error.received, error.allowed, remedy) from error
-    found = places(graph, _varying(graph, inputs))
+    found = probe_points(graph, _varying(graph, inputs))
     if not found:
         raise InitxError("model", model.name, "a model with kernels")
     types = [keras.backend.standardize_dtype(t.dtype) for t in keras.tree.flatten(graph.results)]
@@ -142,13 +143,13 @@ def rows_of(probe: Probe, gradients: dict[int, list[float]], owners: WeightIndex
 
 
 def _row(
-    number: int, place: Place, probe: Probe, gradients: dict[int, list[float]], owners: WeightIndex
+    number: int, place: ProbePoint, probe: Probe, gradients: dict[int, list[float]], owners: WeightIndex
 ) -> LayerSignal:
-    forward = statistics.unscaled(dict(zip(statistics.FORWARD, _numbers(probe.signal[number]), strict=True)))
+    forward = reductions.unscaled(dict(zip(reductions.FORWARD, _numbers(probe.signal[number]), strict=True)))
     met = place.met is not None
-    after = dict(zip(statistics.AFTER, _numbers(probe.after[number]) if met else [math.nan] * 3, strict=True))
-    backward = dict(zip(statistics.GRADIENT, gradients[id(probe.upstream[number])], strict=True))
-    kernel = dict(zip(statistics.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 4)[:4], strict=True))
+    after = dict(zip(reductions.AFTER, _numbers(probe.after[number]) if met else [math.nan] * 3, strict=True))
+    backward = dict(zip(reductions.GRADIENT, gradients[id(probe.upstream[number])], strict=True))
+    kernel = dict(zip(reductions.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 4)[:4], strict=True))
     shape = tuple(n or 1 for n in probe.graph.steps[place.site.step].shapes[0])
     variance = max(forward["second_moment"] - forward["mean"] ** 2, 0.0)
     if math.isnan(forward["second_moment"]):
@@ -183,7 +184,7 @@ def _row(
     )
 
 
-def _chi(graph: Graph, place: Place, mean: float, variance: float, owners: WeightIndex) -> float:
+def _chi(graph: Graph, place: ProbePoint, mean: float, variance: float, owners: WeightIndex) -> float:
     if not place.multiplies or not owners.has(place.kernel) or not 0 < variance < math.inf:
         return math.nan
     size = owners.fans(place.kernel).fan_in * mean_square(place.kernel)
@@ -211,7 +212,7 @@ def _findings(
     model: keras.Model,
     rows: Sequence[LayerSignal],
     shown: Sequence[HeadSignal],
-    found: Sequence[Place],
+    found: Sequence[ProbePoint],
     owners: WeightIndex,
 ) -> list[Finding]:
     findings = []

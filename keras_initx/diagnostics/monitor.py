@@ -16,10 +16,10 @@ from keras_initx._graph.batches import Batch
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers
 from keras_initx._weights.snapshot import untouched
-from keras_initx.diagnostics import statistics
 from keras_initx.diagnostics.batch import batch_for
 from keras_initx.diagnostics.diagnose import probe_of, rows_of
-from keras_initx.diagnostics.probe import Probe
+from keras_initx.diagnostics.probe import reductions
+from keras_initx.diagnostics.probe.model import Probe
 from keras_initx.diagnostics.records import LayerSignal
 from keras_initx.diagnostics.tensorboard import charts, event_file, name_of, scalars
 from keras_initx.errors import InitxError
@@ -181,7 +181,7 @@ class SignalMonitor(keras.callbacks.Callback):
             kernel = self._probe.places[number].kernel
             counts = {
                 "pre-activations": [float(n) for n in ops.convert_to_numpy(self._probe.histograms[number])],
-                "gradients": gradients.get(id(kernel), [])[len(statistics.GRADIENT) :],
+                "gradients": gradients.get(id(kernel), [])[len(reductions.GRADIENT) :],
                 "weights": _counted(kernel),
             }
             for title, values in counts.items():
@@ -218,7 +218,7 @@ def _folder(log_dir: Path) -> Path:
 
 
 def _counted(kernel: keras.Variable) -> list[float]:
-    return [float(n) for n in ops.convert_to_numpy(statistics.histogram(kernel))]
+    return [float(n) for n in ops.convert_to_numpy(reductions.histogram(kernel))]
 
 
 def _histogram(values: list[float]) -> Histogram | None:

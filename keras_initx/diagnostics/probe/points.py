@@ -31,7 +31,7 @@ _PAIRS = 32
 
 
 @dataclass(frozen=True)
-class Place:
+class ProbePoint:
     """A weighted step, and what is measured of it.
 
     Attributes:
@@ -66,14 +66,14 @@ class Place:
         return BOUNDS.get(self.activation.name, (None, None))
 
 
-def places(graph: Graph, varying: Collection[int]) -> list[Place]:
+def probe_points(graph: Graph, varying: Collection[int]) -> list[ProbePoint]:
     """The weighted steps, in the order of the computation.
 
     Args:
         graph: The model.
         varying: The numbers of the inputs that differ between samples.
     """
-    found: list[Place] = []
+    found: list[ProbePoint] = []
     calls: dict[str, int] = {}
     dependent = _dependent(graph, varying)
     for number, site in weight_contexts(graph).items():
@@ -89,7 +89,9 @@ def places(graph: Graph, varying: Collection[int]) -> list[Place]:
         own_kernels = kernels(step)
         multiplies = len(own_kernels) == 1 and "embedding" not in site.roles
         on_data = any(tensor in dependent for tensor in step.outputs)
-        place = Place(site, own_kernels[0], step.path + again, own, met, axis, met_axis, multiplies, on_data)
+        place = ProbePoint(
+            site, own_kernels[0], step.path + again, own, met, axis, met_axis, multiplies, on_data
+        )
         found.append(place)
     return found
 

@@ -6,11 +6,11 @@ from keras import ops
 from scipy.spatial.distance import pdist
 from scipy.stats import entropy
 
-from keras_initx.diagnostics import statistics
+from keras_initx.diagnostics.probe import reductions
 
 
 def forward(arguments):
-    return statistics.unscaled(named(statistics.FORWARD, statistics.forward(*arguments)))
+    return reductions.unscaled(named(reductions.FORWARD, reductions.forward(*arguments)))
 
 
 def named(names, values):
@@ -79,7 +79,7 @@ class TestAfter:
         y[..., 1] = 0
         y[..., 4] = 0.5
         y[0, 0, 2] = 0
-        found = named(statistics.AFTER, statistics.after(y, -1, (None, None)))
+        found = named(reductions.AFTER, reductions.after(y, -1, (None, None)))
         assert found["dead"] == pytest.approx(2 / 5)
         assert found["after_second_moment"] == pytest.approx(np.mean(y**2), rel=1e-5)
         assert found["saturated"] == 0
@@ -87,7 +87,7 @@ class TestAfter:
     def test_units_of_the_first_axis(self):
         y = np.random.default_rng(0).uniform(0.1, 1, size=(8, 4, 5)).astype("float32")
         y[:, 3] = 0
-        assert named(statistics.AFTER, statistics.after(y, 1, (None, None)))["dead"] == pytest.approx(1 / 4)
+        assert named(reductions.AFTER, reductions.after(y, 1, (None, None)))["dead"] == pytest.approx(1 / 4)
 
     @pytest.mark.parametrize(
         ("bounds", "expected"),
@@ -95,7 +95,7 @@ class TestAfter:
     )
     def test_saturated_within_one_percent_of_a_bound(self, bounds, expected):
         y = np.array([[-1, -0.5, 0.005, 0.2, 0.5, 0.8, 0.97, 0.992, 0.995, 1.0]], "float32").T
-        found = named(statistics.AFTER, statistics.after(y, -1, bounds))
+        found = named(reductions.AFTER, reductions.after(y, -1, bounds))
         by_hand = {
             (0.0, 1.0): np.mean((y <= 0.01) | (y >= 0.99)),
             (-1.0, 1.0): np.mean((y <= -0.98) | (y >= 0.98)),
@@ -110,7 +110,7 @@ class TestAttention:
     def test_entropy_and_spread_of_each_head(self):
         logits = np.random.default_rng(1).normal(size=(3, 2, 4, 7)) * np.array([0.1, 3])[:, None, None]
         weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-        found = np.asarray(ops.convert_to_numpy(statistics.attention(weights.astype("float32"))))
+        found = np.asarray(ops.convert_to_numpy(reductions.attention(weights.astype("float32"))))
         for head in range(2):
             own = weights[:, head]
             assert found[0, head] == pytest.approx(entropy(own, axis=-1).mean() / np.log(7), rel=1e-4)
@@ -121,18 +121,18 @@ class TestAttention:
     def test_of_keys_that_are_visible_and_queries_that_can_choose(self):
         visible = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], bool)[None, None]
         weights = np.where(visible, 1.0, 0.0) / np.maximum(visible.sum(axis=-1, keepdims=True), 1)
-        found = ops.convert_to_numpy(statistics.attention(weights.astype("float32"), visible))[:, 0]
+        found = ops.convert_to_numpy(reductions.attention(weights.astype("float32"), visible))[:, 0]
         own = weights[0, 0, :2]
         spread = 1 - (own.mean(axis=0) ** 2).sum() / (own**2).sum(axis=1).mean()
         assert found == pytest.approx([1, spread], abs=1e-5)
-        alone = ops.convert_to_numpy(statistics.attention(np.ones((2, 1, 4, 1), "float32")))[:, 0]
+        alone = ops.convert_to_numpy(reductions.attention(np.ones((2, 1, 4, 1), "float32")))[:, 0]
         assert np.isnan(alone).all()
 
     def test_the_two_ends(self):
         same = np.full((2, 1, 4, 4), 0.25, "float32")
         own = np.tile(np.eye(4, dtype="float32"), (2, 1, 1, 1))
-        assert ops.convert_to_numpy(statistics.attention(same))[:, 0] == pytest.approx([1, 0], abs=1e-5)
-        assert ops.convert_to_numpy(statistics.attention(own))[:, 0] == pytest.approx([0, 0.75], abs=1e-5)
+        assert ops.convert_to_numpy(reductions.attention(same))[:, 0] == pytest.approx([1, 0], abs=1e-5)
+        assert ops.convert_to_numpy(reductions.attention(own))[:, 0] == pytest.approx([0, 0.75], abs=1e-5)
 
 
 def test_gradient_of_channels_first_and_of_tiny_numbers():
@@ -140,12 +140,12 @@ def test_gradient_of_channels_first_and_of_tiny_numbers():
     g[:, 1] = g[:, :1].mean(axis=1)
     expected = np.sqrt(g.var(axis=1).mean() / np.mean(g**2))
     for size in (1.0, 1e-18):
-        found = named(statistics.GRADIENT, statistics.gradient(g * np.float32(size), 1))
+        found = named(reductions.GRADIENT, reductions.gradient(g * np.float32(size), 1))
         assert found["gradient_units"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradient():
     g = np.random.default_rng(2).normal(0.3, 2, size=(5, 7)).astype("float32")
-    found = named(statistics.GRADIENT, statistics.gradient(g))
+    found = named(reductions.GRADIENT, reductions.gradient(g))
     assert found["gradient_mean"] == pytest.approx(g.mean(), rel=1e-5)
     assert found["gradient_second_moment"] == pytest.approx(np.mean(g**2), rel=1e-5)

@@ -18,9 +18,9 @@ from keras_initx._graph.hooks import attribute, first_tensor
 from keras_initx._graph.replay import compute, is_about_inputs, replay
 from keras_initx._graph.trace import Graph, Step
 from keras_initx._tf_logging import many_traces
-from keras_initx.diagnostics import statistics
-from keras_initx.diagnostics.heads import Heads, attention_weights
-from keras_initx.diagnostics.places import Place
+from keras_initx.diagnostics.probe import reductions
+from keras_initx.diagnostics.probe.attention import Heads, attention_weights
+from keras_initx.diagnostics.probe.points import ProbePoint
 from keras_initx.errors import InitxError
 
 # Gradients of half precision would round to zero.
@@ -46,7 +46,7 @@ class Probe(keras.Model):
         self,
         model: keras.Model,
         graph: Graph,
-        places: Sequence[Place],
+        places: Sequence[ProbePoint],
         heads: Sequence[Heads],
         loss: Any = None,
         details: bool = False,
@@ -65,16 +65,16 @@ class Probe(keras.Model):
             if place.met is not None and (producer := graph.producer(place.met)) is not None:
                 self._met.setdefault(producer.number, []).append(n)
         # PyTorch's modules have a `forward` of their own.
-        self.signal = [self._kept(len(statistics.FORWARD)) for _ in places]
-        self.after = [self._kept(len(statistics.AFTER)) for _ in places]
+        self.signal = [self._kept(len(reductions.FORWARD)) for _ in places]
+        self.after = [self._kept(len(reductions.AFTER)) for _ in places]
         self.attention = [self._kept(2, head.shape[1]) for head in heads]
         self.upstream = [
             self.add_weight(
-                shape=(len(statistics.GRADIENT),), initializer="zeros", dtype="float32", name="backward"
+                shape=(len(reductions.GRADIENT),), initializer="zeros", dtype="float32", name="backward"
             )
             for _ in places
         ]
-        bins = 2 + statistics.BINS
+        bins = 2 + reductions.BINS
         self.histograms = [self._kept(bins) for _ in places] if details else []
         self.extremes = [
             self._kept(2, self._width(place)) if details and place.met is not None else None
@@ -93,7 +93,7 @@ class Probe(keras.Model):
             shape=shape, initializer="zeros", trainable=False, dtype="float32", name="kept"
         )
 
-    def _width(self, place: Place) -> int:
+    def _width(self, place: ProbePoint) -> int:
         assert place.met is not None
         producer = self.graph.producer(place.met)
         assert producer is not None
@@ -167,11 +167,11 @@ class Probe(keras.Model):
         for met in self._met.get(step.number, ()):
             other = self.places[met]
             if (extremes := self.extremes[met]) is not None:
-                extremes.assign(statistics.extremes(first_tensor(outputs), other.met_units))
-            self.after[met].assign(statistics.after(first_tensor(outputs), other.met_units, other.bounds))
+                extremes.assign(reductions.extremes(first_tensor(outputs), other.met_units))
+            self.after[met].assign(reductions.after(first_tensor(outputs), other.met_units, other.bounds))
         if (head := self._head_numbers.get(step.number)) is not None:
             weights = attention_weights(self.heads[head].how, step, args, kwargs, outputs)
-            self.attention[head].assign(statistics.attention(*weights))
+            self.attention[head].assign(reductions.attention(*weights))
         return outputs
 
     def _activated(self, step: Step, args: Any, kwargs: Any, number: Any) -> Any:
@@ -191,16 +191,16 @@ class Probe(keras.Model):
             return compute(step, args, kwargs)
 
     def _tapped(self, number: Any, z: Any) -> Any:
-        self.signal[number].assign(statistics.forward(z, self.places[number].units))
+        self.signal[number].assign(reductions.forward(z, self.places[number].units))
         if self._details:
-            self.histograms[number].assign(statistics.histogram(z))
+            self.histograms[number].assign(reductions.histogram(z))
         scale, units = self._scale, self.places[number].units
 
         @ops.custom_gradient
         def tap(z: Any, kept: Any) -> Any:
             def backward(*given: Any, upstream: Any = None) -> Any:
                 upstream = given[-1] if upstream is None else upstream
-                return upstream, statistics.gradient(ops.cast(upstream, "float32") / scale, units)
+                return upstream, reductions.gradient(ops.cast(upstream, "float32") / scale, units)
 
             return ops.copy(z), backward
 
@@ -249,7 +249,7 @@ class _Recorder(keras.optimizers.Optimizer):
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes a small place for each variable."""
         super().build(variables)
-        least, most = len(statistics.GRADIENT), len(statistics.GRADIENT) + 2 + statistics.BINS
+        least, most = len(reductions.GRADIENT), len(reductions.GRADIENT) + 2 + reductions.BINS
         shapes = [
             (most if self._details and n not in self._reduced else least,) for n in range(len(variables))
         ]
@@ -263,9 +263,9 @@ class _Recorder(keras.optimizers.Optimizer):
             # That of a look-up table comes in pieces, which a sum puts together.
             whole = ops.add(ops.zeros(variable.shape, dtype=gradient.dtype), gradient)
             whole = ops.cast(whole, "float32") / self._scale
-            gradient = statistics.gradient(whole)
+            gradient = reductions.gradient(whole)
             if self._details:
-                gradient = ops.concatenate([gradient, statistics.histogram(whole)])
+                gradient = ops.concatenate([gradient, reductions.histogram(whole)])
         self.assign(self.kept[number], gradient)
 
 
