@@ -37,8 +37,8 @@ from keras_initx.initializers import (
     XavierAuto,
 )
 from keras_initx.initializers.layer_binding import install as _install
-from keras_initx.model import initialize, known_methods
-from keras_initx.plan import Plan, PlanRow
+from keras_initx.model_init.initialize import initialize, known_methods
+from keras_initx.model_init.plan import Plan, PlanRow
 
 _install()
 

@@ -23,7 +23,7 @@ from keras_initx.diagnostics.plot import plot_signals
 from keras_initx.diagnostics.records import NOTED
 from keras_initx.diagnostics.report import Report
 from keras_initx.errors import InitxError
-from keras_initx.model import initialize
+from keras_initx.model_init.initialize import initialize
 
 AS_IS = "as it is"
 

@@ -25,7 +25,7 @@ MODULES = [
     "keras_initx._theory.mean_field",
     "keras_initx._theory.dks",
     "keras_initx._weights.snapshot",
-    "keras_initx.model",
+    "keras_initx.model_init.initialize",
     "keras_initx._event_files",
     "keras_initx.diagnostics.compare",
     "keras_initx.diagnostics.diagnose",

@@ -5,12 +5,10 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_initx._graph.batches import batch_of, by_name, inputs_of
 from keras_initx._graph.classify import kernels
 from keras_initx._graph.context import weight_contexts
 from keras_initx._graph.noise import noise
@@ -21,20 +19,21 @@ from keras_initx._weights.path_filter import PathFilter
 from keras_initx._weights.pretrained import Copied, copy_pretrained
 from keras_initx._weights.snapshot import Snapshot, generators_kept
 from keras_initx.calibrate import Calibration
-from keras_initx.drawing import draw
-from keras_initx.errors import InitxError, checked_seed, unknown_name
+from keras_initx.errors import InitxError, checked_seed
 from keras_initx.initializers.base import folded
 from keras_initx.initializers.layer_binding import OVERRIDDEN_MARK
-from keras_initx.jobs import check_finite, lower, make_jobs, plan_row, set_output_bias
 from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
-from keras_initx.plan import Plan
-from keras_initx.tables import table_values, unseen_tables
+from keras_initx.model_init.additive_tables import table_values, unseen_tables
+from keras_initx.model_init.arguments import _batch, _check
+from keras_initx.model_init.draw import draw
+from keras_initx.model_init.output_bias import set_output_bias
+from keras_initx.model_init.plan import Plan
+from keras_initx.model_init.tasks import apply_residual_factor, check_finite, make_tasks, plan_row
 
 # Values that one pass may compute; it decides the size of the batch.
 _BUDGET = 6e7
 _BATCHES = (2, 256)
-_DATA = 64
 # A measurement is made again on more noise where more of the results than this are not within 10 % of
 # their target, by what their standard errors let expect, or where one of them may be off by a half.
 _LOOSE_SHARE, _LOOSE_ERROR = 0.02, 0.2
@@ -158,7 +157,7 @@ def _initialized(
         graph = _traced(model, batch, seed)
         before.restore()
     found = weight_contexts(graph)
-    jobs = make_jobs(graph, found, METHODS[method](found), owners, selection, ())
+    jobs = make_tasks(graph, found, METHODS[method](found), owners, selection, ())
     selection.check((owners.names(job.variable) for job in jobs), map(owners.names, owners.variables()))
     if not jobs:
         raise InitxError("model", model.name, "a model with kernels")
@@ -171,7 +170,7 @@ def _initialized(
             n: replace(site, drawn=not any(id(v) in left for v in kernels(graph.steps[n])))
             for n, site in found.items()
         }
-        jobs = make_jobs(graph, found, METHODS[method](found), owners, selection, copied.variables)
+        jobs = make_tasks(graph, found, METHODS[method](found), owners, selection, copied.variables)
 
     def may_change(variable: keras.Variable) -> bool:
         return variable.trainable and selected(variable) and id(variable) not in copied.variables
@@ -181,7 +180,7 @@ def _initialized(
         job.variable.assign(
             draw(job.choice, *owners.of(job.variable), job.variable, folded(seed, str(number)))
         )
-        lower(graph, job, may_change)
+        apply_residual_factor(graph, job, may_change)
     with Snapshot(states) as statistics:
         notes += _pass(model, graph, [job.weight for job in jobs], batch, seed)
         statistics.restore()
@@ -225,38 +224,6 @@ def _traced(model: keras.Model, batch: Any, seed: int) -> Graph:
     return graph
 
 
-def _check(model: Any, method: Any, data: Any, output_bias: Any, labels: Any, class_counts: Any) -> None:
-    if not isinstance(model, keras.Model):
-        remedy = "keras.saving.load_model reads a file." if isinstance(model, str | Path) else ""
-        raise InitxError("model", model, "a keras.Model", remedy)
-    if not isinstance(method, str):
-        remedy = "A batch of data goes to data=."
-        raise InitxError("method", type(method).__name__, f"a name: {', '.join(METHODS)}", remedy)
-    if method not in METHODS:
-        raise unknown_name("method", method, METHODS)
-    if not model.built:
-        raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
-    if not model.weights:
-        remedy = "Call it on a batch of data, so that its layers are built."
-        raise InitxError("model", model.name, "a model with weights", remedy)
-    for layer in all_layers(model):
-        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
-            remedy = "Initialize the model first, then enable LoRA or quantize it."
-            allowed = "a layer whose kernel is a variable of a floating-point type"
-            raise InitxError(layer.path or layer.name, "LoRA or quantization", allowed, remedy)
-    if method == "lsuv" and data is None:
-        raise InitxError("data", None, "a batch of data: LSUV scales on it", "Or use method='auto'.")
-    if output_bias not in (None, "prior"):
-        raise InitxError("output_bias", output_bias, "None or 'prior'")
-    if labels is not None and class_counts is not None:
-        raise InitxError("labels", "labels and class_counts", "one of the two")
-    given = labels is not None or class_counts is not None
-    if output_bias == "prior" and not given:
-        raise InitxError("labels", None, "with output_bias='prior': labels=, or class_counts=")
-    if given and output_bias is None:
-        raise InitxError("output_bias", None, "'prior', where labels or class_counts are given")
-
-
 def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, seed: int) -> list[str]:
     """Scales on data or noise, on more where the measurement was loose; returns notes."""
     values = sum(math.prod(n or 1 for n in shape[1:]) for step in graph.steps for shape in step.shapes)
@@ -278,18 +245,6 @@ def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, s
         if batch is not None or fixed or not (loose := _loose(weights)) or size * values > 8 * _BUDGET:
             break
     return [loose] if loose else []
-
-
-def _batch(model: keras.Model, data: Any) -> Any:
-    """The first samples of `data`: as many as the model takes where it takes one number only."""
-    fixed = fixed_batch(model)
-    batch = by_name(model, batch_of(inputs_of(model, data), fixed or _DATA))
-    given = len(keras.tree.flatten(batch)[0])
-    if fixed and given < fixed:
-        raise InitxError(
-            "data", f"{given} samples", f"{fixed} or more: the model takes batches of {fixed} only"
-        )
-    return batch
 
 
 def _fits(graph: Graph, inputs: Any) -> bool:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,15 +15,15 @@ from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import mean_square
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx.errors import InitxError
-from keras_initx.initializers import OrthogonalAuto, PriorBias
+from keras_initx.initializers import OrthogonalAuto
 from keras_initx.measuring import Weight
 from keras_initx.methods import Choice
-from keras_initx.plan import NOT_DRAWN, PlanRow
-from keras_initx.tables import additive_tables
+from keras_initx.model_init.additive_tables import additive_tables
+from keras_initx.model_init.plan import NOT_DRAWN, PlanRow
 
 
 @dataclass
-class Job:
+class WeightTask:
     """A weight: where it stands, what was decided, and what the pass is told of it.
 
     Attributes:
@@ -46,19 +45,19 @@ class Job:
         self.weight.shift, self.weight.offset = 0.0, 0.0
 
 
-def make_jobs(
+def make_tasks(
     graph: Graph,
     found: dict[int, WeightContext],
     choices: dict[int, Choice],
     owners: WeightIndex,
     selection: PathFilter,
     copied: Collection[int],
-) -> list[Job]:
+) -> list[WeightTask]:
     """One job for each weight, in the order of the graph; a shared weight is decided by its first use.
 
     `copied` are the ids of variables that were copied from a pretrained model.
     """
-    jobs: dict[int, Job] = {}
+    jobs: dict[int, WeightTask] = {}
     for number, site in found.items():
         step, choice = graph.steps[number], choices[number]
         bias = bias_of(step) if choice.shift != 0 or choice.offset else None
@@ -68,10 +67,10 @@ def make_jobs(
         for variable in filter(owners.has, kernels(step)):
             own = _going_round(choice) if variable.name.endswith("recurrent_kernel") else choice
             weight = Weight(variable.path, variable, own.target, bias, own.shift, own.offset)
-            jobs.setdefault(id(variable), Job(variable, site, own, weight))
+            jobs.setdefault(id(variable), WeightTask(variable, site, own, weight))
     for site, choice, variable in additive_tables(graph, owners):
         jobs.setdefault(
-            id(variable), Job(variable, site, choice, Weight(variable.path, variable, choice.target))
+            id(variable), WeightTask(variable, site, choice, Weight(variable.path, variable, choice.target))
         )
     for job in jobs.values():
         if id(job.variable) in copied:
@@ -90,7 +89,9 @@ def _going_round(choice: Choice) -> Choice:
     return replace(choice, method="orthogonal", initializer=initializer, target=None, reason=reason)
 
 
-def lower(graph: Graph, job: Job, may_change: Callable[[keras.Variable], bool]) -> None:
+def apply_residual_factor(
+    graph: Graph, job: WeightTask, may_change: Callable[[keras.Variable], bool]
+) -> None:
     """Puts the choice's last factor into the target, or into the gain of a normalization that undoes it."""
     if job.choice.factor == 1:
         return
@@ -104,61 +105,7 @@ def lower(graph: Graph, job: Job, may_change: Callable[[keras.Variable], bool]) 
         job.weight.target *= job.choice.factor
 
 
-def set_output_bias(
-    graph: Graph,
-    found: dict[int, WeightContext],
-    owners: WeightIndex,
-    selection: PathFilter,
-    labels: Any,
-    class_counts: Any,
-) -> str:
-    """Gives the output layer the log-odds of the classes as its bias; returns a note."""
-    heads = [site for site in found.values() if "head" in site.roles and site.biased]
-    if len(heads) != 1:
-        allowed = "a model with one output layer that has a bias"
-        found_heads = ", ".join(site.path for site in heads) or "none"
-        remedy = f"Found: {found_heads}. Or give a layer bias_initializer=keras_initx.PriorBias(...)."
-        raise InitxError("output_bias", "prior", allowed, remedy)
-    bias = bias_of(graph.steps[heads[0].step])
-    assert bias is not None
-    if not bias.trainable or not selection.has(owners.names(bias)):
-        received = f"{bias.path}, which is frozen or left out by only= or skip="
-        raise InitxError("output_bias", received, "an output layer that may be changed")
-    if class_counts is None:
-        class_counts = _counts(labels, math.prod(bias.shape))
-    owner, name = owners.of(bias)
-    initializer = PriorBias(class_counts=class_counts).bound_to(owner, name)
-    bias.assign(initializer(tuple(bias.shape), dtype=bias.dtype))
-    return f"{bias.path}: log-odds of the classes"
-
-
-def _counts(labels: Any, width: int) -> list[int]:
-    """How many labels each class has, as numbers or one-hot rows."""
-    values = np.asarray(labels)
-    # One output is the probability of the second of two classes.
-    classes = max(width, 2)
-    given = f"{values.dtype} of shape {values.shape}"
-    allowed = f"class numbers from 0 to {classes - 1}, or one-hot rows: the layer has {classes} classes"
-    if values.dtype.kind not in "biuf":
-        remedy = "np.unique(labels, return_inverse=True)[1] makes numbers of names."
-        raise InitxError("labels", given, allowed, remedy)
-    # One number for each pixel or word is as good as one for each sample.
-    if values.ndim > 1 and values.shape[-1] == width > 1:
-        if not np.all(values.sum(axis=-1) == 1) or not np.all((values == 0) | (values == 1)):
-            raise InitxError("labels", f"{given}, not one-hot", allowed)
-        values = np.argmax(values, axis=-1)
-    if not values.size or np.any(values != np.floor(values)) or values.min() < 0 or values.max() >= classes:
-        span = f", values from {values.min():g} to {values.max():g}" if values.size else ""
-        raise InitxError("labels", given + span, allowed)
-    counts = np.bincount(values.ravel().astype("int64"), minlength=classes)
-    if not counts.all():
-        received = f"no label of class {int(np.argmin(counts))}"
-        remedy = "A class without samples has no log-odds: pass class_counts=, with 1 added to each."
-        raise InitxError("labels", received, "labels of every class", remedy)
-    return counts.tolist()
-
-
-def check_finite(jobs: list[Job]) -> None:
+def check_finite(jobs: list[WeightTask]) -> None:
     """Raises an `InitxError` for a weight with values that are not finite."""
     for job in jobs:
         job.mean_square = mean_square(job.variable)
@@ -167,7 +114,7 @@ def check_finite(jobs: list[Job]) -> None:
             raise InitxError(job.weight.path, received, "finite ones", "Use another method.")
 
 
-def plan_row(job: Job, owners: WeightIndex) -> PlanRow:
+def plan_row(job: WeightTask, owners: WeightIndex) -> PlanRow:
     """What the plan says of a weight."""
     weight, choice, site = job.weight, job.choice, job.site
     fans = owners.fans(job.variable)
@@ -192,6 +139,6 @@ def plan_row(job: Job, owners: WeightIndex) -> PlanRow:
     )
 
 
-def _reason(job: Job) -> str:
+def _reason(job: WeightTask) -> str:
     unmeasured = job.choice.target is not None and job.weight.target is None
     return job.weight.how if unmeasured else job.choice.reason

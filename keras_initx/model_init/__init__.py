@@ -1,0 +1,1 @@
+"""`initialize`: the initial weights of a whole model."""
