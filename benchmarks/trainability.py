@@ -146,7 +146,7 @@ def _moving_statistics():
     """The pass with batch normalization in inference mode, to be compared with its batch statistics."""
     from unittest.mock import patch
 
-    import keras_initx.calibrate as calibrate
+    import keras_initx.model_init.calibration.forward_pass as calibrate
 
     def compute(step, args, kwargs):
         operation = step.call.operation

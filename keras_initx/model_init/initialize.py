@@ -18,14 +18,14 @@ from keras_initx._weights.layers import all_layers
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx._weights.pretrained import Copied, copy_pretrained
 from keras_initx._weights.snapshot import Snapshot, generators_kept
-from keras_initx.calibrate import Calibration
 from keras_initx.errors import InitxError, checked_seed
 from keras_initx.initializers.base import folded
 from keras_initx.initializers.layer_binding import OVERRIDDEN_MARK
-from keras_initx.measuring import Weight
 from keras_initx.methods import METHODS
 from keras_initx.model_init.additive_tables import table_values, unseen_tables
 from keras_initx.model_init.arguments import _batch, _check
+from keras_initx.model_init.calibration.forward_pass import ScalingPass
+from keras_initx.model_init.calibration.measure import Weight
 from keras_initx.model_init.draw import draw
 from keras_initx.model_init.output_bias import set_output_bias
 from keras_initx.model_init.plan import Plan
@@ -240,7 +240,7 @@ def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, s
             raise
         if not _fits(graph, inputs):
             graph = trace(model, inputs)
-        Calibration(graph, weights, given=batch is not None).run(inputs)
+        ScalingPass(graph, weights, given=batch is not None).run(inputs)
         size *= 4
         if batch is not None or fixed or not (loose := _loose(weights)) or size * values > 8 * _BUDGET:
             break

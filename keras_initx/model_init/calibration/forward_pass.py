@@ -13,8 +13,8 @@ from keras_initx._graph.observer import first_argument, intercepted, is_keras_ca
 from keras_initx._graph.replay import compute, is_about_inputs, replay
 from keras_initx._graph.trace import Graph, Step
 from keras_initx.errors import InitxError
-from keras_initx.measuring import Weight, column_sums, root_mean_square
-from keras_initx.recurrent import (
+from keras_initx.model_init.calibration.measure import Weight, column_sums, root_mean_square
+from keras_initx.model_init.calibration.recurrent import (
     Sequences,
     after,
     input_sizes,
@@ -27,7 +27,7 @@ from keras_initx.recurrent import (
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
-class Calibration:
+class ScalingPass:
     """The pass over one model: `run` scales the weights, which know afterwards what was measured.
 
     Args:

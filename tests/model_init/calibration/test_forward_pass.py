@@ -7,8 +7,8 @@ from keras_initx import InitxError, OrthogonalAuto, initialize
 from keras_initx._graph.classify import kernels
 from keras_initx._graph.noise import noise
 from keras_initx._graph.trace import trace
-from keras_initx.calibrate import Calibration
-from keras_initx.measuring import Weight
+from keras_initx.model_init.calibration.forward_pass import ScalingPass
+from keras_initx.model_init.calibration.measure import Weight
 from tests.support import zoo
 from tests.support.recorder import pre_activations
 
@@ -19,7 +19,7 @@ def scale(model, batch=BATCH, **kwargs):
     """Scales every kernel of a model to 1, and returns what was measured by path."""
     graph = trace(model, batch=batch)
     weights = {id(v): Weight(v.path, v, **kwargs) for s in graph.steps for v in kernels(s)}
-    Calibration(graph, list(weights.values())).run(noise(graph, batch, seed=1))
+    ScalingPass(graph, list(weights.values())).run(noise(graph, batch, seed=1))
     return {w.path: w for w in weights.values()}, graph
 
 
@@ -252,7 +252,7 @@ def test_shift_and_offset_by_hand():
     inputs = noise(graph, BATCH, seed=1)
     start = array(layer.kernel)
     weight = Weight("k", layer.kernel, target=0.5, bias=layer.bias, shift=0.3, offset=2.0)
-    Calibration(graph, [weight]).run(inputs)
+    ScalingPass(graph, [weight]).run(inputs)
     lifted = (array(inputs) + 0.3) @ start
     factor = 0.5 / rms(lifted)
     np.testing.assert_allclose(array(layer.kernel), factor * start, rtol=1e-4, atol=1e-6)
@@ -266,7 +266,7 @@ def test_without_a_bias_the_mean_direction_shifts():
     graph = trace(model, batch=BATCH)
     inputs = noise(graph, BATCH, seed=1)
     start = array(layer.kernel)
-    Calibration(graph, [Weight("k", layer.kernel, shift=0.5)]).run(inputs)
+    ScalingPass(graph, [Weight("k", layer.kernel, shift=0.5)]).run(inputs)
     relu = np.maximum(array(inputs), 0)
     lifted = (relu + 0.5) @ start
     result = relu @ array(layer.kernel)

@@ -8,9 +8,9 @@ from keras import layers, ops
 from keras_initx import InitxError, initialize
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.trace import trace
-from keras_initx.calibrate import Calibration
-from keras_initx.measuring import Weight
-from keras_initx.recurrent import SETTLED, Sequences, _size, input_sizes, settled_sizes
+from keras_initx.model_init.calibration.forward_pass import ScalingPass
+from keras_initx.model_init.calibration.measure import Weight
+from keras_initx.model_init.calibration.recurrent import SETTLED, Sequences, _size, input_sizes, settled_sizes
 
 
 def array(tensor):
@@ -311,7 +311,7 @@ def test_a_gate_without_a_signal_is_named():
     layer.cell.kernel.assign(kernel)
     weight = Weight("the/kernel", layer.cell.kernel)
     with pytest.raises(InitxError, match=r"^the/kernel: received 'only zeros'"):
-        Calibration(graph, [weight]).run(np.ones((16, 6, 5), "float32"))
+        ScalingPass(graph, [weight]).run(np.ones((16, 6, 5), "float32"))
 
 
 def test_an_own_cell_of_whole_numbers():

@@ -1,0 +1,1 @@
+"""One forward pass that scales the weights of a model to their targets."""
