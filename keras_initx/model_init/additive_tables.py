@@ -11,7 +11,7 @@ from keras_initx._graph.context import WeightContext
 from keras_initx._graph.trace import Graph
 from keras_initx._weights.index import WeightIndex
 from keras_initx.initializers import Auto
-from keras_initx.methods.choice import Choice
+from keras_initx.model_init.methods.choice import Choice
 
 _JOINING = frozenset({"Add", "Concatenate"})
 # Weights that are added too, but start at zero for a reason.

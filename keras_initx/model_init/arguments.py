@@ -9,7 +9,7 @@ from keras_initx._graph.batches import batch_of, by_name, inputs_of
 from keras_initx._graph.trace import fixed_batch
 from keras_initx._weights.layers import all_layers
 from keras_initx.errors import InitxError, unknown_name
-from keras_initx.methods import METHODS
+from keras_initx.model_init.methods import METHODS
 
 _DATA = 64
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx.methods.choice import Choice
+from keras_initx.model_init.methods.choice import Choice
 
 
 def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable, seed: int) -> Any:

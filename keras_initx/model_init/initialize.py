@@ -21,12 +21,12 @@ from keras_initx._weights.snapshot import Snapshot, generators_kept
 from keras_initx.errors import InitxError, checked_seed
 from keras_initx.initializers.base import folded
 from keras_initx.initializers.layer_binding import OVERRIDDEN_MARK
-from keras_initx.methods import METHODS
 from keras_initx.model_init.additive_tables import table_values, unseen_tables
 from keras_initx.model_init.arguments import _batch, _check
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
 from keras_initx.model_init.calibration.measure import Weight
 from keras_initx.model_init.draw import draw
+from keras_initx.model_init.methods import METHODS
 from keras_initx.model_init.output_bias import set_output_bias
 from keras_initx.model_init.plan import Plan
 from keras_initx.model_init.tasks import apply_residual_factor, check_finite, make_tasks, plan_row

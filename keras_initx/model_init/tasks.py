@@ -16,9 +16,9 @@ from keras_initx._weights.layers import mean_square
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
-from keras_initx.methods import Choice
 from keras_initx.model_init.additive_tables import additive_tables
 from keras_initx.model_init.calibration.measure import Weight
+from keras_initx.model_init.methods import Choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from keras_initx._graph.context import WeightContext
 from keras_initx.errors import InitxError
-from keras_initx.methods.choice import Choice, Sites, scaled
+from keras_initx.model_init.methods.choice import Choice, Contexts, scaled
 
 
-def residual(sites: Sites) -> dict[int, Choice]:
+def residual(sites: Contexts) -> dict[int, Choice]:
     """Each residual branch ends with a kernel scaled by 1 / sqrt(R), R the number of residual sums.
 
     The branches then add up to the variance of one, however many there are. R is twice the number of
@@ -21,7 +21,7 @@ def residual(sites: Sites) -> dict[int, Choice]:
     return _ended(sites, "residual", lambda site: site.residuals)
 
 
-def residual_per_layer(sites: Sites) -> dict[int, Choice]:
+def residual_per_layer(sites: Contexts) -> dict[int, Choice]:
     """The l-th residual branch ends with a kernel scaled by 1 / sqrt(l).
 
     Every sum then adds the same share of variance, 1 / l, to what the l - 1 before it made.
@@ -34,7 +34,7 @@ def residual_per_layer(sites: Sites) -> dict[int, Choice]:
     return _ended(sites, "residual_per_layer", lambda site: site.residual_number)
 
 
-def _ended(sites: Sites, method: str, sums: object) -> dict[int, Choice]:
+def _ended(sites: Contexts, method: str, sums: object) -> dict[int, Choice]:
     if not any("residual_end" in site.roles for site in sites.values()):
         received = "no kernel whose result is added to a signal that went around it"
         remedy = "Use method='auto', or declare a layer's role: @keras_initx.role('residual_end')."

@@ -7,10 +7,10 @@ import keras
 from keras_initx._graph.context import WeightContext
 from keras_initx.initializers import LayerAware, OrthogonalAuto
 from keras_initx.initializers.base import Seeded
-from keras_initx.methods.choice import Choice, Sites
+from keras_initx.model_init.methods.choice import Choice, Contexts
 
 
-def lsuv(sites: Sites) -> dict[int, Choice]:
+def lsuv(sites: Contexts) -> dict[int, Choice]:
     """Layer-sequential unit variance: what each kernel gives has variance 1 on a batch of data.
 
     Kernels of convolutions are orthonormal over their whole window, as published.

@@ -3,10 +3,10 @@
 from keras_initx._graph.context import WeightContext
 from keras_initx.initializers import Auto, HeAuto, XavierAuto
 from keras_initx.initializers.gain_scaled import GainScaled
-from keras_initx.methods.choice import Choice, Sites
+from keras_initx.model_init.methods.choice import Choice, Contexts
 
 
-def variance(sites: Sites) -> dict[int, Choice]:
+def variance(sites: Contexts) -> dict[int, Choice]:
     """Var[w] = gain / fan_in with the exact gain 1 / E[phi(z)^2] of the effective activation phi.
 
     References: He et al. 2015 (arXiv 1502.01852), section 2.2; Bingham & Miikkulainen 2021
@@ -15,12 +15,12 @@ def variance(sites: Sites) -> dict[int, Choice]:
     return {number: _analytic("variance", Auto, site) for number, site in sites.items()}
 
 
-def he_auto(sites: Sites) -> dict[int, Choice]:
+def he_auto(sites: Contexts) -> dict[int, Choice]:
     """The initializer `he_auto` with the effective activation in place of the layer's own."""
     return {number: _analytic("he_auto", HeAuto, site) for number, site in sites.items()}
 
 
-def xavier_auto(sites: Sites) -> dict[int, Choice]:
+def xavier_auto(sites: Contexts) -> dict[int, Choice]:
     """The initializer `xavier_auto` with the effective activation in place of the layer's own."""
     return {number: _analytic("xavier_auto", XavierAuto, site) for number, site in sites.items()}
 

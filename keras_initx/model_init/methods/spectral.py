@@ -7,10 +7,10 @@ import keras
 
 from keras_initx.initializers.base import Seeded
 from keras_initx.initializers.orthogonal import layout_of
-from keras_initx.methods.choice import Choice, Sites
+from keras_initx.model_init.methods.choice import Choice, Contexts
 
 
-def spectral(sites: Sites) -> dict[int, Choice]:
+def spectral(sites: Contexts) -> dict[int, Choice]:
     """||W|| = sqrt(fan_out / fan_in): feature learning at any width.
 
     A Gaussian kernel of n inputs and m outputs and standard deviation s has the largest singular value

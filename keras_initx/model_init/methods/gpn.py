@@ -2,10 +2,16 @@
 
 from keras_initx._graph.context import WeightContext
 from keras_initx._theory.mean_field import gpn_shift
-from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
+from keras_initx.model_init.methods.choice import (
+    ChainRule,
+    Choice,
+    Contexts,
+    choose_along_chains,
+    out_of_scope,
+)
 
 
-def gpn(sites: Sites) -> dict[int, Choice]:
+def gpn(sites: Contexts) -> dict[int, Choice]:
     """The activation phi is lifted to phi + d with E[(phi + d)^2] = E[phi'^2] at variance 1.
 
     The kernel after it is scaled to variance 1, and its bias is d x (its column sums); a layer without a
@@ -13,14 +19,14 @@ def gpn(sites: Sites) -> dict[int, Choice]:
 
     References: Lu et al. 2020 (arXiv 2006.09011), theorem 1, by weights instead of activations.
     """
-    return chained(sites, gpn_link, beyond("gpn"))
+    return choose_along_chains(sites, gpn_link, out_of_scope("gpn"))
 
 
-def gpn_link(site: WeightContext) -> Link | None:
+def gpn_link(site: WeightContext) -> ChainRule | None:
     """The link of a step whose activation can be lifted so."""
     shift = gpn_shift(site.activation)
     # The layer after it has to carry the shift.
     if shift is None or not site.summing:
         return None
     reason = f"chain of {site.depth} with {site.activation.name}: lifted by {shift:.3g} through the weights"
-    return Link("gpn", 1.0, shift=shift, reason=reason)
+    return ChainRule("gpn", 1.0, shift=shift, reason=reason)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from keras_initx._graph.context import WeightContext
 from keras_initx._theory.looks_linear import evenness
 from keras_initx.initializers import Auto
-from keras_initx.methods.choice import Choice, Link, Sites, chained, scaled
-from keras_initx.methods.edge import edge_link
-from keras_initx.methods.gpn import gpn_link
-from keras_initx.methods.mirrored import mirrored_link
-from keras_initx.methods.residual import at_the_end
-from keras_initx.methods.shaped import shaped_link
+from keras_initx.model_init.methods.choice import ChainRule, Choice, Contexts, choose_along_chains, scaled
+from keras_initx.model_init.methods.edge import edge_link
+from keras_initx.model_init.methods.gpn import gpn_link
+from keras_initx.model_init.methods.mirrored import mirrored_link
+from keras_initx.model_init.methods.residual import at_the_end
+from keras_initx.model_init.methods.shaped import shaped_link
 
 # Chains of fewer weights differ by less than chance between methods (benchmarks/trainability.py: dense ones
 # of 5 gain a little already, convolutions of 5 lose a little, of 20 gain a little).
@@ -24,7 +24,7 @@ _SATURATED = 2.0
 _EVEN = 0.15
 
 
-def auto(sites: Sites) -> dict[int, Choice]:
+def auto(sites: Contexts) -> dict[int, Choice]:
     """Deep plain chains by what their activation allows, ends of residual branches, everything else.
 
     | where | method |
@@ -39,11 +39,11 @@ def auto(sites: Sites) -> dict[int, Choice]:
     fill the window; in deeper ones they are delta-orthogonal, and with `gpn`, whose bias the border would
     see without what it balances.
     """
-    choices = chained(sites, _link, _outside)
+    choices = choose_along_chains(sites, _link, _outside)
     return {number: _spread(sites[number], choice) for number, choice in choices.items()}
 
 
-def _link(site: WeightContext) -> Link | None:
+def _link(site: WeightContext) -> ChainRule | None:
     if site.depth < (DEEP_CONVOLUTIONS if site.convolves else DEEP):
         return None
     mirrored, edge = mirrored_link(site), edge_link(site)

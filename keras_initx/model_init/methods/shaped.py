@@ -3,10 +3,16 @@
 from keras_initx._graph.context import WeightContext
 from keras_initx._theory.dks import solve_dks
 from keras_initx.errors import InitxError
-from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
+from keras_initx.model_init.methods.choice import (
+    ChainRule,
+    Choice,
+    Contexts,
+    choose_along_chains,
+    out_of_scope,
+)
 
 
-def shaped(sites: Sites) -> dict[int, Choice]:
+def shaped(sites: Contexts) -> dict[int, Choice]:
     """The network computes as one with activations c (phi(a x + b) + d), whose kernels are orthogonal.
 
     The transform has mean 0, variance 1 and slope 1 in both, and C'(1) = 1.5^(1/L) for a chain of L: two
@@ -17,10 +23,10 @@ def shaped(sites: Sites) -> dict[int, Choice]:
 
     References: Martens et al. 2021 (arXiv 2110.01765), sections 6 and 9, by weights instead of activations.
     """
-    return chained(sites, shaped_link, beyond("shaped"))
+    return choose_along_chains(sites, shaped_link, out_of_scope("shaped"))
 
 
-def shaped_link(site: WeightContext) -> Link | None:
+def shaped_link(site: WeightContext) -> ChainRule | None:
     """The link of a step whose activation has a solution, between layers with biases."""
     if not site.biased or not site.summing:
         return None
@@ -29,6 +35,6 @@ def shaped_link(site: WeightContext) -> Link | None:
     except InitxError:
         return None
     reason = f"chain of {site.depth} with {site.activation.name}: shaped to keep two inputs apart"
-    return Link(
+    return ChainRule(
         "shaped", found.input_scale**2, offset=found.input_shift, shift=found.output_shift, reason=reason
     )

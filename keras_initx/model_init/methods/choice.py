@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from keras_initx._graph.context import WeightContext
 from keras_initx.initializers import Auto, LayerAware, OrthogonalAuto
 
-Sites = Mapping[int, WeightContext]
+Contexts = Mapping[int, WeightContext]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Link:
+class ChainRule:
     """What a method makes of one activation of a chain, and of the weights before and after it.
 
     Attributes:
@@ -73,13 +73,15 @@ def _with_next(site: WeightContext, following: WeightContext) -> WeightContext:
     return replace(site, pairable=pairable, summing=direct and following.summing)
 
 
-def beyond(method: str) -> Callable[[WeightContext], Choice]:
+def out_of_scope(method: str) -> Callable[[WeightContext], Choice]:
     """The choice for steps that a method for chains has nothing to say to."""
     return lambda site: scaled(site, f"out of reach of {method}: scaled to variance 1 on what it receives")
 
 
-def chained(
-    sites: Sites, link_of: Callable[[WeightContext], Link | None], other: Callable[[WeightContext], Choice]
+def choose_along_chains(
+    sites: Contexts,
+    link_of: Callable[[WeightContext], ChainRule | None],
+    other: Callable[[WeightContext], Choice],
 ) -> dict[int, Choice]:
     """Choices from links: a weight's target from the activation after it, its bias from the one before.
 

@@ -2,14 +2,20 @@
 
 from keras_initx._graph.context import WeightContext
 from keras_initx._theory.looks_linear import evenness, odd_part
-from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
-from keras_initx.methods.edge import stable_variance
+from keras_initx.model_init.methods.choice import (
+    ChainRule,
+    Choice,
+    Contexts,
+    choose_along_chains,
+    out_of_scope,
+)
+from keras_initx.model_init.methods.edge import stable_variance
 
 # Below, the gradients of two twins are too much alike for them ever to part.
 _LEAST_EVEN = 0.001
 
 
-def mirrored(sites: Sites) -> dict[int, Choice]:
+def mirrored(sites: Contexts) -> dict[int, Choice]:
     """Kernels w and -w for the two units of a pair, rows v and -v for what they give.
 
     The chain then computes with psi(z) = phi(z) - phi(-z), which is linear for ReLU, leaky ReLU, GELU, SiLU
@@ -19,14 +25,14 @@ def mirrored(sites: Sites) -> dict[int, Choice]:
 
     References: Balduzzi et al. 2017 (arXiv 1702.08591), section 4.
     """
-    return chained(sites, mirrored_link, beyond("mirrored"))
+    return choose_along_chains(sites, mirrored_link, out_of_scope("mirrored"))
 
 
-def mirrored_link(site: WeightContext) -> Link | None:
+def mirrored_link(site: WeightContext) -> ChainRule | None:
     """The link of a step whose activation is even enough."""
     psi = odd_part(site.activation) if site.pairable else None
     q = None if psi is None else stable_variance(psi, site.depth)
     if q is None or evenness(site.activation, q) < _LEAST_EVEN:
         return None
     reason = f"chain of {site.depth} with {site.activation.name}: opposite units make it odd at first"
-    return Link("mirrored", q, mirrored=True, reason=reason)
+    return ChainRule("mirrored", q, mirrored=True, reason=reason)

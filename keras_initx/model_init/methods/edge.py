@@ -5,14 +5,20 @@ import math
 from keras_initx._graph.context import WeightContext
 from keras_initx._theory.activation import Activation
 from keras_initx._theory.mean_field import edge_variance, stability
-from keras_initx.methods.choice import Choice, Link, Sites, beyond, chained
+from keras_initx.model_init.methods.choice import (
+    ChainRule,
+    Choice,
+    Contexts,
+    choose_along_chains,
+    out_of_scope,
+)
 
 # Above, a chain is unstable; what float32 functions round is below.
 _STABLE = 1.001
 _BUDGETS = tuple(0.2 / 3**n for n in range(1, 12))
 
 
-def edge(sites: Sites) -> dict[int, Choice]:
+def edge(sites: Contexts) -> dict[int, Choice]:
     """Pre-activations of variance q, the one nearest to 1 with (L - 1) |log10 chi(q)| <= 0.2.
 
     chi(q) = q E[phi'(z)^2] / E[phi(z)^2], z ~ N(0, q), is what a layer multiplies the gradient's mean square
@@ -22,16 +28,16 @@ def edge(sites: Sites) -> dict[int, Choice]:
     References: Schoenholz et al. 2017 (arXiv 1611.01232), section 3; Pennington et al. 2017
     (arXiv 1711.04735), section 3, for small q and orthogonal kernels.
     """
-    return chained(sites, edge_link, beyond("edge"))
+    return choose_along_chains(sites, edge_link, out_of_scope("edge"))
 
 
-def edge_link(site: WeightContext) -> Link | None:
+def edge_link(site: WeightContext) -> ChainRule | None:
     """The link of a step whose activation has such a variance."""
     q = stable_variance(site.activation, site.depth)
     if q is None:
         return None
     reason = f"chain of {site.depth} with {site.activation.name}: variance {q:.3g} keeps both directions"
-    return Link("edge", q, reason=reason)
+    return ChainRule("edge", q, reason=reason)
 
 
 def stable_variance(activation: Activation, depth: int) -> float | None:
