@@ -8,7 +8,8 @@ from .rates import Range
 from .reading import read_keras_tuner
 from .report import write_report
 from .results import Sample, TrialResult
-from .search import SearchResult, search
+from .search import search
+from .search_result import SearchResult
 from .tuner import InitializerTuner
 
 __all__ = [

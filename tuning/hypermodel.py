@@ -10,6 +10,7 @@ import keras_tuner
 
 from keras_initx import InitxError, all_layers
 
+from ._variables import inner
 from .data import Dataset
 from .kernels import (
     DEFAULT_INITIALIZERS,
@@ -21,7 +22,6 @@ from .kernels import (
     checked_names,
 )
 from .rates import SCHEDULES, Rates, check_rates, choose
-from .variables import inner
 
 LEARNING_RATE, WEIGHT_DECAY, SCHEDULE = "learning_rate", "weight_decay", "schedule"
 ACTIVATION = "activation"

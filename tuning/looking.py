@@ -2,9 +2,9 @@
 
 import keras
 
+from ._variables import assign, every_variable, values_of
 from .signal import Batch, Signal
 from .starts import LayerStart
-from .variables import assign, every_variable, values_of
 from .watching import layer_starts, watching
 
 

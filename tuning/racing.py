@@ -8,7 +8,7 @@ import keras
 from .claims import ClaimLost
 from .faults import Fault, storing, writing
 from .oracle import OptunaOracle
-from .replicates import further_seeds, next_runs
+from .stats import further_seeds, next_runs
 from .weights import is_better, kept_if
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from .comparison import Sample
 from .faults import whole
 from .records import START, failure_reason, seed_records, status_of
-from .replicates import still_in
 from .starts import LayerStart, from_record
+from .stats import Sample, still_in
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,13 @@
 """Searches the initializer of a model like any other hyperparameter."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import keras_tuner
 from optuna.storages import BaseStorage
 from rich.console import Console
-from rich.table import Table
 
 import keras_initx
 from keras_initx._tf_logging import many_traces
@@ -36,16 +32,17 @@ from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .interrupts import interruptible
 from .kernels import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
 from .machine import note_machine
+from .observers import Observer
 from .oracle import OptunaOracle, Sampler
 from .progress import ProgressObserver
 from .pruning import Pruner, Pruning
 from .rates import Rates
-from .results import TrialResult, as_json, best_trial, write_json
+from .results import as_json, best_trial, write_json
+from .search_result import LOG_FILE, MODEL_FILE, RESULTS_FILE, SearchResult
 from .space import check_known, grid_of
 from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_of, remove_study
 from .strategy import strategy_of
-from .tables import describe_lead, ranking
-from .tuner import InitializerTuner, Observer
+from .tuner import InitializerTuner
 from .weights import save_model
 from .workers import Workers, trials_each
 
@@ -55,70 +52,6 @@ _KINDS = {
     "workers": (Workers | None, "Workers(command, count); `keras-initx tune --workers N` starts its own"),
     "observers": (Sequence, "a list of observers"),
 }
-RESULTS_FILE = "results.json"
-MODEL_FILE = "best_model.keras"
-LOG_FILE = "search.log"
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found; it reads the study, so it also shows a search that was interrupted.
-
-    Attributes:
-        trials: All trials, in the order in which they began.
-        objective: The name of the metric that the search optimized, and its direction.
-        folders: Where results and logs are.
-    """
-
-    trials: tuple[TrialResult, ...]
-    objective: keras_tuner.Objective
-    folders: Folders
-    tuner: InitializerTuner
-
-    def __repr__(self) -> str:
-        best = best_trial(self.trials, self.objective.direction)
-        found = "none completed" if best is None else f"best {self.objective.name} {best.sample.describe()}"
-        return f"<SearchResult of {len(self.trials)} trials in {self.folders.results}: {found}>"
-
-    @property
-    def best(self) -> TrialResult:
-        """The completed trial with the best mean over seeds.
-
-        Raises:
-            RuntimeError: No trial is completed; the message tells why the last one failed.
-        """
-        best = best_trial(self.trials, self.objective.direction)
-        if best is None:
-            reasons = [t.reason for t in self.trials if t.reason]
-            raise RuntimeError(f"No trial is completed. {reasons[-1] if reasons else ''}".strip())
-        return best
-
-    def best_model(self) -> keras.Model:
-        """A new model with the weights of the best trial's best seed at its best epoch.
-
-        Raises:
-            InitxError: They are in another results folder; the message names the file to copy.
-        """
-        trial = self.tuner.oracle.get_trial(f"{self.best.number:04d}")
-        return self.tuner.load_model(trial)
-
-    def table(self) -> Table:
-        """The ranking of all trials, for `rich.print`."""
-        return ranking(self.trials, self.objective)
-
-    def verdict(self) -> str:
-        """What the lead of the best trial over the next one is worth, in a sentence: seed by seed.
-
-        After a race by the scores of the race, else by the test data where there are some, by which neither
-        was chosen; else by the scores that made them the best two, which flatters the lead. "" where there
-        are no two trials with two seeds in common.
-        """
-        return describe_lead(self.trials, self.objective)
-
-    @property
-    def tensorboard(self) -> str:
-        """The command that opens the dashboards."""
-        return f"tensorboard --logdir {shlex.quote(str(self.folders.logs))}"
 
 
 def search(

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from ._variables import assign, every_variable, optimizers_of, values_of
 from .starts import LayerStart
-from .variables import assign, every_variable, optimizers_of, values_of
 from .watching import layer_starts, watching
 
 Batch = tuple[Any, Any]

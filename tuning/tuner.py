@@ -1,10 +1,10 @@
 """The KerasTuner tuner that trains every trial over several seeds and keeps each seed's score."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import keras_tuner
@@ -18,6 +18,7 @@ from .faults import storing, writing
 from .hypermodel import SCHEDULE
 from .looking import signal_at_start
 from .memory import TakenOver
+from .observers import Observer
 from .oracle import OptunaOracle
 from .pruning import Pruning
 from .racing import Racing
@@ -28,24 +29,6 @@ from .session import new_session
 from .starts import LayerStart
 from .strategy import Strategy, tensorflow_strategy
 from .weights import find, is_better, kept_if
-
-
-class Observer(Protocol):
-    """Who is told how a search goes on: a progress bar, a dashboard."""
-
-    def on_trial_begin(self, trial: Any, seeds: Sequence[int]) -> None:
-        """A trial starts, of which `seeds` are still to be run."""
-
-    def on_epoch_end(self, epochs: int) -> None:
-        """An epoch of at most `epochs` ended."""
-
-    def on_seed_end(self, trial: Any, seed: int, record: Mapping[str, Any], skipped_epochs: int) -> None:
-        """A seed's result is stored; early stopping saved `skipped_epochs`."""
-
-    def on_trial_end(self, trial: Any, status: str) -> None:
-        """A trial ended as "completed", "failed", "screened" or "pruned"; or was "taken over" by another
-        process, which did not hear of this one for too long.
-        """
 
 
 class EndedEarly(Exception):

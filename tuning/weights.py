@@ -9,8 +9,8 @@ import keras
 
 from keras_initx.errors import InitxError
 
+from ._variables import size_of
 from .faults import reserve, whole, writing
-from .variables import size_of
 
 FILES = "best_[0-9]*.weights.h5"
 

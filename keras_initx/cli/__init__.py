@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
+from keras_initx.cli import compare, import_kerastuner, importance, inspect_model, report, study, tune
 from keras_initx.cli.common import run_safely
 
 app = typer.Typer(

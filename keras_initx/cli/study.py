@@ -8,7 +8,7 @@ import typer
 from keras_initx.cli import common
 from keras_initx.errors import check_positive
 from keras_initx.tuning import SearchResult
-from keras_initx.tuning.study import (
+from keras_initx.tuning.scheme_comparison import (
     ALL_SCHEMES,
     SCHEMES,
     comparisons,

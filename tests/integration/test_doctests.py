@@ -32,7 +32,7 @@ MODULES = [
     "keras_initx.diagnostics.monitor",
     "keras_initx.diagnostics.plot",
     "keras_initx.tuning.data",
-    "keras_initx.tuning.comparison",
+    "keras_initx.tuning.stats",
     "keras_initx.tuning.faults",
     "keras_initx.tuning.machine",
     "keras_initx.tuning.histograms",

@@ -16,8 +16,8 @@ import keras_tuner
 import optuna
 import pytest
 from keras_initx.tuning import storages
+from keras_initx.tuning._variables import size_of
 from keras_initx.tuning.faults import Fault, reason_of, remedy_for, reserve, storing, whole, writing
-from keras_initx.tuning.variables import size_of
 from optuna.exceptions import StorageInternalError
 
 from keras_initx import InitxError

@@ -201,8 +201,8 @@ def response(model, x):
 
 
 def follow(*stack, shape):
-    model = keras.Sequential([keras.Input(solve_dks), *stack])
-    x = np.random.default_rng(0).standard_normal((16, *solve_dks)).astype("float32")
+    model = keras.Sequential([keras.Input(shape), *stack])
+    x = np.random.default_rng(0).standard_normal((16, *shape)).astype("float32")
     return model, x
 
 
@@ -219,8 +219,8 @@ def follow(*stack, shape):
 )
 def test_layers_that_carry_no_shift_get_none(unit, method):
     stack = [unit(n) for n in range(12)]
-    solve_dks = (16,) if isinstance(stack[0], layers.EinsumDense) else (6, 6, 6)
-    model, _ = follow(*stack, shape=solve_dks)
+    shape = (16,) if isinstance(stack[0], layers.EinsumDense) else (6, 6, 6)
+    model, _ = follow(*stack, shape=shape)
     plan = initialize(model, method, seed=0)
     assert {row.method for row in plan.rows} <= {"variance", "edge"}
     for layer in model.layers:

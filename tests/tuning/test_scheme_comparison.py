@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import keras_tuner
 import pytest
 from keras_initx.tuning.results import TrialResult
-from keras_initx.tuning.study import (
+from keras_initx.tuning.scheme_comparison import (
     ACTIVATIONS,
     ALL_SCHEMES,
     SCHEMES,

@@ -9,12 +9,13 @@ from rich.table import Table
 
 from keras_initx.errors import InitxError, unknown_name
 
-from .comparison import Comparison, compare
 from .data import Dataset
 from .hypermodel import ACTIVATION, DenseClassifier
 from .kernels import INITIALIZER
 from .results import Sample, TrialResult
-from .search import SearchResult, search
+from .search import search
+from .search_result import SearchResult
+from .stats import Comparison, compare
 
 # Each scheme as it is taught: one distribution for all layers, whatever the activation.
 SCHEMES = {"Random": "random_uniform", "Xavier": "glorot_uniform", "He": "he_normal"}

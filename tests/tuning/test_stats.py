@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from keras_initx.tuning.comparison import compare
 from keras_initx.tuning.results import Sample
+from keras_initx.tuning.stats import compare
 from scipy import stats
 
 
