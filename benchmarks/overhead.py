@@ -122,7 +122,8 @@ class Bare:
 def timed(timers):
     """Watches what a trial is made of."""
     import keras
-    from keras_initx.tuning import boards, callbacks, compiled, hypermodel, oracle, progress, screen, weights
+    from keras_initx.tuning import callbacks, compiled, hypermodel, oracle, screen, weights
+    from keras_initx.tuning.dashboards import observer, progress_bar
 
     timers.watch(keras.Model, "fit", "fit")
     timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")
@@ -136,8 +137,8 @@ def timed(timers):
     for name in ("report_epoch", "report_seed"):
         timers.watch(oracle.OptunaOracle, name, "study: epochs and seeds")
     for name in ("on_trial_begin", "on_seed_end", "on_trial_end"):
-        timers.watch(boards.BoardObserver, name, "TensorBoard")
-        timers.watch(progress.ProgressObserver, name, "progress and log")
+        timers.watch(observer.BoardObserver, name, "TensorBoard")
+        timers.watch(progress_bar.ProgressObserver, name, "progress and log")
 
 
 def measured(kind, trials, seeds, epochs, seconds):

@@ -24,7 +24,8 @@ from .arguments import (
     probe,
     seeds_of,
 )
-from .boards import BoardObserver
+from .dashboards.observer import BoardObserver
+from .dashboards.progress_bar import ProgressObserver
 from .data import Dataset
 from .faults import Fault, storing, writing
 from .folders import Folders
@@ -34,7 +35,6 @@ from .kernels import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initial
 from .machine import note_machine
 from .observers import Observer
 from .oracle import OptunaOracle, Sampler
-from .progress import ProgressObserver
 from .pruning import Pruner, Pruning
 from .rates import Rates
 from .results import as_json, best_trial, write_json

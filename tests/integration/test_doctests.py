@@ -36,7 +36,7 @@ MODULES = [
     "keras_initx.tuning.faults",
     "keras_initx.tuning.machine",
     "keras_initx.tuning.histograms",
-    "keras_initx.tuning.hparams",
+    "keras_initx.tuning.dashboards.hparams",
     "keras_initx.tuning.replicates",
     "keras_initx.tuning.reading",
     "keras_initx.tuning.report",

@@ -13,8 +13,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from keras_initx._event_files import event, file_name, first_event, is_finite, layout, scalar
 
+from ..starts import LayerStart
 from .hparams import Parameter, Value, experiment_summary, session_end_summary, session_start_summary
-from .starts import LayerStart
 from .summaries import (
     BACKWARD,
     FORWARD,

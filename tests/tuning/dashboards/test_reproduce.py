@@ -4,7 +4,7 @@ import ast
 import shlex
 
 import pytest
-from keras_initx.tuning.repeating import repeat_page
+from keras_initx.tuning.dashboards.reproduce import repeat_page
 from keras_initx.tuning.results import TrialResult
 
 SETTINGS = {

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .results import TrialResult
-from .storages import named
+from ..results import TrialResult
+from ..storages import named
 
 # What a command line calls the hyperparameters that it searches.
 _OPTIONS = {

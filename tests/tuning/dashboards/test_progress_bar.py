@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_initx.tuning import OptunaOracle
-from keras_initx.tuning.progress import ProgressObserver
+from keras_initx.tuning.dashboards.progress_bar import ProgressObserver
 from rich.console import Console
 
 

@@ -9,8 +9,9 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import OptunaOracle, pictures
-from keras_initx.tuning.boards import BoardObserver, as_markdown, parameter_of
+from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning.dashboards import images
+from keras_initx.tuning.dashboards.observer import BoardObserver, as_markdown, parameter_of
 from rich.table import Table
 from rich.text import Text
 
@@ -97,7 +98,7 @@ def test_a_picture_that_cannot_be_drawn_ends_nothing(quick: Quick, monkeypatch: 
     def broken(trials: Any, objective: Any) -> bytes:
         raise ZeroDivisionError("no room")
 
-    monkeypatch.setattr(pictures, "scores_picture", broken)
+    monkeypatch.setattr(images, "scores_picture", broken)
     with pytest.warns(UserWarning, match="search/scores could not be drawn: ZeroDivisionError: no room"):
         result = quick()
     assert Reader(result.folders.logs).images().keys() == {("summary", "search/signal")}

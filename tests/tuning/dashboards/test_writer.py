@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from keras_initx.tuning import dashboards
-from keras_initx.tuning.dashboards import Dashboard
-from keras_initx.tuning.hparams import INACTIVE, STATUSES, Parameter, experiment_summary
+from keras_initx.tuning.dashboards import writer
+from keras_initx.tuning.dashboards.hparams import INACTIVE, STATUSES, Parameter, experiment_summary
+from keras_initx.tuning.dashboards.summaries import curve_summaries, objective_summaries
+from keras_initx.tuning.dashboards.writer import Dashboard
 from keras_initx.tuning.starts import LayerStart
-from keras_initx.tuning.summaries import curve_summaries, objective_summaries
 from tensorboard import context
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.data import provider
@@ -146,7 +146,7 @@ def test_writes_without_tensorflow(tmp_path: Path) -> None:
     code = f"""
 import sys, types
 package = types.ModuleType("package")
-package.__path__ = [{str(Path(dashboards.__file__).parent)!r}]
+package.__path__ = [{str(Path(writer.__file__).parent)!r}]
 sys.modules["package"] = package
 from package.dashboards import Dashboard
 from keras_initx._event_files import Histogram

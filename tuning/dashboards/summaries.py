@@ -13,8 +13,8 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from keras_initx._event_files import histogram, is_finite, scalar
 
+from ..starts import LayerStart
 from .hparams import STATUSES
-from .starts import LayerStart
 
 __all__ = [
     "BACKWARD",

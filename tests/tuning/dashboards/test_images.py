@@ -5,7 +5,7 @@ import io
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import pictures
+from keras_initx.tuning.dashboards import images
 from keras_initx.tuning.results import TrialResult
 from keras_initx.tuning.starts import LayerStart
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,7 +32,7 @@ def figures(monkeypatch):
             super().__init__(figure)
             drawn.append(figure)
 
-    monkeypatch.setattr(pictures, "FigureCanvasAgg", Canvas)
+    monkeypatch.setattr(images, "FigureCanvasAgg", Canvas)
     return drawn
 
 
@@ -48,7 +48,7 @@ def test_scores(figures):
         trial(3, (0.8, 0.9)),
         trial(4, (0.1,), "failed"),
     ]
-    png = pictures.scores_picture(trials, OBJECTIVE)
+    png = images.scores_picture(trials, OBJECTIVE)
     assert Image.open(io.BytesIO(png)).size == (700, 400)
     (axes,) = figures[0].axes
     assert lines(axes)["best so far"] == pytest.approx([0.6, 0.6, 0.85])
@@ -58,13 +58,13 @@ def test_scores(figures):
     expected = [list(t.sample.interval(within=(0, 1))) for t in (trials[1], trials[3])]
     assert ends == [pytest.approx(expected[0]), [0.4, 0.4], pytest.approx(expected[1])]
     markers = {c.get_label(): c for c in axes.collections}
-    marked = {name: list(markers[name].get_offsets()[:, 0]) for name in pictures._ENDED if name in markers}
+    marked = {name: list(markers[name].get_offsets()[:, 0]) for name in images._ENDED if name in markers}
     assert marked == {"screened": [0], "failed": [4]}
     assert axes.get_xlim() == (-0.5, 4.5)
 
 
 def test_the_best_so_far_of_a_loss_goes_down(figures):
-    pictures.scores_picture([trial(0, (3.0,)), trial(1, (4.0,))], keras_tuner.Objective("val_loss", "min"))
+    images.scores_picture([trial(0, (3.0,)), trial(1, (4.0,))], keras_tuner.Objective("val_loss", "min"))
     assert lines(figures[0].axes[0])["best so far"] == [3.0, 3.0]
 
 
@@ -74,7 +74,7 @@ def test_signal(figures):
         trial(1, (0.5, 0.7)),
         trial(2, (0.4, 0.3), start=()),
     ]
-    assert pictures.signal_picture(trials, OBJECTIVE) is not None
+    assert images.signal_picture(trials, OBJECTIVE) is not None
     forward, backward = figures[0].axes
     assert lines(forward) == {"screened": [1.0, 1e-12], "best: trial 1": [1.0, 2.0]}
     assert lines(backward) == {"screened": [1e-12], "best: trial 1": [0.5, 0.25]}
@@ -89,14 +89,14 @@ def test_no_two_styles_are_one_in_grey():
         rgb = np.array([int(color[n : n + 2], 16) for n in (1, 3, 5)])
         return float(rgb @ [0.299, 0.587, 0.114])
 
-    styles = pictures._LINES.values()
+    styles = images._LINES.values()
     seen = {(style["linestyle"], style["linewidth"], style.get("marker")) for style in styles}
     assert len(seen) == len(styles)
     greys = sorted(grey(style["color"]) for style in styles)
     assert min(np.diff(greys)) > 25
 
 
-@pytest.mark.parametrize("draw", [pictures.scores_picture, pictures.signal_picture])
+@pytest.mark.parametrize("draw", [images.scores_picture, images.signal_picture])
 def test_any_search(draw):
     for trials in ([], [trial(0, status="failed", start=())], [trial(0, status="running", start=())]):
         assert draw(trials, OBJECTIVE) is None
@@ -110,6 +110,6 @@ def test_the_state_of_pyplot_is_left_alone():
     import matplotlib.pyplot
 
     with matplotlib.rc_context({"font.size": 31.0}):
-        pictures.scores_picture([trial(0, (0.5,))], OBJECTIVE)
+        images.scores_picture([trial(0, (0.5,))], OBJECTIVE)
         assert matplotlib.rcParams["font.size"] == 31.0
     assert matplotlib.pyplot.get_fignums() == []

@@ -8,15 +8,15 @@ from typing import Any
 from keras_tuner.engine import hyperparameters as hp_types
 from rich.table import Table
 
-from . import pictures
-from .dashboards import Dashboard
-from .faults import writing
+from ..faults import writing
+from ..oracle import OptunaOracle
+from ..results import TrialResult, best_trial
+from ..starts import LayerStart
+from ..tables import ranking
+from . import images
 from .hparams import Parameter
-from .oracle import OptunaOracle
-from .repeating import repeat_page
-from .results import TrialResult, best_trial
-from .starts import LayerStart
-from .tables import ranking
+from .reproduce import repeat_page
+from .writer import Dashboard
 
 
 class BoardObserver:
@@ -86,7 +86,7 @@ class BoardObserver:
 
 
 def _pictures(trials: Sequence[TrialResult], objective: Any) -> dict[str, bytes]:
-    draws = {"search/scores": pictures.scores_picture, "search/signal": pictures.signal_picture}
+    draws = {"search/scores": images.scores_picture, "search/signal": images.signal_picture}
     drawn = {}
     for tag, draw in draws.items():
         try:
