@@ -1,6 +1,6 @@
 """A KerasTuner search in which the initializer is a hyperparameter like any other."""
 
-from .data import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
+from .data.dataset import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
 from .hypermodel import DenseClassifier, InitializerHyperModel
 from .kernels import KernelSpace
 from .oracle import OptunaOracle

@@ -13,9 +13,9 @@ import numpy as np
 
 from keras_initx.errors import InitxError, check_positive
 
-from .arrays import first_gap
 from .compiled import architecture
-from .data import Dataset, from_arrays
+from .data.dataset import Dataset, from_arrays
+from .data.validation import first_gap
 from .hypermodel import InitializerHyperModel
 
 Pair = tuple[Any, Any]

@@ -11,7 +11,7 @@ import keras_tuner
 from keras_initx import InitxError, all_layers
 
 from ._variables import inner
-from .data import Dataset
+from .data.dataset import Dataset
 from .kernels import (
     DEFAULT_INITIALIZERS,
     INITIALIZER,

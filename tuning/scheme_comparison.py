@@ -9,7 +9,7 @@ from rich.table import Table
 
 from keras_initx.errors import InitxError, unknown_name
 
-from .data import Dataset
+from .data.dataset import Dataset
 from .hypermodel import ACTIVATION, DenseClassifier
 from .kernels import INITIALIZER
 from .results import Sample, TrialResult

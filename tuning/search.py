@@ -26,7 +26,7 @@ from .arguments import (
 )
 from .dashboards.observer import BoardObserver
 from .dashboards.progress_bar import ProgressObserver
-from .data import Dataset
+from .data.dataset import Dataset
 from .faults import Fault, storing, writing
 from .folders import Folders
 from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel

@@ -31,7 +31,7 @@ MODULES = [
     "keras_initx.diagnostics.diagnose",
     "keras_initx.diagnostics.monitor",
     "keras_initx.diagnostics.plot",
-    "keras_initx.tuning.data",
+    "keras_initx.tuning.data.dataset",
     "keras_initx.tuning.stats",
     "keras_initx.tuning.faults",
     "keras_initx.tuning.machine",

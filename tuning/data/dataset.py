@@ -14,10 +14,10 @@ from sklearn.preprocessing import LabelEncoder
 
 from keras_initx.errors import InitxError, unknown_name
 
-from . import arrays, readers
+from . import files, validation
 
-Features = arrays.Features
-Indices = arrays.Indices
+Features = validation.Features
+Indices = validation.Indices
 
 DATASETS: Mapping[str, Callable[[], Any]] = {
     "breast_cancer": load_breast_cancer,
@@ -96,7 +96,7 @@ def load_dataset(name: str) -> Dataset:
     return from_arrays(bunch.get("images", bunch.data), bunch.target, name=name, classes=bunch.target_names)
 
 
-def load_csv(path: readers.Path, target: str) -> Dataset:
+def load_csv(path: files.Path, target: str) -> Dataset:
     """Load a CSV file with a header row, numeric feature columns and a label column.
 
     Args:
@@ -106,12 +106,12 @@ def load_csv(path: readers.Path, target: str) -> Dataset:
     Raises:
         InitxError: Where the file, a column or a cell cannot be used.
     """
-    x, y = readers.read_csv(path, target)
+    x, y = files.read_csv(path, target)
     with _reported_as({"x": ("--csv", str(path)), "y": ("--target", target)}):
         return from_arrays(x, y, name=Path(path).stem)
 
 
-def load_npz(path: readers.Path) -> Dataset:
+def load_npz(path: files.Path) -> Dataset:
     """Load an npz file with the arrays `x` and `y`, or `x_train` and `y_train`.
 
     Args:
@@ -120,7 +120,7 @@ def load_npz(path: readers.Path) -> Dataset:
     Raises:
         InitxError: Where the file or an array cannot be used.
     """
-    found = readers.read_npz(path)
+    found = files.read_npz(path)
     x, y = list(found)[:2]
     names = {"x": x, "y": y, "x_test": "x_test", "y_test": "y_test"}
     with _reported_as({argument: ("--npz", array) for argument, array in names.items()}):
@@ -165,12 +165,12 @@ def from_arrays(
     """
     if not 0 <= seed < 2**32:
         raise InitxError("seed", seed, "0 to 4294967295")
-    features, labels = arrays.checked_pair(x, y)
-    arrays.check_discrete(labels)
+    features, labels = validation.checked_pair(x, y)
+    validation.check_discrete(labels)
     encoder = LabelEncoder().fit(labels if classes is None else np.arange(len(classes)))
-    names = tuple(map(arrays.label_text, encoder.classes_ if classes is None else classes))
-    indices = arrays.encoded("y", labels, encoder)
-    arrays.check_class_sizes(indices, names)
+    names = tuple(map(validation.label_text, encoder.classes_ if classes is None else classes))
+    indices = validation.encoded("y", labels, encoder)
+    validation.check_class_sizes(indices, names)
 
     rows = np.arange(len(indices))
     if x_test is None and y_test is None:
@@ -183,7 +183,7 @@ def from_arrays(
         if x_test is None or y_test is None:
             missing = "x_test" if x_test is None else "y_test"
             raise InitxError(missing, None, "x_test and y_test together", "Pass both or neither.")
-        test_features, test_labels = arrays.checked_pair(x_test, y_test, "_test")
+        test_features, test_labels = validation.checked_pair(x_test, y_test, "_test")
         if test_features.shape[1:] != features.shape[1:]:
             raise InitxError(
                 "x_test",
@@ -191,7 +191,7 @@ def from_arrays(
                 f"rows of shape {features.shape[1:]}, as in the training data",
                 "Prepare both alike.",
             )
-        test_indices = arrays.encoded("y_test", test_labels, encoder)
+        test_indices = validation.encoded("y_test", test_labels, encoder)
         train, validation = train_test_split(rows, train_size=0.75, stratify=indices, random_state=seed)
     return Dataset(
         name,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from keras_initx.tuning.data import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
+from keras_initx.tuning.data.dataset import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from keras_initx.errors import InitxError

@@ -1,0 +1,1 @@
+"""Training data: arrays, files, and what is checked of them."""
