@@ -2,10 +2,10 @@
 
 from .data.dataset import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
 from .hypermodel import DenseClassifier, InitializerHyperModel
+from .keras_tuner_import.to_study import read_keras_tuner
 from .kernels import KernelSpace
 from .oracle import OptunaOracle
 from .rates import Range
-from .reading import read_keras_tuner
 from .report import write_report
 from .results import Sample, TrialResult
 from .search import search

@@ -38,7 +38,7 @@ MODULES = [
     "keras_initx.tuning.histograms",
     "keras_initx.tuning.dashboards.hparams",
     "keras_initx.tuning.replicates",
-    "keras_initx.tuning.reading",
+    "keras_initx.tuning.keras_tuner_import.to_study",
     "keras_initx.tuning.report",
     "keras_initx.tuning.samplers",
     "keras_initx.tuning.screen",

@@ -13,12 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from .faults import whole
-from .keras_tuner_folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
-from .oracle import OptunaOracle
-from .records import REASON
-from .space import suggest
-from .storages import STUDY_FILE, opened
+from ..faults import whole
+from ..oracle import OptunaOracle
+from ..records import REASON
+from ..space import suggest
+from ..storages import STUDY_FILE, opened
+from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 
 _STATES = {
     kt_trial.TrialStatus.COMPLETED: TrialState.COMPLETE,

@@ -1,0 +1,1 @@
+"""Read the folder of a KerasTuner search into an Optuna study."""
