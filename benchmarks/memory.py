@@ -86,7 +86,7 @@ class Meter:
 def run(kind, folder, options):
     """One search, in this process or in those that it starts."""
     from keras_initx.tuning import search
-    from keras_initx.tuning.workers import Workers
+    from keras_initx.tuning.parallel.workers import Workers
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)

@@ -30,11 +30,12 @@ from .data.dataset import Dataset
 from .faults import Fault, storing, writing
 from .folders import Folders
 from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
-from .interrupts import interruptible
 from .kernels import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
 from .machine import note_machine
 from .observers import Observer
 from .oracle import OptunaOracle, Sampler
+from .parallel.interrupts import interruptible
+from .parallel.workers import Workers, trials_each
 from .pruning import Pruner, Pruning
 from .rates import Rates
 from .results import as_json, best_trial, write_json
@@ -44,7 +45,6 @@ from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_
 from .strategy import strategy_of
 from .tuner import InitializerTuner
 from .weights import save_model
-from .workers import Workers, trials_each
 
 _KINDS = {
     "results": (str | Path, "the path of a folder"),

@@ -12,7 +12,6 @@ import numpy as np
 from optuna.trial import TrialState
 
 from .callbacks import BestEpoch, Report, Target, Watch
-from .chief import is_chief, wait_for_workers
 from .compiled import Batch, CompiledModels
 from .faults import storing, writing
 from .hypermodel import SCHEDULE
@@ -20,6 +19,7 @@ from .looking import signal_at_start
 from .memory import TakenOver
 from .observers import Observer
 from .oracle import OptunaOracle
+from .parallel.keras_tuner_chief import is_chief, wait_for_workers
 from .pruning import Pruning
 from .racing import Racing
 from .rates import Schedule

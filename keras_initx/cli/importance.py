@@ -11,8 +11,8 @@ from rich.table import Table
 from keras_initx.cli import common
 from keras_initx.errors import InitxError
 from keras_initx.tuning.importance import importances
+from keras_initx.tuning.parallel.workers import STORAGE_VARIABLE
 from keras_initx.tuning.storages import STUDY_FILE
-from keras_initx.tuning.workers import STORAGE_VARIABLE
 
 
 def importance(

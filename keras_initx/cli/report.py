@@ -10,8 +10,8 @@ from keras_initx.cli import common
 from keras_initx.errors import InitxError
 from keras_initx.tuning import write_report
 from keras_initx.tuning.finding import is_storage
+from keras_initx.tuning.parallel.workers import STORAGE_VARIABLE
 from keras_initx.tuning.storages import STUDY_FILE
-from keras_initx.tuning.workers import STORAGE_VARIABLE
 
 
 def report(

@@ -43,7 +43,7 @@ MODULES = [
     "keras_initx.tuning.samplers",
     "keras_initx.tuning.screen",
     "keras_initx.tuning.session",
-    "keras_initx.tuning.workers",
+    "keras_initx.tuning.parallel.workers",
 ]
 
 

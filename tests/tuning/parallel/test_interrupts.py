@@ -4,7 +4,7 @@ import time
 import weakref
 
 import pytest
-from keras_initx.tuning.interrupts import interruptible
+from keras_initx.tuning.parallel.interrupts import interruptible
 
 
 class Thing:

@@ -17,9 +17,9 @@ from optuna.trial import TrialState
 
 from keras_initx.errors import check_positive
 
-from .observers import Observer
-from .oracle import OptunaOracle
-from .records import seed_records, status_of
+from ..observers import Observer
+from ..oracle import OptunaOracle
+from ..records import seed_records, status_of
 
 # How often a worker that died is replaced, and how long one may take to stop when it is told to.
 RESTARTS, PATIENCE = 3, 20.0

@@ -13,9 +13,9 @@ from typing import Any
 import optuna
 import pytest
 from keras_initx.tuning.owners import this_process
+from keras_initx.tuning.parallel.workers import Workers, shares
 from keras_initx.tuning.records import OWNER, seed_records
 from keras_initx.tuning.storages import opened
-from keras_initx.tuning.workers import Workers, shares
 
 from keras_initx import InitxError
 from keras_initx.cli.common import worker_command
@@ -152,7 +152,7 @@ def start(code: str) -> list[str]:
 def test_none_outlives_the_one_that_started_them(tmp_path: Path, sent: int) -> None:
     child = f"import os, time; open({str(tmp_path)!r} + '/' + str(os.getpid()), 'w'); time.sleep(100)"
     code = (
-        "import sys; from pathlib import Path; from keras_initx.tuning.workers import Workers\n"
+        "import sys; from pathlib import Path; from keras_initx.tuning.parallel.workers import Workers\n"
         "class Quiet:\n    frozen_trials = staticmethod(list)\n"
         f"Workers([sys.executable, '-c', {child!r}], 2).run(Quiet(), Path({str(tmp_path)!r}), [])"
     )
@@ -196,7 +196,7 @@ except FileExistsError:
         assert (tmp_path / "worker_0.log").stat().st_size == 10**6
 
     def test_one_that_does_not_stop_is_killed(self, tmp_path: Path, monkeypatch: Any) -> None:
-        monkeypatch.setattr("keras_initx.tuning.workers.PATIENCE", 0.5)
+        monkeypatch.setattr("keras_initx.tuning.parallel.workers.PATIENCE", 0.5)
         code = (
             "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(1, flush=True); "
             "time.sleep(99)"

@@ -12,7 +12,7 @@ import keras_tuner
 import optuna
 import pytest
 from keras_initx.tuning import InitializerTuner, OptunaOracle
-from keras_initx.tuning.chief import is_chief, wait_for_workers
+from keras_initx.tuning.parallel.keras_tuner_chief import is_chief, wait_for_workers
 from keras_initx.tuning.records import seed_records
 from keras_initx.tuning.storages import opened
 
