@@ -122,13 +122,14 @@ class Bare:
 def timed(timers):
     """Watches what a trial is made of."""
     import keras
-    from keras_initx.tuning import callbacks, compiled, hypermodel, oracle, screen, weights
+    from keras_initx.tuning import callbacks, compiled, hypermodel, oracle, weights
     from keras_initx.tuning.dashboards import observer, progress_bar
+    from keras_initx.tuning.pruning import screening
 
     timers.watch(keras.Model, "fit", "fit")
     timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")
     timers.watch(compiled.CompiledModels, "ready", "lending the weights to the compiled model")
-    timers.watch(screen.Screen, "__call__", "screening")
+    timers.watch(screening.Screen, "__call__", "screening")
     timers.watch(weights, "keep", "saving weights")
     timers.watch(callbacks.BestEpoch, "on_epoch_end", "keeping the best epoch in memory")
     timers.watch(callbacks.BestEpoch, "on_train_end", "keeping the best epoch in memory")

@@ -124,8 +124,8 @@ def thresholds(options):
     """Writes a line of JSON for each start: what one batch shows, and the best accuracy of 15 epochs."""
     import keras
     from keras_initx.tuning.compiled import CompiledModels
-    from keras_initx.tuning.screen import doom
-    from keras_initx.tuning.signal import SignalProbe
+    from keras_initx.tuning.pruning.screening import untrainable_reason
+    from keras_initx.tuning.pruning.signal_probe import SignalProbe
 
     (x, y), validation = data()
     sample = x[:64], y[:64]
@@ -145,7 +145,7 @@ def thresholds(options):
                     "depth": depth, "activation": activation, "optimizer": optimizer, "rate": rate,
                     "start": name, "loss": signal.loss, "constant": signal.constant, "spread": signal.spread,
                     "largest_hidden_gradient": max(k.gradient for k in signal.kernels[:-1]),
-                    "doomed": doom(signal), "accuracy": max(history["val_accuracy"]),
+                    "doomed": untrainable_reason(signal), "accuracy": max(history["val_accuracy"]),
                 }  # fmt: skip
                 file.write(json.dumps(row) + "\n")
                 file.flush()

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from .memory import begun
-from .pruning import quiet_optuna
+from .pruning.pruners import quiet_optuna
 from .records import ENDED, REASON
 from .results import TrialResult
 

@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from .claims import Claims
 from .owners import Pulse, Watcher, is_here, this_process
 from .patience import impatient, patiently
-from .pruning import quiet_optuna
+from .pruning.layer_signal import LayerStart, as_record
+from .pruning.pruners import quiet_optuna
 from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, START, SURPLUS, seed_records
 from .results import TrialResult, read_trial
-from .starts import LayerStart, as_record
 from .storages import open_storage, place_of
 
 # Seconds between two looks at whether a trial is still this process's.

@@ -10,8 +10,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from .faults import whole
+from .pruning.layer_signal import LayerStart, from_record
 from .records import START, failure_reason, seed_records, status_of
-from .starts import LayerStart, from_record
 from .stats import Sample, still_in
 
 

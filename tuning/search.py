@@ -36,7 +36,7 @@ from .observers import Observer
 from .oracle import OptunaOracle, Sampler
 from .parallel.interrupts import interruptible
 from .parallel.workers import Workers, trials_each
-from .pruning import Pruner, Pruning
+from .pruning.pruners import Pruner, Pruning
 from .rates import Rates
 from .results import as_json, best_trial, write_json
 from .search_result import LOG_FILE, MODEL_FILE, RESULTS_FILE, SearchResult

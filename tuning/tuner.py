@@ -15,18 +15,18 @@ from .callbacks import BestEpoch, Report, Target, Watch
 from .compiled import Batch, CompiledModels
 from .faults import storing, writing
 from .hypermodel import SCHEDULE
-from .looking import signal_at_start
 from .memory import TakenOver
 from .observers import Observer
 from .oracle import OptunaOracle
 from .parallel.keras_tuner_chief import is_chief, wait_for_workers
-from .pruning import Pruning
+from .pruning.layer_signal import LayerStart
+from .pruning.pruners import Pruning
+from .pruning.screening import Screen
+from .pruning.signal_probe import signal_at_start
 from .racing import Racing
 from .rates import Schedule
 from .records import PRUNED, SCREENED, seed_records
-from .screen import Screen
 from .session import new_session
-from .starts import LayerStart
 from .strategy import Strategy, tensorflow_strategy
 from .weights import find, is_better, kept_if
 

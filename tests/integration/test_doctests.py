@@ -41,7 +41,7 @@ MODULES = [
     "keras_initx.tuning.keras_tuner_import.to_study",
     "keras_initx.tuning.report",
     "keras_initx.tuning.samplers",
-    "keras_initx.tuning.screen",
+    "keras_initx.tuning.pruning.screening",
     "keras_initx.tuning.session",
     "keras_initx.tuning.parallel.workers",
 ]

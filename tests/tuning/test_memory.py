@@ -11,7 +11,7 @@ import pytest
 from keras_initx.tuning import OptunaOracle, memory, owners
 from keras_initx.tuning.memory import TakenOver
 from keras_initx.tuning.owners import this_process
-from keras_initx.tuning.starts import LayerStart
+from keras_initx.tuning.pruning.layer_signal import LayerStart
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import OperationalError
 

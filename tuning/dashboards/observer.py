@@ -10,8 +10,8 @@ from rich.table import Table
 
 from ..faults import writing
 from ..oracle import OptunaOracle
+from ..pruning.layer_signal import LayerStart
 from ..results import TrialResult, best_trial
-from ..starts import LayerStart
 from ..tables import ranking
 from . import images
 from .hparams import Parameter

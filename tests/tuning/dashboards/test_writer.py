@@ -12,7 +12,7 @@ from keras_initx.tuning.dashboards import writer
 from keras_initx.tuning.dashboards.hparams import INACTIVE, STATUSES, Parameter, experiment_summary
 from keras_initx.tuning.dashboards.summaries import curve_summaries, objective_summaries
 from keras_initx.tuning.dashboards.writer import Dashboard
-from keras_initx.tuning.starts import LayerStart
+from keras_initx.tuning.pruning.layer_signal import LayerStart
 from tensorboard import context
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.data import provider

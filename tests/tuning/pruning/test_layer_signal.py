@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from keras_initx.tuning.looking import signal_at_start
-from keras_initx.tuning.signal import SignalProbe
-from keras_initx.tuning.watching import watching
+from keras_initx.tuning.pruning.layer_signal import watching
+from keras_initx.tuning.pruning.signal_probe import SignalProbe, signal_at_start
 
 
 def array(tensor):

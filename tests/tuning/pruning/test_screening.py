@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import initializers, layers
-from keras_initx.tuning.screen import Screen, doom
-from keras_initx.tuning.signal import KernelSignal, Signal, SignalProbe
+from keras_initx.tuning.pruning.screening import Screen, untrainable_reason
+from keras_initx.tuning.pruning.signal_probe import KernelSignal, Signal, SignalProbe
 
 
 def signal(loss=2.3, constant=2.3, spread=0.1, gradients=(1e-3, 1e-3), weight=0.1, alike=False, **more):
@@ -24,7 +24,7 @@ def signal(loss=2.3, constant=2.3, spread=0.1, gradients=(1e-3, 1e-3), weight=0.
     ],
 )
 def test_the_doomed(given, word):
-    assert word in doom(given)
+    assert word in untrainable_reason(given)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_doomed(given, word):
     ],
 )
 def test_what_may_train(given):
-    assert doom(given) is None
+    assert untrainable_reason(given) is None
 
 
 def deep(initializer, depth, activation="relu", head=None):
@@ -85,7 +85,7 @@ from_logits = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason
     ],
 )
 def test_usual_bad_choices(initializer, depth, word, batch):
-    assert word in doom(SignalProbe(batch)(deep(initializer, depth)))
+    assert word in untrainable_reason(SignalProbe(batch)(deep(initializer, depth)))
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_usual_bad_choices(initializer, depth, word, batch):
     ],
 )
 def test_usual_good_and_mediocre_choices(initializer, depth, activation, head, batch):
-    assert doom(SignalProbe(batch)(deep(initializer, depth, activation, head))) is None
+    assert untrainable_reason(SignalProbe(batch)(deep(initializer, depth, activation, head))) is None
 
 
 def test_zeros_in_front_of_a_sigmoid(batch):
     # The last kernel learns; the units that it reads stay alike.
-    assert "symmetric" in doom(SignalProbe(batch)(deep("zeros", 2, "sigmoid")))
+    assert "symmetric" in untrainable_reason(SignalProbe(batch)(deep("zeros", 2, "sigmoid")))
 
 
 @pytest.mark.parametrize("inner", [True, False])
@@ -116,7 +116,7 @@ def test_residual_branches_that_begin_at_zero(inner, batch):
         x = x + layers.Dense(32, kernel_initializer="zeros")(branch)
     model = keras.Model(inputs, layers.Dense(3, activation="softmax", kernel_initializer="zeros")(x))
     model.compile("adam", "sparse_categorical_crossentropy")
-    assert doom(SignalProbe(batch)(model)) is None
+    assert untrainable_reason(SignalProbe(batch)(model)) is None
 
 
 class Gate(layers.Layer):
@@ -137,7 +137,7 @@ def test_gates_that_begin_at_zero(gate, batch):
     model.compile("adam", "sparse_categorical_crossentropy")
     measured = SignalProbe(batch)(model)
     assert (measured.spread, measured.opens) == (0.0, True)
-    assert doom(measured) is None
+    assert untrainable_reason(measured) is None
 
 
 class TestScreen:
@@ -154,7 +154,7 @@ class TestScreen:
         # All rows alike, and nearly no gradient: a bad batch, not a bad model.
         far = np.zeros_like(batch[0]), batch[1]
         good = deep("he_normal", 2)
-        assert doom(SignalProbe(far)(good)) is not None
+        assert untrainable_reason(SignalProbe(far)(good)) is not None
         assert Screen([far, batch])(good) is None
         assert Screen([batch, far])(good) is None
 

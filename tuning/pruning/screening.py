@@ -7,12 +7,12 @@ from typing import Any
 
 import keras
 
-from .signal import Batch, Signal, SignalProbe
+from .signal_probe import Batch, Signal, SignalProbe
 
 # Found by `benchmarks/screening.py --thresholds`; docs/tuning.md has the runs.
-FARTHEST = 1e6
-LARGEST = 1e3
-SAME = 1e-7
+LOSS_RATIO_MAX = 1e6
+LOSS_MAX = 1e3
+SPREAD_MIN = 1e-7
 SMALLEST = 1e-9
 
 
@@ -43,7 +43,7 @@ class Screen:
             try:
                 signal = probe(model, beside)
                 self.seen = self.seen or signal
-                reason = doom(signal)
+                reason = untrainable_reason(signal)
             except Exception as error:
                 if self._works:
                     text = " ".join(str(error).split())[:200]
@@ -59,7 +59,7 @@ class Screen:
         return reason
 
 
-def doom(signal: Signal) -> str | None:
+def untrainable_reason(signal: Signal) -> str | None:
     """Why a model is not worth its training, in words; None where nothing speaks against it.
 
     What may still train is left alone, however badly it starts. A model is doomed
@@ -91,13 +91,13 @@ def doom(signal: Signal) -> str | None:
         return (
             f"symmetric: the units of {hidden[0].path} and of all after it are alike, weights and gradients"
         )
-    if hidden and last[0].weight > 0 and not signal.opens and signal.spread < SAME:
+    if hidden and last[0].weight > 0 and not signal.opens and signal.spread < SPREAD_MIN:
         largest = max(kernel.gradient for kernel in hidden)
         if largest < SMALLEST:
             return (
                 "vanished: the outputs are the same for all samples, and no gradient of a hidden kernel is "
                 f"above {largest:.1e}"
             )
-    if signal.loss > LARGEST and 0 < signal.constant < signal.loss / FARTHEST:
+    if signal.loss > LOSS_MAX and 0 < signal.constant < signal.loss / LOSS_RATIO_MAX:
         return f"exploded: the loss is {signal.loss:.1e}, that of constant outputs {signal.constant:.2g}"
     return None

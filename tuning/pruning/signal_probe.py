@@ -8,9 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from ._variables import assign, every_variable, optimizers_of, values_of
-from .starts import LayerStart
-from .watching import layer_starts, watching
+from .._variables import assign, every_variable, optimizers_of, values_of
+from .layer_signal import LayerStart, layer_starts, watching
 
 Batch = tuple[Any, Any]
 _MADE = "gradients"
@@ -182,3 +181,31 @@ def _spread(outputs: Sequence[np.ndarray]) -> float:
     size = _rms(flat)
     with np.errstate(invalid="ignore"):
         return float(np.sqrt(np.mean(np.var(flat, axis=0)))) / size if size else 0.0
+
+
+def signal_at_start(
+    model: keras.Model, sample: Batch, signal: Signal | None = None
+) -> tuple[LayerStart, ...]:
+    """What each layer with a kernel shows before training, in the order in which they are called.
+
+    Args:
+        model: A built model; it is as it was afterwards.
+        sample: The batch (x, y) to look at it with where there is no `signal`.
+        signal: What `SignalProbe` measured of the model; None where nothing did: there are no gradients then.
+
+    Returns:
+        The layers; none where the model cannot be looked at: a board is not worth a trial.
+    """
+    if signal is not None:
+        return signal.layers
+    variables = every_variable(model)
+    kept = values_of(variables)
+    try:
+        with watching(model) as outputs:
+            model(sample[0], training=True)
+        return layer_starts(model, outputs)
+    except Exception:
+        return ()
+    finally:
+        # Moving statistics and random states.
+        assign(variables, kept)

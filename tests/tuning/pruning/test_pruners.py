@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning.pruning import Pruning
+from keras_initx.tuning.pruning.pruners import Pruning
 from scipy import stats
 
 from keras_initx import InitxError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from keras_initx.tuning.histograms import BINS, VALUES, histogram_of, thinned
+from keras_initx.tuning.pruning.layer_signal import BINS, VALUES, histogram_of, thinned
 from scipy import stats
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from keras_initx.tuning.starts import LAYERS, LayerStart, as_record, from_record
+from keras_initx.tuning.pruning.layer_signal import LAYERS, LayerStart, as_record, from_record
 
 from keras_initx._event_files import Histogram
 

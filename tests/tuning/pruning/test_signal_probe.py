@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from keras_initx.tuning.signal import SignalProbe
+from keras_initx.tuning.pruning.signal_probe import SignalProbe
 
 
 def array(tensor):

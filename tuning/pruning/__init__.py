@@ -1,0 +1,1 @@
+"""End hopeless trials before or during training."""
