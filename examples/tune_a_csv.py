@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import rich
 from keras_initx.tuning import DenseClassifier, load_csv, search
-from keras_initx.tuning.tables import cross_table
+from keras_initx.tuning.report.tables import cross_table
 from sklearn.datasets import load_wine
 
 

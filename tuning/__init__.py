@@ -6,7 +6,7 @@ from .keras_tuner_import.to_study import read_keras_tuner
 from .kernels import KernelSpace
 from .oracle import OptunaOracle
 from .rates import Range
-from .report import write_report
+from .report.page import write_report
 from .results import Sample, TrialResult
 from .search import search
 from .search_result import SearchResult

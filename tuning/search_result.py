@@ -8,8 +8,8 @@ import keras_tuner
 from rich.table import Table
 
 from .folders import Folders
+from .report.tables import describe_lead, ranking
 from .results import TrialResult, best_trial
-from .tables import describe_lead, ranking
 from .tuner import InitializerTuner
 
 RESULTS_FILE = "results.json"

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from keras_initx.cli import common
 from keras_initx.errors import InitxError
-from keras_initx.tuning.importance import importances
 from keras_initx.tuning.parallel.workers import STORAGE_VARIABLE
+from keras_initx.tuning.report.importance import importances
 from keras_initx.tuning.storages import STUDY_FILE
 
 

@@ -11,9 +11,9 @@ from keras_initx.tuning import DenseClassifier, SearchResult, search
 from keras_initx.tuning.hypermodel import ACTIVATION, DEFAULT_ACTIVATIONS
 from keras_initx.tuning.kernels import DEFAULT_INITIALIZERS, INITIALIZER
 from keras_initx.tuning.parallel.workers import STORAGE_VARIABLE, Workers
+from keras_initx.tuning.report.tables import cross_table
 from keras_initx.tuning.results import best_per_cell
 from keras_initx.tuning.stats import paired
-from keras_initx.tuning.tables import cross_table
 
 _ENDED = {
     "failed": "failed",

@@ -39,7 +39,7 @@ MODULES = [
     "keras_initx.tuning.dashboards.hparams",
     "keras_initx.tuning.replicates",
     "keras_initx.tuning.keras_tuner_import.to_study",
-    "keras_initx.tuning.report",
+    "keras_initx.tuning.report.page",
     "keras_initx.tuning.samplers",
     "keras_initx.tuning.pruning.screening",
     "keras_initx.tuning.session",

@@ -11,8 +11,8 @@ from rich.table import Table
 from ..faults import writing
 from ..oracle import OptunaOracle
 from ..pruning.layer_signal import LayerStart
+from ..report.tables import ranking
 from ..results import TrialResult, best_trial
-from ..tables import ranking
 from . import images
 from .hparams import Parameter
 from .reproduce import repeat_page

@@ -13,7 +13,7 @@ import keras_tuner
 import optuna
 import pytest
 from keras_initx.tuning import OptunaOracle, read_keras_tuner
-from keras_initx.tuning.importance import importances
+from keras_initx.tuning.report.importance import importances
 from keras_initx.tuning.storages import opened
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.importance import importances
+from keras_initx.tuning.report.importance import importances
 
 from keras_initx import InitxError
 from keras_initx.cli import main

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
-from .finding import found_study
+from .find_study import found_study
 
 # Below so many completed trials for each hyperparameter the forest has little to split on.
 _ENOUGH = 10

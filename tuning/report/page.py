@@ -14,15 +14,15 @@ from optuna.trial import FrozenTrial, TrialState
 import keras_initx
 from keras_initx.errors import InitxError
 
-from .faults import whole
-from .figures import COLOURS, Figures, Plot
-from .finding import found_study, is_storage
+from ..faults import whole
+from ..machine import machines_of
+from ..memory import begun, results_of
+from ..results import TrialResult
+from ..storages import SETTINGS_ATTRIBUTE, STUDY_NAME, named
+from .find_study import found_study, is_storage
 from .importance import importances_of
-from .machine import machines_of
-from .memory import begun, results_of
-from .results import TrialResult
-from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, named
-from .summary import rows, seed_rows, sentences
+from .narrative import rows, seed_rows, sentences
+from .plots import COLOURS, Figures, Plot
 from .tables import ranked, values_text
 
 REPORT_FILE = "report.html"

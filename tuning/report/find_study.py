@@ -12,10 +12,10 @@ from optuna.storages import BaseStorage
 
 from keras_initx.errors import InitxError
 
-from .folders import SETTINGS
-from .keras_tuner_import.folder import ORACLE_FILE, found_inside, is_keras_tuner_folder
-from .keras_tuner_import.to_study import read_keras_tuner
-from .storages import JOURNAL, STUDY_FILE, named, opened
+from ..folders import SETTINGS
+from ..keras_tuner_import.folder import ORACLE_FILE, found_inside, is_keras_tuner_folder
+from ..keras_tuner_import.to_study import read_keras_tuner
+from ..storages import JOURNAL, STUDY_FILE, named, opened
 
 
 def is_storage(source: str | Path) -> bool:

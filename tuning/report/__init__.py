@@ -1,0 +1,1 @@
+"""What a finished search says: the report page, tables, plots, importances."""
