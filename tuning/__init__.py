@@ -1,15 +1,16 @@
 """A KerasTuner search in which the initializer is a hyperparameter like any other."""
 
 from .data.dataset import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
-from .hypermodel import DenseClassifier, InitializerHyperModel
 from .keras_tuner_import.to_study import read_keras_tuner
-from .kernels import KernelSpace
 from .oracle import OptunaOracle
-from .rates import Range
 from .report.page import write_report
 from .results import Sample, TrialResult
 from .search import search
 from .search_result import SearchResult
+from .space.dense_classifier import DenseClassifier
+from .space.hypermodel import InitializerHyperModel
+from .space.initializers import KernelSpace
+from .space.ranges import Range
 from .tuner import InitializerTuner
 
 __all__ = [

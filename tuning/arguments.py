@@ -16,7 +16,7 @@ from keras_initx.errors import InitxError, check_positive
 from .compiled import architecture
 from .data.dataset import Dataset, from_arrays
 from .data.validation import first_gap
-from .hypermodel import InitializerHyperModel
+from .space.hypermodel import InitializerHyperModel
 
 Pair = tuple[Any, Any]
 

@@ -1,5 +1,6 @@
 """What watches a run while it trains: its best epoch, its target, the pruner, the observers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -87,3 +88,29 @@ class Target(keras.callbacks.Callback):
         if (value >= self._target) if self._metric.direction == "max" else (value <= self._target):
             self.reached = epoch + 1
             self.model.stop_training = True
+
+
+class Schedule(keras.callbacks.Callback):
+    """Lowers the learning rate epoch by epoch, which no trace has to know of.
+
+    rate(e) = rate (1 - e / E), "linear", or rate (1 + cos(pi e / E)) / 2, "cosine": e is the epoch from 0,
+    E how many there are at most.
+
+    Args:
+        name: One of `SCHEDULES`.
+        epochs: E.
+    """
+
+    def __init__(self, name: str, epochs: int) -> None:
+        super().__init__()
+        self._name, self._epochs = name, epochs
+
+    def on_train_begin(self, logs: object = None) -> None:
+        """Reads the rate that it begins with."""
+        self._first = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        """Sets the rate of the epoch."""
+        share = epoch / self._epochs
+        factors = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}
+        self.model.optimizer.learning_rate = self._first * factors[self._name]

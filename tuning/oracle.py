@@ -25,7 +25,7 @@ from .oracles import OracleSampler
 from .patience import patiently
 from .records import OWNER, REASON, SURPLUS
 from .samplers import check_sampler, make_sampler
-from .space import check_known, grid_of, grid_size, suggest
+from .space.to_optuna import check_known, grid_of, grid_size, suggest
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 

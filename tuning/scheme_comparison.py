@@ -10,11 +10,11 @@ from rich.table import Table
 from keras_initx.errors import InitxError, unknown_name
 
 from .data.dataset import Dataset
-from .hypermodel import ACTIVATION, DenseClassifier
-from .kernels import INITIALIZER
 from .results import Sample, TrialResult
 from .search import search
 from .search_result import SearchResult
+from .space.dense_classifier import ACTIVATION, DenseClassifier
+from .space.initializers import INITIALIZER
 from .stats import Comparison, compare
 
 # Each scheme as it is taught: one distribution for all layers, whatever the activation.

@@ -29,18 +29,18 @@ from .dashboards.progress_bar import ProgressObserver
 from .data.dataset import Dataset
 from .faults import Fault, storing, writing
 from .folders import Folders
-from .hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
-from .kernels import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
 from .machine import note_machine
 from .observers import Observer
 from .oracle import OptunaOracle, Sampler
 from .parallel.interrupts import interruptible
 from .parallel.workers import Workers, trials_each
 from .pruning.pruners import Pruner, Pruning
-from .rates import Rates
 from .results import as_json, best_trial, write_json
 from .search_result import LOG_FILE, MODEL_FILE, RESULTS_FILE, SearchResult
-from .space import check_known, grid_of
+from .space.hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
+from .space.initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
+from .space.ranges import Rates
+from .space.to_optuna import check_known, grid_of
 from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_of, remove_study
 from .strategy import strategy_of
 from .tuner import InitializerTuner

@@ -11,10 +11,9 @@ import keras_tuner
 import numpy as np
 from optuna.trial import TrialState
 
-from .callbacks import BestEpoch, Report, Target, Watch
+from .callbacks import BestEpoch, Report, Schedule, Target, Watch
 from .compiled import Batch, CompiledModels
 from .faults import storing, writing
-from .hypermodel import SCHEDULE
 from .memory import TakenOver
 from .observers import Observer
 from .oracle import OptunaOracle
@@ -24,9 +23,9 @@ from .pruning.pruners import Pruning
 from .pruning.screening import Screen
 from .pruning.signal_probe import signal_at_start
 from .racing import Racing
-from .rates import Schedule
 from .records import PRUNED, SCREENED, seed_records
 from .session import new_session
+from .space.hypermodel import SCHEDULE
 from .strategy import Strategy, tensorflow_strategy
 from .weights import find, is_better, kept_if
 

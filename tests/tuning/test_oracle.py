@@ -16,7 +16,7 @@ from keras_initx.tuning import OptunaOracle, owners
 from keras_initx.tuning.memory import TakenOver
 from keras_initx.tuning.owners import this_process
 from keras_initx.tuning.records import failure_reason, seed_records
-from keras_initx.tuning.space import grid_of
+from keras_initx.tuning.space.to_optuna import grid_of
 from optuna.trial import TrialState
 
 from keras_initx import InitxError

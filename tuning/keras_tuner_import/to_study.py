@@ -16,7 +16,7 @@ from keras_initx.errors import InitxError
 from ..faults import whole
 from ..oracle import OptunaOracle
 from ..records import REASON
-from ..space import suggest
+from ..space.to_optuna import suggest
 from ..storages import STUDY_FILE, opened
 from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 

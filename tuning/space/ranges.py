@@ -1,12 +1,10 @@
 """Positive numbers to search: a few values, or a range on a log scale; and how a rate falls over a run."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-import keras
 import keras_tuner
 
 from keras_initx import InitxError
@@ -55,29 +53,3 @@ def choose(hp: keras_tuner.HyperParameters, name: str, rates: Rates) -> Any:
     if isinstance(rates, Range):
         return hp.Float(name, float(rates.low), float(rates.high), sampling="log")
     return hp.Choice(name, [float(r) for r in rates])
-
-
-class Schedule(keras.callbacks.Callback):
-    """Lowers the learning rate epoch by epoch, which no trace has to know of.
-
-    rate(e) = rate (1 - e / E), "linear", or rate (1 + cos(pi e / E)) / 2, "cosine": e is the epoch from 0,
-    E how many there are at most.
-
-    Args:
-        name: One of `SCHEDULES`.
-        epochs: E.
-    """
-
-    def __init__(self, name: str, epochs: int) -> None:
-        super().__init__()
-        self._name, self._epochs = name, epochs
-
-    def on_train_begin(self, logs: object = None) -> None:
-        """Reads the rate that it begins with."""
-        self._first = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        """Sets the rate of the epoch."""
-        share = epoch / self._epochs
-        factors = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}
-        self.model.optimizer.learning_rate = self._first * factors[self._name]

@@ -90,7 +90,7 @@ class TestGroups:
             made(InitializerHyperModel(build, groups, None))
 
     def test_the_groups_are_those_of_the_core(self) -> None:
-        from keras_initx.tuning.kernels import GROUPS
+        from keras_initx.tuning.space.initializers import GROUPS
 
         from keras_initx._graph.groups import GROUPS as core
 

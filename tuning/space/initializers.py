@@ -12,7 +12,7 @@ import keras_initx
 from keras_initx import InitxError, initialize, kernel_groups, known_methods, known_names, reinitialize
 from keras_initx.errors import unknown_name
 
-from .rates import Rates, check_rates, choose
+from .ranges import Rates, check_rates, choose
 
 INITIALIZER, GAIN, DISTRIBUTION = "initializer", "gain", "distribution"
 # Ours, the two classics, and what a small random start does.

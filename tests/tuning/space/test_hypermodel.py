@@ -8,9 +8,9 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning import DenseClassifier, InitializerHyperModel, Range, from_arrays
-from keras_initx.tuning.hypermodel import check_activations
-from keras_initx.tuning.kernels import DEFAULT_INITIALIZERS, check_initializers
-from keras_initx.tuning.rates import check_rates
+from keras_initx.tuning.space.dense_classifier import check_activations
+from keras_initx.tuning.space.initializers import DEFAULT_INITIALIZERS, check_initializers
+from keras_initx.tuning.space.ranges import check_rates
 
 from keras_initx import InitxError
 

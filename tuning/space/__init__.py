@@ -1,0 +1,1 @@
+"""What a search may vary, and how it becomes Optuna distributions."""

@@ -1,0 +1,80 @@
+"""TODO-DOC keras_initx.tuning.space.to_optuna.dense_classifier."""
+
+from collections.abc import Sequence
+
+import keras
+import keras_tuner
+
+from ..data.dataset import Dataset
+from .hypermodel import DEFAULT_LEARNING_RATES, LEARNING_RATE
+from .initializers import DEFAULT_INITIALIZERS, INITIALIZER, check_initializers, checked_names
+from .ranges import Rates, check_rates, choose
+
+ACTIVATION = "activation"
+
+
+DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
+
+
+class DenseClassifier:
+    """The default model of the command line: standardized inputs, equal hidden layers, a softmax.
+
+    Args:
+        data: Tells the input shape, the number of classes, and the mean and variance that the first
+            layer standardizes with, so that the saved model takes raw values.
+        activations: The activations to choose among.
+        initializers: The initializer names to choose among, given to the layers as strings.
+        learning_rates: As in `InitializerHyperModel`; None is Adam's usual 0.001.
+        depth: The number of hidden layers.
+        width: The units of each.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        activations: Sequence[str] = DEFAULT_ACTIVATIONS,
+        initializers: Sequence[str] = DEFAULT_INITIALIZERS,
+        learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
+        depth: int = 5,
+        width: int = 64,
+    ) -> None:
+        self.activations = check_activations(activations)
+        self.initializers = check_initializers(initializers)
+        self.learning_rates = check_rates(learning_rates)
+        self._input_shape, self._n_classes = data.input_shape, data.n_classes
+        self._depth, self._width = depth, width
+        rows = data.x_train.reshape(len(data.x_train), -1).astype("float64")
+        self._mean, self._variance = rows.mean(axis=0), rows.var(axis=0)
+
+    def __call__(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        initializer = hp.Choice(INITIALIZER, list(self.initializers))
+        activation = hp.Choice(ACTIVATION, list(self.activations))
+        model = keras.Sequential(
+            [
+                keras.Input(self._input_shape),
+                keras.layers.Flatten(),
+                keras.layers.Normalization(mean=self._mean, variance=self._variance),
+                *(
+                    keras.layers.Dense(self._width, activation=activation, kernel_initializer=initializer)
+                    for _ in range(self._depth)
+                ),
+                keras.layers.Dense(self._n_classes, activation="softmax", kernel_initializer=initializer),
+            ],
+            name="dense_classifier",
+        )
+        rate = 1e-3 if self.learning_rates is None else choose(hp, LEARNING_RATE, self.learning_rates)
+        optimizer = keras.optimizers.Adam(rate)
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+
+def check_activations(names: Sequence[str]) -> tuple[str, ...]:
+    """`names` as a tuple, each of them an activation of `keras.activations`.
+
+    Raises:
+        InitxError: No name, one twice, or one that is unknown (the nearest is suggested).
+    """
+    public = (n for n in dir(keras.activations) if n.islower() and not n.startswith("_"))
+    # These take arguments, or change the shape.
+    unusable = {"get", "serialize", "deserialize", "threshold", "glu"}
+    return checked_names("activations", names, [n for n in public if n not in unusable])
