@@ -34,7 +34,7 @@ CALLS = ("create_trial", "report_epoch", "report_seed", "end_trial")
 def tuned(workers, options):
     """The trials per minute of one search, with its start and without."""
     import optuna
-    from keras_initx.tuning.storages import opened
+    from keras_initx.tuning.storage.databases import opened
 
     with tempfile.TemporaryDirectory() as folder:
         command = [

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import optuna
 
 from .owners import Owner, Watcher
-from .patience import patiently
+from .storage.retry import retry
 
 # Seconds in which two processes that want the same both sign it: the last has it.
 TO_SIGN = 0.5
@@ -41,8 +41,8 @@ class Claims:
             yield
         finally:
             self._held.discard(name)
-            if patiently(self._has, name):
-                patiently(self._study.set_user_attr, _key(name), None)
+            if retry(self._has, name):
+                retry(self._study.set_user_attr, _key(name), None)
 
     def beat(self) -> None:
         """Shows other processes that this one still lives."""
@@ -60,13 +60,13 @@ class Claims:
         return bool(self._study.user_attrs.get(_key(name)) == self._me)
 
     def _take(self, name: str) -> bool:
-        attributes = patiently(lambda: self._study.user_attrs)
+        attributes = retry(lambda: self._study.user_attrs)
         owner = attributes.get(_key(name))
         if owner is not None and not self._watcher.is_gone(_key(name), owner, attributes.get(_pulse(name))):
             return False
-        patiently(self._study.set_user_attr, _key(name), dict(self._me))
+        retry(self._study.set_user_attr, _key(name), dict(self._me))
         time.sleep(TO_SIGN)
-        return patiently(self._has, name)
+        return retry(self._has, name)
 
 
 def _key(name: str) -> str:

@@ -13,12 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from .claims import Claims
 from .owners import Pulse, Watcher, is_here, this_process
-from .patience import impatient, patiently
 from .pruning.layer_signal import LayerStart, as_record
-from .pruning.pruners import quiet_optuna
 from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, START, SURPLUS, seed_records
 from .results import TrialResult, read_trial
-from .storages import open_storage, place_of
+from .storage.databases import open_storage, place_of, quiet_optuna
+from .storage.retry import no_retry, retry
 
 # Seconds between two looks at whether a trial is still this process's.
 _LOOK = 1.0
@@ -86,15 +85,15 @@ class StudyMemory:
 
     def attributes(self) -> dict[str, Any]:
         """Those of the study."""
-        return patiently(lambda: self.study.user_attrs)
+        return retry(lambda: self.study.user_attrs)
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials that have begun, those of other processes too, in the order of their numbers."""
-        return begun(patiently(self.study.get_trials, deepcopy=False))
+        return begun(retry(self.study.get_trials, deepcopy=False))
 
     def frozen(self, trial_id: str) -> FrozenTrial:
         """A trial of the study by its id."""
-        return patiently(self.study.get_trials, deepcopy=False)[int(trial_id)]
+        return retry(self.study.get_trials, deepcopy=False)[int(trial_id)]
 
     def results(self) -> tuple[TrialResult, ...]:
         """All trials that have begun, with every seed."""
@@ -180,7 +179,7 @@ class StudyMemory:
             self._looked[trial_id] = looked
             return result
 
-        return patiently(tried)
+        return retry(tried)
 
     def _is_due(self, trial_id: str) -> bool:
         return time.monotonic() - self._looked.get(trial_id, float("-inf")) > _LOOK
@@ -237,7 +236,7 @@ class StudyMemory:
     def check_claim(self, name: str) -> None:
         """Raises `ClaimLost` if this process is in a block of that name that another one is in now."""
         if self._claims is not None:
-            patiently(self._claims.check, name)
+            retry(self._claims.check, name)
 
     def _report_in_race(self, name: str, value: Any) -> None:
         def report() -> None:
@@ -246,7 +245,7 @@ class StudyMemory:
             self.study.set_user_attr(name, value)
 
         # Who waits for a database may be given up meanwhile.
-        patiently(report)
+        retry(report)
 
     def check_mine(self, trial_id: str) -> None:
         """Raises `TakenOver` if a trial that this process runs is another's now; else stores its epochs."""
@@ -273,7 +272,7 @@ class StudyMemory:
         self._pulse.stop()
         for trial_id, trial in self._running.items():
             # Without a database they find out by themselves.
-            with suppress(Exception), impatient():
+            with suppress(Exception), no_retry():
                 if self.is_mine(trial_id):
                     trial.set_user_attr(OWNER, {})
 

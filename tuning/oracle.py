@@ -22,10 +22,10 @@ from keras_initx.errors import InitxError
 from .claims import TO_SIGN
 from .memory import StudyMemory, TakenOver
 from .oracles import OracleSampler
-from .patience import patiently
 from .records import OWNER, REASON, SURPLUS
 from .samplers import check_sampler, make_sampler
 from .space.to_optuna import check_known, grid_of, grid_size, suggest
+from .storage.retry import retry
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
@@ -230,7 +230,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         """Adds new hyperparameters to the space, and to the study for the next process."""
         super().update_space(hyperparameters)
         if (config := self.hyperparameters.get_config()) != self._space_written:
-            patiently(self.study.set_user_attr, _SPACE, config)
+            retry(self.study.set_user_attr, _SPACE, config)
             self._space_written = config
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> kt_trial.Trial:
@@ -264,7 +264,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 # Optuna has no public way from a number to a running trial; `ask` does the same.
                 trial = optuna.trial.Trial(self.study, frozen._trial_id)
                 try:
-                    if not patiently(self._sign, trial):
+                    if not retry(self._sign, trial):
                         continue
                 except optuna.exceptions.UpdateFinishedTrialError:
                     # Whoever ran it was not gone.
@@ -294,16 +294,16 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         if not number:
             self.begin()
         self._use_sampler(number)
-        trial = patiently(self.study.ask)
-        patiently(trial.set_user_attr, OWNER, self._me)
+        trial = retry(self.study.ask)
+        retry(trial.set_user_attr, OWNER, self._me)
         if trial.number != number:
             # Another process asked, too: what is drawn is a matter of the trial's own number.
             self._use_sampler(trial.number)
         rank = sum(t.number <= trial.number for t in self.frozen_trials())
         stopped = isinstance(self._sampler, OracleSampler) and self._sampler.stopped
         if stopped or (limit is not None and rank > limit):
-            patiently(trial.set_user_attr, SURPLUS, True)
-            patiently(self._tell, trial, None, TrialState.FAIL)
+            retry(trial.set_user_attr, SURPLUS, True)
+            retry(self._tell, trial, None, TrialState.FAIL)
             return None
         return trial
 
@@ -321,7 +321,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     def _put_candidates(self) -> None:
         for values in self._enqueue:
-            patiently(self.study.enqueue_trial, values, skip_if_exists=True)
+            retry(self.study.enqueue_trial, values, skip_if_exists=True)
 
     def _use_sampler(self, number: int) -> None:
         if self._sampler == "grid":
@@ -346,7 +346,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 drawn = self.attributes().get(_SEED)
                 if drawn is None:
                     drawn = int(np.random.SeedSequence().generate_state(1)[0])
-                    patiently(self.study.set_user_attr, _SEED, drawn)
+                    retry(self.study.set_user_attr, _SEED, drawn)
                 self.seed = int(drawn)
         return self.seed
 
@@ -355,7 +355,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         for hp in self.hyperparameters.space:
             hyperparameters.merge([hp])
             if hyperparameters.is_active(hp):
-                hyperparameters.values[hp.name] = patiently(suggest, trial, hp)
+                hyperparameters.values[hp.name] = retry(suggest, trial, hp)
         return hyperparameters
 
     def _tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 
 from .claims import ClaimLost
-from .faults import Fault, storing, writing
 from .oracle import OptunaOracle
 from .stats import further_seeds, next_runs
+from .storage.failures import Fault, disk_errors, storage_errors
 from .weights import is_better, kept_if
 
 
@@ -66,7 +66,7 @@ class Racing:
 
     def _run_extra(self, trial: Any, seed: int) -> None:
         try:
-            with storing(self.oracle.place), writing("results", Path(self.project_dir)):
+            with storage_errors(self.oracle.place), disk_errors("results", Path(self.project_dir)):
                 self._run_race(trial, seed)
         except (Fault, ClaimLost):
             raise

@@ -1,18 +1,16 @@
 """What a search found: every trial with every seed's score, the best one, tables and JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from .faults import whole
 from .pruning.layer_signal import LayerStart, from_record
 from .records import START, failure_reason, seed_records, status_of
 from .stats import Sample, still_in
+from .storage.json_files import _or_none
 
 
 @dataclass(frozen=True)
@@ -166,23 +164,3 @@ def as_json(trials: Sequence[TrialResult], settings: Mapping[str, Any], directio
             for t in trials
         ],
     }
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all; NaN, which JSON lacks, becomes null."""
-    with whole(path) as partial:
-        partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
-
-
-def _or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {k: _finite(v) for k, v in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(v) for v in content]
-    if isinstance(content, float):
-        return _or_none(content)
-    return content

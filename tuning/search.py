@@ -27,22 +27,24 @@ from .arguments import (
 from .dashboards.observer import BoardObserver
 from .dashboards.progress_bar import ProgressObserver
 from .data.dataset import Dataset
-from .faults import Fault, storing, writing
-from .folders import Folders
 from .machine import note_machine
 from .observers import Observer
 from .oracle import OptunaOracle, Sampler
 from .parallel.interrupts import interruptible
 from .parallel.workers import Workers, trials_each
 from .pruning.pruners import Pruner, Pruning
-from .results import as_json, best_trial, write_json
+from .results import as_json, best_trial
 from .search_result import LOG_FILE, MODEL_FILE, RESULTS_FILE, SearchResult
 from .space.hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .space.initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
 from .space.ranges import Rates
 from .space.to_optuna import check_known, grid_of
-from .storages import SETTINGS_ATTRIBUTE, STUDY_NAME, check_study, named, place_of, remove_study
+from .storage.databases import STUDY_NAME, place_of, redacted
+from .storage.failures import Fault, disk_errors, storage_errors
+from .storage.json_files import write_json
+from .storage.results_folder import Folders
 from .strategy import strategy_of
+from .study.resume import SETTINGS_ATTRIBUTE, check_study, remove_study
 from .tuner import InitializerTuner
 from .weights import save_model
 
@@ -214,7 +216,7 @@ def search(
         "classes": list(getattr(data, "classes", ())),
         "model": architecture,
         "tuner": tuner if isinstance(tuner, str) else type(tuner).__name__,
-        "storage": named(storage),
+        "storage": redacted(storage),
         "trials": trials,
         "epochs": epochs,
         "seeds": seed_list,
@@ -244,7 +246,13 @@ def search(
         )
     board = BoardObserver(folders.logs, oracle)
     place = place_of(storage, results)
-    with interruptible(), many_traces(), writing("results", results), storing(place), ExitStack() as stack:
+    with (
+        interruptible(),
+        many_traces(),
+        disk_errors("results", results),
+        storage_errors(place),
+        ExitStack() as stack,
+    ):
         shown: list[Observer] = []
         if not quiet:
             shown.append(stack.enter_context(ProgressObserver(oracle, len(seed_list), epochs)))
@@ -282,7 +290,7 @@ def search(
         note_machine(oracle.study)
         broken = False
         try:
-            with writing("results", results), storing(place):
+            with disk_errors("results", results), storage_errors(place):
                 if workers is None:
                     oracle.trials_here = trials_each() if join else None
                     run.search()

@@ -7,9 +7,9 @@ import keras
 import keras_tuner
 from rich.table import Table
 
-from .folders import Folders
 from .report.tables import describe_lead, ranking
 from .results import TrialResult, best_trial
+from .storage.results_folder import Folders
 from .tuner import InitializerTuner
 
 RESULTS_FILE = "results.json"

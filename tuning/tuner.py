@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 
 from .callbacks import BestEpoch, Report, Schedule, Target, Watch
 from .compiled import Batch, CompiledModels
-from .faults import storing, writing
 from .memory import TakenOver
 from .observers import Observer
 from .oracle import OptunaOracle
@@ -26,6 +25,7 @@ from .racing import Racing
 from .records import PRUNED, SCREENED, seed_records
 from .session import new_session
 from .space.hypermodel import SCHEDULE
+from .storage.failures import disk_errors, storage_errors
 from .strategy import Strategy, tensorflow_strategy
 from .weights import find, is_better, kept_if
 
@@ -131,7 +131,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         Of a trial that cannot learn, or falls behind, the oracle knows why, and takes no score.
         """
         # What a disk or the storage does is no matter of the hyperparameters.
-        with storing(self.oracle.place), writing("results", Path(self.project_dir)):
+        with storage_errors(self.oracle.place), disk_errors("results", Path(self.project_dir)):
             return self._scored(trial)
 
     def _scored(self, trial: Any) -> dict[str, float]:

@@ -10,9 +10,8 @@ import keras
 from keras_initx.errors import InitxError
 
 from ._variables import size_of
-from .faults import reserve, whole, writing
-
-FILES = "best_[0-9]*.weights.h5"
+from .storage.failures import atomic_write, disk_errors, reserve
+from .storage.results_folder import FILES
 
 
 class NoWeights(InitxError):
@@ -34,7 +33,7 @@ def keep(folder: Path, seed: int, model: keras.Model) -> None:
     Those of the seed before it stay until the study knows of this one: whenever the process is killed, the
     best seed that the study has is there.
     """
-    with whole(_file(folder, seed)) as partial:
+    with atomic_write(_file(folder, seed)) as partial:
         # HDF5 that runs out of room as it closes a file prints its own tracebacks.
         reserve(partial, size_of(model))
         model.save_weights(partial)
@@ -52,7 +51,7 @@ def kept_if(better: bool, folder: Path, seed: int, model: keras.Model) -> Iterat
 
 def drop_others(folder: Path, seed: int) -> None:
     """Removes the weights of all seeds but one."""
-    with writing("results", folder, anything=True):
+    with disk_errors("results", folder, anything=True):
         for path in folder.glob(FILES):
             if path != _file(folder, seed):
                 path.unlink(missing_ok=True)
@@ -89,11 +88,11 @@ def save_model(path: Path, load: Callable[[], keras.Model]) -> None:
     try:
         model = load()
     except NoWeights as error:
-        with writing("results", path.parent, anything=True):
+        with disk_errors("results", path.parent, anything=True):
             path.unlink(missing_ok=True)
         warnings.warn(f"There is no {path.name} here. {error}", stacklevel=3)
         return
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         model.save(partial)
 
 

@@ -11,7 +11,7 @@ from keras_initx.errors import InitxError
 from keras_initx.tuning import write_report
 from keras_initx.tuning.parallel.workers import STORAGE_VARIABLE
 from keras_initx.tuning.report.find_study import is_storage
-from keras_initx.tuning.storages import STUDY_FILE
+from keras_initx.tuning.storage.databases import STUDY_FILE
 
 
 def report(

@@ -33,7 +33,7 @@ MODULES = [
     "keras_initx.diagnostics.plot",
     "keras_initx.tuning.data.dataset",
     "keras_initx.tuning.stats",
-    "keras_initx.tuning.faults",
+    "keras_initx.tuning.storage.failures",
     "keras_initx.tuning.machine",
     "keras_initx.tuning.histograms",
     "keras_initx.tuning.dashboards.hparams",

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 import pytest
 from keras_initx.tuning.records import seed_records
-from keras_initx.tuning.storages import open_storage
+from keras_initx.tuning.storage.databases import open_storage
 
 TRIALS, SEEDS, KILLS = 30, 2, 50
 

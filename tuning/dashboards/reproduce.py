@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..results import TrialResult
-from ..storages import named
+from ..storage.databases import redacted
 
 # What a command line calls the hyperparameters that it searches.
 _OPTIONS = {
@@ -73,7 +73,7 @@ def _without(command: Sequence[str], options: Sequence[str], flags: Sequence[str
         elif argument.split("=")[0] in options:
             skipping = "=" not in argument
         elif argument not in flags:
-            kept.append(named(argument) or argument)
+            kept.append(redacted(argument) or argument)
     return kept
 
 

@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from ..faults import whole
 from ..oracle import OptunaOracle
 from ..records import REASON
 from ..space.to_optuna import suggest
-from ..storages import STUDY_FILE, opened
+from ..storage.databases import STUDY_FILE, opened
+from ..storage.failures import atomic_write
 from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 
 _STATES = {
@@ -78,7 +78,7 @@ def read_keras_tuner(
     target = Path(results)
     _check_new(target)
     target.mkdir(parents=True, exist_ok=True)
-    with whole(target / STUDY_FILE) as partial, opened(f"sqlite:///{partial.resolve()}") as storage:
+    with atomic_write(target / STUDY_FILE) as partial, opened(f"sqlite:///{partial.resolve()}") as storage:
         _study(found, goal, frozen, storage)
     return OptunaOracle(goal, storage=f"sqlite:///{(target / STUDY_FILE).resolve()}").study
 

@@ -1,8 +1,7 @@
 """Optuna's pruners by the names of `search(pruner=...)`: over the epochs of a run, and over the seeds."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -10,6 +9,8 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState, create_trial
 
 from keras_initx.errors import InitxError, unknown_name
+
+from ..storage.databases import quiet_optuna
 
 PRUNERS = ("median", "halving", "hyperband", "wilcoxon")
 Pruner = str | BasePruner
@@ -89,14 +90,3 @@ def _make(pruner: Pruner, epochs: int, seeds: int) -> BasePruner:
         # Optuna calls it experimental, as it has since 3.6.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.pruners.WilcoxonPruner()
-
-
-@contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Without what Optuna says of each study that it makes."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

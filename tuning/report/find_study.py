@@ -12,10 +12,10 @@ from optuna.storages import BaseStorage
 
 from keras_initx.errors import InitxError
 
-from ..folders import SETTINGS
 from ..keras_tuner_import.folder import ORACLE_FILE, found_inside, is_keras_tuner_folder
 from ..keras_tuner_import.to_study import read_keras_tuner
-from ..storages import JOURNAL, STUDY_FILE, named, opened
+from ..storage.databases import JOURNAL, STUDY_FILE, opened, redacted
+from ..storage.results_folder import SETTINGS
 
 
 def is_storage(source: str | Path) -> bool:
@@ -79,7 +79,7 @@ def _refuse(argument: str, source: str | Path, study_name: str | None, names: li
     if study_name is not None or (is_storage(source) and names):
         raise InitxError("study_name", study_name, f"a study of that storage: {several or 'it has none'}")
     if is_storage(source):
-        raise InitxError(argument, named(source), "a storage with a study", "There is none in it.")
+        raise InitxError(argument, redacted(source), "a storage with a study", "There is none in it.")
     allowed = f"the folder of a search in that storage, such as {several or 'none'}"
     raise InitxError(argument, str(source), allowed)
 
@@ -109,4 +109,4 @@ def _check_there(storage: str | Path | BaseStorage) -> None:
 
 
 def _shown(storage: str | Path | BaseStorage) -> str:
-    return str(named(storage))
+    return str(redacted(storage))

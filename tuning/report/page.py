@@ -14,11 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 import keras_initx
 from keras_initx.errors import InitxError
 
-from ..faults import whole
 from ..machine import machines_of
 from ..memory import begun, results_of
 from ..results import TrialResult
-from ..storages import SETTINGS_ATTRIBUTE, STUDY_NAME, named
+from ..storage.databases import STUDY_NAME, redacted
+from ..storage.failures import atomic_write
+from ..study.resume import SETTINGS_ATTRIBUTE
 from .find_study import found_study, is_storage
 from .importance import importances_of
 from .narrative import rows, seed_rows, sentences
@@ -77,8 +78,8 @@ def write_report(
         _check_target(target)
     with found_study(source, storage, study_name, argument="source") as study:
         _check_target(target)
-        page = render(study, str(named(str(source))))
-    with whole(target, "out", begun=False) as partial:
+        page = render(study, str(redacted(str(source))))
+    with atomic_write(target, "out", begun=False) as partial:
         partial.write_text(page, encoding="utf-8")
     return target
 
@@ -189,7 +190,7 @@ def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         if name == "space":
             found += [(f"searched: {key}", _choices(config)) for key, config in value.items()]
         elif name == "storage" and value is not None:
-            found.append((name, str(named(str(value)))))
+            found.append((name, str(redacted(str(value)))))
         elif name == "classes":
             found.append((name, str(len(value)) if value else ""))
         elif value is not None:

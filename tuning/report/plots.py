@@ -14,9 +14,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ..memory import begun
-from ..pruning.pruners import quiet_optuna
 from ..records import ENDED, REASON
 from ..results import TrialResult
+from ..storage.databases import quiet_optuna
 
 # Okabe and Ito's colours, which differ for colour-blind readers too, without black and yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")

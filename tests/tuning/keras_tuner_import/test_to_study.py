@@ -14,7 +14,7 @@ import optuna
 import pytest
 from keras_initx.tuning import OptunaOracle, read_keras_tuner
 from keras_initx.tuning.report.importance import importances
-from keras_initx.tuning.storages import opened
+from keras_initx.tuning.storage.databases import opened
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from keras_initx import InitxError

@@ -15,7 +15,7 @@ import pytest
 from keras_initx.tuning.owners import this_process
 from keras_initx.tuning.parallel.workers import Workers, shares
 from keras_initx.tuning.records import OWNER, seed_records
-from keras_initx.tuning.storages import opened
+from keras_initx.tuning.storage.databases import opened
 
 from keras_initx import InitxError
 from keras_initx.cli.common import worker_command

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keras_initx.tuning.folders import Folders
+from keras_initx.tuning.storage.results_folder import Folders
 
 from keras_initx import InitxError
 

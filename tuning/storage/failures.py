@@ -35,7 +35,7 @@ class Fault(InitxError, keras_tuner.errors.FatalError):
 
 
 @contextmanager
-def storing(place: str) -> Iterator[None]:
+def storage_errors(place: str) -> Iterator[None]:
     """Tells what is wrong with a study's storage.
 
     Args:
@@ -49,7 +49,7 @@ def storing(place: str) -> Iterator[None]:
     >>> with storing("study.db"):
     ...     raise StorageInternalError from OSError("database is locked")
     Traceback (most recent call last):
-    keras_initx.tuning.faults.Fault: storage: received 'study.db'; allowed: a study that can be read and \
+    keras_initx.tuning.storage.failures.Fault: storage: received 'study.db'; allowed: a study that can be read and \
 written to. database is locked. Another process has locked it: end that one, or wait for it, then go on with \
 resume=True.
     """
@@ -62,7 +62,7 @@ resume=True.
 
 
 @contextmanager
-def writing(argument: str, folder: Path, anything: bool = False, begun: bool = True) -> Iterator[None]:
+def disk_errors(argument: str, folder: Path, anything: bool = False, begun: bool = True) -> Iterator[None]:
     """Tells what is wrong with a folder.
 
     Args:
@@ -86,7 +86,7 @@ def writing(argument: str, folder: Path, anything: bool = False, begun: bool = T
 
 
 @contextmanager
-def whole(path: Path, argument: str = "results", begun: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, argument: str = "results", begun: bool = True) -> Iterator[Path]:
     """A file to write to, which takes the place of `path` once it is whole, or is removed.
 
     Args:
@@ -98,7 +98,7 @@ def whole(path: Path, argument: str = "results", begun: bool = True) -> Iterator
     """
     # Several processes may write it at once, of several machines too.
     partial = path.with_name(f"partial.{uuid.uuid4().hex}.{path.name}")
-    with writing(argument, path.parent, anything=True, begun=begun):
+    with disk_errors(argument, path.parent, anything=True, begun=begun):
         try:
             yield partial
             partial.replace(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.journal import Journal
+from keras_initx.tuning.storage.journal import Journal
 from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend

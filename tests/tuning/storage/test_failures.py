@@ -15,9 +15,17 @@ import keras
 import keras_tuner
 import optuna
 import pytest
-from keras_initx.tuning import storages
 from keras_initx.tuning._variables import size_of
-from keras_initx.tuning.faults import Fault, reason_of, remedy_for, reserve, storing, whole, writing
+from keras_initx.tuning.storage import databases
+from keras_initx.tuning.storage.failures import (
+    Fault,
+    atomic_write,
+    disk_errors,
+    reason_of,
+    remedy_for,
+    reserve,
+    storage_errors,
+)
 from optuna.exceptions import StorageInternalError
 
 from keras_initx import InitxError
@@ -55,24 +63,27 @@ class TestTelling:
         assert reason_of(StorageInternalError()) == "StorageInternalError"
 
     def test_keras_tuner_lets_it_through(self) -> None:
-        with pytest.raises(Fault) as caught, storing("a.db"):
+        with pytest.raises(Fault) as caught, storage_errors("a.db"):
             raise StorageInternalError from OSError("database is locked")
         assert isinstance(caught.value, InitxError)
         assert isinstance(caught.value, keras_tuner.errors.FatalError)
 
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG, errno.EDQUOT])
     def test_what_disks_say_is_told_of_the_folder(self, tmp_path: Path, code: int) -> None:
-        with pytest.raises(Fault, match=rf"^results: .*{os.strerror(code)}"), writing("results", tmp_path):
+        with (
+            pytest.raises(Fault, match=rf"^results: .*{os.strerror(code)}"),
+            disk_errors("results", tmp_path),
+        ):
             raise OSError(code, "whatever")
 
     def test_hdf5_says_it_in_its_own_words(self, tmp_path: Path) -> None:
-        with pytest.raises(Fault, match=r"No space left"), writing("results", tmp_path):
+        with pytest.raises(Fault, match=r"No space left"), disk_errors("results", tmp_path):
             raise RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message)")
-        with pytest.raises(RuntimeError, match="mine"), writing("results", tmp_path):
+        with pytest.raises(RuntimeError, match="mine"), disk_errors("results", tmp_path):
             raise RuntimeError("mine")
 
     def test_what_others_say_is_theirs(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError), writing("results", tmp_path):
+        with pytest.raises(FileNotFoundError), disk_errors("results", tmp_path):
             raise FileNotFoundError(errno.ENOENT, "the user's own file")
 
 
@@ -82,20 +93,20 @@ class TestWhole:
         path.write_text("before")
 
         def half() -> None:
-            with whole(path) as partial:
+            with atomic_write(path) as partial:
                 partial.write_text("ha")
                 raise OSError(errno.ENOSPC, "full")
 
         with pytest.raises(Fault, match="more space"):
             half()
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.json", "before")]
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("after")
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.json", "after")]
 
     def test_an_error_of_the_users_own_is_theirs(self, tmp_path: Path) -> None:
         def half() -> None:
-            with whole(tmp_path / "a") as partial:
+            with atomic_write(tmp_path / "a") as partial:
                 partial.touch()
                 raise LookupError
 
@@ -170,7 +181,7 @@ def goes_on(quick: Any, tmp_path: Path) -> Callable[..., None]:
 class TestLocked:
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(storages, "_WAIT", 0.2)
+        monkeypatch.setattr(databases, "_WAIT", 0.2)
 
     @staticmethod
     def lock(path: Path) -> sqlite3.Connection:
@@ -287,7 +298,10 @@ class TestFull:
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
         try:
-            with pytest.raises(Fault, match=r"File too large\. Give it more"), whole(tmp_path / "a") as p:
+            with (
+                pytest.raises(Fault, match=r"File too large\. Give it more"),
+                atomic_write(tmp_path / "a") as p,
+            ):
                 p.write_bytes(b"\0" * 2000)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -396,7 +410,7 @@ class TestCommand:
         return code, capfd.readouterr().err
 
     def test_one_line(self, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(storages, "_WAIT", 0.2)
+        monkeypatch.setattr(databases, "_WAIT", 0.2)
         assert self.run(tmp_path, capfd)[0] == 0
         held = TestLocked.lock(tmp_path / "results/study.db")
         code, said = self.run(tmp_path, capfd, "--resume")

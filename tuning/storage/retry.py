@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def retry(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What the function returns, which is called again while its database cannot be reached.
 
     Args:
@@ -50,7 +50,7 @@ def patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
+def no_retry() -> Iterator[None]:
     """A block in which nothing is tried again: at the end of a search that was interrupted."""
     token = _ending.set(True)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.storages import _options, _without_password, named, open_storage
+from keras_initx.tuning.storage.databases import _options, _without_password, open_storage, redacted
 
 from keras_initx import InitxError
 
@@ -35,7 +35,7 @@ class TestOpening:
     def test_processes_that_begin_in_the_same_moment(self, tmp_path: Path) -> None:
         """One in ten failed when nobody tried twice."""
         code = (
-            "import pathlib, sys, time, optuna; from keras_initx.tuning.storages import open_storage\n"
+            "import pathlib, sys, time, optuna; from keras_initx.tuning.storage.databases import open_storage\n"
             "folder = pathlib.Path(sys.argv[1]); (folder / sys.argv[2]).touch()\n"
             "while len(list(folder.glob('ready*'))) < 3: pass\n"
             "for n in range(12):\n"
@@ -81,7 +81,7 @@ class TestOpening:
     ],
 )
 def test_named_without_a_password(storage: Any, text: str | None) -> None:
-    assert named(storage) == text
+    assert redacted(storage) == text
 
 
 class TestSearching:

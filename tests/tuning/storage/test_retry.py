@@ -4,8 +4,8 @@ import sqlite3
 from typing import Any
 
 import pytest
-from keras_initx.tuning import patience
-from keras_initx.tuning.patience import impatient, is_out_of_reach, patiently
+from keras_initx.tuning.storage import retry
+from keras_initx.tuning.storage.retry import is_out_of_reach, no_retry, retry
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
@@ -35,15 +35,15 @@ class Flaky:
 def waits(monkeypatch: Any) -> list[float]:
     """No waiting, but the seconds that would have been waited."""
     clock: list[float] = []
-    monkeypatch.setattr(patience.time, "sleep", clock.append)
-    monkeypatch.setattr(patience.time, "monotonic", lambda: sum(clock))
+    monkeypatch.setattr(retry.time, "sleep", clock.append)
+    monkeypatch.setattr(retry.time, "monotonic", lambda: sum(clock))
     return clock
 
 
 def test_tries_until_it_is_back_and_warns_once(waits: list[float]) -> None:
     flaky = Flaky(6, lost())
     with pytest.warns(UserWarning, match=r"cannot be reached.*10 minutes.*connection refused") as told:
-        assert patiently(flaky, "value") == "value"
+        assert retry(flaky, "value") == "value"
     assert (flaky.calls, len(told)) == (7, 1)
     assert waits == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
 
@@ -51,7 +51,7 @@ def test_tries_until_it_is_back_and_warns_once(waits: list[float]) -> None:
 def test_gives_up_after_ten_minutes(waits: list[float]) -> None:
     flaky = Flaky(10_000, lost())
     with pytest.warns(UserWarning, match="cannot be reached"), pytest.raises(OperationalError):
-        patiently(flaky, 1)
+        retry(flaky, 1)
     assert 600 <= sum(waits) < 620
 
 
@@ -61,7 +61,7 @@ def test_gives_up_after_ten_minutes(waits: list[float]) -> None:
 def test_other_errors_are_raised_at_once(error: Exception, waits: list[float]) -> None:
     flaky = Flaky(1, error)
     with pytest.raises(type(error)):
-        patiently(flaky, 1)
+        retry(flaky, 1)
     assert (flaky.calls, waits) == (1, [])
 
 
@@ -73,8 +73,8 @@ def test_what_optuna_makes_of_it() -> None:
 
 
 def test_nothing_is_waited_for_at_the_end(waits: list[float]) -> None:
-    with impatient(), pytest.raises(OperationalError):
-        patiently(Flaky(1, lost()), 1)
+    with no_retry(), pytest.raises(OperationalError):
+        retry(Flaky(1, lost()), 1)
     assert waits == []
     with pytest.warns(UserWarning, match="cannot be reached"):
-        assert patiently(Flaky(1, lost()), 1) == 1
+        assert retry(Flaky(1, lost()), 1) == 1

@@ -1,7 +1,7 @@
 """Where a study is kept: a SQLite file by default, a journal file, or any database that Optuna can use."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
 from keras_initx.errors import InitxError
 
-from .faults import reason_of, remedy_for, storing
-from .folders import check_same
+from .failures import reason_of, remedy_for, storage_errors
 from .journal import Journal
 
 STUDY_FILE, STUDY_NAME = "study.db", "keras-initx"
-SETTINGS_ATTRIBUTE = "settings"
 JOURNAL = ".journal"
 # Seconds for which a process waits for another one that writes; SQLAlchemy gives up after five.
 _WAIT = 100
@@ -56,15 +54,15 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
     try:
         if text.endswith(JOURNAL):
             return JournalStorage(Journal(text))
-        return _made(text, _options(text))
+        return _create(text, _options(text))
     except ImportError as error:
         remedy = f"Install the driver of that database: {error}."
-        raise InitxError("storage", named(text), "a database whose driver is installed", remedy) from None
+        raise InitxError("storage", redacted(text), "a database whose driver is installed", remedy) from None
     except Exception as error:
         reason = reason_of(error)
         allowed = "a study's file or database that can be opened and written to"
         remedy = f"{_without_password(text, reason)}. {remedy_for(reason, begun=False)}".strip()
-        raise InitxError("storage", named(text), allowed, remedy) from None
+        raise InitxError("storage", redacted(text), allowed, remedy) from None
 
 
 def _options(url: str) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def _options(url: str) -> dict[str, Any]:
     return options
 
 
-def _made(url: str, options: dict[str, Any]) -> RDBStorage:
+def _create(url: str, options: dict[str, Any]) -> RDBStorage:
     """The database, whose tables another process may be making in the same moment."""
     for _ in range(_TRIES):
         try:
@@ -98,7 +96,7 @@ def opened(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> It
     """A storage for a moment, as `open_storage`; its connections are given back afterwards."""
     found = open_storage(storage, folder)
     try:
-        with storing(place_of(storage, folder)):
+        with storage_errors(place_of(storage, folder)):
             yield found
     finally:
         if isinstance(found, RDBStorage) and found is not storage:
@@ -106,42 +104,12 @@ def opened(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> It
             found.engine.dispose()
 
 
-def check_study(
-    storage: str | Path | BaseStorage, name: str, settings: Mapping[str, Any], go_on: bool, overwrite: bool
-) -> bool:
-    """Whether a storage of the user's has the study of that name already; changes nothing.
-
-    Raises:
-        InitxError: There is one, without `go_on` or `overwrite`; it began with other settings.
-    """
-    with opened(storage) as found:
-        if overwrite or name not in optuna.get_all_study_names(found):
-            return False
-        if not go_on:
-            allowed = f"one without a study called {name!r}"
-            remedy = (
-                "Pass resume=True to go on with it, overwrite=True to start again, or another results folder."
-            )
-            raise InitxError("storage", named(storage), allowed, remedy)
-        earlier = optuna.load_study(study_name=name, storage=found).user_attrs.get(SETTINGS_ATTRIBUTE)
-    if earlier is not None:
-        check_same(earlier, settings)
-    return True
-
-
-def remove_study(storage: str | Path | BaseStorage, name: str) -> None:
-    """Deletes the study of that name from a storage of the user's, if it is there."""
-    with opened(storage) as found:
-        if name in optuna.get_all_study_names(found):
-            optuna.delete_study(study_name=name, storage=found)
-
-
 def place_of(storage: str | Path | BaseStorage | None, folder: Path) -> str:
     """The storage, or the file in the results folder, as an error may name it."""
-    return named(storage) or str(folder / STUDY_FILE)
+    return redacted(storage) or str(folder / STUDY_FILE)
 
 
-def named(storage: str | Path | BaseStorage | None) -> str | None:
+def redacted(storage: str | Path | BaseStorage | None) -> str | None:
     """A storage as it may be written down: without a password, and without what an object prints."""
     if storage is None or isinstance(storage, BaseStorage):
         return None if storage is None else type(storage).__name__
@@ -168,3 +136,14 @@ def _secrets(url: str) -> list[str]:
     # Drivers take what follows an @ that is not escaped for the host, and say so.
     found = {s for s in (password, *password.split("@")[1:], *hidden) if s}
     return sorted(found | {unquote(s) for s in found}, key=len, reverse=True)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Without what Optuna says of each study that it makes."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,1 @@
+"""Where a search lives: database, journal, results folder."""

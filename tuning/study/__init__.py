@@ -1,0 +1,1 @@
+"""The Optuna study behind a search."""
