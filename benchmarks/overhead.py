@@ -122,10 +122,11 @@ class Bare:
 def timed(timers):
     """Watches what a trial is made of."""
     import keras
-    from keras_initx.tuning import callbacks, compiled, oracle, weights
+    from keras_initx.tuning import callbacks, compiled, weights
     from keras_initx.tuning.dashboards import observer, progress_bar
     from keras_initx.tuning.pruning import screening
     from keras_initx.tuning.space import hypermodel
+    from keras_initx.tuning.study import oracle
 
     timers.watch(keras.Model, "fit", "fit")
     timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")

@@ -2,15 +2,15 @@
 
 from .data.dataset import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
 from .keras_tuner_import.to_study import read_keras_tuner
-from .oracle import OptunaOracle
 from .report.page import write_report
-from .results import Sample, TrialResult
 from .search import search
 from .search_result import SearchResult
 from .space.dense_classifier import DenseClassifier
 from .space.hypermodel import InitializerHyperModel
 from .space.initializers import KernelSpace
 from .space.ranges import Range
+from .study.oracle import OptunaOracle
+from .study.results import Sample, TrialResult
 from .tuner import InitializerTuner
 
 __all__ = [

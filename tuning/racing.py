@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 
-from .claims import ClaimLost
-from .oracle import OptunaOracle
 from .stats import further_seeds, next_runs
 from .storage.failures import Fault, disk_errors, storage_errors
+from .study.locks import ClaimLost
+from .study.oracle import OptunaOracle
 from .weights import is_better, kept_if
 
 

@@ -27,13 +27,10 @@ from .arguments import (
 from .dashboards.observer import BoardObserver
 from .dashboards.progress_bar import ProgressObserver
 from .data.dataset import Dataset
-from .machine import note_machine
 from .observers import Observer
-from .oracle import OptunaOracle, Sampler
 from .parallel.interrupts import interruptible
 from .parallel.workers import Workers, trials_each
 from .pruning.pruners import Pruner, Pruning
-from .results import as_json, best_trial
 from .search_result import LOG_FILE, MODEL_FILE, RESULTS_FILE, SearchResult
 from .space.hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
 from .space.initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
@@ -44,6 +41,9 @@ from .storage.failures import Fault, disk_errors, storage_errors
 from .storage.json_files import write_json
 from .storage.results_folder import Folders
 from .strategy import strategy_of
+from .study.environment import note_machine
+from .study.oracle import OptunaOracle, Sampler
+from .study.results import as_json, best_trial
 from .study.resume import SETTINGS_ATTRIBUTE, check_study, remove_study
 from .tuner import InitializerTuner
 from .weights import save_model

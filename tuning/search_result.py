@@ -8,8 +8,8 @@ import keras_tuner
 from rich.table import Table
 
 from .report.tables import describe_lead, ranking
-from .results import TrialResult, best_trial
 from .storage.results_folder import Folders
+from .study.results import TrialResult, best_trial
 from .tuner import InitializerTuner
 
 RESULTS_FILE = "results.json"

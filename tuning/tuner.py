@@ -13,20 +13,20 @@ from optuna.trial import TrialState
 
 from .callbacks import BestEpoch, Report, Schedule, Target, Watch
 from .compiled import Batch, CompiledModels
-from .memory import TakenOver
 from .observers import Observer
-from .oracle import OptunaOracle
 from .parallel.keras_tuner_chief import is_chief, wait_for_workers
 from .pruning.layer_signal import LayerStart
 from .pruning.pruners import Pruning
 from .pruning.screening import Screen
 from .pruning.signal_probe import signal_at_start
 from .racing import Racing
-from .records import PRUNED, SCREENED, seed_records
 from .session import new_session
 from .space.hypermodel import SCHEDULE
 from .storage.failures import disk_errors, storage_errors
 from .strategy import Strategy, tensorflow_strategy
+from .study.attributes import PRUNED, SCREENED, seed_records
+from .study.memory import TakenOver
+from .study.oracle import OptunaOracle
 from .weights import find, is_better, kept_if
 
 

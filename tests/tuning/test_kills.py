@@ -11,8 +11,8 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.records import seed_records
 from keras_initx.tuning.storage.databases import open_storage
+from keras_initx.tuning.study.attributes import seed_records
 
 TRIALS, SEEDS, KILLS = 30, 2, 50
 

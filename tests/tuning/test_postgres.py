@@ -14,8 +14,8 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.records import OWNER, seed_records
 from keras_initx.tuning.storage.databases import open_storage, opened
+from keras_initx.tuning.study.attributes import OWNER, seed_records
 
 from keras_initx import InitxError
 

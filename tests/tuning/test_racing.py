@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from keras_initx.tuning import InitializerTuner, claims
-from keras_initx.tuning.claims import Claims
+from keras_initx.tuning import InitializerTuner
+from keras_initx.tuning.study import locks
+from keras_initx.tuning.study.locks import StudyLock
 
 OTHER = {"host": "elsewhere", "machine": "elsewhere", "pid": 1, "token": "another"}
 OPTIONS: dict[str, Any] = {"tuner": "grid", "trials": None, "initializers": ["he_normal", "auto"], "seeds": 2}
@@ -50,7 +51,7 @@ class TestTakenOver:
     @pytest.fixture
     def other(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         """Another process, which takes the race when it is told to, and runs as much of it as it is to."""
-        monkeypatch.setattr(claims, "TO_SIGN", 0.0)
+        monkeypatch.setattr(locks, "TO_SIGN", 0.0)
 
         class Other:
             runs = ((0, 2), (1, 2), (0, 3), (1, 3))
@@ -68,15 +69,15 @@ class TestTakenOver:
                 self.study.set_user_attr("race_owner", None)
 
         made = Other()
-        true = Claims._take
+        true = StudyLock._take
 
-        def take(mine: Claims, name: str) -> bool:
+        def take(mine: StudyLock, name: str) -> bool:
             made.study = mine._study
             if mine._study.user_attrs.get("race_owner") == OTHER:
                 made.finish()
             return true(mine, name)
 
-        monkeypatch.setattr(Claims, "_take", take)
+        monkeypatch.setattr(StudyLock, "_take", take)
         return made
 
     def test_between_two_runs(self, quick: Any, recorder: Any, other: Any) -> None:
@@ -140,7 +141,7 @@ class TestTakenOver:
         given = (2, {"score": 1.0}) if name == "report_race" else ("seed 2: no",)
         with oracle.alone("race"):
             other.take()
-            with pytest.raises(claims.ClaimLost):
+            with pytest.raises(locks.ClaimLost):
                 getattr(oracle, name)("0000", *given)
         assert oracle.result("0000").race == ()
         assert oracle.result("0000").out == ""

@@ -2,7 +2,6 @@ from types import SimpleNamespace
 
 import keras_tuner
 import pytest
-from keras_initx.tuning.results import TrialResult
 from keras_initx.tuning.scheme_comparison import (
     ACTIVATIONS,
     ALL_SCHEMES,
@@ -14,6 +13,7 @@ from keras_initx.tuning.scheme_comparison import (
     summary_table,
     verdict,
 )
+from keras_initx.tuning.study.results import TrialResult
 
 from keras_initx.errors import InitxError
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from keras_initx.tuning.results import Sample
 from keras_initx.tuning.stats import compare
+from keras_initx.tuning.study.results import Sample
 from scipy import stats
 
 

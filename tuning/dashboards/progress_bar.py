@@ -16,8 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..oracle import OptunaOracle
-from ..results import TrialResult, best_trial
+from ..study.oracle import OptunaOracle
+from ..study.results import TrialResult, best_trial
 
 
 class ProgressObserver:

@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from ..oracle import OptunaOracle
-from ..records import REASON
 from ..space.to_optuna import suggest
 from ..storage.databases import STUDY_FILE, opened
 from ..storage.failures import atomic_write
+from ..study.attributes import REASON
+from ..study.oracle import OptunaOracle
 from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 
 _STATES = {

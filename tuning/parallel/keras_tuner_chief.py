@@ -9,7 +9,7 @@ import time
 
 from keras_initx.errors import InitxError
 
-from ..oracle import OptunaOracle
+from ..study.oracle import OptunaOracle
 
 # Seconds between two looks at the study.
 EVERY = 1.0

@@ -14,11 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 import keras_initx
 from keras_initx.errors import InitxError
 
-from ..machine import machines_of
-from ..memory import begun, results_of
-from ..results import TrialResult
 from ..storage.databases import STUDY_NAME, redacted
 from ..storage.failures import atomic_write
+from ..study.environment import machines_of
+from ..study.memory import begun, results_of
+from ..study.results import TrialResult
 from ..study.resume import SETTINGS_ATTRIBUTE
 from .find_study import found_study, is_storage
 from .importance import importances_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras_initx.tuning.dashboards import images
 from keras_initx.tuning.pruning.layer_signal import LayerStart
-from keras_initx.tuning.results import TrialResult
+from keras_initx.tuning.study.results import TrialResult
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 from keras_initx.tuning.dashboards.reproduce import repeat_page
-from keras_initx.tuning.results import TrialResult
+from keras_initx.tuning.study.results import TrialResult
 
 SETTINGS = {
     "version": "0.1.0",

@@ -13,8 +13,8 @@ import optuna
 import pytest
 from keras_initx.tuning import InitializerTuner, OptunaOracle
 from keras_initx.tuning.parallel.keras_tuner_chief import is_chief, wait_for_workers
-from keras_initx.tuning.records import seed_records
 from keras_initx.tuning.storage.databases import opened
+from keras_initx.tuning.study.attributes import seed_records
 
 from keras_initx import InitxError
 

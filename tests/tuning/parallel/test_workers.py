@@ -12,10 +12,10 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.owners import this_process
 from keras_initx.tuning.parallel.workers import Workers, shares
-from keras_initx.tuning.records import OWNER, seed_records
 from keras_initx.tuning.storage.databases import opened
+from keras_initx.tuning.study.attributes import OWNER, seed_records
+from keras_initx.tuning.study.heartbeat import this_process
 
 from keras_initx import InitxError
 from keras_initx.cli.common import worker_command

@@ -6,7 +6,7 @@ from typing import Any
 import keras_tuner
 import pytest
 from keras_initx.tuning.report.tables import cross_table, ranking
-from keras_initx.tuning.results import TrialResult
+from keras_initx.tuning.study.results import TrialResult
 from rich.console import Console
 from rich.table import Table
 

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import optuna
 
-from .owners import Owner, Watcher
-from .storage.retry import retry
+from ..storage.retry import retry
+from .heartbeat import Liveness, Owner
 
 # Seconds in which two processes that want the same both sign it: the last has it.
-TO_SIGN = 0.5
+SETTLE_SECONDS = 0.5
 _EVERY = 1.0
 
 
@@ -18,7 +18,7 @@ class ClaimLost(Exception):
     """Another process has taken a claim, since it did not hear of this one for too long."""
 
 
-class Claims:
+class StudyLock:
     """The claims of one process on a study.
 
     Args:
@@ -27,7 +27,7 @@ class Claims:
         watcher: Tells whether the owner of another claim is gone.
     """
 
-    def __init__(self, study: optuna.Study, me: Owner, watcher: Watcher) -> None:
+    def __init__(self, study: optuna.Study, me: Owner, watcher: Liveness) -> None:
         self._study, self._me, self._watcher = study, me, watcher
         self._held: set[str] = set()
 
@@ -65,7 +65,7 @@ class Claims:
         if owner is not None and not self._watcher.is_gone(_key(name), owner, attributes.get(_pulse(name))):
             return False
         retry(self._study.set_user_attr, _key(name), dict(self._me))
-        time.sleep(TO_SIGN)
+        time.sleep(SETTLE_SECONDS)
         return retry(self._has, name)
 
 

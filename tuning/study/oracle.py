@@ -19,13 +19,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from .claims import TO_SIGN
+from ..space.to_optuna import check_known, grid_of, grid_size, suggest
+from ..storage.retry import retry
+from .attributes import OWNER, REASON, SURPLUS
+from .keras_tuner_sampler import OracleSampler
+from .locks import SETTLE_SECONDS
 from .memory import StudyMemory, TakenOver
-from .oracles import OracleSampler
-from .records import OWNER, REASON, SURPLUS
 from .samplers import check_sampler, make_sampler
-from .space.to_optuna import check_known, grid_of, grid_size, suggest
-from .storage.retry import retry
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
@@ -270,7 +270,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                     # Whoever ran it was not gone.
                     continue
                 # Another process may have found it in the same moment: the last to sign has it.
-                time.sleep(TO_SIGN)
+                time.sleep(SETTLE_SECONDS)
                 if self.is_mine(_trial_id(frozen.number)):
                     return trial
         return None

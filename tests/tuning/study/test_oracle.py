@@ -12,11 +12,12 @@ from typing import Any
 import keras_tuner
 import optuna
 import pytest
-from keras_initx.tuning import OptunaOracle, owners
-from keras_initx.tuning.memory import TakenOver
-from keras_initx.tuning.owners import this_process
-from keras_initx.tuning.records import failure_reason, seed_records
+from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.space.to_optuna import grid_of
+from keras_initx.tuning.study import heartbeat
+from keras_initx.tuning.study.attributes import failure_reason, seed_records
+from keras_initx.tuning.study.heartbeat import this_process
+from keras_initx.tuning.study.memory import TakenOver
 from optuna.trial import TrialState
 
 from keras_initx import InitxError
@@ -380,7 +381,7 @@ class TestFailures:
     def test_a_trial_of_another_machine_is_left_alone_while_there_are_signs_of_life(
         self, tmp_path: Path, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr(owners, "STALE", 3.0)
+        monkeypatch.setattr(heartbeat, "STALE", 3.0)
         oracle = OptunaOracle(max_trials=2)
         PlainTuner(oracle, tmp_path, a_number, numbers)
         oracle.verbose = 0
@@ -403,7 +404,7 @@ class TestFailures:
 
     def test_who_lost_a_trial_does_not_report(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # Between two looks epochs are kept, and not stored.
-        monkeypatch.setattr("keras_initx.tuning.memory._LOOK", -1.0)
+        monkeypatch.setattr("keras_initx.tuning.study.memory._LOOK", -1.0)
         oracle = OptunaOracle(max_trials=2)
         PlainTuner(oracle, tmp_path, a_number, numbers)
         oracle.verbose = 0

@@ -9,9 +9,9 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning import claims, owners
-from keras_initx.tuning.claims import ClaimLost, Claims
-from keras_initx.tuning.owners import Pulse, Watcher, is_here, this_process
+from keras_initx.tuning.study import heartbeat, locks
+from keras_initx.tuning.study.heartbeat import Heartbeat, Liveness, is_here, this_process
+from keras_initx.tuning.study.locks import ClaimLost, StudyLock
 
 ELSEWHERE = {"host": "h", "machine": "another boot", "pid": 1, "started": "1", "token": "a"}
 
@@ -20,7 +20,7 @@ def other_process() -> tuple[Any, dict[str, Any]]:
     process = subprocess.Popen(
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
-    owner = {**this_process(), "pid": process.pid, "started": owners._started(process.pid), "token": "b"}
+    owner = {**this_process(), "pid": process.pid, "started": heartbeat._started(process.pid), "token": "b"}
     return process, owner
 
 
@@ -35,7 +35,7 @@ def test_every_owner_is_another() -> None:
 class TestHere:
     def test_a_process_is_gone_when_it_has_ended(self) -> None:
         process, owner = other_process()
-        watcher = Watcher()
+        watcher = Liveness()
         assert not watcher.is_gone("0", owner, None)
         process.communicate(b"\n")
         assert watcher.is_gone("0", owner, None)
@@ -44,7 +44,7 @@ class TestHere:
     def test_its_id_may_be_used_again(self) -> None:
         process, owner = other_process()
         assert owner["started"].isdigit()
-        assert Watcher().is_gone("0", {**owner, "started": "1"}, None)
+        assert Liveness().is_gone("0", {**owner, "started": "1"}, None)
         process.communicate(b"\n")
 
     def test_another_search_of_this_process(self) -> None:
@@ -53,7 +53,7 @@ class TestHere:
 
         def search() -> None:
             owners_of.append(this_process())
-            pulse = Pulse(lambda: None, owners_of[0])
+            pulse = Heartbeat(lambda: None, owners_of[0])
             pulse.start()
             begun.set()
             end.wait(60)
@@ -61,16 +61,16 @@ class TestHere:
         thread = threading.Thread(target=search)
         thread.start()
         begun.wait(60)
-        assert not Watcher().is_gone("0", owners_of[0], None)
+        assert not Liveness().is_gone("0", owners_of[0], None)
         end.set()
         thread.join()
         # It was interrupted, and its pulse goes on.
-        assert Watcher().is_gone("0", owners_of[0], None)
+        assert Liveness().is_gone("0", owners_of[0], None)
         # A thread has one search at a time: an earlier one of this thread is over.
         mine = this_process()
-        pulse = Pulse(lambda: None, mine)
+        pulse = Heartbeat(lambda: None, mine)
         pulse.start()
-        assert Watcher().is_gone("0", mine, None)
+        assert Liveness().is_gone("0", mine, None)
         pulse.stop()
 
 
@@ -81,8 +81,8 @@ class TestPulses:
         here = {**this_process(), "pid": os.getppid(), "started": None}
         owner = here if where == "here" else ELSEWHERE
         now = [0.0]
-        monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
-        watcher = Watcher()
+        monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+        watcher = Liveness()
         found = []
         for now[0], pulse in ((0, 1), (50, 1), (59, 2), (110, 2), (119.5, 2), (120, 3), (181, 3)):
             found.append(watcher.is_gone("0", owner, pulse))
@@ -90,8 +90,8 @@ class TestPulses:
 
     def test_another_owner_is_another_matter(self, monkeypatch: Any) -> None:
         now = [0.0]
-        monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
-        watcher = Watcher()
+        monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+        watcher = Liveness()
         watcher.is_gone("0", ELSEWHERE, 1)
         now[0] = 61
         assert not watcher.is_gone("0", {**ELSEWHERE, "token": "c"}, 1)
@@ -101,14 +101,14 @@ class TestPulses:
 
 class TestPulse:
     def test_beats_until_it_is_stopped_whatever_it_raises(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(owners, "EVERY", 0.01)
+        monkeypatch.setattr(heartbeat, "EVERY", 0.01)
         beats = []
 
         def beat() -> None:
             beats.append(1)
             raise OSError
 
-        pulse = Pulse(beat, this_process())
+        pulse = Heartbeat(beat, this_process())
         for _ in range(2):
             pulse.start()
             pulse.start()
@@ -126,13 +126,13 @@ class TestPulse:
 
 class TestClaims:
     def test_one_at_a_time(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(claims, "TO_SIGN", 0.2)
-        monkeypatch.setattr(claims, "_EVERY", 0.05)
+        monkeypatch.setattr(locks, "TO_SIGN", 0.2)
+        monkeypatch.setattr(locks, "_EVERY", 0.05)
         study = optuna.create_study()
         inside, most, done = [0], [0], []
 
         def work(name: str) -> None:
-            mine = Claims(study, {**ELSEWHERE, "token": name}, Watcher())
+            mine = StudyLock(study, {**ELSEWHERE, "token": name}, Liveness())
             with mine.alone("race"):
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
@@ -149,27 +149,27 @@ class TestClaims:
         assert most[0] == 1
 
     def test_one_whose_owner_is_gone_is_free(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(claims, "TO_SIGN", 0.0)
-        monkeypatch.setattr(claims, "_EVERY", 0.05)
-        monkeypatch.setattr(owners, "STALE", 0.3)
+        monkeypatch.setattr(locks, "TO_SIGN", 0.0)
+        monkeypatch.setattr(locks, "_EVERY", 0.05)
+        monkeypatch.setattr(heartbeat, "STALE", 0.3)
         study = optuna.create_study()
         study.set_user_attr("race_owner", ELSEWHERE)
         started = time.monotonic()
-        with Claims(study, {**ELSEWHERE, "token": "b"}, Watcher()).alone("race"):
+        with StudyLock(study, {**ELSEWHERE, "token": "b"}, Liveness()).alone("race"):
             assert time.monotonic() - started > 0.3
         assert study.user_attrs["race_owner"] is None
 
     def test_free_after_an_error(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(claims, "TO_SIGN", 0.0)
+        monkeypatch.setattr(locks, "TO_SIGN", 0.0)
         study = optuna.create_study()
-        mine = Claims(study, this_process(), Watcher())
+        mine = StudyLock(study, this_process(), Liveness())
         with pytest.raises(ValueError, match="within"), mine.alone("race"):
             raise ValueError("within")
         assert study.user_attrs["race_owner"] is None
 
     def test_a_sign_of_life_while_it_is_held(self) -> None:
         study = optuna.create_study()
-        mine = Claims(study, this_process(), Watcher())
+        mine = StudyLock(study, this_process(), Liveness())
         mine.beat()
         assert "race_pulse" not in study.user_attrs
         with mine.alone("race"):
@@ -178,17 +178,17 @@ class TestClaims:
 
 
 def test_a_claim_that_was_lost_is_not_freed(monkeypatch: Any) -> None:
-    monkeypatch.setattr(claims, "TO_SIGN", 0.0)
+    monkeypatch.setattr(locks, "TO_SIGN", 0.0)
     study = optuna.create_study()
-    with Claims(study, this_process(), Watcher()).alone("race"):
+    with StudyLock(study, this_process(), Liveness()).alone("race"):
         study.set_user_attr("race_owner", ELSEWHERE)
     assert study.user_attrs["race_owner"] == ELSEWHERE
 
 
 def test_who_has_lost_a_claim_hears_of_it_and_gives_no_sign_for_it(monkeypatch: Any) -> None:
-    monkeypatch.setattr(claims, "TO_SIGN", 0.0)
+    monkeypatch.setattr(locks, "TO_SIGN", 0.0)
     study = optuna.create_study()
-    mine = Claims(study, this_process(), Watcher())
+    mine = StudyLock(study, this_process(), Liveness())
     with mine.alone("race"):
         mine.check("race")
         study.set_user_attr("race_owner", ELSEWHERE)

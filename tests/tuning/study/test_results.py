@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_initx.tuning.results import Sample, TrialResult, as_json, best_per_cell, best_trial
 from keras_initx.tuning.storage.json_files import write_json
+from keras_initx.tuning.study.results import Sample, TrialResult, as_json, best_per_cell, best_trial
 from scipy import stats
 
 SCORES = (0.91, 0.95, 0.87, 0.9)

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from .records import SURPLUS
+from .attributes import SURPLUS
 
 # What keeps its place in lists of its own, which no study can give back to it.
 _WITH_A_MEMORY = {

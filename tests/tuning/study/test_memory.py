@@ -8,10 +8,11 @@ import keras_tuner
 import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning import OptunaOracle, memory, owners
-from keras_initx.tuning.memory import TakenOver
-from keras_initx.tuning.owners import this_process
+from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.pruning.layer_signal import LayerStart
+from keras_initx.tuning.study import heartbeat, memory
+from keras_initx.tuning.study.heartbeat import this_process
+from keras_initx.tuning.study.memory import TakenOver
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import OperationalError
 
@@ -322,14 +323,14 @@ class TestOthers:
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # A process asked the study, and has yet to put down its name, or was killed in this moment.
-        monkeypatch.setattr(owners, "_GRACE", 360 * owners._GRACE)
+        monkeypatch.setattr(heartbeat, "_GRACE", 360 * heartbeat._GRACE)
         process = make()
         process.study.ask()
         trial = process.create_trial("t")
         assert trial.trial_id == "0001"
         ended(process, trial)
         assert process.create_trial("t").status == "IDLE"
-        monkeypatch.setattr(owners, "_GRACE", 0 * owners._GRACE)
+        monkeypatch.setattr(heartbeat, "_GRACE", 0 * heartbeat._GRACE)
         trial = process.create_trial("t")
         assert trial.trial_id == FIRST
         ended(process, trial)

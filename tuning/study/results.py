@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from .pruning.layer_signal import LayerStart, from_record
-from .records import START, failure_reason, seed_records, status_of
-from .stats import Sample, still_in
-from .storage.json_files import _or_none
+from ..pruning.layer_signal import LayerStart, from_record
+from ..stats import Sample, still_in
+from ..storage.json_files import _or_none
+from .attributes import START, failure_reason, seed_records, status_of
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import keras_tuner
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from .claims import Claims
-from .owners import Pulse, Watcher, is_here, this_process
-from .pruning.layer_signal import LayerStart, as_record
-from .records import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, START, SURPLUS, seed_records
+from ..pruning.layer_signal import LayerStart, as_record
+from ..storage.databases import open_storage, place_of, quiet_optuna
+from ..storage.retry import no_retry, retry
+from .attributes import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, START, SURPLUS, seed_records
+from .heartbeat import Heartbeat, Liveness, is_here, this_process
+from .locks import StudyLock
 from .results import TrialResult, read_trial
-from .storage.databases import open_storage, place_of, quiet_optuna
-from .storage.retry import no_retry, retry
 
 # Seconds between two looks at whether a trial is still this process's.
 _LOOK = 1.0
@@ -53,9 +53,9 @@ class StudyMemory:
         self._values: dict[str, dict[int, float]] = {}
         self._earlier: dict[str, frozenset[int]] = {}
         self._me = this_process()
-        self._watcher = Watcher()
-        self._pulse = Pulse(self._beat, self._me)
-        self._claims: Claims | None = None
+        self._watcher = Liveness()
+        self._pulse = Heartbeat(self._beat, self._me)
+        self._claims: StudyLock | None = None
 
     @property
     def study(self) -> optuna.Study:
@@ -280,7 +280,7 @@ class StudyMemory:
     def alone(self, name: str) -> Iterator[None]:
         """A block that one process of the search is in at a time; the others wait."""
         if self._claims is None:
-            self._claims = Claims(self.study, self._me, self._watcher)
+            self._claims = StudyLock(self.study, self._me, self._watcher)
         self._pulse.start()
         try:
             with self._claims.alone(name):

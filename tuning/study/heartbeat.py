@@ -14,7 +14,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from .records import OWNER, PULSE
+from .attributes import OWNER, PULSE
 
 # Seconds between two signs of life, and how long one may fail to come: then others take the trial.
 EVERY, STALE = 10.0, 60.0
@@ -79,7 +79,7 @@ def _has_ended(owner: Owner) -> bool:
     return owner.get("token") not in _running or owner.get("thread") not in threads
 
 
-class Watcher:
+class Liveness:
     """Tells whose owner is gone.
 
     Of a process of this machine that has ended it is known at once. Any other is gone if no pulse came for
@@ -117,7 +117,7 @@ class Watcher:
         return self.is_gone(str(frozen.number), owner, frozen.user_attrs.get(PULSE))
 
 
-class Pulse:
+class Heartbeat:
     """Gives a sign of life every `EVERY` seconds, in a thread, while there is something to do it for.
 
     Args:

@@ -7,13 +7,13 @@ from pathlib import Path
 import keras
 import optuna
 import pytest
-from keras_initx.tuning import machine
+from keras_initx.tuning.study import environment
 
 import keras_initx
 
 
 def test_this_machine() -> None:
-    found = machine.this_machine()
+    found = environment.this_machine()
     versions = found["versions"]
     assert versions["keras"] == keras.__version__
     assert versions["optuna"] == optuna.__version__
@@ -28,7 +28,7 @@ def test_this_machine() -> None:
 
 def test_nothing_of_the_user_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_INITX_STORAGE", "postgresql://me:sesame@host/db")
-    told = str(machine.this_machine())
+    told = str(environment.this_machine())
     for private in ("sesame", str(Path.home()), platform.node()):
         assert private not in told
 
@@ -42,22 +42,22 @@ def test_names_of_processor_and_cards(tmp_path: Path, monkeypatch: pytest.Monkey
     for number in (0, 1):
         (tmp_path / f"gpus/000{number}").mkdir(parents=True)
         (tmp_path / f"gpus/000{number}/information").write_text(f"Model: \t\t NVIDIA {number}\nIRQ: 1\n")
-    monkeypatch.setattr(machine, "_PROCESSOR", cpu)
-    monkeypatch.setattr(machine, "_NVIDIA", tmp_path / "gpus")
-    found = machine.this_machine()
+    monkeypatch.setattr(environment, "_PROCESSOR", cpu)
+    monkeypatch.setattr(environment, "_NVIDIA", tmp_path / "gpus")
+    found = environment.this_machine()
     assert found["cpu"] == "Abacus 9: the tenth"
     assert found["gpus"] == ["NVIDIA 0", "NVIDIA 1"]
-    monkeypatch.setattr(machine, "_PROCESSOR", tmp_path / "none")
-    assert machine.this_machine()["cpu"] in (platform.processor(), platform.machine())
+    monkeypatch.setattr(environment, "_PROCESSOR", tmp_path / "none")
+    assert environment.this_machine()["cpu"] in (platform.processor(), platform.machine())
 
 
 def test_a_machine_is_noted_once_and_another_one_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study()
-    machine.note_machine(study)
-    machine.note_machine(study)
+    environment.note_machine(study)
+    environment.note_machine(study)
     study.set_user_attr("settings", {"seed": 0})
-    assert machine.machines_of(study.user_attrs) == [machine.this_machine()]
+    assert environment.machines_of(study.user_attrs) == [environment.this_machine()]
     monkeypatch.setattr(os, "cpu_count", lambda: 1234)
-    machine.note_machine(study)
-    assert {found["cores"] for found in machine.machines_of(study.user_attrs)} >= {1234}
-    assert len(machine.machines_of(study.user_attrs)) == 2
+    environment.note_machine(study)
+    assert {found["cores"] for found in environment.machines_of(study.user_attrs)} >= {1234}
+    assert len(environment.machines_of(study.user_attrs)) == 2
