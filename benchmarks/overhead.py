@@ -122,17 +122,17 @@ class Bare:
 def timed(timers):
     """Watches what a trial is made of."""
     import keras
-    from keras_initx.tuning import callbacks, compiled, weights
     from keras_initx.tuning.dashboards import observer, progress_bar
     from keras_initx.tuning.pruning import screening
     from keras_initx.tuning.space import hypermodel
     from keras_initx.tuning.study import oracle
+    from keras_initx.tuning.training import callbacks, checkpoints, model_cache
 
     timers.watch(keras.Model, "fit", "fit")
     timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")
-    timers.watch(compiled.CompiledModels, "ready", "lending the weights to the compiled model")
+    timers.watch(model_cache.CompiledModels, "ready", "lending the weights to the compiled model")
     timers.watch(screening.Screen, "__call__", "screening")
-    timers.watch(weights, "keep", "saving weights")
+    timers.watch(checkpoints, "keep", "saving weights")
     timers.watch(callbacks.BestEpoch, "on_epoch_end", "keeping the best epoch in memory")
     timers.watch(callbacks.BestEpoch, "on_train_end", "keeping the best epoch in memory")
     for name in ("create_trial", "end_trial"):

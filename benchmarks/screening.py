@@ -123,9 +123,9 @@ def starts():
 def thresholds(options):
     """Writes a line of JSON for each start: what one batch shows, and the best accuracy of 15 epochs."""
     import keras
-    from keras_initx.tuning.compiled import CompiledModels
     from keras_initx.tuning.pruning.screening import untrainable_reason
     from keras_initx.tuning.pruning.signal_probe import SignalProbe
+    from keras_initx.tuning.training.model_cache import CompiledModels
 
     (x, y), validation = data()
     sample = x[:64], y[:64]

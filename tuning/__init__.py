@@ -11,7 +11,7 @@ from .space.initializers import KernelSpace
 from .space.ranges import Range
 from .study.oracle import OptunaOracle
 from .study.results import Sample, TrialResult
-from .tuner import InitializerTuner
+from .training.tuner import InitializerTuner
 
 __all__ = [
     "DATASETS",

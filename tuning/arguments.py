@@ -13,10 +13,10 @@ import numpy as np
 
 from keras_initx.errors import InitxError, check_positive
 
-from .compiled import architecture
 from .data.dataset import Dataset, from_arrays
 from .data.validation import first_gap
 from .space.hypermodel import InitializerHyperModel
+from .training.model_cache import architecture
 
 Pair = tuple[Any, Any]
 

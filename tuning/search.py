@@ -40,13 +40,13 @@ from .storage.databases import STUDY_NAME, place_of, redacted
 from .storage.failures import Fault, disk_errors, storage_errors
 from .storage.json_files import write_json
 from .storage.results_folder import Folders
-from .strategy import strategy_of
 from .study.environment import note_machine
 from .study.oracle import OptunaOracle, Sampler
 from .study.results import as_json, best_trial
 from .study.resume import SETTINGS_ATTRIBUTE, check_study, remove_study
-from .tuner import InitializerTuner
-from .weights import save_model
+from .training.checkpoints import save_model
+from .training.devices import strategy_of
+from .training.tuner import InitializerTuner
 
 _KINDS = {
     "results": (str | Path, "the path of a folder"),

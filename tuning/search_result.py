@@ -10,7 +10,7 @@ from rich.table import Table
 from .report.tables import describe_lead, ranking
 from .storage.results_folder import Folders
 from .study.results import TrialResult, best_trial
-from .tuner import InitializerTuner
+from .training.tuner import InitializerTuner
 
 RESULTS_FILE = "results.json"
 

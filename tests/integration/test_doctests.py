@@ -42,7 +42,7 @@ MODULES = [
     "keras_initx.tuning.report.page",
     "keras_initx.tuning.study.samplers",
     "keras_initx.tuning.pruning.screening",
-    "keras_initx.tuning.session",
+    "keras_initx.tuning.training.session",
     "keras_initx.tuning.parallel.workers",
 ]
 

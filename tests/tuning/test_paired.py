@@ -8,7 +8,7 @@ import pytest
 from keras_initx.tuning.report.tables import describe_lead
 from keras_initx.tuning.stats import LEVEL, further_seeds, level_of, next_runs, paired, still_in
 from keras_initx.tuning.study.results import TrialResult, best_trial
-from keras_initx.tuning.tuner import InitializerTuner
+from keras_initx.tuning.training.tuner import InitializerTuner
 from rich.console import Console
 from scipy import stats
 

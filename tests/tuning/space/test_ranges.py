@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning.callbacks import Schedule
+from keras_initx.tuning.training.callbacks import Schedule
 
 from keras_initx import InitxError
 

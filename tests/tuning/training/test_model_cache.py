@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning.compiled import CompiledModels, architecture
+from keras_initx.tuning.training.model_cache import CompiledModels, architecture
 
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")

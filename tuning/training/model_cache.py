@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_initx import all_layers
 
-from ._variables import assign, every_variable, inner, state_of, values_of
+from .._variables import assign, every_variable, inner, state_of, values_of
 
 Batch = tuple[Any, Any]
 

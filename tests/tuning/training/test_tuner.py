@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning import InitializerHyperModel, InitializerTuner, OptunaOracle
-from keras_initx.tuning.callbacks import BestEpoch
+from keras_initx.tuning.training.callbacks import BestEpoch
 
 
 def make(

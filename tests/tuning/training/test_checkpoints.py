@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras_initx.tuning import InitializerTuner, SearchResult
-from keras_initx.tuning.weights import NoWeights, find
+from keras_initx.tuning.training.checkpoints import NoWeights, find
 
 from keras_initx import InitxError
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 import pytest
-from keras_initx.tuning.compiled import CompiledModels
+from keras_initx.tuning.training.model_cache import CompiledModels
 
 
 class Noisy(keras.layers.Layer):

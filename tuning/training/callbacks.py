@@ -8,7 +8,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from .study.oracle import OptunaOracle
+from ..study.oracle import OptunaOracle
 
 
 class Epochs(Protocol):
@@ -33,7 +33,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):
         return value if value is None or np.isfinite(value) else self._worst
 
 
-class Watch(keras.callbacks.Callback):
+class NotifyObservers(keras.callbacks.Callback):
     """Tells the observers of every epoch, and ends a run whose loss is no number any more."""
 
     def __init__(self, observers: Sequence[Epochs], epochs: int) -> None:
@@ -47,7 +47,7 @@ class Watch(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-class Report(keras.callbacks.Callback):
+class ReportToPruner(keras.callbacks.Callback):
     """Stores the objective after each epoch, and ends a run that the pruner has no hope for."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Report(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-class Target(keras.callbacks.Callback):
+class StopAtTarget(keras.callbacks.Callback):
     """Ends a run that has reached its target.
 
     Attributes:

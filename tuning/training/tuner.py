@@ -11,23 +11,23 @@ import keras_tuner
 import numpy as np
 from optuna.trial import TrialState
 
-from .callbacks import BestEpoch, Report, Schedule, Target, Watch
-from .compiled import Batch, CompiledModels
-from .observers import Observer
-from .parallel.keras_tuner_chief import is_chief, wait_for_workers
-from .pruning.layer_signal import LayerStart
-from .pruning.pruners import Pruning
-from .pruning.screening import Screen
-from .pruning.signal_probe import signal_at_start
-from .racing import Racing
-from .session import new_session
-from .space.hypermodel import SCHEDULE
-from .storage.failures import disk_errors, storage_errors
-from .strategy import Strategy, tensorflow_strategy
-from .study.attributes import PRUNED, SCREENED, seed_records
-from .study.memory import TakenOver
-from .study.oracle import OptunaOracle
-from .weights import find, is_better, kept_if
+from ..observers import Observer
+from ..parallel.keras_tuner_chief import is_chief, wait_for_workers
+from ..pruning.layer_signal import LayerStart
+from ..pruning.pruners import Pruning
+from ..pruning.screening import Screen
+from ..pruning.signal_probe import signal_at_start
+from ..space.hypermodel import SCHEDULE
+from ..storage.failures import disk_errors, storage_errors
+from ..study.attributes import PRUNED, SCREENED, seed_records
+from ..study.memory import TakenOver
+from ..study.oracle import OptunaOracle
+from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget
+from .checkpoints import find, is_better, kept_if
+from .devices import Strategy, tensorflow_strategy
+from .model_cache import Batch, CompiledModels
+from .race import Racing
+from .session import reset_layer_names
 
 
 class EndedEarly(Exception):
@@ -202,7 +202,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
     def _session(self, seed: int) -> Iterator[None]:
         # Layer names count up, and an integer-seeded initializer may read them: they start anew, as
         # KerasTuner has them, so that a resumed search draws what an uninterrupted one would.
-        new_session()
+        reset_layer_names()
         keras.utils.set_random_seed(seed)
         # Not around the new session: TensorFlow keeps its strategy in the graph that this resets.
         with self.strategy.scope():
@@ -233,8 +233,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         model = self._model(trial, twin)
         # The study takes no values of a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
-        report = Report(self.oracle, trial.trial_id, first_step, self.metric)
-        target = Target(self.metric, self.target)
+        report = ReportToPruner(self.oracle, trial.trial_id, first_step, self.metric)
+        target = StopAtTarget(self.metric, self.target)
         schedule = trial.hyperparameters.values.get(SCHEDULE)
         patience = self.epochs if self.patience is None else self.patience
         history = model.fit(
@@ -247,7 +247,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             verbose=0,
             callbacks=[
                 BestEpoch(metric.name, metric.direction, patience),
-                Watch(self.observers, self.epochs),
+                NotifyObservers(self.observers, self.epochs),
                 *([Schedule(schedule, self.epochs)] if schedule else []),
                 report,
                 target,

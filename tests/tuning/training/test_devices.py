@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from keras_initx.tuning import InitializerTuner, OptunaOracle
 from keras_initx.tuning.parallel.workers import Workers
-from keras_initx.tuning.strategy import Strategy, strategy_of
+from keras_initx.tuning.training.devices import Strategy, strategy_of
 
 from keras_initx import InitxError
 from keras_initx.cli.common import run_safely

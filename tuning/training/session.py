@@ -1,7 +1,7 @@
 """Layer names that start anew, and nothing else: what the user has set for all models stays."""
 
 
-def new_session() -> None:
+def reset_layer_names() -> None:
     """Starts the names of layers anew, as in a new process.
 
     `keras.utils.clear_session` does that too, but also forgets the dtype policy, whether unsafe

@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from keras_initx.tuning.session import new_session
+from keras_initx.tuning.training.session import reset_layer_names
 
 config = keras.config
 SETTINGS = {
@@ -27,11 +27,11 @@ SETTINGS = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_is_switched_off_stays_off(name: str) -> None:
     is_on, off, on = SETTINGS[name]
-    new_session()
+    reset_layer_names()
     assert is_on() is not False
     off()
     try:
-        new_session()
+        reset_layer_names()
         assert is_on() is False
     finally:
         on()
@@ -41,7 +41,7 @@ def test_the_policy_stays_and_the_names_start_anew() -> None:
     config.set_dtype_policy("mixed_bfloat16")
     try:
         keras.layers.Dense(1)
-        new_session()
+        reset_layer_names()
         layer = keras.layers.Dense(1)
         assert (layer.name, layer.compute_dtype) == ("dense", "bfloat16")
     finally:
@@ -52,7 +52,7 @@ def test_what_may_be_deserialized_stays() -> None:
     x = keras.layers.Lambda(lambda x: 2 * x, name="twice")
     config.enable_unsafe_deserialization()
     with keras.saving.custom_object_scope({"Own": Own}):
-        new_session()
+        reset_layer_names()
         assert keras.layers.Lambda.from_config(x.get_config()).name == "twice"
         model = keras.Sequential([keras.Input((2,)), Own(1)])
         assert isinstance(keras.Sequential.from_config(model.get_config()).layers[0], Own)
@@ -67,5 +67,5 @@ def test_a_distribution_stays() -> None:
         pytest.skip("Keras distributes on JAX only")
     with keras.distribution.DataParallel().scope():
         before = keras.distribution.distribution()
-        new_session()
+        reset_layer_names()
         assert keras.distribution.distribution() is before

@@ -8,9 +8,9 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning._variables import inner
-from keras_initx.tuning.callbacks import Schedule
-from keras_initx.tuning.compiled import CompiledModels
 from keras_initx.tuning.space.hypermodel import InitializerHyperModel
+from keras_initx.tuning.training.callbacks import Schedule
+from keras_initx.tuning.training.model_cache import CompiledModels
 
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")

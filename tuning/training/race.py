@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
-from .stats import further_seeds, next_runs
-from .storage.failures import Fault, disk_errors, storage_errors
-from .study.locks import ClaimLost
-from .study.oracle import OptunaOracle
-from .weights import is_better, kept_if
+from ..stats import further_seeds, next_runs
+from ..storage.failures import Fault, disk_errors, storage_errors
+from ..study.locks import ClaimLost
+from ..study.oracle import OptunaOracle
+from .checkpoints import is_better, kept_if
 
 
 class Racing:

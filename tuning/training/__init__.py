@@ -1,0 +1,1 @@
+"""Train the seeds of a trial."""
