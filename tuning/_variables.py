@@ -7,14 +7,14 @@ import keras
 import numpy as np
 
 
-def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer that has the settings: mixed precision wraps it in one that scales the loss."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def state_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+def optimizer_state(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """The variables of an optimizer and of the one that it wraps, each once."""
-    return list({id(v): v for v in (*optimizer.variables, *inner(optimizer).variables)}.values())
+    return list({id(v): v for v in (*optimizer.variables, *inner_optimizer(optimizer).variables)}.values())
 
 
 def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
@@ -34,7 +34,7 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
 def every_variable(model: keras.Model) -> list[keras.Variable]:
     """The variables of the model and of its optimizers, each once."""
-    found = [*model.variables, *(v for o in optimizers_of(model) for v in state_of(o))]
+    found = [*model.variables, *(v for o in optimizers_of(model) for v in optimizer_state(o))]
     return list({id(v): v for v in found}.values())
 
 

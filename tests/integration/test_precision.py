@@ -7,7 +7,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning._variables import inner
+from keras_initx.tuning._variables import inner_optimizer
 from keras_initx.tuning.space.hypermodel import InitializerHyperModel
 from keras_initx.tuning.training.callbacks import Schedule
 from keras_initx.tuning.training.model_cache import CompiledModels
@@ -97,7 +97,7 @@ class TestSettings:
             build, ["he_auto"], [0.02], weight_decays=[0.3], schedules=["linear"]
         )
         model = hypermodel.build(keras_tuner.HyperParameters())
-        steps = inner(model.optimizer)
+        steps = inner_optimizer(model.optimizer)
         assert isinstance(steps, keras.optimizers.AdamW)
         assert steps is not model.optimizer
         assert float(keras.ops.convert_to_numpy(steps.learning_rate)) == pytest.approx(0.02)

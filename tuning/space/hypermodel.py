@@ -10,7 +10,7 @@ import keras_tuner
 
 from keras_initx import InitxError, all_layers
 
-from .._variables import inner
+from .._variables import inner_optimizer
 from .initializers import (
     DEFAULT_INITIALIZERS,
     OWN,
@@ -83,9 +83,9 @@ class InitializerHyperModel(keras_tuner.HyperModel):
                 remedy = "Pass learning_rates=None, or compile with a plain learning rate."
                 raise InitxError("learning_rates", self.learning_rates, rule, remedy) from error
         if self.weight_decays is not None and WEIGHT_DECAY not in self._own:
-            inner(model.optimizer).weight_decay = choose(hp, WEIGHT_DECAY, self.weight_decays)
+            inner_optimizer(model.optimizer).weight_decay = choose(hp, WEIGHT_DECAY, self.weight_decays)
         if self.schedules is not None and SCHEDULE not in self._own:
-            if not isinstance(inner(model.optimizer).get_config()["learning_rate"], float):
+            if not isinstance(inner_optimizer(model.optimizer).get_config()["learning_rate"], float):
                 raise InitxError("schedules", self.schedules, "None for an optimizer with one of its own")
             hp.Choice(SCHEDULE, list(self.schedules))
         return model

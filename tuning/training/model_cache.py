@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_initx import all_layers
 
-from .._variables import assign, every_variable, inner, state_of, values_of
+from .._variables import assign, every_variable, inner_optimizer, optimizer_state, values_of
 
 Batch = tuple[Any, Any]
 
@@ -68,7 +68,7 @@ class CompiledModels:
         model, optimizer_state, _ = self._models[key] = self._models.pop(key)
         for kept, new in zip(model.variables, fresh.variables, strict=True):
             kept.assign(new)
-        assign(state_of(model.optimizer), optimizer_state)
+        assign(optimizer_state(model.optimizer), optimizer_state)
         model.optimizer.learning_rate.assign(fresh.optimizer.learning_rate)
         return model
 
@@ -80,7 +80,7 @@ class CompiledModels:
         """Chooses XLA or not for a new model; returns the state of its optimizer before any step."""
         model.optimizer.build(model.trainable_variables)
         variables = every_variable(model)
-        before, optimizer_state = values_of(variables), values_of(state_of(model.optimizer))
+        before, optimizer_state = values_of(variables), values_of(optimizer_state(model.optimizer))
         model.jit_compile = self.jit_compile
         reason = _why_not(model, self._sample, self._validation) if self.jit_compile else None
         if reason is not None:
@@ -124,7 +124,7 @@ def architecture(model: keras.Model) -> str | None:
     What a trace freezes is part of it: every setting of the optimizer but a plain learning rate, the
     loss and the metrics, dropout rates, trainable flags. Initializers and layer names are left out.
     """
-    optimizer = inner(model.optimizer).get_config()
+    optimizer = inner_optimizer(model.optimizer).get_config()
     if not isinstance(optimizer.get("learning_rate"), float):
         # A schedule is traced; a later assignment to it is silently ignored.
         return None
@@ -141,8 +141,8 @@ def architecture(model: keras.Model) -> str | None:
         parts = {
             "model": _anonymous(model.get_config()),
             "compile": model.get_compile_config(),
-            "optimizer": [type(inner(model.optimizer)).__name__, optimizer],
-            "loss scaling": scaling if inner(model.optimizer) is not model.optimizer else None,
+            "optimizer": [type(inner_optimizer(model.optimizer)).__name__, optimizer],
+            "loss scaling": scaling if inner_optimizer(model.optimizer) is not model.optimizer else None,
             "trainable": [v.trainable for v in model.variables],
             # A trace takes an adapted mean for a constant.
             "adapted": [[v.tolist() for v in values_of(layer.variables)] for layer in adapted],
@@ -166,12 +166,12 @@ def _shapes(model: keras.Model) -> list[tuple[Any, str]]:
 def _has_foreign_parts(model: keras.Model) -> bool:
     """Whether anything but initializers in the model or its training is not of Keras's own code."""
     if isinstance(model.loss, dict) or any(
-        getattr(inner(model.optimizer), f"_exclude_from_weight_decay{suffix}", None)
+        getattr(inner_optimizer(model.optimizer), f"_exclude_from_weight_decay{suffix}", None)
         for suffix in ("", "_pattern")
     ):
         # Neither is in a config that keeps layer names apart, nor in one of the optimizer.
         return True
-    parts: list[Any] = [model.optimizer, inner(model.optimizer), *all_layers(model)]
+    parts: list[Any] = [model.optimizer, inner_optimizer(model.optimizer), *all_layers(model)]
     compiled = [model.loss, model.get_compile_config().get("metrics"), getattr(model, "_metrics", None)]
     for part in (*parts, *compiled, *model.metrics):
         if _is_foreign(part):
