@@ -175,7 +175,7 @@ def from_arrays(
     rows = np.arange(len(indices))
     if x_test is None and y_test is None:
         train, held_out = train_test_split(rows, train_size=0.6, stratify=indices, random_state=seed)
-        validation, test = train_test_split(
+        selection, test = train_test_split(
             held_out, test_size=0.5, stratify=indices[held_out], random_state=seed
         )
         test_features, test_indices = features[test], indices[test]
@@ -192,13 +192,13 @@ def from_arrays(
                 "Prepare both alike.",
             )
         test_indices = validation.encoded("y_test", test_labels, encoder)
-        train, validation = train_test_split(rows, train_size=0.75, stratify=indices, random_state=seed)
+        train, selection = train_test_split(rows, train_size=0.75, stratify=indices, random_state=seed)
     return Dataset(
         name,
         features[train],
         indices[train],
-        features[validation],
-        indices[validation],
+        features[selection],
+        indices[selection],
         test_features,
         test_indices,
         names,

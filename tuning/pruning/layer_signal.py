@@ -13,6 +13,88 @@ from keras import ops
 from keras_initx import all_layers
 from keras_initx._event_files import Histogram
 
+LAYERS = 256
+
+
+@dataclass(frozen=True)
+class LayerStart:
+    """A layer with a kernel, before training, on one batch.
+
+    Attributes:
+        name: Its path in the model.
+        forward: The standard deviation of its pre-activations; not finite where they are not, and None
+            where they are not known.
+        backward: The root mean square of the gradient, likewise.
+        histograms: Those of its values: "weights/" and "gradients/" with a kernel's name, "activations" (of
+            what `forward` is of).
+    """
+
+    name: str
+    forward: float | None = None
+    backward: float | None = None
+    histograms: Mapping[str, Histogram] = field(default_factory=dict, compare=False)
+
+
+def as_record(layers: Sequence[LayerStart]) -> list[list[Any]]:
+    """The curves of the layers as an attribute of the study; of more than `LAYERS` so many of them."""
+    last = len(layers) - 1
+    count = min(len(layers), LAYERS)
+    kept = range(count) if count == len(layers) else (round(n * last / (count - 1)) for n in range(count))
+    return [[n + 1, layers[n].name, _json(layers[n].forward), _json(layers[n].backward)] for n in kept]
+
+
+def from_record(record: Sequence[Sequence[Any]]) -> dict[int, LayerStart]:
+    """The layers of such an attribute, by their depth from 1."""
+    return {depth: LayerStart(name, forward, backward) for depth, name, forward, backward in record}
+
+
+def _json(value: float | None) -> float | None:
+    # JSON has no other numbers, whatever Python writes.
+    return value if value is not None and math.isfinite(value) else None
+
+
+BINS = 64
+
+
+# More values than these say no more about a histogram of so many bins, and cost.
+VALUES = 2**17
+
+
+def thinned(values: np.ndarray) -> np.ndarray:
+    """All values in a row, as float64; of more than `VALUES` as many, drawn with replacement.
+
+    The draws are always the same: looking twice at the same tensor shows the same.
+    """
+    flat = np.reshape(values, -1)
+    if flat.size > VALUES:
+        # Not every n-th: that would be the same few units of a layer of n units.
+        flat = flat[np.random.default_rng(0).integers(flat.size, size=VALUES)]
+    return flat.astype("float64")
+
+
+def histogram_of(values: np.ndarray) -> Histogram | None:
+    """The histogram of the finite ones among the values, as `thinned`; None where there is none.
+
+    Equal values are all in one bin, in the middle of a range of width 1, or less for small ones.
+
+    Example:
+
+    >>> found = histogram_of(np.array([0.0, 1.0, 1.0, float("nan")]))
+    >>> found.edges[0], found.edges[-1], sum(found.counts)
+    (0.0, 1.0, 3)
+    """
+    flat = thinned(values)
+    flat = flat[np.isfinite(flat)]
+    if not flat.size:
+        return None
+    low, high = float(np.min(flat)), float(np.max(flat))
+    # The edges must differ: a range of equal values, or of almost equal large ones, has no width.
+    if high - low <= BINS * np.spacing(max(abs(low), abs(high))):
+        reach = 0.5 * abs(low) if low else 0.5
+        low, high = low - reach, high + reach
+    counts, edges = np.histogram(flat, bins=BINS, range=(low, high))
+    return Histogram(tuple(map(float, edges)), tuple(map(int, counts)))
+
 
 def owners_of(model: keras.Model) -> dict[int, keras.Layer]:
     """The layer that each trainable variable of two or more axes belongs to, by the variable's id.
@@ -130,84 +212,3 @@ def _keep(tensor: Any, key: int, seen: dict[int, np.ndarray]) -> None:
 
 
 # A curve of more layers looks the same, and some databases take no attribute beyond 64 KiB.
-LAYERS = 256
-
-
-@dataclass(frozen=True)
-class LayerStart:
-    """A layer with a kernel, before training, on one batch.
-
-    Attributes:
-        name: Its path in the model.
-        forward: The standard deviation of its pre-activations; not finite where they are not, and None
-            where they are not known.
-        backward: The root mean square of the gradient, likewise.
-        histograms: Those of its values: "weights/" and "gradients/" with a kernel's name, "activations" (of
-            what `forward` is of).
-    """
-
-    name: str
-    forward: float | None = None
-    backward: float | None = None
-    histograms: Mapping[str, Histogram] = field(default_factory=dict, compare=False)
-
-
-def as_record(layers: Sequence[LayerStart]) -> list[list[Any]]:
-    """The curves of the layers as an attribute of the study; of more than `LAYERS` so many of them."""
-    last = len(layers) - 1
-    count = min(len(layers), LAYERS)
-    kept = range(count) if count == len(layers) else (round(n * last / (count - 1)) for n in range(count))
-    return [[n + 1, layers[n].name, _json(layers[n].forward), _json(layers[n].backward)] for n in kept]
-
-
-def from_record(record: Sequence[Sequence[Any]]) -> dict[int, LayerStart]:
-    """The layers of such an attribute, by their depth from 1."""
-    return {depth: LayerStart(name, forward, backward) for depth, name, forward, backward in record}
-
-
-def _json(value: float | None) -> float | None:
-    # JSON has no other numbers, whatever Python writes.
-    return value if value is not None and math.isfinite(value) else None
-
-
-BINS = 64
-
-
-# More values than these say no more about a histogram of so many bins, and cost.
-VALUES = 2**17
-
-
-def thinned(values: np.ndarray) -> np.ndarray:
-    """All values in a row, as float64; of more than `VALUES` as many, drawn with replacement.
-
-    The draws are always the same: looking twice at the same tensor shows the same.
-    """
-    flat = np.reshape(values, -1)
-    if flat.size > VALUES:
-        # Not every n-th: that would be the same few units of a layer of n units.
-        flat = flat[np.random.default_rng(0).integers(flat.size, size=VALUES)]
-    return flat.astype("float64")
-
-
-def histogram_of(values: np.ndarray) -> Histogram | None:
-    """The histogram of the finite ones among the values, as `thinned`; None where there is none.
-
-    Equal values are all in one bin, in the middle of a range of width 1, or less for small ones.
-
-    Example:
-
-    >>> found = histogram_of(np.array([0.0, 1.0, 1.0, float("nan")]))
-    >>> found.edges[0], found.edges[-1], sum(found.counts)
-    (0.0, 1.0, 3)
-    """
-    flat = thinned(values)
-    flat = flat[np.isfinite(flat)]
-    if not flat.size:
-        return None
-    low, high = float(np.min(flat)), float(np.max(flat))
-    # The edges must differ: a range of equal values, or of almost equal large ones, has no width.
-    if high - low <= BINS * np.spacing(max(abs(low), abs(high))):
-        reach = 0.5 * abs(low) if low else 0.5
-        low, high = low - reach, high + reach
-    counts, edges = np.histogram(flat, bins=BINS, range=(low, high))
-    return Histogram(tuple(map(float, edges)), tuple(map(int, counts)))

@@ -12,6 +12,7 @@ from keras_initx import InitxError
 from .json_files import write_json
 from .settings import check_same
 
+FILES = "best_[0-9]*.weights.h5"
 SETTINGS = "settings.json"
 _OURS = "*.keras_initx"
 # What tells our settings from any other file of that name.
@@ -175,6 +176,3 @@ def _check_is_folder(argument: str, folder: Path) -> None:
         raise InitxError(argument, str(folder), "the name of a folder", f"{error.strerror}.") from error
     if not existing.is_dir():
         raise InitxError(argument, str(folder), "a folder", f"{existing} is a file.")
-
-
-FILES = "best_[0-9]*.weights.h5"

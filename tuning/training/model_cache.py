@@ -65,10 +65,10 @@ class CompiledModels:
                 self._models.pop(next(iter(self._models)))
             self._models[key] = (fresh, self._prepare(fresh), {})
             return fresh
-        model, optimizer_state, _ = self._models[key] = self._models.pop(key)
+        model, fresh_state, _ = self._models[key] = self._models.pop(key)
         for kept, new in zip(model.variables, fresh.variables, strict=True):
             kept.assign(new)
-        assign(optimizer_state(model.optimizer), optimizer_state)
+        assign(optimizer_state(model.optimizer), fresh_state)
         model.optimizer.learning_rate.assign(fresh.optimizer.learning_rate)
         return model
 
@@ -80,7 +80,7 @@ class CompiledModels:
         """Chooses XLA or not for a new model; returns the state of its optimizer before any step."""
         model.optimizer.build(model.trainable_variables)
         variables = every_variable(model)
-        before, optimizer_state = values_of(variables), values_of(optimizer_state(model.optimizer))
+        before, fresh_state = values_of(variables), values_of(optimizer_state(model.optimizer))
         model.jit_compile = self.jit_compile
         reason = _why_not(model, self._sample, self._validation) if self.jit_compile else None
         if reason is not None:
@@ -98,7 +98,7 @@ class CompiledModels:
             )
         model.reset_metrics()
         assign(variables, before)
-        return optimizer_state
+        return fresh_state
 
 
 def _why_not(model: keras.Model, sample: Batch, validation: Batch) -> str | None:

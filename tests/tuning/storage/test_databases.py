@@ -35,7 +35,8 @@ class TestOpening:
     def test_processes_that_begin_in_the_same_moment(self, tmp_path: Path) -> None:
         """One in ten failed when nobody tried twice."""
         code = (
-            "import pathlib, sys, time, optuna; from keras_initx.tuning.storage.databases import open_storage\n"
+            "import pathlib, sys, time, optuna\n"
+            "from keras_initx.tuning.storage.databases import open_storage\n"
             "folder = pathlib.Path(sys.argv[1]); (folder / sys.argv[2]).touch()\n"
             "while len(list(folder.glob('ready*'))) < 3: pass\n"
             "for n in range(12):\n"

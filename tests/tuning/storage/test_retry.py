@@ -4,7 +4,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from keras_initx.tuning.storage import retry
+from keras_initx.tuning.storage import retry as retry_module
 from keras_initx.tuning.storage.retry import is_out_of_reach, no_retry, retry
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
@@ -35,8 +35,8 @@ class Flaky:
 def waits(monkeypatch: Any) -> list[float]:
     """No waiting, but the seconds that would have been waited."""
     clock: list[float] = []
-    monkeypatch.setattr(retry.time, "sleep", clock.append)
-    monkeypatch.setattr(retry.time, "monotonic", lambda: sum(clock))
+    monkeypatch.setattr(retry_module.time, "sleep", clock.append)
+    monkeypatch.setattr(retry_module.time, "monotonic", lambda: sum(clock))
     return clock
 
 
