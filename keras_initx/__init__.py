@@ -4,12 +4,9 @@ Importing it registers the names of its initializers ("he_auto", "auto", "orthog
 wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws for.
 """
 
-from keras_initx._graph.groups import kernel_groups
-from keras_initx._graph.roles import role
-from keras_initx._theory.gains import activation_moments, gain
-from keras_initx._theory.moments import ActivationMoments
-from keras_initx._weights.layers import all_layers
-from keras_initx._weights.reinitialize import known_names, reinitialize
+from keras_initx._graph import kernel_groups, role
+from keras_initx._theory import ActivationMoments, activation_moments, gain
+from keras_initx._weights import all_layers, known_names, reinitialize
 from keras_initx.diagnostics import (
     Comparison,
     Finding,
@@ -36,9 +33,8 @@ from keras_initx.initializers import (
     UnitUniform,
     XavierAuto,
 )
-from keras_initx.initializers.layer_binding import install as _install
-from keras_initx.model_init.initialize import initialize, known_methods
-from keras_initx.model_init.plan import Plan, PlanRow
+from keras_initx.initializers import install as _install
+from keras_initx.model_init import Plan, PlanRow, initialize, known_methods
 
 _install()
 

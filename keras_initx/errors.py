@@ -1,4 +1,4 @@
-"""The one error that bad input raises, the search for the nearest allowed name, and what a number is."""
+"""`InitxError`, the error that bad input raises, and the checks that several modules share."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,56 +8,67 @@ import numpy as np
 
 
 class InitxError(ValueError):
-    """Bad input: one line that names the argument, the value, the rule and the way out.
+    """Report bad input in one sentence that names the argument, the value and the way out.
 
     Args:
-        argument: What the caller passed it as: an argument, an option or a layer path.
+        argument: The name of the argument, as the caller wrote it, or the path of a layer or weight.
         received: The value that cannot be used.
-        allowed: What is allowed, in words.
-        remedy: What to do instead; empty where `allowed` says it already.
+        allowed: The values that can be used, worded to follow "must be".
+        remedy: A sentence that says what to do instead. Leave it empty if `allowed` says so already.
+        problem: A sentence that replaces "`argument` must be allowed, got received" where that would
+            not read well. It names the argument and the value itself.
 
-    The four parts stay readable as attributes, so that a caller can build its own message.
+    The parts stay available as attributes, so that a caller can build its own message.
 
     Example:
 
-    >>> str(InitxError("mode", "fan", "fan_in, fan_out or fan_avg"))
-    "mode: received 'fan'; allowed: fan_in, fan_out or fan_avg."
+    >>> str(InitxError("samples", 1, "an integer >= 2"))
+    '`samples` must be an integer >= 2, got 1.'
+    >>> problem = "`model` 'm' is not built"
+    >>> str(InitxError("model", "m", "a built model", "Call it once on a batch: model(x).", problem))
+    "`model` 'm' is not built. Call it once on a batch: model(x)."
     """
 
-    def __init__(self, argument: str, received: object, allowed: str, remedy: str = "") -> None:
+    def __init__(
+        self, argument: str, received: object, allowed: str, remedy: str = "", problem: str = ""
+    ) -> None:
         self.argument = argument
         self.received = received
         self.allowed = allowed
         self.remedy = remedy
-        message = f"{argument}: received {received!r}; allowed: {allowed}."
-        super().__init__(f"{message} {remedy}" if remedy else message)
+        self.problem = problem or f"`{argument}` must be {allowed}, got {received!r}"
+        sentence = self.problem if self.problem.endswith((".", "?", "!")) else f"{self.problem}."
+        super().__init__(f"{sentence} {remedy}".strip())
 
     def __reduce__(self) -> tuple[object, ...]:
         # The default pickles the joined message as the only argument, and fails on loading.
-        return type(self), (self.argument, self.received, self.allowed, self.remedy)
+        return type(self), (self.argument, self.received, self.allowed, self.remedy, self.problem)
 
 
 def unknown_name(argument: str, name: object, known: Iterable[str], remedy: str = "") -> InitxError:
-    """The error for a name that is not among `known`, with the nearest one suggested.
+    """Return the error for a name that is not among `known`; it suggests the nearest one.
 
     Example:
 
     >>> str(unknown_name("initializer", "he_atuo", ["auto", "he_auto"]))
-    "initializer: received 'he_atuo'; allowed: auto, he_auto. Did you mean 'he_auto'?"
+    "`initializer` 'he_atuo' is not known. Did you mean 'he_auto'? Known names: auto, he_auto."
     """
     names = sorted(known)
     near = get_close_matches(str(name), names, n=1) or get_close_matches(str(name).lower(), names, n=1)
-    suggestion = f"Did you mean {near[0]!r}?" if near else ""
-    return InitxError(argument, name, ", ".join(names), f"{suggestion} {remedy}".strip())
+    suggestion = f"Did you mean {near[0]!r}? " if near else ""
+    listed = f"{suggestion}Known names: {', '.join(names)}. {remedy}".strip()
+    return InitxError(
+        argument, name, f"one of {', '.join(names)}", listed, f"`{argument}` {name!r} is not known"
+    )
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is an int or float of Python or NumPy, and no bool."""
+    """Return whether `value` is an int or float of Python or NumPy, and not a bool."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def checked_seed(seed: object) -> int | None:
-    """A seed as an int, or None; an `InitxError` for anything else."""
+    """Return a seed as an int, or None; raise an `InitxError` for anything else."""
     if seed is None:
         return None
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
@@ -66,11 +77,7 @@ def checked_seed(seed: object) -> int | None:
 
 
 def check_positive(argument: str, value: object) -> int:
-    """`value` if it is a whole number above zero.
-
-    Raises:
-        InitxError: Anything else.
-    """
+    """Return `value` as an int; raise an `InitxError` unless it is an integer >= 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InitxError(argument, value, "a whole number above 0")
+        raise InitxError(argument, value, "an integer >= 1")
     return int(value)

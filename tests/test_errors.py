@@ -5,13 +5,15 @@ from keras_initx.errors import InitxError, unknown_name
 
 def test_the_message_names_argument_value_rule_and_way_out_in_one_line():
     error = InitxError("mode", "fan", "fan_in or fan_out", "Leave it out for the rule's own.")
-    assert str(error) == "mode: received 'fan'; allowed: fan_in or fan_out. Leave it out for the rule's own."
+    assert str(error) == "`mode` must be fan_in or fan_out, got 'fan'. Leave it out for the rule's own."
     assert isinstance(error, ValueError)
 
 
 def test_the_nearest_name_is_suggested():
-    assert str(unknown_name("initializer", "he_atuo", ["auto", "he_auto"])).endswith(
-        "Did you mean 'he_auto'?"
+    error = unknown_name("initializer", "he_atuo", ["auto", "he_auto"])
+    assert (
+        str(error)
+        == "`initializer` 'he_atuo' is not known. Did you mean 'he_auto'? Known names: auto, he_auto."
     )
 
 
@@ -20,5 +22,6 @@ def test_nothing_is_suggested_where_nothing_is_near():
 
 
 def test_it_survives_pickling_between_processes():
-    error = pickle.loads(pickle.dumps(InitxError("x", 1, "2", "3")))
+    error = pickle.loads(pickle.dumps(InitxError("x", 1, "2", "3", "4")))
     assert (error.argument, error.received, error.allowed, error.remedy) == ("x", 1, "2", "3")
+    assert str(error) == "4. 3"

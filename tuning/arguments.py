@@ -13,10 +13,9 @@ import numpy as np
 
 from keras_initx.errors import InitxError, check_positive
 
-from .data.dataset import Dataset, from_arrays
-from .data.validation import first_gap
-from .space.hypermodel import InitializerHyperModel
-from .training.model_cache import architecture
+from .data import Dataset, first_gap, from_arrays
+from .space import InitializerHyperModel
+from .training import architecture
 
 Pair = tuple[Any, Any]
 

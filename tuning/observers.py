@@ -1,4 +1,4 @@
-"""TODO-DOC keras_initx.tuning.observers."""
+"""The protocol for objects that follow a search."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol

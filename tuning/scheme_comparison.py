@@ -9,13 +9,12 @@ from rich.table import Table
 
 from keras_initx.errors import InitxError, unknown_name
 
-from .data.dataset import Dataset
+from .data import Dataset
 from .search import search
 from .search_result import SearchResult
-from .space.dense_classifier import ACTIVATION, DenseClassifier
-from .space.initializers import INITIALIZER
+from .space import ACTIVATION, INITIALIZER, DenseClassifier
 from .stats import Comparison, compare
-from .study.results import Sample, TrialResult
+from .study import Sample, TrialResult
 
 # Each scheme as it is taught: one distribution for all layers, whatever the activation.
 SCHEMES = {"Random": "random_uniform", "Xavier": "glorot_uniform", "He": "he_normal"}

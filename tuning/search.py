@@ -24,29 +24,36 @@ from .arguments import (
     probe,
     seeds_of,
 )
-from .dashboards.observer import BoardObserver
-from .dashboards.progress_bar import ProgressObserver
-from .data.dataset import Dataset
+from .dashboards import BoardObserver, ProgressObserver
+from .data import Dataset
 from .observers import Observer
-from .parallel.interrupts import interruptible
-from .parallel.workers import Workers, trials_each
-from .pruning.pruners import Pruner, Pruning
+from .parallel import Workers, interruptible, trials_each
+from .pruning import Pruner, Pruning
 from .search_result import LOG_FILE, MODEL_FILE, RESULTS_FILE, SearchResult
-from .space.hypermodel import DEFAULT_LEARNING_RATES, InitializerHyperModel
-from .space.initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers
-from .space.ranges import Rates
-from .space.to_optuna import check_known, grid_of
-from .storage.databases import STUDY_NAME, place_of, redacted
-from .storage.failures import Fault, disk_errors, storage_errors
-from .storage.json_files import write_json
-from .storage.results_folder import Folders
-from .study.environment import note_machine
-from .study.oracle import OptunaOracle, Sampler
-from .study.results import as_json, best_trial
-from .study.resume import SETTINGS_ATTRIBUTE, check_study, remove_study
-from .training.checkpoints import save_model
-from .training.devices import strategy_of
-from .training.tuner import InitializerTuner
+from .space import (
+    CANDIDATES,
+    DEFAULT_INITIALIZERS,
+    DEFAULT_LEARNING_RATES,
+    INITIALIZER,
+    OWN,
+    InitializerHyperModel,
+    Initializers,
+    Rates,
+    check_known,
+    grid_of,
+)
+from .storage import STUDY_NAME, Fault, Folders, disk_errors, place_of, redacted, storage_errors, write_json
+from .study import (
+    SETTINGS_ATTRIBUTE,
+    OptunaOracle,
+    Sampler,
+    as_json,
+    best_trial,
+    check_study,
+    note_machine,
+    remove_study,
+)
+from .training import InitializerTuner, save_model, strategy_of
 
 _KINDS = {
     "results": (str | Path, "the path of a folder"),

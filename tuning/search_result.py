@@ -1,4 +1,4 @@
-"""TODO-DOC keras_initx.tuning.search_result."""
+"""The result of `search`: the trials, the best model and where the files are."""
 
 import shlex
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import keras
 import keras_tuner
 from rich.table import Table
 
-from .report.tables import describe_lead, ranking
-from .storage.results_folder import Folders
-from .study.results import TrialResult, best_trial
-from .training.tuner import InitializerTuner
+from .report import describe_lead, ranking
+from .storage import Folders
+from .study import TrialResult, best_trial
+from .training import InitializerTuner
 
 RESULTS_FILE = "results.json"
 

@@ -1,4 +1,4 @@
-"""TODO-DOC keras_initx._graph.batches."""
+"""Take one batch from arrays, data sets, generators or data frames, as the model expects it."""
 
 import itertools
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph.trace import Graph, Step
-from keras_initx._theory.activation import LINEAR, Activation, read_activation
+from keras_initx._theory import LINEAR, Activation, read_activation
 from keras_initx.errors import InitxError
 
 NORMALIZATIONS = (

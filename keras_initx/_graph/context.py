@@ -23,7 +23,7 @@ from keras_initx._graph.roles import (
     upstream,
 )
 from keras_initx._graph.trace import Graph, Step
-from keras_initx._theory.activation import LINEAR, Activation
+from keras_initx._theory import LINEAR, Activation
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 # What scales or shifts a signal, or moves its pairs apart.

@@ -1,4 +1,4 @@
-"""TODO-DOC keras_initx._graph.hooks."""
+"""Read the tensors and weights of one layer call, and patch an attribute for its duration."""
 
 import contextlib
 from collections.abc import Iterable, Iterator

@@ -19,7 +19,7 @@ from keras_initx._graph.classify import (
     own_activation,
 )
 from keras_initx._graph.trace import Graph, Step
-from keras_initx._theory.activation import Activation
+from keras_initx._theory import Activation
 from keras_initx.errors import InitxError, unknown_name
 
 ROLES = {

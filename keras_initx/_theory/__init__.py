@@ -1,1 +1,24 @@
-"""Activations and signal propagation in closed form or by quadrature: NumPy and SciPy only."""
+"""Activations, gains and signal propagation in closed form or by quadrature. NumPy and SciPy only."""
+
+from keras_initx._theory.activation import LINEAR, ROW_WISE, Activation, read_activation
+from keras_initx._theory.dks import solve_dks
+from keras_initx._theory.gains import activation_moments, gain
+from keras_initx._theory.looks_linear import evenness, odd_part
+from keras_initx._theory.mean_field import edge_variance, gpn_shift, stability
+from keras_initx._theory.moments import ActivationMoments
+
+__all__ = [
+    "LINEAR",
+    "ROW_WISE",
+    "Activation",
+    "ActivationMoments",
+    "activation_moments",
+    "edge_variance",
+    "evenness",
+    "gain",
+    "gpn_shift",
+    "odd_part",
+    "read_activation",
+    "solve_dks",
+    "stability",
+]

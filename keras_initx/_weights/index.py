@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 import keras
 
-from keras_initx.initializers.fans import Fans
-from keras_initx.initializers.layer_info import layer_info
+from keras_initx.initializers import Fans, layer_info
 
 
 class WeightIndex:

@@ -1,4 +1,4 @@
-"""TODO-DOC keras_initx._weights.layers."""
+"""List the layers of a model, and measure its weights."""
 
 import keras
 import numpy as np

@@ -13,12 +13,13 @@ from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx.errors import InitxError, checked_seed, unknown_name
-from keras_initx.initializers import NAMES, BiasAuto
-from keras_initx.initializers.base import folded
-from keras_initx.initializers.layer_binding import (
+from keras_initx.initializers import (
     INITIALIZER_MARK,
+    NAMES,
     OVERRIDDEN_MARK,
+    BiasAuto,
     bind,
+    folded,
     initializer_of,
     remember,
 )

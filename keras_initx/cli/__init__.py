@@ -34,3 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; bad input ends with one line on standard error and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(run_safely(app, arguments or ["--help"]))
+
+
+__all__ = ["app", "main"]

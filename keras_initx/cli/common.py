@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 from keras_initx.errors import InitxError
 from keras_initx.tuning import Dataset, SearchResult, load_csv, load_dataset, load_npz
 from keras_initx.tuning.search_result import MODEL_FILE, RESULTS_FILE
-from keras_initx.tuning.storage.results_folder import SETTINGS
+from keras_initx.tuning.storage import SETTINGS
 
 INTERRUPTED = 130
 # What errors say in Python's words.

@@ -8,7 +8,7 @@ import typer
 from keras_initx import compare as compared
 from keras_initx.cli import common
 from keras_initx.cli.inspect_model import arrays, figure_file, load, save_figure
-from keras_initx.model_init.methods import METHODS
+from keras_initx.model_init import METHODS
 
 
 def compare(

@@ -10,8 +10,8 @@ import typer
 from keras_initx.cli import common
 from keras_initx.errors import InitxError
 from keras_initx.tuning import read_keras_tuner
-from keras_initx.tuning.storage.databases import STUDY_FILE
-from keras_initx.tuning.study.attributes import status_of
+from keras_initx.tuning.storage import STUDY_FILE
+from keras_initx.tuning.study import status_of
 
 _CALLED = {"folder": "SRC", "results": "DIR", "objective": "--objective"}
 

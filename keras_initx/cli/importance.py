@@ -10,9 +10,9 @@ from rich.table import Table
 
 from keras_initx.cli import common
 from keras_initx.errors import InitxError
-from keras_initx.tuning.parallel.workers import STORAGE_VARIABLE
-from keras_initx.tuning.report.importance import importances
-from keras_initx.tuning.storage.databases import STUDY_FILE
+from keras_initx.tuning.parallel import STORAGE_VARIABLE
+from keras_initx.tuning.report import importances
+from keras_initx.tuning.storage import STUDY_FILE
 
 
 def importance(

@@ -12,7 +12,7 @@ import typer
 from keras_initx import diagnose, initialize, plot_signals
 from keras_initx.cli import common
 from keras_initx.errors import InitxError
-from keras_initx.model_init.methods import METHODS
+from keras_initx.model_init import METHODS
 
 
 def inspect(

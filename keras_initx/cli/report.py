@@ -9,9 +9,9 @@ import typer
 from keras_initx.cli import common
 from keras_initx.errors import InitxError
 from keras_initx.tuning import write_report
-from keras_initx.tuning.parallel.workers import STORAGE_VARIABLE
-from keras_initx.tuning.report.find_study import is_storage
-from keras_initx.tuning.storage.databases import STUDY_FILE
+from keras_initx.tuning.parallel import STORAGE_VARIABLE
+from keras_initx.tuning.report import is_storage
+from keras_initx.tuning.storage import STUDY_FILE
 
 
 def report(

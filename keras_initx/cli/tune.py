@@ -8,12 +8,11 @@ import typer
 from keras_initx.cli import common
 from keras_initx.errors import check_positive
 from keras_initx.tuning import DenseClassifier, SearchResult, search
-from keras_initx.tuning.parallel.workers import STORAGE_VARIABLE, Workers
-from keras_initx.tuning.report.tables import cross_table
-from keras_initx.tuning.space.dense_classifier import ACTIVATION, DEFAULT_ACTIVATIONS
-from keras_initx.tuning.space.initializers import DEFAULT_INITIALIZERS, INITIALIZER
+from keras_initx.tuning.parallel import STORAGE_VARIABLE, Workers
+from keras_initx.tuning.report import cross_table
+from keras_initx.tuning.space import ACTIVATION, DEFAULT_ACTIVATIONS, DEFAULT_INITIALIZERS, INITIALIZER
 from keras_initx.tuning.stats import paired
-from keras_initx.tuning.study.results import best_per_cell
+from keras_initx.tuning.study import best_per_cell
 
 _ENDED = {
     "failed": "failed",

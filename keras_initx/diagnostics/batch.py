@@ -6,10 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph.batches import Batch, batch_of, by_name, inputs_of, labelled_batch
-from keras_initx._graph.noise import noise
-from keras_initx._graph.trace import fixed_batch, trace
-from keras_initx._weights.snapshot import Snapshot
+from keras_initx._graph import Batch, batch_of, by_name, fixed_batch, inputs_of, labelled_batch, noise, trace
+from keras_initx._weights import Snapshot
 from keras_initx.errors import InitxError
 
 

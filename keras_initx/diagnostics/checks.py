@@ -9,13 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph.batches import Batch
-from keras_initx._weights.index import WeightIndex
-from keras_initx._weights.reinitialize import draw_again, known_initializer
+from keras_initx._graph import Batch
+from keras_initx._weights import WeightIndex, draw_again, known_initializer
 from keras_initx.diagnostics.batch import are_same
 from keras_initx.diagnostics.probe.points import ProbePoint
 from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
-from keras_initx.initializers.layer_binding import is_drawn_otherwise
+from keras_initx.initializers import is_drawn_otherwise
 
 # A larger kernel is not drawn once more to compare.
 _LARGEST = 2**24

@@ -15,15 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_initx._display import html_table, number, width
-from keras_initx._weights.reinitialize import initializers_kept, reinitialize
-from keras_initx._weights.snapshot import untouched
+from keras_initx._weights import initializers_kept, reinitialize, untouched
 from keras_initx.diagnostics.batch import batch_for
 from keras_initx.diagnostics.diagnose import SAMPLES, check, diagnosed
 from keras_initx.diagnostics.plot import plot_signals
 from keras_initx.diagnostics.records import NOTED
 from keras_initx.diagnostics.report import Report
 from keras_initx.errors import InitxError
-from keras_initx.model_init.initialize import initialize
+from keras_initx.model_init import initialize
 
 AS_IS = "as it is"
 

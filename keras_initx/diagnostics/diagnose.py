@@ -8,11 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_initx._graph.batches import Batch
-from keras_initx._graph.trace import Graph, trace
-from keras_initx._weights.index import WeightIndex
-from keras_initx._weights.layers import all_layers, mean_square
-from keras_initx._weights.snapshot import Snapshot, untouched
+from keras_initx._graph import Batch, Graph, trace
+from keras_initx._weights import Snapshot, WeightIndex, all_layers, mean_square, untouched
 from keras_initx.diagnostics import checks
 from keras_initx.diagnostics.batch import are_same, batch_for
 from keras_initx.diagnostics.checks import whole

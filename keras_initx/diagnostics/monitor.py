@@ -12,10 +12,8 @@ import numpy as np
 from keras import ops
 
 from keras_initx._event_files import EventFile, Histogram, histogram, scalar
-from keras_initx._graph.batches import Batch
-from keras_initx._weights.index import WeightIndex
-from keras_initx._weights.layers import all_layers
-from keras_initx._weights.snapshot import untouched
+from keras_initx._graph import Batch
+from keras_initx._weights import WeightIndex, all_layers, untouched
 from keras_initx.diagnostics.batch import batch_for
 from keras_initx.diagnostics.diagnose import probe_of, rows_of
 from keras_initx.diagnostics.probe import reductions

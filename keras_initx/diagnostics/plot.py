@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_initx.diagnostics.records import HEALTHY, LayerSignal
-from keras_initx.diagnostics.report import Report
+from keras_initx.diagnostics.records import HEALTHY, LayerSignal, SignalReport
 
 # Okabe and Ito 2008: told apart by whoever sees fewer colours, and by their lines and marks in grey.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -16,7 +15,7 @@ _LABELS = 30
 _RANGE = (1e-12, 1e12)
 
 
-def plot_signals(reports: Mapping[str, Report], title: str = "") -> Any:
+def plot_signals(reports: Mapping[str, SignalReport], title: str = "") -> Any:
     """Draws the standard deviation of pre-activations by depth, and the root mean square of their gradients.
 
     Both on logarithmic scales, one line for each report; the band of healthy pre-activations is shaded. A
@@ -87,12 +86,14 @@ def _ends(axis: Any) -> None:
         axis.set_title("; ".join(words), fontsize=7, loc="right", pad=2)
 
 
-def _title(reports: Mapping[str, Report]) -> str:
+def _title(reports: Mapping[str, SignalReport]) -> str:
     first = next(iter(reports.values()))
     return f"{first.model}: signal by depth ({first.samples} samples, gradients {first.loss_of})"
 
 
-def _line(axis: Any, report: Report, figure: Callable[[LayerSignal], float], name: str, style: Any) -> None:
+def _line(
+    axis: Any, report: SignalReport, figure: Callable[[LayerSignal], float], name: str, style: Any
+) -> None:
     low, high = _RANGE
     values = [figure(row) for row in report.rows]
     numbers = [row.number for row in report.rows]

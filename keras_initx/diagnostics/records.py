@@ -1,7 +1,8 @@
-"""TODO-DOC keras_initx.diagnostics.records."""
+"""The records that a report is made of, and the verdicts that they can carry."""
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -146,3 +147,24 @@ VERDICTS = {
 
 # Those that are worth knowing, but are no obstacle to a training.
 NOTED = frozenset({"declared", "residual", "identical", "rank collapse", "frozen"})
+
+
+class SignalReport(Protocol):
+    """What a plot or an event file reads from a `Report`.
+
+    A protocol, because `Report` itself imports the modules that draw and write it.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def loss_of(self) -> str: ...
+
+    @property
+    def rows(self) -> tuple[LayerSignal, ...]: ...
+
+    def summary(self) -> str: ...

@@ -7,8 +7,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 
 from keras_initx._event_files import EventFile, is_finite, layout, scalar
-from keras_initx.diagnostics.records import LayerSignal
-from keras_initx.diagnostics.report import Report
+from keras_initx.diagnostics.records import LayerSignal, SignalReport
 from keras_initx.errors import InitxError
 
 _SCALARS: dict[str, Callable[[LayerSignal], float]] = {
@@ -53,7 +52,7 @@ def event_file(argument: str, folder: str | Path, kind: str) -> EventFile:
         raise InitxError(argument, str(folder), allowed) from error
 
 
-def log(report: Report, logdir: str | Path, step: int) -> None:
+def log(report: SignalReport, logdir: str | Path, step: int) -> None:
     """Writes a report: see `Report.log`."""
     if not isinstance(logdir, str | Path):
         raise InitxError("logdir", logdir, "a folder for TensorBoard, as a string or a Path")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._theory.activation import read_activation
+from keras_initx._theory import read_activation
 from keras_initx.errors import InitxError, is_number
 from keras_initx.initializers.base import PACKAGE, LayerAware
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._theory.activation import Activation, read_activation
+from keras_initx._theory import Activation, read_activation
 from keras_initx.errors import InitxError, is_number
 from keras_initx.initializers.base import Seeded
 from keras_initx.initializers.fans import Fans

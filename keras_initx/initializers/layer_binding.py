@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_initx.initializers import NAMES
+from keras_initx.initializers.registry import NAMES
 
 _MARK = "_keras_initx_binding"
 INITIALIZER_MARK = "_keras_initx_initializer"

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._theory.activation import LINEAR
+from keras_initx._theory import LINEAR
 from keras_initx.initializers import fans
 from keras_initx.initializers.fans import Geometry
 

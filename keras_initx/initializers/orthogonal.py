@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_initx._theory.activation import Activation
+from keras_initx._theory import Activation
 from keras_initx.initializers.base import PACKAGE, folded
 from keras_initx.initializers.fans import Geometry
 from keras_initx.initializers.gain_scaled import GainScaled, Scale

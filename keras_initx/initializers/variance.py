@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._theory.activation import ROW_WISE, Activation
+from keras_initx._theory import ROW_WISE, Activation
 from keras_initx.errors import InitxError
 from keras_initx.initializers.base import PACKAGE
 from keras_initx.initializers.gain_scaled import GainScaled

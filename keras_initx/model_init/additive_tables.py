@@ -6,10 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph.classify import kernels
-from keras_initx._graph.context import WeightContext
-from keras_initx._graph.trace import Graph
-from keras_initx._weights.index import WeightIndex
+from keras_initx._graph import Graph, WeightContext, kernels
+from keras_initx._weights import WeightIndex
 from keras_initx.initializers import Auto
 from keras_initx.model_init.methods.choice import Choice
 

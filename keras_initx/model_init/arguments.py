@@ -1,20 +1,21 @@
-"""TODO-DOC keras_initx.model_init.arguments."""
+"""Check the arguments of `initialize`."""
 
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_initx._graph.batches import batch_of, by_name, inputs_of
-from keras_initx._graph.trace import fixed_batch
-from keras_initx._weights.layers import all_layers
+from keras_initx._graph import batch_of, by_name, fixed_batch, inputs_of
+from keras_initx._weights import all_layers
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.model_init.methods import METHODS
 
 _DATA = 64
 
 
-def _check(model: Any, method: Any, data: Any, output_bias: Any, labels: Any, class_counts: Any) -> None:
+def check_arguments(
+    model: Any, method: Any, data: Any, output_bias: Any, labels: Any, class_counts: Any
+) -> None:
     if not isinstance(model, keras.Model):
         remedy = "keras.saving.load_model reads a file." if isinstance(model, str | Path) else ""
         raise InitxError("model", model, "a keras.Model", remedy)
@@ -46,7 +47,7 @@ def _check(model: Any, method: Any, data: Any, output_bias: Any, labels: Any, cl
         raise InitxError("output_bias", None, "'prior', where labels or class_counts are given")
 
 
-def _batch(model: keras.Model, data: Any) -> Any:
+def data_batch(model: keras.Model, data: Any) -> Any:
     """The first samples of `data`: as many as the model takes where it takes one number only."""
     fixed = fixed_batch(model)
     batch = by_name(model, batch_of(inputs_of(model, data), fixed or _DATA))

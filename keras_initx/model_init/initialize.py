@@ -9,20 +9,20 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph.classify import kernels
-from keras_initx._graph.context import weight_contexts
-from keras_initx._graph.noise import noise
-from keras_initx._graph.trace import Graph, fixed_batch, trace
-from keras_initx._weights.index import WeightIndex
-from keras_initx._weights.layers import all_layers
-from keras_initx._weights.path_filter import PathFilter
-from keras_initx._weights.pretrained import Copied, copy_pretrained
-from keras_initx._weights.snapshot import Snapshot, generators_kept
+from keras_initx._graph import Graph, fixed_batch, kernels, noise, trace, weight_contexts
+from keras_initx._weights import (
+    Copied,
+    PathFilter,
+    Snapshot,
+    WeightIndex,
+    all_layers,
+    copy_pretrained,
+    generators_kept,
+)
 from keras_initx.errors import InitxError, checked_seed
-from keras_initx.initializers.base import folded
-from keras_initx.initializers.layer_binding import OVERRIDDEN_MARK
+from keras_initx.initializers import OVERRIDDEN_MARK, folded
 from keras_initx.model_init.additive_tables import table_values, unseen_tables
-from keras_initx.model_init.arguments import _batch, _check
+from keras_initx.model_init.arguments import check_arguments, data_batch
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
 from keras_initx.model_init.calibration.measure import Weight
 from keras_initx.model_init.draw import draw
@@ -99,12 +99,12 @@ def initialize(
     their own.
     """
     started = time.perf_counter()
-    _check(model, method, data, output_bias, labels, class_counts)
+    check_arguments(model, method, data, output_bias, labels, class_counts)
     selection = PathFilter(only, skip)
     asked = random.getstate()
     seed = checked_seed(seed)
     first = random.randint(1, 10**9) if seed is None else seed
-    batch = None if data is None else _batch(model, data)
+    batch = None if data is None else data_batch(model, data)
     # Initializers draw default seeds from it that nobody uses here; a dry run tells what the next one does.
     state = asked if dry_run else random.getstate()
     with generators_kept(), Snapshot([*model.variables, *_states(model)]) as before:

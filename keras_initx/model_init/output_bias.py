@@ -1,14 +1,12 @@
-"""TODO-DOC keras_initx.model_init.output_bias."""
+"""Set the output bias to the log-odds of the classes."""
 
 import math
 from typing import Any
 
 import numpy as np
 
-from keras_initx._graph.context import WeightContext, bias_of
-from keras_initx._graph.trace import Graph
-from keras_initx._weights.index import WeightIndex
-from keras_initx._weights.path_filter import PathFilter
+from keras_initx._graph import Graph, WeightContext, bias_of
+from keras_initx._weights import PathFilter, WeightIndex
 from keras_initx.errors import InitxError
 from keras_initx.initializers import PriorBias
 

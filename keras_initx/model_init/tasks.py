@@ -8,12 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph.classify import kernels
-from keras_initx._graph.context import WeightContext, bias_of, normalization_after
-from keras_initx._graph.trace import Graph
-from keras_initx._weights.index import WeightIndex
-from keras_initx._weights.layers import mean_square
-from keras_initx._weights.path_filter import PathFilter
+from keras_initx._graph import Graph, WeightContext, bias_of, kernels, normalization_after
+from keras_initx._weights import PathFilter, WeightIndex, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables

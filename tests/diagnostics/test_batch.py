@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from keras_initx import InitxError
 from keras_initx.diagnostics import diagnose
-from tests.diagnostics.networks import by_hand, data, dense
+from tests.support.networks import by_hand, data, dense
 
 
 class Batches(keras.utils.PyDataset):

@@ -6,8 +6,8 @@ from keras import layers
 
 from keras_initx import initialize, reinitialize
 from keras_initx.diagnostics import diagnose
-from tests.diagnostics.networks import data, dense
 from tests.support import zoo
+from tests.support.networks import data, dense
 
 
 class TestAudit:

@@ -10,8 +10,8 @@ from scipy import integrate, stats
 
 from keras_initx import InitxError, initialize
 from keras_initx.diagnostics import diagnose
-from tests.diagnostics.networks import by_hand, data, dense
 from tests.support import recorder, zoo
+from tests.support.networks import by_hand, data, dense
 
 
 class TestByHand:

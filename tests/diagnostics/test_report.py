@@ -11,7 +11,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from keras_initx import InitxError, initialize
 from keras_initx.diagnostics import diagnose
-from tests.diagnostics.networks import data, dense
+from tests.support.networks import data, dense
 
 
 class TestLog:

@@ -11,8 +11,8 @@ from keras import layers, ops
 from keras_initx import initialize
 from keras_initx.diagnostics import HeadSignal, LayerSignal, diagnose
 from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of_head
-from tests.diagnostics.networks import data, dense
 from tests.support import zoo
+from tests.support.networks import data, dense
 
 
 class TestVerdicts:

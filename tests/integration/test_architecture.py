@@ -1,142 +1,111 @@
-"""Who may import whom; and no import of a backend, nothing of Keras's private modules."""
+"""Check the layout: which folder imports which, no cycle, no backend in the core, small files and folders.
+
+docs/architecture.md draws the same arrows for readers.
+"""
 
 import ast
+import graphlib
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "keras_initx").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")])
+FOLDERS = sorted({path.parent for path in SOURCES})
 
-# Module of the core -> what it may import of the core.
-ALLOWED = {
+# Entry of keras_initx/ -> the entries that it may import.
+CORE = {
     "errors": set(),
-    "formulas": set(),
-    "pieces": set(),
-    "fans": {"errors"},
-    "moments": {"errors", "pieces"},
-    "probing": {"errors", "pieces"},
-    "activations": {"errors", "formulas", "moments", "probing"},
-    "gains": {"errors", "moments", "activations"},
-    "initializers": {"errors", "fans", "moments", "activations", "initializers"},
-    "binding": {"errors", "initializers"},
-    "redraw": {"errors", "initializers", "binding"},
-    "owners": {"fans", "initializers"},
-    "selection": {"errors"},
-    "reinit": {"errors", "initializers", "binding", "owners", "redraw", "selection"},
-    # The graph and the pass: records of calls, no rules about weights.
-    "masks": set(),
-    "observing": {"masks"},
-    "graph": {"errors", "observing"},
-    "replay": {"graph", "masks", "observing"},
-    "steps": {"errors", "activations", "graph"},
-    "roles": {"errors", "activations", "graph", "steps"},
-    "sites": {"activations", "graph", "roles", "steps"},
-    "grouping": {"graph", "roles", "sites", "steps"},
-    "noise": {"errors", "graph", "steps"},
-    "measuring": set(),
-    "recurrent": {"masks", "measuring", "observing"},
-    "calibrate": {"errors", "graph", "measuring", "observing", "recurrent", "replay"},
-    # The methods: from a place in the graph to a choice.
-    "mirroring": {"errors", "activations", "probing", "propagation"},
-    "propagation": {"errors", "activations", "formulas", "moments", "pieces", "probing"},
-    "shaping": {"errors", "activations", "moments", "pieces", "probing", "propagation"},
-    "methods": {"errors", "activations", "initializers", "sites", "mirroring", "propagation", "shaping"}
-    | {"methods"},
-    "drawing": {"initializers", "methods"},
-    "tables": {"drawing", "owners", "graph", "initializers", "methods", "sites", "steps"},
-    # Around them.
-    "snapshot": set(),
-    "pretrained": {"errors", "snapshot"},
-    "plan": set(),
-    "jobs": {
-        "errors",
-        "drawing",
-        "owners",
-        "graph",
-        "initializers",
-        "measuring",
-        "methods",
-        "plan",
-        "selection",
-        "sites",
-        "steps",
-        "tables",
-    },
-    "model": {
-        "errors",
-        "binding",
-        "calibrate",
-        "drawing",
-        "owners",
-        "graph",
-        "initializers",
-        "measuring",
-        "jobs",
-        "methods",
-        "steps",
-        "noise",
-        "plan",
-        "pretrained",
-        "reinit",
-        "selection",
-        "sites",
-        "snapshot",
-        "tables",
-    },
-    # What a pass shows of a model that is left as it is.
-    "events": set(),
-    "tracing": set(),
+    "_event_files": set(),
+    "_display": set(),
+    "_tf_logging": set(),
+    "_theory": {"errors"},
+    "initializers": {"errors", "_theory"},
+    "_graph": {"errors", "_theory"},
+    "_weights": {"errors", "initializers", "_graph"},
+    "model_init": {"errors", "_weights", "_graph", "initializers", "_theory", "_display"},
     "diagnostics": {
-        "errors",
-        "binding",
-        "events",
-        "activations",
-        "drawing",
-        "graph",
-        "masks",
-        "measuring",
-        # To compare a model under several methods.
-        "model",
-        "noise",
-        "observing",
-        "owners",
-        "plan",
-        "redraw",
-        "reinit",
-        "replay",
-        "sites",
-        "snapshot",
-        "steps",
-        "tracing",
+        "errors", "_weights", "_graph", "_theory", "initializers", "_display", "_event_files", "_tf_logging",
+        # Only to compare a model under several methods, and to measure its weights.
+        "model_init",
     },
+}  # fmt: skip
+# Entry of tuning/ -> the entries that it may import.
+TUNING = {
+    "data": set(),
+    "storage": set(),
+    "stats": set(),
+    "observers": set(),
+    "_variables": set(),
+    "space": {"data", "_variables"},
+    "pruning": {"_variables", "storage"},
+    "study": {"space", "pruning", "storage", "stats"},
+    "parallel": {"study", "observers"},
+    "keras_tuner_import": {"study", "storage", "space"},
+    "training": {"parallel", "study", "pruning", "space", "storage", "stats", "observers", "_variables"},
+    "report": {"study", "storage", "stats", "keras_tuner_import"},
+    "dashboards": {"report", "study", "pruning", "storage"},
+    "arguments": {"data", "space", "training"},
+    "search_result": {"report", "storage", "study", "training"},
 }
-WITHOUT_KERAS = {"errors", "fans", "formulas", "pieces", "moments"}
+# These two, the faces and the command line may import everything.
+TOP = {"search", "scheme_comparison", "cli", "tuning", "__init__", "__main__"}
+# What tuning may use of the core.
+PUBLIC = {"keras_initx", "keras_initx.errors", "keras_initx.diagnostics", "keras_initx._event_files"}
+PUBLIC |= {"keras_initx._tf_logging"}
+# Imported inside a function, once TensorFlow is known to be the backend.
+LATE = {ROOT / "tuning/training/devices.py": {"tensorflow"}}
+# Private modules that have no public counterpart, each used in one function.
+PRIVATE = {ROOT / "tuning/training/session.py": {"keras.src.utils"}}
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = ("keras_initx", *parts) if parts[0] == "tuning" else parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, type-only and late imports included."""
+    package = module_of(path).split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
-            if node.module in ("keras_initx", "keras_initx.initializers"):
-                found |= {f"{node.module}.{alias.name}" for alias in node.names if alias.name.islower()}
-    return found
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                yield inner if inner in MODULES and not defines(source, alias.name) else source
 
 
-def unit(path: Path) -> str:
-    return path.relative_to(ROOT / "keras_initx").parts[0].removesuffix(".py")
+def defines(module: str, name: str) -> bool:
+    """Whether a package binds a name, which then hides its submodule of that name."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    other = [n for n in imported if n.module != module]
+    return any(name == (a.asname or a.name) for n in other for a in n.names)
 
 
-# Where TensorFlow is the backend, and only then.
-LATE = {ROOT / "tuning/strategy.py": {"tensorflow"}}
-# What Keras has no public way to, in one function each.
-PRIVATE = {ROOT / "tuning/session.py": {"keras.src.utils"}}
+def entry(module: str) -> tuple[str, str]:
+    """The tree that a module stands in, and the file or folder at its top."""
+    parts = module.split(".")
+    if parts[:2] == ["keras_initx", "tuning"]:
+        return "tuning", parts[2] if len(parts) > 2 else "__init__"
+    return "core", parts[1] if len(parts) > 1 else "__init__"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_no_backend_and_nothing_private_of_keras(path):
     late = LATE.get(path, set())
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -147,38 +116,73 @@ def test_no_backend_and_nothing_private_of_keras(path):
         assert not name.startswith(("keras.src", "keras_tuner.src")) or name in PRIVATE.get(path, ()), name
 
 
-CORE = [p for p in SOURCES if p.is_relative_to(ROOT / "keras_initx") and unit(p) not in ("__init__", "cli")]
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_folders_import_only_what_they_may(path):
+    tree, own = entry(module_of(path))
+    if own in TOP:
+        return
+    for module in imports(path):
+        if module.split(".")[0] != "keras_initx":
+            continue
+        other_tree, other = entry(module)
+        if tree == other_tree:
+            assert other == own or other in (CORE if tree == "core" else TUNING)[own], module
+        else:
+            assert tree == "tuning", f"the core imports {module}"
+            assert module in PUBLIC, module
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_core_imports_downwards_only(path):
-    inside = {name.split(".")[1] for name in imports(path) if name.startswith("keras_initx.")}
-    assert inside <= ALLOWED[unit(path)] | {unit(path)}
-    if unit(path) in WITHOUT_KERAS:
-        assert not {name for name in imports(path) if name.split(".")[0] == "keras"}
+def test_the_tables_list_every_entry():
+    entries = {entry(module) for module in MODULES}
+    assert {name for tree, name in entries if tree == "core"} - TOP == CORE.keys()
+    assert {name for tree, name in entries if tree == "tuning"} - TOP == TUNING.keys()
 
 
-TUNING = [p for p in SOURCES if p.is_relative_to(ROOT / "tuning") and p.name != "__main__.py"]
+@pytest.mark.parametrize("table", [CORE, TUNING], ids=["core", "tuning"])
+def test_no_import_points_up(table):
+    # Raises CycleError.
+    graphlib.TopologicalSorter(table).prepare()
 
 
-@pytest.mark.parametrize("path", TUNING, ids=lambda p: p.name)
-def test_tuning_imports_the_public_package_only(path):
-    public = {
-        "keras_initx",
-        "keras_initx.errors",
-        "keras_initx.diagnostics",
-        "keras_initx._event_files",
-        "keras_initx._tf_logging",
-        "keras_initx.reinitialize",
-        "keras_initx.known_names",
+def test_no_modules_import_each_other():
+    graph = {
+        module: {i for i in imports(path) if i in MODULES and i != module} for module, path in MODULES.items()
     }
-    public |= {
-        f"keras_initx.{name}"
-        for name in ("all_layers", "diagnose", "initialize", "kernel_groups", "known_methods")
-    }
-    assert {name for name in imports(path) if name.startswith("keras_initx")} <= public
+    # A folder's face imports its modules: only they count.
+    for module, path in MODULES.items():
+        if path.name == "__init__.py":
+            graph[module] = {i for i in graph[module] if i.startswith(f"{module}.")}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_file_is_one_concept(path):
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_other_folders_are_imported_by_their_face(path):
+    for module in imports(path):
+        if module in MODULES and module.startswith("keras_initx"):
+            folder = MODULES[module].parent
+            top = folder in (ROOT / "keras_initx", ROOT / "tuning")
+            if not top and entry(module) != entry(module_of(path)):
+                assert MODULES[module].name == "__init__.py", (
+                    f"import from {module_of(folder / '__init__.py')}"
+                )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_a_file_has_at_most_400_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=relative)
+def test_a_folder_has_at_most_twelve_files_and_a_face(folder):
+    assert (
+        len([path for path in folder.glob("*.py") if path.name not in ("__init__.py", "__main__.py")]) <= 12
+    )
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert any(isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "__all__" for n in tree.body)
+
+
+def test_the_wheel_has_every_folder():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = settings["tool"]["setuptools"]["packages"]
+    assert sorted(packages) == sorted(module_of(folder / "__init__.py") for folder in FOLDERS)

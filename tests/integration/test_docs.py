@@ -10,7 +10,7 @@ import pytest
 
 import keras_initx
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = sorted(REFERENCE.glob("*.md"))
 # Found without the generator, so that a class which it loses is missed.

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from keras_initx.diagnostics import HEALTHY
 
-from ..study.results import TrialResult, best_trial
+from ..study import TrialResult, best_trial
 
 # Of Okabe and Ito, apart for every kind of colour blindness; the markers and the dashes say the same in grey.
 _BLUE, _ORANGE, _SKY, _BLACK = "#0072B2", "#D55E00", "#56B4E9", "#000000"

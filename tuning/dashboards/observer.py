@@ -8,11 +8,10 @@ from typing import Any
 from keras_tuner.engine import hyperparameters as hp_types
 from rich.table import Table
 
-from ..pruning.layer_signal import LayerStart
-from ..report.tables import ranking
-from ..storage.failures import disk_errors
-from ..study.oracle import OptunaOracle
-from ..study.results import TrialResult, best_trial
+from ..pruning import LayerStart
+from ..report import ranking
+from ..storage import disk_errors
+from ..study import OptunaOracle, TrialResult, best_trial
 from . import images
 from .hparams import Parameter
 from .reproduce import repeat_page

@@ -16,8 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..study.oracle import OptunaOracle
-from ..study.results import TrialResult, best_trial
+from ..study import OptunaOracle, TrialResult, best_trial
 
 
 class ProgressObserver:

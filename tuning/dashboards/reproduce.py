@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..storage.databases import redacted
-from ..study.results import TrialResult
+from ..storage import redacted
+from ..study import TrialResult
 
 # What a command line calls the hyperparameters that it searches.
 _OPTIONS = {

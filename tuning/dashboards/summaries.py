@@ -13,7 +13,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from keras_initx._event_files import histogram, is_finite, scalar
 
-from ..pruning.layer_signal import LayerStart
+from ..pruning import LayerStart
 from .hparams import STATUSES
 
 __all__ = [

@@ -13,7 +13,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from keras_initx._event_files import event, file_name, first_event, is_finite, layout, scalar
 
-from ..pruning.layer_signal import LayerStart
+from ..pruning import LayerStart
 from .hparams import Parameter, Value, experiment_summary, session_end_summary, session_start_summary
 from .summaries import (
     BACKWARD,

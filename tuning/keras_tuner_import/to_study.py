@@ -13,11 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from ..space.to_optuna import suggest
-from ..storage.databases import STUDY_FILE, opened
-from ..storage.failures import atomic_write
-from ..study.attributes import REASON
-from ..study.oracle import OptunaOracle
+from ..space import suggest
+from ..storage import STUDY_FILE, atomic_write, opened
+from ..study import REASON, OptunaOracle
 from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 
 _STATES = {

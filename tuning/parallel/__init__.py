@@ -1,1 +1,14 @@
-"""Several processes on one study."""
+"""Run several processes on one study."""
+
+from .interrupts import interruptible
+from .keras_tuner_chief import is_chief, wait_for_workers
+from .workers import STORAGE_VARIABLE, Workers, trials_each
+
+__all__ = [
+    "STORAGE_VARIABLE",
+    "Workers",
+    "interruptible",
+    "is_chief",
+    "trials_each",
+    "wait_for_workers",
+]

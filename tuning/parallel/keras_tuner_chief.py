@@ -9,7 +9,7 @@ import time
 
 from keras_initx.errors import InitxError
 
-from ..study.oracle import OptunaOracle
+from ..study import OptunaOracle
 
 # Seconds between two looks at the study.
 EVERY = 1.0

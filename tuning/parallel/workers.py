@@ -18,8 +18,7 @@ from optuna.trial import TrialState
 from keras_initx.errors import check_positive
 
 from ..observers import Observer
-from ..study.attributes import seed_records, status_of
-from ..study.oracle import OptunaOracle
+from ..study import OptunaOracle, seed_records, status_of
 
 # How often a worker that died is replaced, and how long one may take to stop when it is told to.
 RESTARTS, PATIENCE = 3, 20.0

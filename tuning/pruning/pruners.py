@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from keras_initx.errors import InitxError, unknown_name
 
-from ..storage.databases import quiet_optuna
+from ..storage import quiet_optuna
 
 PRUNERS = ("median", "halving", "hyperband", "wilcoxon")
 Pruner = str | BasePruner

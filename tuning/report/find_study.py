@@ -12,10 +12,8 @@ from optuna.storages import BaseStorage
 
 from keras_initx.errors import InitxError
 
-from ..keras_tuner_import.folder import ORACLE_FILE, found_inside, is_keras_tuner_folder
-from ..keras_tuner_import.to_study import read_keras_tuner
-from ..storage.databases import JOURNAL, STUDY_FILE, opened, redacted
-from ..storage.results_folder import SETTINGS
+from ..keras_tuner_import import ORACLE_FILE, found_inside, is_keras_tuner_folder, read_keras_tuner
+from ..storage import JOURNAL, SETTINGS, STUDY_FILE, opened, redacted
 
 
 def is_storage(source: str | Path) -> bool:

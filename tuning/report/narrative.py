@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..study.results import TrialResult, best_trial
+from ..study import TrialResult, best_trial
 from .tables import bounds_of, describe_lead, ranked, value_texts, values_text
 
 _NONE = "–"

@@ -14,12 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 import keras_initx
 from keras_initx.errors import InitxError
 
-from ..storage.databases import STUDY_NAME, redacted
-from ..storage.failures import atomic_write
-from ..study.environment import machines_of
-from ..study.memory import begun, results_of
-from ..study.results import TrialResult
-from ..study.resume import SETTINGS_ATTRIBUTE
+from ..storage import STUDY_NAME, atomic_write, redacted
+from ..study import SETTINGS_ATTRIBUTE, TrialResult, begun, machines_of, results_of
 from .find_study import found_study, is_storage
 from .importance import importances_of
 from .narrative import rows, seed_rows, sentences
@@ -27,7 +23,7 @@ from .plots import COLOURS, Figures, Plot
 from .tables import ranked, values_text
 
 REPORT_FILE = "report.html"
-_TEMPLATE = "report.html.jinja"
+_TEMPLATE = "page.html.jinja"
 # By it a file is known to be a report, which another one may replace.
 _MARK = '<meta name="generator" content="keras-initx report">'
 # Every chart takes the browser some hundredths of a second.

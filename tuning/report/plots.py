@@ -13,10 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ..storage.databases import quiet_optuna
-from ..study.attributes import ENDED, REASON
-from ..study.memory import begun
-from ..study.results import TrialResult
+from ..storage import quiet_optuna
+from ..study import ENDED, REASON, TrialResult, begun
 
 # Okabe and Ito's colours, which differ for colour-blind readers too, without black and yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")

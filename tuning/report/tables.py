@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..stats import LEVEL, level_of, paired
-from ..study.results import TrialResult, best_per_cell, best_trial, raced
+from ..study import TrialResult, best_per_cell, best_trial, raced
 
 
 def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:

@@ -1,1 +1,28 @@
-"""What a search may vary, and how it becomes Optuna distributions."""
+"""The search space: which hyperparameters a search varies, and their Optuna distributions."""
+
+from .dense_classifier import ACTIVATION, DEFAULT_ACTIVATIONS, DenseClassifier
+from .hypermodel import DEFAULT_LEARNING_RATES, SCHEDULE, InitializerHyperModel
+from .initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers, KernelSpace
+from .ranges import Range, Rates
+from .to_optuna import check_known, grid_of, grid_size, suggest
+
+__all__ = [
+    "ACTIVATION",
+    "CANDIDATES",
+    "DEFAULT_ACTIVATIONS",
+    "DEFAULT_INITIALIZERS",
+    "DEFAULT_LEARNING_RATES",
+    "INITIALIZER",
+    "OWN",
+    "SCHEDULE",
+    "DenseClassifier",
+    "InitializerHyperModel",
+    "Initializers",
+    "KernelSpace",
+    "Range",
+    "Rates",
+    "check_known",
+    "grid_of",
+    "grid_size",
+    "suggest",
+]

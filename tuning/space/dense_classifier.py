@@ -1,11 +1,11 @@
-"""TODO-DOC keras_initx.tuning.space.to_optuna.dense_classifier."""
+"""The dense classifier that `keras-initx tune` trains when it is given only data."""
 
 from collections.abc import Sequence
 
 import keras
 import keras_tuner
 
-from ..data.dataset import Dataset
+from ..data import Dataset
 from .hypermodel import DEFAULT_LEARNING_RATES, LEARNING_RATE
 from .initializers import DEFAULT_INITIALIZERS, INITIALIZER, check_initializers, checked_names
 from .ranges import Rates, check_rates, choose

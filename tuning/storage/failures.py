@@ -46,12 +46,12 @@ def storage_errors(place: str) -> Iterator[None]:
 
     Example:
 
-    >>> with storing("study.db"):
+    >>> with storage_errors("study.db"):
     ...     raise StorageInternalError from OSError("database is locked")
     Traceback (most recent call last):
     keras_initx.tuning.storage.failures.Fault: storage: received 'study.db'; allowed: a study that can be \
-read and written to. database is locked. Another process has locked it: end that one, or wait for it, then go on with \
-resume=True.
+read and written to. database is locked. Another process has locked it: end that one, or wait for it, then \
+go on with resume=True.
     """
     try:
         yield

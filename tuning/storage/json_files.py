@@ -1,4 +1,4 @@
-"""TODO-DOC keras_initx.tuning.storage.json_files."""
+"""Write JSON files that any reader accepts."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
 
 
-def _or_none(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
@@ -25,5 +25,5 @@ def _finite(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_finite(v) for v in content]
     if isinstance(content, float):
-        return _or_none(content)
+        return finite_or_none(content)
     return content

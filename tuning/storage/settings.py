@@ -1,4 +1,4 @@
-"""TODO-DOC keras_initx.tuning.storage.settings."""
+"""Compare the settings of a resumed search with those that it began with."""
 
 import json
 from collections.abc import Mapping

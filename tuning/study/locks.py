@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import optuna
 
-from ..storage.retry import retry
+from ..storage import retry
 from .heartbeat import Liveness, Owner
 
 # Seconds in which two processes that want the same both sign it: the last has it.

@@ -11,9 +11,8 @@ import keras_tuner
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ..pruning.layer_signal import LayerStart, as_record
-from ..storage.databases import open_storage, place_of, quiet_optuna
-from ..storage.retry import no_retry, retry
+from ..pruning import LayerStart, as_record
+from ..storage import no_retry, open_storage, place_of, quiet_optuna, retry
 from .attributes import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, START, SURPLUS, seed_records
 from .heartbeat import Heartbeat, Liveness, is_here, this_process
 from .locks import StudyLock

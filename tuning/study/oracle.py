@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from ..space.to_optuna import check_known, grid_of, grid_size, suggest
-from ..storage.retry import retry
+from ..space import check_known, grid_of, grid_size, suggest
+from ..storage import retry
 from .attributes import OWNER, REASON, SURPLUS
 from .keras_tuner_sampler import OracleSampler
 from .locks import SETTLE_SECONDS

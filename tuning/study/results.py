@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from ..pruning.layer_signal import LayerStart, from_record
+from ..pruning import LayerStart, from_record
 from ..stats import Sample, still_in
-from ..storage.json_files import _or_none
+from ..storage import finite_or_none
 from .attributes import START, failure_reason, seed_records, status_of
 
 
@@ -155,9 +155,9 @@ def as_json(trials: Sequence[TrialResult], settings: Mapping[str, Any], directio
                 "status": t.status,
                 "reason": t.reason or t.out,
                 "hyperparameters": dict(t.values),
-                "mean": _or_none(t.sample.mean),
-                "std": _or_none(t.sample.std),
-                "interval_95": [_or_none(v) for v in t.sample.interval()],
+                "mean": finite_or_none(t.sample.mean),
+                "std": finite_or_none(t.sample.std),
+                "interval_95": [finite_or_none(v) for v in t.sample.interval()],
                 "n": t.sample.n,
                 "seeds": {str(seed): dict(record) for seed, record in t.seeds.items()},
             }

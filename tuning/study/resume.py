@@ -1,4 +1,4 @@
-"""TODO-DOC keras_initx.tuning.study.resume."""
+"""Check, resume and remove the study of an earlier search."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,7 @@ from optuna.storages import BaseStorage
 
 from keras_initx.errors import InitxError
 
-from ..storage.databases import opened, redacted
-from ..storage.settings import check_same
+from ..storage import check_same, opened, redacted
 
 SETTINGS_ATTRIBUTE = "settings"
 

@@ -8,7 +8,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from ..study.oracle import OptunaOracle
+from ..study import OptunaOracle
 
 
 class Epochs(Protocol):

@@ -10,8 +10,7 @@ import keras
 from keras_initx.errors import InitxError
 
 from .._variables import size_of
-from ..storage.failures import atomic_write, disk_errors, reserve
-from ..storage.results_folder import FILES
+from ..storage import FILES, atomic_write, disk_errors, reserve
 
 
 class NoWeights(InitxError):

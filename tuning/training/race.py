@@ -6,9 +6,8 @@ from typing import Any
 import keras
 
 from ..stats import further_seeds, next_runs
-from ..storage.failures import Fault, disk_errors, storage_errors
-from ..study.locks import ClaimLost
-from ..study.oracle import OptunaOracle
+from ..storage import Fault, disk_errors, storage_errors
+from ..study import ClaimLost, OptunaOracle
 from .checkpoints import is_better, kept_if
 
 

@@ -12,16 +12,11 @@ import numpy as np
 from optuna.trial import TrialState
 
 from ..observers import Observer
-from ..parallel.keras_tuner_chief import is_chief, wait_for_workers
-from ..pruning.layer_signal import LayerStart
-from ..pruning.pruners import Pruning
-from ..pruning.screening import Screen
-from ..pruning.signal_probe import signal_at_start
-from ..space.hypermodel import SCHEDULE
-from ..storage.failures import disk_errors, storage_errors
-from ..study.attributes import PRUNED, SCREENED, seed_records
-from ..study.memory import TakenOver
-from ..study.oracle import OptunaOracle
+from ..parallel import is_chief, wait_for_workers
+from ..pruning import LayerStart, Pruning, Screen, signal_at_start
+from ..space import SCHEDULE
+from ..storage import disk_errors, storage_errors
+from ..study import PRUNED, SCREENED, OptunaOracle, TakenOver, seed_records
 from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget
 from .checkpoints import find, is_better, kept_if
 from .devices import Strategy, tensorflow_strategy

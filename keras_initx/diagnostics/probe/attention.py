@@ -8,12 +8,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_initx._graph.classify import ATTENTIONS, operation
-from keras_initx._graph.hooks import first_tensor
-from keras_initx._graph.masks import carried_mask
-from keras_initx._graph.observer import first_argument, is_keras_call
-from keras_initx._graph.replay import compute
-from keras_initx._graph.trace import Graph, Step
+from keras_initx._graph import (
+    ATTENTIONS,
+    Graph,
+    Step,
+    carried_mask,
+    compute,
+    first_argument,
+    first_tensor,
+    is_keras_call,
+    operation,
+)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_initx._graph.batches import Batch
-from keras_initx._graph.hooks import attribute, first_tensor
-from keras_initx._graph.replay import compute, is_about_inputs, replay
-from keras_initx._graph.trace import Graph, Step
+from keras_initx._graph import Batch, Graph, Step, attribute, compute, first_tensor, is_about_inputs, replay
 from keras_initx._tf_logging import many_traces
 from keras_initx.diagnostics.probe import reductions
 from keras_initx.diagnostics.probe.attention import Heads, attention_weights

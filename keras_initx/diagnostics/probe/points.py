@@ -8,10 +8,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph.classify import applied_activation, kernels, operation
-from keras_initx._graph.context import WeightContext, activation_met, normalization_after, weight_contexts
-from keras_initx._graph.trace import Graph, Step
-from keras_initx._theory.activation import Activation
+from keras_initx._graph import (
+    Graph,
+    Step,
+    WeightContext,
+    activation_met,
+    applied_activation,
+    kernels,
+    normalization_after,
+    operation,
+    weight_contexts,
+)
+from keras_initx._theory import Activation
 
 # What a bounded activation tends to, on the left and on the right.
 BOUNDS: dict[str, tuple[float | None, float | None]] = {

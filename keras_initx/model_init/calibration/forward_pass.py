@@ -8,10 +8,21 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph.hooks import attribute, first_tensor, is_concrete, own_weights, zeros
-from keras_initx._graph.observer import first_argument, intercepted, is_keras_call
-from keras_initx._graph.replay import compute, is_about_inputs, replay
-from keras_initx._graph.trace import Graph, Step
+from keras_initx._graph import (
+    Graph,
+    Step,
+    attribute,
+    compute,
+    first_argument,
+    first_tensor,
+    intercepted,
+    is_about_inputs,
+    is_concrete,
+    is_keras_call,
+    own_weights,
+    replay,
+    zeros,
+)
 from keras_initx.errors import InitxError
 from keras_initx.model_init.calibration.measure import Weight, column_sums, root_mean_square
 from keras_initx.model_init.calibration.recurrent import (

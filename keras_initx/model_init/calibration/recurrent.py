@@ -9,9 +9,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph.hooks import attribute, own_weights, zeros
-from keras_initx._graph.masks import carried_mask
-from keras_initx._graph.observer import first_argument, is_keras_call, mask_argument
+from keras_initx._graph import (
+    attribute,
+    carried_mask,
+    first_argument,
+    is_keras_call,
+    mask_argument,
+    own_weights,
+    zeros,
+)
 
 # Time steps after which a recurrent state is taken to have settled.
 SETTLED = 12

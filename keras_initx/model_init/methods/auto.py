@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from keras_initx._graph.context import WeightContext
-from keras_initx._theory.looks_linear import evenness
+from keras_initx._graph import WeightContext
+from keras_initx._theory import evenness
 from keras_initx.initializers import Auto
 from keras_initx.model_init.methods.choice import ChainRule, Choice, Contexts, choose_along_chains, scaled
 from keras_initx.model_init.methods.edge import edge_link

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from keras_initx._graph.context import WeightContext
+from keras_initx._graph import WeightContext
 from keras_initx.initializers import Auto, LayerAware, OrthogonalAuto
 
 Contexts = Mapping[int, WeightContext]

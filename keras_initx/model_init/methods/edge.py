@@ -2,9 +2,8 @@
 
 import math
 
-from keras_initx._graph.context import WeightContext
-from keras_initx._theory.activation import Activation
-from keras_initx._theory.mean_field import edge_variance, stability
+from keras_initx._graph import WeightContext
+from keras_initx._theory import Activation, edge_variance, stability
 from keras_initx.model_init.methods.choice import (
     ChainRule,
     Choice,

@@ -1,7 +1,7 @@
 """`gpn`: a constant added to each activation through the weights, so that both directions keep their size."""
 
-from keras_initx._graph.context import WeightContext
-from keras_initx._theory.mean_field import gpn_shift
+from keras_initx._graph import WeightContext
+from keras_initx._theory import gpn_shift
 from keras_initx.model_init.methods.choice import (
     ChainRule,
     Choice,

@@ -4,9 +4,8 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph.context import WeightContext
-from keras_initx.initializers import LayerAware, OrthogonalAuto
-from keras_initx.initializers.base import Seeded
+from keras_initx._graph import WeightContext
+from keras_initx.initializers import LayerAware, OrthogonalAuto, Seeded
 from keras_initx.model_init.methods.choice import Choice, Contexts
 
 

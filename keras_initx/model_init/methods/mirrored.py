@@ -1,7 +1,7 @@
 """`mirrored`: units in pairs of opposite kernels, so that a chain starts as a linear map."""
 
-from keras_initx._graph.context import WeightContext
-from keras_initx._theory.looks_linear import evenness, odd_part
+from keras_initx._graph import WeightContext
+from keras_initx._theory import evenness, odd_part
 from keras_initx.model_init.methods.choice import (
     ChainRule,
     Choice,

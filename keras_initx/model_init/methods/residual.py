@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from keras_initx._graph.context import WeightContext
+from keras_initx._graph import WeightContext
 from keras_initx.errors import InitxError
 from keras_initx.model_init.methods.choice import Choice, Contexts, scaled
 

@@ -1,7 +1,7 @@
 """`shaped`: the deep kernel shaping transform of the activations, absorbed into kernels and biases."""
 
-from keras_initx._graph.context import WeightContext
-from keras_initx._theory.dks import solve_dks
+from keras_initx._graph import WeightContext
+from keras_initx._theory import solve_dks
 from keras_initx.errors import InitxError
 from keras_initx.model_init.methods.choice import (
     ChainRule,

@@ -5,8 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_initx.initializers.base import Seeded
-from keras_initx.initializers.orthogonal import layout_of
+from keras_initx.initializers import Seeded, layout_of
 from keras_initx.model_init.methods.choice import Choice, Contexts
 
 

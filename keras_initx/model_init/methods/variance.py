@@ -1,8 +1,7 @@
 """Analytic gains: `variance`, `he_auto` and `xavier_auto` for the activation that the graph shows."""
 
-from keras_initx._graph.context import WeightContext
-from keras_initx.initializers import Auto, HeAuto, XavierAuto
-from keras_initx.initializers.gain_scaled import GainScaled
+from keras_initx._graph import WeightContext
+from keras_initx.initializers import Auto, GainScaled, HeAuto, XavierAuto
 from keras_initx.model_init.methods.choice import Choice, Contexts
 
 

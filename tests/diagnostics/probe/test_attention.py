@@ -9,7 +9,7 @@ from keras import layers, ops
 from scipy import stats
 
 from keras_initx.diagnostics import diagnose
-from tests.diagnostics.networks import data
+from tests.support.networks import data
 
 
 class TestAttention:

@@ -1,6 +1,5 @@
 """What TensorBoard shows of a search, read back with TensorBoard's own back end."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,7 @@ from keras_initx.tuning.dashboards.observer import BoardObserver, as_markdown, p
 from rich.table import Table
 from rich.text import Text
 
-# By path: the folder of the tests is no package.
-_spec = importlib.util.spec_from_file_location("reader", Path(__file__).with_name("test_dashboards.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-Reader = _module.Reader
+from tests.support.tensorboard_reader import Reader
 
 Quick = Callable[..., Any]
 

@@ -13,16 +13,12 @@ from keras_initx.tuning.dashboards.hparams import INACTIVE, STATUSES, Parameter,
 from keras_initx.tuning.dashboards.summaries import curve_summaries, objective_summaries
 from keras_initx.tuning.dashboards.writer import Dashboard
 from keras_initx.tuning.pruning.layer_signal import LayerStart
-from tensorboard import context
-from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
-from tensorboard.data import provider
-from tensorboard.plugins import base_plugin
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+from tensorboard.plugins.hparams import api_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from keras_initx import _event_files
 from keras_initx._event_files import Histogram
+from tests.support.tensorboard_reader import Reader
 
 PARAMETERS = [
     Parameter("initializer", values=("he_normal", "orthogonal")),
@@ -42,88 +38,11 @@ VALUES = {
 }
 
 
-EVERYTHING = provider.RunTagFilter()
 # A picture of two pixels by one.
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d494844520000000200000001080000000075d6f4f6"
     "0000000b49444154789c636060000000030001d0a1c3a10000000049454e44ae426082"
 )
-
-
-class Reader:
-    """What TensorBoard's own back end makes of a folder, loaded afresh."""
-
-    def __init__(self, logdir: Path) -> None:
-        multiplexer = plugin_event_multiplexer.EventMultiplexer()
-        multiplexer.AddRunsFromDirectory(str(logdir))
-        multiplexer.Reload()
-        self._provider = data_provider.MultiplexerDataProvider(multiplexer, str(logdir))
-        self._backend = backend_context.Context(base_plugin.TBContext(data_provider=self._provider))
-        self._context = context.RequestContext()
-
-    def runs(self) -> set[str]:
-        return {run.run_name for run in self._provider.list_runs(self._context, experiment_id="")}
-
-    def experiment(self) -> api_pb2.Experiment:
-        request = api_pb2.GetExperimentRequest()
-        return get_experiment.Handler(self._context, self._backend, "", request).run()
-
-    def sessions(self) -> list[api_pb2.SessionGroup]:
-        request = api_pb2.ListSessionGroupsRequest(
-            allowed_statuses=api_pb2.Status.values(), start_index=0, slice_size=1000
-        )
-        response = list_session_groups.Handler(self._context, self._backend, "", request).run()
-        return list(response.session_groups)
-
-    def session(self, trial: str) -> api_pb2.SessionGroup:
-        (group,) = (group for group in self.sessions() if group.name == trial)
-        return group
-
-    def row(self, trial: str) -> dict[str, object]:
-        hparams = self.session(trial).hparams
-        return {name: getattr(value, value.WhichOneof("kind")) for name, value in hparams.items()}
-
-    def metrics(self, trial: str) -> dict[str, float]:
-        return {metric.name.tag: metric.value for metric in self.session(trial).metric_values}
-
-    def scalars(self, run: str) -> dict[str, list[tuple[int, float]]]:
-        read = self._provider.read_scalars(
-            self._context, experiment_id="", plugin_name="scalars", downsample=1000, run_tag_filter=None
-        )
-        return {tag: [(datum.step, datum.value) for datum in data] for tag, data in read.get(run, {}).items()}
-
-    def histograms(self) -> dict[tuple[str, str], list[list[float]]]:
-        read = self._tensors("histograms")
-        return {key: data[-1].numpy.tolist() for key, data in read.items()}
-
-    def images(self) -> dict[tuple[str, str], list[bytes]]:
-        read = self._provider.read_blob_sequences(
-            self._context, experiment_id="", plugin_name="images", downsample=10, run_tag_filter=EVERYTHING
-        )
-        return {
-            (run, tag): [
-                self._provider.read_blob(self._context, blob_key=ref.blob_key) for ref in data[-1].values
-            ]
-            for run, tags in read.items()
-            for tag, data in tags.items()
-        }
-
-    def _blob(self, key: str) -> bytes:
-        return self._provider.read_blob(self._context, blob_key=key)
-
-    def layout(self) -> layout_pb2.Layout:
-        (data,) = self._tensors("custom_scalars").values()
-        return layout_pb2.Layout.FromString(data[-1].numpy.item())
-
-    def _tensors(self, plugin: str) -> dict[tuple[str, str], list]:
-        read = self._provider.read_tensors(
-            self._context, experiment_id="", plugin_name=plugin, downsample=1000, run_tag_filter=EVERYTHING
-        )
-        return {(run, tag): data for run, tags in read.items() for tag, data in tags.items()}
-
-    def texts(self) -> dict[tuple[str, str], list[str]]:
-        read = self._tensors("text")
-        return {key: [datum.numpy.item().decode() for datum in data] for key, data in read.items()}
 
 
 @pytest.fixture
@@ -145,13 +64,14 @@ def test_writes_without_tensorflow(tmp_path: Path) -> None:
     # As a package of its own: KerasTuner, which keras_initx.tuning imports, imports TensorFlow.
     code = f"""
 import sys, types
-package = types.ModuleType("package")
-package.__path__ = [{str(Path(writer.__file__).parent)!r}]
-sys.modules["package"] = package
-from package.dashboards import Dashboard
+# Only the folders: their __init__ files import the oracle, and with it KerasTuner.
+for name, folder in {{"package": "", "package.dashboards": "dashboards"}}.items():
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [{str(Path(writer.__file__).parents[1])!r} + "/" + folder]
+from package.dashboards.writer import Dashboard
 from keras_initx._event_files import Histogram
-from package.hparams import Parameter
-from package.starts import LayerStart
+from package.dashboards.hparams import Parameter
+from package.pruning import LayerStart
 dashboard = Dashboard({str(tmp_path)!r})
 dashboard.write_experiment([Parameter("rate", low=0.0, high=1.0)])
 dashboard.write_seed("a", 0, {{"loss": [1.0]}})

@@ -18,7 +18,7 @@ from keras_initx.tuning.study.attributes import seed_records
 
 from keras_initx import InitxError
 
-PAGE = (Path(__file__).parents[2] / "docs/kerastuner.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs/kerastuner.md").read_text(encoding="utf-8")
 
 ANY_TUNER = """
 import time

@@ -12,9 +12,9 @@ import optuna
 import pytest
 from keras_initx.tuning import InitializerHyperModel, OptunaOracle, Range
 from keras_initx.tuning.study.samplers import check_sampler, make_sampler
-from tests.tuning.test_oracle import a_number, a_range, run
 
 from keras_initx import InitxError
+from tests.tuning.study.test_oracle import a_number, a_range, run
 
 Quick = Callable[..., Any]
 

@@ -29,3 +29,5 @@ METHODS: dict[str, Callable[[Contexts], dict[int, Choice]]] = {
     "shaped": shaped,
     "mirrored": mirrored,
 }
+
+__all__ = ["METHODS", "Choice", "Contexts"]
