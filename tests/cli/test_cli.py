@@ -15,6 +15,8 @@ import pytest
 from keras_initx.cli import main
 from keras_initx.cli.common import resume_line
 
+pytestmark = pytest.mark.one_backend
+
 SMALL = ["--epochs", "1", "--seeds", "2", "--depth", "1", "--width", "4", "--no-jit-compile"]
 TUNE = [
     "tune",

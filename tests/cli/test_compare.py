@@ -9,6 +9,8 @@ import pytest
 from keras_initx import compare
 from keras_initx.cli import main
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.fixture
 def saved(tmp_path):

@@ -6,6 +6,8 @@ import pytest
 
 from keras_initx import cli
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.fixture
 def saved(tmp_path):

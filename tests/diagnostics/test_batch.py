@@ -9,6 +9,8 @@ from keras_initx import InitxError
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import by_hand, data, dense
 
+pytestmark = pytest.mark.one_backend
+
 
 class Batches(keras.utils.PyDataset):
     def __len__(self):

@@ -9,6 +9,8 @@ from keras_initx.diagnostics import diagnose
 from tests.support import zoo
 from tests.support.networks import data, dense
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestAudit:
     def test_a_kernel_that_is_not_what_its_initializer_promises(self):

@@ -9,6 +9,8 @@ import pytest
 from keras_initx import InitxError, compare, diagnose, initialize, reinitialize
 from tests.support import recorder
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestCompare:
     def test_each_start_is_what_a_call_of_its_own_shows(self, model, x):

@@ -84,6 +84,7 @@ class TestTraining:
         assert events(tmp_path).keys() == events(tmp_path / "fit_2").keys()
 
 
+@pytest.mark.one_backend
 class TestEvents:
     def test_scalars_are_what_diagnose_finds(self, data, tmp_path):
         model = network()
@@ -151,6 +152,7 @@ class TestEvents:
         assert not any(tag.startswith("weights") for tag in events(tmp_path))
 
 
+@pytest.mark.one_backend
 class TestOptions:
     def test_without_data_noise_and_a_projection(self, data, tmp_path):
         monitor = SignalMonitor(tmp_path, every=100)

@@ -7,6 +7,8 @@ import pytest
 from keras_initx import compare, diagnose, plot_signals, reinitialize
 from keras_initx.diagnostics.records import HEALTHY
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestPlot:
     def test_lines_are_the_figures(self, model, x):

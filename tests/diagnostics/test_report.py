@@ -13,6 +13,8 @@ from keras_initx import InitxError, initialize
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data, dense
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestLog:
     def test_every_figure_of_every_layer_at_its_step(self, tmp_path):

@@ -14,6 +14,8 @@ from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of
 from tests.support import zoo
 from tests.support.networks import data, dense
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestVerdicts:
     @pytest.mark.parametrize(

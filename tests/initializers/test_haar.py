@@ -8,6 +8,8 @@ from scipy import stats
 from keras_initx.initializers import haar as module
 from keras_initx.initializers.haar import haar
 
+pytestmark = pytest.mark.one_backend
+
 
 def draw(count, rows, columns, seed=0, dtype="float32"):
     values = haar(count, rows, columns, lambda block: 1000 * seed + block, dtype)

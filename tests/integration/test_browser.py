@@ -12,6 +12,7 @@ from keras_initx.tuning import SearchResult, search
 from tests.support import browser
 
 pytestmark = [
+    pytest.mark.one_backend,
     pytest.mark.slow,
     pytest.mark.skipif(
         bool(browser.MISSING),

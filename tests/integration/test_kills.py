@@ -14,6 +14,8 @@ import pytest
 from keras_initx.tuning.storage.databases import open_storage
 from keras_initx.tuning.study.attributes import seed_records
 
+pytestmark = pytest.mark.one_backend
+
 TRIALS, SEEDS, KILLS = 30, 2, 50
 
 

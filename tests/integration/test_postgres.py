@@ -25,6 +25,7 @@ PASSWORD = "not-to-be-seen"
 NETWORK = f"10.{64 + os.getpid() // 254 % 128}.{1 + os.getpid() % 254}"
 
 pytestmark = [
+    pytest.mark.one_backend,
     pytest.mark.slow,
     pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL server is installed (Debian: postgresql)"),
 ]

@@ -6,6 +6,8 @@ import pytest
 
 from keras_initx._theory.formulas import FORMULAS
 
+pytestmark = pytest.mark.one_backend
+
 PARAMETERS = {
     "threshold": {"threshold": 0.3, "default_value": -0.4},
 }

@@ -14,6 +14,8 @@ from keras_initx._theory.formulas import FORMULAS
 from keras_initx._theory.moments import gaussian_moments
 from keras_initx.errors import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 ARGUMENTS = {"threshold": {"threshold": 0.3, "default_value": -0.4}}
 NAMES = sorted(FORMULAS)
 

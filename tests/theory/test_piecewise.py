@@ -3,6 +3,8 @@ import pytest
 
 from keras_initx._theory.piecewise import TooRough, pieces
 
+pytestmark = pytest.mark.one_backend
+
 NODES = np.array([-0.9, 0.1, 0.7])
 
 

@@ -12,6 +12,8 @@ from keras_initx.tuning.training.tuner import InitializerTuner
 from rich.console import Console
 from scipy import stats
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestPaired:
     def test_is_scipys_test_of_the_common_seeds(self):

@@ -17,6 +17,8 @@ from keras_initx.tuning.study.results import TrialResult
 
 from keras_initx.errors import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 # Test accuracies of five runs: one clear winner and one tie.
 SCORES = {
     ("Random", "relu"): (0.50, 0.52, 0.51, 0.49, 0.53),

@@ -17,6 +17,8 @@ from keras_initx.tuning.arguments import fingerprint
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 Quick = Callable[..., SearchResult]
 
 

@@ -4,6 +4,8 @@ from keras_initx.tuning.stats import compare
 from keras_initx.tuning.study.results import Sample
 from scipy import stats
 
+pytestmark = pytest.mark.one_backend
+
 
 def sample(*values):
     return Sample(tuple(values))

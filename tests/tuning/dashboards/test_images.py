@@ -13,6 +13,8 @@ from PIL import Image
 
 from keras_initx.diagnostics import HEALTHY
 
+pytestmark = pytest.mark.one_backend
+
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
 
 

@@ -16,6 +16,8 @@ from rich.text import Text
 
 from tests.support.tensorboard_reader import Reader
 
+pytestmark = pytest.mark.one_backend
+
 Quick = Callable[..., Any]
 
 

@@ -5,9 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.dashboards.progress_bar import ProgressObserver
 from rich.console import Console
+
+pytestmark = pytest.mark.one_backend
 
 
 def test_a_log_with_times_beside_the_results(quick: Any, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 from keras_initx.tuning.dashboards.reproduce import repeat_page
 from keras_initx.tuning.study.results import TrialResult
 
+pytestmark = pytest.mark.one_backend
+
 SETTINGS = {
     "version": "0.1.0",
     "data": "digits [abc]",

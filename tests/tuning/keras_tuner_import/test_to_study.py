@@ -20,6 +20,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from keras_initx import InitxError
 from keras_initx.cli import main
 
+pytestmark = pytest.mark.one_backend
+
 oracles = keras_tuner.oracles
 ORACLES: dict[str, Callable[[], keras_tuner.Oracle]] = {
     "random": lambda: oracles.RandomSearchOracle("val_accuracy", max_trials=8, seed=1),

@@ -6,6 +6,8 @@ import weakref
 import pytest
 from keras_initx.tuning.parallel.interrupts import interruptible
 
+pytestmark = pytest.mark.one_backend
+
 
 class Thing:
     pass

@@ -18,6 +18,8 @@ from keras_initx.tuning.study.attributes import seed_records
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 PAGE = (Path(__file__).parents[3] / "docs/kerastuner.md").read_text(encoding="utf-8")
 
 ANY_TUNER = """

@@ -25,7 +25,7 @@ TUNE = [
     "--learning-rates", "0.003", "--seeds", "2", "--no-jit-compile", "--quiet",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+pytestmark = [pytest.mark.one_backend, pytest.mark.skipif(os.name != "posix", reason="sends signals")]
 
 
 def tune(folder: Path, *options: str, wait: bool = True) -> Any:

@@ -5,6 +5,8 @@ import pytest
 from keras_initx.tuning.pruning.layer_signal import BINS, VALUES, histogram_of, thinned
 from scipy import stats
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_small_tensors_are_counted_whole() -> None:
     values = np.random.default_rng(1).normal(size=(30, 20)).astype("float32")

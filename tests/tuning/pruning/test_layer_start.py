@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
 from keras_initx.tuning.pruning.layer_signal import LAYERS, LayerStart, as_record, from_record
 
 from keras_initx._event_files import Histogram
+
+pytestmark = pytest.mark.one_backend
 
 
 def test_back_from_json() -> None:

@@ -9,6 +9,8 @@ from scipy import stats
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestNames:
     @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from keras_initx.tuning.report.importance import importances
 from keras_initx import InitxError
 from keras_initx.cli import main
 
+pytestmark = pytest.mark.one_backend
+
 
 def study(folder: Path, trials: int, weight: float = 1.0) -> None:
     folder.mkdir(exist_ok=True)

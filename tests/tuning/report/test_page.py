@@ -21,6 +21,8 @@ from scipy import stats
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 NASTY = "<script>alert(1)</script><b>&amp;"
 CHOICES = ("he_auto", "zeros", "auto", NASTY)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

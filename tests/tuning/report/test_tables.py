@@ -10,6 +10,8 @@ from keras_initx.tuning.study.results import TrialResult
 from rich.console import Console
 from rich.table import Table
 
+pytestmark = pytest.mark.one_backend
+
 REASON = "ValueError: [/dense] of shape [3, 4] | [bold]"
 
 

@@ -14,6 +14,8 @@ from keras_initx.tuning.space.ranges import check_rates
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 L = keras.layers
 NAMES = ["he_normal", "random_uniform"]
 RATES = [0.01, 0.02]

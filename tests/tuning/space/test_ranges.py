@@ -9,6 +9,8 @@ from keras_initx.tuning.training.callbacks import Schedule
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 
 def rates_of(name: str, epochs: int = 4) -> list[float]:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])

@@ -11,6 +11,8 @@ from keras_initx.tuning.storage.databases import _options, _without_password, op
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestOpening:
     def test_a_file_by_default(self, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from optuna.exceptions import StorageInternalError
 from keras_initx import InitxError
 from keras_initx.cli.common import run_safely
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestTelling:
     @pytest.mark.parametrize(

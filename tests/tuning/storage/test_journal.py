@@ -12,6 +12,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -10,6 +10,8 @@ from keras_initx.tuning.storage.results_folder import Folders
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 SETTINGS: dict[str, Any] = {
     "version": "1",
     "data": "abc",

@@ -9,6 +9,8 @@ from keras_initx.tuning.storage.retry import is_out_of_reach, no_retry, retry
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
+pytestmark = pytest.mark.one_backend
+
 
 class ServerGone(Exception):
     """What a driver raises."""

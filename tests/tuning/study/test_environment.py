@@ -11,6 +11,8 @@ from keras_initx.tuning.study import environment
 
 import keras_initx
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_this_machine() -> None:
     found = environment.this_machine()

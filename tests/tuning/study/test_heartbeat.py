@@ -13,6 +13,8 @@ from keras_initx.tuning.study import heartbeat, locks
 from keras_initx.tuning.study.heartbeat import Heartbeat, Liveness, is_here, this_process
 from keras_initx.tuning.study.locks import ClaimLost, StudyLock
 
+pytestmark = pytest.mark.one_backend
+
 ELSEWHERE = {"host": "h", "machine": "another boot", "pid": 1, "started": "1", "token": "a"}
 
 

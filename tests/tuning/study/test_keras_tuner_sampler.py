@@ -9,6 +9,8 @@ from keras_initx.tuning.study.keras_tuner_sampler import OracleSampler
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 OPTIONS = {"seeds": 1, "epochs": 1, "enqueue": [], "initializers": ["he_normal", "auto", "zeros"]}
 
 

@@ -16,6 +16,8 @@ from keras_initx.tuning.study.memory import TakenOver
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import OperationalError
 
+pytestmark = pytest.mark.one_backend
+
 ELSEWHERE = {"host": "h", "machine": "another boot", "pid": 1, "started": "1", "token": "a"}
 FIRST = "0000"
 Make = Callable[..., OptunaOracle]

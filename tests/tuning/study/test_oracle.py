@@ -22,6 +22,8 @@ from optuna.trial import TrialState
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 Trials = list[dict[str, Any]]
 
 

@@ -11,6 +11,8 @@ from keras_initx.tuning.storage.json_files import write_json
 from keras_initx.tuning.study.results import Sample, TrialResult, as_json, best_per_cell, best_trial
 from scipy import stats
 
+pytestmark = pytest.mark.one_backend
+
 SCORES = (0.91, 0.95, 0.87, 0.9)
 
 

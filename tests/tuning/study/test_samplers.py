@@ -16,6 +16,8 @@ from keras_initx.tuning.study.samplers import check_sampler, make_sampler
 from keras_initx import InitxError
 from tests.tuning.study.test_oracle import a_number, a_range, run
 
+pytestmark = pytest.mark.one_backend
+
 Quick = Callable[..., Any]
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None

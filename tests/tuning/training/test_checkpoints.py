@@ -13,6 +13,8 @@ from keras_initx.tuning.training.checkpoints import NoWeights, find
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 Trained = dict[tuple[int, int], list[np.ndarray]]
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from keras_initx.tuning.training.model_cache import CompiledModels, architecture
 
+pytestmark = pytest.mark.one_backend
+
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = (X.sum(axis=1) > 0).astype("int32")

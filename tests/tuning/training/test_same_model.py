@@ -6,6 +6,8 @@ import keras
 import pytest
 from keras_initx.tuning.training.model_cache import CompiledModels
 
+pytestmark = pytest.mark.one_backend
+
 
 class Noisy(keras.layers.Layer):
     """A layer of the user's own, whose config tells nothing: its model is never used for another."""

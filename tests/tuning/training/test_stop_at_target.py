@@ -7,6 +7,8 @@ import pytest
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 OPTIONS = {
     "tuner": "grid", "trials": None, "initializers": ["he_normal"], "learning_rates": [0.1, 0.02, 1e-9],
     "epochs": 12, "seeds": 2,

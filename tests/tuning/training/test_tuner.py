@@ -12,6 +12,8 @@ import pytest
 from keras_initx.tuning import InitializerHyperModel, InitializerTuner, OptunaOracle
 from keras_initx.tuning.training.callbacks import BestEpoch
 
+pytestmark = pytest.mark.one_backend
+
 
 def make(
     folder: Path, model: Any, pairs: Any, *, trials: int = 2, objective: Any = "val_accuracy", **options: Any
