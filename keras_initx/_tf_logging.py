@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def many_traces() -> Iterator[None]:
+def without_retracing_advice() -> Iterator[None]:
     """Without TensorFlow's advice against tracing often: each of many models is traced once."""
     logger = logging.getLogger("tensorflow")
 

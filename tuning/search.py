@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 from rich.console import Console
 
 import keras_initx
-from keras_initx._tf_logging import many_traces
+from keras_initx._tf_logging import without_retracing_advice
 from keras_initx.errors import InitxError, check_positive, is_number
 
 from .arguments import (
@@ -255,7 +255,7 @@ def search(
     place = place_of(storage, results)
     with (
         interruptible(),
-        many_traces(),
+        without_retracing_advice(),
         disk_errors("results", results),
         storage_errors(place),
         ExitStack() as stack,

@@ -19,9 +19,9 @@ from keras_initx.initializers import (
     OVERRIDDEN_MARK,
     BiasAuto,
     bind,
-    folded,
+    fold_in,
     initializer_of,
-    remember,
+    record_initializer,
 )
 
 # Attribute of the layer that holds the initializer, and attributes that may hold its weight: a depthwise
@@ -104,7 +104,7 @@ def reinitialize(
         if first is not None and hasattr(bound, "seed"):
             # Keras's own initializers take the seed as it is: one for all would repeat the values, and
             # counting up from it would repeat those of the next seed.
-            bound.seed = folded(first, str(number)) if number else first
+            bound.seed = fold_in(first, str(number)) if number else first
         bound = _with_axes(bound, layer)
         values = bound(tuple(variable.shape), dtype=variable.dtype)
         if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.cast(values, "float32")))):
@@ -114,7 +114,7 @@ def reinitialize(
         drawn.append((layer, attribute, variable, own, bound, values))
     for layer, attribute, variable, own, bound, values in drawn:
         variable.assign(values)
-        remember(variable, bound)
+        record_initializer(variable, bound)
         setattr(layer, attribute, own)
     return len(drawn)
 
@@ -237,7 +237,7 @@ def redraw(
         if initializer is None:
             unknown.append(variable.path)
             continue
-        values = draw_again(initializer, variable, None if seed is None else folded(seed, str(number)))
+        values = draw_again(initializer, variable, None if seed is None else fold_in(seed, str(number)))
         if not np.all(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(values, "float32")))):
             raise InitxError("initializer", repr(initializer), "one whose values are finite", variable.path)
         drawn.append((variable, values))

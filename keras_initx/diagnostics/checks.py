@@ -14,7 +14,7 @@ from keras_initx._weights import WeightIndex, draw_again, known_initializer
 from keras_initx.diagnostics.batch import are_same
 from keras_initx.diagnostics.probe.points import ProbePoint
 from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
-from keras_initx.initializers import is_drawn_otherwise
+from keras_initx.initializers import is_overridden
 
 # A larger kernel is not drawn once more to compare.
 _LARGEST = 2**24
@@ -34,7 +34,7 @@ def declared(places: Sequence[ProbePoint], owners: WeightIndex) -> Iterator[Find
     found: list[tuple[str, str]] = []
     known = 0
     for place in kernels.values():
-        promised = None if is_drawn_otherwise(place.kernel) else _promised(place.kernel, owners)
+        promised = None if is_overridden(place.kernel) else _promised(place.kernel, owners)
         if promised is None:
             continue
         known += 1

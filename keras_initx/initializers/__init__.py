@@ -1,26 +1,28 @@
 """The layer-aware initializers and the strings they answer to."""
 
-from keras_initx.initializers.base import LayerAware, Seeded, folded
+from keras_initx.initializers.base import LayerAware, Seeded, fold_in
 from keras_initx.initializers.baselines import AllZeros, SmallNormal, UnitUniform
 from keras_initx.initializers.bias import BiasAuto, PriorBias
 from keras_initx.initializers.fans import Fans
-from keras_initx.initializers.gain_scaled import GainScaled, Scale
+from keras_initx.initializers.gain_scaled import MODES, GainScaled, Scale
 from keras_initx.initializers.layer_binding import (
     INITIALIZER_MARK,
     OVERRIDDEN_MARK,
     bind,
     initializer_of,
     install,
-    is_drawn_otherwise,
-    remember,
+    is_overridden,
+    record_initializer,
 )
 from keras_initx.initializers.layer_info import layer_info
 from keras_initx.initializers.orthogonal import OrthogonalAuto, layout_of
 from keras_initx.initializers.registry import NAMES
-from keras_initx.initializers.variance import Auto, HeAuto, LecunAuto, XavierAuto
+from keras_initx.initializers.variance import DISTRIBUTIONS, Auto, HeAuto, LecunAuto, XavierAuto
 
 __all__ = [
+    "DISTRIBUTIONS",
     "INITIALIZER_MARK",
+    "MODES",
     "NAMES",
     "OVERRIDDEN_MARK",
     "AllZeros",
@@ -39,11 +41,11 @@ __all__ = [
     "UnitUniform",
     "XavierAuto",
     "bind",
-    "folded",
+    "fold_in",
     "initializer_of",
     "install",
-    "is_drawn_otherwise",
+    "is_overridden",
     "layer_info",
     "layout_of",
-    "remember",
+    "record_initializer",
 ]

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_initx.errors import InitxError
-from keras_initx.initializers.layer_info import NOWHERE, LayerInfo, layer_info
+from keras_initx.initializers.layer_info import NO_LAYER, LayerInfo, layer_info
 
 PACKAGE = "keras_initx"
 
@@ -20,7 +20,7 @@ class LayerAware(keras.initializers.Initializer, ABC):
     """An initializer that knows the weight it draws: the layer's kind, its activation, the weight's path.
 
     Importing keras_initx wraps `keras.Layer.add_weight`, which hands every initializer with a `bound_to`
-    method the layer. A subclass defines `_values(shape, dtype)`, and finds the layer in `self._place`.
+    method the layer. A subclass defines `_values(shape, dtype)`, and finds the layer in `self._layer_info`.
 
     Example:
 
@@ -30,12 +30,12 @@ class LayerAware(keras.initializers.Initializer, ABC):
     """
 
     def __init__(self) -> None:
-        self._place: LayerInfo = NOWHERE
+        self._layer_info: LayerInfo = NO_LAYER
 
     @property
     def is_bound(self) -> bool:
         """Whether this is a copy that `bound_to` made for one weight of one layer."""
-        return self._place is not NOWHERE
+        return self._layer_info is not NO_LAYER
 
     @abstractmethod
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
@@ -47,7 +47,7 @@ class LayerAware(keras.initializers.Initializer, ABC):
         The copy keeps what it read and not the layer: it can outlive it, and be pickled.
         """
         bound = copy.copy(self)
-        bound._place = layer_info(layer, weight)
+        bound._layer_info = layer_info(layer, weight)
         return bound
 
     # Without Keras's optional `layout`: its JAX backend then draws a sharded weight under jit, each device
@@ -62,7 +62,7 @@ class LayerAware(keras.initializers.Initializer, ABC):
         shape = self._checked(shape)
         dtype = keras.backend.standardize_dtype(dtype or keras.backend.floatx())
         if "float" not in dtype:
-            raise InitxError("dtype", dtype, "a floating-point dtype", f"Weight: {self._place.path!r}.")
+            raise InitxError("dtype", dtype, "a floating-point dtype", f"Weight: {self._layer_info.path!r}.")
         if 0 in shape:
             return keras.ops.zeros(shape, dtype)
         drawn_in = dtype if dtype in ("float32", "float64") else "float32"
@@ -83,14 +83,14 @@ class LayerAware(keras.initializers.Initializer, ABC):
 
     def __repr__(self) -> str:
         given = {k: v for k, v in self.get_config().items() if v not in (None, "truncated_normal")}
-        where = f" at {self._place.path}" if self._place.path else ""
+        where = f" at {self._layer_info.path}" if self._layer_info.path else ""
         return f"<{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())}){where}>"
 
     def _error(self, error: InitxError) -> InitxError:
         """The same error with the weight's path before its argument."""
-        if not self._place.path:
+        if not self._layer_info.path:
             return error
-        named = f"{self._place.path}: {error.argument}"
+        named = f"{self._layer_info.path}: {error.argument}"
         return InitxError(named, error.received, error.allowed, error.remedy)
 
 
@@ -130,7 +130,7 @@ class Seeded(LayerAware):
         self.seed = _default_seed() if seed is None else seed
         if isinstance(seed, int) and not 0 <= seed < 2**31:
             # No backend takes it; folded with a path it is in range anyway.
-            self.seed = folded(seed, "")
+            self.seed = fold_in(seed, "")
 
     def bound_to(self, layer: keras.Layer, weight: str | None) -> Self:
         """A copy that draws for the given weight of the given layer, with a seed of its own."""
@@ -141,9 +141,9 @@ class Seeded(LayerAware):
         elif isinstance(self._constructor_seed, int):
             # A layer may add several weights under one name, or under none; those of its sublayers have
             # other paths.
-            path = bound._place.path
+            path = bound._layer_info.path
             earlier = sum(v.path == path or weight is None for v in layer.weights)
-            bound.seed = folded(self._constructor_seed, f"{path}:{earlier}" if earlier else path)
+            bound.seed = fold_in(self._constructor_seed, f"{path}:{earlier}" if earlier else path)
         return bound
 
     def get_config(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _default_seed() -> int:
     return random.randint(1, 10**9)
 
 
-def folded(seed: int, text: str) -> int:
+def fold_in(seed: int, text: str) -> int:
     """Another seed for every text, the same in every process."""
     digest = hashlib.sha256(f"{seed}/{text}".encode()).digest()
     # 31 bits, which every backend takes for a seed.

@@ -45,12 +45,12 @@ class Baseline(Seeded):
         >>> SmallNormal(scale=0.01).verdict((100, 100))
         'vanishing: a layer multiplies the signal by 0.1, ten like it by 1e-10'
         """
-        geometry = self._place.geometry
+        geometry = self._layer_info.geometry
         if geometry.kind == "lookup":
             return f"a look-up: what is read has size {math.sqrt(self._mean_square()):.2g}"
         fans = geometry.fans(tuple(shape))
         try:
-            gain = 1.0 if self._place.settled else read_activation(self._place.activation).gain()
+            gain = 1.0 if self._layer_info.unit_gain else read_activation(self._layer_info.activation).gain()
         except InitxError as error:
             raise self._error(error) from error
         ratio = self._factor(fans.fan_in, gain)

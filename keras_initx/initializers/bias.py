@@ -40,9 +40,9 @@ class BiasAuto(LayerAware):
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
         _refuse_others(self)
-        if self._place.geometry.kind != "forget_bias":
+        if self._layer_info.geometry.kind != "forget_bias":
             return ops.zeros(shape, dtype)
-        units = shape[-1] // self._place.geometry.gates
+        units = shape[-1] // self._layer_info.geometry.gates
         return ops.cast(ops.repeat(ops.array([0.0, 1.0, 0.0, 0.0]), units), dtype)
 
 
@@ -93,7 +93,7 @@ class PriorBias(LayerAware):
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
         _refuse_others(self)
-        activation = read_activation(self._place.activation).name
+        activation = read_activation(self._layer_info.activation).name
         p = self._probabilities(shape)
         exclusive = activation in _SOFTMAX
         if activation == "linear":
@@ -130,7 +130,7 @@ class PriorBias(LayerAware):
 
 def _refuse_others(initializer: LayerAware) -> None:
     """Kernels, embeddings and gains that are all alike would make their units symmetric, or dead."""
-    if initializer._place.weight.endswith(("kernel", "embeddings", "gamma")):
+    if initializer._layer_info.weight.endswith(("kernel", "embeddings", "gamma")):
         name = type(initializer).__name__
         raise initializer._error(
             InitxError("initializer", name, "an initializer of kernels", "It is for biases.")

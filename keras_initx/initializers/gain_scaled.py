@@ -83,8 +83,7 @@ class GainScaled(Seeded):
         >>> HeAuto(activation="relu").scale((50, 10)).std
         0.2
         """
-        place = self._place
-        fans = place.geometry.fans(tuple(shape))
+        fans = self._layer_info.geometry.fans(tuple(shape))
         gain, mode, name = self._gain_and_mode()
         fan = fans.by_mode(mode)
         # Of an empty weight nothing is drawn.
@@ -92,13 +91,13 @@ class GainScaled(Seeded):
 
     def _gain_and_mode(self) -> tuple[float, str, str]:
         """(gain, mode, the activation's name), by the arguments, else by the layer."""
-        if self._place.weight.endswith(_NO_KERNELS):
+        if self._layer_info.weight.endswith(_NO_KERNELS):
             allowed = "an initializer of biases and gains, such as zeros, ones, bias_auto or small_normal"
             error = InitxError("initializer", type(self).__name__, allowed, "It is for kernels.")
             raise self._error(error)
         if self.gain is not None and self.mode is not None:
             return self.gain, self.mode, "not read"
-        given = self._place.activation if self.activation is None else self.activation
+        given = self._layer_info.activation if self.activation is None else self.activation
         try:
             activation = read_activation(given)
             gain, mode = self._rule(activation)
@@ -108,7 +107,7 @@ class GainScaled(Seeded):
             activation, gain, mode = Activation("not readable"), self.gain, "fan_in"
         if self.gain is not None:
             gain = self.gain
-        elif self._place.settled and self.activation is None:
+        elif self._layer_info.unit_gain and self.activation is None:
             gain = 1.0
         return gain, self.mode or mode, activation.name
 

@@ -35,14 +35,14 @@ def install() -> None:
             args = (args[0], bind(args[1], layer, kwargs.get("name")), *args[2:])
         variable = original(layer, *args, **kwargs)
         given = kwargs["initializer"] if "initializer" in kwargs else args[1] if len(args) > 1 else None
-        remember(variable, given)
+        record_initializer(variable, given)
         return variable
 
     setattr(add_weight, _MARK, True)
     keras.Layer.add_weight = add_weight
 
 
-def remember(variable: keras.Variable, initializer: Any) -> None:
+def record_initializer(variable: keras.Variable, initializer: Any) -> None:
     """Notes on a weight what it was drawn from: an initializer, its name, or None for Keras's default."""
     setattr(variable, INITIALIZER_MARK, "glorot_uniform" if initializer is None else initializer)
     setattr(variable, OVERRIDDEN_MARK, False)
@@ -54,7 +54,7 @@ def initializer_of(variable: keras.Variable) -> Any:
     return keras.initializers.get(noted) if isinstance(noted, str) else noted
 
 
-def is_drawn_otherwise(variable: keras.Variable) -> bool:
+def is_overridden(variable: keras.Variable) -> bool:
     """Whether `initialize` gave a weight its values, after its own initializer did."""
     return bool(getattr(variable, OVERRIDDEN_MARK, False))
 

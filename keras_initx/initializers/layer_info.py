@@ -26,14 +26,14 @@ class LayerInfo:
         geometry: The kind of the weight, from which its fans follow.
         activation: What the layer applies to the weight's result, as the layer holds it (read when
             the initializer needs it, so that `gain=` also serves an activation that cannot be read).
-        settled: The result feeds nothing that rescales it: a look-up, a gate (which multiplies), the
+        unit_gain: The result feeds nothing that rescales it: a look-up, a gate (which multiplies), the
             depthwise half of a separable convolution. Its gain is 1 whatever the rule.
     """
 
     path: str = ""
     geometry: Geometry = UNKNOWN
     activation: Any = LINEAR
-    settled: bool = False
+    unit_gain: bool = False
 
     @property
     def weight(self) -> str:
@@ -41,7 +41,7 @@ class LayerInfo:
         return self.path.rpartition("/")[2]
 
 
-NOWHERE = LayerInfo()
+NO_LAYER = LayerInfo()
 
 
 def layer_info(layer: keras.Layer, weight: str | None) -> LayerInfo:
@@ -63,7 +63,7 @@ def layer_info(layer: keras.Layer, weight: str | None) -> LayerInfo:
         inputs, outputs = fans.einsum_axes(layer.equation)
         return LayerInfo(path, Geometry("einsum", input_axes=inputs, output_axes=outputs), activation)
     if isinstance(layer, _SEPARABLE) and weight == "depthwise_kernel":
-        return LayerInfo(path, Geometry("depthwise", strides=_sizes(layer.strides)), LINEAR, settled=True)
+        return LayerInfo(path, Geometry("depthwise", strides=_sizes(layer.strides)), LINEAR, unit_gain=True)
     if isinstance(layer, _DEPTHWISE):
         return LayerInfo(path, Geometry("depthwise", strides=_sizes(layer.strides)), activation)
     if isinstance(layer, _TRANSPOSED):
@@ -79,7 +79,7 @@ def layer_info(layer: keras.Layer, weight: str | None) -> LayerInfo:
         # Only the input kernel of a convolutional cell strides; its recurrent kernel does not.
         strides = _sizes(getattr(layer, "strides", 1)) if weight == "kernel" else (1,)
         return LayerInfo(
-            path, Geometry("fused_gates", gates=gates, strides=strides), activation, settled=True
+            path, Geometry("fused_gates", gates=gates, strides=strides), activation, unit_gain=True
         )
     return LayerInfo(path, Geometry(), activation)
 
@@ -90,7 +90,7 @@ def _embedding(layer: keras.layers.Embedding, weight: str, path: str) -> LayerIn
         return LayerInfo(path, Geometry("dense"), LINEAR)
     # ReversibleEmbedding is newer than Embedding: only it can be tied.
     kind = "tied_lookup" if getattr(layer, "tie_weights", False) else "lookup"
-    return LayerInfo(path, Geometry(kind), LINEAR, settled=True)
+    return LayerInfo(path, Geometry(kind), LINEAR, unit_gain=True)
 
 
 def _gates(layer: keras.Layer) -> int:

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_initx._theory import Activation
-from keras_initx.initializers.base import PACKAGE, folded
+from keras_initx.initializers.base import PACKAGE, fold_in
 from keras_initx.initializers.fans import Geometry
 from keras_initx.initializers.gain_scaled import GainScaled, Scale
 from keras_initx.initializers.haar import haar
@@ -145,20 +145,20 @@ class OrthogonalAuto(GainScaled):
         gain, mode, name = super()._gain_and_mode()
         if self.mode is None:
             # What is looked up is not multiplied: only its entries have a size.
-            mode = "fan_in" if self._place.geometry.kind.endswith("lookup") else "norm"
+            mode = "fan_in" if self._layer_info.geometry.kind.endswith("lookup") else "norm"
         return gain, mode, name
 
     def _norm(self, shape: Sequence[int]) -> int:
         """The sum of the squares of all entries before the gain: one for each orthonormal vector."""
-        layout = layout_of(self._place.geometry, shape)
+        layout = layout_of(self._layer_info.geometry, shape)
         return layout.count * min(layout.rows, layout.columns) * math.prod(layout.taps)
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
-        geometry = self._place.geometry
+        geometry = self._layer_info.geometry
         layout = layout_of(geometry, shape)
         factor = self.scale(shape).std * math.sqrt(math.prod(shape) / self._norm(shape))
         matrices = haar(layout.count, layout.rows, layout.columns, self._seed_of, dtype)
         return assemble(matrices * factor, geometry, shape)
 
     def _seed_of(self, draw: int) -> Any:
-        return folded(self.seed, str(draw)) if isinstance(self.seed, int) else self.seed
+        return fold_in(self.seed, str(draw)) if isinstance(self.seed, int) else self.seed

@@ -20,7 +20,7 @@ from keras_initx._weights import (
     generators_kept,
 )
 from keras_initx.errors import InitxError, checked_seed
-from keras_initx.initializers import OVERRIDDEN_MARK, folded
+from keras_initx.initializers import OVERRIDDEN_MARK, fold_in
 from keras_initx.model_init.additive_tables import table_values, unseen_tables
 from keras_initx.model_init.arguments import check_arguments, data_batch
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
@@ -178,7 +178,7 @@ def _initialized(
     drawn = [job for job in jobs if job.status == "drawn"]
     for number, job in enumerate(drawn):
         job.variable.assign(
-            draw(job.choice, *owners.of(job.variable), job.variable, folded(seed, str(number)))
+            draw(job.choice, *owners.of(job.variable), job.variable, fold_in(seed, str(number)))
         )
         apply_residual_factor(graph, job, may_change)
     with Snapshot(states) as statistics:
@@ -218,7 +218,7 @@ def _traced(model: keras.Model, batch: Any, seed: int) -> Graph:
     # Zeros tell nothing of where they come from: with other values the trace can find them.
     with Snapshot(unseen) as zeros:
         for number, variable in enumerate(unseen):
-            variable.assign(table_values(variable, folded(seed, f"table {number}")))
+            variable.assign(table_values(variable, fold_in(seed, f"table {number}")))
         graph = trace(model, batch)
         zeros.restore()
     return graph
@@ -233,7 +233,9 @@ def _pass(model: keras.Model, graph: Graph, weights: list[Weight], batch: Any, s
     loose = ""
     for attempt in range(3):
         try:
-            inputs = noise(graph, fixed or size, folded(seed, f"noise {attempt}")) if batch is None else batch
+            inputs = (
+                noise(graph, fixed or size, fold_in(seed, f"noise {attempt}")) if batch is None else batch
+            )
         except InitxError:
             if all(w.target is None for w in weights):
                 return ["the signal was not measured: noise for an input of this kind is not known"]

@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from keras_initx._graph import Batch, Graph, Step, attribute, compute, first_tensor, is_about_inputs, replay
-from keras_initx._tf_logging import many_traces
+from keras_initx._tf_logging import without_retracing_advice
 from keras_initx.diagnostics.probe import reductions
 from keras_initx.diagnostics.probe.attention import Heads, attention_weights
 from keras_initx.diagnostics.probe.points import ProbePoint
@@ -109,7 +109,7 @@ class Probe(keras.Model):
             # A step takes its variables' buffers, which a training around this one may still hold.
             for variable in self.model.variables:
                 variable.assign(ops.copy(variable))
-        with warnings.catch_warnings(), many_traces():
+        with warnings.catch_warnings(), without_retracing_advice():
             # What the trace saw as a constant, such as a class token, has none here.
             warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
             try:

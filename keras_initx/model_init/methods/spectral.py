@@ -25,10 +25,10 @@ class Spectral(Seeded):
     """Gaussian entries whose matrix has the largest singular value sqrt(m / n), n inputs to m outputs."""
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
-        layout = layout_of(self._place.geometry, shape)
+        layout = layout_of(self._layer_info.geometry, shape)
         window = math.prod(shape) / (layout.count * layout.rows * layout.columns)
         inputs, outputs = layout.rows * window, layout.columns
-        if self._place.geometry.kind == "lookup":
+        if self._layer_info.geometry.kind == "lookup":
             inputs = outputs = 1
         std = math.sqrt(outputs / inputs) / (math.sqrt(inputs) + math.sqrt(outputs))
         return keras.random.normal(shape, stddev=std, dtype=dtype, seed=self.seed)
