@@ -5,18 +5,22 @@ from typing import Any, Protocol
 
 
 class Observer(Protocol):
-    """Who is told how a search goes on: a progress bar, a dashboard."""
+    """Protocol for objects that follow a search, such as a progress bar or a dashboard."""
 
     def on_trial_begin(self, trial: Any, seeds: Sequence[int]) -> None:
-        """A trial starts, of which `seeds` are still to be run."""
+        """Handle the start of a trial, which still has to run `seeds`."""
 
     def on_epoch_end(self, epochs: int) -> None:
-        """An epoch of at most `epochs` ended."""
+        """Handle the end of one epoch of a run of at most `epochs`."""
 
     def on_seed_end(self, trial: Any, seed: int, record: Mapping[str, Any], skipped_epochs: int) -> None:
-        """A seed's result is stored; early stopping saved `skipped_epochs`."""
+        """Handle the stored result of a seed, for which early stopping saved `skipped_epochs`."""
 
     def on_trial_end(self, trial: Any, status: str) -> None:
-        """A trial ended as "completed", "failed", "screened" or "pruned"; or was "taken over" by another
-        process, which did not hear of this one for too long.
+        """Handle the end of a trial.
+
+        Args:
+            trial: The trial.
+            status: "completed", "failed", "screened", "pruned", or "taken over" if another process received
+                no heartbeat of this one for too long and runs the trial now.
         """

@@ -50,8 +50,8 @@ from .study import (
     as_json,
     best_trial,
     check_study,
-    note_machine,
     remove_study,
+    store_machine,
 )
 from .training import InitializerTuner, save_model, strategy_of
 
@@ -294,7 +294,7 @@ def search(
         folders.check_kept(place, len(oracle.frozen_trials()))
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
-        note_machine(oracle.study)
+        store_machine(oracle.study)
         broken = False
         try:
             with disk_errors("results", results), storage_errors(place):
@@ -310,7 +310,7 @@ def search(
             broken = True
             raise
         finally:
-            oracle.give_back()
+            oracle.release()
             # Also after Ctrl-C: what is done can be looked at.
             if not broken:
                 found = oracle.results()

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 import pytest
 from keras_initx.tuning.storage.databases import open_storage, opened
-from keras_initx.tuning.study.attributes import OWNER, seed_records
+from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 
 from keras_initx import InitxError
 
@@ -118,10 +118,14 @@ def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
     while killed is None and time.monotonic() < deadline:
         time.sleep(0.05)
         for trial in trials(server):
-            if trial.state.name == "RUNNING" and OWNER in trial.user_attrs and len(seed_records(trial)) == 1:
+            if (
+                trial.state.name == "RUNNING"
+                and OWNER_ATTRIBUTE in trial.user_attrs
+                and len(seed_records(trial)) == 1
+            ):
                 killed, before = trial, seed_records(trial)
                 assert PASSWORD not in commands()
-                os.kill(trial.user_attrs[OWNER]["pid"], signal.SIGKILL)
+                os.kill(trial.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
                 break
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -162,8 +166,9 @@ WORKER = """
 import os, sys, time
 import keras, numpy as np
 import keras_initx
-from keras_initx.tuning import owners, search
-owners.EVERY, owners.STALE = 1.0, 6.0
+from keras_initx.tuning import search
+from keras_initx.tuning.study import heartbeat
+heartbeat.HEARTBEAT_SECONDS, heartbeat.STALE_SECONDS = 1.0, 6.0
 
 def build():
     layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
@@ -222,7 +227,7 @@ def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_
             if "cut" not in optuna.get_all_study_names(storage):
                 return None
             for trial in optuna.load_study(study_name="cut", storage=storage).trials:
-                known = trial.user_attrs.get(OWNER) or {}
+                known = trial.user_attrs.get(OWNER_ATTRIBUTE) or {}
                 if len(seed_records(trial)) >= seeds and (owner is None or known.get("pid") == owner):
                     return trial
         return None
@@ -273,4 +278,4 @@ def trial_of(url: str, number: int) -> optuna.trial.FrozenTrial:
 
 
 def is_of(trial: optuna.trial.FrozenTrial, process: subprocess.Popen[str]) -> bool:
-    return bool((trial.user_attrs.get(OWNER) or {}).get("pid") == process.pid)
+    return bool((trial.user_attrs.get(OWNER_ATTRIBUTE) or {}).get("pid") == process.pid)

@@ -15,7 +15,7 @@ from keras_initx.errors import InitxError
 
 from ..space import suggest
 from ..storage import STUDY_FILE, atomic_write, opened
-from ..study import REASON, OptunaOracle
+from ..study import REASON_ATTRIBUTE, OptunaOracle
 from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 
 _STATES = {
@@ -125,7 +125,9 @@ def _frozen(
         state = TrialState.FAIL
     if state == TrialState.FAIL:
         lines = (trial.message or "").strip().splitlines()
-        attributes[REASON] = lines[-1] if lines else f"{goal.name} is {next(iter(steps.values()), None)}"
+        attributes[REASON_ATTRIBUTE] = (
+            lines[-1] if lines else f"{goal.name} is {next(iter(steps.values()), None)}"
+        )
     return optuna.trial.create_trial(
         state=state,
         value=score if state == TrialState.COMPLETE else None,

@@ -21,7 +21,7 @@ from ..observers import Observer
 from ..study import OptunaOracle, seed_records, status_of
 
 # How often a worker that died is replaced, and how long one may take to stop when it is told to.
-RESTARTS, PATIENCE = 3, 20.0
+MAX_RESTARTS, STOP_SECONDS = 3, 20.0
 _EVERY = 0.5
 # Of `keras-initx tune --storage`.
 STORAGE_VARIABLE = "KERAS_INITX_STORAGE"
@@ -123,7 +123,7 @@ class Workers:
         """Starts those again that were killed; an error of a worker's own would come again."""
         for number, process in enumerate(self._processes):
             # A negative code is that of a signal.
-            if (process.poll() or 0) < 0 and starts[number] <= RESTARTS:
+            if (process.poll() or 0) < 0 and starts[number] <= MAX_RESTARTS:
                 starts[number] += 1
                 self._processes[number] = self._start(number)
 
@@ -141,7 +141,7 @@ class Workers:
         running = [p for p in self._processes if p.poll() is None]
         for process in running:
             process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STOP_SECONDS
         for process in running:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))

@@ -3,7 +3,7 @@
 from .layer_signal import LayerStart, as_record, from_record
 from .pruners import Pruner, Pruning
 from .screening import Screen
-from .signal_probe import signal_at_start
+from .signal_probe import layers_at_start
 
 __all__ = [
     "LayerStart",
@@ -12,5 +12,5 @@ __all__ = [
     "Screen",
     "as_record",
     "from_record",
-    "signal_at_start",
+    "layers_at_start",
 ]

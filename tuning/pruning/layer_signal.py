@@ -60,7 +60,7 @@ BINS = 64
 VALUES = 2**17
 
 
-def thinned(values: np.ndarray) -> np.ndarray:
+def subsample(values: np.ndarray) -> np.ndarray:
     """All values in a row, as float64; of more than `VALUES` as many, drawn with replacement.
 
     The draws are always the same: looking twice at the same tensor shows the same.
@@ -73,7 +73,7 @@ def thinned(values: np.ndarray) -> np.ndarray:
 
 
 def histogram_of(values: np.ndarray) -> Histogram | None:
-    """The histogram of the finite ones among the values, as `thinned`; None where there is none.
+    """The histogram of the finite ones among the values, as `subsample`; None where there is none.
 
     Equal values are all in one bin, in the middle of a range of width 1, or less for small ones.
 
@@ -83,7 +83,7 @@ def histogram_of(values: np.ndarray) -> Histogram | None:
     >>> found.edges[0], found.edges[-1], sum(found.counts)
     (0.0, 1.0, 3)
     """
-    flat = thinned(values)
+    flat = subsample(values)
     flat = flat[np.isfinite(flat)]
     if not flat.size:
         return None
@@ -96,7 +96,7 @@ def histogram_of(values: np.ndarray) -> Histogram | None:
     return Histogram(tuple(map(float, edges)), tuple(map(int, counts)))
 
 
-def owners_of(model: keras.Model) -> dict[int, keras.Layer]:
+def kernel_layers(model: keras.Model) -> dict[int, keras.Layer]:
     """The layer that each trainable variable of two or more axes belongs to, by the variable's id.
 
     Of layers around one another it is the innermost; of a recurrent layer and its cell, which is no step of
@@ -114,7 +114,7 @@ def owners_of(model: keras.Model) -> dict[int, keras.Layer]:
 
 
 @contextmanager
-def watching(model: keras.Model) -> Iterator[dict[int, np.ndarray]]:
+def capture_outputs(model: keras.Model) -> Iterator[dict[int, np.ndarray]]:
     """Within it, layers with a kernel keep what they compute in a call of the model, the first time each.
 
     That is what goes into the layer's activation; where a layer calls none, what comes out of it.
@@ -123,11 +123,11 @@ def watching(model: keras.Model) -> Iterator[dict[int, np.ndarray]]:
         model: A built model, to be called eagerly. It is as it was afterwards.
 
     Yields:
-        A sample of each layer's values (as `thinned`) by the layer's id, in the order of the calls.
+        A sample of each layer's values (as `subsample`) by the layer's id, in the order of the calls.
     """
     seen: dict[int, np.ndarray] = {}
     changed: list[tuple[dict[str, Any], str, Any]] = []
-    layers = {id(layer): layer for layer in owners_of(model).values()}
+    layers = {id(layer): layer for layer in kernel_layers(model).values()}
     try:
         for key, layer in layers.items():
             # By the dictionary: an attribute that is set is tracked, and refused by a layer that is built.
@@ -152,11 +152,11 @@ def layer_starts(
 
     Args:
         model: A built model.
-        outputs: What `watching` saw of its layers.
+        outputs: What `capture_outputs` saw of its layers.
         gradients: The gradient of each kernel, by the variable's id.
     """
     kernels: dict[int, list[keras.Variable]] = {key: [] for key in outputs}
-    owners = owners_of(model)
+    owners = kernel_layers(model)
     for variable in model.trainable_variables:
         if id(variable) in owners:
             kernels.setdefault(id(owners[id(variable)]), []).append(variable)
@@ -205,7 +205,7 @@ def _keep(tensor: Any, key: int, seen: dict[int, np.ndarray]) -> None:
     if tensor is None or key in seen:
         return
     try:
-        seen[key] = thinned(_array(tensor))
+        seen[key] = subsample(_array(tensor))
     except Exception:
         # Within a function that the model compiles by itself a tensor has no values: it is not shown.
         return

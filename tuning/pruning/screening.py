@@ -13,7 +13,7 @@ from .signal_probe import Batch, Signal, SignalProbe
 LOSS_RATIO_MAX = 1e6
 LOSS_MAX = 1e3
 SPREAD_MIN = 1e-7
-SMALLEST = 1e-9
+GRADIENT_MIN = 1e-9
 
 
 class Screen:
@@ -78,7 +78,7 @@ def untrainable_reason(signal: Signal) -> str | None:
 
     Example:
 
-    >>> doom(Signal(loss=float("nan"), constant=2.3, spread=1.0, kernels=()))
+    >>> untrainable_reason(Signal(loss=float("nan"), constant=2.3, spread=1.0, kernels=()))
     'the loss is nan on the first batch'
     """
     if not math.isfinite(signal.loss):
@@ -93,7 +93,7 @@ def untrainable_reason(signal: Signal) -> str | None:
         )
     if hidden and last[0].weight > 0 and not signal.opens and signal.spread < SPREAD_MIN:
         largest = max(kernel.gradient for kernel in hidden)
-        if largest < SMALLEST:
+        if largest < GRADIENT_MIN:
             return (
                 "vanished: the outputs are the same for all samples, and no gradient of a hidden kernel is "
                 f"above {largest:.1e}"

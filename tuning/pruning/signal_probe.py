@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 
 from .._variables import assign, every_variable, optimizers_of, values_of
-from .layer_signal import LayerStart, layer_starts, watching
+from .layer_signal import LayerStart, capture_outputs, layer_starts
 
 Batch = tuple[Any, Any]
-_MADE = "gradients"
+_GRADIENTS = "gradients"
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ class SignalProbe:
         variables = every_variable(model)
         kept = values_of(variables)
         optimizer, function = model.optimizer, model.train_function
-        if _MADE not in beside:
-            beside[_MADE] = _Gradients(model), None
-        recorder, compiled = beside[_MADE]
+        if _GRADIENTS not in beside:
+            beside[_GRADIENTS] = _Gradients(model), None
+        recorder, compiled = beside[_GRADIENTS]
         trainable = list(model.trainable_variables)
         kernels = [v for v in trainable if len(v.shape) > 1]
         try:
@@ -104,12 +104,12 @@ class SignalProbe:
             assign(variables, kept)
             recorder.clear()
             loss = self._step(model)
-            beside[_MADE] = recorder, model.train_function
+            beside[_GRADIENTS] = recorder, model.train_function
             gradients = dict(zip(map(id, trainable), map(_array, recorder.gradients), strict=True))
             # A second optimizer of the model's own has taken its steps.
             assign(variables, kept)
             # Batch normalization as in training: its moving statistics know nothing yet.
-            with watching(model) as seen:
+            with capture_outputs(model) as seen:
                 outputs = [_array(t) for t in keras.tree.flatten(model(self._sample[0], training=True))]
         finally:
             model.optimizer, model.train_function = optimizer, function
@@ -183,7 +183,7 @@ def _spread(outputs: Sequence[np.ndarray]) -> float:
         return float(np.sqrt(np.mean(np.var(flat, axis=0)))) / size if size else 0.0
 
 
-def signal_at_start(
+def layers_at_start(
     model: keras.Model, sample: Batch, signal: Signal | None = None
 ) -> tuple[LayerStart, ...]:
     """What each layer with a kernel shows before training, in the order in which they are called.
@@ -201,7 +201,7 @@ def signal_at_start(
     variables = every_variable(model)
     kept = values_of(variables)
     try:
-        with watching(model) as outputs:
+        with capture_outputs(model) as outputs:
             model(sample[0], training=True)
         return layer_starts(model, outputs)
     except Exception:

@@ -15,7 +15,7 @@ import keras_initx
 from keras_initx.errors import InitxError
 
 from ..storage import STUDY_NAME, atomic_write, redacted
-from ..study import SETTINGS_ATTRIBUTE, TrialResult, begun, machines_of, results_of
+from ..study import SETTINGS_ATTRIBUTE, TrialResult, machines_of, results_of, started_trials
 from .find_study import found_study, is_storage
 from .importance import importances_of
 from .narrative import rows, seed_rows, sentences
@@ -93,7 +93,7 @@ def render(study: optuna.Study, place: str) -> str:
     if len(study.directions) > 1:
         raise InitxError("source", place, "a study with one objective", f"It has {len(study.directions)}.")
     objective = _objective(study)
-    frozen = begun(study.get_trials(deepcopy=False))
+    frozen = started_trials(study.get_trials(deepcopy=False))
     trials = results_of(study)
     values = {t.number: float(t.value or 0.0) for t in frozen if t.state == TrialState.COMPLETE}
     settings = study.user_attrs.get(SETTINGS_ATTRIBUTE) or {}
@@ -169,7 +169,7 @@ def _importances(study: optuna.Study, place: str) -> dict[str, Any]:
         found, warning = importances_of(study, place)
     except InitxError as error:
         return {"importances": [], "warning": f"Importances need {error.allowed}."}
-    done = [t for t in begun(study.get_trials(deepcopy=False)) if t.state == TrialState.COMPLETE]
+    done = [t for t in started_trials(study.get_trials(deepcopy=False)) if t.state == TrialState.COMPLETE]
     searched = {name for trial in done for name in trial.params}
     if left := sorted(searched - {importance.name for importance in found}):
         some = f"Left out, since only some of the trials have it: {', '.join(left)}."

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ..storage import quiet_optuna
-from ..study import ENDED, REASON, TrialResult, begun
+from ..study import ENDING_ATTRIBUTE, REASON_ATTRIBUTE, TrialResult, started_trials
 
 # Okabe and Ito's colours, which differ for colour-blind readers too, without black and yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -64,7 +64,7 @@ class Figures:
     _ids: Iterator[int] = field(default_factory=count)
 
     def __post_init__(self) -> None:
-        self._begun = begun(self.study.get_trials(deepcopy=False))
+        self._begun = started_trials(self.study.get_trials(deepcopy=False))
         self._done = [
             t for t in self._begun if t.state == TrialState.COMPLETE and np.isfinite(t.value or 0.0)
         ]
@@ -239,7 +239,11 @@ def _copy(study: optuna.Study, shown: Sequence[FrozenTrial]) -> optuna.Study:
 
 
 def _copied(trial: FrozenTrial) -> FrozenTrial:
-    told = {name: _escaped(trial.user_attrs[name]) for name in (ENDED, REASON) if name in trial.user_attrs}
+    told = {
+        name: _escaped(trial.user_attrs[name])
+        for name in (ENDING_ATTRIBUTE, REASON_ATTRIBUTE)
+        if name in trial.user_attrs
+    }
     return FrozenTrial(
         number=trial.number,
         state=trial.state,

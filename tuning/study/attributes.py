@@ -1,22 +1,32 @@
-"""What the attributes of a trial in the study mean: its seeds, why it failed, which process runs it."""
+"""The attributes that a search stores in an Optuna study, and how to read them.
+
+A name that ends in `_ATTRIBUTE` is the whole key; one that ends in `_PREFIX` is followed by a number.
+"""
 
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-OWNER, PULSE = "owner", "pulse"
-REASON = "reason"
-ENDED = "ended"
-# A trial that one process began as another began the last one.
-SURPLUS = "surplus"
-SEED = "seed_"
-# What the layers showed before training.
-START = "start"
-# In the study, since a finished trial takes no attributes any more.
-RACE = "race_"
-# Why a trial is out of its race, whatever its scores.
-OUT = "out_of_race_"
-# How a trial ended early: before its training, or during it.
+# Attributes of a trial.
+OWNER_ATTRIBUTE, HEARTBEAT_ATTRIBUTE = "owner", "heartbeat"
+# Why the trial failed or was ended early.
+REASON_ATTRIBUTE = "reason"
+# How the trial was ended early: SCREENED or PRUNED.
+ENDING_ATTRIBUTE = "ended"
+# Marks a trial beyond the limit: two processes asked for the last one at the same time.
+SURPLUS_ATTRIBUTE = "surplus"
+# The record of one seed.
+SEED_PREFIX = "seed_"
+# The signal of each layer before training.
+START_ATTRIBUTE = "start"
+
+# Attributes of the study, because a finished trial accepts no attributes.
+# The record of one seed of the race: number of the trial, underscore, seed.
+RACE_PREFIX = "race_"
+# Why a trial left the race, whatever its scores.
+OUT_OF_RACE_PREFIX = "out_of_race_"
+
+# The two ways to end a trial early: before its training, and during it.
 SCREENED, PRUNED = "screened", "pruned"
 
 _STATUS = {
@@ -28,21 +38,21 @@ _STATUS = {
 
 
 def seed_records(frozen: FrozenTrial) -> dict[int, dict[str, Any]]:
-    """The records that `OptunaOracle.report_seed` stored in a trial, by seed."""
+    """Return the records that `OptunaOracle.report_seed` stored in a trial, by seed."""
     return {
-        int(name.removeprefix(SEED)): record
+        int(name.removeprefix(SEED_PREFIX)): record
         for name, record in sorted(frozen.user_attrs.items())
-        if name.startswith(SEED)
+        if name.startswith(SEED_PREFIX)
     }
 
 
 def failure_reason(frozen: FrozenTrial) -> str:
-    """Why a trial failed, or was ended early; empty where it was not."""
-    return str(frozen.user_attrs.get(REASON, ""))
+    """Return why a trial failed or was ended early; an empty string for any other trial."""
+    return str(frozen.user_attrs.get(REASON_ATTRIBUTE, ""))
 
 
 def status_of(frozen: FrozenTrial) -> str:
-    """A trial's status in words: "screened" and "pruned" are both pruned to Optuna."""
+    """Return a trial's status in words; Optuna's PRUNED is either "screened" or "pruned"."""
     if frozen.state == TrialState.PRUNED:
-        return str(frozen.user_attrs.get(ENDED, PRUNED))
+        return str(frozen.user_attrs.get(ENDING_ATTRIBUTE, PRUNED))
     return _STATUS[frozen.state]

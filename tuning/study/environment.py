@@ -1,4 +1,4 @@
-"""The machine and the versions that a search runs on, as its study remembers them."""
+"""The machine and the versions that a search runs on, as its study stores them."""
 
 import hashlib
 import json
@@ -15,30 +15,30 @@ import optuna
 
 import keras_initx
 
-# One attribute for each machine, named by its content: processes of a search never write over another's.
-MACHINE = "machine_"
+# One attribute for each machine, with a hash of its content, so that no process overwrites another machine.
+MACHINE_PREFIX = "machine_"
 _PACKAGES = ("keras", "keras-tuner", "optuna", "numpy")
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 _PROCESSOR = Path("/proc/cpuinfo")
 
 
 def this_machine() -> dict[str, Any]:
-    """What this process runs on: versions, backend, system, processor and graphics cards.
+    """Return what this process runs on: versions, backend, system, processor and graphics cards.
 
-    No name of the machine or of a user, no path and no environment.
+    It contains no name of the machine or of a user, no path and no environment variable.
 
     >>> sorted(this_machine())
     ['backend', 'cores', 'cpu', 'devices', 'gpus', 'system', 'versions']
     """
     backend = keras.backend.backend()
-    # Keras has imported it; under which name it was installed (tensorflow-cpu, tf-nightly) does not matter.
-    library = getattr(sys.modules.get(backend), "__version__", "unknown")
+    # Keras has imported the backend, which may be installed under another name (tensorflow-cpu, tf-nightly).
+    backend_version = getattr(sys.modules.get(backend), "__version__", "unknown")
     return {
         "versions": {
             "keras-initx": keras_initx.__version__,
             "python": platform.python_version(),
             **{name: version(name) for name in _PACKAGES},
-            backend: library,
+            backend: backend_version,
         },
         "backend": backend,
         "system": platform.platform(),
@@ -49,42 +49,42 @@ def this_machine() -> dict[str, Any]:
     }
 
 
-def note_machine(study: optuna.Study) -> None:
-    """Stores this machine in a study, beside those that have searched before."""
-    found = this_machine()
-    key = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
-    if f"{MACHINE}{key}" not in study.user_attrs:
-        study.set_user_attr(f"{MACHINE}{key}", found)
+def store_machine(study: optuna.Study) -> None:
+    """Store this machine in a study, in addition to the machines stored before."""
+    machine = this_machine()
+    digest = hashlib.sha256(json.dumps(machine, sort_keys=True).encode()).hexdigest()[:12]
+    if f"{MACHINE_PREFIX}{digest}" not in study.user_attrs:
+        study.set_user_attr(f"{MACHINE_PREFIX}{digest}", machine)
 
 
 def machines_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The machines that the attributes of a study tell of."""
-    return [dict(found) for name, found in sorted(attributes.items()) if name.startswith(MACHINE)]
+    """Return the machines that the attributes of a study contain."""
+    return [dict(value) for name, value in sorted(attributes.items()) if name.startswith(MACHINE_PREFIX)]
 
 
 def _cpu() -> str:
-    # Where `platform.processor` knows the kind only, or nothing.
+    # `platform.processor` returns only the architecture on Linux, or nothing.
     return _first(_PROCESSOR, "model name") or platform.processor() or platform.machine()
 
 
 def _gpus() -> list[str]:
-    """The names of the machine's NVIDIA cards, in use or not: no backend has a common word for them."""
-    found = (_first(path, "Model") for path in sorted(_NVIDIA.glob("*/information")))
-    return [name for name in found if name]
+    """Return the names of all NVIDIA cards; the backends share no interface for them."""
+    names = (_first(path, "Model") for path in sorted(_NVIDIA.glob("*/information")))
+    return [name for name in names if name]
 
 
 def _devices() -> str:
-    """What the backend trains on: "gpu", "cpu", or "" where it does not say."""
+    """Return the kinds of devices that the backend trains on, such as "cpu" or "gpu"; "" if unknown."""
     try:
-        found = keras.distribution.list_devices()
+        devices = keras.distribution.list_devices()
     except (AttributeError, ImportError, NotImplementedError):
         return ""
-    # Of their numbers each worker has its own.
-    return ", ".join(sorted({str(device).split(":")[0].lower() for device in found}))
+    # The numbers are left out, because they differ between workers.
+    return ", ".join(sorted({str(device).split(":")[0].lower() for device in devices}))
 
 
 def _first(path: Path, key: str) -> str:
-    """The first value of a key in a file of the kernel's."""
+    """Return the first value of a key in a file of `/proc`; "" if there is none."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,6 @@
-"""Which process runs a trial, and whether it is still there: here by its process, elsewhere by its pulse."""
+"""Track which process owns a trial and whether it is alive: by process id on this machine, by heartbeat
+elsewhere.
+"""
 
 import functools
 import os
@@ -14,40 +16,46 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from .attributes import OWNER, PULSE
+from .attributes import HEARTBEAT_ATTRIBUTE, OWNER_ATTRIBUTE
 
-# Seconds between two signs of life, and how long one may fail to come: then others take the trial.
-EVERY, STALE = 10.0, 60.0
-# Between the study's `ask` and the name of the owner lie milliseconds, in which nobody may take a trial over.
-_GRACE = timedelta(seconds=10)
+# Seconds between two heartbeats.
+HEARTBEAT_SECONDS = 10.0
+# Seconds without a heartbeat after which other processes take the trial over.
+STALE_SECONDS = 60.0
+# Optuna's `ask` creates a trial milliseconds before its owner is stored. Nobody takes it over in between.
+_SIGNING_GRACE = timedelta(seconds=10)
 
 Owner = Mapping[str, Any]
 
-
-def this_process() -> dict[str, Any]:
-    """A new owner of trials, as other processes may know it: each call is another one."""
-    process = {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid()}
-    own = {"thread": threading.get_ident(), "token": uuid.uuid4().hex}
-    return {**process, "started": _started(os.getpid()), **own}
-
-
-# Those of this process that still run: searches in threads are no more one another's than processes are.
+# Tokens of the owners in this process that still run. Searches in threads are told apart as processes are.
 _running: set[str] = set()
+
+
+def new_owner() -> dict[str, Any]:
+    """Return a new owner of trials, by which other processes know this one; no two calls return the same."""
+    return {
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "pid": os.getpid(),
+        "started": _start_time(os.getpid()),
+        "thread": threading.get_ident(),
+        "token": uuid.uuid4().hex,
+    }
 
 
 @functools.cache
 def _machine() -> str:
-    """What tells process ids apart: the machine since it was started, and the namespace of its processes."""
+    """Return what makes a process id unique: the boot of the machine and its namespace of process ids."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
 
 
-def _started(pid: int) -> str | None:
-    """When a process was started, since ids are used again; None where it cannot be known."""
+def _start_time(pid: int) -> str | None:
+    """Return when a process was started, since process ids are used again; None if that is unknown."""
     with suppress(OSError, IndexError):
-        # The name, in brackets, may have spaces.
+        # The second field, the name in parentheses, may contain spaces.
         return (
             Path(f"/proc/{pid}/stat")
             .read_text(encoding="ascii", errors="replace")
@@ -57,72 +65,74 @@ def _started(pid: int) -> str | None:
     return None
 
 
-def is_here(owner: Owner) -> bool:
-    """Whether an owner runs, or ran, where its process can be looked up."""
+def is_local(owner: Owner) -> bool:
+    """Return whether an owner runs, or ran, where this process can look up its process id."""
     return bool(owner.get("machine") == _machine())
 
 
-def _lives(owner: Owner) -> bool:
-    """Whether the process of an owner that is here is still there."""
+def _process_is_running(owner: Owner) -> bool:
+    """Return whether the process of a local owner is still running."""
     try:
         os.kill(owner["pid"], 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return owner.get("started") in (None, _started(owner["pid"]))
+    return owner.get("started") in (None, _start_time(owner["pid"]))
 
 
-def _has_ended(owner: Owner) -> bool:
-    """Whether another search of this very process is at an end, as it is if this thread had it."""
+def _search_has_ended(owner: Owner) -> bool:
+    """Return whether another search of this process has ended; a search of this thread always has."""
     threads = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
     return owner.get("token") not in _running or owner.get("thread") not in threads
 
 
 class Liveness:
-    """Tells whose owner is gone.
+    """Decide whether owners are still alive.
 
-    Of a process of this machine that has ended it is known at once. Any other is gone if no pulse came for
-    `STALE` seconds by the clock of this process, whatever the clocks of others say: it may have been stopped,
-    or cut off from the study.
+    A process of this machine is dead as soon as it has ended. Any other owner is dead if its heartbeat has
+    not changed for `STALE_SECONDS` by the clock of this process, so the clocks of two machines may differ.
+    Such an owner may have been stopped, or cut off from the study.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[Any, float]] = {}
+        self._last_change: dict[str, tuple[Any, float]] = {}
 
-    def is_gone(self, name: str, owner: Owner, pulse: Any) -> bool:
-        """Whether `owner` is, whose last sign of life was `pulse`.
+    def is_dead(self, name: str, owner: Owner, heartbeat: Any) -> bool:
+        """Return whether `owner`, whose last heartbeat was `heartbeat`, is dead.
 
         Args:
-            name: Of what it owns.
-            owner: As `this_process` made it.
-            pulse: Anything that changes.
+            name: The name of the thing that it owns.
+            owner: An owner made by `new_owner`.
+            heartbeat: Any value that changes with each heartbeat.
         """
-        if is_here(owner) and (_has_ended(owner) if owner["pid"] == os.getpid() else not _lives(owner)):
-            return True
-        sign, now = (owner.get("token"), pulse), time.monotonic()
-        if name not in self._seen or self._seen[name][0] != sign:
-            self._seen[name] = sign, now
-        return now - self._seen[name][1] > STALE
+        if is_local(owner):
+            is_this_process = owner["pid"] == os.getpid()
+            if _search_has_ended(owner) if is_this_process else not _process_is_running(owner):
+                return True
+        sign, now = (owner.get("token"), heartbeat), time.monotonic()
+        if name not in self._last_change or self._last_change[name][0] != sign:
+            self._last_change[name] = sign, now
+        return now - self._last_change[name][1] > STALE_SECONDS
 
-    def has_lost(self, frozen: FrozenTrial) -> bool:
-        """Whether the process that runs a trial is no more."""
-        owner = frozen.user_attrs.get(OWNER)
+    def is_stale(self, frozen: FrozenTrial) -> bool:
+        """Return whether a running trial has lost its process."""
+        owner = frozen.user_attrs.get(OWNER_ATTRIBUTE)
         if owner is None:
-            # Its process died between the study's `ask` and the next line, or is there just now.
-            return frozen.datetime_start is None or datetime.now() - frozen.datetime_start > _GRACE
+            # The process died right after Optuna's `ask`, or is about to store its owner.
+            return frozen.datetime_start is None or datetime.now() - frozen.datetime_start > _SIGNING_GRACE
         if not owner:
-            # Given back.
+            # The process released it.
             return True
-        return self.is_gone(str(frozen.number), owner, frozen.user_attrs.get(PULSE))
+        return self.is_dead(str(frozen.number), owner, frozen.user_attrs.get(HEARTBEAT_ATTRIBUTE))
 
 
 class Heartbeat:
-    """Gives a sign of life every `EVERY` seconds, in a thread, while there is something to do it for.
+    """A thread that sends a heartbeat every `HEARTBEAT_SECONDS`, from `start` to `stop`.
 
     Args:
-        beat: Writes the sign; what it raises is no matter: the next one may come through.
-        owner: Who lives as long as that.
+        beat: Writes one heartbeat. Its exceptions are ignored, because the next heartbeat may get through.
+        owner: The owner that is alive between `start` and `stop`.
     """
 
     def __init__(self, beat: Callable[[], None], owner: Owner) -> None:
@@ -130,22 +140,22 @@ class Heartbeat:
         self._stop: threading.Event | None = None
 
     def start(self) -> None:
-        """Begins, if it has not."""
+        """Start the thread, unless it runs already."""
         if self._stop is None:
             _running.add(self._token)
             self._stop = threading.Event()
-            # A search that is killed waits for no thread.
-            name = "keras-initx pulse"
+            # A daemon thread, so that a search that is interrupted can exit.
+            name = "keras-initx heartbeat"
             threading.Thread(target=self._run, args=(self._stop,), name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stop the thread, if it runs."""
         if self._stop is not None:
             self._stop.set()
         _running.discard(self._token)
         self._stop = None
 
     def _run(self, stop: threading.Event) -> None:
-        while not stop.wait(EVERY):
+        while not stop.wait(HEARTBEAT_SECONDS):
             with suppress(Exception):
                 self._beat()

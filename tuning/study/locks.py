@@ -1,4 +1,4 @@
-"""What one of several processes does for the whole search, while the others wait."""
+"""Locks stored in a study, for work that one process does on behalf of the whole search."""
 
 import time
 from collections.abc import Iterator
@@ -9,69 +9,70 @@ import optuna
 from ..storage import retry
 from .heartbeat import Liveness, Owner
 
-# Seconds in which two processes that want the same both sign it: the last has it.
+# Two processes that write their owner into a free lock within these seconds conflict; the last one wins.
 SETTLE_SECONDS = 0.5
-_EVERY = 1.0
+# Seconds between two attempts to take a lock.
+_POLL_SECONDS = 1.0
 
 
-class ClaimLost(Exception):
-    """Another process has taken a claim, since it did not hear of this one for too long."""
+class LockLost(Exception):
+    """Another process took a lock over, because it received no heartbeat of this process for too long."""
 
 
 class StudyLock:
-    """The claims of one process on a study.
+    """Named locks of one process, kept in the attributes of a study.
 
     Args:
-        study: The study, in whose attributes they stand.
-        me: The owner.
-        watcher: Tells whether the owner of another claim is gone.
+        study: The study.
+        owner: The owner of the locks: this process.
+        liveness: Decides whether the owner of a lock is dead, which frees the lock.
     """
 
-    def __init__(self, study: optuna.Study, me: Owner, watcher: Liveness) -> None:
-        self._study, self._me, self._watcher = study, me, watcher
+    def __init__(self, study: optuna.Study, owner: Owner, liveness: Liveness) -> None:
+        self._study, self._owner, self._liveness = study, owner, liveness
         self._held: set[str] = set()
 
     @contextmanager
-    def alone(self, name: str) -> Iterator[None]:
-        """Waits until no other process is in a block of that name, and lets none in."""
+    def hold(self, name: str) -> Iterator[None]:
+        """Hold the lock of that name within a block; wait until no other process holds it."""
         while not self._take(name):
-            time.sleep(_EVERY)
+            time.sleep(_POLL_SECONDS)
         self._held.add(name)
         try:
             yield
         finally:
             self._held.discard(name)
-            if retry(self._has, name):
-                retry(self._study.set_user_attr, _key(name), None)
+            if retry(self._owns, name):
+                retry(self._study.set_user_attr, _owner_key(name), None)
 
     def beat(self) -> None:
-        """Shows other processes that this one still lives."""
+        """Send a heartbeat for each lock that this process holds."""
         for name in tuple(self._held):
-            # Else one that was given up would make whoever has it now look alive.
-            if self._has(name):
-                self._study.set_user_attr(_pulse(name), time.time())
+            # A heartbeat for a lock that was lost would keep its new owner alive.
+            if self._owns(name):
+                self._study.set_user_attr(_heartbeat_key(name), time.time())
 
     def check(self, name: str) -> None:
-        """Raises `ClaimLost` in a block of that name that another process is in now."""
-        if name in self._held and not self._has(name):
-            raise ClaimLost(f"the {name} was taken over by another process")
+        """Raise `LockLost` if this process is in a `hold` block of a lock that another process owns now."""
+        if name in self._held and not self._owns(name):
+            raise LockLost(f"another process took over the lock {name!r}")
 
-    def _has(self, name: str) -> bool:
-        return bool(self._study.user_attrs.get(_key(name)) == self._me)
+    def _owns(self, name: str) -> bool:
+        return bool(self._study.user_attrs.get(_owner_key(name)) == self._owner)
 
     def _take(self, name: str) -> bool:
         attributes = retry(lambda: self._study.user_attrs)
-        owner = attributes.get(_key(name))
-        if owner is not None and not self._watcher.is_gone(_key(name), owner, attributes.get(_pulse(name))):
+        owner, heartbeat = attributes.get(_owner_key(name)), attributes.get(_heartbeat_key(name))
+        if owner is not None and not self._liveness.is_dead(_owner_key(name), owner, heartbeat):
             return False
-        retry(self._study.set_user_attr, _key(name), dict(self._me))
+        retry(self._study.set_user_attr, _owner_key(name), dict(self._owner))
         time.sleep(SETTLE_SECONDS)
-        return retry(self._has, name)
+        return retry(self._owns, name)
 
 
-def _key(name: str) -> str:
+def _owner_key(name: str) -> str:
     return f"{name}_owner"
 
 
-def _pulse(name: str) -> str:
-    return f"{name}_pulse"
+def _heartbeat_key(name: str) -> str:
+    return f"{name}_heartbeat"

@@ -1,4 +1,4 @@
-"""What a search remembers: an Optuna study, read and written as the processes that share it must."""
+"""The Optuna study behind an oracle, read and written so that several processes can share it."""
 
 import time
 import warnings
@@ -13,27 +13,38 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..pruning import LayerStart, as_record
 from ..storage import no_retry, open_storage, place_of, quiet_optuna, retry
-from .attributes import ENDED, OUT, OWNER, PULSE, RACE, REASON, SEED, START, SURPLUS, seed_records
-from .heartbeat import Heartbeat, Liveness, is_here, this_process
+from .attributes import (
+    ENDING_ATTRIBUTE,
+    HEARTBEAT_ATTRIBUTE,
+    OUT_OF_RACE_PREFIX,
+    OWNER_ATTRIBUTE,
+    RACE_PREFIX,
+    REASON_ATTRIBUTE,
+    SEED_PREFIX,
+    START_ATTRIBUTE,
+    SURPLUS_ATTRIBUTE,
+    seed_records,
+)
+from .heartbeat import Heartbeat, Liveness, is_local, new_owner
 from .locks import StudyLock
 from .results import TrialResult, read_trial
 
-# Seconds between two looks at whether a trial is still this process's.
-_LOOK = 1.0
+# Seconds after which a process checks again that it still owns its trial.
+_CHECK_SECONDS = 1.0
 
 T = TypeVar("T")
 
 
 class TakenOver(Exception):
-    """A trial of this process has been given to another one, which did not hear of this one for too long."""
+    """Another process runs the trial now, because it received no heartbeat of this one for too long."""
 
 
 class StudyMemory:
-    """The part of an oracle that has the study: every record is written as soon as it is known.
+    """The part of an oracle that holds the study and writes every record as soon as it is known.
 
-    A trial has one owner, who alone writes to it. Its owner is seen by its process on the same machine, and
-    elsewhere by a sign of life every ten seconds; whose signs fail to come for a minute has lost its trial,
-    and hears of it at the next thing that it has to report.
+    A trial has one owner, the only process that writes to it. Other processes on the same machine watch the
+    owner's process; processes elsewhere watch its heartbeat, sent every ten seconds. A process that sends no
+    heartbeat for a minute loses its trial; its next write raises `TakenOver`.
 
     Args:
         storage, study_name, shared: As in `OptunaOracle`.
@@ -46,284 +57,295 @@ class StudyMemory:
         self._storage, self._study_name, self._shared = storage, study_name, shared
         self._study: optuna.Study | None = None
         self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        # The trials that this process runs. This dictionary and the next four have trial ids as keys.
         self._running: dict[str, optuna.trial.Trial] = {}
-        self._ended: dict[str, str] = {}
-        self._looked: dict[str, float] = {}
-        self._values: dict[str, dict[int, float]] = {}
-        self._earlier: dict[str, frozenset[int]] = {}
-        self._me = this_process()
-        self._watcher = Liveness()
-        self._pulse = Heartbeat(self._beat, self._me)
-        self._claims: StudyLock | None = None
+        # Why a trial is ended early.
+        self._end_reasons: dict[str, str] = {}
+        # When this process last checked that it owns the trial.
+        self._checked_at: dict[str, float] = {}
+        # The values that are not stored yet, by step.
+        self._pending: dict[str, dict[int, float]] = {}
+        # The steps that an earlier process stored.
+        self._earlier_steps: dict[str, frozenset[int]] = {}
+        self._owner = new_owner()
+        self._liveness = Liveness()
+        self._heartbeat = Heartbeat(self._beat, self._owner)
+        self._study_lock: StudyLock | None = None
 
     @property
     def study(self) -> optuna.Study:
-        """The Optuna study, opened or created at the first use."""
+        """The Optuna study, opened or created when it is first used."""
         if self._study is None:
-            # The folder is known once a tuner has the oracle.
+            # The folder is unknown until a tuner takes the oracle.
             folder = Path() if self._storage is not None else Path(self._project_dir)
             storage = open_storage(self._storage, folder)
             directions = optuna.study.StudyDirection
             direction = directions.MAXIMIZE if self.objective.direction == "max" else directions.MINIMIZE
             with quiet_optuna(), warnings.catch_warnings():
-                # Metric names are experimental, as they have been since Optuna 3.4.
+                # Metric names have been experimental since Optuna 3.4.
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 self._study = optuna.create_study(
                     storage=storage, study_name=self._study_name, direction=direction, load_if_exists=True
                 )
                 if not self._study.metric_names:
-                    # Optuna's pages call it "Objective 0" without.
+                    # Optuna's dashboards would call it "Objective 0".
                     self._study.set_metric_names([self.objective.name])
             self._study.pruner = self._pruner
         return self._study
 
     @property
-    def place(self) -> str:
-        """Where the study is kept, as an error may name it."""
+    def location(self) -> str:
+        """The storage of the study, as an error may name it."""
         return place_of(self._storage, Path(self._project_dir))
 
     def attributes(self) -> dict[str, Any]:
-        """Those of the study."""
+        """Return the attributes of the study."""
         return retry(lambda: self.study.user_attrs)
 
     def frozen_trials(self) -> list[FrozenTrial]:
-        """All trials that have begun, those of other processes too, in the order of their numbers."""
-        return begun(retry(self.study.get_trials, deepcopy=False))
+        """Return every trial that any process has started, in the order of their numbers."""
+        return started_trials(retry(self.study.get_trials, deepcopy=False))
 
     def frozen(self, trial_id: str) -> FrozenTrial:
-        """A trial of the study by its id."""
+        """Return the study's trial of that id."""
         return retry(self.study.get_trials, deepcopy=False)[int(trial_id)]
 
     def results(self) -> tuple[TrialResult, ...]:
-        """All trials that have begun, with every seed."""
+        """Return every trial that has started, with all its seeds."""
         attributes = self.attributes()
         return tuple(_read(frozen, attributes) for frozen in self.frozen_trials())
 
     def result(self, trial_id: str) -> TrialResult:
-        """One trial, with every seed."""
+        """Return one trial, with all its seeds."""
         return _read(self.frozen(trial_id), self.attributes())
 
     def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
-        """What is known of each seed of a trial: seed to the record that `report_seed` stored."""
+        """Return the records that `report_seed` stored for a trial, by seed."""
         return seed_records(self.frozen(trial_id))
 
     def report_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
-        """Stores the result of one seed at once, so that a crash in the next one does not lose it.
+        """Store the result of one seed at once, so that a crash in the next seed does not lose it.
 
         Raises:
-            TakenOver: The trial is another process's now.
+            TakenOver: Another process owns the trial now.
         """
 
         def write() -> None:
-            self._store_values(trial_id)
-            self._running[trial_id].set_user_attr(f"{SEED}{seed}", dict(record))
+            self._store_pending(trial_id)
+            self._running[trial_id].set_user_attr(f"{SEED_PREFIX}{seed}", dict(record))
 
-        self._if_mine(trial_id, write)
+        self._write_if_owned(trial_id, write)
 
     def report_start(self, trial_id: str, layers: Sequence[LayerStart]) -> None:
-        """Stores the signal of a trial before its training, layer by layer.
+        """Store the signal of each layer before training.
 
         Raises:
-            TakenOver: The trial is another process's now.
+            TakenOver: Another process owns the trial now.
         """
         start = as_record(layers)
-        self._if_mine(trial_id, lambda: self._running[trial_id].set_user_attr(START, start))
+        self._write_if_owned(trial_id, lambda: self._running[trial_id].set_user_attr(START_ATTRIBUTE, start))
 
     def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
-        """Stores the objective after one epoch, at a step of the trial; returns whether to prune it now.
+        """Store the objective after one epoch, at a step of the trial; return whether to prune it now.
 
-        Where no pruner reads them, values are stored once a second, and with the seed: epochs may be short.
+        Without a pruner nothing reads the values, so they are stored once a second and with the seed:
+        epochs may be short.
 
         Raises:
-            TakenOver: The trial is another process's now.
+            TakenOver: Another process owns the trial now.
         """
-        self._values.setdefault(trial_id, {})[step] = value
+        self._pending.setdefault(trial_id, {})[step] = value
         prunes = not isinstance(self._pruner, optuna.pruners.NopPruner)
-        if prunes or self._is_due(trial_id):
-            self._if_mine(trial_id, lambda: self._store_values(trial_id))
-        # Optuna's pruners look at the last step of a trial, which a seed that runs again has yet to come to.
-        if not prunes or step in self._earlier[trial_id]:
+        if prunes or self._is_check_due(trial_id):
+            self._write_if_owned(trial_id, lambda: self._store_pending(trial_id))
+        # Optuna's pruners look at the last step of a trial, which a seed that runs again has not reached.
+        if not prunes or step in self._earlier_steps[trial_id]:
             return False
-        return self._if_mine(trial_id, self._running[trial_id].should_prune)
+        return self._write_if_owned(trial_id, self._running[trial_id].should_prune)
 
     def end_early(self, trial_id: str, how: str, reason: str) -> None:
-        """Notes that a trial is ended as "screened" or "pruned": the study learns that it was bad.
+        """Mark a trial as ended early, which the study counts as a bad result.
+
+        Args:
+            trial_id: The trial.
+            how: "screened" or "pruned".
+            reason: Why, in words.
 
         Raises:
-            TakenOver: The trial is another process's now.
+            TakenOver: Another process owns the trial now.
         """
 
         def write() -> None:
-            self._running[trial_id].set_user_attr(ENDED, how)
-            self._running[trial_id].set_user_attr(REASON, reason)
+            self._running[trial_id].set_user_attr(ENDING_ATTRIBUTE, how)
+            self._running[trial_id].set_user_attr(REASON_ATTRIBUTE, reason)
 
-        self.check_mine(trial_id)
-        self._if_mine(trial_id, write)
-        self._ended[trial_id] = reason
+        self.check_owned(trial_id)
+        self._write_if_owned(trial_id, write)
+        self._end_reasons[trial_id] = reason
 
-    def _if_mine(self, trial_id: str, write: Callable[[], T]) -> T:
-        """What a write to a trial returns, each try of which is made only if the trial is this process's.
+    def _write_if_owned(self, trial_id: str, write: Callable[[], T]) -> T:
+        """Call `write` while this process owns the trial, with retries; return what it returns.
 
         Raises:
-            TakenOver: The trial is another process's now.
+            TakenOver: Another process owns the trial now.
         """
 
-        def tried() -> T:
-            # To read a trial back costs twice what a value costs.
-            if self._is_due(trial_id):
-                self._read_back(trial_id)
-            # A process that is cut off may lose its trial meanwhile: whether it has, the next try asks anew.
-            looked = self._looked.pop(trial_id)
+        def attempt() -> T:
+            # Reading a trial takes twice as long as writing a value.
+            if self._is_check_due(trial_id):
+                self._check_owner(trial_id)
+            # A process that is cut off may lose its trial, so a retry after a failed write checks again.
+            checked_at = self._checked_at.pop(trial_id)
             result = write()
-            self._looked[trial_id] = looked
+            self._checked_at[trial_id] = checked_at
             return result
 
-        return retry(tried)
+        return retry(attempt)
 
-    def _is_due(self, trial_id: str) -> bool:
-        return time.monotonic() - self._looked.get(trial_id, float("-inf")) > _LOOK
+    def _is_check_due(self, trial_id: str) -> bool:
+        return time.monotonic() - self._checked_at.get(trial_id, float("-inf")) > _CHECK_SECONDS
 
-    def _read_back(self, trial_id: str) -> None:
+    def _check_owner(self, trial_id: str) -> None:
         frozen = self.study.get_trials(deepcopy=False)[int(trial_id)]
-        if frozen.user_attrs.get(OWNER) != self._me:
-            raise TakenOver(f"trial {int(trial_id)} was taken over by another process")
-        self._looked[trial_id] = time.monotonic()
-        # The first look comes before the first value of this process.
-        self._earlier.setdefault(trial_id, frozenset(frozen.intermediate_values))
+        if frozen.user_attrs.get(OWNER_ATTRIBUTE) != self._owner:
+            raise TakenOver(f"another process took over trial {int(trial_id)}")
+        self._checked_at[trial_id] = time.monotonic()
+        # The first check precedes the first value of this process.
+        self._earlier_steps.setdefault(trial_id, frozenset(frozen.intermediate_values))
 
-    def _store_values(self, trial_id: str) -> None:
-        """Stores what `report_epoch` kept, but for the steps that the trial had before."""
-        values = self._values.get(trial_id, {})
+    def _store_pending(self, trial_id: str) -> None:
+        """Store the pending values, except at steps that an earlier process stored."""
+        values = self._pending.get(trial_id, {})
         for step in tuple(values):
-            # A seed that is run again after a crash has the values that it had.
-            if step not in self._earlier[trial_id]:
+            # A seed that runs again after a crash reproduces the values that are stored already.
+            if step not in self._earlier_steps[trial_id]:
                 self._running[trial_id].report(values[step], step)
             del values[step]
 
     def _forget(self, trial_id: str) -> None:
-        """Drops what was kept of a trial that is at an end here: this process may be given it once more."""
+        """Drop the state of a trial that this process has ended or lost; it may get the trial again."""
         del self._running[trial_id]
-        for kept in (self._looked, self._values, self._earlier, self._ended):
-            kept.pop(trial_id, None)
+        for state in (self._checked_at, self._pending, self._earlier_steps, self._end_reasons):
+            state.pop(trial_id, None)
 
-    def prune_by(self, pruner: optuna.pruners.BasePruner) -> None:
-        """Sets the pruner that `report_epoch` asks."""
+    def set_pruner(self, pruner: optuna.pruners.BasePruner) -> None:
+        """Set the pruner that `report_epoch` asks."""
         self._pruner = pruner
         if self._study is not None:
             self._study.pruner = pruner
 
     def race_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
-        """The records of the seeds that a finished trial was given afterwards."""
-        return _race(self.attributes(), int(trial_id))
+        """Return the records of the seeds that the race gave a finished trial."""
+        return _race_records(self.attributes(), int(trial_id))
 
-    def report_race(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
-        """Stores the result of such a seed.
-
-        Raises:
-            ClaimLost: Another process runs the race now.
-        """
-        self._report_in_race(f"{RACE}{int(trial_id)}_{seed}", dict(record))
-
-    def report_out(self, trial_id: str, reason: str) -> None:
-        """Notes that such a seed failed: the trial is out of the race.
+    def report_race_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
+        """Store the result of a seed of the race.
 
         Raises:
-            ClaimLost: Another process runs the race now.
+            LockLost: Another process runs the race now.
         """
-        self._report_in_race(f"{OUT}{int(trial_id)}", reason)
+        self._write_in_race(f"{RACE_PREFIX}{int(trial_id)}_{seed}", dict(record))
 
-    def check_claim(self, name: str) -> None:
-        """Raises `ClaimLost` if this process is in a block of that name that another one is in now."""
-        if self._claims is not None:
-            retry(self._claims.check, name)
+    def report_out_of_race(self, trial_id: str, reason: str) -> None:
+        """Mark a trial as out of the race, because a seed of the race failed.
 
-    def _report_in_race(self, name: str, value: Any) -> None:
-        def report() -> None:
-            if self._claims is not None:
-                self._claims.check("race")
+        Raises:
+            LockLost: Another process runs the race now.
+        """
+        self._write_in_race(f"{OUT_OF_RACE_PREFIX}{int(trial_id)}", reason)
+
+    def check_lock(self, name: str) -> None:
+        """Raise `LockLost` if this process is in a `hold` block of a lock that another process owns now."""
+        if self._study_lock is not None:
+            retry(self._study_lock.check, name)
+
+    def _write_in_race(self, name: str, value: Any) -> None:
+        def write() -> None:
+            # A process that waits for a database may lose the lock, so every attempt checks it.
+            if self._study_lock is not None:
+                self._study_lock.check("race")
             self.study.set_user_attr(name, value)
 
-        # Who waits for a database may be given up meanwhile.
-        retry(report)
+        retry(write)
 
-    def check_mine(self, trial_id: str) -> None:
-        """Raises `TakenOver` if a trial that this process runs is another's now; else stores its epochs."""
-        self._looked.pop(trial_id, None)
-        self._if_mine(trial_id, lambda: self._store_values(trial_id))
+    def check_owned(self, trial_id: str) -> None:
+        """Store the pending values of a trial; raise `TakenOver` if another process owns it now."""
+        self._checked_at.pop(trial_id, None)
+        self._write_if_owned(trial_id, lambda: self._store_pending(trial_id))
 
-    def others_run(self) -> bool:
-        """Whether other processes run trials that this one is to wait for, since they may die.
+    def has_running_others(self) -> bool:
+        """Return whether to wait for trials of other processes, since those processes may die.
 
-        Without `shared` only for those of another machine, of which that is not known at once, and for those
-        that nobody has signed yet.
+        A search that is not `shared` waits only for processes on another machine, whose death shows late,
+        and for trials whose owner is not stored yet.
         """
-        for frozen in self._of_others():
-            if self._watcher.has_lost(frozen):
+        for frozen in self._trials_of_others():
+            if self._liveness.is_stale(frozen):
                 continue
-            owner = frozen.user_attrs.get(OWNER)
-            # Whoever asked for a trial and has not signed it may have been killed between the two.
-            if self._shared or owner is None or not is_here(owner):
+            owner = frozen.user_attrs.get(OWNER_ATTRIBUTE)
+            # A process may have been killed between `ask` and storing its owner.
+            if self._shared or owner is None or not is_local(owner):
                 return True
         return False
 
-    def give_back(self) -> None:
-        """Lets other processes have what this one has not finished, at once."""
-        self._pulse.stop()
+    def release(self) -> None:
+        """Release the unfinished trials of this process, so that others can take them over at once."""
+        self._heartbeat.stop()
         for trial_id, trial in self._running.items():
-            # Without a database they find out by themselves.
+            # If the database is unreachable, others notice the missing heartbeat.
             with suppress(Exception), no_retry():
-                if self.is_mine(trial_id):
-                    trial.set_user_attr(OWNER, {})
+                if self.owns(trial_id):
+                    trial.set_user_attr(OWNER_ATTRIBUTE, {})
 
     @contextmanager
-    def alone(self, name: str) -> Iterator[None]:
-        """A block that one process of the search is in at a time; the others wait."""
-        if self._claims is None:
-            self._claims = StudyLock(self.study, self._me, self._watcher)
-        self._pulse.start()
+    def hold(self, name: str) -> Iterator[None]:
+        """Hold a lock of the study within a block: one process at a time, the others wait."""
+        if self._study_lock is None:
+            self._study_lock = StudyLock(self.study, self._owner, self._liveness)
+        self._heartbeat.start()
         try:
-            with self._claims.alone(name):
+            with self._study_lock.hold(name):
                 yield
         finally:
             if not self._running:
-                self._pulse.stop()
+                self._heartbeat.stop()
 
-    def is_mine(self, trial_id: str) -> bool:
-        """Whether a trial is this process's."""
-        return bool(self.frozen(trial_id).user_attrs.get(OWNER) == self._me)
+    def owns(self, trial_id: str) -> bool:
+        """Return whether this process owns a trial."""
+        return bool(self.frozen(trial_id).user_attrs.get(OWNER_ATTRIBUTE) == self._owner)
 
-    def _of_others(self) -> list[FrozenTrial]:
+    def _trials_of_others(self) -> list[FrozenTrial]:
         running = [t for t in self.frozen_trials() if t.state == TrialState.RUNNING]
-        return [t for t in running if t.user_attrs.get(OWNER) != self._me]
+        return [t for t in running if t.user_attrs.get(OWNER_ATTRIBUTE) != self._owner]
 
     def _beat(self) -> None:
-        if self._claims is not None:
-            self._claims.beat()
+        if self._study_lock is not None:
+            self._study_lock.beat()
         for trial_id, trial in tuple(self._running.items()):
-            if self.is_mine(trial_id):
-                trial.set_user_attr(PULSE, time.time())
-        # That a sign fails to come is known only to who has looked before.
-        for frozen in self._of_others():
-            self._watcher.has_lost(frozen)
+            if self.owns(trial_id):
+                trial.set_user_attr(HEARTBEAT_ATTRIBUTE, time.time())
+        # `Liveness` needs to see the heartbeats of others regularly to notice one that stops.
+        for frozen in self._trials_of_others():
+            self._liveness.is_stale(frozen)
 
 
-def begun(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those of a study's trials that are a search's: neither only proposed, nor one too many."""
-    return [t for t in trials if t.state != TrialState.WAITING and SURPLUS not in t.user_attrs]
+def started_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that a search has started: neither only enqueued nor beyond its limit."""
+    return [t for t in trials if t.state != TrialState.WAITING and SURPLUS_ATTRIBUTE not in t.user_attrs]
 
 
 def results_of(study: optuna.Study) -> tuple[TrialResult, ...]:
-    """All trials of a study that have begun, with every seed; also of a study that no oracle has open."""
+    """Return every started trial of a study, with all its seeds; no oracle needs to have it open."""
     attributes = study.user_attrs
-    return tuple(_read(frozen, attributes) for frozen in begun(study.get_trials(deepcopy=False)))
+    return tuple(_read(frozen, attributes) for frozen in started_trials(study.get_trials(deepcopy=False)))
 
 
 def _read(frozen: FrozenTrial, attributes: Mapping[str, Any]) -> TrialResult:
-    out = str(attributes.get(f"{OUT}{frozen.number}", ""))
-    return read_trial(frozen, _race(attributes, frozen.number), out)
+    out_of_race = str(attributes.get(f"{OUT_OF_RACE_PREFIX}{frozen.number}", ""))
+    return read_trial(frozen, _race_records(attributes, frozen.number), out_of_race)
 
 
-def _race(attributes: Mapping[str, Any], number: int) -> dict[int, dict[str, Any]]:
-    prefix = f"{RACE}{number}_"
-    found = {int(n.removeprefix(prefix)): r for n, r in attributes.items() if n.startswith(prefix)}
-    return dict(sorted(found.items()))
+def _race_records(attributes: Mapping[str, Any], number: int) -> dict[int, dict[str, Any]]:
+    prefix = f"{RACE_PREFIX}{number}_"
+    records = {int(n.removeprefix(prefix)): r for n, r in attributes.items() if n.startswith(prefix)}
+    return dict(sorted(records.items()))

@@ -1,4 +1,4 @@
-"""Check, resume and remove the study of an earlier search."""
+"""Check for the study of an earlier search, and remove it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,30 +15,38 @@ SETTINGS_ATTRIBUTE = "settings"
 
 
 def check_study(
-    storage: str | Path | BaseStorage, name: str, settings: Mapping[str, Any], go_on: bool, overwrite: bool
+    storage: str | Path | BaseStorage, name: str, settings: Mapping[str, Any], resume: bool, overwrite: bool
 ) -> bool:
-    """Whether a storage of the user's has the study of that name already; changes nothing.
+    """Return whether a search resumes a study that the user's storage contains; change nothing.
+
+    Args:
+        storage: A URL, a journal file or an Optuna storage.
+        name: The study's name.
+        settings: The settings of the new search.
+        resume: Whether the new search may resume the study.
+        overwrite: Whether the new search removes the study.
 
     Raises:
-        InitxError: There is one, without `go_on` or `overwrite`; it began with other settings.
+        InitxError: The study exists, without `resume` or `overwrite`, or began with other settings.
     """
-    with opened(storage) as found:
-        if overwrite or name not in optuna.get_all_study_names(found):
+    with opened(storage) as backend:
+        if overwrite or name not in optuna.get_all_study_names(backend):
             return False
-        if not go_on:
-            allowed = f"one without a study called {name!r}"
-            remedy = (
-                "Pass resume=True to go on with it, overwrite=True to start again, or another results folder."
-            )
-            raise InitxError("storage", redacted(storage), allowed, remedy)
-        earlier = optuna.load_study(study_name=name, storage=found).user_attrs.get(SETTINGS_ATTRIBUTE)
-    if earlier is not None:
-        check_same(earlier, settings)
+        if not resume:
+            url = redacted(storage)
+            allowed = f"a storage without a study named {name!r}"
+            remedy = "Pass resume=True to continue it, overwrite=True to replace it, or another results folder."
+            problem = f"`storage` {url!r} already contains a study named {name!r}"
+            raise InitxError("storage", url, allowed, remedy, problem)
+        study = optuna.load_study(study_name=name, storage=backend)
+        stored = study.user_attrs.get(SETTINGS_ATTRIBUTE)
+    if stored is not None:
+        check_same(stored, settings)
     return True
 
 
 def remove_study(storage: str | Path | BaseStorage, name: str) -> None:
-    """Deletes the study of that name from a storage of the user's, if it is there."""
-    with opened(storage) as found:
-        if name in optuna.get_all_study_names(found):
-            optuna.delete_study(study_name=name, storage=found)
+    """Delete the study of that name from the user's storage, if it is there."""
+    with opened(storage) as backend:
+        if name in optuna.get_all_study_names(backend):
+            optuna.delete_study(study_name=name, storage=backend)

@@ -11,35 +11,38 @@ import optuna
 from keras_initx.errors import InitxError, unknown_name
 
 SAMPLERS = ("tpe", "random", "grid", "gp", "cmaes")
-# What Optuna imports for a sampler, and asks for by name only once a trial is begun.
-_NEEDS = {"gp": "torch", "cmaes": "cmaes"}
+# The packages that Optuna imports for a sampler. Optuna reports a missing one only after a trial has started.
+_PACKAGES = {"gp": "torch", "cmaes": "cmaes"}
 
 
-def check_sampler(name: object) -> None:
-    """Raises an `InitxError` for an unknown sampler, or one whose package is not installed."""
-    if isinstance(name, optuna.samplers.BaseSampler | keras_tuner.Oracle):
+def check_sampler(sampler: object) -> None:
+    """Raise an `InitxError` for an unknown sampler, or one whose package is not installed."""
+    if isinstance(sampler, optuna.samplers.BaseSampler | keras_tuner.Oracle):
         return
-    if not isinstance(name, str):
+    if not isinstance(sampler, str):
         allowed = f"one of {', '.join(SAMPLERS)}, an Optuna sampler, or a KerasTuner oracle"
-        raise InitxError("tuner", name, allowed, "Make an object of a class.")
-    if name not in SAMPLERS:
-        raise unknown_name("tuner", name, SAMPLERS)
-    package = _NEEDS.get(name)
+        remedy = "Pass an instance, not the class." if isinstance(sampler, type) else ""
+        raise InitxError("tuner", sampler, allowed, remedy)
+    if sampler not in SAMPLERS:
+        raise unknown_name("tuner", sampler, SAMPLERS)
+    package = _PACKAGES.get(sampler)
     if package and importlib.util.find_spec(package) is None:
-        others = ", ".join(s for s in SAMPLERS if s not in _NEEDS)
-        raise InitxError("tuner", name, others, f"Or install what it needs: pip install {package}")
+        others = ", ".join(name for name in SAMPLERS if name not in _PACKAGES)
+        problem = f"`tuner` {sampler!r} needs the package {package}, which is not installed"
+        remedy = f"Run pip install {package}, or use one of {others}."
+        raise InitxError("tuner", sampler, f"one of {others}", remedy, problem)
 
 
 def make_sampler(name: str, seed: int, grid: Mapping[str, Sequence[Any]] | None = None) -> Any:
-    """The sampler of a name.
+    """Return the sampler of a name.
 
-    None of them takes the order of a `Choice` for a distance: to "gp" its values are unordered, and
-    "cmaes", which knows numbers only, leaves them to "tpe".
+    No sampler takes the order of a `Choice` for a distance: "gp" treats its values as unordered, and
+    "cmaes", which samples only numbers, leaves them to "tpe".
 
     Args:
         name: One of `SAMPLERS`.
-        seed: Its seed.
-        grid: For "grid", the values of each parameter.
+        seed: The sampler's seed.
+        grid: The values of each parameter, for "grid".
 
     Example:
 
@@ -53,9 +56,9 @@ def make_sampler(name: str, seed: int, grid: Mapping[str, Sequence[Any]] | None 
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
     with warnings.catch_warnings():
-        # Optuna 4 calls it experimental.
+        # `constant_liar` is experimental in Optuna 4.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # By default Optuna 4 does not see what other processes are about to try, and proposes its like.
+        # Without it, TPE ignores the running trials of other processes and proposes similar values.
         tpe = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     if name == "cmaes":
         return optuna.samplers.CmaEsSampler(

@@ -39,16 +39,16 @@ def keep(folder: Path, seed: int, model: keras.Model) -> None:
 
 
 @contextmanager
-def kept_if(better: bool, folder: Path, seed: int, model: keras.Model) -> Iterator[None]:
+def saving_if_better(better: bool, folder: Path, seed: int, model: keras.Model) -> Iterator[None]:
     """Around the write that tells the study of a seed: its weights before, without the others after."""
     if better:
         keep(folder, seed, model)
     yield
     if better:
-        drop_others(folder, seed)
+        remove_others(folder, seed)
 
 
-def drop_others(folder: Path, seed: int) -> None:
+def remove_others(folder: Path, seed: int) -> None:
     """Removes the weights of all seeds but one."""
     with disk_errors("results", folder, anything=True):
         for path in folder.glob(FILES):

@@ -7,8 +7,8 @@ import keras
 
 from ..stats import further_seeds, next_runs
 from ..storage import Fault, disk_errors, storage_errors
-from ..study import ClaimLost, OptunaOracle
-from .checkpoints import is_better, kept_if
+from ..study import LockLost, OptunaOracle
+from .checkpoints import is_better, saving_if_better
 
 
 class Racing:
@@ -37,10 +37,10 @@ class Racing:
         run: set[int] = set()
         while budget:
             try:
-                with self.oracle.alone("race"):
+                with self.oracle.hold("race"):
                     self._race(budget, contenders, run)
                 break
-            except ClaimLost:
+            except LockLost:
                 continue
         for number in sorted(run):
             for observer in self.observers:
@@ -52,7 +52,7 @@ class Racing:
         seeds = further_seeds(self.seeds, budget)
         while runs := self._next(budget, best, seeds, direction):
             for number, seed in runs:
-                self.oracle.check_claim("race")
+                self.oracle.check_lock("race")
                 run.add(number)
                 self._run_extra(self.oracle.get_trial(f"{number:04d}"), seed)
 
@@ -65,24 +65,24 @@ class Racing:
 
     def _run_extra(self, trial: Any, seed: int) -> None:
         try:
-            with storage_errors(self.oracle.place), disk_errors("results", Path(self.project_dir)):
+            with storage_errors(self.oracle.location), disk_errors("results", Path(self.project_dir)):
                 self._run_race(trial, seed)
-        except (Fault, ClaimLost):
+        except (Fault, LockLost):
             raise
         except Exception as error:
             # As in KerasTuner's search: what fails is a fault of the trial.
             text = " ".join(str(error).split())[:200]
-            self.oracle.report_out(trial.trial_id, f"seed {seed}: {type(error).__name__}: {text}")
+            self.oracle.report_out_of_race(trial.trial_id, f"seed {seed}: {type(error).__name__}: {text}")
 
     def _run_race(self, trial: Any, seed: int) -> None:
         for observer in self.observers:
             observer.on_trial_begin(trial, [seed])
         known = self.oracle.result(trial.trial_id).scores()
         record, model = self.run_seed(trial, seed)
-        self.oracle.check_claim("race")
+        self.oracle.check_lock("race")
         better = is_better(record["score"], known.values(), self.oracle.objective.direction)
         folder = Path(self.get_trial_dir(trial.trial_id))
-        with kept_if(better, folder, seed, model):
-            self.oracle.report_race(trial.trial_id, seed, record)
+        with saving_if_better(better, folder, seed, model):
+            self.oracle.report_race_seed(trial.trial_id, seed, record)
         for observer in self.observers:
             observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])

@@ -10,7 +10,7 @@ def reset_layer_names() -> None:
     Example:
 
     >>> import keras
-    >>> new_session()
+    >>> reset_layer_names()
     >>> keras.layers.Dense(1).name
     'dense'
     """

@@ -13,12 +13,12 @@ from optuna.trial import TrialState
 
 from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
-from ..pruning import LayerStart, Pruning, Screen, signal_at_start
+from ..pruning import LayerStart, Pruning, Screen, layers_at_start
 from ..space import SCHEDULE
 from ..storage import disk_errors, storage_errors
 from ..study import PRUNED, SCREENED, OptunaOracle, TakenOver, seed_records
 from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget
-from .checkpoints import find, is_better, kept_if
+from .checkpoints import find, is_better, saving_if_better
 from .devices import Strategy, tensorflow_strategy
 from .model_cache import Batch, CompiledModels
 from .race import Racing
@@ -106,7 +106,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         self._sample = samples[0]
         self.metric, self.target = metric or oracle.objective, target
         self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
-        oracle.prune_by(self.pruning.over_epochs)
+        oracle.set_pruner(self.pruning.over_epochs)
         super().__init__(oracle, hypermodel, **kwargs)
         # On a worker of KerasTuner's chief it would be a client now, which knows of no seeds.
         self.oracle = oracle
@@ -126,7 +126,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         Of a trial that cannot learn, or falls behind, the oracle knows why, and takes no score.
         """
         # What a disk or the storage does is no matter of the hyperparameters.
-        with storage_errors(self.oracle.place), disk_errors("results", Path(self.project_dir)):
+        with storage_errors(self.oracle.location), disk_errors("results", Path(self.project_dir)):
             return self._scored(trial)
 
     def _scored(self, trial: Any) -> dict[str, float]:
@@ -155,10 +155,10 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         for seed in todo:
             record, model = self.run_seed(trial, seed, screened)
             screened = None
-            self.oracle.check_mine(trial.trial_id)
+            self.oracle.check_owned(trial.trial_id)
             better = is_better(record["score"], scores, objective.direction)
             scores.append(record["score"])
-            with kept_if(better, folder, seed, model):
+            with saving_if_better(better, folder, seed, model):
                 self.oracle.report_seed(trial.trial_id, seed, record)
             for observer in self.observers:
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
@@ -176,7 +176,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
                 reason = self.screen(model, self.models.beside(model))
             if self.at_start is not None:
                 seen = None if self.screen is None else self.screen.seen
-                layers = signal_at_start(model, self._sample, seen)
+                layers = layers_at_start(model, self._sample, seen)
         if self.at_start is not None and layers:
             self.oracle.report_start(trial.trial_id, layers)
             self.at_start(trial, layers)
@@ -277,7 +277,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         """Tells the oracle, then the observers."""
         super().on_trial_end(trial)
         # Only then: it may have been lost as it was told.
-        mine = self.oracle.is_mine(trial.trial_id)
+        mine = self.oracle.owns(trial.trial_id)
         ended = self.oracle.get_trial(trial.trial_id)
         status = self.oracle.result(trial.trial_id).status if mine else "taken over"
         for observer in self.observers:

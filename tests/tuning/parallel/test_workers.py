@@ -14,8 +14,8 @@ import optuna
 import pytest
 from keras_initx.tuning.parallel.workers import Workers, shares
 from keras_initx.tuning.storage.databases import opened
-from keras_initx.tuning.study.attributes import OWNER, seed_records
-from keras_initx.tuning.study.heartbeat import this_process
+from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
+from keras_initx.tuning.study.heartbeat import new_owner
 
 from keras_initx import InitxError
 from keras_initx.cli.common import worker_command
@@ -65,7 +65,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     assert len(scores(tmp_path / "two")) == 6
     # The race, too, is run once, by whichever comes first: three trials, two seeds more for each.
     assert sorted(len(seeds) for seeds in scores(tmp_path / "two").values()) == [2, 2, 2, 4, 4, 4]
-    owners = {t.user_attrs[OWNER]["pid"] for t in study(tmp_path / "two")}
+    owners = {t.user_attrs[OWNER_ATTRIBUTE]["pid"] for t in study(tmp_path / "two")}
     assert len(owners) == 2
     assert (tmp_path / "two/results/best_model.keras").is_file()
     assert len(list((tmp_path / "two/logs").rglob("*.trial.keras_initx"))) == 6
@@ -76,7 +76,7 @@ def test_processes_that_end_after_a_few_trials_find_the_same(tmp_path: Path) -> 
     tune(tmp_path / "one", "--epochs", "2")
     tune(tmp_path / "each", "--epochs", "2", "--trials-each", "2")
     assert scores(tmp_path / "one") == scores(tmp_path / "each")
-    owners = [t.user_attrs[OWNER]["pid"] for t in study(tmp_path / "each")]
+    owners = [t.user_attrs[OWNER_ATTRIBUTE]["pid"] for t in study(tmp_path / "each")]
     assert [owners.count(pid) for pid in dict.fromkeys(owners)] == [2, 2, 2]
 
 
@@ -92,7 +92,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_finished(tmp_path: Path) -> N
             for trial in _running(tmp_path):
                 if len(records := seed_records(trial)) == 1:
                     killed, before = trial, records
-                    os.kill(trial.user_attrs[OWNER]["pid"], signal.SIGKILL)
+                    os.kill(trial.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
                     break
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -105,13 +105,15 @@ def test_a_killed_worker_is_replaced_and_its_trial_finished(tmp_path: Path) -> N
     (seed,) = before
     assert seed_records(after)[seed] == before[seed]
     assert len(seed_records(after)) == 2
-    assert after.user_attrs[OWNER]["pid"] != killed.user_attrs[OWNER]["pid"]
+    assert after.user_attrs[OWNER_ATTRIBUTE]["pid"] != killed.user_attrs[OWNER_ATTRIBUTE]["pid"]
 
 
 def _running(folder: Path) -> list[optuna.trial.FrozenTrial]:
     try:
         return [
-            t for t in study(folder) if t.state == optuna.trial.TrialState.RUNNING and OWNER in t.user_attrs
+            t
+            for t in study(folder)
+            if t.state == optuna.trial.TrialState.RUNNING and OWNER_ATTRIBUTE in t.user_attrs
         ]
     except Exception:
         # The tables are being made.
@@ -134,7 +136,7 @@ def test_ctrl_c_stops_all_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert "--resume" in err
     for trial in running:
         with pytest.raises(ProcessLookupError):
-            os.kill(trial.user_attrs[OWNER]["pid"], 0)
+            os.kill(trial.user_attrs[OWNER_ATTRIBUTE]["pid"], 0)
 
 
 class Quiet:
@@ -196,7 +198,7 @@ except FileExistsError:
         assert (tmp_path / "worker_0.log").stat().st_size == 10**6
 
     def test_one_that_does_not_stop_is_killed(self, tmp_path: Path, monkeypatch: Any) -> None:
-        monkeypatch.setattr("keras_initx.tuning.parallel.workers.PATIENCE", 0.5)
+        monkeypatch.setattr("keras_initx.tuning.parallel.workers.STOP_SECONDS", 0.5)
         code = (
             "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(1, flush=True); "
             "time.sleep(99)"
@@ -277,7 +279,7 @@ class TestJoining:
             if number == 1 and not asked.is_set():
                 asked.set()
                 other = oracle.study.ask()
-                other.set_user_attr(OWNER, {**this_process(), "pid": os.getppid(), "started": None})
+                other.set_user_attr(OWNER_ATTRIBUTE, {**new_owner(), "pid": os.getppid(), "started": None})
 
         monkeypatch.setattr(OptunaOracle, "_use_sampler", late)
         result = quick(trials=2)

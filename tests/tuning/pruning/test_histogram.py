@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from keras_initx.tuning.pruning.layer_signal import BINS, VALUES, histogram_of, thinned
+from keras_initx.tuning.pruning.layer_signal import BINS, VALUES, histogram_of, subsample
 from scipy import stats
 
 pytestmark = pytest.mark.one_backend
@@ -19,10 +19,10 @@ def test_small_tensors_are_counted_whole() -> None:
 def test_large_tensors_are_sampled_alike_from_all_units() -> None:
     # Each unit has values of its own: every n-th value would be of a few units only.
     values = np.broadcast_to(np.arange(1024.0), (2048, 1024))
-    sample = thinned(values)
+    sample = subsample(values)
     assert sample.size == VALUES
     assert stats.kstest(sample, stats.randint(0, 1024).cdf).statistic < 0.01
-    np.testing.assert_array_equal(sample, thinned(values))
+    np.testing.assert_array_equal(sample, subsample(values))
     assert sum(histogram_of(values).counts) == VALUES
 
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from keras_initx.tuning.pruning.layer_signal import watching
-from keras_initx.tuning.pruning.signal_probe import SignalProbe, signal_at_start
+from keras_initx.tuning.pruning.layer_signal import capture_outputs
+from keras_initx.tuning.pruning.signal_probe import SignalProbe, layers_at_start
 
 
 def array(tensor):
@@ -44,7 +44,7 @@ def test_pre_activations_and_gradients_by_hand(batch):
     out = np.tanh(z) @ w2 + b2
     error = 2 * (out - y) / out.size
     gradients = [x.T @ (error @ w2.T * (1 - np.tanh(z) ** 2)), np.tanh(z).T @ error]
-    first, second = signal_at_start(model, batch, SignalProbe(batch)(model))
+    first, second = layers_at_start(model, batch, SignalProbe(batch)(model))
     assert [part.name.split("/")[-1] for part in (first, second)] == ["a", "b"]
     assert (first.forward, second.forward) == pytest.approx((np.std(z), np.std(out)), rel=1e-4)
     rms = [np.sqrt(np.mean(g**2)) for g in gradients]
@@ -58,7 +58,7 @@ def test_pre_activations_and_gradients_by_hand(batch):
 
 def test_without_a_probe_there_is_no_gradient_and_the_model_is_as_it_was(model, batch):
     before = [array(v) for v in model.variables]
-    hidden, head = signal_at_start(model, batch)
+    hidden, head = layers_at_start(model, batch)
     assert hidden.forward > 0
     assert (hidden.backward, head.backward) == (None, None)
     assert hidden.histograms.keys() == {"weights/kernel", "activations"}
@@ -68,10 +68,10 @@ def test_without_a_probe_there_is_no_gradient_and_the_model_is_as_it_was(model, 
 
 def test_layers_are_as_they_were(model, batch):
     own = [vars(layer).copy() for layer in model.layers]
-    with watching(model) as seen:
+    with capture_outputs(model) as seen:
         model(batch[0])
     assert len(seen) == 2
-    with pytest.raises(ValueError, match="incompatible"), watching(model):
+    with pytest.raises(ValueError, match="incompatible"), capture_outputs(model):
         model(batch[1])
     for layer, attributes in zip(model.layers, own, strict=True):
         assert vars(layer).keys() == attributes.keys()
@@ -94,7 +94,7 @@ def test_layers_are_as_they_were(model, batch):
 def test_kinds_of_layers(inner, shape, names):
     model = keras.Sequential([keras.Input(shape), inner(), layers.Flatten(), layers.Dense(2, name="head")])
     x = np.random.default_rng(0).integers(0, 9, size=(8, *shape)).astype("float32")
-    first, *_, last = signal_at_start(model, (x, None))
+    first, *_, last = layers_at_start(model, (x, None))
     assert "inner" in first.name
     assert last.name.endswith("head")
     for part in (first, last):
@@ -107,7 +107,7 @@ def test_attention_is_seen_projection_by_projection():
     inputs = keras.Input((6, 4))
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 4)(inputs, inputs))
     x = np.random.default_rng(0).normal(size=(8, 6, 4)).astype("float32")
-    found = signal_at_start(model, (x, None))
+    found = layers_at_start(model, (x, None))
     assert sorted(part.name.split("/")[-1] for part in found) == [
         "attention_output",
         "key",
@@ -131,14 +131,14 @@ def test_in_the_order_of_the_calls():
 
     model = Own()
     model(inputs)
-    found = signal_at_start(model, (np.ones((2, 4), "float32"), None))
+    found = layers_at_start(model, (np.ones((2, 4), "float32"), None))
     assert [part.name.split("/")[-1] for part in found] == ["z", "a"]
 
 
 def test_what_is_not_finite(batch):
     model = keras.Sequential([keras.Input((5,)), layers.Dense(3, kernel_initializer="ones")])
     model.layers[0].kernel.assign(np.full((5, 3), np.inf, "float32"))
-    (layer,) = signal_at_start(model, batch)
+    (layer,) = layers_at_start(model, batch)
     assert not np.isfinite(layer.forward)
     assert "activations" not in layer.histograms
 
@@ -151,4 +151,4 @@ def test_a_model_that_cannot_be_looked_at_shows_nothing(batch):
             return x
 
     model = keras.Sequential([keras.Input((5,)), layers.Dense(3), Own()])
-    assert signal_at_start(model, batch) == ()
+    assert layers_at_start(model, batch) == ()

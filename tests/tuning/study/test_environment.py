@@ -55,11 +55,11 @@ def test_names_of_processor_and_cards(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_machine_is_noted_once_and_another_one_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study()
-    environment.note_machine(study)
-    environment.note_machine(study)
+    environment.store_machine(study)
+    environment.store_machine(study)
     study.set_user_attr("settings", {"seed": 0})
     assert environment.machines_of(study.user_attrs) == [environment.this_machine()]
     monkeypatch.setattr(os, "cpu_count", lambda: 1234)
-    environment.note_machine(study)
+    environment.store_machine(study)
     assert {found["cores"] for found in environment.machines_of(study.user_attrs)} >= {1234}
     assert len(environment.machines_of(study.user_attrs)) == 2

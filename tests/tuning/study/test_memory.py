@@ -11,7 +11,7 @@ import pytest
 from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.pruning.layer_signal import LayerStart
 from keras_initx.tuning.study import heartbeat, memory
-from keras_initx.tuning.study.heartbeat import this_process
+from keras_initx.tuning.study.heartbeat import new_owner
 from keras_initx.tuning.study.memory import TakenOver
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import OperationalError
@@ -121,7 +121,7 @@ class TestEpochs:
 
     def test_a_pruner_sees_each_at_once(self, make: Make) -> None:
         process, pruner = make(), Asked()
-        process.prune_by(pruner)
+        process.set_pruner(pruner)
         process.create_trial("t")
         for step in range(3):
             process.report_epoch(FIRST, step, 0.5)
@@ -129,13 +129,13 @@ class TestEpochs:
 
     def test_a_pruner_is_not_asked_of_what_was_there(self, make: Make) -> None:
         first = make()
-        first.prune_by(optuna.pruners.MedianPruner())
+        first.set_pruner(optuna.pruners.MedianPruner())
         first.create_trial("t")
         for step in range(3):
             first.report_epoch(FIRST, step, 0.5)
-        first.give_back()
+        first.release()
         second, pruner = make(), Asked()
-        second.prune_by(pruner)
+        second.set_pruner(pruner)
         assert second.create_trial("t").trial_id == FIRST
         for step in range(5):
             second.report_epoch(FIRST, step, 0.5)
@@ -151,7 +151,7 @@ class TestEpochs:
                 if self.epochs == 7:
                     raise KeyboardInterrupt
 
-        monkeypatch.setattr(memory, "_LOOK", -1.0)
+        monkeypatch.setattr(memory, "_CHECK_SECONDS", -1.0)
         with pytest.raises(KeyboardInterrupt):
             quick(trials=1, epochs=4, observers=[Interrupting()])
         url = f"sqlite:///{tmp_path}/results/study.db"
@@ -199,7 +199,7 @@ def asked(process: OptunaOracle) -> None:
             study._storage.set_trial_system_attr(trial._trial_id, "rung", 1)
             return False
 
-    process.prune_by(Noting())
+    process.set_pruner(Noting())
     process.report_epoch(FIRST, 0, 0.5)
 
 
@@ -219,7 +219,7 @@ class TestCutOff:
     ) -> None:
         process = make()
         trial = process.create_trial("t")
-        process.check_mine(FIRST)
+        process.check_owned(FIRST)
         before = process.frozen(FIRST)
         cut(process, method, ELSEWHERE)
         with pytest.warns(UserWarning, match="cannot be reached"), pytest.raises(TakenOver):
@@ -248,7 +248,7 @@ class TestCutOff:
     def test_nothing_is_missing_where_it_was_not_lost(self, make: Make, cut: Any, at: int) -> None:
         process = make()
         trial = process.create_trial("t")
-        process.check_mine(FIRST)
+        process.check_owned(FIRST)
         for step in range(3):
             process.report_epoch(FIRST, step, step / 10)
         cut(process, "set_trial_intermediate_value", at=at)
@@ -262,7 +262,7 @@ class TestCutOff:
     def test_a_trial_that_another_process_signed_meanwhile_is_not_taken(self, make: Make, cut: Any) -> None:
         first = make()
         first.create_trial("t")
-        first.give_back()
+        first.release()
         second = make()
         cut(second, "set_trial_user_attr", ELSEWHERE)
         with pytest.warns(UserWarning, match="cannot be reached"):
@@ -273,7 +273,7 @@ class TestCutOff:
         first = make()
         first.create_trial("t")
         first.end_early(FIRST, "pruned", "it was bad")
-        first.give_back()
+        first.release()
         second = make()
         trial = second.create_trial("t")
         assert trial.trial_id == FIRST
@@ -287,7 +287,7 @@ class TestCutOff:
 
         def lost(self: OptunaOracle, running: Any, *args: Any) -> None:
             monkeypatch.setattr(OptunaOracle, "_tell", tell)
-            running.set_user_attr("owner", this_process())
+            running.set_user_attr("owner", new_owner())
             raise TakenOver
 
         monkeypatch.setattr(OptunaOracle, "_tell", lost)
@@ -314,7 +314,7 @@ class TestOthers:
         trial = process.create_trial("t")
         assert trial.trial_id == "0001"
         # Another look than that of the beginning of a trial.
-        process._watcher._seen.clear()
+        process._liveness._seen.clear()
         for _ in range(7):
             process._beat()
             clock[0] += 10
@@ -325,14 +325,14 @@ class TestOthers:
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # A process asked the study, and has yet to put down its name, or was killed in this moment.
-        monkeypatch.setattr(heartbeat, "_GRACE", 360 * heartbeat._GRACE)
+        monkeypatch.setattr(heartbeat, "_SIGNING_GRACE", 360 * heartbeat._SIGNING_GRACE)
         process = make()
         process.study.ask()
         trial = process.create_trial("t")
         assert trial.trial_id == "0001"
         ended(process, trial)
         assert process.create_trial("t").status == "IDLE"
-        monkeypatch.setattr(heartbeat, "_GRACE", 0 * heartbeat._GRACE)
+        monkeypatch.setattr(heartbeat, "_SIGNING_GRACE", 0 * heartbeat._SIGNING_GRACE)
         trial = process.create_trial("t")
         assert trial.trial_id == FIRST
         ended(process, trial)

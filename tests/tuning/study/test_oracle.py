@@ -16,7 +16,7 @@ from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.space.to_optuna import grid_of
 from keras_initx.tuning.study import heartbeat
 from keras_initx.tuning.study.attributes import failure_reason, seed_records
-from keras_initx.tuning.study.heartbeat import this_process
+from keras_initx.tuning.study.heartbeat import new_owner
 from keras_initx.tuning.study.memory import TakenOver
 from optuna.trial import TrialState
 
@@ -219,7 +219,7 @@ class TestPlainTuner:
             PlainTuner(oracle, tmp_path, a_number, a_range)
             oracle.verbose = 0
             oracle.create_trial("tuner0")
-            oracle.give_back()
+            oracle.release()
             seeds.add(oracle.seed)
         assert len(seeds) == 1
         assert None not in seeds
@@ -371,7 +371,7 @@ class TestFailures:
         oracle.verbose = 0
         begun = oracle.create_trial("tuner0")
         running = oracle._running[begun.trial_id]
-        parent = {**this_process(), "pid": os.getppid(), "started": None}
+        parent = {**new_owner(), "pid": os.getppid(), "started": None}
         running.set_user_attr("owner", parent)
         second = run(tmp_path, a_number, numbers, trials=2)
         assert len(second.seen) == 1
@@ -383,7 +383,7 @@ class TestFailures:
     def test_a_trial_of_another_machine_is_left_alone_while_there_are_signs_of_life(
         self, tmp_path: Path, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr(heartbeat, "STALE", 3.0)
+        monkeypatch.setattr(heartbeat, "STALE_SECONDS", 3.0)
         oracle = OptunaOracle(max_trials=2)
         PlainTuner(oracle, tmp_path, a_number, numbers)
         oracle.verbose = 0
@@ -393,7 +393,7 @@ class TestFailures:
 
         def live() -> None:
             for beat in range(8):
-                running.set_user_attr("pulse", beat)
+                running.set_user_attr("heartbeat", beat)
                 stopped.wait(1.0)
             stopped.set()
 
@@ -406,19 +406,19 @@ class TestFailures:
 
     def test_who_lost_a_trial_does_not_report(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # Between two looks epochs are kept, and not stored.
-        monkeypatch.setattr("keras_initx.tuning.study.memory._LOOK", -1.0)
+        monkeypatch.setattr("keras_initx.tuning.study.memory._CHECK_SECONDS", -1.0)
         oracle = OptunaOracle(max_trials=2)
         PlainTuner(oracle, tmp_path, a_number, numbers)
         oracle.verbose = 0
         begun = oracle.create_trial("tuner0")
         oracle.report_seed(begun.trial_id, 0, {"score": 0.1})
-        oracle._running[begun.trial_id].set_user_attr("owner", this_process())
+        oracle._running[begun.trial_id].set_user_attr("owner", new_owner())
         for report in (
             lambda: oracle.report_seed(begun.trial_id, 1, {"score": 0.2}),
             lambda: oracle.report_epoch(begun.trial_id, 3, 0.2),
             lambda: oracle.end_early(begun.trial_id, "pruned", "it was bad"),
         ):
-            with pytest.raises(TakenOver, match="trial 0 was taken over"):
+            with pytest.raises(TakenOver, match="took over trial 0"):
                 report()
         begun.status = "COMPLETED"
         oracle.end_trial(begun)
@@ -432,7 +432,7 @@ class TestFailures:
         PlainTuner(oracle, tmp_path, a_number, numbers)
         oracle.verbose = 0
         oracle.create_trial("tuner0")
-        oracle.give_back()
+        oracle.release()
         assert len(run(tmp_path, a_number, trials=1).seen) == 1
 
 

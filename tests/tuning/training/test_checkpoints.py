@@ -131,16 +131,16 @@ def test_a_kill_before_a_seed_is_stored_leaves_the_best_one_that_is(
 ) -> None:
     trained = scored({0: 0.3, 1: 0.5})
     result = quick(trials=1, seeds=1)
-    true = type(result.tuner.oracle).report_race
+    true = type(result.tuner.oracle).report_race_seed
 
     def killed(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(result.tuner.oracle), "report_race", killed)
+    monkeypatch.setattr(type(result.tuner.oracle), "report_race_seed", killed)
     with pytest.raises(KeyboardInterrupt):
         result.tuner._run_race(result.tuner.oracle.get_trial("0000"), 1)
     assert_has(result.best_model(), trained, 0, 0)
-    monkeypatch.setattr(type(result.tuner.oracle), "report_race", true)
+    monkeypatch.setattr(type(result.tuner.oracle), "report_race_seed", true)
     result.tuner._run_race(result.tuner.oracle.get_trial("0000"), 1)
     assert_has(result.best_model(), trained, 0, 1)
 

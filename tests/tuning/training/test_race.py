@@ -53,7 +53,7 @@ class TestTakenOver:
     @pytest.fixture
     def other(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         """Another process, which takes the race when it is told to, and runs as much of it as it is to."""
-        monkeypatch.setattr(locks, "TO_SIGN", 0.0)
+        monkeypatch.setattr(locks, "SETTLE_SECONDS", 0.0)
 
         class Other:
             runs = ((0, 2), (1, 2), (0, 3), (1, 3))
@@ -136,14 +136,14 @@ class TestTakenOver:
         assert [seed for _, seed in watch.seeds if seed >= 2] == [2, 2, 3, 3]
         assert [t.race for t in result.trials] == [(2, 3), (2, 3)]
 
-    @pytest.mark.parametrize("name", ["report_race", "report_out"])
+    @pytest.mark.parametrize("name", ["report_race_seed", "report_out_of_race"])
     def test_while_it_is_written(self, quick: Any, other: Any, name: str) -> None:
         result = quick(**OPTIONS)
         oracle = result.tuner.oracle
-        given = (2, {"score": 1.0}) if name == "report_race" else ("seed 2: no",)
-        with oracle.alone("race"):
+        given = (2, {"score": 1.0}) if name == "report_race_seed" else ("seed 2: no",)
+        with oracle.hold("race"):
             other.take()
-            with pytest.raises(locks.ClaimLost):
+            with pytest.raises(locks.LockLost):
                 getattr(oracle, name)("0000", *given)
         assert oracle.result("0000").race == ()
         assert oracle.result("0000").out == ""
