@@ -35,7 +35,9 @@ def check_study(
         if not resume:
             url = redacted(storage)
             allowed = f"a storage without a study named {name!r}"
-            remedy = "Pass resume=True to continue it, overwrite=True to replace it, or another results folder."
+            remedy = (
+                "Pass resume=True to continue it, overwrite=True to replace it, or another results folder."
+            )
             problem = f"`storage` {url!r} already contains a study named {name!r}"
             raise InitxError("storage", url, allowed, remedy, problem)
         study = optuna.load_study(study_name=name, storage=backend)
