@@ -1,22 +1,17 @@
 """The computation graph of a model: trace it, classify its steps, replay it on real tensors."""
 
 from keras_initx._graph.batches import Batch, batch_of, by_name, inputs_of, labelled_batch
-from keras_initx._graph.classify import ATTENTIONS, applied_activation, kernels, operation
-from keras_initx._graph.context import (
-    WeightContext,
-    activation_met,
-    bias_of,
-    normalization_after,
-    weight_contexts,
-)
+from keras_initx._graph.classify import ATTENTIONS
+from keras_initx._graph.context import WeightContext, activation_met, normalization_after, weight_contexts
 from keras_initx._graph.groups import kernel_groups
-from keras_initx._graph.hooks import attribute, first_tensor, is_concrete, own_weights, zeros
+from keras_initx._graph.hooks import first_tensor, is_concrete, own_weights, patched_attribute, zeros
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.noise import noise
 from keras_initx._graph.observer import first_argument, intercepted, is_keras_call, mask_argument
+from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.replay import compute, is_about_inputs, replay
 from keras_initx._graph.roles import role
-from keras_initx._graph.trace import Graph, Step, fixed_batch, trace
+from keras_initx._graph.trace import fixed_batch, trace
 
 __all__ = [
     "ATTENTIONS",
@@ -25,10 +20,7 @@ __all__ = [
     "Step",
     "WeightContext",
     "activation_met",
-    "applied_activation",
-    "attribute",
     "batch_of",
-    "bias_of",
     "by_name",
     "carried_mask",
     "compute",
@@ -41,13 +33,12 @@ __all__ = [
     "is_concrete",
     "is_keras_call",
     "kernel_groups",
-    "kernels",
     "labelled_batch",
     "mask_argument",
     "noise",
     "normalization_after",
-    "operation",
     "own_weights",
+    "patched_attribute",
     "replay",
     "role",
     "trace",

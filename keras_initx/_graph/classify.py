@@ -1,17 +1,18 @@
-"""What kind of step a step of the graph is: weighted, an activation, a merge, or transparent."""
+"""Classify steps: weighted, an activation, a merge, a normalization, a look-up or a pass-through."""
 
 import functools
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
 
-from keras_initx._graph.trace import Graph, Step
+from keras_initx._graph.records import Graph, Step
 from keras_initx._theory import LINEAR, Activation, read_activation
 from keras_initx.errors import InitxError
 
-NORMALIZATIONS = (
+_NORMALIZATIONS = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,
     keras.layers.GroupNormalization,
@@ -26,9 +27,9 @@ _ACTIVATION_LAYERS = (
     keras.layers.ReLU,
     keras.layers.Softmax,
 )
-# Operations that are called otherwise than the activation they are.
+# Operations whose name differs from the activation that they compute.
 _ALIASES = {"ReLU": "relu", "Exp": "exponential"}
-# Further elementwise operations of which an activation may be put together: x * sigmoid(x), relu(x)**2.
+# Elementwise operations that people combine into activations: x * sigmoid(x), relu(x)**2.
 _ELEMENTWISE = frozenset(
     [
         "Multiply",
@@ -58,10 +59,10 @@ _ELEMENTWISE = frozenset(
     ]
 )
 _LINEAR_KINDS = frozenset({"Add", "Subtract", "Negative"})
-MERGES = frozenset({"Add", "Subtract", "Average", "Concatenate", "Multiply", "Stack", "Maximum", "Minimum"})
+_MERGES = frozenset({"Add", "Subtract", "Average", "Concatenate", "Multiply", "Stack", "Maximum", "Minimum"})
 SUMS = frozenset({"Add", "Average"})
 _SCALINGS = frozenset({"Multiply", "Divide", "TrueDivide", "Add", "Subtract"})
-_TRANSPARENT = frozenset(
+_PASS_THROUGH = frozenset(
     [
         "Reshape",
         "Transpose",
@@ -97,7 +98,7 @@ _TRANSPARENT = frozenset(
         "StopGradient",
     ]
 )
-_TRANSPARENT_PREFIXES = (
+_PASS_THROUGH_PREFIXES = (
     "Cropping", "ZeroPadding", "UpSampling", "AveragePooling", "MaxPooling", "GlobalAveragePooling",
     "GlobalMaxPooling", "AveragePool", "MaxPool", "AdaptiveAveragePool", "AdaptiveMaxPool", "SpatialDropout",
 )  # fmt: skip
@@ -110,7 +111,7 @@ _DROPOUTS = (
     keras.layers.Rescaling,
     keras.layers.Normalization,
 )
-# Operations that sum over an axis of a kernel.
+# Operations that sum over an axis of a kernel or of a second signal.
 CONTRACTIONS = frozenset(
     [
         "Matmul",
@@ -128,90 +129,86 @@ CONTRACTIONS = frozenset(
 ATTENTIONS = frozenset({"DotProductAttention"})
 
 
-def operation(step: Step) -> Any:
-    """The layer or operation that a step calls."""
-    assert step.call is not None
-    return step.call.operation
+def classified(step: Step) -> Step:
+    """Return the step with its class: the fields from `kernels` on."""
+    normalizes = _is_normalization(step)
+    kernels = () if normalizes else _kernels(step)
+    activation = _activation(step)
+    return replace(
+        step,
+        kernels=kernels,
+        bias=_bias(step),
+        activation=activation,
+        applied_activation=_applied_activation(step) if kernels else None,
+        is_normalization=normalizes,
+        is_merge=step.kind in _MERGES and len(set(step.inputs)) > 1,
+        is_pass_through=normalizes or _is_pass_through(step, activation),
+        is_lookup=isinstance(step.operation, keras.layers.Embedding) or step.kind == "Take",
+    )
 
 
-def is_normalization(step: Step) -> bool:
-    """Whether a step brings its signal to mean 0 or variance 1, by its class or by what it is called."""
-    return isinstance(operation(step), NORMALIZATIONS) or step.kind.endswith(("Normalization", "Norm"))
+def _is_normalization(step: Step) -> bool:
+    return isinstance(step.operation, _NORMALIZATIONS) or step.kind.endswith(("Normalization", "Norm"))
 
 
-def kernels(step: Step) -> tuple[keras.Variable, ...]:
-    """The weights of a step that multiply its signal: matrices, convolution kernels, look-up tables."""
+def _kernels(step: Step) -> tuple[keras.Variable, ...]:
     if not step.is_layer:
-        given = keras.tree.flatten((step.call.args, step.call.kwargs)) if step.call else []
         if step.kind == "Take":
-            # A look-up: of the first argument, by what follows.
-            return tuple(v for v in given[:1] if isinstance(v, keras.Variable) and _is_matrix(v))
-        if step.kind not in CONTRACTIONS:
-            return ()
-        found = [v for v in given if isinstance(v, keras.Variable)]
-        found += list(step.call.tables.values()) if step.call else []
-        return tuple(v for v in found if _is_matrix(v))
-    if is_normalization(step) or isinstance(operation(step), _ACTIVATION_LAYERS):
+            # The table is the first argument, the indices follow.
+            first = step.call.arguments[:1]
+            return tuple(v for v in first if isinstance(v, keras.Variable) and _is_matrix(v))
+        return tuple(filter(_is_matrix, step.call.variables)) if step.kind in CONTRACTIONS else ()
+    if isinstance(step.operation, _ACTIVATION_LAYERS):
         return ()
-    return tuple(v for v in operation(step).weights if _is_matrix(v))
+    return tuple(filter(_is_matrix, step.operation.weights))
 
 
 def _is_matrix(variable: keras.Variable) -> bool:
     floating = "float" in keras.backend.standardize_dtype(variable.dtype)
-    # A frozen layer's kernel is drawn like any other, but no statistics and no state of a generator is.
+    # The kernel of a frozen layer is drawn like any other; statistics and generator states are not.
     kernel = variable.trainable or variable.name.endswith(("kernel", "embeddings"))
     return floating and kernel and len(variable.shape) >= 2 and not variable.name.endswith("bias")
 
 
-def is_weighted(step: Step) -> bool:
-    """Whether a step multiplies its signal with weights."""
-    return bool(kernels(step))
+def _bias(step: Step) -> keras.Variable | None:
+    bias = getattr(step.operation, "bias", None) if step.is_layer else None
+    return bias if isinstance(bias, keras.Variable) and len(bias.shape) == 1 else None
 
 
-def is_merge(step: Step) -> bool:
-    """Whether a step joins two or more different signals."""
-    return step.kind in MERGES and len(set(step.inputs)) > 1
-
-
-def is_transparent(step: Step) -> bool:
-    """Whether an activation after the step acts on what came before it, scale and shape aside."""
-    if is_normalization(step) or isinstance(operation(step), _DROPOUTS):
+def _is_pass_through(step: Step, activation: Activation | None) -> bool:
+    if isinstance(step.operation, _DROPOUTS):
         return True
     if step.kind in _SCALINGS and (
         step.kind in SUMS or step.kind == "Subtract" or len(set(step.inputs)) == 1
     ):
         return True
     if step.kind == "Activation":
-        return own_activation(step) == LINEAR
-    return step.kind in _TRANSPARENT or step.kind.startswith(_TRANSPARENT_PREFIXES)
+        return activation == LINEAR
+    return step.kind in _PASS_THROUGH or step.kind.startswith(_PASS_THROUGH_PREFIXES)
 
 
-def own_activation(step: Step) -> Activation | None:
-    """The activation that a step is (a layer or an operation); None for another step."""
-    op = operation(step)
+def _activation(step: Step) -> Activation | None:
     if step.is_layer:
-        return _readable(op) if isinstance(op, _ACTIVATION_LAYERS) else None
+        return _readable(step.operation) if isinstance(step.operation, _ACTIVATION_LAYERS) else None
     name = _ALIASES.get(step.kind) or re.sub(r"(?<!^)(?=[A-Z])", "_", step.kind).lower()
     function = getattr(keras.activations, name, None)
     if function is None or len(step.inputs) != 1:
         return None
-    given = {key: value for key, value in op.get_config().items() if key != "name" and value is not None}
-    return _readable(functools.partial(function, **given) if given else name)
+    config = step.operation.get_config().items()
+    arguments = {key: value for key, value in config if key != "name" and value is not None}
+    return _readable(functools.partial(function, **arguments) if arguments else name)
 
 
-def applied_activation(step: Step) -> Activation | None:
-    """The activation that a weighted layer applies itself; None where it has none, or a gate."""
-    layer = operation(step)
-    if not step.is_layer or isinstance(layer, keras.layers.RNN):
+def _applied_activation(step: Step) -> Activation | None:
+    if not step.is_layer or step.is_recurrent:
         return None
-    activation = getattr(layer, "activation", None)
-    if not callable(activation):
-        return None
-    read = _readable(activation)
-    return None if read is None or read == LINEAR else read
+    function = getattr(step.operation, "activation", None)
+    activation = _readable(function) if callable(function) else None
+    return None if activation == LINEAR else activation
 
 
 def _readable(activation: Any) -> Activation | None:
+    """Return the activation; None if it cannot be read."""
     try:
         return read_activation(activation)
     except InitxError:
@@ -219,49 +216,55 @@ def _readable(activation: Any) -> Activation | None:
 
 
 def activation_after(graph: Graph, tensor: int) -> tuple[Activation, int] | None:
-    """The elementwise function that the steps right after a tensor make of it, and the tensor it gives.
+    """Return the activation that the steps right after a tensor compute, and the number of its result.
 
-    One step (ReLU), or several that take nothing but this tensor and numbers: x * sigmoid(x). None where
-    the tensor goes on as it is, or only scaled.
+    The activation is one step (ReLU), or several steps that read only this tensor and numbers:
+    x * sigmoid(x). None if the tensor is used as it is, or only scaled.
     """
-    made: dict[int, Callable[[Any], Any]] = {tensor: lambda z: z}
+    if tensor not in graph.activations:
+        graph.activations[tensor] = _activation_after(graph, tensor)
+    return graph.activations[tensor]
+
+
+def _activation_after(graph: Graph, tensor: int) -> tuple[Activation, int] | None:
+    # The function from the tensor to each tensor that it alone determines.
+    functions: dict[int, Callable[[Any], Any]] = {tensor: lambda z: z}
     steps: list[Step] = []
     pending = list(graph.consumers(tensor))
     while pending:
         step = min(pending, key=lambda s: s.number)
         pending.remove(step)
-        if any(s.number == step.number for s in steps) or not _is_elementwise(step, made):
+        if any(s.number == step.number for s in steps) or not _is_elementwise(step, functions):
             continue
         steps.append(step)
-        made[step.outputs[0]] = _composed(step, made)
+        functions[step.outputs[0]] = _composed(step, functions)
         pending += graph.consumers(step.outputs[0])
     if all(step.kind in _LINEAR_KINDS or _is_scaling(step) for step in steps):
         return None
     inside = {step.number for step in steps}
     exits = [s for s in steps if not {c.number for c in graph.consumers(s.outputs[0])} <= inside]
     exits = exits or steps[-1:]
-    first, end = own_activation(steps[0]), exits[-1]
-    read: Activation | None
-    # Where the signal is read at several points, the first activation on the way is the one it meets.
+    first, end = steps[0].activation, exits[-1]
+    activation: Activation | None
+    # If several points of the signal are read, its activation is the first one on the way.
     if first is not None and (len(steps) == 1 or len(exits) > 1 or exits[0] is steps[0]):
-        end, read = steps[0], first
+        end, activation = steps[0], first
     else:
-        function = made[end.outputs[0]]
+        function = functions[end.outputs[0]]
         function.__name__ = "_".join(step.kind.lower() for step in steps)
-        read = _readable(function)
-    return None if read is None or read == LINEAR else (read, end.outputs[0])
+        activation = _readable(function)
+    return None if activation is None or activation == LINEAR else (activation, end.outputs[0])
 
 
-def _is_elementwise(step: Step, made: dict[int, Any]) -> bool:
-    if len(step.outputs) != 1 or not step.inputs or not set(step.inputs) <= made.keys():
+def _is_elementwise(step: Step, functions: dict[int, Any]) -> bool:
+    """Whether a step computes an elementwise function of tensors in `functions` and of numbers alone."""
+    if len(step.outputs) != 1 or not step.inputs or not set(step.inputs) <= functions.keys():
         return False
     if step.is_layer:
-        activation = own_activation(step)
-        return activation is not None and (step.kind != "PReLU")
-    if step.kind not in _ELEMENTWISE and own_activation(step) is None:
+        return step.activation is not None and step.kind != "PReLU"
+    if step.kind not in _ELEMENTWISE and step.activation is None:
         return False
-    others = keras.tree.flatten((step.call.args, step.call.kwargs)) if step.call else []
-    return all(_is_scalar(v) for v in others if not isinstance(v, keras.KerasTensor))
+    return all(_is_scalar(v) for v in step.call.arguments if not isinstance(v, keras.KerasTensor))
 
 
 def _is_scaling(step: Step) -> bool:
@@ -275,16 +278,16 @@ def _is_scalar(value: Any) -> bool:
     return all(n == 1 for n in tuple(shape))
 
 
-def _composed(step: Step, made: dict[int, Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    functions = [made[number] for number in step.inputs]
-    assert step.call is not None
-    given, op = (step.call.args, step.call.kwargs), step.call.operation
+def _composed(step: Step, functions: dict[int, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Return the function that a step computes from the tensor that all its inputs depend on."""
+    inner = [functions[number] for number in step.inputs]
+    arguments, operation = (step.call.args, step.call.kwargs), step.operation
 
     def function(z: Any) -> Any:
-        values = iter(functions)
-        flat = keras.tree.flatten(given)
+        values = iter(inner)
+        flat = keras.tree.flatten(arguments)
         filled = [next(values)(z) if isinstance(v, keras.KerasTensor) else v for v in flat]
-        args, kwargs = keras.tree.pack_sequence_as(given, filled)
-        return op.call(*args, **kwargs)
+        args, kwargs = keras.tree.pack_sequence_as(arguments, filled)
+        return operation.call(*args, **kwargs)
 
     return function

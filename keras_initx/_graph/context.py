@@ -4,25 +4,9 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_initx._graph.classify import (
-    SUMS,
-    activation_after,
-    applied_activation,
-    is_merge,
-    is_normalization,
-    is_transparent,
-    is_weighted,
-    operation,
-)
-from keras_initx._graph.roles import (
-    attention_roles,
-    declared_roles,
-    is_gate,
-    is_lookup,
-    residual_ends,
-    upstream,
-)
-from keras_initx._graph.trace import Graph, Step
+from keras_initx._graph.classify import SUMS, activation_after
+from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.roles import attention_roles, declared_roles, is_gate, residual_ends
 from keras_initx._theory import LINEAR, Activation
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -96,25 +80,28 @@ class WeightContext:
 
 def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
     """The weighted steps of a graph by their numbers, in order."""
-    weighted = [step for step in graph.steps if is_weighted(step)]
+    weighted = [step for step in graph.steps if step.is_weighted]
     declared = declared_roles(graph)
     ends, residuals = _ends(graph, declared)
     attention = attention_roles(graph)
     links = {step.number: link for step in weighted if (link := _next_in_chain(graph, step))}
     before = {link[0]: (number, link[1], link[2]) for number, link in links.items()}
     depths = _depths([step.number for step in weighted], {n: link[0] for n, link in links.items()})
-    above = upstream(graph)
+    # Bit n is set if a weighted step depends on step n.
+    read = 0
+    for step in weighted:
+        for tensor in step.inputs:
+            read |= graph.ancestors[tensor]
     found = {}
     for step in weighted:
         previous, arriving, direct = before.get(step.number, (None, LINEAR, True))
-        is_last = not any(above[t] >> step.number & 1 for w in weighted if w is not step for t in w.inputs)
         names = [
             *(name for name, _ in declared.get(step.number, ())),
             *(["residual_end"] if step.number in ends else []),
             *(["gate"] if is_gate(graph, step) else []),
             *attention.get(step.number, ()),
-            *(["embedding"] if is_lookup(step) else []),
-            *(["head"] if is_last else []),
+            *(["embedding"] if step.is_lookup else []),
+            *([] if read >> step.number & 1 else ["head"]),
         ]
         found[step.number] = WeightContext(
             step=step.number,
@@ -129,7 +116,7 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
             residual_number=ends.get(step.number, 0),
             residuals=residuals,
             normalized=normalization_after(graph, step) is not None,
-            biased=bias_of(step) is not None,
+            biased=step.bias is not None,
             summing=_is_summing(step),
             pairable=_is_pairable(step),
         )
@@ -160,7 +147,7 @@ def _ends(graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]]) -> tuple[
 
 def effective_activation(graph: Graph, step: Step) -> Activation:
     """The first activation that the result of a step meets; linear where it meets none."""
-    own = applied_activation(step)
+    own = step.applied_activation
     return activation_met(graph, step)[0] if own is None else own
 
 
@@ -173,7 +160,7 @@ def activation_met(graph: Graph, step: Step) -> tuple[Activation, int | None]:
         if after := activation_after(graph, tensor):
             return after
         for consumer in graph.consumers(tensor):
-            if is_transparent(consumer) or (is_merge(consumer) and consumer.kind in SUMS):
+            if consumer.is_pass_through or (consumer.is_merge and consumer.kind in SUMS):
                 new = [t for t in consumer.outputs if t not in seen]
                 seen.update(new)
                 tensors += new
@@ -181,32 +168,26 @@ def activation_met(graph: Graph, step: Step) -> tuple[Activation, int | None]:
 
 
 def _is_summing(step: Step) -> bool:
-    return step.is_layer and isinstance(operation(step), (keras.layers.Dense, *_CONVOLUTIONS))
+    return step.is_layer and isinstance(step.operation, (keras.layers.Dense, *_CONVOLUTIONS))
 
 
 def _is_pairable(step: Step) -> bool:
-    layer = operation(step)
+    layer = step.operation
     # Flatten keeps pairs side by side only where the channels come last.
     last = getattr(layer, "data_format", "channels_last") == "channels_last"
     return _is_summing(step) and getattr(layer, "groups", 1) == 1 and last
 
 
-def bias_of(step: Step) -> keras.Variable | None:
-    """The bias that a layer adds to the result of its kernel."""
-    bias = getattr(operation(step), "bias", None) if step.is_layer else None
-    return bias if isinstance(bias, keras.Variable) and len(bias.shape) == 1 else None
-
-
 def normalization_after(graph: Graph, step: Step) -> Step | None:
     """The normalization that reads the result of a step before anything else changes it."""
-    if applied_activation(step) is not None or not step.outputs:
+    if step.applied_activation is not None or not step.outputs:
         return None
     tensor = step.outputs[0]
     while len(consumers := graph.consumers(tensor)) == 1:
         consumer = consumers[0]
-        if is_normalization(consumer):
+        if consumer.is_normalization:
             return consumer
-        if not is_transparent(consumer) or is_merge(consumer):
+        if not consumer.is_pass_through or consumer.is_merge:
             return None
         tensor = consumer.outputs[0]
     return None
@@ -214,9 +195,9 @@ def normalization_after(graph: Graph, step: Step) -> Step | None:
 
 def _next_in_chain(graph: Graph, step: Step) -> tuple[int, Activation, bool] | None:
     """(the next weighted step of a plain chain, the activation between, whether nothing else is)."""
-    if isinstance(operation(step), keras.layers.RNN) or len(step.outputs) != 1 or is_lookup(step):
+    if step.is_recurrent or len(step.outputs) != 1 or step.is_lookup:
         return None
-    tensor, arriving, direct = step.outputs[0], applied_activation(step), True
+    tensor, arriving, direct = step.outputs[0], step.applied_activation, True
     while True:
         if after := activation_after(graph, tensor):
             if arriving is not None:
@@ -228,14 +209,14 @@ def _next_in_chain(graph: Graph, step: Step) -> tuple[int, Activation, bool] | N
         if len(consumers) != 1:
             return None
         consumer = consumers[0]
-        if is_weighted(consumer):
-            recurrent = isinstance(operation(consumer), keras.layers.RNN)
+        if consumer.is_weighted:
+            recurrent = consumer.is_recurrent
             return (
                 None
                 if recurrent or len(set(consumer.inputs)) > 1
                 else (consumer.number, arriving or LINEAR, direct)
             )
-        if is_merge(consumer) or is_normalization(consumer) or not is_transparent(consumer):
+        if consumer.is_merge or consumer.is_normalization or not consumer.is_pass_through:
             return None
         direct = direct and not _changes_statistics(consumer)
         tensor = consumer.outputs[0]

@@ -4,9 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph.classify import is_weighted, kernels, operation
 from keras_initx._graph.context import weight_contexts
-from keras_initx._graph.roles import is_lookup, upstream
 from keras_initx._graph.trace import trace
 
 GROUPS = ("stem", "hidden", "recurrent", "attention", "head")
@@ -41,8 +39,8 @@ def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
     ['stem', 'hidden', 'head']
     """
     graph = trace(model, data)
-    above = upstream(graph)
-    weighted = [step for step in graph.steps if is_weighted(step) and not is_lookup(step)]
+    above = graph.ancestors
+    weighted = [step for step in graph.steps if step.is_weighted and not step.is_lookup]
     before = sum(1 << step.number for step in weighted)
     found: dict[str, str] = {}
     where = weight_contexts(graph)
@@ -52,11 +50,11 @@ def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
             group = "head"
         elif roles & _ATTENTION:
             group = "attention"
-        elif isinstance(operation(step), keras.layers.RNN):
+        elif step.is_recurrent:
             group = "recurrent"
         else:
             first = not any(above[tensor] & before for tensor in step.inputs)
             group = "stem" if first else "hidden"
-        for variable in kernels(step):
+        for variable in step.kernels:
             found.setdefault(variable.path, group)
     return found

@@ -35,8 +35,8 @@ def zeros(variables: Iterable[keras.Variable]) -> list[tuple[keras.Variable, Any
 
 
 @contextlib.contextmanager
-def attribute(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
-    """Sets an attribute past the layer's own tracking, and puts back what was there."""
+def patched_attribute(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute without the layer's own tracking, and restore the previous value at the end."""
     had, before = name in layer.__dict__, layer.__dict__.get(name)
     layer.__dict__[name] = value
     try:

@@ -7,8 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph.classify import operation
-from keras_initx._graph.trace import Graph, Step
+from keras_initx._graph.records import Graph, Step
 from keras_initx.errors import InitxError
 
 # Operations through which whole numbers go on as they are.
@@ -70,7 +69,7 @@ def _one(graph: Graph, number: int, tensor: Any, batch: int, rng: np.random.Gene
     if "float" in dtype:
         values = rng.standard_normal(shape, dtype="float32")
         for step in readers:
-            values = _before(operation(step), values)
+            values = _before(step.operation, values)
         return ops.convert_to_tensor(values, dtype=dtype)
     if dtype == "uint8":
         # The pixels of an image, whatever reads them.
@@ -98,14 +97,14 @@ def _readers(graph: Graph, number: int) -> Iterator[Step]:
 
 def _rows(step: Step) -> int | None:
     """How many rows the table has that a step looks up; None for a step that does not."""
-    layer = operation(step)
+    layer = step.operation
     if isinstance(layer, keras.layers.Embedding):
         return int(layer.input_dim)
     if isinstance(layer, keras.layers.CategoryEncoding):
         return int(layer.num_tokens)
     if step.kind == "OneHot":
         return int(layer.num_classes)
-    if step.kind == "Take" and step.call is not None:
+    if step.kind == "Take":
         table = keras.tree.flatten(step.call.args)[0]
         shape = tuple(table.shape)
         axis = getattr(layer, "axis", None) or 0

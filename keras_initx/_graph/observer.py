@@ -4,13 +4,13 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_initx._graph.masks import TAKEN_OFF, arriving, carried_mask, hand_on, is_about_masks, keep
+from keras_initx._graph.records import Call
 
 # The hooks are process-wide while they last.
 _LOCK = threading.RLock()
@@ -22,25 +22,6 @@ _LEFT_OF_TENSOR = {
     "__matmul__": "matmul",
     "__pow__": "power",
 }
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call that can be made again: what was called, with which symbolic tensors and constants.
-
-    Attributes:
-        operation: The layer or operation.
-        args, kwargs: Its arguments; symbolic tensors stand for those of another pass.
-        outputs: What it returned.
-        tables: For a constant among the arguments (by its place in the flat list of them) the variable
-            that it was made from.
-    """
-
-    operation: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outputs: Any
-    tables: dict[int, keras.Variable]
 
 
 class Observer:

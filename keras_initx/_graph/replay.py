@@ -9,7 +9,7 @@ import keras
 
 from keras_initx._graph.masks import TAKEN_OFF, carried_mask, carrying
 from keras_initx._graph.observer import is_symbolic
-from keras_initx._graph.trace import Graph, Step
+from keras_initx._graph.records import Graph, Step
 
 # What a step returns, given the step, its arguments, and the function that computes it as the model does.
 Handler = Callable[[Step, tuple[Any, ...], dict[str, Any]], Any]
@@ -34,7 +34,6 @@ def replay(graph: Graph, inputs: Any, handler: Handler) -> Any:
     left.update(number for step in graph.steps for number in _masks(step.masks))
     left.update(_masks(graph.masks))
     for step in graph.steps:
-        assert step.call is not None
         _put_masks(step.inputs, step.masks, tensors)
         args, kwargs = _filled(step, tensors)
         outputs = handler(step, args, kwargs)
@@ -74,7 +73,6 @@ def compute(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     So it does in training; benchmarks/trainability.py has `auto_moving` to compare it with its moving
     statistics.
     """
-    assert step.call is not None
     operation = step.call.operation
     if not step.is_layer:
         return operation.call(*args, **kwargs)
@@ -89,7 +87,6 @@ def _takes_training(layer: keras.Layer) -> bool:
 
 def _filled(step: Step, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a step with tensors in place of the symbolic ones."""
-    assert step.call is not None
     numbers = iter(step.inputs)
     given = (step.call.args, step.call.kwargs)
     flat = [tensors[next(numbers)] if is_symbolic(v) else v for v in keras.tree.flatten(given)]

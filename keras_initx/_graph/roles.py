@@ -6,19 +6,8 @@ from typing import TypeVar
 import keras
 import numpy as np
 
-from keras_initx._graph.classify import (
-    ATTENTIONS,
-    CONTRACTIONS,
-    activation_after,
-    applied_activation,
-    is_merge,
-    is_normalization,
-    is_transparent,
-    is_weighted,
-    operation,
-    own_activation,
-)
-from keras_initx._graph.trace import Graph, Step
+from keras_initx._graph.classify import ATTENTIONS, CONTRACTIONS, activation_after
+from keras_initx._graph.records import Graph, Step
 from keras_initx._theory import Activation
 from keras_initx.errors import InitxError, unknown_name
 
@@ -77,7 +66,7 @@ def declared_roles(graph: Graph) -> dict[int, tuple[tuple[str, int], ...]]:
     Of a layer that is made of others they are those of the last weighted steps of its result: of what carries
     the signal, and not of what gates it. Where it returns several, what is made of another one is left out.
     """
-    above = upstream(graph)
+    above = graph.ancestors
     found: dict[int, tuple[tuple[str, int], ...]] = {}
     done: set[tuple[int, str]] = set()
     for step in graph.steps:
@@ -86,7 +75,7 @@ def declared_roles(graph: Graph) -> dict[int, tuple[tuple[str, int], ...]]:
                 if (number, name) in done:
                     continue
                 done.add((number, name))
-                ends = [step] if is_weighted(step) else []
+                ends = [step] if step.is_weighted else []
                 if number in graph.opened:
                     ends = _ends_within(graph, above, number)
                 for end in ends:
@@ -101,23 +90,6 @@ def _ends_within(graph: Graph, above: dict[int, int], number: int) -> list[Step]
     return [step for n, step in ends.items() if not any(before[n] >> other & 1 for other in ends)]
 
 
-def is_lookup(step: Step) -> bool:
-    """Whether a step looks rows up in a table."""
-    return isinstance(operation(step), keras.layers.Embedding) or step.kind == "Take"
-
-
-def upstream(graph: Graph) -> dict[int, int]:
-    """For each tensor the steps that it depends on, as the bits of an integer."""
-    above: dict[int, int] = dict.fromkeys(graph.inputs, 0)
-    for step in graph.steps:
-        mask = 1 << step.number
-        for tensor in step.inputs:
-            mask |= above.get(tensor, 0)
-        for tensor in step.outputs:
-            above.setdefault(tensor, mask)
-    return above
-
-
 def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
     """The last weighted steps of each residual branch with the number of their sum; and how many sums.
 
@@ -125,8 +97,8 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
     ancestor in common (an input of the model too), from which the trunk comes with at most one weighted
     step (a projection) and the branch with more.
     """
-    above = upstream(graph)
-    weighted = sum(1 << step.number for step in graph.steps if is_weighted(step))
+    above = graph.ancestors
+    weighted = sum(1 << step.number for step in graph.steps if step.is_weighted)
     ends: dict[int, int] = {}
     number = 0
     for step in graph.steps:
@@ -188,7 +160,7 @@ def _last_weighted(graph: Graph, tensor: int) -> list[Step]:
         producer = graph.producer(tensors.pop())
         if producer is None:
             continue
-        if is_weighted(producer):
+        if producer.is_weighted:
             found.append(producer)
             continue
         operands = list(dict.fromkeys(producer.inputs))
@@ -206,28 +178,28 @@ def _is_gating(graph: Graph, tensor: int) -> bool:
     def gating(step: Step) -> bool:
         if step.kind == "Softmax":
             return True
-        after = own_activation(step) or (applied_activation(step) if is_weighted(step) else None)
+        after = step.activation or step.applied_activation
         return after is not None and (_squashes(after) or after.name == "softmax")
 
     # What was gated before is a signal again.
-    return _walk_up(graph, tensor, gating, until=is_product) is not None
+    return _walk_up(graph, tensor, gating, until=lambda step: step.is_product) is not None
 
 
 def is_gate(graph: Graph, step: Step) -> bool:
     """Whether the result of a step is squashed and then multiplies another signal."""
-    own = applied_activation(step)
+    own = step.applied_activation
     tensors = [(t, own is not None and _squashes(own)) for t in step.outputs]
     seen = set(step.outputs)
     while tensors:
         tensor, squashed = tensors.pop()
         consumers = graph.consumers(tensor)
-        if squashed and any(c.kind == "Multiply" and is_merge(c) for c in consumers):
+        if squashed and any(c.is_product for c in consumers):
             return True
         after = activation_after(graph, tensor)
         if after and not squashed and _squashes(after[0]):
             onward = [(after[1], True)]
         else:
-            onward = [(t, squashed) for c in consumers if is_transparent(c) for t in c.outputs]
+            onward = [(t, squashed) for c in consumers if c.is_pass_through for t in c.outputs]
         tensors += [(t, passed) for t, passed in onward if t not in seen]
         seen.update(t for t, _ in onward)
     return False
@@ -250,7 +222,7 @@ def attention_roles(graph: Graph) -> dict[int, tuple[str, ...]]:
 
     def tell(tensor: int, name: str) -> None:
         for step in _last_weighted(graph, tensor):
-            if not is_lookup(step):
+            if not step.is_lookup:
                 found[step.number] = (*found.get(step.number, ()), name)
 
     for step in graph.steps:
@@ -258,7 +230,7 @@ def attention_roles(graph: Graph) -> dict[int, tuple[str, ...]]:
         if step.kind in ATTENTIONS:
             for operand, name in zip(operands, ("query", "key", "value"), strict=False):
                 tell(operand, name)
-        elif step.kind in CONTRACTIONS and not is_weighted(step) and len(operands) == 2:
+        elif step.kind in CONTRACTIONS and not step.is_weighted and len(operands) == 2:
             weights = [_comes_through_softmax(graph, operand) for operand in operands]
             if sum(weights) != 1:
                 continue
@@ -282,20 +254,15 @@ def _comes_through_softmax(graph: Graph, tensor: int) -> bool:
 
 def _scores(graph: Graph, tensor: int) -> tuple[int, ...]:
     """The two tensors whose product is the scores behind attention weights."""
-    product = _walk_up(graph, tensor, lambda s: s.kind in CONTRACTIONS and not is_weighted(s))
+    product = _walk_up(graph, tensor, lambda s: s.kind in CONTRACTIONS and not s.is_weighted)
     return product.inputs if product else ()
-
-
-def is_product(step: Step) -> bool:
-    """Whether a step multiplies two signals."""
-    return step.kind == "Multiply" and is_merge(step)
 
 
 def _walk_up(
     graph: Graph,
     tensor: int,
     wanted: Callable[[Step], bool],
-    until: Callable[[Step], bool] = is_weighted,
+    until: Callable[[Step], bool] = lambda step: step.is_weighted,
 ) -> Step | None:
     tensors, seen = [tensor], {tensor}
     while tensors:
@@ -304,7 +271,7 @@ def _walk_up(
             continue
         if wanted(producer):
             return producer
-        if is_weighted(producer) or until(producer):
+        if producer.is_weighted or until(producer):
             continue
         new = [t for t in producer.inputs if t not in seen]
         seen.update(new)
@@ -317,9 +284,9 @@ def _first_weighted(graph: Graph, outputs: tuple[int, ...]) -> list[Step]:
     tensors, seen, found = list(outputs), set(outputs), []
     while tensors:
         for consumer in graph.consumers(tensors.pop()):
-            if is_weighted(consumer):
+            if consumer.is_weighted:
                 found.append(consumer)
-            elif is_transparent(consumer) and not is_merge(consumer) and not is_normalization(consumer):
+            elif consumer.is_pass_through and not consumer.is_merge and not consumer.is_normalization:
                 new = [t for t in consumer.outputs if t not in seen]
                 seen.update(new)
                 tensors += new

@@ -6,109 +6,18 @@ nested models, subclassed ones and Keras operations (`x + y`, `keras.ops.relu(x)
 is computed, no weight is touched, and the model gains no node: what comes out are frozen records.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import keras
 
-from keras_initx._graph.observer import Call, Observer, observed
+from keras_initx._graph.classify import classified
+from keras_initx._graph.observer import Observer, observed
+from keras_initx._graph.records import Graph, Step
 from keras_initx.errors import InitxError
 
 # What a model of unknown sizes is traced on: images, then everything else; the first that works.
 _IMAGE_SIZES = (64, 128, 224, 331)
 _LENGTHS = (16, 32, 64, 128)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One layer or one operation, in the order of the computation.
-
-    Attributes:
-        number: Its place in that order.
-        kind: The class: "Dense", "Add", "Relu".
-        path: The layer's path; of a bare operation, that of the layer in whose `call` it stands.
-        is_layer: Whether it is a layer, and not a bare operation.
-        inputs, outputs: The numbers of the tensors that go in and come out.
-        shapes: The shapes of the outputs.
-        parameters: The paths of the variables it owns (a layer) or is given (an operation), those that
-            were turned into constants first too.
-        opaque: Why a composite layer could not be followed inside; "" where there was nothing to follow.
-        call: What was called with what, to call it again on other tensors.
-        calls: The calls of layers that the step is part of, the model's first and the layer's own last, each
-            with its number; that of an operation ends with the layer in whose `call` it stands.
-        masks: Of a layer, for each of `inputs` the number of the mask that it carries at the call; None where
-            the trace saw none, `TAKEN_OFF` where a layer before took it off.
-        of_mask: Whether it computes the mask that a tensor carries: by the model's code nothing reads it.
-    """
-
-    number: int
-    kind: str
-    path: str
-    is_layer: bool
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    shapes: tuple[tuple[int | None, ...], ...]
-    parameters: tuple[str, ...] = ()
-    opaque: str = ""
-    call: Call | None = field(default=None, repr=False, compare=False)
-    calls: tuple[tuple[int, keras.Layer], ...] = field(default=(), repr=False, compare=False)
-    masks: tuple[int | None, ...] = field(default=(), repr=False, compare=False)
-    of_mask: bool = False
-
-    @property
-    def owner(self) -> keras.Layer | None:
-        """The layer, or the layer in whose `call` the operation stands."""
-        return self.calls[-1][1] if self.calls else None
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The steps of a model, with the numbers of the tensors it takes and returns.
-
-    Attributes:
-        steps: The steps, in the order in which they are computed.
-        inputs, outputs: The numbers of the model's own input and output tensors.
-        opened: What the calls of composite layers returned, as the numbers of tensors, by the numbers in
-            `Step.calls`, inner ones first.
-        symbolic: The inputs as the model was called on them, for their structure, shapes and dtypes.
-        results: What the model returned, for its structure.
-        masks: For each of `outputs` the number of the mask that it carries, as in `Step`.
-    """
-
-    steps: tuple[Step, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    opened: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
-    symbolic: Any = field(default=None, repr=False, compare=False)
-    results: Any = field(default=None, repr=False, compare=False)
-    masks: tuple[int | None, ...] = ()
-
-    @cached_property
-    def _producers(self) -> dict[int, Step]:
-        producers: dict[int, Step] = {}
-        for step in self.steps:
-            for tensor in step.outputs:
-                # A layer that returns its input, as a Dropout of rate 0 may, does not produce it.
-                if tensor not in step.inputs:
-                    producers.setdefault(tensor, step)
-        return producers
-
-    @cached_property
-    def _consumers(self) -> dict[int, list[Step]]:
-        consumers: dict[int, list[Step]] = {}
-        for step in (s for s in self.steps if not s.of_mask):
-            for tensor in dict.fromkeys(step.inputs):
-                consumers.setdefault(tensor, []).append(step)
-        return consumers
-
-    def producer(self, tensor: int) -> Step | None:
-        """The step that a tensor comes from; None for an input of the model."""
-        return self._producers.get(tensor)
-
-    def consumers(self, tensor: int) -> tuple[Step, ...]:
-        """The steps that a tensor goes into, but for those that compute masks."""
-        return tuple(self._consumers.get(tensor, ()))
 
 
 def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
@@ -158,7 +67,8 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
             allowed = f"inputs that the model can be called on (it raised {reason})"
             shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
             raise InitxError("data", shapes, allowed, "Pass data= as the model takes it.") from error
-    steps = tuple(Step(number=n, **record) for n, record in enumerate(observer.finished(outputs)))
+    records = observer.finished(outputs)
+    steps = tuple(classified(Step(number=number, **record)) for number, record in enumerate(records))
     ends = observer.numbers(symbolic), observer.numbers(outputs)
     return Graph(steps, *ends, observer.opened, symbolic, outputs, observer.masks(outputs))
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph import Graph, WeightContext, kernels
+from keras_initx._graph import Graph, WeightContext
 from keras_initx._weights import WeightIndex
 from keras_initx.initializers import Auto
 from keras_initx.model_init.methods.choice import Choice
@@ -40,14 +40,14 @@ def additive_tables(
 
 def unseen_tables(graph: Graph, model: keras.Model) -> list[keras.Variable]:
     """Weights of zeros that no step reads as they are: tables that start at zero may be among them."""
-    read = {id(v) for step in graph.steps for v in kernels(step)}
+    read = {id(v) for step in graph.steps for v in step.kernels}
     # Keras's own layers add no tables; what they hold besides kernels starts at zero for a reason.
     foreign = [
         s for s in graph.steps if s.owner is not None and not type(s.owner).__module__.startswith("keras.")
     ]
     own = {id(v): v for step in foreign if step.owner is not None for v in step.owner.trainable_variables}
     for step in graph.steps:
-        if step.is_layer and step.call is not None and not step.opaque:
+        if step.is_layer and not step.opaque:
             own = {key: v for key, v in own.items() if all(v is not w for w in step.call.operation.weights)}
     return [
         v

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph import Graph, fixed_batch, kernels, noise, trace, weight_contexts
+from keras_initx._graph import Graph, fixed_batch, noise, trace, weight_contexts
 from keras_initx._weights import (
     Copied,
     PathFilter,
@@ -167,7 +167,7 @@ def _initialized(
     if left:
         # What two weights of a chain have in common needs both.
         found = {
-            n: replace(site, drawn=not any(id(v) in left for v in kernels(graph.steps[n])))
+            n: replace(site, drawn=not any(id(v) in left for v in graph.steps[n].kernels))
             for n, site in found.items()
         }
         jobs = make_tasks(graph, found, METHODS[method](found), owners, selection, copied.variables)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_initx._graph import Graph, WeightContext, bias_of
+from keras_initx._graph import Graph, WeightContext
 from keras_initx._weights import PathFilter, WeightIndex
 from keras_initx.errors import InitxError
 from keras_initx.initializers import PriorBias
@@ -26,7 +26,7 @@ def set_output_bias(
         found_heads = ", ".join(site.path for site in heads) or "none"
         remedy = f"Found: {found_heads}. Or give a layer bias_initializer=keras_initx.PriorBias(...)."
         raise InitxError("output_bias", "prior", allowed, remedy)
-    bias = bias_of(graph.steps[heads[0].step])
+    bias = graph.steps[heads[0].step].bias
     assert bias is not None
     if not bias.trainable or not selection.has(owners.names(bias)):
         received = f"{bias.path}, which is frozen or left out by only= or skip="

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import Graph, WeightContext, bias_of, kernels, normalization_after
+from keras_initx._graph import Graph, WeightContext, normalization_after
 from keras_initx._weights import PathFilter, WeightIndex, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
@@ -56,11 +56,11 @@ def make_tasks(
     jobs: dict[int, WeightTask] = {}
     for number, site in found.items():
         step, choice = graph.steps[number], choices[number]
-        bias = bias_of(step) if choice.shift != 0 or choice.offset else None
+        bias = step.bias if choice.shift != 0 or choice.offset else None
         if bias is not None and (id(bias) in copied or not selection.has(owners.names(bias))):
             bias = None
         # A variable that no layer has is none of the model's weights.
-        for variable in filter(owners.has, kernels(step)):
+        for variable in filter(owners.has, step.kernels):
             own = _going_round(choice) if variable.name.endswith("recurrent_kernel") else choice
             weight = Weight(variable.path, variable, own.target, bias, own.shift, own.offset)
             jobs.setdefault(id(variable), WeightTask(variable, site, own, weight))

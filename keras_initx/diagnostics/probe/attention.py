@@ -17,7 +17,6 @@ from keras_initx._graph import (
     first_argument,
     first_tensor,
     is_keras_call,
-    operation,
 )
 
 
@@ -46,11 +45,11 @@ def heads(graph: Graph) -> list[Heads]:
 
 def _heads(graph: Graph) -> Iterator[Heads]:
     for step in graph.steps:
-        if step.kind in ATTENTIONS and step.call is not None:
+        if step.kind in ATTENTIONS:
             query, key = keras.tree.flatten((step.call.args, step.call.kwargs))[:2]
             shape: Any = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
             yield Heads(step.number, step.path, tuple(shape), "fused")
-        elif isinstance(layer := operation(step), keras.layers.Attention) and is_keras_call(layer):
+        elif isinstance(layer := step.operation, keras.layers.Attention) and is_keras_call(layer):
             query, value = _listed(step)[:2]
             shape = (query.shape[0], 1, query.shape[1], value.shape[1])
             yield Heads(step.number, step.path, tuple(shape), "layer")
@@ -72,7 +71,6 @@ def _heads(graph: Graph) -> Iterator[Heads]:
 
 def _listed(step: Step) -> list[Any]:
     """The tensors of the first argument of a layer that takes a list."""
-    assert step.call is not None
     return list(keras.tree.flatten(first_argument(step.call.operation, step.call.args, step.call.kwargs)))
 
 
@@ -93,7 +91,6 @@ def _by_heads(tensor: Any) -> Any:
 
 def _of_layer(step: Step, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Those that `keras.layers.Attention` returns if asked, as if it were one head."""
-    assert step.call is not None
     _, weights = compute(step, args, {**kwargs, "return_attention_scores": True})
     tensors = first_argument(step.call.operation, args, kwargs)
     masks = kwargs.get("mask", args[1] if len(args) > 1 else None)
@@ -108,7 +105,7 @@ def _of_layer(step: Step, args: Any, kwargs: Any) -> tuple[Any, Any]:
 
 def _fused(step: Step, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Those that a fused attention computes inside."""
-    fused = operation(step)
+    fused = step.operation
     names = ("query", "key", "value", "bias", "mask", "scale")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     query, key = (ops.cast(given[name], "float32") for name in ("query", "key"))

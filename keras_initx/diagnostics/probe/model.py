@@ -13,7 +13,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_initx._graph import Batch, Graph, Step, attribute, compute, first_tensor, is_about_inputs, replay
+from keras_initx._graph import (
+    Batch,
+    Graph,
+    Step,
+    compute,
+    first_tensor,
+    is_about_inputs,
+    patched_attribute,
+    replay,
+)
 from keras_initx._tf_logging import without_retracing_advice
 from keras_initx.diagnostics.probe import reductions
 from keras_initx.diagnostics.probe.attention import Heads, attention_weights
@@ -173,7 +182,6 @@ class Probe(keras.Model):
 
     def _activated(self, step: Step, args: Any, kwargs: Any, number: Any) -> Any:
         """The result of a layer, measured at its activation: in its first call of that."""
-        assert step.call is not None
         layer = step.call.operation
         seen: list[bool] = []
         activation = layer.activation
@@ -184,7 +192,7 @@ class Probe(keras.Model):
             seen.append(True)
             return activation(self._tapped(number, z))
 
-        with attribute(layer, "activation", tap):
+        with patched_attribute(layer, "activation", tap):
             return compute(step, args, kwargs)
 
     def _tapped(self, number: Any, z: Any) -> Any:

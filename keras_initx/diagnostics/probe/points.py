@@ -13,10 +13,7 @@ from keras_initx._graph import (
     Step,
     WeightContext,
     activation_met,
-    applied_activation,
-    kernels,
     normalization_after,
-    operation,
     weight_contexts,
 )
 from keras_initx._theory import Activation
@@ -88,13 +85,13 @@ def probe_points(graph: Graph, varying: Collection[int]) -> list[ProbePoint]:
         step = graph.steps[number]
         if not step.outputs or not math.prod(n or 1 for n in step.shapes[0]):
             continue
-        own = applied_activation(step) is not None
+        own = step.applied_activation is not None
         _, met = (None, step.outputs[0]) if own else activation_met(graph, step)
         calls[step.path] = calls.get(step.path, 0) + 1
         again = f" (call {calls[step.path]})" if calls[step.path] > 1 else ""
         axis = _units_axis(step)
         met_axis = axis if met is None or own else _same_axis(graph, step, met, axis)
-        own_kernels = kernels(step)
+        own_kernels = step.kernels
         multiplies = len(own_kernels) == 1 and "embedding" not in site.roles
         on_data = any(tensor in dependent for tensor in step.outputs)
         place = ProbePoint(
@@ -114,7 +111,7 @@ def _dependent(graph: Graph, inputs: Collection[int]) -> set[int]:
 
 
 def _units_axis(step: Step) -> int:
-    first = getattr(operation(step), "data_format", None) == "channels_first"
+    first = getattr(step.operation, "data_format", None) == "channels_first"
     return 1 if first and len(step.shapes[0]) > 2 else -1
 
 
@@ -127,7 +124,7 @@ def _same_axis(graph: Graph, step: Step, met: int, axis: int) -> int:
 def normalized_moments(graph: Graph, number: int) -> list[tuple[float, float, float]]:
     """Of units behind the normalization after a step: gamma^2, and the mean and variance met there."""
     found = normalization_after(graph, graph.steps[number])
-    layer = None if found is None else operation(found)
+    layer = None if found is None else found.operation
     scale, shift = (_vector(getattr(layer, name, None)) for name in ("gamma", "beta"))
     gamma = np.ones(1) if scale is None else scale
     beta = np.zeros(1) if shift is None else shift

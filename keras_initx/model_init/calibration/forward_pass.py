@@ -11,7 +11,6 @@ from keras import ops
 from keras_initx._graph import (
     Graph,
     Step,
-    attribute,
     compute,
     first_argument,
     first_tensor,
@@ -20,6 +19,7 @@ from keras_initx._graph import (
     is_concrete,
     is_keras_call,
     own_weights,
+    patched_attribute,
     replay,
     zeros,
 )
@@ -82,7 +82,6 @@ class ScalingPass:
         return [w for w in found if id(w.variable) not in self._done]
 
     def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        assert step.call is not None
         self._at = f"values that {step.path or step.kind} cannot take"
         flat = keras.tree.flatten((args, kwargs))
         scaled = {p: self._factors[id(v)] for p, v in step.call.tables.items() if id(v) in self._factors}
@@ -106,7 +105,6 @@ class ScalingPass:
     def _added(self, step: Step, args: Any, kwargs: Any, tables: list[Weight]) -> Any:
         """A sum of the signal and a table, which is brought to the signal's scale."""
         flat = keras.tree.flatten((args, kwargs))
-        assert step.call is not None
         constants = step.call.tables
         is_table = [isinstance(v, keras.Variable) or place in constants for place, v in enumerate(flat)]
         signal = [v for v, t in zip(flat, is_table, strict=True) if not t and ops.is_tensor(v)]
@@ -169,7 +167,7 @@ class ScalingPass:
                 z = z + ops.cast(weight.offset, z.dtype)
             return activation(z)
 
-        with attribute(layer, "activation", probe):
+        with patched_attribute(layer, "activation", probe):
             return call(args, kwargs)
 
     def _unbiased(self, layer: keras.Layer, args: Any, kwargs: Any, call: Any, weight: Weight) -> Any:
@@ -177,7 +175,7 @@ class ScalingPass:
         found: list[Any] = []
         with (
             keras.StatelessScope(zeros([layer.bias])),
-            attribute(layer, "activation", _kept(layer.activation, found)),
+            patched_attribute(layer, "activation", _kept(layer.activation, found)),
         ):
             call(args, kwargs)
         if found:
@@ -194,7 +192,7 @@ class ScalingPass:
         # A user's own layer may apply it to something else: the result must double with the kernel.
         found: list[Any] = []
         value = ops.cast(ops.convert_to_tensor(kernel), kernel.dtype)
-        with attribute(layer, "activation", _kept(activation, found)):
+        with patched_attribute(layer, "activation", _kept(activation, found)):
             for factor in (1, 2):
                 biases = zeros([layer.bias] if _is_biased(layer) else [])
                 with keras.StatelessScope([(kernel, factor * value), *biases]):

@@ -10,12 +10,12 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import (
-    attribute,
     carried_mask,
     first_argument,
     is_keras_call,
     mask_argument,
     own_weights,
+    patched_attribute,
     zeros,
 )
 
@@ -134,7 +134,7 @@ def _measured(cell: keras.Layer, inputs: Any, states: Any) -> tuple[list[np.ndar
         stack.enter_context(keras.StatelessScope(zeros(biases)))
         for name in ("activation", "recurrent_activation"):
             if callable(getattr(cell, name, None)):
-                stack.enter_context(attribute(cell, name, probe(getattr(cell, name))))
+                stack.enter_context(patched_attribute(cell, name, probe(getattr(cell, name))))
         _, states = cell(inputs, states)
     return squares[: gates_of(cell)], states
 

@@ -4,7 +4,6 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, OrthogonalAuto, initialize
-from keras_initx._graph.classify import kernels
 from keras_initx._graph.noise import noise
 from keras_initx._graph.trace import trace
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
@@ -18,7 +17,7 @@ BATCH = 512
 def scale(model, batch=BATCH, **kwargs):
     """Scales every kernel of a model to 1, and returns what was measured by path."""
     graph = trace(model, batch=batch)
-    weights = {id(v): Weight(v.path, v, **kwargs) for s in graph.steps for v in kernels(s)}
+    weights = {id(v): Weight(v.path, v, **kwargs) for s in graph.steps for v in s.kernels}
     ScalingPass(graph, list(weights.values())).run(noise(graph, batch, seed=1))
     return {w.path: w for w in weights.values()}, graph
 

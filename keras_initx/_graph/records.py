@@ -1,0 +1,186 @@
+"""The records of a traced model: its calls, its steps with their classes, and the graph that they form."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import keras
+
+from keras_initx._theory import Activation
+
+
+@dataclass(frozen=True)
+class Call:
+    """A recorded call of a layer or an operation, complete enough to be made again on other tensors.
+
+    Attributes:
+        operation: The layer or operation.
+        args, kwargs: Its arguments; symbolic tensors stand for the real ones of a later pass.
+        outputs: The symbolic result.
+        tables: The variable that a constant among the arguments was made from, by the constant's position
+            in the flat list of arguments.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+    tables: dict[int, keras.Variable]
+
+    @property
+    def arguments(self) -> list[Any]:
+        """The arguments as a flat list."""
+        return list(keras.tree.flatten((self.args, self.kwargs)))
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables among the arguments, followed by those that constants were made from."""
+        direct = [value for value in self.arguments if isinstance(value, keras.Variable)]
+        return direct + list(self.tables.values())
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer or one operation of a model, with everything that later code asks about it.
+
+    The fields from `kernels` on are the step's class. `classify` fills them once, when the graph is made.
+
+    Attributes:
+        number: The step's position in the order of the computation.
+        kind: The name of the class: "Dense", "Add", "Relu".
+        path: The layer's path; for a bare operation, the path of the layer whose `call` contains it.
+        is_layer: Whether the step is a layer rather than a bare operation.
+        inputs, outputs: The numbers of the tensors that the step reads and returns.
+        shapes: The shapes of the outputs.
+        parameters: The paths of the variables that a layer owns or an operation receives, including
+            variables that were converted to constants first.
+        opaque: Why the trace could not enter a composite layer; "" if it did not have to.
+        call: The call, to repeat it on other tensors.
+        calls: The layer calls that contain the step, each with its number: the model's own call first, the
+            layer's own call last. For an operation the last one is the layer whose `call` contains it.
+        masks: For a layer, the number of the mask that each of `inputs` carries at the call: None if the
+            trace saw no mask, `TAKEN_OFF` if an earlier layer removed it.
+        of_mask: Whether the step computes the mask that a tensor carries, which no code of the model reads.
+        kernels: The weights that multiply the signal: matrices, convolution kernels, look-up tables.
+        bias: The bias that a layer adds to the product with its kernel.
+        activation: The activation that the step is; None for any other step.
+        applied_activation: The activation that a weighted layer applies to its own result; None if it is
+            linear, or if the layer has gates.
+        is_normalization: Whether the step brings its signal to mean 0 or variance 1.
+        is_merge: Whether the step joins two or more different signals.
+        is_pass_through: Whether an activation after the step acts on the signal before it, up to its scale
+            and shape.
+        is_lookup: Whether the step looks up rows of a table.
+    """
+
+    number: int
+    kind: str
+    path: str
+    is_layer: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    shapes: tuple[tuple[int | None, ...], ...]
+    parameters: tuple[str, ...]
+    opaque: str
+    call: Call = field(repr=False, compare=False)
+    calls: tuple[tuple[int, keras.Layer], ...] = field(repr=False, compare=False)
+    masks: tuple[int | None, ...] = field(repr=False, compare=False)
+    of_mask: bool
+    kernels: tuple[keras.Variable, ...] = field(default=(), repr=False, compare=False)
+    bias: keras.Variable | None = field(default=None, repr=False, compare=False)
+    activation: Activation | None = None
+    applied_activation: Activation | None = None
+    is_normalization: bool = False
+    is_merge: bool = False
+    is_pass_through: bool = False
+    is_lookup: bool = False
+
+    @property
+    def operation(self) -> Any:
+        """The layer or operation that the step calls."""
+        return self.call.operation
+
+    @property
+    def owner(self) -> keras.Layer | None:
+        """The layer, or for an operation the layer whose `call` contains it."""
+        return self.calls[-1][1] if self.calls else None
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the step multiplies its signal by weights."""
+        return bool(self.kernels)
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the step is a recurrent layer."""
+        return isinstance(self.operation, keras.layers.RNN)
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the step multiplies two signals element by element."""
+        return self.kind == "Multiply" and self.is_merge
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The steps of a model, with the numbers of the tensors that it takes and returns.
+
+    Attributes:
+        steps: The steps, in the order of the computation.
+        inputs, outputs: The numbers of the model's own input and output tensors.
+        opened: The numbers of the tensors that each call of a composite layer returned, by the number of
+            the call in `Step.calls`; inner calls come first.
+        symbolic: The inputs of the traced call, for their structure, shapes and dtypes.
+        results: The result of the traced call, for its structure.
+        masks: The number of the mask that each of `outputs` carries, as in `Step`.
+        activations: The cache of `activation_after`, by the number of the tensor.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    opened: dict[int, tuple[int, ...]] = field(repr=False, compare=False)
+    symbolic: Any = field(repr=False, compare=False)
+    results: Any = field(repr=False, compare=False)
+    masks: tuple[int | None, ...]
+    activations: dict[int, tuple[Activation, int] | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @cached_property
+    def _producers(self) -> dict[int, Step]:
+        producers: dict[int, Step] = {}
+        for step in self.steps:
+            for tensor in step.outputs:
+                # A layer that returns its input, as a Dropout of rate 0 may, does not produce it.
+                if tensor not in step.inputs:
+                    producers.setdefault(tensor, step)
+        return producers
+
+    @cached_property
+    def _consumers(self) -> dict[int, tuple[Step, ...]]:
+        consumers: dict[int, list[Step]] = {}
+        for step in (s for s in self.steps if not s.of_mask):
+            for tensor in dict.fromkeys(step.inputs):
+                consumers.setdefault(tensor, []).append(step)
+        return {tensor: tuple(steps) for tensor, steps in consumers.items()}
+
+    @cached_property
+    def ancestors(self) -> dict[int, int]:
+        """The steps that each tensor depends on, as a set of bits: bit n stands for step n."""
+        ancestors: dict[int, int] = dict.fromkeys(self.inputs, 0)
+        for step in self.steps:
+            bits = 1 << step.number
+            for tensor in step.inputs:
+                bits |= ancestors.get(tensor, 0)
+            for tensor in step.outputs:
+                ancestors.setdefault(tensor, bits)
+        return ancestors
+
+    def producer(self, tensor: int) -> Step | None:
+        """Return the step that computes a tensor; None for an input of the model."""
+        return self._producers.get(tensor)
+
+    def consumers(self, tensor: int) -> tuple[Step, ...]:
+        """Return the steps that read a tensor, except those that compute masks."""
+        return self._consumers.get(tensor, ())
