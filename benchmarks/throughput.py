@@ -34,7 +34,7 @@ CALLS = ("create_trial", "report_epoch", "report_seed", "end_trial")
 def tuned(workers, options):
     """The trials per minute of one search, with its start and without."""
     import optuna
-    from keras_initx.tuning.storage.databases import opened
+    from keras_initx.tuning.storage.databases import storage_session
 
     with tempfile.TemporaryDirectory() as folder:
         command = [
@@ -48,7 +48,7 @@ def tuned(workers, options):
             command, check=True, capture_output=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         )
         whole = time.perf_counter() - started
-        with opened(None, Path(folder) / "results") as storage:
+        with storage_session(None, Path(folder) / "results") as storage:
             trials = optuna.load_study(study_name="keras-initx", storage=storage).trials
     begun, ended = min(t.datetime_start for t in trials), max(t.datetime_complete for t in trials)
     return {

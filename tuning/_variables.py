@@ -38,7 +38,7 @@ def every_variable(model: keras.Model) -> list[keras.Variable]:
     return list({id(v): v for v in found}.values())
 
 
-def size_of(model: keras.Model) -> int:
+def checkpoint_bytes(model: keras.Model) -> int:
     """The bytes of all that a file of the model's weights and its optimizer holds, at most."""
     # A data set of HDF5, with the groups around it, is about four kilobytes.
     return sum(math.prod(v.shape) * _width(v) + 4096 for v in every_variable(model)) + 2**16

@@ -38,11 +38,20 @@ from .space import (
     OWN,
     InitializerHyperModel,
     Initializers,
-    Rates,
+    Numbers,
     check_known,
     grid_of,
 )
-from .storage import STUDY_NAME, Fault, Folders, disk_errors, place_of, redacted, storage_errors, write_json
+from .storage import (
+    STUDY_NAME,
+    SearchFolders,
+    StorageFailure,
+    disk_errors,
+    redacted,
+    storage_errors,
+    storage_label,
+    write_json,
+)
 from .study import (
     SETTINGS_ATTRIBUTE,
     OptunaOracle,
@@ -74,10 +83,10 @@ def search(
     batch_size: int = 64,
     patience: int | None = None,
     initializers: Initializers = (*DEFAULT_INITIALIZERS, OWN),
-    learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
-    gains: Rates | None = None,
+    learning_rates: Numbers | None = DEFAULT_LEARNING_RATES,
+    gains: Numbers | None = None,
     distributions: Sequence[str] | None = None,
-    weight_decays: Rates | None = None,
+    weight_decays: Numbers | None = None,
     schedules: Sequence[str] | None = None,
     objective: str | keras_tuner.Objective = "val_accuracy",
     target: float | None = None,
@@ -216,7 +225,7 @@ def search(
         check_known(space, values)
     if tuner == "grid":
         grid_of(space)
-    folders = Folders(results, Path("runs") / results.name if logs is None else Path(logs))
+    folders = SearchFolders(results, Path("runs") / results.name if logs is None else Path(logs))
     settings = {
         "version": keras_initx.__version__,
         "data": f"{getattr(data, 'name', 'arrays')} [{fingerprint(train, validation, test)}]",
@@ -252,7 +261,7 @@ def search(
             lambda: remove_study(storage, study_name),
         )
     board = BoardObserver(folders.logs, oracle)
-    place = place_of(storage, results)
+    place = storage_label(storage, results)
     with (
         interruptible(),
         without_retracing_advice(),
@@ -291,7 +300,7 @@ def search(
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )
-        folders.check_kept(place, len(oracle.frozen_trials()))
+        folders.check_study_kept(place, len(oracle.frozen_trials()))
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
         store_machine(oracle.study)
@@ -306,7 +315,7 @@ def search(
                     workers.run(oracle, folders.results, seed_list, [*shown, *observers])
                 if not oracle.is_spent:
                     run.race(extra_seeds)
-        except Fault:
+        except StorageFailure:
             broken = True
             raise
         finally:

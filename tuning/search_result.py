@@ -8,7 +8,7 @@ import keras_tuner
 from rich.table import Table
 
 from .report import describe_lead, ranking
-from .storage import Folders
+from .storage import SearchFolders
 from .study import TrialResult, best_trial
 from .training import InitializerTuner
 
@@ -33,7 +33,7 @@ class SearchResult:
 
     trials: tuple[TrialResult, ...]
     objective: keras_tuner.Objective
-    folders: Folders
+    folders: SearchFolders
     tuner: InitializerTuner
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.storage.databases import open_storage, opened
+from keras_initx.tuning.storage.databases import open_storage, storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 
 from keras_initx import InitxError
@@ -90,7 +90,7 @@ def tune(folder: Path, storage: str | None, *options: str) -> subprocess.Popen[s
 
 def trials(url: str) -> list[optuna.trial.FrozenTrial]:
     try:
-        with opened(url) as storage:
+        with storage_session(url) as storage:
             return optuna.load_study(study_name="results", storage=storage).trials
     except (KeyError, InitxError):
         # Not there yet.
@@ -223,7 +223,7 @@ def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_
             )
 
     def running(seeds: int, owner: Any = None) -> optuna.trial.FrozenTrial | None:
-        with opened(server) as storage:
+        with storage_session(server) as storage:
             if "cut" not in optuna.get_all_study_names(storage):
                 return None
             for trial in optuna.load_study(study_name="cut", storage=storage).trials:
@@ -258,7 +258,7 @@ def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_
         for process in [p for p in (far, near) if p is not None and p.poll() is None]:
             process.kill()
             process.wait()
-    with opened(server) as storage:
+    with storage_session(server) as storage:
         done = optuna.load_study(study_name="cut", storage=storage).trials
     assert [t.state.name for t in done] == ["COMPLETE"] * 4
     after = seed_records(done[cut.number])
@@ -273,7 +273,7 @@ def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_
 
 
 def trial_of(url: str, number: int) -> optuna.trial.FrozenTrial:
-    with opened(url) as storage:
+    with storage_session(url) as storage:
         return optuna.load_study(study_name="cut", storage=storage).trials[number]
 
 

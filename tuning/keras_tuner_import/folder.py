@@ -42,7 +42,7 @@ def is_keras_tuner_folder(folder: Path) -> bool:
     return (folder / ORACLE_FILE).is_file() or any(folder.glob(_TRIALS))
 
 
-def found_inside(folder: Path) -> str:
+def nested_folder_hint(folder: Path) -> str:
     """Where in a folder there is a search: a tuner that is given `directory` writes to a folder in it."""
     inside = sorted(path.parent for path in folder.glob(f"*/{ORACLE_FILE}"))
     return f"There is one in it: {inside[0]}." if inside else ""
@@ -66,7 +66,7 @@ def open_folder(folder: str | Path, argument: str = "folder") -> KerasTunerFolde
         raise InitxError(argument, str(folder), "the project folder of a KerasTuner search")
     if not is_keras_tuner_folder(path):
         allowed = f"the project folder of a KerasTuner search, with its {ORACLE_FILE}"
-        raise InitxError(argument, str(folder), allowed, found_inside(path))
+        raise InitxError(argument, str(folder), allowed, nested_folder_hint(path))
     state: dict[str, Any] = {}
     space = keras_tuner.HyperParameters()
     if (file := path / ORACLE_FILE).is_file():

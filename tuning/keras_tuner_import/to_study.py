@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from keras_initx.errors import InitxError
 
 from ..space import suggest
-from ..storage import STUDY_FILE, atomic_write, opened
+from ..storage import STUDY_FILE, atomic_write, storage_session
 from ..study import REASON_ATTRIBUTE, OptunaOracle
 from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 
@@ -76,7 +76,10 @@ def read_keras_tuner(
     target = Path(results)
     _check_new(target)
     target.mkdir(parents=True, exist_ok=True)
-    with atomic_write(target / STUDY_FILE) as partial, opened(f"sqlite:///{partial.resolve()}") as storage:
+    with (
+        atomic_write(target / STUDY_FILE) as partial,
+        storage_session(f"sqlite:///{partial.resolve()}") as storage,
+    ):
         _study(found, goal, frozen, storage)
     return OptunaOracle(goal, storage=f"sqlite:///{(target / STUDY_FILE).resolve()}").study
 

@@ -12,13 +12,13 @@ from optuna.storages import BaseStorage
 
 from keras_initx.errors import InitxError
 
-from ..keras_tuner_import import ORACLE_FILE, found_inside, is_keras_tuner_folder, read_keras_tuner
-from ..storage import JOURNAL, SETTINGS, STUDY_FILE, opened, redacted
+from ..keras_tuner_import import ORACLE_FILE, is_keras_tuner_folder, nested_folder_hint, read_keras_tuner
+from ..storage import JOURNAL_SUFFIX, SETTINGS, STUDY_FILE, redacted, storage_session
 
 
 def is_storage(source: str | Path) -> bool:
     """Whether `source` says where studies are kept, and is no folder of a search."""
-    return "://" in str(source) or str(source).endswith(JOURNAL)
+    return "://" in str(source) or str(source).endswith(JOURNAL_SUFFIX)
 
 
 @contextmanager
@@ -59,11 +59,11 @@ def found_study(
             allowed = (
                 f"the folder of a search, with its {STUDY_FILE}, or of KerasTuner's, with its {ORACLE_FILE}"
             )
-            raise InitxError(argument, str(folder), allowed, found_inside(folder))
+            raise InitxError(argument, str(folder), allowed, nested_folder_hint(folder))
         name = study_name or (None if storage is None else folder.resolve().name)
     if storage is not None:
         _check_there(storage)
-    with opened(storage, folder) as found:
+    with storage_session(storage, folder) as found:
         names = optuna.get_all_study_names(found)
         # In the folder's own file there is one.
         name = name or (names[0] if len(names) == 1 or (names and storage is None) else None)
@@ -94,7 +94,7 @@ def _check_there(storage: str | Path | BaseStorage) -> None:
     if isinstance(storage, BaseStorage):
         return
     path: str | None = str(storage)
-    if not str(storage).endswith(JOURNAL):
+    if not str(storage).endswith(JOURNAL_SUFFIX):
         try:
             url = sqlalchemy.make_url(str(storage))
         except sqlalchemy.exc.ArgumentError:

@@ -3,7 +3,7 @@
 from .dense_classifier import ACTIVATION, DEFAULT_ACTIVATIONS, DenseClassifier
 from .hypermodel import DEFAULT_LEARNING_RATES, SCHEDULE, InitializerHyperModel
 from .initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers, KernelSpace
-from .ranges import Range, Rates
+from .ranges import Numbers, Range
 from .to_optuna import check_known, grid_of, grid_size, suggest
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "InitializerHyperModel",
     "Initializers",
     "KernelSpace",
+    "Numbers",
     "Range",
-    "Rates",
     "check_known",
     "grid_of",
     "grid_size",

@@ -8,7 +8,7 @@ import keras_tuner
 from ..data import Dataset
 from .hypermodel import DEFAULT_LEARNING_RATES, LEARNING_RATE
 from .initializers import DEFAULT_INITIALIZERS, INITIALIZER, check_initializers, checked_names
-from .ranges import Rates, check_rates, choose
+from .ranges import Numbers, check_numbers, choose_number
 
 ACTIVATION = "activation"
 
@@ -34,13 +34,13 @@ class DenseClassifier:
         data: Dataset,
         activations: Sequence[str] = DEFAULT_ACTIVATIONS,
         initializers: Sequence[str] = DEFAULT_INITIALIZERS,
-        learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
+        learning_rates: Numbers | None = DEFAULT_LEARNING_RATES,
         depth: int = 5,
         width: int = 64,
     ) -> None:
         self.activations = check_activations(activations)
         self.initializers = check_initializers(initializers)
-        self.learning_rates = check_rates(learning_rates)
+        self.learning_rates = check_numbers(learning_rates)
         self._input_shape, self._n_classes = data.input_shape, data.n_classes
         self._depth, self._width = depth, width
         rows = data.x_train.reshape(len(data.x_train), -1).astype("float64")
@@ -62,7 +62,7 @@ class DenseClassifier:
             ],
             name="dense_classifier",
         )
-        rate = 1e-3 if self.learning_rates is None else choose(hp, LEARNING_RATE, self.learning_rates)
+        rate = 1e-3 if self.learning_rates is None else choose_number(hp, LEARNING_RATE, self.learning_rates)
         optimizer = keras.optimizers.Adam(rate)
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model

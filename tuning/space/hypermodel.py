@@ -18,7 +18,7 @@ from .initializers import (
     KernelSpace,
     checked_names,
 )
-from .ranges import SCHEDULES, Rates, check_rates, choose
+from .ranges import SCHEDULES, Numbers, check_numbers, choose_number
 
 LEARNING_RATE, WEIGHT_DECAY, SCHEDULE = "learning_rate", "weight_decay", "schedule"
 
@@ -54,16 +54,16 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self,
         model: keras.Model | Build | keras_tuner.HyperModel,
         initializers: Initializers = (*DEFAULT_INITIALIZERS, OWN),
-        learning_rates: Rates | None = DEFAULT_LEARNING_RATES,
-        gains: Rates | None = None,
+        learning_rates: Numbers | None = DEFAULT_LEARNING_RATES,
+        gains: Numbers | None = None,
         distributions: Sequence[str] | None = None,
-        weight_decays: Rates | None = None,
+        weight_decays: Numbers | None = None,
         schedules: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.kernels = KernelSpace(initializers, gains, distributions)
-        self.learning_rates = check_rates(learning_rates)
-        self.weight_decays = check_rates(weight_decays, "weight_decays", zero=True)
+        self.learning_rates = check_numbers(learning_rates)
+        self.weight_decays = check_numbers(weight_decays, "weight_decays", zero=True)
         self.schedules = None if schedules is None else checked_names("schedules", schedules, SCHEDULES)
         self._make = _maker(model)
 
@@ -77,13 +77,15 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.kernels.draw(model, hp, self._own)
         if self.learning_rates is not None and LEARNING_RATE not in self._own:
             try:
-                model.optimizer.learning_rate = choose(hp, LEARNING_RATE, self.learning_rates)
+                model.optimizer.learning_rate = choose_number(hp, LEARNING_RATE, self.learning_rates)
             except TypeError as error:
                 rule = "None for an optimizer with a schedule"
                 remedy = "Pass learning_rates=None, or compile with a plain learning rate."
                 raise InitxError("learning_rates", self.learning_rates, rule, remedy) from error
         if self.weight_decays is not None and WEIGHT_DECAY not in self._own:
-            inner_optimizer(model.optimizer).weight_decay = choose(hp, WEIGHT_DECAY, self.weight_decays)
+            inner_optimizer(model.optimizer).weight_decay = choose_number(
+                hp, WEIGHT_DECAY, self.weight_decays
+            )
         if self.schedules is not None and SCHEDULE not in self._own:
             if not isinstance(inner_optimizer(model.optimizer).get_config()["learning_rate"], float):
                 raise InitxError("schedules", self.schedules, "None for an optimizer with one of its own")

@@ -12,7 +12,7 @@ import keras_initx
 from keras_initx import InitxError, initialize, kernel_groups, known_methods, known_names, reinitialize
 from keras_initx.errors import unknown_name
 
-from .ranges import Rates, check_rates, choose
+from .ranges import Numbers, check_numbers, choose_number
 
 INITIALIZER, GAIN, DISTRIBUTION = "initializer", "gain", "distribution"
 # Ours, the two classics, and what a small random start does.
@@ -56,7 +56,7 @@ class KernelSpace:
     def __init__(
         self,
         initializers: Initializers,
-        gains: Rates | None = None,
+        gains: Numbers | None = None,
         distributions: Sequence[str] | None = None,
     ) -> None:
         groups = initializers if isinstance(initializers, Mapping) else {"": initializers}
@@ -66,7 +66,7 @@ class KernelSpace:
             key: check_initializers(names, (OWN,) if key else (OWN, *WHOLE_METHODS))
             for key, names in groups.items()
         }
-        self._gains = check_rates(gains, GAIN + "s")
+        self._gains = check_numbers(gains, GAIN + "s")
         self._distributions = None
         if distributions is not None:
             self._distributions = checked_names(DISTRIBUTION + "s", distributions, DISTRIBUTIONS)
@@ -103,7 +103,7 @@ class KernelSpace:
         if takers := _takers(names):
             with hp.conditional_scope(INITIALIZER + suffix, takers):
                 if self._gains is not None:
-                    options[GAIN] = choose(hp, GAIN + suffix, self._gains)
+                    options[GAIN] = choose_number(hp, GAIN + suffix, self._gains)
                 if self._distributions is not None:
                     options[DISTRIBUTION] = hp.Choice(DISTRIBUTION + suffix, list(self._distributions))
         return _RULES[name](**options) if options and name in _RULES else name

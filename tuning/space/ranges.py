@@ -20,10 +20,12 @@ class Range:
     high: float
 
 
-Rates = Sequence[float] | Range
+Numbers = Sequence[float] | Range
 
 
-def check_rates(rates: Rates | None, argument: str = "learning_rates", zero: bool = False) -> Rates | None:
+def check_numbers(
+    rates: Numbers | None, argument: str = "learning_rates", zero: bool = False
+) -> Numbers | None:
     """`rates` if all are positive and a range is in order.
 
     Raises:
@@ -48,7 +50,7 @@ def check_rates(rates: Rates | None, argument: str = "learning_rates", zero: boo
     return rates
 
 
-def choose(hp: keras_tuner.HyperParameters, name: str, rates: Rates) -> Any:
+def choose_number(hp: keras_tuner.HyperParameters, name: str, rates: Numbers) -> Any:
     """The value that `hp` chooses; None under a condition that does not hold."""
     if isinstance(rates, Range):
         return hp.Float(name, float(rates.low), float(rates.high), sampling="log")

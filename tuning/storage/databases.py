@@ -17,7 +17,7 @@ from .failures import reason_of, remedy_for, storage_errors
 from .journal import Journal
 
 STUDY_FILE, STUDY_NAME = "study.db", "keras-initx"
-JOURNAL = ".journal"
+JOURNAL_SUFFIX = ".journal"
 # Seconds for which a process waits for another one that writes; SQLAlchemy gives up after five.
 _WAIT = 100
 # How often, and after how many seconds, tables are looked for again that another process was making.
@@ -52,7 +52,7 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
         return storage
     text = f"sqlite:///{folder.resolve() / STUDY_FILE}" if storage is None else str(storage)
     try:
-        if text.endswith(JOURNAL):
+        if text.endswith(JOURNAL_SUFFIX):
             return JournalStorage(Journal(text))
         return _create(text, _options(text))
     except ImportError as error:
@@ -92,11 +92,11 @@ def _create(url: str, options: dict[str, Any]) -> RDBStorage:
 
 
 @contextmanager
-def opened(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> Iterator[BaseStorage]:
+def storage_session(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> Iterator[BaseStorage]:
     """A storage for a moment, as `open_storage`; its connections are given back afterwards."""
     found = open_storage(storage, folder)
     try:
-        with storage_errors(place_of(storage, folder)):
+        with storage_errors(storage_label(storage, folder)):
             yield found
     finally:
         if isinstance(found, RDBStorage) and found is not storage:
@@ -104,7 +104,7 @@ def opened(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> It
             found.engine.dispose()
 
 
-def place_of(storage: str | Path | BaseStorage | None, folder: Path) -> str:
+def storage_label(storage: str | Path | BaseStorage | None, folder: Path) -> str:
     """The storage, or the file in the results folder, as an error may name it."""
     return redacted(storage) or str(folder / STUDY_FILE)
 

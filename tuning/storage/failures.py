@@ -30,7 +30,7 @@ _ELSE = "Mend that"
 _PASSWORD = re.compile(r"(://[^:@/\s]*:)\S+@")
 
 
-class Fault(InitxError, keras_tuner.errors.FatalError):
+class StorageFailure(InitxError, keras_tuner.errors.FatalError):
     """A disk or a storage fails. KerasTuner lets it through, and takes any other error for the trial's."""
 
 
@@ -42,14 +42,14 @@ def storage_errors(place: str) -> Iterator[None]:
         place: The storage, as it may be written down.
 
     Raises:
-        Fault: The storage failed.
+        StorageFailure: The storage failed.
 
     Example:
 
     >>> with storage_errors("study.db"):
     ...     raise StorageInternalError from OSError("database is locked")
     Traceback (most recent call last):
-    keras_initx.tuning.storage.failures.Fault: storage: received 'study.db'; allowed: a study that can be \
+    keras_initx.tuning.storage.failures.StorageFailure: storage: received 'study.db'; allowed: a study that can be \
 read and written to. database is locked. Another process has locked it: end that one, or wait for it, then \
 go on with resume=True.
     """
@@ -58,7 +58,7 @@ go on with resume=True.
     except StorageInternalError as error:
         reason = reason_of(error)
         remedy = f"{reason}. {remedy_for(reason)}"
-        raise Fault("storage", place, "a study that can be read and written to", remedy) from error
+        raise StorageFailure("storage", place, "a study that can be read and written to", remedy) from error
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def disk_errors(argument: str, folder: Path, anything: bool = False, begun: bool
         begun: Whether there is a search to go on with afterwards.
 
     Raises:
-        Fault: It cannot be written to.
+        StorageFailure: It cannot be written to.
     """
     try:
         yield
@@ -82,7 +82,7 @@ def disk_errors(argument: str, folder: Path, anything: bool = False, begun: bool
             raise
         reason = os.strerror(code) if code else str(error)
         remedy = f"{reason}. {remedy_for(reason, begun)}".strip()
-        raise Fault(argument, str(folder), "a folder that can be written to", remedy) from error
+        raise StorageFailure(argument, str(folder), "a folder that can be written to", remedy) from error
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def atomic_write(path: Path, argument: str = "results", begun: bool = True) -> I
         argument, begun: As in `writing`.
 
     Raises:
-        Fault: It cannot be written; what was there before is there still.
+        StorageFailure: It cannot be written; what was there before is there still.
     """
     # Several processes may write it at once, of several machines too.
     partial = path.with_name(f"partial.{uuid.uuid4().hex}.{path.name}")

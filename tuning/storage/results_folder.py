@@ -12,7 +12,7 @@ from keras_initx import InitxError
 from .json_files import write_json
 from .settings import check_same
 
-FILES = "best_[0-9]*.weights.h5"
+WEIGHT_FILES = "best_[0-9]*.weights.h5"
 SETTINGS = "settings.json"
 _OURS = "*.keras_initx"
 # What tells our settings from any other file of that name.
@@ -28,8 +28,8 @@ _WRITTEN = (
     "partial.*.keras",
     "worker_*.log",
     "search.log",
-    f"trial_*/{FILES}",
-    f"trial_*/partial.*{FILES}",
+    f"trial_*/{WEIGHT_FILES}",
+    f"trial_*/partial.*{WEIGHT_FILES}",
     "trial_*/trial.json",
 )
 
@@ -95,12 +95,12 @@ class Folders:
         write_json(self.results / SETTINGS, dict(settings))
         return earlier is not None and resume
 
-    def check_kept(self, place: str, begun: int) -> None:
+    def check_study_kept(self, place: str, begun: int) -> None:
         """Raises an `InitxError` where there are weights of trials, and a study that has none.
 
         SQLite takes an empty file for a new database: all that it had would be run once more, in silence.
         """
-        if not begun and any(self.results.glob(f"trial_*/{FILES}")):
+        if not begun and any(self.results.glob(f"trial_*/{WEIGHT_FILES}")):
             allowed = f"the study of the trials in {self.results}"
             remedy = "It is empty or new: put a copy in its place, or pass overwrite=True to start again."
             raise InitxError("storage", place, allowed, remedy)

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ..pruning import LayerStart, as_record
-from ..storage import no_retry, open_storage, place_of, quiet_optuna, retry
+from ..storage import no_retry, open_storage, storage_label, quiet_optuna, retry
 from .attributes import (
     ENDING_ATTRIBUTE,
     HEARTBEAT_ATTRIBUTE,
@@ -96,7 +96,7 @@ class StudyMemory:
     @property
     def location(self) -> str:
         """The storage of the study, as an error may name it."""
-        return place_of(self._storage, Path(self._project_dir))
+        return storage_label(self._storage, Path(self._project_dir))
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the study."""

@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage
 
 from keras_initx.errors import InitxError
 
-from ..storage import check_same, opened, redacted
+from ..storage import check_same, redacted, storage_session
 
 SETTINGS_ATTRIBUTE = "settings"
 
@@ -29,7 +29,7 @@ def check_study(
     Raises:
         InitxError: The study exists, without `resume` or `overwrite`, or began with other settings.
     """
-    with opened(storage) as backend:
+    with storage_session(storage) as backend:
         if overwrite or name not in optuna.get_all_study_names(backend):
             return False
         if not resume:
@@ -49,6 +49,6 @@ def check_study(
 
 def remove_study(storage: str | Path | BaseStorage, name: str) -> None:
     """Delete the study of that name from the user's storage, if it is there."""
-    with opened(storage) as backend:
+    with storage_session(storage) as backend:
         if name in optuna.get_all_study_names(backend):
             optuna.delete_study(study_name=name, storage=backend)

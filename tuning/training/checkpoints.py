@@ -9,8 +9,8 @@ import keras
 
 from keras_initx.errors import InitxError
 
-from .._variables import size_of
-from ..storage import FILES, atomic_write, disk_errors, reserve
+from .._variables import checkpoint_bytes
+from ..storage import WEIGHT_FILES, atomic_write, disk_errors, reserve
 
 
 class NoWeights(InitxError):
@@ -34,7 +34,7 @@ def keep(folder: Path, seed: int, model: keras.Model) -> None:
     """
     with atomic_write(_file(folder, seed)) as partial:
         # HDF5 that runs out of room as it closes a file prints its own tracebacks.
-        reserve(partial, size_of(model))
+        reserve(partial, checkpoint_bytes(model))
         model.save_weights(partial)
 
 
@@ -51,7 +51,7 @@ def saving_if_better(better: bool, folder: Path, seed: int, model: keras.Model) 
 def remove_others(folder: Path, seed: int) -> None:
     """Removes the weights of all seeds but one."""
     with disk_errors("results", folder, anything=True):
-        for path in folder.glob(FILES):
+        for path in folder.glob(WEIGHT_FILES):
             if path != _file(folder, seed):
                 path.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from ..stats import further_seeds, next_runs
-from ..storage import Fault, disk_errors, storage_errors
+from ..storage import StorageFailure, disk_errors, storage_errors
 from ..study import LockLost, OptunaOracle
 from .checkpoints import is_better, saving_if_better
 
@@ -67,7 +67,7 @@ class Racing:
         try:
             with storage_errors(self.oracle.location), disk_errors("results", Path(self.project_dir)):
                 self._run_race(trial, seed)
-        except (Fault, LockLost):
+        except (StorageFailure, LockLost):
             raise
         except Exception as error:
             # As in KerasTuner's search: what fails is a fault of the trial.

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from keras_initx.tuning import OptunaOracle, read_keras_tuner
 from keras_initx.tuning.report.importance import importances
-from keras_initx.tuning.storage.databases import opened
+from keras_initx.tuning.storage.databases import storage_session
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from keras_initx import InitxError
@@ -256,7 +256,7 @@ class TestAResultsFolder:
     def test_our_tools_and_optunas_open_it(self, searched: Any, tmp_path: Path) -> None:
         made = read_keras_tuner(searched[0], tmp_path / "deep/results")
         assert os.listdir(tmp_path / "deep/results") == ["study.db"]
-        with opened(None, tmp_path / "deep/results") as storage:
+        with storage_session(None, tmp_path / "deep/results") as storage:
             study = optuna.load_study(study_name="keras-initx", storage=storage)
             memory = read_keras_tuner(searched[0])
             for one in (study, made):

@@ -13,7 +13,7 @@ import optuna
 import pytest
 from keras_initx.tuning import InitializerTuner, OptunaOracle
 from keras_initx.tuning.parallel.keras_tuner_chief import is_chief, wait_for_workers
-from keras_initx.tuning.storage.databases import opened
+from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import seed_records
 
 from keras_initx import InitxError
@@ -72,7 +72,7 @@ def together(folder: Path, program: str) -> dict[str, str]:
 
 
 def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    with opened(None, folder / "results/chief") as storage:
+    with storage_session(None, folder / "results/chief") as storage:
         return optuna.load_study(study_name="keras-initx", storage=storage).trials
 
 

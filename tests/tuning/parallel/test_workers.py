@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 import pytest
 from keras_initx.tuning.parallel.workers import Workers, shares
-from keras_initx.tuning.storage.databases import opened
+from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 from keras_initx.tuning.study.heartbeat import new_owner
 
@@ -53,7 +53,7 @@ def scores(folder: Path) -> dict[str, Any]:
 
 
 def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    with opened(None, folder / "results") as storage:
+    with storage_session(None, folder / "results") as storage:
         return optuna.load_study(study_name="keras-initx", storage=storage).trials
 
 

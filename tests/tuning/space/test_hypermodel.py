@@ -10,7 +10,7 @@ import pytest
 from keras_initx.tuning import DenseClassifier, InitializerHyperModel, Range, from_arrays
 from keras_initx.tuning.space.dense_classifier import check_activations
 from keras_initx.tuning.space.initializers import DEFAULT_INITIALIZERS, check_initializers
-from keras_initx.tuning.space.ranges import check_rates
+from keras_initx.tuning.space.ranges import check_numbers
 
 from keras_initx import InitxError
 
@@ -284,7 +284,7 @@ class TestErrors:
             InitializerHyperModel(wide, NAMES, rates)
 
     def test_numpy_rates_are_numbers(self) -> None:
-        assert check_rates(np.array([0.1, 0.2])) is not None
+        assert check_numbers(np.array([0.1, 0.2])) is not None
         assert space(wide, NAMES, np.array([0.25, 0.5], "float32"))["learning_rate"].values == [0.25, 0.5]
 
     @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import keras
 import keras_tuner
 import optuna
 import pytest
-from keras_initx.tuning._variables import size_of
+from keras_initx.tuning._variables import checkpoint_bytes
 from keras_initx.tuning.storage import databases
 from keras_initx.tuning.storage.failures import (
-    Fault,
+    StorageFailure,
     atomic_write,
     disk_errors,
     reason_of,
@@ -65,7 +65,7 @@ class TestTelling:
         assert reason_of(StorageInternalError()) == "StorageInternalError"
 
     def test_keras_tuner_lets_it_through(self) -> None:
-        with pytest.raises(Fault) as caught, storage_errors("a.db"):
+        with pytest.raises(StorageFailure) as caught, storage_errors("a.db"):
             raise StorageInternalError from OSError("database is locked")
         assert isinstance(caught.value, InitxError)
         assert isinstance(caught.value, keras_tuner.errors.FatalError)
@@ -73,13 +73,13 @@ class TestTelling:
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG, errno.EDQUOT])
     def test_what_disks_say_is_told_of_the_folder(self, tmp_path: Path, code: int) -> None:
         with (
-            pytest.raises(Fault, match=rf"^results: .*{os.strerror(code)}"),
+            pytest.raises(StorageFailure, match=rf"^results: .*{os.strerror(code)}"),
             disk_errors("results", tmp_path),
         ):
             raise OSError(code, "whatever")
 
     def test_hdf5_says_it_in_its_own_words(self, tmp_path: Path) -> None:
-        with pytest.raises(Fault, match=r"No space left"), disk_errors("results", tmp_path):
+        with pytest.raises(StorageFailure, match=r"No space left"), disk_errors("results", tmp_path):
             raise RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message)")
         with pytest.raises(RuntimeError, match="mine"), disk_errors("results", tmp_path):
             raise RuntimeError("mine")
@@ -99,7 +99,7 @@ class TestWhole:
                 partial.write_text("ha")
                 raise OSError(errno.ENOSPC, "full")
 
-        with pytest.raises(Fault, match="more space"):
+        with pytest.raises(StorageFailure, match="more space"):
             half()
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.json", "before")]
         with atomic_write(path) as partial:
@@ -136,7 +136,7 @@ class TestRoom:
         model.optimizer.build(model.trainable_variables)
         model.save_weights(tmp_path / "a.weights.h5")
         written = (tmp_path / "a.weights.h5").stat().st_size
-        assert written <= size_of(model) < 1.5 * written
+        assert written <= checkpoint_bytes(model) < 1.5 * written
 
 
 class Acting:
@@ -194,7 +194,7 @@ class TestLocked:
     def test_in_a_trial(self, quick: Any, tmp_path: Path, goes_on: Any) -> None:
         results, held = tmp_path / "results", []
         locking = Acting(lambda: held.append(self.lock(results / "study.db")))
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(StorageFailure) as caught:
             quick(observers=[locking])
         said = str(caught.value)
         assert f"storage: received '{results}/study.db'" in said
@@ -215,7 +215,7 @@ class TestLocked:
         url, options = f"sqlite:///{tmp_path}/own.db", {"connect_args": {"timeout": 0.2}}
         storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
         held: list[Any] = []
-        with pytest.raises(Fault, match=r"^storage: received 'RDBStorage'.*is locked"):
+        with pytest.raises(StorageFailure, match=r"^storage: received 'RDBStorage'.*is locked"):
             quick(storage=storage, observers=[Acting(lambda: held.append(self.lock(tmp_path / "own.db")))])
         held[0].close()
         resumed = quick(storage=storage, resume=True)
@@ -263,7 +263,7 @@ class TestFull:
             paths[name] = disk / name
         # Between the seeds of a trial, or at its end.
         filling = Acting(lambda: fill(disk), after=2 if which == "seed" else 1)
-        with pytest.raises(Fault, match="more space, then go on with resume=True") as caught:
+        with pytest.raises(StorageFailure, match="more space, then go on with resume=True") as caught:
             quick(**paths, **options, observers=[filling])
         argument = {"journal": ("storage",), "logs": ("logs",)}.get(which, ("results", "storage"))
         assert caught.value.argument in argument
@@ -287,7 +287,9 @@ class TestFull:
             model.compile("sgd", loss, metrics=["accuracy"])
             return model
 
-        with pytest.raises(Fault, match=rf"^results: received '{disk}/results/trial_0000'.*No space left"):
+        with pytest.raises(
+            StorageFailure, match=rf"^results: received '{disk}/results/trial_0000'.*No space left"
+        ):
             quick(wide, results=disk / "results", trials=1, initializers=["he_auto"])
         assert partials(disk / "results") == []
         assert "Traceback" not in capfd.readouterr().err
@@ -301,7 +303,7 @@ class TestFull:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
         try:
             with (
-                pytest.raises(Fault, match=r"File too large\. Give it more"),
+                pytest.raises(StorageFailure, match=r"File too large\. Give it more"),
                 atomic_write(tmp_path / "a") as p,
             ):
                 p.write_bytes(b"\0" * 2000)
@@ -325,7 +327,7 @@ class TestReadOnly:
         lazily = Acting(lambda: as_root("mount", "--bind", str(disk), str(disk))
                         and as_root("mount", "-o", "remount,bind,ro", str(disk)))  # fmt: skip
         try:
-            with pytest.raises(Fault, match=r"(?i)(read-?only|unable to open).*See that it can be"):
+            with pytest.raises(StorageFailure, match=r"(?i)(read-?only|unable to open).*See that it can be"):
                 quick(results=results, observers=[lazily], **journal)
         finally:
             as_root("umount", "-l", str(disk))
@@ -358,7 +360,7 @@ class TestDamaged:
 
     def test_a_study_in_a_trial(self, quick: Any, tmp_path: Path) -> None:
         damaging = Acting(lambda: self.damage(tmp_path / "results/study.db", "holes"))
-        with pytest.raises(Fault, match=r"^storage: .*It is damaged"):
+        with pytest.raises(StorageFailure, match=r"^storage: .*It is damaged"):
             quick(observers=[damaging])
 
     @pytest.mark.parametrize("lost", ["empty", "gone"])

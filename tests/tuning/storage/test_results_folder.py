@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keras_initx.tuning.storage.results_folder import Folders
+from keras_initx.tuning.storage.results_folder import SearchFolders
 
 from keras_initx import InitxError
 
@@ -50,12 +50,12 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    return Folders(tmp_path / "deep" / "results", tmp_path / "logs")
+def folders(tmp_path: Path) -> SearchFolders:
+    return SearchFolders(tmp_path / "deep" / "results", tmp_path / "logs")
 
 
 @pytest.fixture
-def used(folders: Folders) -> Folders:
+def used(folders: SearchFolders) -> SearchFolders:
     """With a search in it."""
     folders.open(SETTINGS, resume=False, overwrite=False)
     write(folders.results, *OURS)
@@ -64,7 +64,11 @@ def used(folders: Folders) -> Folders:
 
 
 def refused(
-    folders: Folders, tmp_path: Path, settings: Any = SETTINGS, resume: bool = False, overwrite: bool = False
+    folders: SearchFolders,
+    tmp_path: Path,
+    settings: Any = SETTINGS,
+    resume: bool = False,
+    overwrite: bool = False,
 ):
     before = content(tmp_path)
     with pytest.raises(InitxError) as caught:
@@ -74,22 +78,22 @@ def refused(
 
 
 class TestNew:
-    def test_is_made(self, folders: Folders) -> None:
+    def test_is_made(self, folders: SearchFolders) -> None:
         assert folders.open(SETTINGS, resume=False, overwrite=False) is False
         assert json.loads((folders.results / "settings.json").read_text()) == json.loads(json.dumps(SETTINGS))
         assert folders.logs.is_dir()
 
-    def test_an_empty_folder_will_do(self, folders: Folders) -> None:
+    def test_an_empty_folder_will_do(self, folders: SearchFolders) -> None:
         folders.results.mkdir(parents=True)
         folders.logs.mkdir()
         assert folders.open(SETTINGS, resume=False, overwrite=True) is False
 
-    def test_other_logs_may_be_beside_ours(self, folders: Folders) -> None:
+    def test_other_logs_may_be_beside_ours(self, folders: SearchFolders) -> None:
         write(folders.logs, "another/events.out.tfevents.1.v2")
         folders.open(SETTINGS, resume=False, overwrite=False)
         assert list(content(folders.logs)) == ["another/events.out.tfevents.1.v2"]
 
-    def test_nothing_to_resume(self, folders: Folders, tmp_path: Path) -> None:
+    def test_nothing_to_resume(self, folders: SearchFolders, tmp_path: Path) -> None:
         error = refused(folders, tmp_path, resume=True)
         assert error.argument == "results"
         assert "Leave resume out" in str(error)
@@ -99,7 +103,9 @@ class TestNew:
 class TestForeign:
     @pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}], ids=str)
     @pytest.mark.parametrize("name", ["thesis.txt", "sub/thesis.txt", "settings.json", "study.db"])
-    def test_files_in_the_results(self, folders: Folders, tmp_path: Path, name: str, flags: Any) -> None:
+    def test_files_in_the_results(
+        self, folders: SearchFolders, tmp_path: Path, name: str, flags: Any
+    ) -> None:
         write(folders.results, name)
         if name == "settings.json":
             (folders.results / name).write_text('{"editor.fontSize": 12}')
@@ -110,32 +116,34 @@ class TestForeign:
 
     @pytest.mark.parametrize("text", ["{", "[1, 2]", '"text"', "\xff"])
     @pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}], ids=str)
-    def test_settings_that_are_none(self, folders: Folders, tmp_path: Path, text: str, flags: Any) -> None:
+    def test_settings_that_are_none(
+        self, folders: SearchFolders, tmp_path: Path, text: str, flags: Any
+    ) -> None:
         folders.results.mkdir(parents=True)
         (folders.results / "settings.json").write_text(text, encoding="latin-1")
         assert refused(folders, tmp_path, **flags).argument == "results"
 
-    def test_logs_of_another_search(self, folders: Folders, tmp_path: Path) -> None:
+    def test_logs_of_another_search(self, folders: SearchFolders, tmp_path: Path) -> None:
         write(folders.logs, *LOGS)
         error = refused(folders, tmp_path, overwrite=True)
         assert (error.argument, "another search's logs" in str(error)) == ("logs", True)
 
 
 class TestExisting:
-    def test_is_refused_without_a_word(self, used: Folders, tmp_path: Path) -> None:
+    def test_is_refused_without_a_word(self, used: SearchFolders, tmp_path: Path) -> None:
         error = refused(used, tmp_path)
         assert "resume=True" in str(error)
         assert "overwrite=True" in str(error)
 
-    def test_both_words(self, used: Folders, tmp_path: Path) -> None:
+    def test_both_words(self, used: SearchFolders, tmp_path: Path) -> None:
         assert refused(used, tmp_path, resume=True, overwrite=True).argument == "resume"
 
-    def test_resume_keeps_all(self, used: Folders, tmp_path: Path) -> None:
+    def test_resume_keeps_all(self, used: SearchFolders, tmp_path: Path) -> None:
         before = content(tmp_path)
         assert used.open(SETTINGS, resume=True, overwrite=False) is True
         assert content(tmp_path) == before
 
-    def test_resume_with_more_trials_and_a_newer_version(self, used: Folders) -> None:
+    def test_resume_with_more_trials_and_a_newer_version(self, used: SearchFolders) -> None:
         changed = {**SETTINGS, "trials": 9, "version": "2"}
         assert used.open(changed, resume=True, overwrite=False) is True
         assert json.loads((used.results / "settings.json").read_text())["trials"] == 9
@@ -144,21 +152,21 @@ class TestExisting:
         ("name", "value"), [("epochs", 6), ("seeds", [0]), ("data", "xyz"), ("space", {}), ("extra", 1)]
     )
     def test_resume_with_other_settings_names_them(
-        self, used: Folders, tmp_path: Path, name: str, value: Any
+        self, used: SearchFolders, tmp_path: Path, name: str, value: Any
     ) -> None:
         error = refused(used, tmp_path, {**SETTINGS, name: value}, resume=True)
         assert error.argument == name
         assert error.received == ("x is no hyperparameter" if name == "space" else value)
         assert "as the search began" in str(error)
 
-    def test_overwrite_removes_the_search(self, used: Folders, tmp_path: Path) -> None:
+    def test_overwrite_removes_the_search(self, used: SearchFolders, tmp_path: Path) -> None:
         assert used.open({**SETTINGS, "epochs": 6}, resume=False, overwrite=True) is False
         assert list(content(tmp_path)) == ["deep/results/settings.json"]
         assert json.loads((used.results / "settings.json").read_text())["epochs"] == 6
         assert list(used.results.iterdir()) == [used.results / "settings.json"]
         assert list(used.logs.iterdir()) == []
 
-    def test_overwrite_leaves_the_users_own_files(self, used: Folders) -> None:
+    def test_overwrite_leaves_the_users_own_files(self, used: SearchFolders) -> None:
         theirs = [
             "notes.md",
             "plots/one.png",
@@ -182,7 +190,7 @@ class TestUnusable:
     def test_a_path_at_or_below_a_file(self, tmp_path: Path, which: str, below: str) -> None:
         write(tmp_path, "file")
         paths = {"results": tmp_path / "results", "logs": tmp_path / "logs", which: tmp_path / "file" / below}
-        error = refused(Folders(**paths), tmp_path)
+        error = refused(SearchFolders(**paths), tmp_path)
         assert error.argument == which
         assert "is a file" in str(error)
         assert not (tmp_path / "results").exists()
@@ -190,5 +198,5 @@ class TestUnusable:
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
     def test_a_folder_that_cannot_be_written_to(self, tmp_path: Path) -> None:
         (tmp_path / "locked").mkdir(mode=0o500)
-        error = refused(Folders(tmp_path / "locked" / "results", tmp_path / "logs"), tmp_path)
+        error = refused(SearchFolders(tmp_path / "locked" / "results", tmp_path / "logs"), tmp_path)
         assert "Not writable" in str(error)
