@@ -31,7 +31,7 @@ class BoardObserver:
         """Writes the columns anew where a hyperparameter is new: TensorBoard shows only declared ones."""
         columns = [parameter_of(hp) for hp in _unique(self._oracle.get_space().space)]
         if columns != self._columns:
-            with disk_errors("logs", self._logs, anything=True):
+            with disk_errors("logs", self._logs, every_os_error=True):
                 self._board.write_experiment(columns)
             self._columns = columns
             for result in self._oracle.results():
@@ -43,7 +43,7 @@ class BoardObserver:
 
     def on_seed_end(self, trial: Any, seed: int, record: Mapping[str, Any], skipped_epochs: int) -> None:
         """Writes the learning curves of the seed."""
-        with disk_errors("logs", self._logs, anything=True):
+        with disk_errors("logs", self._logs, every_os_error=True):
             self._board.write_seed(f"trial_{trial.trial_id}", seed, record["curves"])
 
     def on_trial_end(self, trial: Any, status: str) -> None:
@@ -54,7 +54,7 @@ class BoardObserver:
 
     def on_start(self, trial: Any, layers: Sequence[LayerStart]) -> None:
         """Writes what the layers show before training: also of a trial that is not trained."""
-        with disk_errors("logs", self._logs, anything=True):
+        with disk_errors("logs", self._logs, every_os_error=True):
             self._board.write_start(f"trial_{trial.trial_id}", layers)
 
     def write_end(
@@ -71,16 +71,16 @@ class BoardObserver:
         """
         objective = self._oracle.objective
         page = repeat_page(best_trial(trials, objective.direction), settings, command)
-        with disk_errors("logs", self._logs, anything=True):
+        with disk_errors("logs", self._logs, every_os_error=True):
             self._board.write_text("ranking", as_markdown(ranking(trials, objective)))
             self._board.write_text("repeat", page)
         for tag, png in _pictures(trials, objective).items():
-            with disk_errors("logs", self._logs, anything=True):
+            with disk_errors("logs", self._logs, every_os_error=True):
                 self._board.write_image(tag, png)
 
     def _write(self, result: TrialResult) -> None:
         scores = {seed: record["score"] for seed, record in result.seeds.items()}
-        with disk_errors("logs", self._logs, anything=True):
+        with disk_errors("logs", self._logs, every_os_error=True):
             self._board.write_trial(result.name, result.values, scores, result.status)
 
 

@@ -1,4 +1,4 @@
-"""The data that a search trains on: loaded, checked and split into train, validation and test."""
+"""The data of a search, split into train, validation and test, and the functions that load it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,20 +25,20 @@ DATASETS: Mapping[str, Callable[[], Any]] = {
     "iris": load_iris,
     "wine": load_wine,
 }
-"""The data sets that scikit-learn ships, by name: none is downloaded."""
+"""The data sets in scikit-learn by name. None of them is downloaded."""
 
 
-# Arrays have no single truth value, so a generated `==` would raise.
+# A generated `==` would raise, because an array has no single truth value.
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Raw features and class indices in three parts.
+    """Raw features and class indices, split into train, validation and test.
 
     Args:
-        name: How reports call the data.
-        x_train: Raw feature values, float32 of shape (rows, ...): the model standardizes them itself.
+        name: The name of the data in reports.
+        x_train: Raw feature values, float32 of shape (rows, ...). The model standardizes them itself.
         y_train: Class indices, int32 of shape (rows,).
-        x_validation, y_validation: The same, for choosing among trials.
-        x_test, y_test: The same, for the final figure.
+        x_validation, y_validation: The part that trials are compared on.
+        x_test, y_test: The part for the final score.
         classes: The label of each class index.
     """
 
@@ -53,16 +53,16 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
+        """Return the shape of one row."""
         return self.x_train.shape[1:]
 
     @property
     def n_classes(self) -> int:
-        """The number of classes."""
+        """Return the number of classes."""
         return len(self.classes)
 
     def describe(self) -> str:
-        """Say in one line what the data are.
+        """Return one line with the name, the shape, the classes and the sizes of the parts.
 
         Example:
 
@@ -83,7 +83,7 @@ def load_dataset(name: str) -> Dataset:
     """Load one of `DATASETS`.
 
     Raises:
-        InitxError: Where there is no data set of that name.
+        InitxError: No data set has that name.
 
     Example:
 
@@ -91,7 +91,7 @@ def load_dataset(name: str) -> Dataset:
     (8, 8)
     """
     if name not in DATASETS:
-        raise unknown_name("dataset", name, DATASETS, "Use --csv or --npz for your own data.")
+        raise unknown_name("dataset", name, DATASETS, "Load your own data with load_csv or load_npz.")
     bunch = DATASETS[name]()
     return from_arrays(bunch.get("images", bunch.data), bunch.target, name=name, classes=bunch.target_names)
 
@@ -101,13 +101,14 @@ def load_csv(path: files.Path, target: str) -> Dataset:
 
     Args:
         path: A UTF-8 file with commas between the cells.
-        target: The name of the label column: numbers, of which 1 and 1.0 are the same, or strings.
+        target: The name of the label column. Its cells are numbers, where 1 equals 1.0, or strings.
 
     Raises:
-        InitxError: Where the file, a column or a cell cannot be used.
+        InitxError: The file, a column or a cell cannot be used.
     """
     x, y = files.read_csv(path, target)
-    with _reported_as({"x": ("--csv", str(path)), "y": ("--target", target)}):
+    sources = {"x": ("path", f"`path` {str(path)!r}: x"), "y": ("target", f"`target` {target!r}")}
+    with _naming_source(sources):
         return from_arrays(x, y, name=Path(path).stem)
 
 
@@ -115,21 +116,21 @@ def load_npz(path: files.Path) -> Dataset:
     """Load an npz file with the arrays `x` and `y`, or `x_train` and `y_train`.
 
     Args:
-        path: A file as numpy.savez writes it; `x_test` and `y_test` in it are kept as the test part.
+        path: A file written by numpy.savez. If it has `x_test` and `y_test`, they become the test part.
 
     Raises:
-        InitxError: Where the file or an array cannot be used.
+        InitxError: The file or an array cannot be used.
     """
-    found = files.read_npz(path)
-    x, y = list(found)[:2]
+    arrays = files.read_npz(path)
+    x, y = list(arrays)[:2]
     names = {"x": x, "y": y, "x_test": "x_test", "y_test": "y_test"}
-    with _reported_as({argument: ("--npz", array) for argument, array in names.items()}):
+    with _naming_source({key: ("path", f"`path` {str(path)!r}: {name}") for key, name in names.items()}):
         return from_arrays(
-            found[x],
-            found[y],
+            arrays[x],
+            arrays[y],
             name=Path(path).stem,
-            x_test=found.get("x_test"),
-            y_test=found.get("y_test"),
+            x_test=arrays.get("x_test"),
+            y_test=arrays.get("y_test"),
         )
 
 
@@ -143,19 +144,19 @@ def from_arrays(
     y_test: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Split arrays into 60% train, 20% validation and 20% test, with the class shares kept.
+    """Split arrays into 60% train, 20% validation and 20% test, stratified by class.
 
     Args:
         x: Numbers of shape (rows, ...).
         y: Labels of shape (rows,) or (rows, 1), numbers or strings; or one-hot of shape (rows, classes).
-        name: How reports call the data.
-        classes: The label of each class, where `y` holds indices into it; by default the sorted labels.
-        x_test: A test part to keep as it is; `x` is then split 75% to 25% into train and validation.
+        name: The name of the data in reports.
+        classes: The label of each class if `y` contains indices; None takes the sorted labels in `y`.
+        x_test: A test part to keep unchanged. `x` is then split into 75% train and 25% validation.
         y_test: The labels of `x_test`.
-        seed: Picks the split: the same data and seed give the same one.
+        seed: The seed of the split: the same data and seed give the same split.
 
     Raises:
-        InitxError: Where the arrays do not fit each other, or are no data for classification.
+        InitxError: The arrays do not match, or are not data of a classification.
 
     Example:
 
@@ -164,7 +165,7 @@ def from_arrays(
     (('cat', 'dog'), (12, 1), (4, 1), (4, 1))
     """
     if not 0 <= seed < 2**32:
-        raise InitxError("seed", seed, "0 to 4294967295")
+        raise InitxError("seed", seed, "an integer from 0 to 4294967295")
     features, labels = validation.checked_pair(x, y)
     validation.check_discrete(labels)
     encoder = LabelEncoder().fit(labels if classes is None else np.arange(len(classes)))
@@ -182,15 +183,13 @@ def from_arrays(
     else:
         if x_test is None or y_test is None:
             missing = "x_test" if x_test is None else "y_test"
-            raise InitxError(missing, None, "x_test and y_test together", "Pass both or neither.")
+            problem = f"`{missing}` is missing: `x_test` and `y_test` belong together"
+            raise InitxError(missing, None, "passed with the other", "Pass both or neither.", problem)
         test_features, test_labels = validation.checked_pair(x_test, y_test, "_test")
         if test_features.shape[1:] != features.shape[1:]:
-            raise InitxError(
-                "x_test",
-                f"rows of shape {test_features.shape[1:]}",
-                f"rows of shape {features.shape[1:]}, as in the training data",
-                "Prepare both alike.",
-            )
+            shape, allowed = test_features.shape[1:], f"rows of shape {features.shape[1:]}"
+            problem = f"`x_test` must have {allowed}, as in the training data, got {shape}"
+            raise InitxError("x_test", shape, allowed, "Prepare both in the same way.", problem)
         test_indices = validation.encoded("y_test", test_labels, encoder)
         train, selection = train_test_split(rows, train_size=0.75, stratify=indices, random_state=seed)
     return Dataset(
@@ -206,10 +205,15 @@ def from_arrays(
 
 
 @contextmanager
-def _reported_as(options: Mapping[str, tuple[str, str]]) -> Iterator[None]:
-    """Name the command-line option, and what in its file is wrong, in errors about an argument."""
+def _naming_source(sources: Mapping[str, tuple[str, str]]) -> Iterator[None]:
+    """Report an error in an array as an error of the argument that the array was read from.
+
+    Args:
+        sources: For each array the argument, and the text that replaces the array in the message.
+    """
     try:
         yield
     except InitxError as error:
-        option, part = options[error.argument]
-        raise InitxError(option, f"{part}: {error.received}", error.allowed, error.remedy) from None
+        argument, text = sources[error.argument]
+        problem = error.problem.replace(f"`{error.argument}`", text, 1)
+        raise InitxError(argument, error.received, error.allowed, error.remedy, problem) from None

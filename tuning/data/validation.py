@@ -1,4 +1,4 @@
-"""What a user's arrays must be to train a classifier on: checked, and brought to plain types."""
+"""Check the arrays of a classification and convert them to plain types."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -13,22 +13,29 @@ from keras_initx.errors import InitxError
 Features = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int32]
 
-# A class of five puts three, one and one rows into the three parts.
+# A class of five rows puts three, one and one of them into the three parts.
 MIN_CLASS_ROWS = 5
 
 
 def checked_pair(
     x: npt.ArrayLike, y: npt.ArrayLike, suffix: str = ""
 ) -> tuple[Features, npt.NDArray[np.generic]]:
-    """Features as float32 and labels as one plain array, if both can be used and have as many rows."""
+    """Return features as float32 and labels as one plain array.
+
+    Args:
+        x: The features.
+        y: The labels.
+        suffix: Errors name the arrays "x" and "y" with this suffix.
+
+    Raises:
+        InitxError: One of them cannot be used, or their numbers of rows differ.
+    """
     features, labels = _features("x" + suffix, x), _labels("y" + suffix, y)
     if len(features) != len(labels):
-        raise InitxError(
-            "y" + suffix,
-            f"{len(labels)} labels",
-            f"one label for each of the {len(features)} rows",
-            "Check that features and labels come from the same rows.",
-        )
+        argument, allowed = "y" + suffix, f"one label for each of the {len(features)} rows"
+        remedy = "Check that features and labels come from the same rows."
+        problem = f"`{argument}` must have {allowed}, got {len(labels)}"
+        raise InitxError(argument, len(labels), allowed, remedy, problem)
     return features, labels
 
 
@@ -36,38 +43,35 @@ def _array(argument: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
     try:
         return np.asarray(values)
     except ValueError as error:
+        problem = f"`{argument}` has rows of different shapes"
+        remedy = "Pad or cut them to one shape."
         raise InitxError(
-            argument, "rows of different shapes", "rows of one shape", "Pad or cut them."
+            argument, "rows of different shapes", "rows of one shape", remedy, problem
         ) from error
 
 
 def _features(argument: str, values: npt.ArrayLike) -> Features:
     array = _array(argument, values)
     if array.dtype.kind not in "biuf":
-        raise InitxError(
-            argument, f"an array of type {array.dtype}", "real numbers", "Encode or drop what is no number."
-        )
+        problem = f"`{argument}` must contain real numbers, got dtype {array.dtype}"
+        remedy = "Encode or drop everything else."
+        raise InitxError(argument, array.dtype, "real numbers", remedy, problem)
     if array.ndim < 2 or 0 in array.shape:
-        raise InitxError(
-            argument,
-            f"shape {array.shape}",
-            "shape (rows, features) or (rows, height, width, ...), none of them 0",
-            "Reshape one feature with x.reshape(-1, 1).",
-        )
+        allowed = "of shape (rows, features) or (rows, height, width, ...) without a dimension of 0"
+        problem = f"`{argument}` must be {allowed}, got {array.shape}"
+        remedy = "Reshape a single feature with x.reshape(-1, 1)."
+        raise InitxError(argument, array.shape, allowed, remedy, problem)
     with np.errstate(over="ignore"):
         features = array.astype(np.float32)
     if (index := first_gap(features)) is not None:
-        raise InitxError(
-            argument,
-            f"{array[index]} at index {index}",
-            "finite numbers in the range of float32",
-            "Drop the row or fill in the value.",
-        )
+        problem = f"`{argument}` must be finite in float32, got {array[index]} at index {index}"
+        remedy = "Drop the row or fill in the value."
+        raise InitxError(argument, array[index], "finite in float32", remedy, problem)
     return features
 
 
 def first_gap(values: np.ndarray) -> tuple[int, ...] | None:
-    """The index of the first value that is not finite; None where all are.
+    """Return the index of the first value that is not finite, or None if all are.
 
     >>> first_gap(np.array([[1.0, 2.0], [np.nan, 3.0]]))
     (1, 0)
@@ -85,30 +89,23 @@ def _labels(argument: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
     elif labels.ndim == 2 and labels.dtype.kind in "biuf" and _is_one_hot(labels):
         labels = labels.argmax(axis=1)
     if labels.ndim != 1:
-        raise InitxError(
-            argument,
-            f"shape {labels.shape}",
-            "shape (rows,) or (rows, 1), or one-hot rows with a single 1",
-            "Give one class label for each row.",
-        )
+        allowed = "of shape (rows,) or (rows, 1), or one-hot rows with a single 1"
+        problem = f"`{argument}` must be {allowed}, got {labels.shape}"
+        remedy = "Pass one class label for each row."
+        raise InitxError(argument, labels.shape, allowed, remedy, problem)
     if labels.dtype.kind == "O":
         labels = _from_objects(labels)
     if labels.dtype.kind not in "biufU":
-        raise InitxError(
-            argument,
-            f"an array of type {labels.dtype}",
-            "numbers or strings",
-            "Convert with y.astype(str).",
-        )
+        problem = f"`{argument}` must contain numbers or strings, got dtype {labels.dtype}"
+        remedy = "Convert it with y.astype(str)."
+        raise InitxError(argument, labels.dtype, "numbers or strings", remedy, problem)
     usable = np.char.strip(labels) != "" if labels.dtype.kind == "U" else np.isfinite(labels)
     if not usable.all():
         index = int(np.argmin(usable))
-        raise InitxError(
-            argument,
-            f"{labels[index] or 'an empty string'} at index {index}",
-            "a label for every row",
-            "Drop the rows without one.",
-        )
+        received = labels[index] or "an empty string"
+        problem = f"`{argument}` must have a label for every row, got {received} at index {index}"
+        remedy = "Drop the rows without a label."
+        raise InitxError(argument, labels[index], "a label for every row", remedy, problem)
     return labels
 
 
@@ -117,7 +114,7 @@ def _is_one_hot(labels: npt.NDArray[Any]) -> bool:
 
 
 def _from_objects(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Give labels from a data frame a plain type, where they are all strings or all numbers."""
+    """Give labels from a data frame a plain type if they are all strings or all numbers."""
     values = labels.tolist()
     # NumPy would turn a missing value among strings into the label "None" or "nan".
     gaps = [value is None or value != value for value in values]
@@ -129,52 +126,46 @@ def _from_objects(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def check_discrete(labels: npt.NDArray[Any]) -> None:
-    """Refuses a target that is a measurement and not a class."""
+    """Raise an `InitxError` for a target that is a measurement and not a class."""
     if labels.dtype.kind != "f" or (labels == np.floor(labels)).all():
         return
     distinct = len(np.unique(labels))
     if distinct > 50 and distinct > 0.2 * len(labels):
-        raise InitxError(
-            "y",
-            f"{distinct} different fractions in {len(labels)} rows",
-            "class labels, since this is classification only",
-            "Bin the target into classes. A regression goes to search() with data that you have split: "
-            "((x, y), (x_validation, y_validation)).",
+        problem = f"`y` must contain class labels, got {distinct} different fractions in {len(labels)} rows"
+        remedy = (
+            "Bin the target into classes. For a regression, split the data yourself and pass "
+            "((x, y), (x_validation, y_validation)) to search()."
         )
+        raise InitxError("y", distinct, "class labels", remedy, problem)
 
 
 def encoded(argument: str, labels: npt.NDArray[Any], encoder: LabelEncoder) -> Indices:
-    """Class indices of labels, all of which the encoder must know."""
+    """Return the class indices of labels; raise an `InitxError` for a label that the encoder lacks."""
     known = encoder.classes_.tolist()
     unknown = set(labels.tolist()).difference(known)
     if unknown:
-        raise InitxError(
-            argument,
-            min(unknown, key=str),
-            f"the classes {', '.join(map(str, known))}",
-            "Correct the labels, or leave `classes` out and have rows of every class in `y`.",
-        )
+        label, allowed = min(unknown, key=str), f"the classes {', '.join(map(str, known))}"
+        problem = f"`{argument}` must contain only {allowed}, got {label!r}"
+        remedy = "Correct the labels, or leave out `classes` and include rows of every class in `y`."
+        raise InitxError(argument, label, allowed, remedy, problem)
     return encoder.transform(labels).astype(np.int32)
 
 
 def check_class_sizes(indices: Indices, classes: Sequence[str]) -> None:
-    """Refuses one class, and a class too small for a stratified split into three."""
+    """Raise an `InitxError` for a single class, or for one too small for a stratified split into three."""
     if len(classes) < 2:
-        raise InitxError(
-            "y", f"the single class {classes[0]!r}", "at least two classes", "Check that this is the label."
-        )
+        problem = f"`y` must have at least two classes, got only {classes[0]!r}"
+        raise InitxError("y", classes[0], "at least two classes", "Check that this is the label.", problem)
     counts = np.bincount(indices, minlength=len(classes))
     smallest = int(np.argmin(counts))
     if counts[smallest] < MIN_CLASS_ROWS:
-        raise InitxError(
-            "y",
-            f"class {classes[smallest]!r} with {counts[smallest]} of {len(indices)} rows",
-            f"at least {MIN_CLASS_ROWS} rows of every class, so that each part of the split has some",
-            "Add rows, merge the class with another or drop it.",
-        )
+        allowed = f"at least {MIN_CLASS_ROWS} rows of every class, so that each part of the split gets some"
+        received = f"class {classes[smallest]!r} with {counts[smallest]} of {len(indices)} rows"
+        remedy = "Add rows, merge the class with another or drop it."
+        raise InitxError("y", received, allowed, remedy, f"`y` must have {allowed}, got {received}")
 
 
 def label_text(label: object) -> str:
-    """A label as it was written."""
-    # A column of whole numbers is read as floats, yet its labels were written without a fraction.
+    """Return a label as its file spells it."""
+    # A column of whole numbers is read as floats, although the file has no fractions.
     return str(int(label)) if isinstance(label, np.floating) and label.is_integer() else str(label)

@@ -75,7 +75,7 @@ def write_report(
     with found_study(source, storage, study_name, argument="source") as study:
         _check_target(target)
         page = render(study, str(redacted(str(source))))
-    with atomic_write(target, "out", begun=False) as partial:
+    with atomic_write(target, "out", started=False) as partial:
         partial.write_text(page, encoding="utf-8")
     return target
 

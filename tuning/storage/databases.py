@@ -1,4 +1,4 @@
-"""Where a study is kept: a SQLite file by default, a journal file, or any database that Optuna can use."""
+"""Open the storage of a study: a SQLite file, a journal file, or any database that Optuna supports."""
 
 import time
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from .journal import Journal
 
 STUDY_FILE, STUDY_NAME = "study.db", "keras-initx"
 JOURNAL_SUFFIX = ".journal"
-# Seconds for which a process waits for another one that writes; SQLAlchemy gives up after five.
-_WAIT = 100
-# How often, and after how many seconds, tables are looked for again that another process was making.
-_TRIES, _PAUSE = 5, 0.2
-_HERE = Path()
-# By default a connection that was cut is waited for a quarter of an hour.
+# Seconds that a process waits for another one's write to SQLite. SQLAlchemy's default is five.
+_LOCK_TIMEOUT = 100
+# Attempts, and seconds between them, to create tables that another process is creating as well.
+_ATTEMPTS, _PAUSE = 5, 0.2
+_CURRENT_FOLDER = Path()
+# PostgreSQL's client waits a quarter of an hour by default for a connection that was cut.
 _LIBPQ = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -31,60 +31,61 @@ _LIBPQ = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-# Parts of the names of query arguments that are for nobody's eyes.
-_HIDDEN = ("pass", "pwd", "secret", "token", "key")
+# A query argument is secret if its name contains one of these.
+_SECRET_MARKS = ("pass", "pwd", "secret", "token", "key")
 
 
 def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> BaseStorage:
-    """The storage of a study.
+    """Return the storage of a study.
 
     Args:
         storage: None for `study.db` in `folder`; the path of a file that ends in ".journal" (for network
-            file systems, on which SQLite may not be used by several machines); a URL as SQLAlchemy knows it
-            ("postgresql://user:password@host/database"); or an Optuna storage.
+            file systems, on which several machines must not share a SQLite file); a URL in SQLAlchemy's
+            form ("postgresql://user:password@host/database"); or an Optuna storage.
         folder: The results folder.
 
     Raises:
-        InitxError: A storage that cannot be opened: no server, no right to write, no database in the file.
-            A password is not repeated.
+        InitxError: The storage cannot be opened: the server does not answer, the file is not a database
+            or cannot be written to. The message leaves out the password.
     """
     if isinstance(storage, BaseStorage):
         return storage
     text = f"sqlite:///{folder.resolve() / STUDY_FILE}" if storage is None else str(storage)
+    label = redacted(text)
+    allowed = "a file or database that can be opened and written to"
     try:
         if text.endswith(JOURNAL_SUFFIX):
             return JournalStorage(Journal(text))
-        return _create(text, _options(text))
+        return _create(text, _engine_options(text))
     except ImportError as error:
-        remedy = f"Install the driver of that database: {error}."
-        raise InitxError("storage", redacted(text), "a database whose driver is installed", remedy) from None
+        problem = f"`storage` {label!r} needs a database driver that is not installed: {error}"
+        raise InitxError("storage", label, allowed, "Install the driver.", problem) from None
     except Exception as error:
         reason = reason_of(error)
-        allowed = "a study's file or database that can be opened and written to"
-        remedy = f"{_without_password(text, reason)}. {remedy_for(reason, begun=False)}".strip()
-        raise InitxError("storage", redacted(text), allowed, remedy) from None
+        problem = f"`storage` {label!r} cannot be opened: {_without_secrets(text, reason)}"
+        raise InitxError("storage", label, allowed, remedy_for(reason, started=False), problem) from None
 
 
-def _options(url: str) -> dict[str, Any]:
-    """How SQLAlchemy opens a database: with patience for a file, without any for a server that is gone."""
-    made = sqlalchemy.make_url(url)
-    if made.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": _WAIT}}
-    # A connection may have died since it was used last.
+def _engine_options(url: str) -> dict[str, Any]:
+    """Return SQLAlchemy's options: wait long for a locked file, but not for a server that is gone."""
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": _LOCK_TIMEOUT}}
+    # A pooled connection may have died since its last use.
     options: dict[str, Any] = {"pool_pre_ping": True}
-    if made.get_driver_name() in ("psycopg2", "psycopg"):
-        # What the URL says itself SQLAlchemy hands on.
-        options["connect_args"] = {name: v for name, v in _LIBPQ.items() if name not in made.query}
+    if parsed.get_driver_name() in ("psycopg2", "psycopg"):
+        # SQLAlchemy passes on the options in the URL itself: they win.
+        options["connect_args"] = {name: v for name, v in _LIBPQ.items() if name not in parsed.query}
     return options
 
 
 def _create(url: str, options: dict[str, Any]) -> RDBStorage:
-    """The database, whose tables another process may be making in the same moment."""
-    for _ in range(_TRIES):
+    """Return the database; try again if another process is creating its tables at the same moment."""
+    for _ in range(_ATTEMPTS):
         try:
             return RDBStorage(url, engine_kwargs=options)
         except sqlalchemy.exc.DBAPIError as error:
-            # Optuna looks which tables there are, and only then makes the missing ones.
+            # Optuna lists the tables first and creates the missing ones later, which is a race.
             if not (isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error.orig)):
                 raise
             time.sleep(_PAUSE)
@@ -92,25 +93,27 @@ def _create(url: str, options: dict[str, Any]) -> RDBStorage:
 
 
 @contextmanager
-def storage_session(storage: str | Path | BaseStorage | None, folder: Path = _HERE) -> Iterator[BaseStorage]:
-    """A storage for a moment, as `open_storage`; its connections are given back afterwards."""
-    found = open_storage(storage, folder)
+def storage_session(
+    storage: str | Path | BaseStorage | None, folder: Path = _CURRENT_FOLDER
+) -> Iterator[BaseStorage]:
+    """Open a storage as `open_storage` does, and close its connections at the end of the block."""
+    session = open_storage(storage, folder)
     try:
         with storage_errors(storage_label(storage, folder)):
-            yield found
+            yield session
     finally:
-        if isinstance(found, RDBStorage) and found is not storage:
-            found.remove_session()
-            found.engine.dispose()
+        if isinstance(session, RDBStorage) and session is not storage:
+            session.remove_session()
+            session.engine.dispose()
 
 
 def storage_label(storage: str | Path | BaseStorage | None, folder: Path) -> str:
-    """The storage, or the file in the results folder, as an error may name it."""
+    """Return the storage, or the path of the file in the results folder, as errors may name it."""
     return redacted(storage) or str(folder / STUDY_FILE)
 
 
 def redacted(storage: str | Path | BaseStorage | None) -> str | None:
-    """A storage as it may be written down: without a password, and without what an object prints."""
+    """Return a storage as text without its secrets; an Optuna storage as the name of its class."""
     if storage is None or isinstance(storage, BaseStorage):
         return None if storage is None else type(storage).__name__
     text = str(storage)
@@ -119,28 +122,29 @@ def redacted(storage: str | Path | BaseStorage | None) -> str | None:
     return text
 
 
-def _without_password(url: str, reason: str) -> str:
+def _without_secrets(url: str, reason: str) -> str:
+    """Return `reason`, the text of a driver's error, without the secrets in `url`."""
     for secret in _secrets(url):
         reason = reason.replace(secret, "***")
     return reason
 
 
 def _secrets(url: str) -> list[str]:
-    """What of a URL nobody is to read, as it stands there and as it is meant; the longest first."""
+    """Return the secret parts of a URL, quoted and unquoted, the longest first."""
     if "://" not in url:
         return []
     user = url.split("://", 1)[1].rpartition("@")[0]
     query = [part.partition("=") for part in url.partition("?")[2].split("&")]
-    hidden = [value for name, _, value in query if any(mark in name.lower() for mark in _HIDDEN)]
+    arguments = [value for name, _, value in query if any(mark in name.lower() for mark in _SECRET_MARKS)]
     password = user.partition(":")[2]
-    # Drivers take what follows an @ that is not escaped for the host, and say so.
-    found = {s for s in (password, *password.split("@")[1:], *hidden) if s}
-    return sorted(found | {unquote(s) for s in found}, key=len, reverse=True)
+    # If an @ in the password is not escaped, drivers take the rest for the host and print it.
+    secrets = {s for s in (password, *password.split("@")[1:], *arguments) if s}
+    return sorted(secrets | {unquote(s) for s in secrets}, key=len, reverse=True)
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Without what Optuna says of each study that it makes."""
+    """Silence the line that Optuna logs for each study that it creates."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What a search says when its disk or its storage fails: that ends it, and is no matter of a trial."""
+"""Errors for a disk or storage that fails: they end the search, because no trial is to blame."""
 
 import errno
 import os
@@ -13,33 +13,36 @@ from optuna.exceptions import StorageInternalError
 
 from keras_initx.errors import InitxError
 
-# What only a disk says, whoever writes to it: a trial that meets it has nothing to do with it.
-_OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
-# What a storage says, in any database's words, and what helps.
+# Errors that only a disk raises, whichever code writes to it: the trial that meets one did not cause it.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+# The remedy for each reason that a database or disk gives, by a pattern that matches the reason.
 _REMEDIES = (
-    ("locked", "Another process has locked it: end that one, or wait for it"),
+    ("locked", "Another process has locked it: end that process or wait for it"),
     ("full|no space|too large|quota", "Give it more space"),
-    ("read-?only|permission|unable to open", "See that it can be written to"),
+    ("read-?only|permission|unable to open", "Make it writable"),
     (
         "malformed|not a database|no such (table|column)",
-        "It is damaged: put a copy in its place, or remove it to lose what it has",
+        "It is damaged: restore a copy of it, or remove it and lose what it contains",
     ),
 )
-_ELSE = "Mend that"
-# A password may have an @ of its own.
+_OTHER_REMEDY = "Fix the cause"
+# Greedy up to the last @, because a password may contain one.
 _PASSWORD = re.compile(r"(://[^:@/\s]*:)\S+@")
 
 
 class StorageFailure(InitxError, keras_tuner.errors.FatalError):
-    """A disk or a storage fails. KerasTuner lets it through, and takes any other error for the trial's."""
+    """Report that a disk or a storage failed.
+
+    KerasTuner re-raises a `FatalError`; it would blame the trial for any other exception.
+    """
 
 
 @contextmanager
-def storage_errors(place: str) -> Iterator[None]:
-    """Tells what is wrong with a study's storage.
+def storage_errors(label: str) -> Iterator[None]:
+    """Turn the errors of a study's storage into a `StorageFailure`.
 
     Args:
-        place: The storage, as it may be written down.
+        label: The storage as errors may name it, without a password.
 
     Raises:
         StorageFailure: The storage failed.
@@ -49,56 +52,60 @@ def storage_errors(place: str) -> Iterator[None]:
     >>> with storage_errors("study.db"):
     ...     raise StorageInternalError from OSError("database is locked")
     Traceback (most recent call last):
-    keras_initx.tuning.storage.failures.StorageFailure: storage: received 'study.db'; allowed: a study that can be \
-read and written to. database is locked. Another process has locked it: end that one, or wait for it, then \
-go on with resume=True.
+    keras_initx.tuning.storage.failures.StorageFailure: `storage` 'study.db' failed: database is locked. \
+Another process has locked it: end that process or wait for it, then continue with resume=True.
     """
     try:
         yield
     except StorageInternalError as error:
         reason = reason_of(error)
-        remedy = f"{reason}. {remedy_for(reason)}"
-        raise StorageFailure("storage", place, "a study that can be read and written to", remedy) from error
+        problem = f"`storage` {label!r} failed: {reason}"
+        allowed = "a storage that can be read and written"
+        raise StorageFailure("storage", label, allowed, remedy_for(reason), problem) from error
 
 
 @contextmanager
-def disk_errors(argument: str, folder: Path, anything: bool = False, begun: bool = True) -> Iterator[None]:
-    """Tells what is wrong with a folder.
+def disk_errors(
+    argument: str, folder: Path, every_os_error: bool = False, started: bool = True
+) -> Iterator[None]:
+    """Turn the errors of a folder's disk into a `StorageFailure`.
 
     Args:
-        argument: What the caller passed it as.
+        argument: The name of the argument that holds the folder.
         folder: The folder.
-        anything: Whether every `OSError` is one of the folder; else only what disks alone say.
-        begun: Whether there is a search to go on with afterwards.
+        every_os_error: Whether to blame the folder for every `OSError`, or only for those that just a
+            disk raises.
+        started: Whether there is a search to resume afterwards.
 
     Raises:
-        StorageFailure: It cannot be written to.
+        StorageFailure: The folder cannot be written to.
     """
     try:
         yield
     except (OSError, RuntimeError) as error:
-        code = _code(error)
-        if code not in _OF_DISKS and not (anything and isinstance(error, OSError)):
+        code = _error_code(error)
+        if code not in _DISK_ERRORS and not (every_os_error and isinstance(error, OSError)):
             raise
         reason = os.strerror(code) if code else str(error)
-        remedy = f"{reason}. {remedy_for(reason, begun)}".strip()
-        raise StorageFailure(argument, str(folder), "a folder that can be written to", remedy) from error
+        problem = f"`{argument}` {str(folder)!r} cannot be written to: {reason}"
+        allowed = "a folder that can be written to"
+        raise StorageFailure(argument, str(folder), allowed, remedy_for(reason, started), problem) from error
 
 
 @contextmanager
-def atomic_write(path: Path, argument: str = "results", begun: bool = True) -> Iterator[Path]:
-    """A file to write to, which takes the place of `path` once it is whole, or is removed.
+def atomic_write(path: Path, argument: str = "results", started: bool = True) -> Iterator[Path]:
+    """Yield a temporary file that replaces `path` once it is complete, and is removed on an error.
 
     Args:
-        path: The file that is to be there in the end.
-        argument, begun: As in `writing`.
+        path: The file to write or replace.
+        argument, started: As in `disk_errors`.
 
     Raises:
-        StorageFailure: It cannot be written; what was there before is there still.
+        StorageFailure: The file cannot be written. An earlier file at `path` stays as it was.
     """
-    # Several processes may write it at once, of several machines too.
+    # The name is unique because several processes, even on several machines, may write `path` at once.
     partial = path.with_name(f"partial.{uuid.uuid4().hex}.{path.name}")
-    with disk_errors(argument, path.parent, anything=True, begun=begun):
+    with disk_errors(argument, path.parent, every_os_error=True, started=started):
         try:
             yield partial
             partial.replace(path)
@@ -108,10 +115,10 @@ def atomic_write(path: Path, argument: str = "results", begun: bool = True) -> I
 
 
 def reserve(path: Path, size: int) -> None:
-    """Makes sure that there is room for a file of `size` bytes; the file is empty afterwards.
+    """Create an empty file after checking that the disk has room for `size` bytes.
 
     Raises:
-        OSError: There is none.
+        OSError: The disk has no room for them.
     """
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
@@ -119,26 +126,37 @@ def reserve(path: Path, size: int) -> None:
         file.truncate(0)
 
 
-def _code(error: OSError | RuntimeError) -> int | None:
+def _error_code(error: OSError | RuntimeError) -> int | None:
     if isinstance(error, OSError):
         return error.errno
-    # What HDF5 says of a file that it cannot close.
-    found = re.search(r"\berrno = (\d+)", str(error))
-    return int(found.group(1)) if found else None
+    # HDF5 raises a RuntimeError with this text if it cannot close a file.
+    match = re.search(r"\berrno = (\d+)", str(error))
+    return int(match.group(1)) if match else None
 
 
 def reason_of(error: BaseException) -> str:
-    """What a database said, without what SQLAlchemy and Optuna say of it, and without a password."""
-    # Where it came through a callback, Keras has raised it once more, "from None".
-    while isinstance(error, StorageInternalError) and (deeper := error.__cause__ or error.__context__):
-        error = deeper
+    """Return the first line of a database's own error, without a password.
+
+    SQLAlchemy's and Optuna's wrapping of the error is left out.
+    """
+    # Keras raises an error that passes through a callback again "from None", so look at the context too.
+    while isinstance(error, StorageInternalError) and (inner := error.__cause__ or error.__context__):
+        error = inner
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return _PASSWORD.sub(r"\1***@", lines[0]).rstrip(".") if lines else type(error).__name__
 
 
-def remedy_for(reason: str, begun: bool = True) -> str:
-    """What helps against a fault, by what is said of it; only where that is known if nothing has begun."""
-    found = next((text for marks, text in _REMEDIES if re.search(marks, reason, re.IGNORECASE)), _ELSE)
-    if begun:
-        return f"{found}, then go on with resume=True."
-    return "" if found is _ELSE else f"{found}, then try again."
+def remedy_for(reason: str, started: bool = True) -> str:
+    """Return a sentence with the remedy for a failure.
+
+    Args:
+        reason: The text of the failure.
+        started: Whether a search has started, which can be resumed. If not, the remedy for an unknown
+            reason is empty.
+    """
+    remedy = next(
+        (text for pattern, text in _REMEDIES if re.search(pattern, reason, re.IGNORECASE)), _OTHER_REMEDY
+    )
+    if started:
+        return f"{remedy}, then continue with resume=True."
+    return "" if remedy is _OTHER_REMEDY else f"{remedy}, then try again."

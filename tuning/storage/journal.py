@@ -1,4 +1,4 @@
-"""A journal file in which no line is half written, whatever happens to its disk."""
+"""A journal file without half-written lines, even after a full disk or a killed process."""
 
 import json
 import os
@@ -10,15 +10,15 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 _BLOCK = 4096
-# Seconds after which the lock of a process that was killed in a write is removed; Optuna waits for 30.
-_KILLED = 10
+# Seconds after which the lock of a process that was killed during a write is removed. Optuna's default is 30.
+_LOCK_GRACE = 10
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file, mended before it goes on.
+    """Optuna's journal file, which removes a half-written last line before it appends.
 
-    A write that the disk has no room for, or a process that is killed in it, leaves a line without an end.
-    Optuna would write the next line behind it, and nobody could read either, nor what follows.
+    A full disk, or a process that is killed during a write, leaves a line without an end. Optuna would
+    append the next line to it, and neither of the two, nor any line after them, could be read.
 
     Args:
         path: The file.
@@ -26,48 +26,48 @@ class Journal(JournalFileBackend):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        # Optuna's default is a link to the file, as which a relative path leads nowhere: it never finds out
-        # how old the lock is, and waits for ever.
-        self._exclusive = JournalFileOpenLock(path, grace_period=_KILLED)
-        super().__init__(path, self._exclusive)
+        # Optuna's default lock is a symbolic link to the file. A relative path makes it dangle, so Optuna
+        # never learns how old the lock is, and waits forever.
+        self._lock_file = JournalFileOpenLock(path, grace_period=_LOCK_GRACE)
+        super().__init__(path, self._lock_file)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Writes all lines, or none.
+        """Write all lines, or none of them.
 
         Raises:
             StorageInternalError: The file cannot be written to.
         """
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with _told():
-            self._exclusive.acquire()
+        with _as_storage_errors():
+            self._lock_file.acquire()
             try:
                 _append(self._path, text.encode())
             finally:
-                self._exclusive.release()
+                self._lock_file.release()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """The lines from that number on.
+        """Yield the lines from number `log_number_from` on.
 
         Raises:
             StorageInternalError: The file cannot be read, or is damaged.
         """
-        with _told():
+        with _as_storage_errors():
             yield from super().read_logs(log_number_from)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_storage_errors() -> Iterator[None]:
+    """Raise a file's errors as a database raises its own, so that callers need not tell the two apart."""
     try:
         yield
-    # As of a database, so that nobody needs to know which of the two it is.
     except OSError as error:
         raise StorageInternalError from error
     except ValueError as error:
-        raise StorageInternalError from ValueError(f"a line of it is malformed: {error}")
+        raise StorageInternalError from ValueError(f"a line in it is malformed: {error}")
 
 
 def _append(path: str, text: bytes) -> None:
-    # Without a buffer, which would be written once more as the file is closed.
+    # Unbuffered: after a failed write, closing the file would write a buffer once more.
     with open(path, "r+b", buffering=0) as file:
         end = _end_of_lines(file)
         file.truncate(end)
@@ -82,13 +82,13 @@ def _append(path: str, text: bytes) -> None:
 
 
 def _end_of_lines(file: Any) -> int:
-    """Where the last whole line ends."""
+    """Return the position after the last complete line."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - _BLOCK)
         file.seek(start)
-        found = file.read(end - start).rfind(b"\n")
-        if found >= 0:
-            return int(start + found + 1)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return int(start + newline + 1)
         end = start
     return 0

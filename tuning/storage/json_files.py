@@ -1,4 +1,4 @@
-"""Write JSON files that any reader accepts."""
+"""Write JSON files that any parser accepts."""
 
 import json
 from pathlib import Path
@@ -10,20 +10,21 @@ from .failures import atomic_write
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all; NaN, which JSON lacks, becomes null."""
+    """Write a JSON file atomically; NaN and infinity, which JSON lacks, become null."""
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(_with_finite_numbers(content), indent=2) + "\n", encoding="utf-8")
 
 
 def finite_or_none(value: float) -> float | None:
+    """Return `value`, or None if it is NaN or infinite."""
     return value if np.isfinite(value) else None
 
 
-def _finite(content: Any) -> Any:
+def _with_finite_numbers(content: Any) -> Any:
     if isinstance(content, dict):
-        return {k: _finite(v) for k, v in content.items()}
+        return {k: _with_finite_numbers(v) for k, v in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(v) for v in content]
+        return [_with_finite_numbers(v) for v in content]
     if isinstance(content, float):
         return finite_or_none(content)
     return content

@@ -1,4 +1,4 @@
-"""The folders of a search: nothing of the user's is overwritten, and a resumed search is the same search."""
+"""Open the folders of a search without overwriting a user's files or mixing two searches."""
 
 import json
 import tempfile
@@ -14,11 +14,11 @@ from .settings import check_same
 
 WEIGHT_FILES = "best_[0-9]*.weights.h5"
 SETTINGS = "settings.json"
-_OURS = "*.keras_initx"
-# What tells our settings from any other file of that name.
-_ALWAYS = frozenset({"version", "data", "space"})
-# All that a search writes, besides its settings: the rest of the folder is the user's.
-_WRITTEN = (
+_LOG_FILES = "*.keras_initx"
+# Other programs write a settings.json as well: ours always has these keys.
+_REQUIRED_KEYS = frozenset({"version", "data", "space"})
+# Every file that a search writes, besides its settings. All others in the folder belong to the user.
+_RESULT_FILES = (
     "study.db*",
     "results.json",
     "best_model.keras",
@@ -35,8 +35,8 @@ _WRITTEN = (
 
 
 @dataclass(frozen=True)
-class Folders:
-    """Where results and TensorBoard logs go.
+class SearchFolders:
+    """The folders that a search writes its results and its TensorBoard logs to.
 
     Args:
         results: The folder of the study, the weights, the settings and `results.json`.
@@ -54,113 +54,130 @@ class Folders:
         join: bool = False,
         remove: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Makes the folders ready for a search with these settings; returns whether it is a resumed one.
+        """Prepare the folders for a search with these settings; return whether it is resumed.
 
-        With `join` it is resumed if it is there, and started if it is not. What else there is of a search
-        that is overwritten is removed by `remove`, once nothing speaks against it.
+        Args:
+            settings: The settings of the search, written to `settings.json`.
+            resume: Continue the search in the folders.
+            overwrite: Remove the search in the folders first.
+            join: Continue the search in the folders if there is one, and start one otherwise.
+            remove: Removes what an overwritten search stored elsewhere. It is called after all checks.
 
         Raises:
-            InitxError: A folder that cannot be written to; one that holds a search, without `resume`
-                or `overwrite`; one that holds something else, whatever is asked; a resumed search with
-                other settings than it had; both `resume` and `overwrite`. Nothing has changed then.
+            InitxError: A folder cannot be written to; it holds a search, without `resume` or
+                `overwrite`; it holds other files, whatever is passed; a resumed search has other
+                settings than before; or both `resume` and `overwrite` are passed. No file has changed.
         """
         if (resume or join) and overwrite:
-            raise InitxError("resume", "True with overwrite=True", "one of resume and overwrite")
-        for argument, folder in self._both():
+            argument = "resume" if resume else "join"
+            problem = f"`{argument}=True` and `overwrite=True` exclude each other"
+            raise InitxError(argument, True, "False with overwrite=True", "Pass one of them.", problem)
+        for argument, folder in self._by_argument():
             _check_is_folder(argument, folder)
-        earlier = self._earlier()
+        earlier = self._earlier_settings()
         if join:
             resume = earlier is not None
         if earlier is None:
             if resume:
-                remedy = "Leave resume out to start one."
-                raise InitxError("results", str(self.results), "a folder with a search in it", remedy)
+                problem = f"Nothing to resume in {str(self.results)!r}"
+                remedy = "Drop resume=True to start a new search there."
+                raise InitxError("results", str(self.results), "a folder with a search", remedy, problem)
             try:
                 self._check_empty()
             except InitxError:
-                if not join or self._earlier() is None:
+                if not join or self._earlier_settings() is None:
                     raise
-                # Another process has begun the search meanwhile.
+                # Another process has started the search since the check above.
                 return self.open(settings, resume, overwrite, join, remove)
         elif resume:
             check_same(earlier, settings)
         elif not overwrite:
-            remedy = "Pass resume=True to go on with it, overwrite=True to start again, or another folder."
-            raise InitxError("results", str(self.results), "a folder without a search in it", remedy)
-        self._make()
+            problem = f"`results` {str(self.results)!r} already holds a search"
+            remedy = "Pass resume=True to continue it, overwrite=True to start again, or another folder."
+            raise InitxError("results", str(self.results), "a folder without a search", remedy, problem)
+        self._create()
         if overwrite:
             remove()
             if earlier is not None:
-                self._remove()
+                self._remove_search()
         write_json(self.results / SETTINGS, dict(settings))
         return earlier is not None and resume
 
-    def check_study_kept(self, place: str, begun: int) -> None:
-        """Raises an `InitxError` where there are weights of trials, and a study that has none.
+    def check_study_kept(self, label: str, trials: int) -> None:
+        """Raise an `InitxError` if the folder has weights of trials but the study has no trials.
 
-        SQLite takes an empty file for a new database: all that it had would be run once more, in silence.
+        SQLite takes an empty file for a new database: without this check, a search whose database was
+        lost would silently run every trial again.
+
+        Args:
+            label: The storage as errors may name it.
+            trials: The number of trials in the study.
         """
-        if not begun and any(self.results.glob(f"trial_*/{WEIGHT_FILES}")):
+        if not trials and any(self.results.glob(f"trial_*/{WEIGHT_FILES}")):
+            problem = f"`storage` {label!r} is empty, but {self.results} has the weights of its trials"
             allowed = f"the study of the trials in {self.results}"
-            remedy = "It is empty or new: put a copy in its place, or pass overwrite=True to start again."
-            raise InitxError("storage", place, allowed, remedy)
+            remedy = "Restore a copy of it, or pass overwrite=True to start again."
+            raise InitxError("storage", label, allowed, remedy, problem)
 
-    def _both(self) -> tuple[tuple[str, Path], tuple[str, Path]]:
+    def _by_argument(self) -> tuple[tuple[str, Path], tuple[str, Path]]:
         return ("results", self.results), ("logs", self.logs)
 
-    def _make(self) -> None:
-        """Makes both folders, or neither: a file written there is the only proof that one can be."""
-        made: list[Path] = []
-        for argument, folder in self._both():
+    def _create(self) -> None:
+        """Create both folders or neither; write a temporary file, the only proof that writing works."""
+        created: list[Path] = []
+        for argument, folder in self._by_argument():
             try:
                 missing = [p for p in (folder, *folder.parents) if not p.exists()]
                 for parent in reversed(missing):
                     parent.mkdir()
-                    made.append(parent)
+                    created.append(parent)
                 with tempfile.TemporaryFile(dir=folder):
                     pass
             except OSError as error:
-                for path in reversed(made):
+                for path in reversed(created):
                     path.rmdir()
-                allowed = "a folder that can be written to"
-                raise InitxError(argument, str(folder), allowed, f"{error.strerror}.") from error
+                problem = f"`{argument}` {str(folder)!r} cannot be written to: {error.strerror}"
+                allowed, remedy = "a folder that can be written to", "Make it writable, or pass another one."
+                raise InitxError(argument, str(folder), allowed, remedy, problem) from error
 
-    def _earlier(self) -> dict[str, Any] | None:
+    def _earlier_settings(self) -> dict[str, Any] | None:
         path = self.results / SETTINGS
         if not path.exists():
             return None
         try:
             settings = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
-            remedy = "It is damaged: put a copy of it in its place, delete the folder, or pass another one."
-            raise InitxError("results", str(path), "a readable settings file", remedy) from error
-        # Many programs have a settings.json: one that is not ours is a foreign file.
-        return settings if isinstance(settings, dict) and settings.keys() >= _ALWAYS else None
+            problem = f"`results` {str(self.results)!r}: {path} is damaged"
+            remedy = "Restore a copy of that file, delete the folder, or pass another one."
+            raise InitxError("results", str(path), "a readable settings file", remedy, problem) from error
+        return settings if isinstance(settings, dict) and settings.keys() >= _REQUIRED_KEYS else None
 
     def _check_empty(self) -> None:
         if self.results.exists() and any(self.results.iterdir()):
-            remedy = "Pass a new or an empty folder; this one holds files of yours."
-            raise InitxError("results", str(self.results), "a folder without other files", remedy)
-        if self.logs.exists() and any(self.logs.rglob(_OURS)):
+            problem = f"`results` {str(self.results)!r} holds other files"
+            remedy = "Pass a new or an empty folder."
+            raise InitxError("results", str(self.results), "a folder without other files", remedy, problem)
+        if self.logs.exists() and any(self.logs.rglob(_LOG_FILES)):
+            problem = f"`logs` {str(self.logs)!r} holds the logs of another search"
             remedy = "Pass another folder, or delete this one."
-            raise InitxError("logs", str(self.logs), "a folder without another search's logs", remedy)
+            raise InitxError("logs", str(self.logs), "a folder without a search's logs", remedy, problem)
 
-    def _remove(self) -> None:
-        """Removes the earlier search: only what searches write, so that a user's own file stays.
+    def _remove_search(self) -> None:
+        """Remove the files that the earlier search wrote, and none of the user's.
 
-        The settings go last, when the new ones replace them: a folder half removed is still a search's.
+        The settings stay until the new ones replace them: if the removal is interrupted, the folder is
+        still recognized as a search's.
         """
-        for pattern in _WRITTEN:
+        for pattern in _RESULT_FILES:
             for path in sorted(self.results.glob(pattern)):
                 path.unlink()
         for folder in sorted(self.results.glob("trial_*")):
             _remove_if_empty(folder)
-        ours = sorted(self.logs.rglob(_OURS))
-        for path in ours:
+        log_files = sorted(self.logs.rglob(_LOG_FILES))
+        for path in log_files:
             path.unlink()
-        for folder in sorted(
-            {p for path in ours for p in path.parents if self.logs in p.parents}, reverse=True
-        ):
+        folders = {p for path in log_files for p in path.parents if self.logs in p.parents}
+        for folder in sorted(folders, reverse=True):
             _remove_if_empty(folder)
 
 
@@ -173,6 +190,8 @@ def _check_is_folder(argument: str, folder: Path) -> None:
     try:
         existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     except OSError as error:
-        raise InitxError(argument, str(folder), "the name of a folder", f"{error.strerror}.") from error
+        problem = f"`{argument}` {str(folder)!r} cannot be used: {error.strerror}"
+        raise InitxError(argument, str(folder), "the name of a folder", problem=problem) from error
     if not existing.is_dir():
-        raise InitxError(argument, str(folder), "a folder", f"{existing} is a file.")
+        problem = f"`{argument}` {str(folder)!r} must be a folder, but {existing} is a file"
+        raise InitxError(argument, str(folder), "a folder", problem=problem)

@@ -1,4 +1,4 @@
-"""Waits for a database that is out of reach, rather than lose what was computed for it."""
+"""Retry database calls while the server cannot be reached, so that no computed result is lost."""
 
 import time
 import warnings
@@ -9,62 +9,68 @@ from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy.exc
 
-# Seconds for which it is waited for, and the longest time between two tries.
-LONGEST, _MOST = 600.0, 15.0
-_ending = ContextVar("ending", default=False)
+# Seconds until a call gives up, and the longest pause between two attempts.
+TIMEOUT, _LONGEST_PAUSE = 600.0, 15.0
+_disabled = ContextVar("disabled", default=False)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def retry(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What the function returns, which is called again while its database cannot be reached.
+    """Call a function until its database can be reached, and return the result.
 
     Args:
-        function: Must do no harm if it is called twice, since the first call may have come through.
+        function: The function. It must be safe to call twice, because the first call may have reached the
+            database before the connection broke.
         *args, **kwargs: Its arguments.
 
     Raises:
-        Exception: What the function raises, if that is another error, or after ten minutes.
+        Exception: The function raised another error, or the database was out of reach for ten minutes.
 
     Example:
 
-    >>> patiently(max, 1, 2)
+    >>> retry(max, 1, 2)
     2
     """
-    deadline, wait = time.monotonic() + LONGEST, 1.0
+    deadline, pause = time.monotonic() + TIMEOUT, 1.0
     while True:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if _ending.get() or not is_out_of_reach(error) or time.monotonic() > deadline:
+            if _disabled.get() or not is_out_of_reach(error) or time.monotonic() > deadline:
                 raise
-            if wait == 1.0:
-                reason = next(str(e.orig) for e in _chain(error) if _is_lost(e)).strip().splitlines()[0]
-                minutes = f"{LONGEST / 60:.0f} minutes"
-                warnings.warn(
-                    f"The study cannot be reached; tried again for {minutes}: {reason[:200]}", stacklevel=2
+            if pause == 1.0:
+                reason = (
+                    next(str(e.orig) for e in _chain(error) if _is_connection_error(e))
+                    .strip()
+                    .splitlines()[0]
                 )
-            time.sleep(wait)
-            wait = min(2 * wait, _MOST)
+                minutes = f"{TIMEOUT / 60:.0f} minutes"
+                warnings.warn(
+                    f"The study's database cannot be reached, retrying for {minutes}: {reason[:200]}",
+                    stacklevel=2,
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 @contextmanager
 def no_retry() -> Iterator[None]:
-    """A block in which nothing is tried again: at the end of a search that was interrupted."""
-    token = _ending.set(True)
+    """Turn retries off within the block, as at the end of an interrupted search."""
+    token = _disabled.set(True)
     try:
         yield
     finally:
-        _ending.reset(token)
+        _disabled.reset(token)
 
 
 def is_out_of_reach(error: BaseException) -> bool:
-    """Whether an error came of a database server that does not answer. A file is always there."""
-    return any(_is_lost(e) for e in _chain(error))
+    """Return whether an error comes from a database server that does not answer; a file always does."""
+    return any(_is_connection_error(e) for e in _chain(error))
 
 
-def _is_lost(error: BaseException) -> bool:
+def _is_connection_error(error: BaseException) -> bool:
     lost = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
     return isinstance(error, lost) and "sqlite" not in type(error.orig).__module__
 

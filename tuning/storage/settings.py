@@ -6,39 +6,45 @@ from typing import Any
 
 from keras_initx import InitxError
 
-# What makes no other search: how much of it is run, by which version, and how the storage is written.
+# These do not change the experiment: how much of it to run, the library's version, the storage's spelling.
 _MAY_CHANGE = frozenset({"trials", "extra_seeds", "version", "storage"})
 
 
 def check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Raises an `InitxError` where a search goes on with other settings than it began with."""
-    # A search may be given more trials; whatever else differs would mix two experiments.
+    """Raise an `InitxError` unless a search is resumed with the settings that it began with.
+
+    More trials and more extra seeds are allowed; any other change would mix two experiments.
+    """
     plain = json.loads(json.dumps(dict(settings)))
-    if (kept := earlier.get("storage")) != plain.get("storage") and None in (kept, plain.get("storage")):
-        given = "none, which is study.db in the results" if kept is None else repr(kept)
-        raise InitxError("storage", plain.get("storage"), f"{given}, where the search was begun")
+    stored, storage = earlier.get("storage"), plain.get("storage")
+    if stored != storage and None in (stored, storage):
+        allowed = "None (study.db in the results folder)" if stored is None else repr(stored)
+        raise InitxError("storage", storage, f"{allowed}, as when the search began")
     for name in sorted(earlier.keys() | plain.keys()):
-        if name not in _MAY_CHANGE and earlier.get(name) != plain.get(name):
-            received, allowed = _difference(earlier.get(name), plain.get(name))
+        before, now = earlier.get(name), plain.get(name)
+        if name not in _MAY_CHANGE and before != now:
             remedy = (
-                "Give the options that the search began with (only trials and extra seeds may change), "
+                "Pass the options that the search began with (only trials and extra_seeds may change), "
                 "or another folder."
             )
-            raise InitxError(name, received, f"{allowed}, as the search began", remedy)
+            problem = ""
+            if isinstance(before, dict) and isinstance(now, dict):
+                before, now = _changed_hyperparameters(before, now)
+                problem = f"`{name}` must not change during a search: it had {before}, and now has {now}"
+            allowed = before if problem else repr(before)
+            raise InitxError(name, now, f"{allowed}, as when the search began", remedy, problem)
 
 
-def _difference(earlier: Any, now: Any) -> tuple[Any, str]:
-    """What two settings differ in: of two spaces, the hyperparameters that are not the same."""
-    if not (isinstance(earlier, dict) and isinstance(now, dict)):
-        return now, repr(earlier)
-
-    def told(space: dict[str, Any], name: str) -> str:
-        if name not in space:
-            return f"{name} is no hyperparameter"
-        keys = ("values", "value", "min_value", "max_value", "step", "sampling")
-        found = {key: space[name][key] for key in keys if space[name].get(key) is not None}
-        values = found.pop("values", None)
-        return f"{name} of {values}" if values else f"{name} with {found}"
-
+def _changed_hyperparameters(earlier: dict[str, Any], now: dict[str, Any]) -> tuple[str, str]:
+    """Return the hyperparameters in which two search spaces differ, described in each of the two."""
     names = [name for name in sorted(earlier.keys() | now.keys()) if earlier.get(name) != now.get(name)]
-    return "; ".join(told(now, n) for n in names), "; ".join(told(earlier, n) for n in names)
+    return "; ".join(_describe(earlier, n) for n in names), "; ".join(_describe(now, n) for n in names)
+
+
+def _describe(space: dict[str, Any], name: str) -> str:
+    if name not in space:
+        return f"no hyperparameter {name}"
+    keys = ("values", "value", "min_value", "max_value", "step", "sampling")
+    config = {key: space[name][key] for key in keys if space[name].get(key) is not None}
+    values = config.pop("values", None)
+    return f"{name} of {values}" if values else f"{name} with {config}"

@@ -50,7 +50,7 @@ def saving_if_better(better: bool, folder: Path, seed: int, model: keras.Model) 
 
 def remove_others(folder: Path, seed: int) -> None:
     """Removes the weights of all seeds but one."""
-    with disk_errors("results", folder, anything=True):
+    with disk_errors("results", folder, every_os_error=True):
         for path in folder.glob(WEIGHT_FILES):
             if path != _file(folder, seed):
                 path.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def save_model(path: Path, load: Callable[[], keras.Model]) -> None:
     try:
         model = load()
     except NoWeights as error:
-        with disk_errors("results", path.parent, anything=True):
+        with disk_errors("results", path.parent, every_os_error=True):
             path.unlink(missing_ok=True)
         warnings.warn(f"There is no {path.name} here. {error}", stacklevel=3)
         return

@@ -38,24 +38,24 @@ class TestTelling:
     @pytest.mark.parametrize(
         ("said", "helps"),
         [
-            ("database is locked", "end that one, or wait"),
+            ("database is locked", "end that process or wait"),
             ("database or disk is full", "more space"),
             ("No space left on device", "more space"),
-            ("attempt to write a readonly database", "can be written to"),
-            ("Read-only file system", "can be written to"),
+            ("attempt to write a readonly database", "Make it writable"),
+            ("Read-only file system", "Make it writable"),
             ("database disk image is malformed", "It is damaged"),
             ("file is not a database", "It is damaged"),
             ("no such table: trials", "It is damaged"),
-            ("something else", "Mend that"),
+            ("something else", "Fix the cause"),
         ],
     )
     def test_each_fault_has_its_remedy(self, said: str, helps: str) -> None:
         assert helps in remedy_for(said)
-        assert remedy_for(said).endswith("then go on with resume=True.")
+        assert remedy_for(said).endswith("then continue with resume=True.")
 
     def test_of_what_has_not_begun_nothing_goes_on(self) -> None:
-        assert remedy_for("something else", begun=False) == ""
-        assert remedy_for("database is locked", begun=False).endswith("then try again.")
+        assert remedy_for("something else", started=False) == ""
+        assert remedy_for("database is locked", started=False).endswith("then try again.")
 
     def test_the_reason_is_the_databases_without_a_password(self) -> None:
         said = sqlite3.OperationalError("cannot reach mysql://me:secret@host/db.\n(Background on this error)")
@@ -73,7 +73,9 @@ class TestTelling:
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG, errno.EDQUOT])
     def test_what_disks_say_is_told_of_the_folder(self, tmp_path: Path, code: int) -> None:
         with (
-            pytest.raises(StorageFailure, match=rf"^results: .*{os.strerror(code)}"),
+            pytest.raises(
+                StorageFailure, match=rf"^`results` .* cannot be written to: {os.strerror(code)}\."
+            ),
             disk_errors("results", tmp_path),
         ):
             raise OSError(code, "whatever")
@@ -183,7 +185,7 @@ def goes_on(quick: Any, tmp_path: Path) -> Callable[..., None]:
 class TestLocked:
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(databases, "_WAIT", 0.2)
+        monkeypatch.setattr(databases, "_LOCK_TIMEOUT", 0.2)
 
     @staticmethod
     def lock(path: Path) -> sqlite3.Connection:
@@ -197,8 +199,8 @@ class TestLocked:
         with pytest.raises(StorageFailure) as caught:
             quick(observers=[locking])
         said = str(caught.value)
-        assert f"storage: received '{results}/study.db'" in said
-        assert "database is locked. Another process has locked it: end that one, or wait for it" in said
+        assert said.startswith(f"`storage` '{results}/study.db' failed: database is locked. Another process")
+        assert "Another process has locked it: end that process or wait for it, then continue" in said
         held[0].close()
         goes_on(tmp_path / "logs", results)
 
@@ -206,7 +208,7 @@ class TestLocked:
         storage = f"sqlite:///{tmp_path}/own.db"
         quick(storage=storage, trials=1)
         held = self.lock(tmp_path / "own.db")
-        with pytest.raises(InitxError, match=r"storage: .*own\.db.*is locked.*then try again\.$"):
+        with pytest.raises(InitxError, match=r"^`storage` .*own\.db.*is locked.*then try again\.$"):
             quick(storage=storage, trials=2, resume=True)
         held.close()
         assert len(quick(storage=storage, trials=2, resume=True).trials) == 2
@@ -215,7 +217,7 @@ class TestLocked:
         url, options = f"sqlite:///{tmp_path}/own.db", {"connect_args": {"timeout": 0.2}}
         storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
         held: list[Any] = []
-        with pytest.raises(StorageFailure, match=r"^storage: received 'RDBStorage'.*is locked"):
+        with pytest.raises(StorageFailure, match=r"^`storage` 'RDBStorage' failed: .*is locked"):
             quick(storage=storage, observers=[Acting(lambda: held.append(self.lock(tmp_path / "own.db")))])
         held[0].close()
         resumed = quick(storage=storage, resume=True)
@@ -263,7 +265,7 @@ class TestFull:
             paths[name] = disk / name
         # Between the seeds of a trial, or at its end.
         filling = Acting(lambda: fill(disk), after=2 if which == "seed" else 1)
-        with pytest.raises(StorageFailure, match="more space, then go on with resume=True") as caught:
+        with pytest.raises(StorageFailure, match="more space, then continue with resume=True") as caught:
             quick(**paths, **options, observers=[filling])
         argument = {"journal": ("storage",), "logs": ("logs",)}.get(which, ("results", "storage"))
         assert caught.value.argument in argument
@@ -288,7 +290,7 @@ class TestFull:
             return model
 
         with pytest.raises(
-            StorageFailure, match=rf"^results: received '{disk}/results/trial_0000'.*No space left"
+            StorageFailure, match=rf"^`results` '{disk}/results/trial_0000' cannot be .*No space left"
         ):
             quick(wide, results=disk / "results", trials=1, initializers=["he_auto"])
         assert partials(disk / "results") == []
@@ -316,7 +318,7 @@ class TestFull:
 class TestReadOnly:
     def test_from_the_beginning(self, quick: Any, disk: Path) -> None:
         as_root("mount", "-o", "remount,ro", str(disk))
-        with pytest.raises(InitxError, match=r"^results: .*folder that can be written to\. Read-only"):
+        with pytest.raises(InitxError, match=r"^`results` .* cannot be written to: Read-only"):
             quick(results=disk / "results")
 
     @pytest.mark.parametrize("kind", ["file", "journal"])
@@ -327,7 +329,7 @@ class TestReadOnly:
         lazily = Acting(lambda: as_root("mount", "--bind", str(disk), str(disk))
                         and as_root("mount", "-o", "remount,bind,ro", str(disk)))  # fmt: skip
         try:
-            with pytest.raises(StorageFailure, match=r"(?i)(read-?only|unable to open).*See that it can be"):
+            with pytest.raises(StorageFailure, match=r"(?i)(read-?only|unable to open).*Make it writable"):
                 quick(results=results, observers=[lazily], **journal)
         finally:
             as_root("umount", "-l", str(disk))
@@ -351,7 +353,7 @@ class TestDamaged:
         quick(trials=1)
         shutil.copy(tmp_path / "results/study.db", tmp_path / "copy.db")
         self.damage(tmp_path / "results/study.db", how)
-        with pytest.raises(InitxError, match=r"^storage: received '.*study\.db'.*It is damaged: put a copy"):
+        with pytest.raises(InitxError, match=r"^`storage` '.*study\.db' .*It is damaged: restore a copy"):
             quick(trials=2, resume=True)
         shutil.copy(tmp_path / "copy.db", tmp_path / "results/study.db")
         assert len(quick(trials=2, resume=True).trials) == 2
@@ -360,7 +362,7 @@ class TestDamaged:
 
     def test_a_study_in_a_trial(self, quick: Any, tmp_path: Path) -> None:
         damaging = Acting(lambda: self.damage(tmp_path / "results/study.db", "holes"))
-        with pytest.raises(StorageFailure, match=r"^storage: .*It is damaged"):
+        with pytest.raises(StorageFailure, match=r"^`storage` .*It is damaged"):
             quick(observers=[damaging])
 
     @pytest.mark.parametrize("lost", ["empty", "gone"])
@@ -369,7 +371,9 @@ class TestDamaged:
         (tmp_path / "results/study.db").unlink()
         if lost == "empty":
             (tmp_path / "results/study.db").touch()
-        with pytest.raises(InitxError, match=r"study\.db.*the study of the trials .*put a copy.*overwrite"):
+        with pytest.raises(
+            InitxError, match=r"study\.db' is empty, but .* has the weights .*Restore a copy.*overwrite"
+        ):
             quick(trials=2, resume=True)
         assert len(list((tmp_path / "results/trial_0000").glob("best_?.weights.h5"))) == 1
         assert len(quick(trials=1, overwrite=True).trials) == 1
@@ -379,7 +383,7 @@ class TestDamaged:
         quick(trials=1, storage=str(path))
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join([*lines[:3], b'{"op_\n', *lines[3:]]))
-        with pytest.raises(InitxError, match=r"^storage: received '.*own\.journal'.*It is damaged"):
+        with pytest.raises(InitxError, match=r"^`storage` '.*own\.journal' .*It is damaged"):
             quick(trials=2, storage=str(path), resume=True)
         path.write_bytes(b"".join(lines))
         assert len(quick(trials=2, storage=str(path), resume=True).trials) == 2
@@ -391,9 +395,7 @@ class TestDamaged:
         good = path.read_text()
         path.write_text(text)
         for options in ({"resume": True}, {"overwrite": True}, {"join": True}, {}):
-            with pytest.raises(
-                InitxError, match=r"settings\.json.*It is damaged: put a copy of it in its place"
-            ):
+            with pytest.raises(InitxError, match=r"settings\.json is damaged\. Restore a copy of that file"):
                 quick(trials=2, **options)
         path.write_text(good)
         assert len(quick(trials=2, resume=True).trials) == 2
@@ -414,7 +416,7 @@ class TestCommand:
         return code, capfd.readouterr().err
 
     def test_one_line(self, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(databases, "_WAIT", 0.2)
+        monkeypatch.setattr(databases, "_LOCK_TIMEOUT", 0.2)
         assert self.run(tmp_path, capfd)[0] == 0
         held = TestLocked.lock(tmp_path / "results/study.db")
         code, said = self.run(tmp_path, capfd, "--resume")

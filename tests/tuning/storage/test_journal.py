@@ -59,7 +59,7 @@ def test_the_lock_of_a_killed_process_is_waited_for_ten_seconds(
 ) -> None:
     monkeypatch.chdir(path.parent.parent)
     named = path.relative_to(path.parent.parent) if relative else path
-    Journal(str(named))._exclusive.acquire()
+    Journal(str(named))._lock_file.acquire()
     now = [0.0]
 
     def clock() -> float:

@@ -96,7 +96,8 @@ class TestNew:
     def test_nothing_to_resume(self, folders: SearchFolders, tmp_path: Path) -> None:
         error = refused(folders, tmp_path, resume=True)
         assert error.argument == "results"
-        assert "Leave resume out" in str(error)
+        assert str(error).startswith("Nothing to resume in ")
+        assert "Drop resume=True" in str(error)
         assert not folders.results.exists()
 
 
@@ -111,7 +112,7 @@ class TestForeign:
             (folders.results / name).write_text('{"editor.fontSize": 12}')
         error = refused(folders, tmp_path, **flags)
         assert error.argument == "results"
-        assert ("Leave resume out" if "resume" in flags else "files of yours") in str(error)
+        assert ("Nothing to resume" if "resume" in flags else "holds other files") in str(error)
         assert not folders.logs.exists()
 
     @pytest.mark.parametrize("text", ["{", "[1, 2]", '"text"', "\xff"])
@@ -126,7 +127,7 @@ class TestForeign:
     def test_logs_of_another_search(self, folders: SearchFolders, tmp_path: Path) -> None:
         write(folders.logs, *LOGS)
         error = refused(folders, tmp_path, overwrite=True)
-        assert (error.argument, "another search's logs" in str(error)) == ("logs", True)
+        assert (error.argument, "the logs of another search" in str(error)) == ("logs", True)
 
 
 class TestExisting:
@@ -156,8 +157,11 @@ class TestExisting:
     ) -> None:
         error = refused(used, tmp_path, {**SETTINGS, name: value}, resume=True)
         assert error.argument == name
-        assert error.received == ("x is no hyperparameter" if name == "space" else value)
-        assert "as the search began" in str(error)
+        assert error.received == ("no hyperparameter x" if name == "space" else value)
+        changed = "must not change" if name == "space" else "as when the search began"
+        assert str(error).startswith(f"`{name}` must ")
+        assert changed in str(error)
+        assert "only trials and extra_seeds may change" in str(error)
 
     def test_overwrite_removes_the_search(self, used: SearchFolders, tmp_path: Path) -> None:
         assert used.open({**SETTINGS, "epochs": 6}, resume=False, overwrite=True) is False

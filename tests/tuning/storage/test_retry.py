@@ -1,10 +1,10 @@
 """A database that is out of reach for a while, and one that stays so."""
 
 import sqlite3
+import time
 from typing import Any
 
 import pytest
-from keras_initx.tuning.storage import retry as retry_module
 from keras_initx.tuning.storage.retry import is_out_of_reach, no_retry, retry
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
@@ -37,8 +37,8 @@ class Flaky:
 def waits(monkeypatch: Any) -> list[float]:
     """No waiting, but the seconds that would have been waited."""
     clock: list[float] = []
-    monkeypatch.setattr(retry_module.time, "sleep", clock.append)
-    monkeypatch.setattr(retry_module.time, "monotonic", lambda: sum(clock))
+    monkeypatch.setattr(time, "sleep", clock.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(clock))
     return clock
 
 
