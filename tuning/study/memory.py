@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ..pruning import LayerStart, as_record
-from ..storage import no_retry, open_storage, storage_label, quiet_optuna, retry
+from ..storage import no_retry, open_storage, quiet_optuna, retry, storage_label
 from .attributes import (
     ENDING_ATTRIBUTE,
     HEARTBEAT_ATTRIBUTE,

@@ -115,7 +115,9 @@ class TestSearching:
             # Another machine: the storage is the same, the folder is its own.
             return quick(storage=storage, results=tmp_path / "b/results", logs=tmp_path / "b/logs", **options)
 
-        with pytest.raises(InitxError, match=r"^`?storage`?:? .*without a study called 'results'.*overwrite=True"):
+        with pytest.raises(
+            InitxError, match=r"^`?storage`?:? .*without a study called 'results'.*overwrite=True"
+        ):
             again(trials=1)
         assert not (tmp_path / "b").exists()
         with pytest.raises(InitxError, match=r"^`epochs` must be 2, as when the search began, got 3\."):
