@@ -27,12 +27,11 @@ def check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
                 "Pass the options that the search began with (only trials and extra_seeds may change), "
                 "or another folder."
             )
-            problem = ""
+            allowed, problem = f"{before!r}, as when the search began", ""
             if isinstance(before, dict) and isinstance(now, dict):
-                before, now = _changed_hyperparameters(before, now)
-                problem = f"`{name}` must not change during a search: it had {before}, and now has {now}"
-            allowed = before if problem else repr(before)
-            raise InitxError(name, now, f"{allowed}, as when the search began", remedy, problem)
+                allowed, now = _changed_hyperparameters(before, now)
+                problem = f"`{name}` must not change during a search: it had {allowed}, and now has {now}"
+            raise InitxError(name, now, allowed, remedy, problem)
 
 
 def _changed_hyperparameters(earlier: dict[str, Any], now: dict[str, Any]) -> tuple[str, str]:

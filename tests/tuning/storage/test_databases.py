@@ -116,7 +116,7 @@ class TestSearching:
             return quick(storage=storage, results=tmp_path / "b/results", logs=tmp_path / "b/logs", **options)
 
         with pytest.raises(
-            InitxError, match=r"^`?storage`?:? .*without a study called 'results'.*overwrite=True"
+            InitxError, match=r"^`storage` .* already contains a study named 'results'\..*overwrite=True"
         ):
             again(trials=1)
         assert not (tmp_path / "b").exists()
