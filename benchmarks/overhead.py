@@ -130,7 +130,7 @@ def timed(timers):
 
     timers.watch(keras.Model, "fit", "fit")
     timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")
-    timers.watch(model_cache.CompiledModels, "ready", "lending the weights to the compiled model")
+    timers.watch(model_cache.CompiledModels, "adopt", "lending the weights to the compiled model")
     timers.watch(screening.Screen, "__call__", "screening")
     timers.watch(checkpoints, "keep", "saving weights")
     timers.watch(callbacks.BestEpoch, "on_epoch_end", "keeping the best epoch in memory")

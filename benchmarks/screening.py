@@ -137,7 +137,7 @@ def thresholds(options):
             for name, kernel in starts().items():
                 keras.utils.clear_session(free_memory=False)
                 keras.utils.set_random_seed(1)
-                model = models.ready(network(kernel, depth, activation, optimizer, rate))
+                model = models.adopt(network(kernel, depth, activation, optimizer, rate))
                 signal = probe(model)
                 fit = {"epochs": 15, "batch_size": 64, "validation_batch_size": 320, "verbose": 0}
                 history = model.fit(x, y, validation_data=validation, **fit).history

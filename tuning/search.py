@@ -197,9 +197,9 @@ def search(
         if not (name == "patience" and value is None):
             check_positive(name, value)
     devices = strategy_of(strategy, workers)
-    devices.shared(train, batch_size)
+    devices.trim(train, batch_size)
     for pair in (validation, test or validation):
-        devices.batch(len(pair[0]))
+        devices.evaluation_batch(len(pair[0]))
     if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:
         raise InitxError("extra_seeds", extra_seeds, "a whole number, 0 or more")
     if trials is not None:

@@ -128,7 +128,7 @@ class TestReuse:
 
         def train(models: CompiledModels, rate: float, size: float, seed: int) -> Any:
             keras.utils.set_random_seed(seed)
-            model = models.ready(build(rate))
+            model = models.adopt(build(rate))
             model.layers[-1].kernel.assign(model.layers[-1].kernel * size)
             found = model.fit(X, Y, epochs=2, batch_size=8, validation_data=(X, Y), verbose=0).history
             if policy == "mixed_float16":
@@ -146,11 +146,11 @@ class TestReuse:
 
     def test_the_scale_starts_anew(self, half: None) -> None:
         models = CompiledModels(False, SAMPLE)
-        model = models.ready(build(size=300.0))
+        model = models.adopt(build(size=300.0))
         assert scale(model) == FIRST_SCALE
         model.fit(X, Y, batch_size=8, verbose=0)
         assert scale(model) < FIRST_SCALE
-        assert models.ready(build(size=300.0)) is model
+        assert models.adopt(build(size=300.0)) is model
         assert scale(model) == FIRST_SCALE
         assert int(model.optimizer.step_counter) == 0
 

@@ -15,7 +15,7 @@ from keras_initx.errors import InitxError
 
 from ..space import suggest
 from ..storage import STUDY_FILE, atomic_write, storage_session
-from ..study import REASON_ATTRIBUTE, OptunaOracle
+from ..study import REASON_ATTRIBUTE, OptunaOracle, reason_of
 from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 
 _STATES = {
@@ -127,10 +127,8 @@ def _frozen(
     if state == TrialState.COMPLETE and score is None:
         state = TrialState.FAIL
     if state == TrialState.FAIL:
-        lines = (trial.message or "").strip().splitlines()
-        attributes[REASON_ATTRIBUTE] = (
-            lines[-1] if lines else f"{goal.name} is {next(iter(steps.values()), None)}"
-        )
+        reason = reason_of(trial.message)
+        attributes[REASON_ATTRIBUTE] = reason or f"{goal.name} is {next(iter(steps.values()), None)}"
     return optuna.trial.create_trial(
         state=state,
         value=score if state == TrialState.COMPLETE else None,

@@ -1,4 +1,4 @@
-"""Ctrl-C that nothing swallows."""
+"""Make sure that Ctrl-C ends a search."""
 
 import _thread
 import contextlib
@@ -9,23 +9,23 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Raises a KeyboardInterrupt again that Python had to drop.
+    """Raise a KeyboardInterrupt again that Python dropped within the block.
 
-    One that arrives inside of a destructor or of a weak reference's callback is printed and forgotten
-    ("Exception ignored in ..."), and a search would go on to its end.
+    An interrupt that arrives in a destructor or in the callback of a weak reference is printed and dropped
+    ("Exception ignored in ..."), and the search would continue.
     """
     hook = sys.unraisablehook
     timers: list[threading.Timer] = []
 
-    def again(dropped: "sys.UnraisableHookArgs") -> None:
+    def raise_again(dropped: "sys.UnraisableHookArgs") -> None:
         if issubclass(dropped.exc_type, KeyboardInterrupt):
-            # Not at once: the hook itself would drop it again.
+            # Delayed, because an exception within the hook would be dropped, too.
             timers.append(threading.Timer(0.05, _thread.interrupt_main))
             timers[-1].start()
         else:
             hook(dropped)
 
-    sys.unraisablehook = again
+    sys.unraisablehook = raise_again
     try:
         yield
     finally:

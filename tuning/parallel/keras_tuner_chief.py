@@ -1,7 +1,8 @@
-"""KerasTuner's chief and workers, told apart by the variables with which they are started.
+"""KerasTuner's chief and workers, told apart by their environment variables.
 
-KerasTuner puts a client in the place of a worker's oracle, which forwards seven calls to the chief: none of
-a seed, an epoch or a reason. A study can be shared instead: workers are equals, and the chief waits for them.
+KerasTuner replaces a worker's oracle by a client, which forwards seven calls to the chief; none of them
+reports a seed, an epoch or a reason. A study can be shared instead: all workers write to it, and the chief
+waits for them.
 """
 
 import os
@@ -11,22 +12,23 @@ from keras_initx.errors import InitxError
 
 from ..study import OptunaOracle
 
-# Seconds between two looks at the study.
-EVERY = 1.0
+# Seconds between two reads of the study.
+POLL_SECONDS = 1.0
 
 
 def is_chief() -> bool:
-    """Whether this process is KerasTuner's chief, by the rule that KerasTuner has."""
+    """Return whether this process is KerasTuner's chief, by the rule of KerasTuner itself."""
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
 def wait_for_workers(oracle: OptunaOracle) -> None:
-    """Returns when the workers have finished all trials.
+    """Wait until the workers have finished all trials.
 
     Raises:
-        InitxError: A search without a number of trials, which has no end to wait for.
+        InitxError: The search has no limit on its trials, so that it would never end.
     """
     if oracle.trial_limit is None:
-        raise InitxError("max_trials", None, "the number of trials that the chief waits for")
+        remedy = "KerasTuner's chief waits until that many trials are finished."
+        raise InitxError("max_trials", None, "an integer >= 1", remedy)
     while oracle.remaining_trials():
-        time.sleep(EVERY)
+        time.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Sees what the layers of a model compute in one call of it, and tells it layer by layer."""
+"""The signal of each layer before training: pre-activations, gradients and histograms."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,11 @@ from keras import ops
 from keras_initx import all_layers
 from keras_initx._event_files import Histogram
 
-LAYERS = 256
+# A curve of more layers looks the same, and some databases limit an attribute to 64 KiB.
+MAX_LAYERS = 256
+BINS = 64
+# More values change nothing visible in a histogram of 64 bins, and take time.
+MAX_VALUES = 2**17
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,12 @@ class LayerStart:
 
     Attributes:
         name: Its path in the model.
-        forward: The standard deviation of its pre-activations; not finite where they are not, and None
-            where they are not known.
-        backward: The root mean square of the gradient, likewise.
-        histograms: Those of its values: "weights/" and "gradients/" with a kernel's name, "activations" (of
-            what `forward` is of).
+        forward: The standard deviation of its pre-activations; not finite if they are not, and None if they
+            are unknown.
+        backward: The root mean square of its gradient; not finite if the gradient is not, and None if it is
+            unknown.
+        histograms: Histograms by name: "weights/" and "gradients/" followed by a kernel's name, and
+            "activations" of the values behind `forward`.
     """
 
     name: str
@@ -36,51 +41,47 @@ class LayerStart:
 
 
 def as_record(layers: Sequence[LayerStart]) -> list[list[Any]]:
-    """The curves of the layers as an attribute of the study; of more than `LAYERS` so many of them."""
+    """Return the curves of the layers as an attribute of the study, with at most `MAX_LAYERS` layers."""
     last = len(layers) - 1
-    count = min(len(layers), LAYERS)
-    kept = range(count) if count == len(layers) else (round(n * last / (count - 1)) for n in range(count))
-    return [[n + 1, layers[n].name, _json(layers[n].forward), _json(layers[n].backward)] for n in kept]
+    count = min(len(layers), MAX_LAYERS)
+    indices = range(count) if count == len(layers) else (round(n * last / (count - 1)) for n in range(count))
+    return [[n + 1, layers[n].name, _json(layers[n].forward), _json(layers[n].backward)] for n in indices]
 
 
 def from_record(record: Sequence[Sequence[Any]]) -> dict[int, LayerStart]:
-    """The layers of such an attribute, by their depth from 1."""
+    """Return the layers of an attribute written by `as_record`, by depth from 1."""
     return {depth: LayerStart(name, forward, backward) for depth, name, forward, backward in record}
 
 
 def _json(value: float | None) -> float | None:
-    # JSON has no other numbers, whatever Python writes.
+    # JSON has no infinity and no NaN, although Python writes them.
     return value if value is not None and math.isfinite(value) else None
 
 
-BINS = 64
-
-
-# More values than these say no more about a histogram of so many bins, and cost.
-VALUES = 2**17
-
-
 def subsample(values: np.ndarray) -> np.ndarray:
-    """All values in a row, as float64; of more than `VALUES` as many, drawn with replacement.
+    """Return the values as a flat float64 array; more than `MAX_VALUES` are drawn with replacement.
 
-    The draws are always the same: looking twice at the same tensor shows the same.
+    The draws use a fixed seed, so that the same tensor always gives the same sample.
     """
     flat = np.reshape(values, -1)
-    if flat.size > VALUES:
-        # Not every n-th: that would be the same few units of a layer of n units.
-        flat = flat[np.random.default_rng(0).integers(flat.size, size=VALUES)]
+    if flat.size > MAX_VALUES:
+        # Every n-th value of a layer of n units would always come from the same few units.
+        flat = flat[np.random.default_rng(0).integers(flat.size, size=MAX_VALUES)]
     return flat.astype("float64")
 
 
 def histogram_of(values: np.ndarray) -> Histogram | None:
-    """The histogram of the finite ones among the values, as `subsample`; None where there is none.
+    """Return the histogram of a `subsample` of the values, without values that are not finite.
 
-    Equal values are all in one bin, in the middle of a range of width 1, or less for small ones.
+    Equal values fall into one bin, in the middle of a range as wide as the value, or of width 1 at zero.
+
+    Returns:
+        The histogram; None without a finite value.
 
     Example:
 
-    >>> found = histogram_of(np.array([0.0, 1.0, 1.0, float("nan")]))
-    >>> found.edges[0], found.edges[-1], sum(found.counts)
+    >>> histogram = histogram_of(np.array([0.0, 1.0, 1.0, float("nan")]))
+    >>> histogram.edges[0], histogram.edges[-1], sum(histogram.counts)
     (0.0, 1.0, 3)
     """
     flat = subsample(values)
@@ -88,7 +89,7 @@ def histogram_of(values: np.ndarray) -> Histogram | None:
     if not flat.size:
         return None
     low, high = float(np.min(flat)), float(np.max(flat))
-    # The edges must differ: a range of equal values, or of almost equal large ones, has no width.
+    # The edges must differ, but a range of equal values, or of almost equal large values, has no width.
     if high - low <= BINS * np.spacing(max(abs(low), abs(high))):
         reach = 0.5 * abs(low) if low else 0.5
         low, high = low - reach, high + reach
@@ -97,75 +98,75 @@ def histogram_of(values: np.ndarray) -> Histogram | None:
 
 
 def kernel_layers(model: keras.Model) -> dict[int, keras.Layer]:
-    """The layer that each trainable variable of two or more axes belongs to, by the variable's id.
+    """Return the layer of each trainable variable of two or more axes, by the variable's id.
 
-    Of layers around one another it is the innermost; of a recurrent layer and its cell, which is no step of
-    the model of its own, the layer.
+    Of nested layers it is the innermost. The kernels of a recurrent cell, which is not a layer of the model
+    itself, belong to the recurrent layer.
     """
-    owners: dict[int, tuple[int, keras.Layer]] = {}
+    smallest: dict[int, tuple[int, keras.Layer]] = {}
     for layer in all_layers(model):
-        # Of a model it is a walk through all of its layers.
+        # Counted once, because `variables` of a nested model visits all of its layers.
         size = len(layer.variables)
         for variable in layer.trainable_variables:
-            known = owners.get(id(variable))
+            known = smallest.get(id(variable))
             if len(variable.shape) > 1 and (known is None or size < known[0]):
-                owners[id(variable)] = size, layer
-    return {key: layer for key, (_, layer) in owners.items()}
+                smallest[id(variable)] = size, layer
+    return {key: layer for key, (_, layer) in smallest.items()}
 
 
 @contextmanager
 def capture_outputs(model: keras.Model) -> Iterator[dict[int, np.ndarray]]:
-    """Within it, layers with a kernel keep what they compute in a call of the model, the first time each.
+    """Capture what each layer with a kernel computes in its first call within the block.
 
-    That is what goes into the layer's activation; where a layer calls none, what comes out of it.
+    The captured tensor is the input of the layer's activation, or the layer's output if it has none.
 
     Args:
-        model: A built model, to be called eagerly. It is as it was afterwards.
+        model: A built model, to be called eagerly. Its layers are restored afterwards.
 
     Yields:
-        A sample of each layer's values (as `subsample`) by the layer's id, in the order of the calls.
+        A `subsample` of each layer's values by the layer's id, in the order of the calls.
     """
-    seen: dict[int, np.ndarray] = {}
+    captured: dict[int, np.ndarray] = {}
     changed: list[tuple[dict[str, Any], str, Any]] = []
     layers = {id(layer): layer for layer in kernel_layers(model).values()}
     try:
         for key, layer in layers.items():
-            # By the dictionary: an attribute that is set is tracked, and refused by a layer that is built.
+            # Through `vars`, because Keras tracks an attribute that is set, and a built layer refuses it.
             attributes = vars(layer)
             name = "activation" if callable(attributes.get("activation")) else "call"
             changed.append((attributes, name, attributes.get(name)))
-            watch = _before if name == "activation" else _after
-            attributes[name] = watch(getattr(layer, name), key, seen)
-        yield seen
+            capture = _capture_input if name == "activation" else _capture_output
+            attributes[name] = capture(getattr(layer, name), key, captured)
+        yield captured
     finally:
-        for attributes, name, own in reversed(changed):
-            if own is None:
+        for attributes, name, original in reversed(changed):
+            if original is None:
                 del attributes[name]
             else:
-                attributes[name] = own
+                attributes[name] = original
 
 
 def layer_starts(
     model: keras.Model, outputs: Mapping[int, np.ndarray], gradients: Mapping[int, np.ndarray] | None = None
 ) -> tuple[LayerStart, ...]:
-    """The layers with a kernel: those that were called in that order, then the others.
+    """Return the layers with a kernel: first the layers that were called, in that order, then the others.
 
     Args:
         model: A built model.
-        outputs: What `capture_outputs` saw of its layers.
+        outputs: What `capture_outputs` captured of its layers.
         gradients: The gradient of each kernel, by the variable's id.
     """
     kernels: dict[int, list[keras.Variable]] = {key: [] for key in outputs}
-    owners = kernel_layers(model)
+    layer_of = kernel_layers(model)
     for variable in model.trainable_variables:
-        if id(variable) in owners:
-            kernels.setdefault(id(owners[id(variable)]), []).append(variable)
-    layers = {id(layer): layer for layer in owners.values()}
+        if id(variable) in layer_of:
+            kernels.setdefault(id(layer_of[id(variable)]), []).append(variable)
+    layers = {id(layer): layer for layer in layer_of.values()}
     gradients = gradients or {}
-    found = []
-    for key, own in kernels.items():
-        histograms = {f"weights/{v.name}": histogram_of(_array(v)) for v in own}
-        of_kernels = {v.name: gradients[id(v)] for v in own if id(v) in gradients}
+    starts = []
+    for key, variables in kernels.items():
+        histograms = {f"weights/{v.name}": histogram_of(_array(v)) for v in variables}
+        of_kernels = {v.name: gradients[id(v)] for v in variables if id(v) in gradients}
         histograms |= {f"gradients/{name}": histogram_of(values) for name, values in of_kernels.items()}
         forward = backward = None
         if key in outputs:
@@ -173,42 +174,43 @@ def layer_starts(
             with np.errstate(invalid="ignore"):
                 forward = float(np.std(outputs[key]))
         if of_kernels:
-            # Of a recurrent layer the first is that of its inputs.
+            # The first kernel of a recurrent layer is the kernel of its inputs.
             backward = float(np.sqrt(np.mean(np.square(next(iter(of_kernels.values()))))))
-        drawn: dict[str, Histogram] = {name: h for name, h in histograms.items() if h is not None}
-        found.append(LayerStart(layers[key].path, forward, backward, drawn))
-    return tuple(found)
+        not_empty: dict[str, Histogram] = {name: h for name, h in histograms.items() if h is not None}
+        starts.append(LayerStart(layers[key].path, forward, backward, not_empty))
+    return tuple(starts)
 
 
 def _array(tensor: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
-def _before(function: Callable[..., Any], key: int, seen: dict[int, np.ndarray]) -> Callable[..., Any]:
-    def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        _keep(inputs, key, seen)
+def _capture_input(
+    function: Callable[..., Any], key: int, captured: dict[int, np.ndarray]
+) -> Callable[..., Any]:
+    def capturing(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        _capture(inputs, key, captured)
         return function(inputs, *args, **kwargs)
 
-    return watched
+    return capturing
 
 
-def _after(function: Callable[..., Any], key: int, seen: dict[int, np.ndarray]) -> Callable[..., Any]:
-    def watched(*args: Any, **kwargs: Any) -> Any:
+def _capture_output(
+    function: Callable[..., Any], key: int, captured: dict[int, np.ndarray]
+) -> Callable[..., Any]:
+    def capturing(*args: Any, **kwargs: Any) -> Any:
         outputs = function(*args, **kwargs)
-        _keep(next(iter(keras.tree.flatten(outputs)), None), key, seen)
+        _capture(next(iter(keras.tree.flatten(outputs)), None), key, captured)
         return outputs
 
-    return watched
+    return capturing
 
 
-def _keep(tensor: Any, key: int, seen: dict[int, np.ndarray]) -> None:
-    if tensor is None or key in seen:
+def _capture(tensor: Any, key: int, captured: dict[int, np.ndarray]) -> None:
+    if tensor is None or key in captured:
         return
     try:
-        seen[key] = subsample(_array(tensor))
+        captured[key] = subsample(_array(tensor))
     except Exception:
-        # Within a function that the model compiles by itself a tensor has no values: it is not shown.
+        # A tensor in a function that the model compiles by itself has no values, so it is left out.
         return
-
-
-# A curve of more layers looks the same, and some databases take no attribute beyond 64 KiB.

@@ -1,4 +1,4 @@
-"""Tells before training, from two batches, that a model cannot learn."""
+"""Decide from two batches, before training, whether a model cannot learn."""
 
 import math
 import warnings
@@ -9,50 +9,54 @@ import keras
 
 from .signal_probe import Batch, Signal, SignalProbe
 
-# Found by `benchmarks/screening.py --thresholds`; docs/tuning.md has the runs.
+# From `benchmarks/screening.py --thresholds`; docs/tuning.md lists the runs.
+# A loss above LOSS_MAX and above LOSS_RATIO_MAX times the loss of constant outputs starts too far away.
 LOSS_RATIO_MAX = 1e6
 LOSS_MAX = 1e3
+# The spread of the outputs and the largest hidden gradient below which no hidden layer can learn.
 SPREAD_MIN = 1e-7
 GRADIENT_MIN = 1e-9
 
 
 class Screen:
-    """Why models are not worth their training, by two batches that both say so.
+    """A check for models that cannot learn; both of its batches must agree.
 
     Args:
         samples: The two batches (x, y).
 
     Attributes:
-        seen: What the first batch showed of the last model; None where that could not be looked at.
+        signal: The signal of the last model on the first batch; None if it could not be measured.
     """
 
     def __init__(self, samples: Sequence[Batch]) -> None:
         self._probes = [SignalProbe(sample) for sample in samples]
-        self._works = True
-        self.seen: Signal | None = None
+        self._has_warned = False
+        self.signal: Signal | None = None
 
-    def __call__(self, model: keras.Model, beside: dict[str, Any] | None = None) -> str | None:
-        """The reason, or None; also where the model cannot be looked at, with a warning the first time.
+    def __call__(self, model: keras.Model, scratch: dict[str, Any] | None = None) -> str | None:
+        """Return why a model cannot learn, or None if it may.
+
+        A model that cannot be measured also returns None; the first one issues a warning.
 
         Args:
-            model: A built and compiled model, which is as it was afterwards.
-            beside: As in `SignalProbe`.
+            model: A built and compiled model. Its state is restored afterwards.
+            scratch: As in `SignalProbe`.
         """
-        reason = self.seen = None
+        reason = self.signal = None
         for probe in self._probes:
             try:
-                signal = probe(model, beside)
-                self.seen = self.seen or signal
+                signal = probe(model, scratch)
+                self.signal = self.signal or signal
                 reason = untrainable_reason(signal)
             except Exception as error:
-                if self._works:
+                if not self._has_warned:
                     text = " ".join(str(error).split())[:200]
                     warnings.warn(
-                        f"{model.name!r} cannot be looked at before its training, and is trained: "
+                        f"{model.name!r} cannot be screened, so it is trained without: "
                         f"{type(error).__name__}: {text}. Pass screening=False to silence this.",
                         stacklevel=2,
                     )
-                self._works = False
+                self._has_warned = True
                 return None
             if reason is None:
                 return None
@@ -60,21 +64,21 @@ class Screen:
 
 
 def untrainable_reason(signal: Signal) -> str | None:
-    """Why a model is not worth its training, in words; None where nothing speaks against it.
+    """Return why a model cannot learn, in words, or None.
 
-    What may still train is left alone, however badly it starts. A model is doomed
+    A model that may still learn passes, however badly it starts. A model cannot learn
 
-    - if its loss, or a gradient, is not finite (in float16 only the loss: training skips such a step, and
-      lowers the scale of its gradients);
-    - if the units of every hidden kernel are alike, in weights and gradient, and to the last kernel too: they
-      stay so, and the layers are worth one unit each;
+    - if its loss or a gradient is not finite (in float16 only the loss counts: training skips a step with
+      such a gradient and lowers the loss scale);
+    - if the units of every hidden kernel are equal, in weights and gradients, and so are the inputs of the
+      last kernel: they stay equal, and each layer is worth one unit;
     - if its outputs are the same for all samples (their spread is below 1e-7) and no gradient of a hidden
-      kernel is above 1e-9 (root mean square): nothing but the output layer can learn. Networks that are meant
-      to begin so are left alone: a last kernel of zeros, a gate at zero that has a gradient;
-    - if its loss is above 1e3 and more than 1e6 times that of constant outputs: it starts too far away.
+      kernel is above 1e-9 (root mean square): only the output layer could learn. Networks that start this
+      way on purpose pass: a last kernel of zeros, a gate at zero that has a gradient;
+    - if its loss is above 1e3 and more than 1e6 times the loss of constant outputs: it starts too far away.
 
     Args:
-        signal: What `SignalProbe` measured.
+        signal: The measurement of a `SignalProbe`.
 
     Example:
 
@@ -87,9 +91,10 @@ def untrainable_reason(signal: Signal) -> str | None:
         if not signal.half and not math.isfinite(kernel.gradient):
             return f"the gradient of {kernel.path} is not finite"
     hidden, last = signal.kernels[:-1], signal.kernels[-1:]
-    if hidden and all(k.units_alike for k in hidden) and last[0].inputs_alike:
+    if hidden and all(k.units_equal for k in hidden) and last[0].inputs_equal:
         return (
-            f"symmetric: the units of {hidden[0].path} and of all after it are alike, weights and gradients"
+            f"symmetric: all units of {hidden[0].path} and of every later layer have equal weights and "
+            "equal gradients"
         )
     if hidden and last[0].weight > 0 and not signal.opens and signal.spread < SPREAD_MIN:
         largest = max(kernel.gradient for kernel in hidden)
@@ -99,5 +104,5 @@ def untrainable_reason(signal: Signal) -> str | None:
                 f"above {largest:.1e}"
             )
     if signal.loss > LOSS_MAX and 0 < signal.constant < signal.loss / LOSS_RATIO_MAX:
-        return f"exploded: the loss is {signal.loss:.1e}, that of constant outputs {signal.constant:.2g}"
+        return f"exploded: the loss is {signal.loss:.1e}, but {signal.constant:.2g} for constant outputs"
     return None

@@ -1,4 +1,4 @@
-"""What one batch shows of a model before it is trained: its loss, its outputs and every gradient."""
+"""Measure a model on one batch before training: its loss, its outputs and every gradient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from .._variables import assign, every_variable, optimizers_of, values_of
 from .layer_signal import LayerStart, capture_outputs, layer_starts
 
 Batch = tuple[Any, Any]
+# The key of the compiled gradient step in a scratch dictionary.
 _GRADIENTS = "gradients"
 
 
@@ -22,16 +23,16 @@ class KernelSignal:
     Attributes:
         path: The variable's path.
         weight: The root mean square of its values.
-        gradient: That of its gradient; not finite where the gradient is not.
-        units_alike: Whether it has several units, all with the same weights and the same gradient.
-        inputs_alike: Whether it has several inputs, all with the same weights and the same gradient.
+        gradient: The root mean square of its gradient; not finite if the gradient is not.
+        units_equal: Whether it has several units, all with equal weights and equal gradients.
+        inputs_equal: Whether it has several inputs, all with equal weights and equal gradients.
     """
 
     path: str
     weight: float
     gradient: float
-    units_alike: bool = False
-    inputs_alike: bool = False
+    units_equal: bool = False
+    inputs_equal: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ class Signal:
 
     Attributes:
         loss: The loss.
-        constant: The loss of the same model with all its kernels zero, which knows nothing of its inputs.
+        constant: The loss of the same model with all kernels at zero, which ignores its inputs.
         spread: How much the outputs differ between samples: the standard deviation over the samples
-            by the root mean square, of all outputs together.
+            divided by the root mean square, over all outputs together.
         kernels: The trainable variables of two or more axes, in the order of the model.
-        opens: Whether a trainable variable of fewer axes, which is no bias, is zero and has a gradient: the
-            gate of a branch that is to open in training.
-        half: Whether the model computes in float16, whose training skips steps with gradients that are not
-            finite, and lowers their scale.
-        layers: What each layer with a kernel shows, in the order in which they are called.
+        opens: Whether a trainable variable of fewer axes that is not a bias is zero and has a gradient, such
+            as the gate of a branch that opens during training.
+        half: Whether the model computes in float16. Its training skips steps whose gradients are not
+            finite, and lowers the loss scale.
+        layers: The signal of each layer with a kernel, in the order of their calls.
     """
 
     loss: float
@@ -61,10 +62,10 @@ class Signal:
 
 
 class SignalProbe:
-    """Measures models on one batch: compiled as training is.
+    """A measurement of models on one batch, compiled as their training is.
 
-    The gradients are those of the model's own training step, whatever it does: its optimizer is exchanged
-    for one that keeps them and changes nothing. Variables, optimizers and compiled functions are put back.
+    The gradients come from the model's own training step, whatever it does: its optimizer is replaced by one
+    that records gradients and changes nothing. Variables, optimizers and compiled functions are restored.
 
     Args:
         sample: The batch (x, y).
@@ -73,79 +74,78 @@ class SignalProbe:
     def __init__(self, sample: Batch) -> None:
         self._sample = sample
 
-    def __call__(self, model: keras.Model, beside: dict[str, Any] | None = None) -> Signal:
-        """The signal of a built and compiled model.
+    def __call__(self, model: keras.Model, scratch: dict[str, Any] | None = None) -> Signal:
+        """Return the signal of a built and compiled model.
 
         Args:
             model: The model.
-            beside: A dictionary that lives as long as a model that many trials use: what was compiled for
-                this is kept in it.
+            scratch: A dictionary that lives as long as the model, if several trials share it. The compiled
+                gradient step is kept in it.
 
         Raises:
-            ValueError: A further optimizer of the model's own that is not built: there is no telling how
-                to put it back.
+            ValueError: The model has a further optimizer that is not built, whose state cannot be restored.
         """
         if any(o is not model.optimizer and not o.built for o in optimizers_of(model)):
             raise ValueError("it has a second optimizer, which is not built before it is used")
-        beside = {} if beside is None else beside
+        scratch = {} if scratch is None else scratch
         variables = every_variable(model)
-        kept = values_of(variables)
-        optimizer, function = model.optimizer, model.train_function
-        if _GRADIENTS not in beside:
-            beside[_GRADIENTS] = _Gradients(model), None
-        recorder, compiled = beside[_GRADIENTS]
+        initial_values = values_of(variables)
+        optimizer, train_function = model.optimizer, model.train_function
+        if _GRADIENTS not in scratch:
+            scratch[_GRADIENTS] = _GradientRecorder(model), None
+        recorder, gradient_function = scratch[_GRADIENTS]
         trainable = list(model.trainable_variables)
         kernels = [v for v in trainable if len(v.shape) > 1]
         try:
-            model.optimizer, model.train_function = recorder, compiled
+            model.optimizer, model.train_function = recorder, gradient_function
             for kernel in kernels:
                 kernel.assign(np.zeros(kernel.shape))
             constant = self._step(model)
-            assign(variables, kept)
+            assign(variables, initial_values)
             recorder.clear()
             loss = self._step(model)
-            beside[_GRADIENTS] = recorder, model.train_function
+            scratch[_GRADIENTS] = recorder, model.train_function
             gradients = dict(zip(map(id, trainable), map(_array, recorder.gradients), strict=True))
-            # A second optimizer of the model's own has taken its steps.
-            assign(variables, kept)
-            # Batch normalization as in training: its moving statistics know nothing yet.
-            with capture_outputs(model) as seen:
+            # A second optimizer of the model has changed variables in both steps.
+            assign(variables, initial_values)
+            # In training mode, because the moving statistics of batch normalization are not trained yet.
+            with capture_outputs(model) as captured:
                 outputs = [_array(t) for t in keras.tree.flatten(model(self._sample[0], training=True))]
         finally:
-            model.optimizer, model.train_function = optimizer, function
+            model.optimizer, model.train_function = optimizer, train_function
             model.reset_metrics()
-            assign(variables, kept)
-        found = (_kernel(v.path, _array(v), gradients[id(v)]) for v in kernels)
+            assign(variables, initial_values)
+        signals = tuple(_kernel_signal(v.path, _array(v), gradients[id(v)]) for v in kernels)
         opens = any(_is_closed(v) and np.any(gradients[id(v)]) for v in trainable)
-        layers = layer_starts(model, seen, gradients)
-        return Signal(loss, constant, _spread(outputs), tuple(found), opens, _is_half(model), layers)
+        layers = layer_starts(model, captured, gradients)
+        return Signal(loss, constant, _spread(outputs), signals, opens, _is_half(model), layers)
 
     def _step(self, model: keras.Model) -> float:
         model.reset_metrics()
         return float(model.train_on_batch(*self._sample, return_dict=True)["loss"])
 
 
-class _Gradients(keras.optimizers.Optimizer):
-    """An optimizer that keeps the gradients and changes nothing."""
+class _GradientRecorder(keras.optimizers.Optimizer):
+    """An optimizer that records the gradients and changes nothing."""
 
     def __init__(self, model: keras.Model) -> None:
-        # Gradients of half precision would round to zero.
+        # Unscaled, small gradients in half precision would round to zero.
         scale = 2.0**10 if _is_half(model) else None
         super().__init__(learning_rate=1.0, name="gradients", loss_scale_factor=scale)
         self.build(model.trainable_variables)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes a place for each variable's gradient."""
+        """Create a variable for each gradient."""
         super().build(variables)
         self.gradients = [self.add_variable_from_reference(v, name="gradient") for v in variables]
 
     def clear(self) -> None:
-        """Sets the gradients to zero."""
-        for kept in self.gradients:
-            kept.assign(np.zeros(kept.shape))
+        """Set the gradients to zero."""
+        for gradient in self.gradients:
+            gradient.assign(np.zeros(gradient.shape))
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Adds the gradient up: of a look-up table it comes in pieces."""
+        """Add the gradient: a look-up table receives its gradient in pieces."""
         self.assign_add(self.gradients[self._get_variable_index(variable)], gradient)
 
 
@@ -161,13 +161,15 @@ def _array(tensor: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")), dtype="float64")
 
 
-def _kernel(path: str, weight: np.ndarray, gradient: np.ndarray) -> KernelSignal:
-    alike = [all(_is_alike(a, axis) for a in (weight, gradient)) for axis in (-1, -2)]
-    return KernelSignal(path, _rms(weight), _rms(gradient), *alike)
+def _kernel_signal(path: str, weight: np.ndarray, gradient: np.ndarray) -> KernelSignal:
+    units_equal, inputs_equal = (
+        all(_are_equal(values, axis) for values in (weight, gradient)) for axis in (-1, -2)
+    )
+    return KernelSignal(path, _rms(weight), _rms(gradient), units_equal, inputs_equal)
 
 
-def _is_alike(values: np.ndarray, axis: int) -> bool:
-    # Sums of equal numbers in another order differ in their last bits.
+def _are_equal(values: np.ndarray, axis: int) -> bool:
+    # A tolerance, because sums of the same numbers in another order differ in their last bits.
     spread = np.max(np.ptp(values, axis=axis))
     return values.shape[axis] > 1 and bool(spread <= 1e-4 * np.max(np.abs(values)))
 
@@ -186,26 +188,26 @@ def _spread(outputs: Sequence[np.ndarray]) -> float:
 def layers_at_start(
     model: keras.Model, sample: Batch, signal: Signal | None = None
 ) -> tuple[LayerStart, ...]:
-    """What each layer with a kernel shows before training, in the order in which they are called.
+    """Return the signal of each layer with a kernel before training, in the order of their calls.
 
     Args:
-        model: A built model; it is as it was afterwards.
-        sample: The batch (x, y) to look at it with where there is no `signal`.
-        signal: What `SignalProbe` measured of the model; None where nothing did: there are no gradients then.
+        model: A built model. Its state is restored afterwards.
+        sample: The batch (x, y) to call the model on if there is no `signal`.
+        signal: The measurement of a `SignalProbe`, or None; without it, gradients are missing.
 
     Returns:
-        The layers; none where the model cannot be looked at: a board is not worth a trial.
+        The layers. Empty if the model cannot be inspected: a missing chart must not fail a trial.
     """
     if signal is not None:
         return signal.layers
     variables = every_variable(model)
-    kept = values_of(variables)
+    initial_values = values_of(variables)
     try:
-        with capture_outputs(model) as outputs:
+        with capture_outputs(model) as captured:
             model(sample[0], training=True)
-        return layer_starts(model, outputs)
+        return layer_starts(model, captured)
     except Exception:
         return ()
     finally:
-        # Moving statistics and random states.
-        assign(variables, kept)
+        # The call updates moving statistics and random states.
+        assign(variables, initial_values)

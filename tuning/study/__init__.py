@@ -1,6 +1,14 @@
 """The Optuna study behind a search: oracle, samplers, locks, heartbeats, results."""
 
-from .attributes import ENDING_ATTRIBUTE, PRUNED, REASON_ATTRIBUTE, SCREENED, seed_records, status_of
+from .attributes import (
+    ENDING_ATTRIBUTE,
+    PRUNED,
+    REASON_ATTRIBUTE,
+    SCREENED,
+    reason_of,
+    seed_records,
+    status_of,
+)
 from .environment import machines_of, store_machine
 from .locks import LockLost
 from .memory import TakenOver, results_of, started_trials
@@ -26,6 +34,7 @@ __all__ = [
     "check_study",
     "machines_of",
     "raced",
+    "reason_of",
     "remove_study",
     "results_of",
     "seed_records",

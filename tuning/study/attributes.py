@@ -3,6 +3,7 @@
 A name that ends in `_ATTRIBUTE` is the whole key; one that ends in `_PREFIX` is followed by a number.
 """
 
+import re
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -44,6 +45,29 @@ def seed_records(frozen: FrozenTrial) -> dict[int, dict[str, Any]]:
         for name, record in sorted(frozen.user_attrs.items())
         if name.startswith(SEED_PREFIX)
     }
+
+
+def reason_of(message: str | None) -> str:
+    """Return the line of an error message or traceback that a person can act on; "" without a message.
+
+    That is the line with the exception, not the last line of its text. Keras wraps an error in a layer in
+    several lines, and the error itself follows the first one.
+
+    Example:
+
+    >>> reason_of("Traceback (most recent call last):\\n  File 'a.py', line 1\\nValueError: no\\nSee below.")
+    'ValueError: no'
+    """
+    lines = re.sub(r"\x1b\[\d*m", "", message or "").strip().splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
+    # The last traceback of a chain is the error that was raised; its frames are indented.
+    of_error = lines[starts[-1] + 1 :] if starts else lines
+    texts = [line.strip() for line in of_error if line.strip() and not (starts and line.startswith("  "))]
+    if len(texts) > 1 and "Exception encountered when calling" in texts[0]:
+        # Keras may put another sentence before the error.
+        error = 2 if texts[1].endswith("Error encountered:") and len(texts) > 2 else 1
+        return f"{texts[0]} {texts[error]}"
+    return texts[0] if texts else ""
 
 
 def failure_reason(frozen: FrozenTrial) -> str:

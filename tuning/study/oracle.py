@@ -22,7 +22,7 @@ from keras_initx.errors import InitxError
 
 from ..space import check_known, grid_of, grid_size, suggest
 from ..storage import retry
-from .attributes import OWNER_ATTRIBUTE, REASON_ATTRIBUTE, SURPLUS_ATTRIBUTE
+from .attributes import OWNER_ATTRIBUTE, REASON_ATTRIBUTE, SURPLUS_ATTRIBUTE, reason_of
 from .keras_tuner_sampler import OracleSampler
 from .locks import SETTLE_SECONDS
 from .memory import StudyMemory, TakenOver
@@ -189,7 +189,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             self.score_trial(trial)
             score = trial.score
         if score is None or score != score:
-            reason = _last_line(trial.message) or f"the objective {self.objective.name} is {score}"
+            reason = reason_of(trial.message) or f"the objective {self.objective.name} is {score}"
             trial.status, trial.message = kt_trial.TrialStatus.FAILED, trial.message or reason
             self._write_if_owned(name, lambda: running.set_user_attr(REASON_ATTRIBUTE, reason))
             self._write_if_owned(name, lambda: self._tell(running, None, TrialState.FAIL))
@@ -386,8 +386,3 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
 def _trial_id(number: int) -> str:
     return f"{number:04d}"
-
-
-def _last_line(message: str | None) -> str:
-    lines = (message or "").strip().splitlines()
-    return lines[-1] if lines else ""

@@ -1,27 +1,20 @@
-"""What watches a run while it trains: its best epoch, its target, the pruner, the observers."""
+"""Keras callbacks of a run: best epoch, observers, pruner, target, learning rate schedule."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import keras
 import keras_tuner
 import numpy as np
 
+from ..observers import Observer
 from ..study import OptunaOracle
 
 
-class Epochs(Protocol):
-    """Who is told of every epoch."""
-
-    def on_epoch_end(self, epochs: int) -> None:
-        """An epoch of at most `epochs` ended."""
-
-
 class BestEpoch(keras.callbacks.EarlyStopping):
-    """Early stopping that takes a value which is not finite for the worst.
+    """Early stopping that counts a value that is not finite as the worst one.
 
-    Keras's own keeps a NaN of the first epoch for the best: no later value is better than that.
+    Keras's own callback keeps a NaN of the first epoch as the best value, because no later value is better.
     """
 
     def __init__(self, monitor: str, direction: str, patience: int) -> None:
@@ -34,9 +27,9 @@ class BestEpoch(keras.callbacks.EarlyStopping):
 
 
 class NotifyObservers(keras.callbacks.Callback):
-    """Tells the observers of every epoch, and ends a run whose loss is no number any more."""
+    """Notifies the observers of every epoch, and ends a run whose loss is not finite."""
 
-    def __init__(self, observers: Sequence[Epochs], epochs: int) -> None:
+    def __init__(self, observers: Sequence[Observer], epochs: int) -> None:
         super().__init__()
         self._observers, self._epochs = observers, epochs
 
@@ -48,23 +41,34 @@ class NotifyObservers(keras.callbacks.Callback):
 
 
 class ReportToPruner(keras.callbacks.Callback):
-    """Stores the objective after each epoch, and ends a run that the pruner has no hope for."""
+    """Stores the metric after each epoch, and ends a run that the pruner rejects.
+
+    Args:
+        oracle: Stores the values.
+        trial_id: The trial.
+        first_step: The step of the run's first epoch; None stores nothing.
+        metric: The metric.
+
+    Attributes:
+        pruned_after: The number of epochs after which the pruner ended the run; 0 if it did not.
+    """
 
     def __init__(
         self, oracle: OptunaOracle, trial_id: str, first_step: int | None, metric: keras_tuner.Objective
     ) -> None:
         super().__init__()
-        self._oracle, self._trial_id, self._first = oracle, trial_id, first_step
+        self._oracle, self._trial_id, self._first_step = oracle, trial_id, first_step
         self._name = metric.name
-        # A study that looks for few epochs prunes what has a low accuracy.
+        # A search for few epochs minimizes its objective but may maximize the metric. The pruner reads the
+        # metric as an objective, so its sign changes.
         self._sign = 1.0 if metric.direction == oracle.objective.direction else -1.0
         self.pruned_after = 0
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         value = (logs or {}).get(self._name)
-        if self._first is None or value is None:
+        if self._first_step is None or value is None:
             return
-        if self._oracle.report_epoch(self._trial_id, self._first + epoch, self._sign * value):
+        if self._oracle.report_epoch(self._trial_id, self._first_step + epoch, self._sign * value):
             self.pruned_after = epoch + 1
             self.model.stop_training = True
 
@@ -72,8 +76,12 @@ class ReportToPruner(keras.callbacks.Callback):
 class StopAtTarget(keras.callbacks.Callback):
     """Ends a run that has reached its target.
 
+    Args:
+        metric: The metric to compare with the target.
+        target: The value to reach; None never ends a run.
+
     Attributes:
-        reached: The epoch in which it did, from 1; None where it did not.
+        reached: The epoch in which the run reached the target, from 1; None if it did not.
     """
 
     def __init__(self, metric: keras_tuner.Objective, target: float | None) -> None:
@@ -91,10 +99,10 @@ class StopAtTarget(keras.callbacks.Callback):
 
 
 class Schedule(keras.callbacks.Callback):
-    """Lowers the learning rate epoch by epoch, which no trace has to know of.
+    """Lowers the learning rate epoch by epoch, outside of the compiled training step.
 
-    rate(e) = rate (1 - e / E), "linear", or rate (1 + cos(pi e / E)) / 2, "cosine": e is the epoch from 0,
-    E how many there are at most.
+    rate(e) = rate (1 - e / E) for "linear", and rate (1 + cos(pi e / E)) / 2 for "cosine", where e is the
+    epoch from 0 and E the largest number of epochs. "constant" keeps the rate.
 
     Args:
         name: One of `SCHEDULES`.
@@ -106,11 +114,11 @@ class Schedule(keras.callbacks.Callback):
         self._name, self._epochs = name, epochs
 
     def on_train_begin(self, logs: object = None) -> None:
-        """Reads the rate that it begins with."""
-        self._first = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        """Read the initial learning rate."""
+        self._initial_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        """Sets the rate of the epoch."""
+        """Set the learning rate of the epoch."""
         share = epoch / self._epochs
         factors = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}
-        self.model.optimizer.learning_rate = self._first * factors[self._name]
+        self.model.optimizer.learning_rate = self._initial_rate * factors[self._name]

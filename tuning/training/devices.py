@@ -1,4 +1,4 @@
-"""Several devices of one machine for one trial: each has the model, and its share of every batch."""
+"""Several devices of one machine for one trial: each holds the model and gets its share of every batch."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -20,10 +20,10 @@ class Strategy:
     """How the devices of this machine share the work.
 
     Attributes:
-        replicas: How many devices there are.
-        jit_compile: Whether the training step can be compiled under XLA.
-        equal: Whether a batch must be shared equally, that of a last and smaller one apart.
-        scope: In it models are made, and trained.
+        replicas: The number of devices.
+        jit_compile: Whether XLA can compile the training step.
+        equal: Whether every device must get a row of each batch, the last one included.
+        scope: Returns the context in which models are built and trained.
     """
 
     replicas: int = 1
@@ -31,86 +31,87 @@ class Strategy:
     equal: bool = False
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-    def shared(self, train: Pair, batch_size: int) -> Pair:
-        """The rows of which every batch can be shared equally: all but the last few at most.
+    def trim(self, train: Pair, batch_size: int) -> Pair:
+        """Return the training data without the last rows, so that every batch can be shared equally.
 
         Raises:
-            InitxError: A batch that cannot.
+            InitxError: `batch_size` is not a multiple of the number of devices, or there are fewer rows than
+                devices.
         """
         rows = len(train[0])
         if batch_size % self.replicas and self.replicas > 1:
             allowed = f"a multiple of {self.replicas}, the number of devices"
-            remedy = "It counts the rows of all devices together."
-            raise InitxError("batch_size", batch_size, allowed, remedy)
-        # Of a part without rows batch normalization would take the mean, which is no number.
-        self.batch(rows)
-        kept = rows - rows % batch_size % self.replicas
-        return train[0][:kept], train[1][:kept]
+            raise InitxError("batch_size", batch_size, allowed, "It counts the rows of all devices together.")
+        self.evaluation_batch(rows)
+        # Batch normalization on a device without rows would take the mean of nothing, which is NaN.
+        count = rows - rows % batch_size % self.replicas
+        return train[0][:count], train[1][:count]
 
-    def batch(self, rows: int) -> int:
-        """The batch size with which so many rows are evaluated in the fewest steps.
+    def evaluation_batch(self, rows: int) -> int:
+        """Return the batch size that evaluates the rows in the fewest steps.
 
         Raises:
-            InitxError: A device would have none.
+            InitxError: There are fewer rows than devices.
         """
         if rows < self.replicas:
-            raise InitxError("data", f"{rows} rows", f"one for each of {self.replicas} devices, at least")
-        # The rest is a batch of its own, of which a device may have no row: here that does no harm.
+            problem = f"`data` has a part of {rows} rows, but {self.replicas} devices need a row each"
+            raise InitxError("data", rows, f"at least {self.replicas} rows", "Pass more rows.", problem)
+        # The remaining rows form a second batch. A device may get none of them, which is harmless here.
         return rows - rows % self.replicas if self.equal else rows
 
 
 def strategy_of(name: str | None, workers: object = None) -> Strategy:
-    """The strategy of that name.
+    """Return the strategy of that name.
 
     Args:
         name: "mirrored", or None for one device.
-        workers: The processes that the devices would be shared among, or None.
+        workers: The `Workers` of the search, or None.
 
     Raises:
-        InitxError: An unknown name; with `workers`; a backend that has no such strategy.
+        InitxError: The name is unknown, is combined with `workers`, or is not available on this backend.
     """
     if name is None:
         return Strategy()
     if name not in STRATEGIES:
-        raise unknown_name("strategy", name, STRATEGIES, "None is one device.")
+        raise unknown_name("strategy", name, STRATEGIES, "None uses one device.")
     if workers is not None:
-        remedy = "Leave one of the two out: workers train several trials, each on a device of its own."
+        remedy = "Use only one of the two: workers train several trials, each on its own device."
         raise InitxError("strategy", name, "None with workers", remedy)
     backend = keras.backend.backend()
-    if backend not in _MAKERS:
-        remedy = "Set KERAS_BACKEND to one of these before keras is imported."
-        raise InitxError("strategy", name, f"None on the backend {backend}; {' or '.join(_MAKERS)}", remedy)
-    return _MAKERS[backend]()
+    if backend not in _FACTORIES:
+        remedy = f"Set KERAS_BACKEND to {' or '.join(_FACTORIES)} before Keras is imported."
+        raise InitxError("strategy", name, f"None on the backend {backend}", remedy)
+    return _FACTORIES[backend]()
 
 
-def tensorflow_strategy(given: Any) -> Strategy:
-    """A `tf.distribute.Strategy` of the user's own."""
-    # TensorFlow's optimizers leave the step of one device to add up the gradients of all: XLA has no word
-    # for that.
-    return Strategy(given.num_replicas_in_sync, False, True, given.scope)
+def tensorflow_strategy(strategy: Any) -> Strategy:
+    """Return the `Strategy` of a user's `tf.distribute.Strategy`."""
+    # TensorFlow's optimizers leave the compiled step of one device to add the gradients of all devices,
+    # which XLA cannot express.
+    return Strategy(strategy.num_replicas_in_sync, False, True, strategy.scope)
 
 
 def _on_tensorflow() -> Strategy:
-    # Nobody else needs TensorFlow to be there.
+    # A late import, because the other backends work without TensorFlow.
     import tensorflow as tf
 
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if len(found) < 2:
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
         return Strategy()
-    return tensorflow_strategy(tf.distribute.MirroredStrategy([device.name for device in found]))
+    return tensorflow_strategy(tf.distribute.MirroredStrategy([device.name for device in devices]))
 
 
 def _on_jax() -> Strategy:
-    found = keras.distribution.list_devices()
-    if len(found) < 2:
+    devices = keras.distribution.list_devices()
+    if len(devices) < 2:
         return Strategy()
-    return Strategy(len(found), scope=_WholeOrShared(devices=found).scope)
+    return Strategy(len(devices), scope=_WholeOrShared(devices=devices).scope)
 
 
 class _WholeOrShared(keras.distribution.DataParallel):
-    """Data parallelism that gives every device the whole of a batch which it cannot share equally.
+    """Data parallelism that copies a batch to every device if it cannot be shared equally.
 
-    The validation data are one batch, of as many rows as there are.
+    The validation data are one batch, with any number of rows.
     """
 
     def get_data_layout(self, data_shape: Any) -> Any:
@@ -120,4 +121,4 @@ class _WholeOrShared(keras.distribution.DataParallel):
         return layout
 
 
-_MAKERS: dict[str, Callable[[], Strategy]] = {"tensorflow": _on_tensorflow, "jax": _on_jax}
+_FACTORIES: dict[str, Callable[[], Strategy]] = {"tensorflow": _on_tensorflow, "jax": _on_jax}

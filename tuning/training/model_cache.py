@@ -1,8 +1,8 @@
-"""Reuses one compiled model for all trials that differ only in weights, learning rate or seed.
+"""Reuse one compiled model for all trials that differ only in weights, learning rate or seed.
 
-Compiling under XLA costs seconds for each model; a search of 24 trials over three seeds would pay it
-72 times. Here a freshly built model lends its weights to a compiled one of the same architecture, whose
-optimizer is put back to its first step: the history is that of the fresh model.
+Compiling under XLA takes seconds for each model; a search of 24 trials over three seeds would compile 72
+times. Instead, a compiled model of the same architecture adopts the weights of a freshly built one, and its
+optimizer is reset to the first step. It then trains exactly as the fresh model would.
 """
 
 import inspect
@@ -25,11 +25,12 @@ class CompiledModels:
     """The compiled models of one search, by architecture and training settings.
 
     Args:
-        jit_compile: Whether to compile under XLA. A model that XLA cannot compile is trained without,
-            with a warning that says why.
-        sample: A small batch (x, y) to find that out on, before the first trial is trained.
-        capacity: How many models to keep; the one not used for longest goes first.
-        validation: The batch that models are evaluated on: another size would be compiled for nothing.
+        jit_compile: Whether to compile under XLA. A model that XLA cannot compile is trained without XLA,
+            with a warning that states the reason.
+        sample: A small batch (x, y) on which to find that out, before the first trial is trained.
+        capacity: How many models to keep; the least recently used model is dropped first.
+        validation: The batch on which models are evaluated, because another batch size would be compiled in
+            vain; None takes `sample`.
     """
 
     def __init__(
@@ -43,20 +44,20 @@ class CompiledModels:
     def __len__(self) -> int:
         return len(self._models)
 
-    def ready(self, fresh: keras.Model, twin: keras.Model | None = None) -> keras.Model:
-        """A compiled model that trains exactly as `fresh` would, with the weights of `fresh`.
+    def adopt(self, fresh: keras.Model, same_model: keras.Model | None = None) -> keras.Model:
+        """Return a compiled model that has the weights of `fresh` and trains exactly as `fresh` would.
 
         Args:
-            fresh: A built and compiled model. It is returned itself the first time that its
-                architecture is seen, and where its config cannot be read.
-            twin: A model that was made ready of the same settings and from the same seed, and not trained
-                since: it serves where the config does not tell whether two models are the same.
+            fresh: A built and compiled model. It is returned itself if its architecture is new or its
+                config cannot be read.
+            same_model: A model that `adopt` returned for the same settings and seed, and that was not
+                trained since. It is returned if the config cannot decide whether two models are the same.
         """
         key = architecture(fresh)
-        if key is None and twin is not None and _shapes(twin) == _shapes(fresh):
-            for kept, new in zip(twin.variables, fresh.variables, strict=True):
-                kept.assign(new)
-            return twin
+        if key is None and same_model is not None and _shapes(same_model) == _shapes(fresh):
+            for variable, value in zip(same_model.variables, fresh.variables, strict=True):
+                variable.assign(value)
+            return same_model
         if key is None:
             self._prepare(fresh)
             return fresh
@@ -65,43 +66,48 @@ class CompiledModels:
                 self._models.pop(next(iter(self._models)))
             self._models[key] = (fresh, self._prepare(fresh), {})
             return fresh
-        model, fresh_state, _ = self._models[key] = self._models.pop(key)
-        for kept, new in zip(model.variables, fresh.variables, strict=True):
-            kept.assign(new)
-        assign(optimizer_state(model.optimizer), fresh_state)
+        model, initial_state, _ = self._models[key] = self._models.pop(key)
+        for variable, value in zip(model.variables, fresh.variables, strict=True):
+            variable.assign(value)
+        assign(optimizer_state(model.optimizer), initial_state)
         model.optimizer.learning_rate.assign(fresh.optimizer.learning_rate)
         return model
 
-    def beside(self, model: keras.Model) -> dict[str, Any] | None:
-        """A place for what else was compiled for a model that is kept, as long as it is; else None."""
-        return next((beside for kept, _, beside in self._models.values() if kept is model), None)
+    def scratch_for(self, model: keras.Model) -> dict[str, Any] | None:
+        """Return a dictionary that lives as long as a kept model, for other functions compiled for it.
+
+        None for a model that is not kept.
+        """
+        return next((scratch for kept, _, scratch in self._models.values() if kept is model), None)
 
     def _prepare(self, model: keras.Model) -> list[np.ndarray]:
-        """Chooses XLA or not for a new model; returns the state of its optimizer before any step."""
+        """Decide whether a new model uses XLA; return the state of its optimizer before the first step."""
         model.optimizer.build(model.trainable_variables)
         variables = every_variable(model)
-        before, fresh_state = values_of(variables), values_of(optimizer_state(model.optimizer))
+        initial_values = values_of(variables)
+        initial_state = values_of(optimizer_state(model.optimizer))
         model.jit_compile = self.jit_compile
-        reason = _why_not(model, self._sample, self._validation) if self.jit_compile else None
+        reason = _xla_error(model, self._sample, self._validation) if self.jit_compile else None
         if reason is not None:
-            _without_jit(model)
+            _disable_jit(model)
         if not model.jit_compile:
-            # Where XLA failed: the same error without it is the user's own, and no matter of compilation.
-            # Where it was not wanted: JAX builds metrics on a batch of the first `fit`, and so shuffles
-            # the data once more than in later ones; here they are built before.
+            # After a failure of XLA: an error that also occurs without XLA is the user's own, and is raised.
+            # Without XLA: JAX builds metrics on a batch of the first `fit` and so shuffles the data once more
+            # than in later calls. This step builds them before.
             model.train_on_batch(*self._sample)
         if reason is not None:
             warnings.warn(
                 f"XLA cannot compile {model.name!r}, so it is trained without jit_compile, more slowly. "
-                f"Reason: {reason}. Pass jit_compile=False (--no-jit-compile) to silence this.",
+                f"Reason: {reason}. Pass jit_compile=False to silence this.",
                 stacklevel=2,
             )
         model.reset_metrics()
-        assign(variables, before)
-        return fresh_state
+        assign(variables, initial_values)
+        return initial_state
 
 
-def _why_not(model: keras.Model, sample: Batch, validation: Batch) -> str | None:
+def _xla_error(model: keras.Model, sample: Batch, validation: Batch) -> str | None:
+    """Return why XLA cannot compile the model, in one line; None if it can."""
     try:
         model.train_on_batch(*sample)
         model.test_on_batch(*validation)
@@ -112,31 +118,31 @@ def _why_not(model: keras.Model, sample: Batch, validation: Batch) -> str | None
     return None
 
 
-def _without_jit(model: keras.Model) -> None:
+def _disable_jit(model: keras.Model) -> None:
     model.jit_compile = False
-    # What was traced under jit_compile stays until it is made anew.
+    # Functions that were traced under `jit_compile` keep using it.
     model.train_function = model.test_function = model.predict_function = None
 
 
 def architecture(model: keras.Model) -> str | None:
-    """All of a model that its compiled functions depend on; None where it cannot be known.
+    """Return everything that a model's compiled functions depend on, as a string; None if it is unknown.
 
-    What a trace freezes is part of it: every setting of the optimizer but a plain learning rate, the
-    loss and the metrics, dropout rates, trainable flags. Initializers and layer names are left out.
+    It contains whatever a trace freezes: every setting of the optimizer except a plain learning rate, the
+    loss and the metrics, dropout rates, trainable flags. It leaves out initializers and layer names.
     """
     optimizer = inner_optimizer(model.optimizer).get_config()
     if not isinstance(optimizer.get("learning_rate"), float):
-        # A schedule is traced; a later assignment to it is silently ignored.
+        # A trace contains the schedule, and silently ignores a later assignment to it.
         return None
     optimizer["learning_rate"] = optimizer["name"] = None
     scaling = {**model.optimizer.get_config(), "inner_optimizer": None}
     try:
-        # The config of a class that is not Keras's own need not tell what its code does.
+        # A class outside of Keras may behave differently with the same config.
         if type(model) not in (keras.Sequential, type(_functional())) or _has_foreign_parts(model):
             return None
         adapted = [layer for layer in all_layers(model) if hasattr(layer, "finalize_state")]
         if not all(isinstance(layer, keras.layers.Normalization) for layer in adapted):
-            # Vocabularies and bins are neither variables nor always in the config.
+            # Vocabularies and bins are not variables, and not always in the config.
             return None
         parts = {
             "model": _anonymous(model.get_config()),
@@ -144,7 +150,7 @@ def architecture(model: keras.Model) -> str | None:
             "optimizer": [type(inner_optimizer(model.optimizer)).__name__, optimizer],
             "loss scaling": scaling if inner_optimizer(model.optimizer) is not model.optimizer else None,
             "trainable": [v.trainable for v in model.variables],
-            # A trace takes an adapted mean for a constant.
+            # A trace contains an adapted mean as a constant.
             "adapted": [[v.tolist() for v in values_of(layer.variables)] for layer in adapted],
             "shapes": _shapes(model),
         }
@@ -152,8 +158,8 @@ def architecture(model: keras.Model) -> str | None:
         text = json.dumps(_without_initializers(parts), sort_keys=True, default=repr)
     except (NotImplementedError, TypeError, ValueError):
         return None
-    # An object without a config prints its address: nothing tells whether it stays the same. Of a function
-    # a config tells the name, but not the values that it took from around it.
+    # An object without a config prints its address, which does not identify it. The config of a function has
+    # its name, but not the values in its closure.
     if any(mark in text for mark in (" at 0x", '"class_name": "function"', '"class_name": "__lambda__"')):
         return None
     return text
@@ -164,16 +170,17 @@ def _shapes(model: keras.Model) -> list[tuple[Any, str]]:
 
 
 def _has_foreign_parts(model: keras.Model) -> bool:
-    """Whether anything but initializers in the model or its training is not of Keras's own code."""
+    """Return whether the model or its training uses code from outside of Keras, except in initializers."""
     if isinstance(model.loss, dict) or any(
         getattr(inner_optimizer(model.optimizer), f"_exclude_from_weight_decay{suffix}", None)
         for suffix in ("", "_pattern")
     ):
-        # Neither is in a config that keeps layer names apart, nor in one of the optimizer.
+        # A dictionary of losses refers to layer names, which `architecture` replaces. The config of an
+        # optimizer lacks the variables that are excluded from weight decay.
         return True
-    parts: list[Any] = [model.optimizer, inner_optimizer(model.optimizer), *all_layers(model)]
+    layers_and_optimizers = [model.optimizer, inner_optimizer(model.optimizer), *all_layers(model)]
     compiled = [model.loss, model.get_compile_config().get("metrics"), getattr(model, "_metrics", None)]
-    for part in (*parts, *compiled, *model.metrics):
+    for part in (*layers_and_optimizers, *compiled, *model.metrics):
         if _is_foreign(part):
             return True
         for name, value in getattr(part, "__dict__", {}).items():
@@ -183,18 +190,18 @@ def _has_foreign_parts(model: keras.Model) -> bool:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Whether a function, or an object of a class, comes from outside of Keras."""
+    """Return whether a function, or the class of an object, comes from outside of Keras."""
     if isinstance(value, list | tuple):
         return any(_is_foreign(part) for part in value)
     if isinstance(value, type) or not (callable(value) or hasattr(value, "get_config")):
         return False
-    home = getattr(value, "__module__", None) if inspect.isfunction(value) else type(value).__module__
-    return not str(home).startswith(("keras.", "tensorflow.", "builtins", "jax"))
+    module = getattr(value, "__module__", None) if inspect.isfunction(value) else type(value).__module__
+    return not str(module).startswith(("keras.", "tensorflow.", "builtins", "jax"))
 
 
 def _functional() -> keras.Model:
     inputs = keras.Input((1,), name="probe")
-    # A layer between them: before Keras 3.14 an output that is an input counts as not connected.
+    # A layer in between, because before Keras 3.14 an output that is also an input counts as disconnected.
     return keras.Model(inputs, keras.layers.Identity(name="probe_output")(inputs))
 
 
@@ -207,23 +214,23 @@ def _without_initializers(config: Any) -> Any:
 
 
 def _anonymous(config: Any) -> Any:
-    """A model's config with every layer's name replaced by its number, in the order of appearance.
+    """Return a model's config with each layer's name replaced by a number, in the order of appearance.
 
-    Names count up from build to build. They are replaced only where they are names: a layer called
-    "relu" must not hide an activation of that name.
+    Automatic names differ from build to build. Only names of layers are replaced: a layer named "relu" must
+    not change an activation of that name.
     """
     numbers: dict[str, int] = {}
 
     def visit(part: Any) -> Any:
         if isinstance(part, dict):
-            # Dtype policies, losses and metrics have names too, but those mean something.
+            # Dtype policies, losses and metrics also have names, but their names matter.
             is_layer = bool(part.keys() & {"trainable", "batch_shape", "layers", "inbound_nodes"})
             if is_layer and isinstance(part.get("name"), str):
                 number = numbers.setdefault(part["name"], len(numbers))
                 part = {**part, "name": number}
             return {key: visit(value) for key, value in part.items()}
         if isinstance(part, list | tuple):
-            # A reference to a layer's output: (layer, node, tensor).
+            # A reference to the output of a layer: (layer, node, tensor).
             if len(part) == 3 and isinstance(part[0], str) and part[0] in numbers:
                 return [numbers[part[0]], *part[1:]]
             return [visit(value) for value in part]

@@ -1,4 +1,4 @@
-"""The race of the best trials over further seeds, which one process runs while the others wait for it."""
+"""The race of the best trials over further seeds; one process runs it while the others wait."""
 
 from pathlib import Path
 from typing import Any
@@ -21,47 +21,54 @@ class Racing:
     project_dir: str
 
     def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
-        """Trains one seed; returns its record and the model at its best epoch."""
+        """Train one seed; return its record and the model at its best epoch."""
         raise NotImplementedError
 
     def get_trial_dir(self, trial_id: str) -> str:
-        """The folder of a trial."""
+        """Return the folder of a trial."""
         raise NotImplementedError
 
     def race(self, budget: int, contenders: int = 3) -> None:
-        """Gives the best trials further seeds, until they separate or `budget` runs are spent.
+        """Give the best trials further seeds, until one beats the others or `budget` runs are spent.
 
-        In a study with an earlier race its runs count, and whoever is still in it races on. A process that
-        the others gave up meanwhile lets the one that races in its place finish, and then looks what is left.
+        The runs of an earlier race in the study count, and its remaining trials continue. A process that
+        loses the lock of the race waits until the new owner has finished, and then runs what is left.
+
+        Args:
+            budget: The number of runs in all.
+            contenders: How many of the best trials race.
         """
-        run: set[int] = set()
+        numbers: set[int] = set()
         while budget:
             try:
                 with self.oracle.hold("race"):
-                    self._race(budget, contenders, run)
+                    self._race(budget, contenders, numbers)
                 break
             except LockLost:
                 continue
-        for number in sorted(run):
+        for number in sorted(numbers):
             for observer in self.observers:
                 observer.on_trial_end(self.oracle.get_trial(f"{number:04d}"), "completed")
 
-    def _race(self, budget: int, contenders: int, run: set[int]) -> None:
+    def _race(self, budget: int, contenders: int, numbers: set[int]) -> None:
+        """Run the race, and add the numbers of the trials that ran to `numbers`."""
         direction = self.oracle.objective.direction
         best = {int(t.trial_id) for t in self.oracle.get_best_trials(contenders)}
         seeds = further_seeds(self.seeds, budget)
-        while runs := self._next(budget, best, seeds, direction):
+        while runs := self._next_runs(budget, best, seeds, direction):
             for number, seed in runs:
                 self.oracle.check_lock("race")
-                run.add(number)
+                numbers.add(number)
                 self._run_extra(self.oracle.get_trial(f"{number:04d}"), seed)
 
-    def _next(self, budget: int, best: set[int], seeds: list[int], direction: str) -> list[tuple[int, int]]:
-        ever = [t for t in self.oracle.results() if t.race or t.out or t.number in best]
-        scores = {t.number: t.scores(race=True) for t in ever if not t.out}
-        # Those of who is out are spent, too.
-        spent = sum(len(t.race) for t in ever if t.out)
-        return next_runs(scores, direction, seeds, budget - spent, len(ever))
+    def _next_runs(
+        self, budget: int, best: set[int], seeds: list[int], direction: str
+    ) -> list[tuple[int, int]]:
+        trials = [t for t in self.oracle.results() if t.race or t.out or t.number in best]
+        scores = {t.number: t.scores(race=True) for t in trials if not t.out}
+        # The runs of a trial that left the race are spent, too.
+        spent = sum(len(t.race) for t in trials if t.out)
+        return next_runs(scores, direction, seeds, budget - spent, len(trials))
 
     def _run_extra(self, trial: Any, seed: int) -> None:
         try:
@@ -70,17 +77,18 @@ class Racing:
         except (StorageFailure, LockLost):
             raise
         except Exception as error:
-            # As in KerasTuner's search: what fails is a fault of the trial.
+            # As in KerasTuner's search, any other error counts against the trial.
             text = " ".join(str(error).split())[:200]
-            self.oracle.report_out_of_race(trial.trial_id, f"seed {seed}: {type(error).__name__}: {text}")
+            reason = f"seed {seed}: {type(error).__name__}: {text}"
+            self.oracle.report_out_of_race(trial.trial_id, reason)
 
     def _run_race(self, trial: Any, seed: int) -> None:
         for observer in self.observers:
             observer.on_trial_begin(trial, [seed])
-        known = self.oracle.result(trial.trial_id).scores()
+        scores = self.oracle.result(trial.trial_id).scores()
         record, model = self.run_seed(trial, seed)
         self.oracle.check_lock("race")
-        better = is_better(record["score"], known.values(), self.oracle.objective.direction)
+        better = is_better(record["score"], scores.values(), self.oracle.objective.direction)
         folder = Path(self.get_trial_dir(trial.trial_id))
         with saving_if_better(better, folder, seed, model):
             self.oracle.report_race_seed(trial.trial_id, seed, record)

@@ -1,11 +1,11 @@
-"""Layer names that start anew, and nothing else: what the user has set for all models stays."""
+"""Reset the automatic layer names of Keras, and nothing else that the user has set."""
 
 
 def reset_layer_names() -> None:
-    """Starts the names of layers anew, as in a new process.
+    """Restart the numbering of layer names, as in a new process.
 
-    `keras.utils.clear_session` does that too, but also forgets the dtype policy, whether unsafe
-    deserialization is allowed, and the custom objects of a scope that is open.
+    `keras.utils.clear_session` does that too, but it also forgets the dtype policy, the permission for
+    unsafe deserialization, and the custom objects of an open scope.
 
     Example:
 
@@ -14,7 +14,7 @@ def reset_layer_names() -> None:
     >>> keras.layers.Dense(1).name
     'dense'
     """
-    # Keras has no public way to this; a test fails when it changes.
+    # Keras has no public function for this; a test fails when the private one changes.
     from keras.src.utils import naming
 
     naming.reset_uids()

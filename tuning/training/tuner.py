@@ -1,4 +1,4 @@
-"""The KerasTuner tuner that trains every trial over several seeds and keeps each seed's score."""
+"""The KerasTuner tuner that trains every trial over several seeds and stores each seed's score."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from ..space import SCHEDULE
 from ..storage import disk_errors, storage_errors
 from ..study import PRUNED, SCREENED, OptunaOracle, TakenOver, seed_records
 from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget
-from .checkpoints import find, is_better, saving_if_better
+from .checkpoints import find_weights, is_better, saving_if_better
 from .devices import Strategy, tensorflow_strategy
 from .model_cache import Batch, CompiledModels
 from .race import Racing
@@ -26,7 +26,7 @@ from .session import reset_layer_names
 
 
 class EndedEarly(Exception):
-    """A trial that is not worth going on with.
+    """Raised to end a hopeless trial before it is finished.
 
     Attributes:
         how: "screened" or "pruned".
@@ -39,30 +39,30 @@ class EndedEarly(Exception):
 
 
 class InitializerTuner(keras_tuner.Tuner, Racing):
-    """Runs each trial once for every seed: an initializer is a distribution, not a set of weights.
+    """A tuner that runs each trial once per seed, because an initializer is a distribution of weights.
 
-    A seed decides the weights, the order of the batches and the dropout. Its score is the objective
-    at its best epoch, and the trial's score the mean over seeds. The weights of the best seed at its
-    best epoch are kept in the trial's folder, on the machine that trained it.
+    A seed determines the weights, the order of the batches and the dropout. Its score is the objective at
+    its best epoch, and the trial's score is the mean over seeds. The trial's folder keeps the weights of
+    the best seed at its best epoch, on the machine that trained it.
 
     Args:
         oracle: An `OptunaOracle`, which stores each seed's result as soon as it is known.
         hypermodel: As in `keras_tuner.Tuner`.
         train, validation: Pairs (x, y).
-        test: A pair (x, y) on which each seed's best epoch is evaluated, or None. It decides nothing.
+        test: A pair (x, y) on which each seed's best epoch is evaluated, or None. It influences no choice.
         seeds: The seeds of every trial.
         epochs, batch_size: As in `keras.Model.fit`.
-        patience: Epochs without a better objective after which a seed stops; None never stops.
+        patience: The number of epochs without a better objective after which a seed stops; None never stops.
         jit_compile: Whether to compile under XLA.
-        screening: Whether a trial that cannot learn is ended before its training.
-        pruning: When a trial that falls behind is ended; None never.
-        metric: What is watched in each epoch; None is the oracle's objective.
-        target: Where it is given, a seed's score is the epoch in which the metric reaches it (one more than
-            all where it does not), and the oracle's objective is the least number of epochs.
-        observers: Who is told of the progress.
-        at_start: Who is shown what the layers of each trial compute before its training, on its first seed.
-        strategy: Which devices train each trial together; None is one.
-        **kwargs: As in `keras_tuner.Tuner`; a `distribution_strategy` of TensorFlow goes before `strategy`.
+        screening: Whether to end a trial that cannot learn before its training.
+        pruning: The pruners that end a trial that falls behind; None prunes nothing.
+        metric: The metric to monitor in each epoch; None takes the oracle's objective.
+        target: A value of the metric, or None. With a target, a seed's score is the epoch in which it
+            reaches the target (`epochs` + 1 if it does not), and the oracle's objective must minimize it.
+        observers: Observers of the progress.
+        at_start: Called with each trial and the signal of its layers before training, on its first seed.
+        strategy: The devices that train each trial together; None is a single device.
+        **kwargs: As in `keras_tuner.Tuner`; TensorFlow's `distribution_strategy` overrides `strategy`.
     """
 
     oracle: OptunaOracle
@@ -88,9 +88,11 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         strategy: Strategy | None = None,
         **kwargs: Any,
     ) -> None:
-        given = kwargs.get("distribution_strategy")
-        self.strategy = tensorflow_strategy(given) if given is not None else strategy or Strategy()
-        train = self.strategy.shared(train, batch_size)
+        distribution = kwargs.get("distribution_strategy")
+        self.strategy = strategy or Strategy()
+        if distribution is not None:
+            self.strategy = tensorflow_strategy(distribution)
+        train = self.strategy.trim(train, batch_size)
         self.train, self.validation, self.test = train, validation, test
         self.seeds, self.epochs, self.batch_size = tuple(seeds), epochs, batch_size
         self.patience = patience
@@ -99,7 +101,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         jit_compile = jit_compile and self.strategy.jit_compile
         sample = (train[0][:size], train[1][:size])
         self.models = CompiledModels(jit_compile, sample, validation=validation)
-        # Rows from everywhere: files may be in the order of the classes.
+        # Rows from all parts of the data, because files may be sorted by class.
         rows = np.linspace(0, len(train[0]) - 1, num=2 * size).astype(int)
         samples = [(train[0][rows[start::2]], train[1][rows[start::2]]) for start in (0, 1)]
         self.screen = Screen(samples) if screening else None
@@ -108,51 +110,51 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
         oracle.set_pruner(self.pruning.over_epochs)
         super().__init__(oracle, hypermodel, **kwargs)
-        # On a worker of KerasTuner's chief it would be a client now, which knows of no seeds.
+        # KerasTuner replaces the oracle of a chief's worker by a client, which cannot report seeds.
         self.oracle = oracle
         if oracle.study.user_attrs:
             oracle.reload()
 
     def search(self, *args: Any, **kwargs: Any) -> None:
-        """Runs trials until none is left; as KerasTuner's chief it waits for those of its workers."""
+        """Run trials until none is left; as KerasTuner's chief, wait for the workers instead."""
         if is_chief():
             wait_for_workers(self.oracle)
         else:
             super().search(*args, **kwargs)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains every seed that has no stored result; returns the mean of the objective.
+        """Train every seed that has no stored result; return the mean of the objective.
 
-        Of a trial that cannot learn, or falls behind, the oracle knows why, and takes no score.
+        For a trial that is screened or pruned, the oracle stores the reason and ignores the returned score.
         """
-        # What a disk or the storage does is no matter of the hyperparameters.
+        # An error of the disk or the storage does not count against the hyperparameters.
         with storage_errors(self.oracle.location), disk_errors("results", Path(self.project_dir)):
-            return self._scored(trial)
+            return self._score_or_end(trial)
 
-    def _scored(self, trial: Any) -> dict[str, float]:
+    def _score_or_end(self, trial: Any) -> dict[str, float]:
         try:
             return self._run_seeds(trial)
         except EndedEarly as ended:
             with suppress(TakenOver):
                 self.oracle.end_early(trial.trial_id, ended.how, ended.reason)
         except TakenOver:
-            # Another process has it, and tells how it ends.
+            # The process that runs the trial now stores its result.
             pass
-        # Of an exception KerasTuner would print the traceback; it wants a number.
+        # KerasTuner prints a traceback for exceptions, so return a dummy score instead.
         return {self.oracle.objective.name: 0.0}
 
     def _run_seeds(self, trial: Any) -> dict[str, float]:
         objective = self.oracle.objective
         stored = self.oracle.seed_results(trial.trial_id)
-        todo = [seed for seed in self.seeds if seed not in stored]
+        missing = [seed for seed in self.seeds if seed not in stored]
         for observer in self.observers:
-            observer.on_trial_begin(trial, todo)
+            observer.on_trial_begin(trial, missing)
         screened: keras.Model | None = None
         if (self.screen is not None or self.at_start is not None) and not stored:
-            screened = self._look_at(trial)
+            screened = self._screen(trial)
         scores = [r["score"] for r in stored.values()]
         folder = Path(self.get_trial_dir(trial.trial_id))
-        for seed in todo:
+        for seed in missing:
             record, model = self.run_seed(trial, seed, screened)
             screened = None
             self.oracle.check_owned(trial.trial_id)
@@ -163,20 +165,24 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             for observer in self.observers:
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
             if self.pruning.over_seeds is not None and seed != self.seeds[-1]:
-                self._compare(trial)
+                self._prune_over_seeds(trial)
         scores = [r["score"] for r in self.oracle.seed_results(trial.trial_id).values()]
         return {objective.name: float(np.mean(scores))}
 
-    def _look_at(self, trial: Any) -> keras.Model:
-        """The model of the first seed, as it is before training; a trial that cannot learn ends here."""
+    def _screen(self, trial: Any) -> keras.Model:
+        """Return the untrained model of the first seed.
+
+        Raises:
+            EndedEarly: The model cannot learn.
+        """
         reason = None
         with self._session(self.seeds[0]):
             model = self._model(trial)
             if self.screen is not None:
-                reason = self.screen(model, self.models.beside(model))
+                reason = self.screen(model, self.models.scratch_for(model))
             if self.at_start is not None:
-                seen = None if self.screen is None else self.screen.seen
-                layers = layers_at_start(model, self._sample, seen)
+                signal = None if self.screen is None else self.screen.signal
+                layers = layers_at_start(model, self._sample, signal)
         if self.at_start is not None and layers:
             self.oracle.report_start(trial.trial_id, layers)
             self.at_start(trial, layers)
@@ -184,49 +190,51 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             raise EndedEarly(SCREENED, reason)
         return model
 
-    def _compare(self, trial: Any) -> None:
-        """Ends a trial that is worse than the best one, seed by seed."""
-        frozen = self.oracle.frozen_trials()
-        done = [seed_records(t) for t in frozen if t.state == TrialState.COMPLETE]
-        others = [{seed: r["score"] for seed, r in records.items()} for records in done if records]
+    def _prune_over_seeds(self, trial: Any) -> None:
+        """Raise `EndedEarly` for a trial that is worse than the best trial, seed by seed."""
+        completed = [t for t in self.oracle.frozen_trials() if t.state == TrialState.COMPLETE]
+        records_of = [records for records in map(seed_records, completed) if records]
+        others = [{seed: r["score"] for seed, r in records.items()} for records in records_of]
         scores = {seed: r["score"] for seed, r in self.oracle.seed_results(trial.trial_id).items()}
         if self.pruning.is_behind(scores, others, self.oracle.objective.direction):
             raise EndedEarly(PRUNED, f"worse than the best trial after {len(scores)} seeds")
 
     @contextmanager
     def _session(self, seed: int) -> Iterator[None]:
-        # Layer names count up, and an integer-seeded initializer may read them: they start anew, as
-        # KerasTuner has them, so that a resumed search draws what an uninterrupted one would.
+        # Layer names count up, and the draw of an initializer with an integer seed may depend on them. They
+        # restart here, as in KerasTuner, so that a resumed search draws what an uninterrupted one would.
         reset_layer_names()
         keras.utils.set_random_seed(seed)
-        # Not around the new session: TensorFlow keeps its strategy in the graph that this resets.
+        # The scope starts after the reset, because TensorFlow keeps its strategy in the graph that is reset.
         with self.strategy.scope():
             yield
 
-    def _model(self, trial: Any, twin: keras.Model | None = None) -> keras.Model:
-        return self.models.ready(self.hypermodel.build(trial.hyperparameters), twin)
+    def _model(self, trial: Any, same_model: keras.Model | None = None) -> keras.Model:
+        return self.models.adopt(self.hypermodel.build(trial.hyperparameters), same_model)
 
     def run_seed(
-        self, trial: Any, seed: int, twin: keras.Model | None = None
+        self, trial: Any, seed: int, same_model: keras.Model | None = None
     ) -> tuple[dict[str, Any], keras.Model]:
-        """Trains one seed; returns its record and the model at its best epoch.
+        """Train one seed; return its record and the model at its best epoch.
 
         Args:
             trial: The trial.
             seed: The seed.
-            twin: As in `CompiledModels.ready`.
+            same_model: As in `CompiledModels.adopt`.
 
         Raises:
             EndedEarly: The pruner stopped it.
         """
         with self._session(seed):
-            return self._train(trial, seed, twin)
+            return self._train(trial, seed, same_model)
 
-    def _train(self, trial: Any, seed: int, twin: keras.Model | None) -> tuple[dict[str, Any], keras.Model]:
+    def _train(
+        self, trial: Any, seed: int, same_model: keras.Model | None
+    ) -> tuple[dict[str, Any], keras.Model]:
         started = time.monotonic()
         metric = self.metric
-        model = self._model(trial, twin)
-        # The study takes no values of a finished trial.
+        model = self._model(trial, same_model)
+        # A seed of the race reports no epochs: the study accepts no values for a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
         report = ReportToPruner(self.oracle, trial.trial_id, first_step, self.metric)
         target = StopAtTarget(self.metric, self.target)
@@ -237,8 +245,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             epochs=self.epochs,
             batch_size=self.batch_size,
             validation_data=self.validation,
-            # One batch: another batch size would be another XLA module.
-            validation_batch_size=self.strategy.batch(len(self.validation[0])),
+            # A single batch, because another batch size would compile another XLA module.
+            validation_batch_size=self.strategy.evaluation_batch(len(self.validation[0])),
             verbose=0,
             callbacks=[
                 BestEpoch(metric.name, metric.direction, patience),
@@ -257,7 +265,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             raise FloatingPointError(f"{metric.name} was not finite in any epoch of seed {seed}")
         diverged = [i for i, loss in enumerate(history.get("loss", ())) if not np.isfinite(loss)]
         if self.target is not None:
-            # Whoever did not get there needs one epoch more than all, at least.
+            # A run that misses the target needs at least one epoch more.
             reached = target.reached or self.epochs + 1
         record = {
             "score": float(score) if self.target is None else float(reached),
@@ -268,47 +276,48 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             "diverged_in_epoch": diverged[0] + 1 if diverged else None,
         }
         if self.test is not None:
-            size = self.strategy.batch(len(self.test[0]))
+            size = self.strategy.evaluation_batch(len(self.test[0]))
             results = model.evaluate(*self.test, batch_size=size, verbose=0, return_dict=True)
             record["test"] = {name: float(value) for name, value in results.items()}
         return record, model
 
     def on_trial_end(self, trial: Any) -> None:
-        """Tells the oracle, then the observers."""
+        """Report the end of a trial to the oracle, then to the observers."""
         super().on_trial_end(trial)
-        # Only then: it may have been lost as it was told.
-        mine = self.oracle.owns(trial.trial_id)
+        # Checked afterwards, because the trial may be lost during the report.
+        is_owned = self.oracle.owns(trial.trial_id)
         ended = self.oracle.get_trial(trial.trial_id)
-        status = self.oracle.result(trial.trial_id).status if mine else "taken over"
+        status = self.oracle.result(trial.trial_id).status if is_owned else "taken over"
         for observer in self.observers:
             observer.on_trial_end(ended, status)
 
     def load_model(self, trial: Any) -> keras.Model:
-        """A new model with the weights of the trial's best seed at its best epoch.
+        """Return a new model with the weights of the trial's best seed at its best epoch.
 
         Raises:
-            NoWeights: They are in the results folder of the machine that trained that seed.
+            NoWeights: The weights are in the results folder of another machine, which trained that seed.
         """
         model = self.hypermodel.build(trial.hyperparameters)
-        # The file holds the optimizer's state too, which has nowhere to go before its variables exist.
+        # The file also contains the optimizer's state, whose variables must exist before it is loaded.
         model.optimizer.build(model.trainable_variables)
         with suppress(FileNotFoundError):
             model.load_weights(self._best_file(trial.trial_id))
             return model
-        # Another process has put those of a better seed in their place.
+        # Another process has just replaced the file by the weights of a better seed.
         model.load_weights(self._best_file(trial.trial_id))
         return model
 
     def save(self) -> None:
-        """Does nothing: the study has all there is to keep."""
+        """Do nothing: the study contains everything."""
 
     def _best_file(self, trial_id: str) -> Path:
         scores = self.oracle.result(trial_id).scores()
-        return find(Path(self.get_trial_dir(trial_id)), scores, self.oracle.objective.direction)
+        return find_weights(Path(self.get_trial_dir(trial_id)), scores, self.oracle.objective.direction)
 
 
 def _best(values: Any, direction: str) -> float | None:
-    known = [v for v in values if v is not None]
-    if not known:
+    """Return the best of the values that are not None; None if all are."""
+    finite = [v for v in values if v is not None]
+    if not finite:
         return None
-    return max(known) if direction == "max" else min(known)
+    return max(finite) if direction == "max" else min(finite)

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
-from keras_initx.tuning.parallel.workers import Workers, shares
+from keras_initx.tuning.parallel.workers import Workers, worker_environment
 from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 from keras_initx.tuning.study.heartbeat import new_owner
@@ -240,16 +240,16 @@ class TestShares:
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "3")
-        found = shares(1, 5)
+        found = worker_environment(1, 5)
         assert found["OMP_NUM_THREADS"] == found["TF_NUM_INTRAOP_THREADS"] == "3"
         # What the user has set stays.
         assert "TF_NUM_INTEROP_THREADS" not in found
 
     def test_gpus_in_turn(self, monkeypatch: Any) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-        assert [shares(n, 3)["CUDA_VISIBLE_DEVICES"] for n in range(3)] == ["2", "5", "2"]
+        assert [worker_environment(n, 3)["CUDA_VISIBLE_DEVICES"] for n in range(3)] == ["2", "5", "2"]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-        assert "CUDA_VISIBLE_DEVICES" not in shares(0, 2)
+        assert "CUDA_VISIBLE_DEVICES" not in worker_environment(0, 2)
 
 
 def test_the_command_of_a_worker() -> None:

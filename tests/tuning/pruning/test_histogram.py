@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from keras_initx.tuning.pruning.layer_signal import BINS, VALUES, histogram_of, subsample
+from keras_initx.tuning.pruning.layer_signal import BINS, MAX_VALUES, histogram_of, subsample
 from scipy import stats
 
 pytestmark = pytest.mark.one_backend
@@ -20,10 +20,10 @@ def test_large_tensors_are_sampled_alike_from_all_units() -> None:
     # Each unit has values of its own: every n-th value would be of a few units only.
     values = np.broadcast_to(np.arange(1024.0), (2048, 1024))
     sample = subsample(values)
-    assert sample.size == VALUES
+    assert sample.size == MAX_VALUES
     assert stats.kstest(sample, stats.randint(0, 1024).cdf).statistic < 0.01
     np.testing.assert_array_equal(sample, subsample(values))
-    assert sum(histogram_of(values).counts) == VALUES
+    assert sum(histogram_of(values).counts) == MAX_VALUES
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -3e38, 1e-45, 5e-324])

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from keras_initx.tuning.pruning.layer_signal import LAYERS, LayerStart, as_record, from_record
+from keras_initx.tuning.pruning.layer_signal import MAX_LAYERS, LayerStart, as_record, from_record
 
 from keras_initx._event_files import Histogram
 
@@ -28,6 +28,6 @@ def test_a_record_is_bounded_and_keeps_both_ends() -> None:
     record = as_record(layers)
     assert len(json.dumps(record)) < 2**16
     depths = list(from_record(record))
-    assert len(depths) == LAYERS
+    assert len(depths) == MAX_LAYERS
     assert (depths[0], depths[-1]) == (1, 5000)
     assert from_record(record)[depths[7]] == layers[depths[7] - 1]

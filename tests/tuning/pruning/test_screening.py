@@ -18,7 +18,7 @@ def signal(loss=2.3, constant=2.3, spread=0.1, gradients=(1e-3, 1e-3), weight=0.
     [
         (signal(loss=float("inf")), "loss is inf"),
         (signal(gradients=(float("nan"), 1.0)), "gradient of k0"),
-        (signal(alike=True), "symmetric: the units of k0"),
+        (signal(alike=True), "symmetric: all units of k0"),
         (signal(spread=0.0, gradients=(1e-11, 1.0)), "vanished"),
         (signal(loss=3e6), "exploded"),
     ],
@@ -167,7 +167,7 @@ class TestScreen:
         model = Own(inputs, layers.Dense(3, activation="softmax")(inputs))
         model.compile("adam", "sparse_categorical_crossentropy")
         screen = Screen([batch, batch])
-        with pytest.warns(UserWarning, match=r"is trained: RuntimeError: no such step.*screening=False"):
+        with pytest.warns(UserWarning, match=r"is trained without: RuntimeError: no such step.*screening=False"):
             assert screen(model) is None
         # Once is enough.
         assert screen(model) is None

@@ -140,14 +140,14 @@ def test_units_that_are_alike(batch):
     head = np.tile(np.array([[0.1, -0.2, 0.3]], "float32"), (7, 1))
     model.get_layer("head").kernel.assign(head)
     hidden, last = SignalProbe(batch)(model).kernels
-    assert (hidden.units_alike, hidden.inputs_alike) == (True, False)
-    assert (last.units_alike, last.inputs_alike) == (False, True)
+    assert (hidden.units_equal, hidden.inputs_equal) == (True, False)
+    assert (last.units_equal, last.inputs_equal) == (False, True)
     head[0] = 1
     model.get_layer("head").kernel.assign(head)
     # Other weights behind them: their gradients will tell them apart.
     hidden, last = SignalProbe(batch)(model).kernels
-    assert not hidden.units_alike
-    assert not last.inputs_alike
+    assert not hidden.units_equal
+    assert not last.inputs_equal
 
 
 def test_look_up_tables_and_half_precision():

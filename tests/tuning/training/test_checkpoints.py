@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras_initx.tuning import InitializerTuner, SearchResult
-from keras_initx.tuning.training.checkpoints import NoWeights, find
+from keras_initx.tuning.training.checkpoints import NoWeights, find_weights
 
 from keras_initx import InitxError
 
@@ -159,14 +159,14 @@ class TestFind:
     def test_the_best(self, tmp_path: Path, direction: str, seed: int) -> None:
         for kept in (0, 1, 2):
             (tmp_path / f"best_{kept}.weights.h5").touch()
-        found = find(tmp_path, {0: 0.5, 1: 0.1, 2: 0.9}, direction)
+        found = find_weights(tmp_path, {0: 0.5, 1: 0.1, 2: 0.9}, direction)
         assert found == tmp_path / f"best_{seed}.weights.h5"
 
     def test_of_equals_the_one_that_is_there(self, tmp_path: Path) -> None:
         (tmp_path / "best_7.weights.h5").touch()
-        assert find(tmp_path, {3: 0.9, 7: 0.9, 8: 0.1}, "max") == tmp_path / "best_7.weights.h5"
+        assert find_weights(tmp_path, {3: 0.9, 7: 0.9, 8: 0.1}, "max") == tmp_path / "best_7.weights.h5"
 
     def test_a_trial_without_seeds(self, tmp_path: Path) -> None:
         (tmp_path / "best_7.weights.h5").touch()
         with pytest.raises(NoWeights, match="No seed of it was trained"):
-            find(tmp_path, {}, "max")
+            find_weights(tmp_path, {}, "max")

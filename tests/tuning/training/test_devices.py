@@ -166,22 +166,22 @@ class TestShares:
     )
     def test_the_last_batch_is_shared_equally(self, rows: int, batch: int, replicas: int, kept: int) -> None:
         x, y = np.arange(rows)[:, None], np.arange(rows)
-        found = Strategy(replicas).shared((x, y), batch)
+        found = Strategy(replicas).trim((x, y), batch)
         np.testing.assert_array_equal(found[0], x[:kept])
         np.testing.assert_array_equal(found[1], y[:kept])
 
     def test_a_batch_that_cannot_be_shared(self) -> None:
         with pytest.raises(InitxError, match=r"^batch_size: received 9; allowed: a multiple of 2"):
-            Strategy(2).shared((np.zeros(20), np.zeros(20)), 9)
+            Strategy(2).trim((np.zeros(20), np.zeros(20)), 9)
 
     def test_fewer_rows_than_devices(self) -> None:
-        for ask in (lambda s: s.shared((np.zeros(3), np.zeros(3)), 4), lambda s: s.batch(3)):
+        for ask in (lambda s: s.trim((np.zeros(3), np.zeros(3)), 4), lambda s: s.evaluation_batch(3)):
             with pytest.raises(InitxError, match=r"^data: received '3 rows'; allowed: one for each of 4"):
                 ask(Strategy(4))
 
     def test_evaluation_in_the_fewest_steps(self) -> None:
-        assert [Strategy(2, equal=True).batch(n) for n in (23, 24)] == [22, 24]
-        assert [Strategy(2).batch(n) for n in (23, 24)] == [23, 24]
+        assert [Strategy(2, equal=True).evaluation_batch(n) for n in (23, 24)] == [22, 24]
+        assert [Strategy(2).evaluation_batch(n) for n in (23, 24)] == [23, 24]
 
 
 class TestRefused:

@@ -62,7 +62,7 @@ def plain() -> CompiledModels:
 
 def train(models: CompiledModels, make: Callable[[], keras.Model], seed: int) -> dict[str, list[float]]:
     keras.utils.set_random_seed(seed)
-    fit = models.ready(make()).fit(X, Y, epochs=2, batch_size=8, validation_data=(X, Y), verbose=0)
+    fit = models.adopt(make()).fit(X, Y, epochs=2, batch_size=8, validation_data=(X, Y), verbose=0)
     return fit.history
 
 
@@ -96,10 +96,10 @@ def test_the_history_is_that_of_keras_alone() -> None:
 
 def test_weights_rate_and_optimizer_are_those_of_the_fresh_model() -> None:
     models = plain()
-    first = models.ready(build(rate=0.05))
+    first = models.adopt(build(rate=0.05))
     first.fit(X, Y, verbose=0)
     fresh = build(rate=0.002, initializer="he_normal")
-    ready = models.ready(fresh)
+    ready = models.adopt(fresh)
     assert ready is first
     for kept, new in zip(ready.get_weights(), fresh.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, new)
@@ -115,9 +115,9 @@ def test_weights_rate_and_optimizer_are_those_of_the_fresh_model() -> None:
 )
 def test_models_that_differ_in_what_no_trace_freezes_share_one(changes: dict[str, Any]) -> None:
     models = plain()
-    first = models.ready(build())
-    assert models.ready(build(**changes)) is first
-    assert models.ready(build()) is first
+    first = models.adopt(build())
+    assert models.adopt(build(**changes)) is first
+    assert models.adopt(build()) is first
     assert len(models) == 1
 
 
@@ -184,10 +184,10 @@ def test_models_that_differ_in_what_a_trace_freezes_get_their_own(
         return build(**{k: v() if k == "optimizer" else v for k, v in given.items()})
 
     models = plain()
-    first = models.ready(make(one))
-    second = models.ready(make(two))
+    first = models.adopt(make(one))
+    second = models.adopt(make(two))
     assert second is not first
-    assert models.ready(make(one)) is not second
+    assert models.adopt(make(one)) is not second
 
 
 def test_a_layer_may_be_called_like_an_activation() -> None:
@@ -201,9 +201,9 @@ def test_a_layer_may_be_called_like_an_activation() -> None:
 
     models = plain()
     settings = [("relu", "tanh"), ("tanh", "relu"), ("relu", "relu")]
-    ready = [models.ready(model(*setting)) for setting in settings]
+    ready = [models.adopt(model(*setting)) for setting in settings]
     assert len(set(map(id, ready))) == len(models) == 3
-    assert [models.ready(model(*setting)) for setting in settings] == ready
+    assert [models.adopt(model(*setting)) for setting in settings] == ready
 
 
 def test_the_wiring_matters() -> None:
@@ -216,9 +216,9 @@ def test_the_wiring_matters() -> None:
         return made
 
     models = plain()
-    first = models.ready(model(False))
-    assert models.ready(model(True)) is not first
-    assert models.ready(model(False)) is first
+    first = models.adopt(model(False))
+    assert models.adopt(model(True)) is not first
+    assert models.adopt(model(False)) is first
 
 
 def test_a_standardization_that_was_adapted_to_other_data_is_another_model() -> None:
@@ -230,11 +230,11 @@ def test_a_standardization_that_was_adapted_to_other_data_is_another_model() -> 
         return made
 
     models = plain()
-    first = models.ready(model(1.0))
+    first = models.adopt(model(1.0))
     first.fit(X, Y, verbose=0)
-    assert models.ready(model(1.0)) is first
+    assert models.adopt(model(1.0)) is first
     # Its mean is a constant of the trace, and no variable.
-    assert models.ready(model(5.0)) is not first
+    assert models.adopt(model(5.0)) is not first
 
 
 class Subclassed(keras.Model):
@@ -337,7 +337,7 @@ def test_a_subclassed_model_is_never_reused() -> None:
 
     models = plain()
     made = [model(1.0), model(1.0)]
-    assert [models.ready(m) for m in made] == made
+    assert [models.adopt(m) for m in made] == made
     assert len(models) == 0
 
 
@@ -347,19 +347,19 @@ def test_a_learning_rate_schedule_is_never_reused() -> None:
 
     models = plain()
     made = [model(), model()]
-    assert [models.ready(m) for m in made] == made
+    assert [models.adopt(m) for m in made] == made
     assert len(models) == 0
     made[1].fit(X, Y, verbose=0)
 
 
 def test_capacity_evicts_the_one_not_used_for_longest() -> None:
     models = CompiledModels(False, SAMPLE, capacity=2)
-    first, second = models.ready(build(units=2)), models.ready(build(units=3))
-    assert models.ready(build(units=2)) is first
-    models.ready(build(units=4))
+    first, second = models.adopt(build(units=2)), models.adopt(build(units=3))
+    assert models.adopt(build(units=2)) is first
+    models.adopt(build(units=4))
     assert len(models) == 2
-    assert models.ready(build(units=2)) is first
-    assert models.ready(build(units=3)) is not second
+    assert models.adopt(build(units=2)) is first
+    assert models.adopt(build(units=3)) is not second
 
 
 def test_the_probe_leaves_weights_and_optimizer_as_they_were() -> None:
@@ -396,7 +396,7 @@ def test_what_xla_cannot_compile_is_trained_without_it(function: str) -> None:
     with pytest.warns(
         UserWarning, match=r"XLA cannot compile .* Reason: .*PyFunc.*jit_compile=False"
     ) as caught:
-        ready = models.ready(fresh)
+        ready = models.adopt(fresh)
     assert sum("XLA cannot" in str(w.message) for w in caught) == 1
     assert ready.jit_compile is False
     for one, two in zip(weights, ready.get_weights(), strict=True):
@@ -417,4 +417,4 @@ def test_an_error_of_the_users_own_is_raised(jit: bool) -> None:
     model.compile("sgd", "sparse_categorical_crossentropy")
     models = CompiledModels(jit, SAMPLE)
     with pytest.raises(LookupError, match="of the user's own"):
-        models.ready(model).fit(X, Y, verbose=0)
+        models.adopt(model).fit(X, Y, verbose=0)

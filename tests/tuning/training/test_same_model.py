@@ -61,8 +61,8 @@ def test_a_build_that_never_makes_the_same_has_no_twin(prepared: list[keras.Mode
 
     sample = np.zeros((6, 4), "float32"), np.zeros(6, int)
     models = CompiledModels(False, sample)
-    twin = models.ready(build(8))
+    twin = models.adopt(build(8))
     other = build(9)
-    assert models.ready(other, twin) is other
-    assert models.ready(build(8), twin) is twin
+    assert models.adopt(other, twin) is other
+    assert models.adopt(build(8), twin) is twin
     assert len(prepared) == 2
