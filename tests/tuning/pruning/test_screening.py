@@ -167,7 +167,9 @@ class TestScreen:
         model = Own(inputs, layers.Dense(3, activation="softmax")(inputs))
         model.compile("adam", "sparse_categorical_crossentropy")
         screen = Screen([batch, batch])
-        with pytest.warns(UserWarning, match=r"is trained without: RuntimeError: no such step.*screening=False"):
+        with pytest.warns(
+            UserWarning, match=r"is trained without: RuntimeError: no such step.*screening=False"
+        ):
             assert screen(model) is None
         # Once is enough.
         assert screen(model) is None
