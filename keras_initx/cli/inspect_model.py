@@ -1,4 +1,4 @@
-"""`keras-initx inspect`: what `initialize` would do to a saved model, and does if asked."""
+"""`keras-initx inspect`: show the plan of `initialize` for a saved model, and apply it on request."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,24 +21,24 @@ def inspect(
         Path | None, typer.Option("--apply", metavar="OUT.keras", help="Save the initialized model here.")
     ] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "auto",
-    seed: Annotated[int | None, typer.Option(help="Makes the weights repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed that makes the weights reproducible.")] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Pattern of layer paths to draw; repeatable.")
+        list[str] | None, typer.Option(help="Pattern of layer paths to initialize; repeatable.")
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(help="Pattern of layer paths to keep; repeatable.")
+        list[str] | None, typer.Option(help="Pattern of layer paths to leave unchanged; repeatable.")
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.npz", help="An array x, or one for each input, to scale on."),
+        typer.Option(metavar="FILE.npz", help="Data to scale on: an array x, or one array for each input."),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.png", help="Draw signal by depth, as it is and initialized."),
+        typer.Option(metavar="OUT.png", help="Plot the signal by depth, before and after."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Shows for each weight of a saved model its place, the method that suits it, its scale and the reason.
+    """Show the role, method, scale and reason for each weight of a saved model.
 
     Nothing is written without --apply.
     """
@@ -46,7 +46,7 @@ def inspect(
         _check_target(file, apply)
     target = figure_file(plot)
     model = load(file)
-    x = arrays(data, model)[0]
+    x, _ = load_arrays(data, model)
     before = None if target is None else diagnose(model, x)
     plan = initialize(
         model,
@@ -55,7 +55,7 @@ def inspect(
         seed=seed,
         only=only or None,
         skip=skip or None,
-        # The model is this process's own: nothing is lost by doing what is only to be shown.
+        # A plot needs the initialized model. The loaded copy may change: only --apply saves it.
         dry_run=apply is None and target is None,
     )
     if before is not None:
@@ -75,84 +75,100 @@ def inspect(
 
 
 def load(file: Path) -> keras.Model:
-    """A saved model.
+    """Load a saved model.
 
     Raises:
-        InitxError: No such file, or one that Keras cannot load here.
+        InitxError: If the file does not exist, or Keras cannot load it.
     """
     if not file.is_file():
-        raise InitxError("FILE.keras", str(file), "a file that is there")
+        raise InitxError("FILE.keras", str(file), "an existing file", "", f"no such file: {str(file)!r}")
     if file.suffix != ".keras":
-        raise InitxError("FILE.keras", str(file), "a model saved as FILE.keras")
+        remedy = "Save the model with model.save('FILE.keras')."
+        raise InitxError("FILE.keras", str(file), "a file that ends in .keras", remedy)
     try:
         return keras.saving.load_model(file, compile=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        remedy = "A model with classes of your own is initialized in Python: keras_initx.initialize(model)."
-        allowed = f"a model that Keras can load by itself ({type(error).__name__}: {reason})"
-        raise InitxError("FILE.keras", str(file), allowed, remedy) from error
+        remedy = "If it uses your own classes, call keras_initx.initialize(model) in Python instead."
+        problem = f"Keras cannot load {str(file)!r} ({type(error).__name__}: {reason})"
+        allowed = "a model that Keras can load by itself"
+        raise InitxError("FILE.keras", str(file), allowed, remedy, problem) from error
 
 
 def _check_target(file: Path, target: Path) -> None:
     if target.suffix != ".keras":
         raise InitxError("--apply", str(target), "a file name that ends in .keras")
     if target.exists() and file.exists() and target.samefile(file):
-        raise InitxError("--apply", str(target), "another file than the model itself")
-    if not target.absolute().parent.is_dir():
-        raise InitxError("--apply", str(target), "a file in a folder that is there")
+        remedy = "Choose another file name."
+        raise InitxError("--apply", str(target), "another file than the model itself", remedy)
+    _check_folder("--apply", target)
+
+
+def _check_folder(option: str, file: Path) -> None:
+    if not file.absolute().parent.is_dir():
+        problem = f"`{option}` {str(file)!r} is in a folder that does not exist"
+        raise InitxError(
+            option, str(file), "a file in an existing folder", "Create the folder first.", problem
+        )
 
 
 def figure_file(file: Path | None) -> Path | None:
-    """Where a figure is to go, looked at before the work is done.
+    """Return the file for a figure, checked before the work begins.
 
     Raises:
-        InitxError: A folder that is not there, or an ending that matplotlib does not write.
+        InitxError: If the folder does not exist, or matplotlib does not write files of this type.
     """
     if file is None:
         return None
-    known = ("png", "pdf", "svg")
-    if file.suffix.removeprefix(".").lower() not in known:
-        raise InitxError("--plot", str(file), f"a file that ends in .{', .'.join(known)}")
-    if not file.absolute().parent.is_dir():
-        raise InitxError("--plot", str(file), "a file in a folder that is there")
+    if file.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise InitxError("--plot", str(file), "a file that ends in .png, .pdf or .svg")
+    _check_folder("--plot", file)
     return file
 
 
 def save_figure(draw: Callable[[], Any], file: Path | None) -> bool:
-    """Draws and writes a figure, if a file is given for it; returns whether.
+    """Plot and write a figure if `file` is not None; return whether it was written.
 
     Raises:
-        InitxError: A file that cannot be written.
+        InitxError: If the file cannot be written.
     """
     if file is None:
         return False
     try:
         draw().savefig(file, dpi=150)
     except OSError as error:
-        raise InitxError("--plot", str(file), f"a file that can be written ({error.strerror})") from error
+        problem = f"`--plot` {str(file)!r} cannot be written ({error.strerror})"
+        raise InitxError("--plot", str(file), "a writable file", "Choose another file.", problem) from error
     return True
 
 
-def arrays(file: Path | None, model: keras.Model, loss: str | None = None) -> tuple[Any, Any]:
-    """x of an .npz file, or its arrays by the names of inputs, and with a loss its y; None for the rest.
+def load_arrays(file: Path | None, model: keras.Model, loss: str | None = None) -> tuple[Any, Any]:
+    """Return x and y from an .npz file.
+
+    x is the array of that name, or a dict of arrays by the names of the model's inputs. y is None without a
+    loss. Both are None without a file.
 
     Raises:
-        InitxError: A file without them; a loss without a file.
+        InitxError: If the file has no such arrays, or there is a loss but no file.
     """
     if file is None:
         if loss is not None:
-            raise InitxError("--loss", loss, "--loss together with --data, which has x and y")
+            problem = f"`--loss {loss}` needs targets"
+            remedy = "Pass --data FILE.npz with the arrays x and y."
+            raise InitxError("--loss", loss, "a loss together with --data", remedy, problem)
         return None, None
     allowed = "an .npz file with an array x, or one for each input of the model by its name"
     allowed += "" if loss is None else ", and an array y"
     try:
-        with np.load(file) as opened:
-            found = {name: opened[name] for name in opened}
+        with np.load(file) as archive:
+            by_name = {name: archive[name] for name in archive}
     except (OSError, ValueError, TypeError) as error:
         raise InitxError("--data", str(file), allowed) from error
-    y = found.pop("y", None)
-    if not found or (loss is not None and y is None):
-        raise InitxError("--data", f"{file} with the arrays {list(found)}", allowed)
-    names = [tensor.name for tensor in getattr(model, "inputs", None) or []]
-    is_named = "x" not in found or (len(names) > 1 and set(names) <= set(found))
-    return found if is_named else found["x"], y if loss is not None else None
+    y = by_name.pop("y", None)
+    if not by_name or (loss is not None and y is None):
+        names = ", ".join(by_name) or "no array for an input"
+        problem = f"`--data` must be {allowed}, but {str(file)!r} has {names}"
+        raise InitxError("--data", f"{file} with the arrays {list(by_name)}", allowed, "", problem)
+    inputs = [tensor.name for tensor in getattr(model, "inputs", None) or []]
+    is_named = "x" not in by_name or (len(inputs) > 1 and set(inputs) <= set(by_name))
+    return by_name if is_named else by_name["x"], y if loss is not None else None

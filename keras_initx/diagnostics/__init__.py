@@ -1,4 +1,4 @@
-"""What one batch shows of a model before it is trained."""
+"""Diagnose a model from one forward and one backward pass, before or during training."""
 
 from keras_initx.diagnostics.compare import Comparison, compare
 from keras_initx.diagnostics.diagnose import diagnose

@@ -1,4 +1,4 @@
-"""What a model is diagnosed on: one batch of the user's data, or noise."""
+"""Take the one batch that a model is diagnosed on: the user's data, or noise."""
 
 from typing import Any
 
@@ -12,35 +12,40 @@ from keras_initx.errors import InitxError
 
 
 def batch_for(model: keras.Model, x: Any, y: Any, loss: Any, samples: int) -> Batch:
-    """Up to `samples` samples, with their targets and weights where there are some.
+    """Return at most `samples` samples, with their targets and sample weights if the data have them.
 
     Raises:
-        InitxError: As `diagnose` does for its data.
+        InitxError: For the reasons that `diagnose` lists for its data.
     """
     batch = _noise(model, samples, y) if x is None else _batch(model, x, y, samples)
     if isinstance(loss, str):
         try:
             keras.losses.get(loss)
         except ValueError as error:
-            raise InitxError("loss", loss, "a loss that Keras knows by this name") from error
+            allowed = "the name of a loss that Keras knows"
+            raise InitxError("loss", loss, allowed, 'Examples: "mse", "categorical_crossentropy".') from error
     if batch.y is None and loss is not None:
-        raise InitxError("loss", loss, "a loss together with y", "Pass y=, or a dataset of (x, y).")
+        problem = f"`loss={loss!r}` needs targets"
+        raise InitxError("loss", loss, "None without targets", "Pass y=, or a dataset of (x, y).", problem)
     if batch.y is not None and loss is None and not getattr(model, "compiled", False):
         remedy = "Pass loss=, compile the model, or leave y out."
-        raise InitxError("loss", None, "a loss, since y is given and the model is not compiled", remedy)
+        problem = (
+            f"`y` is given, but there is no loss: `loss` is None and model {model.name!r} is not compiled"
+        )
+        raise InitxError("loss", None, "a loss if y is given", remedy, problem)
     return batch
 
 
 def _noise(model: keras.Model, samples: int, y: Any) -> Batch:
     if y is not None:
-        raise InitxError("x", None, "the samples that y belongs to")
+        raise InitxError("x", None, "the samples that `y` belongs to", "Pass both, or neither.")
     with Snapshot(model.non_trainable_variables) as before:
         graph = trace(model)
         before.restore()
     inputs = noise(graph, fixed_batch(model) or samples, seed=0)
-    if all(are_same(values) for values in keras.tree.flatten(inputs)):
-        allowed = "data: what noise there is for inputs of yes and no is the same for all samples"
-        raise InitxError("x", None, allowed)
+    if all(is_constant(values) for values in keras.tree.flatten(inputs)):
+        problem = f"`x` is needed: noise for the boolean inputs of {model.name!r} is the same for all samples"
+        raise InitxError("x", None, "data if all inputs are boolean", "Pass data: x=.", problem)
     return Batch(inputs)
 
 
@@ -49,7 +54,7 @@ def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
     is_labelled = isinstance(x, tuple) and inputs_of(model, x) is not x
     if y is None and not is_labelled:
         batch = labelled_batch(by_name(model, x, "x"), size)
-        # Batches may be dictionaries, too.
+        # The batches of a dataset may be dictionaries too.
         batch = batch._replace(x=by_name(model, batch.x, "x"))
     else:
         x, y, *weights = (x, y) if y is not None else x
@@ -59,31 +64,38 @@ def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
         batch = Batch(*parts)
     count = len(keras.tree.flatten(batch.x)[0])
     if count < 2:
-        raise InitxError("x", f"{count} sample", "two or more: samples are compared")
+        problem = f"`x` must have at least 2 samples to compare, got {count}"
+        raise InitxError("x", f"{count} sample", "at least 2 samples", "Pass a larger batch.", problem)
     return batch
 
 
 def _check_labelled(x: Any, y: Any, weights: list[Any]) -> None:
-    """Raises an `InitxError` for targets or weights that are not one for each sample."""
+    """Raise an `InitxError` unless there is one target and one weight for each sample."""
     if hasattr(x, "__iter__") and not isinstance(x, list | tuple | dict) and not hasattr(x, "shape"):
-        allowed = "None, where x gives batches: their own targets are taken"
-        raise InitxError("y", f"targets beside {type(x).__name__}", allowed)
-    counts = [_count(v) for v in keras.tree.flatten(x)]
+        kind = type(x).__name__
+        problem = f"`y` must be None if `x` yields batches, got targets in addition to a {kind}"
+        remedy = "Let x yield batches of (x, y)."
+        raise InitxError(
+            "y", f"targets in addition to a {kind}", "None if `x` yields batches", remedy, problem
+        )
+    count = _length(keras.tree.flatten(x)[0])
     for name, part in (("targets", y), ("weights", weights)):
-        for given in map(_count, keras.tree.flatten(part)):
-            if given is not None and counts[0] is not None and given != counts[0]:
-                raise InitxError("y", f"{given} {name}", f"as many as there are samples: {counts[0]}")
+        for length in map(_length, keras.tree.flatten(part)):
+            if length is not None and count is not None and length != count:
+                problem = f"`x` has {count} samples, but there are {length} {name}"
+                remedy = "Pass one for each sample."
+                raise InitxError("y", f"{length} {name}", f"{count} {name}", remedy, problem)
     if any(v.dtype.kind in "USO" for v in keras.tree.flatten(y) if isinstance(v, np.ndarray)):
-        remedy = "np.unique(labels, return_inverse=True)[1] makes numbers of names."
-        raise InitxError("y", "strings", "numbers: classes are counted from 0", remedy)
+        remedy = "Number the classes from 0: np.unique(labels, return_inverse=True)[1]."
+        raise InitxError("y", "strings", "numbers", remedy, "`y` must be numbers, got strings")
 
 
-def _count(values: Any) -> int | None:
+def _length(values: Any) -> int | None:
     shape = getattr(values, "shape", None)
     return int(shape[0]) if shape else None
 
 
-def are_same(values: Any) -> bool:
-    """Whether an input is the same for all samples."""
-    found = np.asarray(ops.convert_to_numpy(values))
-    return np.array_equal(np.broadcast_to(found[:1], found.shape), found)
+def is_constant(values: Any) -> bool:
+    """Return whether an input is the same for all samples."""
+    array = np.asarray(ops.convert_to_numpy(values))
+    return np.array_equal(np.broadcast_to(array[:1], array.shape), array)

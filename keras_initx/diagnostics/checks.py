@@ -1,4 +1,4 @@
-"""Declared against measured: kernels that are not what their initializers promise, equal weights."""
+"""Check what no single layer's signal shows: initializers, equal weights, residual scale, the whole model."""
 
 import hashlib
 import math
@@ -11,105 +11,113 @@ from keras import ops
 
 from keras_initx._graph import Batch
 from keras_initx._weights import WeightIndex, draw_again, known_initializer
-from keras_initx.diagnostics.batch import are_same
-from keras_initx.diagnostics.probe.points import ProbePoint
+from keras_initx.diagnostics.batch import is_constant
+from keras_initx.diagnostics.probe import ProbePoint
 from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
 from keras_initx.initializers import is_overridden
 
-# A larger kernel is not drawn once more to compare.
-_LARGEST = 2**24
-# What is a difference, beyond five standard errors.
-_OFF = 0.2
-# Where more kernels than this share differ, that was meant.
-_MOST = 0.5
-_RESIDUALS, _GROWTH = 4, 0.5
+# A larger kernel is not drawn a second time to compare.
+_MAX_REDRAWN = 2**24
+# The relative difference in std, beyond five standard errors, that counts as a mismatch.
+_STD_MISMATCH = 0.2
+# If more than this share of the kernels mismatch, they were changed on purpose.
+_MAX_MISMATCHED = 0.5
+# Fewer residual branches need no scaling.
+_MIN_RESIDUALS = 4
+# Unscaled branches add more than this to the stream, each on average.
+_RESIDUAL_GROWTH = 0.5
+# The input scale is named as a cause if it is off by more than this factor.
+_INPUT_SCALE = 30.0
+# Kernel gradients below this are none: no smaller start learned, under Adam, in benchmarks/screening.py.
+_NO_GRADIENT = 1e-9
 
 
-def declared(places: Sequence[ProbePoint], owners: WeightIndex) -> Iterator[Finding]:
-    """Kernels whose standard deviation is not that of a draw from the initializer of their layer.
+def check_initializers(points: Sequence[ProbePoint], index: WeightIndex) -> Iterator[Finding]:
+    """Find kernels whose standard deviation does not match a draw from their layer's initializer.
 
-    Nothing of those that `initialize` drew, and nothing where most of the others are so.
+    Kernels that `initialize` drew are left out. If most of the others mismatch, there is no finding: training
+    or a file of weights changed them on purpose.
     """
-    kernels = {id(p.kernel): p for p in places if owners.has(p.kernel)}
-    found: list[tuple[str, str]] = []
-    known = 0
-    for place in kernels.values():
-        promised = None if is_overridden(place.kernel) else _promised(place.kernel, owners)
-        if promised is None:
+    kernels = {id(p.kernel): p.kernel for p in points if index.has(p.kernel)}
+    findings: list[Finding] = []
+    compared = 0
+    for kernel in kernels.values():
+        expected = None if is_overridden(kernel) else _expected_std(kernel, index)
+        if expected is None:
             continue
-        known += 1
-        measured = float(np.std(_values(place.kernel)))
-        count = math.prod(place.kernel.shape)
-        if abs(measured - promised[0]) > (_OFF + 5 / math.sqrt(2 * count)) * promised[0]:
-            said = f"std {measured:.2g}, where {promised[1]} gives {promised[0]:.2g}"
-            found.append((place.kernel.path, f"`{place.kernel.path}`: {said}"))
-    if len(found) > _MOST * known:
-        # Training, or a file of weights, changed them on purpose.
-        return
-    for path, said in found:
-        yield Finding("declared", path, said)
+        compared += 1
+        std, name = expected
+        measured = float(np.std(_values(kernel)))
+        tolerance = _STD_MISMATCH + 5 / math.sqrt(2 * math.prod(kernel.shape))
+        if abs(measured - std) > tolerance * std:
+            text = f"`{kernel.path}` has std {measured:.2g}, but its initializer {name} gives {std:.2g}."
+            findings.append(Finding("declared", kernel.path, text))
+    if len(findings) <= _MAX_MISMATCHED * compared:
+        yield from findings
 
 
-def _promised(kernel: keras.Variable, owners: WeightIndex) -> tuple[float, str] | None:
-    """The standard deviation that the layer's initializer gives a kernel of that shape, and its name."""
-    initializer = known_initializer(owners.of(kernel)[0], kernel)
-    if initializer is None or math.prod(kernel.shape) > _LARGEST:
+def _expected_std(kernel: keras.Variable, index: WeightIndex) -> tuple[float, str] | None:
+    """Return the std of a draw from the layer's initializer in the kernel's shape, and its name."""
+    initializer = known_initializer(index.of(kernel)[0], kernel)
+    if initializer is None or math.prod(kernel.shape) > _MAX_REDRAWN:
         return None
     try:
         drawn = _values(draw_again(initializer, kernel, 0))
     except Exception:
-        # Not every class can be drawn a second time.
+        # Some classes cannot be drawn a second time.
         return None
     return float(np.std(drawn)), getattr(initializer, "__name__", type(initializer).__name__)
 
 
-def identical(variables: Sequence[keras.Variable]) -> Iterator[Finding]:
-    """Weights with the same values: one integer seed, or one shared initializer, gives equal shapes those."""
-    seen: dict[tuple[Any, bytes], keras.Variable] = {}
+def check_equal_weights(variables: Sequence[keras.Variable]) -> Iterator[Finding]:
+    """Find weights with the same values, which one integer seed or one shared initializer gives."""
+    first: dict[tuple[Any, bytes], keras.Variable] = {}
     for variable in variables:
         values = _values(variable)
         if values.ndim < 2 or values.size < 2 or np.ptp(values) == 0:
-            # Zeros and ones are what many weights begin with.
+            # Many weights start from zeros or ones.
             continue
-        if _is_given(values):
+        if _is_identity(values):
             continue
         key = values.shape, hashlib.sha256(values.tobytes()).digest()
-        if (other := seen.setdefault(key, variable)) is not variable:
+        if (other := first.setdefault(key, variable)) is not variable:
             text = (
-                f"`{other.path}` and `{variable.path}` have the same values: give each its own seed, or none"
+                f"`{other.path}` and `{variable.path}` have the same values. "
+                "Give each its own seed, or no seed at all."
             )
             yield Finding("identical", variable.path, text)
 
 
-def _is_given(values: np.ndarray) -> bool:
-    """Whether a matrix is the identity, which is meant."""
+def _is_identity(values: np.ndarray) -> bool:
+    """Return whether a weight is an identity matrix, which several layers may share on purpose."""
     flat = values.reshape(-1, values.shape[-1])
     return flat.shape[0] == flat.shape[1] and np.array_equal(flat, np.eye(len(flat), dtype=flat.dtype))
 
 
-def residuals(places: Sequence[ProbePoint], second_moments: Sequence[float]) -> Iterator[Finding]:
-    """Residual branches without a normalization at their end that were not scaled down for their number N.
+def check_residual_scale(points: Sequence[ProbePoint], rows: Sequence[LayerSignal]) -> Iterator[Finding]:
+    """Find residual branches that do not end in a normalization and are not scaled down for their number N.
 
-    Each adds its own second moment to the stream; scaled by 1/sqrt(2N) all of them together add a half.
+    Each branch adds its own second moment to the stream. Scaled by 1/sqrt(2N), all of them together add 0.5.
 
     Args:
-        places: The weighted steps.
-        second_moments: Those of their results.
+        points: The weighted steps.
+        rows: The signal at each of them.
     """
     ends = [
-        (p, m)
-        for p, m in zip(places, second_moments, strict=True)
-        if p.site.residual_number and not p.site.normalized
+        (point, row)
+        for point, row in zip(points, rows, strict=True)
+        if point.context.residual_number and not point.context.normalized
     ]
-    total = ends[0][0].site.residuals if ends else 0
-    if total < _RESIDUALS:
+    total = ends[0][0].context.residuals if ends else 0
+    if total < _MIN_RESIDUALS:
         return
-    added = sum(m for _, m in ends if math.isfinite(m))
-    if added > _GROWTH * total:
+    added = sum(row.second_moment for _, row in ends if math.isfinite(row.second_moment))
+    if added > _RESIDUAL_GROWTH * total:
         path = ends[0][0].path
         text = (
-            f"{len(ends)} residual branches, from `{path}` on, were not scaled down for it: they add "
-            f"{added:.2g} to the second moment of the stream (with 1/sqrt(2N), 0.5); try initialize(model)"
+            f"{len(ends)} residual branches, `{path}` first, are not scaled down for their number: they add "
+            f"{added:.2g} to the second moment of the stream, and would add 0.5 with a factor of 1/sqrt(2N). "
+            "Try initialize(model)."
         )
         yield Finding("residual", path, text)
 
@@ -118,45 +126,40 @@ def _values(tensor: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
 
 
-# How far from 1 inputs may be before they are named where something is wrong.
-_FAR = 30.0
-
-
-# Of kernels: no start with less learned anything, under Adam, in benchmarks/screening.py.
-_NO_GRADIENT = 1e-9
-
-
-def whole(
+def check_model(
     model: keras.Model,
     batch: Batch,
     rows: Sequence[LayerSignal],
-    received: float,
+    input_rms: float,
     findings: Sequence[Finding],
 ) -> Iterator[Finding]:
-    """The findings that are about no layer, most serious first.
+    """Find problems that concern no single layer, most serious first.
 
     Args:
         model: The model.
-        batch: What it was looked at on.
-        rows: Its layers.
-        received: The root mean square of what the first weights are given; 0 where that are no floats.
-        findings: What is wrong with layers.
+        batch: The batch that it was measured on.
+        rows: The signal at each layer.
+        input_rms: The root mean square of the inputs of the first weighted layer; 0 if they are not floats.
+        findings: The findings on single layers.
     """
-    if all(are_same(values) for values in keras.tree.flatten(batch.x)):
-        text = "all samples in x are the same: nothing can tell them apart, whatever the weights; pass others"
+    if all(is_constant(values) for values in keras.tree.flatten(batch.x)):
+        text = "all samples in x are the same, so no weights can distinguish them. Pass samples that differ."
         yield Finding("same inputs", "", text)
     gradients = [row.kernel_gradient for row in rows if row.kernel_gradient >= 0]
     if not model.trainable_variables:
-        yield Finding("frozen", "", "no weight is trainable: a training would change nothing")
+        yield Finding("frozen", "", "no weight is trainable: training would change nothing.")
     elif gradients and max(gradients) < _NO_GRADIENT and all(f.verdict in NOTED for f in findings):
-        # Where a signal vanishes that is why, and said already.
-        measured = f"no kernel has a gradient above {max(gradients):.1g}"
-        text = f"{measured}: targets that are met already, a constant loss, stop_gradient or rounding"
+        # With a serious finding the gradient is a consequence, and that finding names the cause.
+        text = (
+            f"no kernel has a gradient above {max(gradients):.1g}. Likely causes: targets that are already "
+            "met, a constant loss, stop_gradient or rounding."
+        )
         yield Finding("no gradient", "", text)
     serious = {"exploding", "vanishing", "inputs alike", "saturated"} & {f.verdict for f in findings}
-    if serious and received > 0 and not 1 / _FAR <= received <= _FAR:
+    if serious and input_rms > 0 and not 1 / _INPUT_SCALE <= input_rms <= _INPUT_SCALE:
         text = (
-            f"the first weights are given inputs of root mean square {received:.2g}, and are drawn for 1: "
-            "rescale them (keras.layers.Rescaling, Normalization), or initialize(model, data=x)"
+            f"the first weighted layer receives inputs with a root mean square of {input_rms:.2g}, but its "
+            "weights are drawn for inputs near 1. Rescale the inputs (keras.layers.Rescaling or "
+            "Normalization), or call initialize(model, data=x)."
         )
         yield Finding("input scale", "", text)

@@ -1,4 +1,4 @@
-"""The same model under several initializers and methods, side by side, without training."""
+"""`compare`: diagnose a model under several initializers and methods, without training."""
 
 import html
 import io
@@ -17,7 +17,7 @@ from rich.table import Table
 from keras_initx._display import html_table, number, width
 from keras_initx._weights import initializers_kept, reinitialize, untouched
 from keras_initx.diagnostics.batch import batch_for
-from keras_initx.diagnostics.diagnose import SAMPLES, check, diagnosed
+from keras_initx.diagnostics.diagnose import SAMPLES, check_arguments, diagnose_batch
 from keras_initx.diagnostics.plot import plot_signals
 from keras_initx.diagnostics.records import NOTED
 from keras_initx.diagnostics.report import Report
@@ -29,19 +29,19 @@ AS_IS = "as it is"
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What `compare` found.
+    """The reports on one model under several starts, the result of `compare`.
 
     Attributes:
         model: The model's name.
-        reports: A report for each start, by its name.
+        reports: The report on each start, by its name.
     """
 
     model: str
     reports: dict[str, Report]
 
     def table(self) -> Table:
-        """A `rich` table: one row for each start."""
-        table = Table(title=escape(f"{self.model}: signal at the start, {self._of()}"), title_justify="left")
+        """Return a `rich` table with one row for each start."""
+        table = Table(title=escape(self._title()), title_justify="left")
         for name, justify in _COLUMNS:
             table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
         for name, report in self.reports.items():
@@ -49,7 +49,7 @@ class Comparison:
         return table
 
     def layers(self) -> Table:
-        """A `rich` table: the pre-activation std of each layer under each start."""
+        """Return a `rich` table of the pre-activation std of each layer under each start."""
         table = Table(title="Pre-activation std (gradient rms)", title_justify="left")
         table.add_column("layer", overflow="fold")
         for name in self.reports:
@@ -60,11 +60,11 @@ class Comparison:
         return table
 
     def plot(self) -> Any:
-        """All of them as one figure, as `plot_signals` draws it."""
+        """Return all starts in one figure: see `plot_signals`."""
         return plot_signals(self.reports)
 
     def to_json(self) -> str:
-        """Every report, as JSON by the name of its start."""
+        """Return every report as JSON, by the name of its start."""
         reports = {name: json.loads(report.to_json()) for name, report in self.reports.items()}
         return json.dumps({"model": self.model, "reports": reports}, indent=2)
 
@@ -76,36 +76,36 @@ class Comparison:
     def _repr_html_(self) -> str:
         columns = [(name, lambda cells, n=n: cells[n]) for n, (name, _) in enumerate(_COLUMNS)]
         rows = [_cells(name, report) for name, report in self.reports.items()]
-        title = html.escape(f"{self.model}: signal at the start, {self._of()}")
-        return f"<p><b>{title}</b></p>{html_table(columns, rows)}"
+        return f"<p><b>{html.escape(self._title())}</b></p>{html_table(columns, rows)}"
 
     def __repr__(self) -> str:
         return f"<Comparison of {self.model}: {', '.join(self.reports)}>"
 
-    def _of(self) -> str:
+    def _title(self) -> str:
         first = next(iter(self.reports.values()))
-        return f"{first.samples} samples, gradients {first.loss_of}"
+        return f"{self.model}: signal at the start, {first.samples} samples, gradients {first.loss_of}"
 
 
 _COLUMNS = (
     ("start", "left"),
-    ("std, least", "right"),
-    ("std, most", "right"),
-    ("last layer", "right"),
+    ("min std", "right"),
+    ("max std", "right"),
+    ("last layer std", "right"),
     ("gradient, first / last", "right"),
-    ("samples alike", "right"),
+    ("sample cosine", "right"),
     ("verdict", "left"),
 )
 
 
 def _cells(name: str, report: Report) -> tuple[str, ...]:
+    """Return the row of a start."""
     stds = [row.std for row in report.rows if not math.isnan(row.std)]
     first, last = report.rows[0], report.rows[-1]
     ratio = first.gradient_rms / last.gradient_rms if last.gradient_rms else math.nan
-    words = dict.fromkeys(f.verdict for f in report.findings if f.verdict not in NOTED)
+    verdicts = dict.fromkeys(f.verdict for f in report.findings if f.verdict not in NOTED)
     low, high = (number(min(stds)), number(max(stds))) if stds else ("-", "-")
-    verdict = ", ".join(words) or "healthy"
-    return name, low, high, number(last.std), number(ratio), number(last.alike), verdict
+    verdict = ", ".join(verdicts) or "healthy"
+    return name, low, high, number(last.std), number(ratio), number(last.sample_cosine), verdict
 
 
 def compare(
@@ -119,48 +119,52 @@ def compare(
     as_is: bool = True,
     samples: int = SAMPLES,
 ) -> Comparison:
-    """Diagnoses a model under each initializer and each method of `initialize`; its weights come back.
+    """Diagnose a model under several initializers and methods, then restore its weights.
 
     Args:
-        model: Functional, Sequential or subclassed; built.
-        initializers: What `reinitialize` takes: names, or initializers.
-        methods: What `initialize` takes as its method.
-        x, y, loss, samples: As in `diagnose`: one batch for all. `lsuv` scales on its `x`, too.
-        seed: Of the draws.
-        as_is: Whether to diagnose it as it is, too.
+        model: A built functional, Sequential or subclassed model.
+        initializers: Names of initializers, or initializers, as `reinitialize` takes them.
+        methods: Methods of `initialize`.
+        x, y, loss, samples: As in `diagnose`. All starts are measured on the same batch; `lsuv` scales on its
+            x, too.
+        seed: The seed of the draws.
+        as_is: Whether to diagnose the model with its current weights, too.
 
     Raises:
-        InitxError: Nothing to compare; whatever `diagnose`, `reinitialize` or `initialize` raises. Every
-            weight is then as it was.
+        InitxError: If there is nothing to compare, or for the reasons that `diagnose`, `reinitialize` and
+            `initialize` list. Every weight is restored even then.
 
     Example:
 
     >>> layers = [keras.layers.Dense(32, activation="tanh") for _ in range(30)]
     >>> model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(1)])
-    >>> found = compare(model, ["zeros"], ["auto"], as_is=False)
-    >>> {name: report.healthy for name, report in found.reports.items()}
+    >>> comparison = compare(model, ["zeros"], ["auto"], as_is=False)
+    >>> {name: report.healthy for name, report in comparison.reports.items()}
     {'zeros': False, 'initialize: auto': True}
     """
-    if isinstance(initializers, str) or isinstance(methods, str):
-        raise InitxError("initializers", initializers, "a list of names or initializers")
+    for argument, names in (("initializers", initializers), ("methods", methods)):
+        if isinstance(names, str):
+            raise InitxError(argument, names, "a list of names", f"Pass a list: {argument}=[{names!r}].")
     reports: dict[str, Report] = {}
-    check(model, loss, samples)
+    check_arguments(model, samples)
     with untouched(model) as before, initializers_kept(model):
-        # A generator gives a batch once.
+        # Take the batch once: a generator yields it only once.
         batch = batch_for(model, x, y, loss, samples)
         if as_is:
-            reports[AS_IS] = diagnosed(model, batch, loss)
+            reports[AS_IS] = diagnose_batch(model, batch, loss)
         for initializer in initializers:
             before.restore()
             reinitialize(model, initializer, seed)
-            reports[_unique(_name(initializer), reports)] = diagnosed(model, batch, loss)
+            reports[_unique(_name(initializer), reports)] = diagnose_batch(model, batch, loss)
         for method in methods:
             before.restore()
             data = None if x is None or method != "lsuv" else batch.x
             initialize(model, method, data=data, seed=seed)
-            reports[_unique(f"initialize: {method}", reports)] = diagnosed(model, batch, loss)
+            reports[_unique(f"initialize: {method}", reports)] = diagnose_batch(model, batch, loss)
     if not reports:
-        raise InitxError("initializers", initializers, "one initializer or method at least")
+        problem = "there is nothing to compare: `initializers` and `methods` are empty, and `as_is` is False"
+        remedy = "Pass at least one initializer or method."
+        raise InitxError("initializers", initializers, "at least one initializer or method", remedy, problem)
     return Comparison(model.name, reports)
 
 
@@ -171,6 +175,6 @@ def _name(initializer: Any) -> str:
 
 
 def _unique(name: str, taken: dict[str, Report]) -> str:
-    """`name`, or that with the first number that makes it another one."""
+    """Return `name`, with the lowest number from 2 on that makes it unique if it is taken."""
     numbered = (f"{name} ({n})" for n in itertools.count(2))
     return name if name not in taken else next(text for text in numbered if text not in taken)

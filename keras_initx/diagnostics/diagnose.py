@@ -1,25 +1,25 @@
-"""`diagnose`: would a model learn? One forward and one backward pass on one batch, before any training."""
+"""`diagnose`: predict from one forward and one backward pass whether a model would learn."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
-from keras import ops
 
-from keras_initx._graph import Batch, Graph, trace
-from keras_initx._weights import Snapshot, WeightIndex, all_layers, mean_square, untouched
-from keras_initx.diagnostics import checks
-from keras_initx.diagnostics.batch import are_same, batch_for
-from keras_initx.diagnostics.checks import whole
-from keras_initx.diagnostics.probe import reductions
-from keras_initx.diagnostics.probe.attention import Heads, heads
-from keras_initx.diagnostics.probe.model import Probe
-from keras_initx.diagnostics.probe.points import ProbePoint, normalized_moments, probe_points
+from keras_initx._graph import Batch, Graph
+from keras_initx._weights import WeightIndex, all_layers, untouched
+from keras_initx.diagnostics.batch import batch_for
+from keras_initx.diagnostics.checks import (
+    check_equal_weights,
+    check_initializers,
+    check_model,
+    check_residual_scale,
+)
+from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
-from keras_initx.diagnostics.verdicts import explained, explained_heads, verdicts_of, verdicts_of_head
+from keras_initx.diagnostics.signals import head_signals, layer_signals
+from keras_initx.diagnostics.verdicts import head_finding, layer_finding
 from keras_initx.errors import InitxError
 
 SAMPLES = 64
@@ -33,35 +33,38 @@ def diagnose(
     samples: int = SAMPLES,
     jit_compile: bool = False,
 ) -> Report:
-    """Tells from one batch whether a model would learn, which layer is in the way, and what helps.
+    """Predict from one batch whether a model would learn, and report which layer hinders it and what helps.
 
-    One forward and one backward pass, compiled; every tensor is reduced to a few numbers inside of it. For
-    each weighted layer, z its pre-activation, y what its activation returns, L the loss:
+    It runs one compiled forward and backward pass, which reduces every tensor to a few numbers. For each
+    weighted layer, with pre-activation z, activation output y and loss L, it measures:
 
         mean, std, E[z^2]; the share of units of y that are dead, of entries that are saturated;
         the effective rank and the mean cosine of the samples; E[(dL/dz)^2]; chi = fan_in E[w^2] E[phi'(z)^2]
 
-    It is computed as in inference, but for batch normalization, which sees its batch. The model, its
-    optimizer, its statistics and the state of the generators of random numbers are as they were.
+    Layers compute as in inference, except batch normalization, which normalizes by its batch. The model, its
+    optimizer, its statistics and the state of all random generators are unchanged afterwards.
 
     Args:
-        model: Functional, Sequential or subclassed; built. Compiled only if its own loss is to be used.
+        model: A built functional, Sequential or subclassed model. It must be compiled only if its own loss
+            is to be used.
         x: Arrays as the model takes them; or a tf.data.Dataset, a `keras.utils.PyDataset` or a generator of
-            batches x, (x, y) or (x, y, weights), whose y and weights of samples are taken where there are
-            some. None is noise of the kind that each input takes, as in `initialize`.
-        y: The targets, where x is arrays. Without any the gradients are those of a random projection of the
+            batches x, (x, y) or (x, y, weights), whose targets and sample weights are used if present. None
+            uses noise of the kind that each input takes, as in `initialize`.
+        y: The targets, if x is arrays. Without targets the gradients are of a random projection of the
             outputs.
-        loss: A loss of Keras, by name or as an object, or a function (y, outputs); None is the model's own.
-        samples: The most samples to look at.
-        jit_compile: Whether to compile under XLA, which for one pass costs more than it saves. JAX always
+        loss: The name of a Keras loss, a Keras loss object, or a function (y, outputs). None uses the model's
+            own loss.
+        samples: The largest number of samples to use.
+        jit_compile: Whether to compile under XLA, which costs more than it saves in a single pass. JAX always
             compiles.
 
     Returns:
-        The report: print it, or see `report.table()`, `report.summary()`, `report.plot()`.
+        The report: print it, or use `report.table()`, `report.summary()` and `report.plot()`.
 
     Raises:
-        InitxError: A model that is not built, has no weighted layer or returns no floats; data that is
-            empty or on which the model cannot be called; a loss without targets; targets without a loss.
+        InitxError: If the model is not built, has no weighted layer or returns no floats; if the data are
+            empty or the model cannot be called on them; if there is a loss without targets, or targets
+            without a loss.
 
     Example:
 
@@ -73,177 +76,70 @@ def diagnose(
 
     References: Glorot & Bengio 2010 and He et al. 2015 for the moments through depth; Poole et al. 2016
     (arXiv 1606.05340) and Schoenholz et al. 2017 (arXiv 1611.01232) for chi; Dong et al. 2021 (arXiv
-    2103.03404) for rank collapse, Zhai et al. 2023 (arXiv 2303.06296) for that of the entropy.
+    2103.03404) for rank collapse; Zhai et al. 2023 (arXiv 2303.06296) for entropy collapse.
     """
-    check(model, loss, samples)
+    check_arguments(model, samples)
     with untouched(model):
-        return diagnosed(model, batch_for(model, x, y, loss, samples), loss, jit_compile)
+        return diagnose_batch(model, batch_for(model, x, y, loss, samples), loss, jit_compile)
 
 
-def diagnosed(model: keras.Model, batch: Batch, loss: Any, jit_compile: bool = False) -> Report:
-    """The report on one batch; the model is not put back."""
-    probe = probe_of(model, batch.x, loss)
+def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: bool = False) -> Report:
+    """Return the report on one batch. The caller restores the model's state."""
+    probe = build_probe(model, batch.x, loss)
     value, gradients = probe.run(batch, jit_compile)
-    owners = WeightIndex(all_layers(model))
-    rows = rows_of(probe, gradients, owners)
-    shown = [h for n, head in enumerate(probe.heads) for h in _heads(head, probe.attention[n])]
-    findings = _findings(model, rows, shown, probe.places, owners)
-    of = "of a random projection of the outputs" if batch.y is None else "of the loss"
+    index = WeightIndex(all_layers(model))
+    rows = layer_signals(probe, gradients, index)
+    heads = head_signals(probe)
+    findings = _findings(model, probe, rows, heads, index)
     return Report(
         model=model.name,
         samples=len(keras.tree.flatten(batch.x)[0]),
         loss=math.nan if batch.y is None else value,
-        loss_of=of,
+        loss_of="of a random projection of the outputs" if batch.y is None else "of the loss",
         rows=tuple(rows),
-        heads=tuple(shown),
-        findings=(*whole(model, batch, rows, _numbers(probe.received)[0], findings), *findings),
+        heads=tuple(heads),
+        findings=(*check_model(model, batch, rows, probe.measured_input_rms(), findings), *findings),
         notes=tuple(_notes(probe.graph)),
     )
 
 
-def probe_of(model: keras.Model, inputs: Any, loss: Any, details: bool = False) -> Probe:
-    """The compiled pass over a model, for batches of the size of `inputs`.
-
-    Raises:
-        InitxError: Inputs that the model cannot be called on; no weighted layer; no output of floats.
-    """
-    try:
-        with Snapshot(model.non_trainable_variables) as before:
-            graph = trace(model, inputs)
-            before.restore()
-    except InitxError as error:
-        # Here it is called otherwise.
-        argument = "x" if error.argument == "data" else error.argument
-        remedy = error.remedy.replace("data=", "x=")
-        raise InitxError(argument, error.received, error.allowed, remedy) from error
-    found = probe_points(graph, _varying(graph, inputs))
-    if not found:
-        raise InitxError("model", model.name, "a model with kernels")
-    types = [keras.backend.standardize_dtype(t.dtype) for t in keras.tree.flatten(graph.results)]
-    if not any("float" in name for name in types):
-        remedy = "Look at the model before its argmax: keras.Model(model.inputs, logits)."
-        allowed = "outputs of floats, through which gradients flow"
-        raise InitxError("model", f"{model.name} with outputs of {', '.join(types)}", allowed, remedy)
-    return Probe(model, graph, found, heads(graph), loss, details)
-
-
-def _varying(graph: Graph, inputs: Any) -> set[int]:
-    """The inputs that are not the same for all samples; all of them, where each is."""
-    pairs = zip(graph.inputs, keras.tree.flatten(inputs), strict=True)
-    return {number for number, values in pairs if not are_same(values)} or set(graph.inputs)
-
-
-def rows_of(probe: Probe, gradients: dict[int, list[float]], owners: WeightIndex) -> list[LayerSignal]:
-    """What the last pass measured of each weighted layer, with its verdicts."""
-    rows = [_row(n, place, probe, gradients, owners) for n, place in enumerate(probe.places)]
-    return [replace(row, verdicts=verdicts_of(row, rows)) for row in rows]
-
-
-def _row(
-    number: int, place: ProbePoint, probe: Probe, gradients: dict[int, list[float]], owners: WeightIndex
-) -> LayerSignal:
-    forward = reductions.unscaled(dict(zip(reductions.FORWARD, _numbers(probe.signal[number]), strict=True)))
-    met = place.met is not None
-    after = dict(zip(reductions.AFTER, _numbers(probe.after[number]) if met else [math.nan] * 3, strict=True))
-    backward = dict(zip(reductions.GRADIENT, gradients[id(probe.upstream[number])], strict=True))
-    kernel = dict(zip(reductions.GRADIENT, gradients.get(id(place.kernel), [math.nan] * 4)[:4], strict=True))
-    shape = tuple(n or 1 for n in probe.graph.steps[place.site.step].shapes[0])
-    variance = max(forward["second_moment"] - forward["mean"] ** 2, 0.0)
-    if math.isnan(forward["second_moment"]):
-        variance = math.nan
-    return LayerSignal(
-        number=number + 1,
-        path=place.path,
-        kind=place.site.kind,
-        activation=place.activation.name,
-        shape=shape,
-        mean=forward["mean"],
-        std=math.sqrt(variance),
-        second_moment=forward["second_moment"],
-        spread=forward["spread"],
-        not_finite=forward["not_finite"],
-        effective_rank=forward["rank"],
-        alike=forward["alike"] if shape[0] > 1 else math.nan,
-        tokens_alike=forward["tokens_alike"] if len(shape) == 3 and shape[1] > 1 else math.nan,
-        units_differ=forward["units"],
-        ends_branch=bool(place.site.residual_number),
-        looks_up="embedding" in place.site.roles or not place.on_data,
-        after=after["after_second_moment"],
-        dead=after["dead"],
-        saturated=after["saturated"],
-        gradient_mean=backward["gradient_mean"],
-        gradient_second_moment=backward["gradient_second_moment"],
-        gradient_not_finite=backward["gradient_not_finite"],
-        gradient_units_differ=backward["gradient_units"],
-        kernel_std=float(ops.convert_to_numpy(ops.std(ops.cast(place.kernel, "float32")))),
-        kernel_gradient=math.sqrt(kernel["gradient_second_moment"]),
-        chi=_chi(probe.graph, place, forward["mean"], variance, owners),
-    )
-
-
-def _chi(graph: Graph, place: ProbePoint, mean: float, variance: float, owners: WeightIndex) -> float:
-    if not place.multiplies or not owners.has(place.kernel) or not 0 < variance < math.inf:
-        return math.nan
-    size = owners.fans(place.kernel).fan_in * mean_square(place.kernel)
-    arriving = [(1.0, mean, variance)]
-    if place.site.normalized:
-        # What the kernel gives is divided by its standard deviation before the activation sees it.
-        size, arriving = size / variance, normalized_moments(graph, place.site.step)
-    try:
-        slopes = [factor * place.activation.moments(m, v).slope_second_moment for factor, m, v in arriving]
-    except InitxError:
-        return math.nan
-    return size * sum(slopes) / len(slopes)
-
-
-def _heads(head: Heads, kept: keras.Variable) -> list[HeadSignal]:
-    entropies, spreads = ops.convert_to_numpy(kept)
-    found = [
-        HeadSignal(head.path, n, float(e), float(s))
-        for n, (e, s) in enumerate(zip(entropies, spreads, strict=True))
-    ]
-    return [replace(h, verdicts=verdicts_of_head(h)) for h in found]
-
-
 def _findings(
     model: keras.Model,
+    probe: Probe,
     rows: Sequence[LayerSignal],
-    shown: Sequence[HeadSignal],
-    found: Sequence[ProbePoint],
-    owners: WeightIndex,
+    heads: Sequence[HeadSignal],
+    index: WeightIndex,
 ) -> list[Finding]:
+    """Return the findings on layers, heads and weights, most serious first."""
     findings = []
-    for word in VERDICTS:
-        if having := [row for row in rows if word in row.verdicts]:
-            findings.append(explained(word, having, rows[-1]))
-        if collapsed := [h for h in shown if word in h.verdicts]:
-            findings.append(explained_heads(word, collapsed))
-    findings += checks.identical([v for v in model.trainable_variables if len(v.shape) > 1])
-    findings += checks.residuals(found, [row.second_moment for row in rows])
-    findings += checks.declared(found, owners)
+    for verdict in VERDICTS:
+        if affected_rows := [row for row in rows if verdict in row.verdicts]:
+            findings.append(layer_finding(verdict, affected_rows, rows[-1]))
+        if affected_heads := [head for head in heads if verdict in head.verdicts]:
+            findings.append(head_finding(verdict, affected_heads))
+    findings += check_equal_weights([v for v in model.trainable_variables if len(v.shape) > 1])
+    findings += check_residual_scale(probe.points, rows)
+    findings += check_initializers(probe.points, index)
     return findings
 
 
 def _notes(graph: Graph) -> list[str]:
     return [
-        f"{step.path}: not opened ({step.opaque}), measured as one layer"
+        f"{step.path}: measured as one layer, because its inside could not be traced ({step.opaque})"
         for step in graph.steps
         if step.opaque
     ]
 
 
-def _numbers(kept: keras.Variable) -> list[float]:
-    return [float(n) for n in ops.convert_to_numpy(kept)]
-
-
-def check(model: Any, loss: Any, samples: Any) -> None:
-    """Raises an `InitxError` for what `diagnose` does not take, before anything is computed."""
+def check_arguments(model: Any, samples: Any) -> None:
+    """Raise an `InitxError` for arguments that `diagnose` rejects before it computes anything."""
     if not isinstance(model, keras.Model):
         raise InitxError("model", model, "a keras.Model")
+    remedy = "Call it once on a batch: model(x)."
     if not model.built:
-        raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
+        raise InitxError("model", model.name, "a built model", remedy, f"`model` {model.name!r} is not built")
     if not model.weights:
-        remedy = "Call it on a batch of data, so that its layers are built."
-        raise InitxError("model", model.name, "a model with weights", remedy)
+        problem = f"`model` {model.name!r} has no weights, or its layers are not built"
+        raise InitxError("model", model.name, "a model with weights", remedy, problem)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
-        raise InitxError("samples", samples, "a whole number from 2 on")
+        raise InitxError("samples", samples, "an integer >= 2")

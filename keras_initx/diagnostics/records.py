@@ -1,4 +1,4 @@
-"""The records that a report is made of, and the verdicts that they can carry."""
+"""The records in a `Report`, and the verdicts that they can carry."""
 
 import math
 from dataclasses import dataclass
@@ -7,38 +7,41 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class LayerSignal:
-    """A weighted layer: what arrives at its activation, what leaves it, and what flows back.
+    """The signal at one weighted layer on one batch: its pre-activation, its output and the gradient.
 
-    Everything is of one batch. What was not measured, or does not exist, is NaN.
+    A figure that was not measured, or that does not exist for this layer, is NaN.
 
     Attributes:
-        number: Its place in the order of the computation, from 1.
-        path, kind: The layer's path and class; of a bare operation with a weight the layer around it.
-        activation: The activation that its result meets.
-        shape: That of what arrives there, samples first.
-        mean, std, second_moment: Of all entries of the pre-activation (of the result, where no activation
-            follows, or the layer's inside cannot be looked into).
-        spread: sqrt of the mean variance over samples: what is left that tells samples apart.
+        number: The layer's position in the order of computation, from 1.
+        path: The layer's path. A bare operation with a weight has the path of the layer around it.
+        kind: The layer's class.
+        activation: The activation that its result reaches.
+        shape: The shape of the pre-activation, samples first.
+        mean, std, second_moment: Moments over all entries of the pre-activation. Where no activation
+            follows, or the inside of the layer cannot be observed, they are taken over the layer's result.
+        spread: sqrt of the mean variance over samples: the part of the signal that distinguishes samples.
         not_finite: The share of entries that are NaN or infinite.
-        effective_rank: (tr G)^2 / tr(G^2) of the samples' Gram matrix G: in how many directions n samples
-            differ, at most n - 1.
-        alike: The mean cosine between two samples: 1 where all inputs look alike.
-        tokens_alike: The same between two positions of a sample; NaN where there are none.
-        units_differ: sqrt of (mean variance over units / second moment): 0 where all units are alike.
-        after: The second moment of what the activation returns.
-        dead: The share of units that return the same for all samples.
+        effective_rank: (tr G)^2 / tr(G^2), where G is the Gram matrix of the samples: the number of
+            directions in which n samples differ, at most n - 1.
+        sample_cosine: The mean cosine between two samples; 1 if all samples look alike.
+        token_cosine: The mean cosine between two positions of one sample; NaN without positions.
+        unit_spread: sqrt of (mean variance over units / second moment); 0 if all units are equal.
+        output_second_moment: The second moment of the activation's output.
+        dead: The share of units that return the same value for all samples.
         saturated: The share of entries within 1 % of a bound of the activation.
-        gradient_second_moment, gradient_mean: Of the gradient of the loss by the pre-activation.
-        gradient_not_finite: The share of it that is NaN or infinite.
-        gradient_units_differ: As `units_differ`, of the gradient.
+        gradient_mean: The mean of the gradient of the loss with respect to the pre-activation.
+        gradient_second_moment: The second moment of that gradient.
+        gradient_not_finite: The share of its entries that are NaN or infinite.
+        gradient_unit_spread: Its spread over units, computed like `unit_spread`.
         kernel_std: The standard deviation of the kernel's entries.
         kernel_gradient: The root mean square of the kernel's gradient.
-        chi: fan_in E[w^2] E[phi'(z)^2], z Gaussian of the measured mean and variance: by how much a small
-            difference between two inputs, or a gradient, grows in this layer; 1 is the edge of chaos.
-        looks_up: Whether it is a look-up of rows, or depends on no data, as learned queries do: such a signal
-            may be the same for all samples.
-        ends_branch: Whether it is the last of a residual branch.
-        verdicts: What is wrong, each a word from `VERDICTS`; empty where nothing is.
+        chi: fan_in E[w^2] E[phi'(z)^2], with z Gaussian of the measured mean and variance: the factor by
+            which this layer grows a small difference between two inputs, or a gradient. 1 is the edge of
+            chaos.
+        is_lookup: Whether the layer looks up rows of a table, or depends on no data, like learned queries.
+            Its signal may be the same for all samples.
+        ends_branch: Whether the layer is the last of a residual branch.
+        verdicts: The problems found at this layer, each a key of `VERDICTS`. Empty for a healthy layer.
     """
 
     number: int
@@ -52,50 +55,50 @@ class LayerSignal:
     spread: float
     not_finite: float
     effective_rank: float
-    alike: float
-    tokens_alike: float
-    units_differ: float
-    after: float
+    sample_cosine: float
+    token_cosine: float
+    unit_spread: float
+    output_second_moment: float
     dead: float
     saturated: float
     gradient_mean: float
     gradient_second_moment: float
     gradient_not_finite: float
-    gradient_units_differ: float
+    gradient_unit_spread: float
     kernel_std: float
     kernel_gradient: float
     chi: float
-    looks_up: bool = False
+    is_lookup: bool = False
     ends_branch: bool = False
     verdicts: tuple[str, ...] = ()
 
     @property
     def gradient_rms(self) -> float:
-        """The root mean square of the gradient of the loss by the pre-activation."""
+        """Return the root mean square of the gradient with respect to the pre-activation."""
         return math.sqrt(self.gradient_second_moment) if self.gradient_second_moment >= 0 else math.nan
 
     @property
     def gradient_norm(self) -> float:
-        """The Euclidean norm of that gradient, of all samples and units together."""
+        """Return the Euclidean norm of that gradient over all samples and units."""
         return self.gradient_rms * math.sqrt(math.prod(self.shape))
 
     @property
     def gradient_variance(self) -> float:
-        """The variance of its entries."""
+        """Return the variance of that gradient's entries."""
         return self.gradient_second_moment - self.gradient_mean**2
 
 
 @dataclass(frozen=True)
 class HeadSignal:
-    """One head of an attention.
+    """The attention weights of one head on one batch.
 
     Attributes:
         path: The layer's path.
-        head: The number of the head, from 0.
-        entropy: Mean over queries of the entropy of the weights, by its largest, log(keys): 0 where each
-            query looks at one key, 1 where all keys weigh alike.
-        spread: 1 - |mean weights|^2 / mean |weights|^2 over queries: 0 where all of them look alike.
-        verdicts: "entropy collapse", "rank collapse".
+        head: The head's number, from 0.
+        entropy: The entropy of the weights divided by its maximum, log(keys), as a mean over queries: 0 if
+            each query attends to one key, 1 if all keys have equal weight.
+        spread: 1 - |mean weights|^2 / mean |weights|^2 over queries: 0 if all queries attend alike.
+        verdicts: "entropy collapse", "rank collapse", or empty.
     """
 
     path: str
@@ -107,12 +110,12 @@ class HeadSignal:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, or that a reader should know.
+    """A problem, or something worth knowing about the model.
 
     Attributes:
-        verdict: A word from `VERDICTS`.
-        path: The layer or weight that it is about; "" for the whole model.
-        text: What was measured, and what helps.
+        verdict: A key of `VERDICTS`.
+        path: The path of the layer or weight concerned; "" for the whole model.
+        text: The measured figures, and advice.
     """
 
     verdict: str
@@ -120,39 +123,39 @@ class Finding:
     text: str
 
 
-# The standard deviations of pre-activations that are healthy: the band of the plots. Verdicts come later.
+# The healthy range of a pre-activation's standard deviation, shaded in plots. Verdicts use wider limits.
 HEALTHY = (0.03, 30.0)
 
 
-# What each word means, in the order in which they matter.
+# The meaning of each verdict, most serious first.
 VERDICTS = {
     "non-finite": "NaN or infinite values",
-    "same inputs": "samples that are all the same",
-    "no gradient": "a loss that no weight changes",
-    "input scale": "inputs that are far larger or smaller than weights are drawn for",
+    "same inputs": "all samples are the same",
+    "no gradient": "the loss depends on no weight",
+    "input scale": "inputs far larger or smaller than the weights are drawn for",
     "exploding": "the signal, or its gradient, grows beyond what training can use",
     "vanishing": "the signal, or its gradient, is lost on the way",
-    "symmetric": "all units are alike, and stay so",
-    "inputs alike": "all samples look alike here",
-    "dead": "units that return the same for every sample",
-    "saturated": "an activation at its bounds, where it has no slope",
-    "entropy collapse": "an attention head in which each query sees one key only",
-    "rank collapse": "tokens that attention has made alike, or a head that would make them so",
+    "symmetric": "all units are equal, and stay equal",
+    "inputs alike": "all samples look alike at this layer",
+    "dead": "units that return the same value for every sample",
+    "saturated": "an activation at its bounds, where its slope is zero",
+    "entropy collapse": "an attention head in which each query attends to a single key",
+    "rank collapse": "tokens that attention has made equal, or a head that would make them equal",
     "identical": "two weights with the same values",
-    "residual": "residual branches that were not scaled down for their number",
+    "residual": "residual branches that are not scaled down for their number",
     "frozen": "no weight is trainable",
-    "declared": "a kernel that is not what its initializer promises",
+    "declared": "a kernel that does not match its layer's initializer",
 }
 
 
-# Those that are worth knowing, but are no obstacle to a training.
+# Verdicts that are worth knowing but do not hinder training.
 NOTED = frozenset({"declared", "residual", "identical", "rank collapse", "frozen"})
 
 
 class SignalReport(Protocol):
-    """What a plot or an event file reads from a `Report`.
+    """The part of a `Report` that plots and event files read.
 
-    A protocol, because `Report` itself imports the modules that draw and write it.
+    A protocol, because `Report` itself imports the modules that plot and log it.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""What `diagnose` found: as records, in words, a table, JSON and HTML."""
+"""`Report`, the result of `diagnose`: as records, in words, as a table, JSON or HTML."""
 
 import html
 import io
@@ -19,17 +19,17 @@ from keras_initx.diagnostics.records import HEALTHY, NOTED, Finding, HeadSignal,
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What one batch shows of a model.
+    """The diagnosis of a model on one batch.
 
     Attributes:
         model: The model's name.
-        samples: How many samples the batch had.
-        loss: The loss on it; NaN where there was none.
-        loss_of: What the gradients are of, in words.
-        rows: One for each weighted layer, in the order of the computation.
-        heads: One for each attention head.
-        findings: What is wrong, most serious first.
-        notes: What a reader should know beside.
+        samples: The number of samples in the batch.
+        loss: The loss on the batch; NaN without targets.
+        loss_of: The source of the gradients, worded to follow "gradients": "of the loss", for example.
+        rows: One record for each weighted layer, in the order of computation.
+        heads: One record for each attention head.
+        findings: The problems found, most serious first.
+        notes: Remarks on how the model was measured.
     """
 
     model: str
@@ -43,34 +43,43 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found that slows or stops a training."""
+        """Return whether no finding would slow or stop training."""
         return all(finding.verdict in NOTED for finding in self.findings)
 
     def summary(self) -> str:
-        """In plain words: whether something is in the way of a training, what it is, and what helps."""
-        wrong = [f for f in self.findings if f.verdict not in NOTED]
+        """Return the diagnosis in plain words: the problems that would hinder training, and what helps."""
+        problems = [finding for finding in self.findings if finding.verdict not in NOTED]
+        noted = [finding for finding in self.findings if finding.verdict in NOTED]
+        verdict = "no problems found"
+        if problems:
+            verdict = f"{_count(len(problems), 'problem')} would slow or stop training"
+        size = f"{_count(len(self.rows), 'weighted layer')}, {self.samples} samples"
+        lines = [f"{self.model}: {verdict} ({size}).", *self._figures()]
+        lines += [f"- {finding.text}" for finding in problems]
+        lines += [f"- note: {finding.text}" for finding in noted[:_MAX_NOTED]]
+        if len(noted) > _MAX_NOTED:
+            lines.append(f"- and {_count(len(noted) - _MAX_NOTED, 'more note')} in report.findings")
+        return "\n".join(lines)
+
+    def _figures(self) -> list[str]:
+        """Return the range of the signal and of its gradient over the layers, in words."""
         stds = [row.std for row in self.rows if math.isfinite(row.std)]
         gradients = [row.gradient_rms for row in self.rows if math.isfinite(row.gradient_rms)]
-        layers = f"{len(self.rows)} weighted layer{'' if len(self.rows) == 1 else 's'}"
-        many = f"{len(wrong)} thing{'s are' if len(wrong) > 1 else ' is'} in the way of a training"
-        lines = [f"{self.model}: {many if wrong else 'nothing is wrong'} ({layers}, {self.samples} samples)."]
+        lines = []
         if stds:
             low, high = HEALTHY
             outside = sum(not low <= std <= high for std in stds)
-            of = f", {outside} of {len(stds)} outside of the healthy {low:g} to {high:g}" if outside else ""
-            lines.append(f"Pre-activations have a std of {min(stds):.2g} to {max(stds):.2g}{of}.")
+            are = "is" if outside == 1 else "are"
+            of = f"; {outside} of {len(stds)} layers {are} outside the healthy range of {low:g} to {high:g}"
+            line = f"The pre-activation std ranges from {min(stds):.2g} to {max(stds):.2g}"
+            lines.append(f"{line}{of if outside else ''}.")
         if gradients and max(gradients) > 0:
-            ends = f"{gradients[0]:.2g} at the first layer, {gradients[-1]:.2g} at the last"
-            lines.append(f"Their gradients have a root mean square of {ends} ({self.loss_of}).")
-        noted = [f for f in self.findings if f.verdict in NOTED]
-        lines += [f"- {finding.text}" for finding in wrong]
-        lines += [f"- to know: {finding.text}" for finding in noted[:_SHOWN]]
-        if len(noted) > _SHOWN:
-            lines.append(f"- and {len(noted) - _SHOWN} more to know: see report.findings")
-        return "\n".join(lines)
+            ends = f"{gradients[0]:.2g} at the first layer and {gradients[-1]:.2g} at the last"
+            lines.append(f"The gradient rms is {ends} (gradients {self.loss_of}).")
+        return lines
 
     def table(self, *, narrow: bool = False) -> Table:
-        """A `rich` table: one row for each weighted layer; `narrow` leaves columns out."""
+        """Return a `rich` table with one row for each weighted layer; `narrow` leaves columns out."""
         table = Table(title=escape(self.summary()), title_justify="left")
         columns = [c for c in _COLUMNS if not narrow or c[0] in _NARROW]
         for name, _ in columns:
@@ -84,7 +93,7 @@ class Report:
         return table
 
     def heads_table(self) -> Table:
-        """A `rich` table of the attention heads."""
+        """Return a `rich` table with one row for each attention head."""
         table = Table(title="Attention", title_justify="left")
         for name, _ in _HEADS:
             table.add_column(
@@ -95,27 +104,27 @@ class Report:
         return table
 
     def plot(self, *, title: str = "") -> Any:
-        """Signal by depth, forward and backward, as a matplotlib figure: see `plot_signals`."""
+        """Return a matplotlib figure of the signal by depth, forward and backward: see `plot_signals`."""
         from keras_initx.diagnostics.plot import plot_signals
 
         return plot_signals({self.model: self}, title)
 
     def log(self, logdir: str | Path, step: int = 0) -> None:
-        """Writes the figures of each layer, and the summary, for TensorBoard.
+        """Write the summary and the figures of each layer for TensorBoard.
 
         Args:
-            logdir: The folder of a run; it is made where it is not there. Later calls add to it.
-            step: The step of a training that the report is of.
+            logdir: The folder of a TensorBoard run, created if it does not exist. Later calls add to it.
+            step: The training step that the report belongs to.
 
         Raises:
-            InitxError: A folder that cannot be written to.
+            InitxError: If `logdir` cannot be written to or is no path, or `step` is no integer.
         """
         from keras_initx.diagnostics.tensorboard import log
 
         log(self, logdir, step)
 
     def to_json(self) -> str:
-        """Everything, as JSON; what was not measured is null."""
+        """Return the whole report as JSON; a figure that was not measured is null."""
         rows = [
             {**asdict(r), "gradient_norm": r.gradient_norm, "gradient_variance": r.gradient_variance}
             for r in self.rows
@@ -132,21 +141,26 @@ class Report:
 
     def _repr_html_(self) -> str:
         first, *rest = self.summary().splitlines()
-        said = "".join(f"<br>{_html(line)}" for line in (*rest, *self.notes))
+        details = "".join(f"<br>{_html(line)}" for line in (*rest, *self.notes))
         heads = f"<p>Attention</p>{html_table(_HEADS, self.heads)}" if self.heads else ""
-        return f"<p><b>{_html(first)}</b>{said}</p>{html_table(_COLUMNS, self.rows)}{heads}"
+        return f"<p><b>{_html(first)}</b>{details}</p>{html_table(_COLUMNS, self.rows)}{heads}"
 
     def __repr__(self) -> str:
         return f"<Report: {self.summary().splitlines()[0]}>"
 
 
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _html(line: str) -> str:
-    """A line of the summary; what stands between backticks as code."""
+    """Return a line of the summary as HTML, with the text between backticks as code."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(line))
 
 
-_SHOWN = 8
-# Of all columns, and those that a terminal of 80 characters has room for.
+# A summary lists at most this number of findings that do not hinder training.
+_MAX_NOTED = 8
+# All columns fit from this width on; a narrower terminal, of 80 characters, fits only the second set.
 _WIDE = 120
 _NARROW = frozenset({"", "layer", "std", "dead", "gradient rms", "verdict"})
 _HEADS = (
@@ -166,7 +180,7 @@ _COLUMNS = (
     ("dead", lambda row: share(row.dead)),
     ("saturated", lambda row: share(row.saturated)),
     ("rank", lambda row: number(row.effective_rank)),
-    ("alike", lambda row: number(row.alike)),
+    ("cosine", lambda row: number(row.sample_cosine)),
     ("gradient rms", lambda row: number(row.gradient_rms)),
     ("chi", lambda row: number(row.chi)),
     ("verdict", lambda row: ", ".join(row.verdicts)),

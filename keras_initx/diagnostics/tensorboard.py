@@ -1,4 +1,4 @@
-"""The figures of a layer as TensorBoard shows them."""
+"""Write the figures of each layer for TensorBoard."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,50 +17,59 @@ _SCALARS: dict[str, Callable[[LayerSignal], float]] = {
     "kernel gradient rms": lambda row: row.kernel_gradient,
     "saturated": lambda row: row.saturated,
     "effective rank": lambda row: row.effective_rank,
-    "samples alike": lambda row: row.alike,
+    "sample cosine": lambda row: row.sample_cosine,
 }
-# What Custom Scalars shows, a line for each layer.
-_CHARTS = ("signal std", "gradient rms", "dead units", "effective rank", "samples alike")
+# The charts of Custom Scalars, each with a line for every layer.
+_CHARTS = ("signal std", "gradient rms", "dead units", "effective rank", "sample cosine")
 
 
-def name_of(row: LayerSignal) -> str:
-    """The layer in a tag. Tags are sorted as text: the number keeps the layers in their order."""
+def tag_name(row: LayerSignal) -> str:
+    """Return the layer's part of a tag. Its number keeps layers in order, since tags are sorted as text."""
     return f"{row.number:03d} {row.path}"
 
 
 def scalars(row: LayerSignal) -> list[Summary]:
-    """The figures of one layer, but for dead units, which are of one batch or of several."""
+    """Return the finite figures of one layer.
+
+    Dead units are left out: the caller counts them over one batch or over several.
+    """
     values = {title: figure(row) for title, figure in _SCALARS.items()}
-    return [scalar(f"{t}/{name_of(row)}", value) for t, value in values.items() if is_finite(value)]
+    return [scalar(f"{t}/{tag_name(row)}", value) for t, value in values.items() if is_finite(value)]
 
 
 def charts() -> Summary:
-    """The page of Custom Scalars: all layers in one chart for each figure."""
+    """Return the layout of Custom Scalars: one chart for each figure, with all layers."""
     return layout({"Signal by layer": {title: [f"^{title}/"] for title in _CHARTS}})
 
 
 def event_file(argument: str, folder: str | Path, kind: str) -> EventFile:
-    """A file of events in a folder.
+    """Create an event file in a folder.
+
+    Args:
+        argument: The name of the caller's argument that holds the folder.
+        folder: The folder of a TensorBoard run.
+        kind: A word for the file's name.
 
     Raises:
-        InitxError: A folder that cannot be written to; `argument` is what the caller passed it as.
+        InitxError: If the folder cannot be written to.
     """
     try:
         return EventFile(folder, kind)
     except OSError as error:
-        allowed = f"a folder that can be written to ({error.strerror})"
-        raise InitxError(argument, str(folder), allowed) from error
+        problem = f"`{argument}` {str(folder)!r} cannot be written to ({error.strerror})"
+        remedy = "Choose another folder."
+        raise InitxError(argument, str(folder), "a writable folder", remedy, problem) from error
 
 
 def log(report: SignalReport, logdir: str | Path, step: int) -> None:
-    """Writes a report: see `Report.log`."""
+    """Write a report: see `Report.log`."""
     if not isinstance(logdir, str | Path):
         raise InitxError("logdir", logdir, "a folder for TensorBoard, as a string or a Path")
     if isinstance(step, bool) or not isinstance(step, int):
-        raise InitxError("step", step, "a whole number")
-    found = [charts(), text_pb("diagnosis", report.summary().replace("\n", "\n\n"))]
+        raise InitxError("step", step, "an integer")
+    summaries = [charts(), text_pb("diagnosis", report.summary().replace("\n", "\n\n"))]
     for row in report.rows:
-        found += scalars(row)
+        summaries += scalars(row)
         if is_finite(row.dead):
-            found.append(scalar(f"dead units/{name_of(row)}", row.dead))
-    event_file("logdir", logdir, "report").write(step, found)
+            summaries.append(scalar(f"dead units/{tag_name(row)}", row.dead))
+    event_file("logdir", logdir, "report").write(step, summaries)

@@ -1,115 +1,139 @@
-"""From figures to words: what is wrong with a layer, and what helps."""
+"""Judge figures: the problems of a layer or an attention head, and the advice on each."""
 
 import math
 from collections.abc import Sequence
 
 from keras_initx.diagnostics.records import Finding, HeadSignal, LayerSignal
 
-# Beyond these a layer is lost, by its own signal or by its gradient against the last layer's.
+# A layer is lost beyond these limits: its own std, or its gradient relative to the last layer's.
 _VANISHED, _EXPLODED = 1e-3, 1e3
 _GRADIENT_VANISHED, _GRADIENT_EXPLODED = 1e-5, 1e5
-# Shares of units, and of entries.
+# The largest healthy share of dead units, and of saturated entries.
 _DEAD, _SATURATED = 0.5, 0.5
-# What tells samples apart, against the signal; and the cosine of tokens.
-_ALIKE, _TOKENS = 1e-3, 0.9999
-_UNITS = 1e-4
+# The smallest healthy spread of samples relative to the signal.
+_SAMPLE_SPREAD = 1e-3
+# The largest healthy cosine between tokens.
+_TOKEN_COSINE = 0.9999
+# The smallest healthy spread of units relative to the signal, or to the gradient.
+_UNIT_SPREAD = 1e-4
 _ENTROPY = 0.02
-# The spread of queries below which a head's outputs have a cosine of `_TOKENS`, whatever its values.
-_QUERIES = 1 - _TOKENS
-_HELP = "try initialize(model)"
-_CUT = "no gradient comes here at all: look for stop_gradient, rounding, or a branch that is closed behind it"
+# Below this spread of the queries a head's outputs have a cosine above `_TOKEN_COSINE` for any values.
+_QUERY_SPREAD = 1 - _TOKEN_COSINE
+_INITIALIZE = "Try initialize(model)"
+_UNREACHED = (
+    "No gradient arrives here at all: look for stop_gradient, rounding, or a branch that is closed after it"
+)
 
 
-def verdicts_of(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, ...]:
-    """The words for one layer among `rows`, in the order of `VERDICTS`.
+def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, ...]:
+    """Return the verdicts on one layer among `rows`, in the order of `VERDICTS`.
 
-    non-finite    Any entry, or gradient, that is.
-    exploding     std above 1e3, or a gradient above 1e5 times that of the last layer.
-    vanishing     std below 1e-3, if no later layer has a larger one; or a gradient below 1e-5 times that of
-                  the last layer, if no earlier layer has a larger one: a branch that begins closed is none.
-    symmetric     More than one unit, all with the same values and the same gradient.
-    inputs alike  What differs between samples is below a thousandth of the signal.
-    dead          More than half of the units return the same for all samples.
-    saturated     More than half of the entries within 1 % of a bound.
+    non-finite     An entry, or its gradient, is NaN or infinite.
+    exploding      The std is above 1e3, or the gradient above 1e5 times the last layer's.
+    vanishing      The std is below 1e-3, here and in all later layers; or the gradient is below 1e-5 times
+                   the last layer's, here and in all earlier layers. A single branch that starts closed does
+                   not count.
+    symmetric      The layer has several units, all with the same values and the same gradient.
+    inputs alike   The part that differs between samples is below a thousandth of the signal.
+    dead           More than half of the units return the same value for all samples.
+    saturated      More than half of the entries are within 1 % of a bound of the activation.
+    rank collapse  The tokens of a sample have a mean cosine above 0.9999.
 
-    Kernels of zeros whose units have different gradients, such as an output layer's, are left alone.
+    A kernel of zeros whose units have different gradients, such as an output layer's, is healthy.
     """
     if row.not_finite > 0 or row.gradient_not_finite > 0:
         return ("non-finite",)
     last = next((r.gradient_rms for r in reversed(rows) if r.gradient_rms > 0), 0.0)
     growth = row.gradient_rms / last if last else math.nan
-    closed = row.kernel_std == 0 and _opens(row, rows[-1])
-    alike = row.spread < _ALIKE * math.sqrt(row.second_moment) and not row.looks_up
-    found = {
+    opens = row.kernel_std == 0 and _opens(row, rows[-1])
+    alike = row.spread < _SAMPLE_SPREAD * math.sqrt(row.second_moment) and not row.is_lookup
+    applies = {
         "exploding": row.std > _EXPLODED or growth > _GRADIENT_EXPLODED,
-        "vanishing": not closed and (_is_lost(row, rows) or _is_cut_off(row, rows, last)),
-        "symmetric": not closed
+        "vanishing": not opens and (_is_lost(row, rows) or _is_cut_off(row, rows, last)),
+        "symmetric": not opens
         and row.shape[-1] > 1
-        and max(row.units_differ, row.gradient_units_differ) < _UNITS,
-        "inputs alike": not closed and alike,
-        "dead": not closed and row.dead > _DEAD and not row.looks_up,
+        and max(row.unit_spread, row.gradient_unit_spread) < _UNIT_SPREAD,
+        "inputs alike": not opens and alike,
+        "dead": not opens and row.dead > _DEAD and not row.is_lookup,
         "saturated": row.saturated > _SATURATED,
-        "rank collapse": row.tokens_alike > _TOKENS and not row.looks_up,
+        "rank collapse": row.token_cosine > _TOKEN_COSINE and not row.is_lookup,
     }
-    return tuple(word for word, is_so in found.items() if is_so)
+    return tuple(verdict for verdict, is_so in applies.items() if is_so)
 
 
 def _opens(row: LayerSignal, last: LayerSignal) -> bool:
-    """Whether a kernel of zeros is one that the first steps of a training open."""
+    """Return whether the first training steps move a kernel of zeros away from zero."""
     if row.gradient_rms > 0:
-        return row.gradient_units_differ > _UNITS or row.shape[-1] == 1
-    # A branch behind which the output layer is closed too, and opens first.
+        return row.gradient_unit_spread > _UNIT_SPREAD or row.shape[-1] == 1
+    # The output layer after this branch is closed too, and opens first.
     return row.ends_branch and last.kernel_std == 0 and last.kernel_gradient > 0
 
 
 def _is_lost(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:
-    """Whether a signal is gone here, and does not go past it: no later layer has one."""
+    """Return whether the signal is gone here and in every later layer."""
     later = [r for r in rows[row.number :] if r.kernel_std > 0]
     return row.std < _VANISHED and all(r.std < _VANISHED for r in later)
 
 
 def _is_cut_off(row: LayerSignal, rows: Sequence[LayerSignal], last: float) -> bool:
-    """Whether no gradient comes here, nor to any layer before; an output layer of zeros lets none through."""
-    lets_through = rows[-1].kernel_std > 0
+    """Return whether no gradient reaches this layer or any earlier one.
+
+    An output layer of zeros passes no gradient on, so it is not counted.
+    """
+    passes_gradient = rows[-1].kernel_std > 0
     earlier = [r for r in rows[: row.number] if math.isfinite(r.gradient_rms)]
-    return lets_through and bool(earlier) and all(r.gradient_rms < _GRADIENT_VANISHED * last for r in earlier)
+    return (
+        passes_gradient and bool(earlier) and all(r.gradient_rms < _GRADIENT_VANISHED * last for r in earlier)
+    )
 
 
-def verdicts_of_head(head: HeadSignal) -> tuple[str, ...]:
-    """Whether each query of a head sees one key only, or all of them see the same."""
-    found = {"entropy collapse": head.entropy < _ENTROPY, "rank collapse": head.spread < _QUERIES}
-    return tuple(word for word, is_so in found.items() if is_so)
+def head_verdicts(head: HeadSignal) -> tuple[str, ...]:
+    """Return the verdicts on one head.
+
+    entropy collapse  Each query attends to a single key: the entropy is below 2 % of its maximum.
+    rank collapse     All queries attend alike: their spread is below 0.0001.
+    """
+    applies = {"entropy collapse": head.entropy < _ENTROPY, "rank collapse": head.spread < _QUERY_SPREAD}
+    return tuple(verdict for verdict, is_so in applies.items() if is_so)
 
 
-def explained_heads(word: str, heads: Sequence[HeadSignal]) -> Finding:
-    """One finding for all heads with one verdict."""
-    first = [h for h in heads if h.path == heads[0].path]
-    names = f"`{heads[0].path}` head{'s' * (len(first) > 1)} {', '.join(str(h.head) for h in first)}"
-    more = f" (and {len(heads) - len(first)} more)" if len(heads) > len(first) else ""
-    measured = {
-        "entropy collapse": f"entropy {heads[0].entropy:.2g} of 1, {word}; scale its queries and keys down",
-        "rank collapse": f"its queries differ by {heads[0].spread:.2g} in what they see, {word}: all tokens "
-        "get the same from it; scale its queries and keys up, or initialize(model)",
-    }[word]
-    return Finding(word, heads[0].path, f"{names}{more}: {measured}")
+def head_finding(verdict: str, heads: Sequence[HeadSignal]) -> Finding:
+    """Return one finding for all heads with the same verdict."""
+    worst = heads[0]
+    numbers = [head.head for head in heads if head.path == worst.path]
+    names = f"`{worst.path}` head{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+    text = {
+        "entropy collapse": f"the entropy is {worst.entropy:.2g} of its maximum. "
+        "Scale the queries and keys down.",
+        "rank collapse": f"the queries differ by only {worst.spread:.2g} in what they attend to, so all "
+        "tokens get the same output. Scale the queries and keys up, or call initialize(model).",
+    }[verdict]
+    return Finding(verdict, worst.path, f"{names}{_more(len(heads) - len(numbers))}, {verdict}: {text}")
 
 
-def explained(word: str, rows: Sequence[LayerSignal], last: LayerSignal) -> Finding:
-    """One finding for all layers with one verdict: what is measured at the worst, and what helps."""
-    first = rows[0]
+def layer_finding(verdict: str, rows: Sequence[LayerSignal], last: LayerSignal) -> Finding:
+    """Return one finding for all layers with the same verdict: the figures of the worst, and advice.
+
+    Args:
+        verdict: The verdict that all of them have.
+        rows: The layers.
+        last: The last layer of the model, whose gradient is the reference.
+    """
     worst = {
-        # A signal is carried on, a gradient carried back: there they began.
+        # Bad values spread forward from the first layer and bad gradients backward from the last.
         "non-finite": next((r for r in rows if r.not_finite > 0), rows[-1]),
         "exploding": max(rows, key=lambda r: _largest(r)),
         "vanishing": min(rows, key=lambda r: min(r.std, r.gradient_rms)),
         "dead": max(rows, key=lambda r: r.dead),
         "saturated": max(rows, key=lambda r: r.saturated),
-    }.get(word, first)
-    measured, advice = _TEXTS[word](worst, last)
-    more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-    return Finding(
-        word, worst.path, f"layer {worst.number} `{worst.path}`{more}: {measured}, {word}; {advice}"
-    )
+    }.get(verdict, rows[0])
+    figures, advice = _TEXTS[verdict](worst, last)
+    layer = f"layer {worst.number} `{worst.path}`{_more(len(rows) - 1)}"
+    return Finding(verdict, worst.path, f"{layer}, {verdict}: {figures}. {advice}.")
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more)" if count else ""
 
 
 def _largest(row: LayerSignal) -> float:
@@ -117,39 +141,40 @@ def _largest(row: LayerSignal) -> float:
 
 
 def _size(row: LayerSignal, last: LayerSignal) -> str:
-    gradient = f"gradient {row.gradient_rms:.1g} against {last.gradient_rms:.1g} at the last layer"
+    gradient = f"gradient rms {row.gradient_rms:.1g} ({last.gradient_rms:.1g} at the last layer)"
     return f"pre-activation std {row.std:.1g}, {gradient}"
 
 
+# Verdict -> the figures of a layer, given the last layer too, and the advice.
 _TEXTS = {
     "non-finite": lambda row, last: (
-        f"{100 * max(row.not_finite, row.gradient_not_finite):.0f} % of the values, or of their gradients, "
+        f"{100 * max(row.not_finite, row.gradient_not_finite):.0f} % of the values or of their gradients "
         "are NaN or infinite",
-        "here it begins: look at its weights",
+        "They first appear here: check this layer's weights",
     ),
-    "exploding": lambda row, last: (_size(row, last), _HELP),
+    "exploding": lambda row, last: (_size(row, last), _INITIALIZE),
     "vanishing": lambda row, last: (
         _size(row, last),
-        _HELP if row.gradient_rms > 0 or row.std < _VANISHED else _CUT,
+        _INITIALIZE if row.gradient_rms > 0 or row.std < _VANISHED else _UNREACHED,
     ),
     "symmetric": lambda row, last: (
         "all units have the same values",
-        "draw its kernel: zeros and constants never part",
+        "Draw the kernel at random: units that start from zeros or another constant stay equal",
     ),
     "inputs alike": lambda row, last: (
-        f"samples differ by {row.spread:.1g} in a signal of {math.sqrt(row.second_moment):.1g}",
-        _HELP,
+        f"samples differ by only {row.spread:.1g} in a signal of {math.sqrt(row.second_moment):.1g}",
+        _INITIALIZE,
     ),
     "dead": lambda row, last: (
-        f"{100 * row.dead:.0f} % of the units return the same for every sample",
-        f"{_HELP}, a smaller learning rate, or an activation with a slope everywhere",
+        f"{100 * row.dead:.0f} % of the units return the same value for every sample",
+        f"{_INITIALIZE}, a smaller learning rate, or an activation with a slope everywhere",
     ),
     "saturated": lambda row, last: (
         f"{100 * row.saturated:.0f} % of the entries are within 1 % of the bounds of {row.activation}",
-        _HELP,
+        _INITIALIZE,
     ),
     "rank collapse": lambda row, last: (
-        f"the tokens of a sample have a cosine of {row.tokens_alike:.6g}",
-        "add residual connections, or fewer attention layers in a row",
+        f"the tokens of a sample have a mean cosine of {row.token_cosine:.6g}",
+        "Add residual connections, or stack fewer attention layers",
     ),
 }

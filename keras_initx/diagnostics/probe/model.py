@@ -1,8 +1,8 @@
-"""The compiled pass: a model that computes what another one does, and keeps what is measured on the way.
+"""The compiled pass: a model that computes the same as another one, and measures it on the way.
 
-Keras has no gradients of its own that would work on every backend but those of training. So the other model
-is trained for one step by an optimizer that changes nothing. What flows back through a tensor is caught by an
-identity with a gradient of its own: that of a small variable beside it is what the gradient is reduced to.
+Keras computes gradients on every backend only in training. The probe is therefore trained for one step, by an
+optimizer that changes nothing. To catch the gradient at a tensor, the tensor passes through an identity with
+a custom gradient; a small variable next to it receives the reduced gradient as its own.
 """
 
 import math
@@ -25,197 +25,227 @@ from keras_initx._graph import (
 )
 from keras_initx._tf_logging import without_retracing_advice
 from keras_initx.diagnostics.probe import reductions
-from keras_initx.diagnostics.probe.attention import Heads, attention_weights
+from keras_initx.diagnostics.probe.attention import AttentionStep, attention_weights
 from keras_initx.diagnostics.probe.points import ProbePoint
+from keras_initx.diagnostics.probe.recorder import GradientRecorder
 from keras_initx.errors import InitxError
 
-# Gradients of half precision would round to zero.
-_SCALE = 2.0**10
+# The loss is multiplied by this under float16, where small gradients would round to zero.
+_FLOAT16_SCALE = 2.0**10
 
-# What is being traced, where it is no layer.
+# The name of the loss as the part of the pass that runs.
 _LOSS = "loss"
 
 
 class Probe(keras.Model):
-    """Computes what a model does, one forward and one backward pass, and reduces what it sees.
+    """A model's forward and backward pass, reduced to a few numbers per tensor.
 
     Args:
         model: The model.
-        graph: The model, traced on a batch of the size that will be given.
-        places, heads: What is measured.
-        loss: A loss of (y, outputs); None is the model's own, or, without y, a random projection of its
-            outputs.
-        details: Whether to keep histograms, and the least and largest value of each unit, too.
+        graph: Its graph, traced on a batch of the same shapes as those to measure.
+        points: The weighted steps to measure.
+        attention_steps: The steps with attention weights to measure.
+        loss: A loss of (y, outputs). None is the model's own loss, or a random projection of the outputs for
+            a batch without targets.
+        details: Whether to measure histograms, and the extremes of each unit, too.
+
+    Attributes:
+        pre_activations: For each point, a variable with the numbers in `reductions.FORWARD`.
+        activation_outputs: For each point, a variable with the numbers in `reductions.OUTPUT`.
+        attention: For each attention step, a variable with entropy and spread by head.
+        gradient_taps: For each point, the variable whose gradient is the reduced gradient at that point.
+        histograms: For each point, a variable with its pre-activation's histogram; empty without details.
+        extremes: For each point, a variable with the extremes of each unit; None without details, or if no
+            activation follows.
     """
 
     def __init__(
         self,
         model: keras.Model,
         graph: Graph,
-        places: Sequence[ProbePoint],
-        heads: Sequence[Heads],
+        points: Sequence[ProbePoint],
+        attention_steps: Sequence[AttentionStep],
         loss: Any = None,
         details: bool = False,
     ) -> None:
-        # Of its own type, whatever the policy is that holds now: it computes nothing but what it measures.
+        # Always float32, whatever the global policy: the probe itself only measures.
         super().__init__(name="probe", dtype="float32")
         # Each layer of the model casts its own inputs.
         self.autocast = False
-        self.model, self.graph, self._given = model, graph, loss
-        self._numbers = {place.site.step: n for n, place in enumerate(places)}
-        self._met: dict[int, list[int]] = {}
-        self._first_on_data = next((n for n, place in enumerate(places) if place.on_data), None)
-        self.places, self.heads = tuple(places), tuple(heads)
-        self._head_numbers = {h.step: n for n, h in enumerate(heads)}
-        for n, place in enumerate(places):
-            if place.met is not None and (producer := graph.producer(place.met)) is not None:
-                self._met.setdefault(producer.number, []).append(n)
-        # PyTorch's modules have a `forward` of their own.
-        self.signal = [self._kept(len(reductions.FORWARD)) for _ in places]
-        self.after = [self._kept(len(reductions.AFTER)) for _ in places]
-        self.attention = [self._kept(2, head.shape[1]) for head in heads]
-        self.upstream = [
+        self.model, self.graph, self._loss_argument = model, graph, loss
+        self.points, self.attention_steps = tuple(points), tuple(attention_steps)
+        self._point_numbers = {point.context.step: n for n, point in enumerate(points)}
+        self._currenttention_numbers = {step.number: n for n, step in enumerate(attention_steps)}
+        self._first_on_data = next((n for n, point in enumerate(points) if point.depends_on_data), None)
+        # The step that returns an activation's output -> the points that read it.
+        self._output_points: dict[int, list[int]] = {}
+        for n, point in enumerate(points):
+            if point.output is not None and (producer := graph.producer(point.output)) is not None:
+                self._output_points.setdefault(producer.number, []).append(n)
+        self.pre_activations = [self._numbers(len(reductions.FORWARD)) for _ in points]
+        self.activation_outputs = [self._numbers(len(reductions.OUTPUT)) for _ in points]
+        self.attention = [self._numbers(2, step.shape[1]) for step in attention_steps]
+        self.gradient_taps = [
             self.add_weight(
                 shape=(len(reductions.GRADIENT),), initializer="zeros", dtype="float32", name="backward"
             )
-            for _ in places
+            for _ in points
         ]
         bins = 2 + reductions.BINS
-        self.histograms = [self._kept(bins) for _ in places] if details else []
+        self.histograms = [self._numbers(bins) for _ in points] if details else []
         self.extremes = [
-            self._kept(2, self._width(place)) if details and place.met is not None else None
-            for place in places
+            self._numbers(2, self._output_units(point)) if details and point.output is not None else None
+            for point in points
         ]
-        # Of what the first of them is given.
-        self.received = self._kept(1)
+        self._input_rms = self._numbers(1)
         self._details = details
-        self._recorder: _Recorder | None = None
+        self._recorder: GradientRecorder | None = None
         self.built = True
         half = keras.backend.standardize_dtype(model.compute_dtype) == "float16"
-        self._scale = _SCALE if half else 1.0
+        self._scale = _FLOAT16_SCALE if half else 1.0
 
-    def _kept(self, *shape: int) -> keras.Variable:
+    def _numbers(self, *shape: int) -> keras.Variable:
+        """Return a variable for measured numbers."""
         return self.add_weight(
             shape=shape, initializer="zeros", trainable=False, dtype="float32", name="kept"
         )
 
-    def _width(self, place: ProbePoint) -> int:
-        assert place.met is not None
-        producer = self.graph.producer(place.met)
+    def _output_units(self, point: ProbePoint) -> int:
+        assert point.output is not None
+        producer = self.graph.producer(point.output)
         assert producer is not None
-        return int(producer.shapes[0][place.met_units] or 1)
+        return int(producer.shapes[0][point.output_unit_axis] or 1)
 
     def run(self, batch: Batch, jit_compile: bool) -> tuple[float, dict[int, list[float]]]:
-        """One pass; returns the loss, and by id what the gradient of each weight is reduced to."""
+        """Run one pass; return the loss, and the reduced gradient of each trainable variable by its id.
+
+        Raises:
+            InitxError: If the model or the loss cannot be computed on the batch.
+        """
         if self._recorder is None:
-            own = {id(v) for v in self.upstream}
-            reduced = {n for n, v in enumerate(self.trainable_variables) if id(v) in own}
-            self._recorder = _Recorder(self.trainable_variables, reduced, self._scale, self._details)
-            # The loss is scaled here, by what the gradients are divided by before they are reduced.
+            tap_ids = {id(v) for v in self.gradient_taps}
+            taps = {n for n, v in enumerate(self.trainable_variables) if id(v) in tap_ids}
+            self._recorder = GradientRecorder(self.trainable_variables, taps, self._scale, self._details)
+            # `compute_loss` scales the loss itself, by the factor that gradients are divided by.
             options = {"jit_compile": jit_compile, "auto_scale_loss": False}
-            self.compile(optimizer=self._recorder, loss=self._given, **options)
+            self.compile(optimizer=self._recorder, loss=self._loss_argument, **options)
         if keras.backend.backend() == "jax":
-            # A step takes its variables' buffers, which a training around this one may still hold.
+            # A step takes over the buffers of its variables, which a training around it may still hold.
             for variable in self.model.variables:
                 variable.assign(ops.copy(variable))
         with warnings.catch_warnings(), without_retracing_advice():
-            # What the trace saw as a constant, such as a class token, has none here.
+            # A weight that the trace saw as a constant, such as a class token, has no gradient.
             warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
             try:
                 loss = float(self.train_on_batch(*batch, return_dict=True)["loss"]) / self._scale
             except Exception as error:
-                raise self._named(error, batch.y) from error
-        found = {
-            id(v): [float(n) for n in ops.convert_to_numpy(kept)]
-            for v, kept in zip(self.trainable_variables, self._recorder.kept, strict=True)
+                raise self._explained(error, batch.y) from error
+        gradients = {
+            id(v): [float(n) for n in ops.convert_to_numpy(numbers)]
+            for v, numbers in zip(self.trainable_variables, self._recorder.reduced, strict=True)
         }
-        return loss, found
+        return loss, gradients
 
-    def _named(self, error: Exception, y: Any) -> Exception:
-        """What to raise for an error: one that names the argument, where the values may be to blame."""
+    def measured_input_rms(self) -> float:
+        """Return the root mean square of the inputs of the first weighted step that depends on the data.
+
+        It is 0 if these inputs are not floats.
+        """
+        return float(ops.convert_to_numpy(self._input_rms)[0])
+
+    def _explained(self, error: Exception, y: Any) -> Exception:
+        """Return the exception to raise: one that names the argument, if its values may be the cause."""
         if not is_about_inputs(error):
             return error
-        reason = f"{type(error).__name__}: {_said(error)}"
+        reason = f"{type(error).__name__}: {_reason(error)}"
         if "No loss to compute" in reason:
-            allowed = "a loss, since y is given and the model was compiled without one"
-            return InitxError("loss", None, allowed, "Pass loss=, or leave y out.")
-        if self._at == _LOSS:
+            problem = "`y` is given, but there is no loss: the model was compiled without one"
+            remedy = "Pass loss=, or leave y out."
+            return InitxError("loss", None, "a loss if y is given", remedy, problem)
+        if self._current == _LOSS:
             shapes, outputs = (
                 keras.tree.map_structure(lambda v: tuple(v.shape), part) for part in (y, self.graph.results)
             )
-            allowed = f"targets that the loss takes (it raised {reason})"
-            remedy = "One-hot rows belong to categorical losses, class numbers to sparse ones."
+            remedy = "Categorical losses take one-hot rows, sparse losses class numbers."
             if keras.tree.is_nested(self.graph.results):
-                remedy = f"The outputs are {outputs}: y has to have their structure and their names."
-            return InitxError("y", f"targets of shape {shapes}", allowed, remedy)
-        allowed = f"what the model, and its loss, can be computed on (it raised {reason})"
-        argument = "x" if y is None or self._at else "x, y"
-        return InitxError(argument, f"values that {self._at or 'the model'} cannot take", allowed)
+                remedy = f"The outputs are {outputs}: `y` needs the same structure and names."
+            problem = f"`y` of shape {shapes} does not fit the loss ({reason})"
+            return InitxError("y", f"targets of shape {shapes}", "targets that fit the loss", remedy, problem)
+        argument, names = ("x", "`x`") if y is None or self._current else ("x, y", "`x` or `y`")
+        values = f"values that {self._current or 'the model'} cannot take"
+        allowed = "values that the model and its loss can be computed on"
+        return InitxError(argument, values, allowed, "", f"{names} has {values} ({reason})")
 
     def call(self, inputs: Any) -> Any:
-        """The model's outputs, in its own structure."""
-        self._at = ""
+        """Return the model's outputs, in the model's own structure."""
+        self._current = ""
         outputs = replay(self.graph, inputs, self._step)
         return keras.tree.pack_sequence_as(self.graph.results, outputs)
 
     def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._at = step.path or step.kind
-        number = self._numbers.get(step.number)
-        place = None if number is None else self.places[number]
+        """Compute one step and measure it."""
+        self._current = step.path or step.kind
+        number = self._point_numbers.get(step.number)
+        point = None if number is None else self.points[number]
         if number is not None and number == self._first_on_data:
-            self.received.assign(_size(args, kwargs))
-        if place is not None and place.own:
-            outputs = self._activated(step, args, kwargs, number)
+            self._input_rms.assign(_rms(args, kwargs))
+        if point is not None and point.applies_activation:
+            outputs = self._compute_tapped(step, args, kwargs, number)
         else:
             outputs = compute(step, args, kwargs)
-            if place is not None:
-                outputs = self._first(outputs, lambda z: self._tapped(number, z))
-        for met in self._met.get(step.number, ()):
-            other = self.places[met]
-            if (extremes := self.extremes[met]) is not None:
-                extremes.assign(reductions.extremes(first_tensor(outputs), other.met_units))
-            self.after[met].assign(reductions.after(first_tensor(outputs), other.met_units, other.bounds))
-        if (head := self._head_numbers.get(step.number)) is not None:
-            weights = attention_weights(self.heads[head].how, step, args, kwargs, outputs)
-            self.attention[head].assign(reductions.attention(*weights))
+            if point is not None:
+                outputs = self._replace_first(outputs, lambda z: self._tapped(number, z))
+        for reader in self._output_points.get(step.number, ()):
+            read = self.points[reader]
+            tensor = first_tensor(outputs)
+            if (extremes := self.extremes[reader]) is not None:
+                extremes.assign(reductions.extremes(tensor, read.output_unit_axis))
+            numbers = reductions.output(tensor, read.output_unit_axis, read.bounds)
+            self.activation_outputs[reader].assign(numbers)
+        if (attention := self._currenttention_numbers.get(step.number)) is not None:
+            source = self.attention_steps[attention].source
+            weights = attention_weights(source, step, args, kwargs, outputs)
+            self.attention[attention].assign(reductions.attention(*weights))
         return outputs
 
-    def _activated(self, step: Step, args: Any, kwargs: Any, number: Any) -> Any:
-        """The result of a layer, measured at its activation: in its first call of that."""
+    def _compute_tapped(self, step: Step, args: Any, kwargs: Any, number: Any) -> Any:
+        """Compute a layer that applies its activation itself, and measure the input of the first call."""
         layer = step.call.operation
-        seen: list[bool] = []
+        calls: list[bool] = []
         activation = layer.activation
 
         def tap(z: Any) -> Any:
-            if seen:
+            if calls:
                 return activation(z)
-            seen.append(True)
+            calls.append(True)
             return activation(self._tapped(number, z))
 
         with patched_attribute(layer, "activation", tap):
             return compute(step, args, kwargs)
 
     def _tapped(self, number: Any, z: Any) -> Any:
-        self.signal[number].assign(reductions.forward(z, self.places[number].units))
+        """Measure the pre-activation of a point, and return it with a tap on its gradient."""
+        self.pre_activations[number].assign(reductions.forward(z, self.points[number].unit_axis))
         if self._details:
             self.histograms[number].assign(reductions.histogram(z))
-        scale, units = self._scale, self.places[number].units
+        scale, units = self._scale, self.points[number].unit_axis
 
         @ops.custom_gradient
-        def tap(z: Any, kept: Any) -> Any:
-            def backward(*given: Any, upstream: Any = None) -> Any:
-                upstream = given[-1] if upstream is None else upstream
+        def tap(z: Any, variable: Any) -> Any:
+            def backward(*args: Any, upstream: Any = None) -> Any:
+                upstream = args[-1] if upstream is None else upstream
                 return upstream, reductions.gradient(ops.cast(upstream, "float32") / scale, units)
 
             return ops.copy(z), backward
 
-        return tap(z, self.upstream[number].value)
+        return tap(z, self.gradient_taps[number].value)
 
     @staticmethod
-    def _first(outputs: Any, change: Callable[[Any], Any]) -> Any:
+    def _replace_first(outputs: Any, change: Callable[[Any], Any]) -> Any:
+        """Return the outputs with their first tensor changed."""
         flat = keras.tree.flatten(outputs)
-        place = next(n for n, t in enumerate(flat) if ops.is_tensor(t))
-        flat[place] = change(flat[place])
+        first = next(n for n, t in enumerate(flat) if ops.is_tensor(t))
+        flat[first] = change(flat[first])
         return keras.tree.pack_sequence_as(outputs, flat)
 
     def compute_loss(
@@ -226,59 +256,26 @@ class Probe(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The loss that was given, or the model's own; without y a random projection of the outputs."""
-        self._at = _LOSS
+        """Return the loss argument's value or the model's own loss; without y a random projection."""
+        self._current = _LOSS
         if y is None:
             loss = _projection(y_pred)
-        elif self._given is not None:
+        elif self._loss_argument is not None:
             loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         else:
             loss = self.model.compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
             )
-        # From here on it is the values that are computed with.
-        self._at = ""
+        # The trace is complete: a later error comes from the values.
+        self._current = ""
         return loss * self._scale
 
 
-class _Recorder(keras.optimizers.Optimizer):
-    """An optimizer that keeps what each gradient is reduced to, and changes nothing."""
-
-    def __init__(
-        self, variables: Sequence[keras.Variable], reduced: set[int], scale: float, details: bool
-    ) -> None:
-        super().__init__(learning_rate=1.0, name="recorder")
-        self._reduced, self._scale, self._details = reduced, scale, details
-        self.build(variables)
-
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes a small place for each variable."""
-        super().build(variables)
-        least, most = len(reductions.GRADIENT), len(reductions.GRADIENT) + 2 + reductions.BINS
-        shapes = [
-            (most if self._details and n not in self._reduced else least,) for n in range(len(variables))
-        ]
-        self.kept = [self.add_variable(s, initializer="zeros", dtype="float32", name="kept") for s in shapes]
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Keeps a gradient that is reduced already, or reduces it."""
-        # On some backends it is handed the backend's own variable.
-        number = self._get_variable_index(variable)
-        if number not in self._reduced:
-            # That of a look-up table comes in pieces, which a sum puts together.
-            whole = ops.add(ops.zeros(variable.shape, dtype=gradient.dtype), gradient)
-            whole = ops.cast(whole, "float32") / self._scale
-            gradient = reductions.gradient(whole)
-            if self._details:
-                gradient = ops.concatenate([gradient, reductions.histogram(whole)])
-        self.assign(self.kept[number], gradient)
-
-
 def _projection(outputs: Any) -> Any:
-    """Mean over samples of r . f / sqrt(number of outputs): a loss for any outputs.
+    """Return the mean over samples of r . f / sqrt(number of outputs), a loss for any outputs f.
 
-    r is standard normal, another one for each sample: what all samples have in common a batch normalization
-    takes off, of the outputs as of their gradients.
+    r is standard normal and different for each sample. With one r for all, a batch normalization would
+    subtract the gradient that all samples share.
     """
     loss = 0.0
     for n, tensor in enumerate(keras.tree.flatten(outputs)):
@@ -288,17 +285,20 @@ def _projection(outputs: Any) -> Any:
     return loss
 
 
-def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The root mean square of the first tensor of floats among the arguments, in a vector; 0 without any."""
+def _rms(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the root mean square of the first float tensor in the arguments as a vector; 0 without one."""
     for value in keras.tree.flatten((args, kwargs)):
         if ops.is_tensor(value) and "float" in keras.backend.standardize_dtype(value.dtype):
             return ops.sqrt(ops.mean(ops.square(ops.cast(value, "float32"))))[None]
     return ops.zeros((1,))
 
 
-def _said(error: Exception) -> str:
-    """The line of an error that says what is wrong: a backend puts a traceback before it."""
+def _reason(error: Exception) -> str:
+    """Return the line of an error that names the cause, at most 300 characters of it.
+
+    TensorFlow puts a traceback before that line, other errors put it first.
+    """
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line and "[[" not in line and not line.startswith("File ")]
-    told = lines[-1:] if type(error).__name__ == "InvalidArgumentError" else lines[:1]
-    return told[0][:300] if told else ""
+    reasons = lines[-1:] if type(error).__name__ == "InvalidArgumentError" else lines[:1]
+    return reasons[0][:300] if reasons else ""

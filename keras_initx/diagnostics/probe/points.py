@@ -1,4 +1,4 @@
-"""Where a model is measured: at each weighted step, at the activation that its result meets, at attention."""
+"""The points at which a model is measured: each weighted step, and the activation that its result reaches."""
 
 import math
 from collections.abc import Collection
@@ -18,121 +18,136 @@ from keras_initx._graph import (
 )
 from keras_initx._theory import Activation
 
-# What a bounded activation tends to, on the left and on the right.
+# The limits that a bounded activation approaches, on the left and on the right.
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "sigmoid": (0.0, 1.0),
     "hard_sigmoid": (0.0, 1.0),
     "tanh": (-1.0, 1.0),
     "hard_tanh": (-1.0, 1.0),
     "softsign": (-1.0, 1.0),
-    # Its zeros are those of a ReLU: they count as dead where they are all.
+    # It is zero where a ReLU is: that counts as dead, if all entries are zero, and not as saturated.
     "relu6": (None, 6.0),
 }
 
 
-_OF_SHAPES = frozenset({"ZerosLike", "OnesLike", "FullLike"})
-# More units than these say no more of the mean over them.
-_PAIRS = 32
+# Operations whose result depends on the shape of their input alone.
+_SHAPE_ONLY = frozenset({"ZerosLike", "OnesLike", "FullLike"})
+# More units than this hardly change the mean over them.
+_MAX_UNITS = 32
 
 
 @dataclass(frozen=True)
 class ProbePoint:
-    """A weighted step, and what is measured of it.
+    """A weighted step, and how to measure it.
 
     Attributes:
-        site: Where it stands in the graph.
-        kernel: Its kernel, the first where it has several.
-        path: The path of its layer; of a call that is not the layer's first, with its number.
-        own: Whether it applies an activation itself, so that what is measured arrives there.
-        met: The number of the tensor that its activation returns; None where its result meets none.
-        units, met_units: The axes of the units in the two.
-        multiplies: Whether all that is measured is a product with its one kernel: no look-up, no recurrence.
-        on_data: Whether it depends on inputs that differ between samples, as learned queries do not.
+        context: The step's context in the graph.
+        kernel: Its kernel; the first one if it has several.
+        path: The path of its layer. Later calls of a shared layer have their number appended.
+        applies_activation: Whether the layer applies an activation itself, so that its pre-activation is the
+            input of that activation and not the layer's result.
+        output: The number of the tensor that the activation returns; None if no activation follows.
+        unit_axis: The axis of the units in the pre-activation.
+        output_unit_axis: The axis of the units in the activation's output.
+        is_product: Whether the pre-activation is a product with this kernel alone: the step is no look-up
+            and no recurrence.
+        depends_on_data: Whether it depends on inputs that differ between samples. Learned queries do not.
     """
 
-    site: WeightContext
+    context: WeightContext
     kernel: keras.Variable
     path: str
-    own: bool
-    met: int | None
-    units: int = -1
-    met_units: int = -1
-    multiplies: bool = True
-    on_data: bool = True
+    applies_activation: bool
+    output: int | None
+    unit_axis: int = -1
+    output_unit_axis: int = -1
+    is_product: bool = True
+    depends_on_data: bool = True
 
     @property
     def activation(self) -> Activation:
-        """The activation that its result meets."""
-        return self.site.activation
+        """Return the activation that the step's result reaches."""
+        return self.context.activation
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """What that tends to."""
+        """Return the limits of that activation; None where it is unbounded."""
         return BOUNDS.get(self.activation.name, (None, None))
 
 
 def probe_points(graph: Graph, varying: Collection[int]) -> list[ProbePoint]:
-    """The weighted steps, in the order of the computation.
+    """Return a point for each weighted step, in the order of computation.
 
     Args:
-        graph: The model.
+        graph: The traced model.
         varying: The numbers of the inputs that differ between samples.
     """
-    found: list[ProbePoint] = []
+    points: list[ProbePoint] = []
     calls: dict[str, int] = {}
     dependent = _dependent(graph, varying)
-    for number, site in weight_contexts(graph).items():
+    for number, context in weight_contexts(graph).items():
         step = graph.steps[number]
         if not step.outputs or not math.prod(n or 1 for n in step.shapes[0]):
             continue
-        own = step.applied_activation is not None
-        _, met = (None, step.outputs[0]) if own else activation_met(graph, step)
+        applies_activation = step.applied_activation is not None
+        _, output = (None, step.outputs[0]) if applies_activation else activation_met(graph, step)
         calls[step.path] = calls.get(step.path, 0) + 1
-        again = f" (call {calls[step.path]})" if calls[step.path] > 1 else ""
-        axis = _units_axis(step)
-        met_axis = axis if met is None or own else _same_axis(graph, step, met, axis)
-        own_kernels = step.kernels
-        multiplies = len(own_kernels) == 1 and "embedding" not in site.roles
-        on_data = any(tensor in dependent for tensor in step.outputs)
-        place = ProbePoint(
-            site, own_kernels[0], step.path + again, own, met, axis, met_axis, multiplies, on_data
+        call = f" (call {calls[step.path]})" if calls[step.path] > 1 else ""
+        axis = _unit_axis(step)
+        step_kernels = step.kernels
+        point = ProbePoint(
+            context=context,
+            kernel=step_kernels[0],
+            path=step.path + call,
+            applies_activation=applies_activation,
+            output=output,
+            unit_axis=axis,
+            output_unit_axis=axis
+            if output is None or applies_activation
+            else _output_unit_axis(graph, step, output, axis),
+            is_product=len(step_kernels) == 1 and "embedding" not in context.roles,
+            depends_on_data=any(tensor in dependent for tensor in step.outputs),
         )
-        found.append(place)
-    return found
+        points.append(point)
+    return points
 
 
 def _dependent(graph: Graph, inputs: Collection[int]) -> set[int]:
-    """The tensors that depend on some inputs by more than their shape."""
-    found = set(inputs)
+    """Return the tensors that depend on the values of some inputs, and not only on their shape."""
+    dependent = set(inputs)
     for step in graph.steps:
-        if step.kind not in _OF_SHAPES and found.intersection(step.inputs):
-            found.update(step.outputs)
-    return found
+        if step.kind not in _SHAPE_ONLY and dependent.intersection(step.inputs):
+            dependent.update(step.outputs)
+    return dependent
 
 
-def _units_axis(step: Step) -> int:
-    first = getattr(step.operation, "data_format", None) == "channels_first"
-    return 1 if first and len(step.shapes[0]) > 2 else -1
+def _unit_axis(step: Step) -> int:
+    channels_first = getattr(step.operation, "data_format", None) == "channels_first"
+    return 1 if channels_first and len(step.shapes[0]) > 2 else -1
 
 
-def _same_axis(graph: Graph, step: Step, met: int, axis: int) -> int:
-    producer = graph.producer(met)
-    same = producer is not None and len(producer.shapes[0]) == len(step.shapes[0])
-    return axis if same else -1
+def _output_unit_axis(graph: Graph, step: Step, output: int, axis: int) -> int:
+    """Return the axis of the units in an activation's output: the step's own, unless the rank changed."""
+    producer = graph.producer(output)
+    has_same_rank = producer is not None and len(producer.shapes[0]) == len(step.shapes[0])
+    return axis if has_same_rank else -1
 
 
 def normalized_moments(graph: Graph, number: int) -> list[tuple[float, float, float]]:
-    """Of units behind the normalization after a step: gamma^2, and the mean and variance met there."""
-    found = normalization_after(graph, graph.steps[number])
-    layer = None if found is None else found.operation
+    """Return gamma^2 and the mean and variance of units after the normalization that follows a step.
+
+    Units with the same gamma and beta appear once; of many, a sample.
+    """
+    normalization = normalization_after(graph, graph.steps[number])
+    layer = None if normalization is None else normalization.operation
     scale, shift = (_vector(getattr(layer, name, None)) for name in ("gamma", "beta"))
     gamma = np.ones(1) if scale is None else scale
     beta = np.zeros(1) if shift is None else shift
-    pairs = np.unique(np.stack(np.broadcast_arrays(gamma, beta), axis=1), axis=0)
-    if len(pairs) > _PAIRS:
-        pairs = pairs[np.linspace(0, len(pairs) - 1, _PAIRS).astype(int)]
-    # A unit that gamma closes has no variance, and no slope that counts.
-    return [(float(g) ** 2, float(b), max(float(g) ** 2, 1e-12)) for g, b in pairs]
+    units = np.unique(np.stack(np.broadcast_arrays(gamma, beta), axis=1), axis=0)
+    if len(units) > _MAX_UNITS:
+        units = units[np.linspace(0, len(units) - 1, _MAX_UNITS).astype(int)]
+    # A unit that gamma closes has no variance, and a slope that does not count.
+    return [(float(g) ** 2, float(b), max(float(g) ** 2, 1e-12)) for g, b in units]
 
 
 def _vector(variable: Any) -> np.ndarray | None:

@@ -1,6 +1,7 @@
-"""What a tensor is reduced to inside of the compiled pass: a few numbers, whatever its size.
+"""Reduce a tensor to a few numbers inside the compiled pass, whatever its size.
 
-z is the tensor, with samples along its first axis and units along another; all else are positions.
+In the functions below, z is the tensor. Its first axis holds samples and one other axis units; any further
+axes are positions.
 """
 
 import math
@@ -15,33 +16,35 @@ FORWARD = (
     "spread",
     "largest",
     "not_finite",
-    "rank",
-    "alike",
-    "tokens_alike",
-    "units",
+    "effective_rank",
+    "sample_cosine",
+    "token_cosine",
+    "unit_spread",
 )
-AFTER = ("after_second_moment", "dead", "saturated")
-GRADIENT = ("gradient_mean", "gradient_second_moment", "gradient_not_finite", "gradient_units")
-# Of a histogram, and how many entries it counts: more say no more about so many bins.
+OUTPUT = ("output_second_moment", "dead", "saturated")
+GRADIENT = ("gradient_mean", "gradient_second_moment", "gradient_not_finite", "gradient_unit_spread")
+# The bins of a histogram, and the entries that it counts: more entries hardly change such coarse bins.
 BINS, COUNTED = 32, 4096
-# Of what is the same for all samples rounding leaves this much.
-_SAME = 1e-6
+# The relative difference that rounding leaves between equal values.
+_ROUNDING = 1e-6
 _TINY = 1e-30
 
 
 def forward(z: Any, units: int) -> Any:
-    """The numbers named in `FORWARD`, as a vector; the first three by the largest, as `unscaled` undoes.
+    """Return the numbers named in `FORWARD` as a vector.
 
-    mean, second_moment   Of all entries.
-    spread                sqrt(mean over entries of the variance over samples): what tells samples apart.
+    Mean, second moment and spread are of z divided by its largest entry; `unscaled` undoes that.
+
+    mean, second_moment   Over all entries.
+    spread                sqrt(mean over entries of the variance over samples): what distinguishes samples.
     largest               The largest absolute value.
     not_finite            The share of entries that are NaN or infinite.
-    rank                  Effective rank (tr G)^2 / tr(G^2), G the samples' Gram matrix after the mean over
-                          samples is taken off: in how many directions n samples differ, at most n - 1.
-    alike                 The mean cosine between two different samples.
-    tokens_alike          The same between two positions of one sample, where z is (samples, positions,
+    effective_rank        (tr G)^2 / tr(G^2), where G is the Gram matrix of the samples after their mean is
+                          subtracted: the number of directions in which n samples differ, at most n - 1.
+    sample_cosine         The mean cosine between two different samples.
+    token_cosine          The mean cosine between two positions of one sample if z is (samples, positions,
                           units); else 0.
-    units                 sqrt(mean variance over units / second moment): 0 where all units are alike.
+    unit_spread           sqrt(mean variance over units / second moment): 0 if all units are equal.
 
     Args:
         z: A tensor of floats, samples first.
@@ -50,7 +53,7 @@ def forward(z: Any, units: int) -> Any:
     z = _units_last(z, units)
     samples = z.shape[0]
     largest = ops.max(ops.abs(z))
-    # Ratios are of what is divided by the largest: the square of 1e-25, or of 1e25, has no place in 32 bits.
+    # Divide by the largest entry first: the square of 1e-25, or of 1e25, does not fit into 32 bits.
     size = ops.where(ops.isfinite(largest) & (largest > 0), largest, 1.0)
     z = z / size
     rows = ops.reshape(z, (samples, -1))
@@ -66,40 +69,40 @@ def forward(z: Any, units: int) -> Any:
             largest,
             not_finite(rows),
             ops.square(trace / (ops.sqrt(ops.sum(ops.square(gram))) + _TINY)),
-            _alike(rows[None]),
-            _alike(z) if len(z.shape) == 3 and z.shape[1] > 1 else ops.zeros(()),
+            _mean_cosine(rows[None]),
+            _mean_cosine(z) if len(z.shape) == 3 and z.shape[1] > 1 else ops.zeros(()),
             ops.sqrt(ops.mean(ops.var(z, axis=-1)) / (second + _TINY)),
         ]
     )
 
 
-def unscaled(found: dict[str, float]) -> dict[str, float]:
-    """The numbers of `forward` with mean, second moment and spread as they are, and not by the largest.
+def unscaled(numbers: dict[str, float]) -> dict[str, float]:
+    """Return the numbers of `forward` with mean, second moment and spread multiplied back to scale.
 
-    In 64 bits, where the square of what 32 bits hold has its place.
+    This happens in 64 bits, where the square of any 32-bit number fits.
     """
-    largest = found["largest"]
+    largest = numbers["largest"]
     size = largest if math.isfinite(largest) and largest > 0 else 1.0
     powers = {"mean": 1, "second_moment": 2, "spread": 1}
-    return {name: value * size ** powers.get(name, 0) for name, value in found.items()}
+    return {name: value * size ** powers.get(name, 0) for name, value in numbers.items()}
 
 
-def after(y: Any, units: int, bounds: tuple[float | None, float | None]) -> Any:
-    """The numbers named in `AFTER`, of what an activation returns.
+def output(y: Any, units: int, bounds: tuple[float | None, float | None]) -> Any:
+    """Return the numbers named in `OUTPUT`, for the output of an activation.
 
-    after_second_moment   Of all entries.
+    output_second_moment  The second moment over all entries.
     dead                  The share of units that are the same for all samples and positions.
-    saturated             The share of entries within 1 % of a bound of the activation (0 where it has none).
+    saturated             The share of entries within 1 % of a bound of the activation; 0 without bounds.
 
     Args:
-        y: What the activation returned.
+        y: The activation's output.
         units: The axis of the units.
-        bounds: The least and the largest value that the activation tends to; None where it has none.
+        bounds: The lower and the upper limit of the activation; None where it is unbounded.
     """
     y = _units_last(y, units)
     columns = ops.reshape(y, (-1, y.shape[-1]))
     least, most = ops.min(columns, axis=0), ops.max(columns, axis=0)
-    dead = ops.cast(most - least <= _SAME * ops.max(ops.abs(columns)), "float32")
+    dead = ops.cast(most - least <= _ROUNDING * ops.max(ops.abs(columns)), "float32")
     low, high = bounds
     margin = 0.01 * (high - low) if low is not None and high is not None else 0.01 * abs(high or low or 0)
     outside = [y >= high - margin] if high is not None else []
@@ -109,17 +112,18 @@ def after(y: Any, units: int, bounds: tuple[float | None, float | None]) -> Any:
 
 
 def extremes(y: Any, units: int) -> Any:
-    """The least and the largest value of each unit, over samples and positions: (2, units)."""
+    """Return the least and the largest value of each unit over samples and positions: (2, units)."""
     y = _units_last(y, units)
     columns = ops.reshape(y, (-1, y.shape[-1]))
     return ops.stack([ops.min(columns, axis=0), ops.max(columns, axis=0)])
 
 
 def gradient(g: Any, units: int = -1) -> Any:
-    """The numbers named in `GRADIENT`.
+    """Return the numbers named in `GRADIENT`.
 
-    Mean and second moment of all entries, the share that is not finite, and how much the units differ, as in
-    `forward`.
+    gradient_mean, gradient_second_moment   Over all entries.
+    gradient_not_finite                     The share of entries that are NaN or infinite.
+    gradient_unit_spread                    The spread over units, as in `forward`.
 
     Args:
         g: A gradient.
@@ -127,16 +131,16 @@ def gradient(g: Any, units: int = -1) -> Any:
     """
     g = _units_last(g, units)
     second = ops.mean(ops.square(g))
-    # Divided by the largest: the square of a gradient of 1e-20 is zero.
+    # Divide by the largest entry first: the square of a gradient of 1e-20 is zero in 32 bits.
     scaled = g / (ops.max(ops.abs(g)) + _TINY)
-    differ = ops.sqrt(ops.mean(ops.var(scaled, axis=-1)) / (ops.mean(ops.square(scaled)) + _TINY))
-    return ops.stack([ops.mean(g), second, not_finite(g), differ])
+    unit_spread = ops.sqrt(ops.mean(ops.var(scaled, axis=-1)) / (ops.mean(ops.square(scaled)) + _TINY))
+    return ops.stack([ops.mean(g), second, not_finite(g), unit_spread])
 
 
 def histogram(values: Any) -> Any:
-    """Least and most of all entries, and the counts of `BINS` bins between them, of up to `COUNTED`.
+    """Return the least and the largest entry, and the counts of `BINS` equal bins between them.
 
-    Entries that are not finite are left out.
+    At most `COUNTED` entries are counted, and only finite ones.
     """
     flat = ops.reshape(ops.cast(values, "float32"), (-1,))
     finite = ops.isfinite(flat)
@@ -144,70 +148,75 @@ def histogram(values: Any) -> Any:
     most = ops.max(ops.where(finite, flat, -math.inf))
     size = flat.shape[0]
     if size > COUNTED:
-        # Not every n-th: that would be the same few units of a layer of n units.
+        # A random sample: every n-th entry would be the same few units of a layer of n units.
         flat = ops.take(flat, np.random.default_rng(0).integers(size, size=COUNTED).astype("int32"))
         finite = ops.isfinite(flat)
     width = ops.maximum((most - least) / BINS, _TINY)
-    place = ops.clip(ops.floor(ops.where(finite, flat - least, 0.0) / width), 0, BINS - 1)
-    counts = ops.segment_sum(ops.cast(finite, "float32"), ops.cast(place, "int32"), num_segments=BINS)
+    bins = ops.clip(ops.floor(ops.where(finite, flat - least, 0.0) / width), 0, BINS - 1)
+    counts = ops.segment_sum(ops.cast(finite, "float32"), ops.cast(bins, "int32"), num_segments=BINS)
     return ops.concatenate([ops.stack([least, most]), counts])
 
 
 def not_finite(values: Any) -> Any:
-    """The share of entries that are NaN or infinite."""
+    """Return the share of entries that are NaN or infinite."""
     return ops.mean(ops.cast(ops.logical_not(ops.isfinite(values)), "float32"))
 
 
 def attention(weights: Any, visible: Any = None) -> Any:
-    """Of each head the normalized entropy and the spread between queries: (2, heads).
+    """Return the normalized entropy of each head and the spread between its queries: (2, heads).
 
-    entropy   mean over queries of -sum_k a_k log a_k / log(keys), of the keys that a query may see: 1 where
-              all of them weigh alike, 0 where each query looks at one.
-    spread    1 - |mean over queries of a|^2 / mean over queries of |a|^2: 0 where all queries look alike.
+    entropy   The mean over queries of -sum_k a_k log a_k / log(keys), over the keys that a query may see: 1
+              if all of them have equal weight, 0 if each query attends to one.
+    spread    1 - |mean over queries of a|^2 / mean over queries of |a|^2: 0 if all queries attend alike.
 
-    Queries that may see one key, or none, count in nothing: they have no choice. NaN where no other is left.
+    Queries that may see at most one key have no choice and are left out. The result is NaN if no query is
+    left.
 
     Args:
         weights: Attention weights a of shape (samples, heads, queries, keys), whose rows sum to 1.
-        visible: Which keys each query may see, in a shape that broadcasts to it; None is all.
+        visible: The mask of keys that each query may see, in a shape that broadcasts to `weights`; None if
+            all are visible.
     """
     weights = ops.cast(weights, "float32")
     visible = ops.ones((1, 1, 1, 1), dtype="bool") if visible is None else ops.cast(visible, "bool")
     keys = ops.sum(ops.cast(ops.broadcast_to(visible, weights.shape), "float32"), axis=-1)
-    seen = ops.cast(keys > 1, "float32")
-    weights = weights * seen[..., None]
+    chooses = ops.cast(keys > 1, "float32")
+    weights = weights * chooses[..., None]
     entropy = -ops.sum(weights * ops.log(ops.maximum(weights, _TINY)), axis=-1) / ops.log(
         ops.maximum(keys, 2.0)
     )
-    # By samples, of which those with one query tell nothing of how queries differ.
-    count = ops.sum(seen, axis=2)
+    # A sample with a single query does not show how queries differ.
+    count = ops.sum(chooses, axis=2)
     alone = ops.sum(ops.square(weights), axis=(2, 3)) / ops.maximum(count, 1.0)
     together = ops.sum(ops.square(ops.sum(weights, axis=2) / ops.maximum(count, 1.0)[..., None]), axis=-1)
     several = ops.cast(count > 1, "float32")
     spread = 1 - _ratio(ops.sum(together * several, axis=0), ops.sum(alone * several, axis=0))
-    return ops.stack([_ratio(ops.sum(entropy, axis=(0, 2)), ops.sum(seen, axis=(0, 2))), spread])
+    return ops.stack([_ratio(ops.sum(entropy, axis=(0, 2)), ops.sum(chooses, axis=(0, 2))), spread])
 
 
-def _ratio(part: Any, whole: Any) -> Any:
-    return ops.where(whole > 0, part / ops.maximum(whole, _TINY), math.nan)
+def _ratio(part: Any, total: Any) -> Any:
+    return ops.where(total > 0, part / ops.maximum(total, _TINY), math.nan)
 
 
-def _alike(rows: Any) -> Any:
-    """The mean cosine between two different rows of each (n, d) of a batch; by the sum of all n."""
+def _mean_cosine(rows: Any) -> Any:
+    """Return the mean cosine between two different rows of each (n, d) matrix of a batch.
+
+    The squared norm of the sum of n unit vectors contains all their cosines at once.
+    """
     n = rows.shape[1]
     if n < 2:
         return ops.zeros(())
     length = ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
-    # A row of zeros has no direction, and counts as none.
+    # A row of zeros has no direction; its cosines count as 0.
     unit = rows / (length + _TINY)
     total = ops.sum(ops.square(ops.sum(unit, axis=1)), axis=-1)
-    own = ops.sum(ops.square(unit), axis=(1, 2))
-    return ops.mean((total - own) / (n * (n - 1)))
+    with_itself = ops.sum(ops.square(unit), axis=(1, 2))
+    return ops.mean((total - with_itself) / (n * (n - 1)))
 
 
 def _units_last(z: Any, units: int) -> Any:
     z = ops.cast(z, "float32")
     if len(z.shape) < 2:
-        # A vector of samples has one unit, and so has a scalar weight.
+        # A vector of samples, or a scalar weight, has one unit.
         z = ops.reshape(z, (-1, 1))
     return ops.moveaxis(z, units, -1) if units % len(z.shape) != len(z.shape) - 1 else z

@@ -1,0 +1,49 @@
+"""`GradientRecorder`: an optimizer that reduces gradients instead of applying them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_initx.diagnostics.probe import reductions
+
+
+class GradientRecorder(keras.optimizers.Optimizer):
+    """An optimizer that stores what each gradient reduces to, and changes no weight.
+
+    Args:
+        variables: The trainable variables.
+        taps: The indices of variables whose gradient is reduced already: see `Probe`.
+        scale: The factor that the loss was multiplied by.
+        details: Whether to store a histogram of each gradient too.
+    """
+
+    def __init__(
+        self, variables: Sequence[keras.Variable], taps: set[int], scale: float, details: bool
+    ) -> None:
+        super().__init__(learning_rate=1.0, name="recorder")
+        self._taps, self._scale, self._details = taps, scale, details
+        self.build(variables)
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Create a small variable for the numbers of each gradient."""
+        super().build(variables)
+        plain, detailed = len(reductions.GRADIENT), len(reductions.GRADIENT) + 2 + reductions.BINS
+        sizes = [detailed if self._details and n not in self._taps else plain for n in range(len(variables))]
+        self.reduced = [
+            self.add_variable((size,), initializer="zeros", dtype="float32", name="kept") for size in sizes
+        ]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Store the numbers of a gradient in place of an update."""
+        # Some backends pass their own variable here, so look it up by index.
+        number = self._get_variable_index(variable)
+        if number not in self._taps:
+            # The gradient of a look-up table arrives in pieces; adding it to zeros makes it dense.
+            dense = ops.add(ops.zeros(variable.shape, dtype=gradient.dtype), gradient)
+            dense = ops.cast(dense, "float32") / self._scale
+            gradient = reductions.gradient(dense)
+            if self._details:
+                gradient = ops.concatenate([gradient, reductions.histogram(dense)])
+        self.assign(self.reduced[number], gradient)

@@ -1,0 +1,109 @@
+"""Turn the numbers that a probe measured into one record for each layer and each attention head."""
+
+import math
+from dataclasses import replace
+
+import keras
+from keras import ops
+
+from keras_initx._graph import Graph
+from keras_initx._weights import WeightIndex, mean_square
+from keras_initx.diagnostics.probe import Probe, ProbePoint, normalized_moments, reductions
+from keras_initx.diagnostics.records import HeadSignal, LayerSignal
+from keras_initx.diagnostics.verdicts import head_verdicts, layer_verdicts
+from keras_initx.errors import InitxError
+
+
+def layer_signals(probe: Probe, gradients: dict[int, list[float]], index: WeightIndex) -> list[LayerSignal]:
+    """Return the signal at each weighted layer in the probe's last pass, with its verdicts.
+
+    Args:
+        probe: The probe after a pass.
+        gradients: The reduced gradients that the pass returned.
+        index: The model's weights by layer.
+    """
+    rows = [_layer_signal(number, probe, gradients, index) for number in range(len(probe.points))]
+    return [replace(row, verdicts=layer_verdicts(row, rows)) for row in rows]
+
+
+def _layer_signal(
+    number: int, probe: Probe, gradients: dict[int, list[float]], index: WeightIndex
+) -> LayerSignal:
+    point = probe.points[number]
+    missing = [math.nan] * len(reductions.GRADIENT)
+    forward = reductions.unscaled(_named(reductions.FORWARD, floats(probe.pre_activations[number])))
+    output = dict.fromkeys(reductions.OUTPUT, math.nan)
+    if point.output is not None:
+        output = _named(reductions.OUTPUT, floats(probe.activation_outputs[number]))
+    gradient = _named(reductions.GRADIENT, gradients[id(probe.gradient_taps[number])])
+    # With details a histogram follows the numbers.
+    kernel_numbers = gradients.get(id(point.kernel), missing)[: len(reductions.GRADIENT)]
+    kernel_gradient = _named(reductions.GRADIENT, kernel_numbers)
+    shape = tuple(n or 1 for n in probe.graph.steps[point.context.step].shapes[0])
+    variance = max(forward["second_moment"] - forward["mean"] ** 2, 0.0)
+    if math.isnan(forward["second_moment"]):
+        variance = math.nan
+    return LayerSignal(
+        number=number + 1,
+        path=point.path,
+        kind=point.context.kind,
+        activation=point.activation.name,
+        shape=shape,
+        mean=forward["mean"],
+        std=math.sqrt(variance),
+        second_moment=forward["second_moment"],
+        spread=forward["spread"],
+        not_finite=forward["not_finite"],
+        effective_rank=forward["effective_rank"],
+        sample_cosine=forward["sample_cosine"] if shape[0] > 1 else math.nan,
+        token_cosine=forward["token_cosine"] if len(shape) == 3 and shape[1] > 1 else math.nan,
+        unit_spread=forward["unit_spread"],
+        output_second_moment=output["output_second_moment"],
+        dead=output["dead"],
+        saturated=output["saturated"],
+        gradient_mean=gradient["gradient_mean"],
+        gradient_second_moment=gradient["gradient_second_moment"],
+        gradient_not_finite=gradient["gradient_not_finite"],
+        gradient_unit_spread=gradient["gradient_unit_spread"],
+        kernel_std=float(ops.convert_to_numpy(ops.std(ops.cast(point.kernel, "float32")))),
+        kernel_gradient=math.sqrt(kernel_gradient["gradient_second_moment"]),
+        chi=_chi(probe.graph, point, forward["mean"], variance, index),
+        is_lookup="embedding" in point.context.roles or not point.depends_on_data,
+        ends_branch=bool(point.context.residual_number),
+    )
+
+
+def _chi(graph: Graph, point: ProbePoint, mean: float, variance: float, index: WeightIndex) -> float:
+    """Return fan_in E[w^2] E[phi'(z)^2] at a point, or NaN if it is not the product with one kernel."""
+    if not point.is_product or not index.has(point.kernel) or not 0 < variance < math.inf:
+        return math.nan
+    gain = index.fans(point.kernel).fan_in * mean_square(point.kernel)
+    moments = [(1.0, mean, variance)]
+    if point.context.normalized:
+        # The normalization divides the product by its standard deviation before the activation sees it.
+        gain, moments = gain / variance, normalized_moments(graph, point.context.step)
+    try:
+        slopes = [factor * point.activation.moments(m, v).slope_second_moment for factor, m, v in moments]
+    except InitxError:
+        return math.nan
+    return gain * sum(slopes) / len(slopes)
+
+
+def head_signals(probe: Probe) -> list[HeadSignal]:
+    """Return the signal of each attention head in the probe's last pass, with its verdicts."""
+    heads = []
+    for step, numbers in zip(probe.attention_steps, probe.attention, strict=True):
+        entropies, spreads = ops.convert_to_numpy(numbers)
+        for number, (entropy, spread) in enumerate(zip(entropies, spreads, strict=True)):
+            head = HeadSignal(step.path, number, float(entropy), float(spread))
+            heads.append(replace(head, verdicts=head_verdicts(head)))
+    return heads
+
+
+def floats(variable: keras.Variable) -> list[float]:
+    """Return a vector's entries as Python floats."""
+    return [float(n) for n in ops.convert_to_numpy(variable)]
+
+
+def _named(names: tuple[str, ...], numbers: list[float]) -> dict[str, float]:
+    return dict(zip(names, numbers, strict=True))
