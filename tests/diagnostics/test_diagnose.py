@@ -30,9 +30,9 @@ class TestByHand:
     def test_what_the_activation_returns(self, found):
         _, _, _, report, zs, _ = found
         for row, z in zip(report.rows[:-1], zs, strict=False):
-            assert row.after == pytest.approx(np.mean(np.tanh(z) ** 2), rel=1e-4)
+            assert row.output_second_moment == pytest.approx(np.mean(np.tanh(z) ** 2), rel=1e-4)
             assert row.saturated == pytest.approx(np.mean(np.abs(np.tanh(z)) >= 0.98), abs=1e-6)
-        assert np.isnan(report.rows[-1].after)
+        assert np.isnan(report.rows[-1].output_second_moment)
 
     def test_the_gradients(self, found):
         _, x, _, report, zs, gradients = found

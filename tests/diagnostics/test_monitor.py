@@ -161,7 +161,7 @@ class TestOptions:
 
     def test_as_often_as_it_may_cost(self, data, tmp_path, monkeypatch):
         # Whatever a measurement costs, it is due at once.
-        monkeypatch.setattr("keras_initx.diagnostics.monitor.SHARE", np.inf)
+        monkeypatch.setattr("keras_initx.diagnostics.monitor.TIME_SHARE", np.inf)
         monitor = SignalMonitor(tmp_path, data=data)
         fit(network(), data, monitor)
         assert monitor.measured == 1 + 12

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from keras_initx import initialize
 from keras_initx.diagnostics import HeadSignal, LayerSignal, diagnose
-from keras_initx.diagnostics.verdicts import explained, verdicts_of, verdicts_of_head
+from keras_initx.diagnostics.verdicts import head_verdicts, layer_finding, layer_verdicts
 from tests.support import zoo
 from tests.support.networks import data, dense
 
@@ -77,8 +77,8 @@ class TestVerdicts:
         model = dense(kernel=keras.initializers.RandomNormal(stddev=1e-4, seed=1), depth=6)
         text = diagnose(model, data(32, 8)).summary()
         assert "pre-activation std" in text
-        assert "vanishing; try initialize(model)" in text
-        assert f"`{model.layers[5].path}`" in text
+        assert f"`{model.layers[5].path}` (and 6 more), vanishing: pre-activation std " in text
+        assert "at the last layer). Try initialize(model)." in text
 
     @pytest.mark.parametrize("targets", [True, False])
     def test_gradients_pass_a_batch_normalization(self, targets):
@@ -125,7 +125,7 @@ class TestVerdicts:
             for a, b in zip(plain.rows, scaled.rows, strict=True):
                 assert b.std == pytest.approx(scale * a.std, rel=1e-3)
                 assert b.effective_rank == pytest.approx(a.effective_rank, rel=1e-3)
-                assert b.alike == pytest.approx(a.alike, rel=1e-3, abs=1e-5)
+                assert b.sample_cosine == pytest.approx(a.sample_cosine, rel=1e-3, abs=1e-5)
                 assert "non-finite" not in b.verdicts
 
     def test_what_the_model_rescales_itself_is_no_input_of_another_scale(self):
@@ -143,13 +143,13 @@ def rows(*changes, count=4):
     for number in range(count):
         figures = {f.name: 1.0 for f in dataclasses.fields(LayerSignal)}
         figures |= {"number": number + 1, "path": f"dense_{number}", "kind": "Dense", "activation": "relu"}
-        figures |= {"shape": (8, 16), "looks_up": False, "ends_branch": False, "verdicts": ()}
+        figures |= {"shape": (8, 16), "is_lookup": False, "ends_branch": False, "verdicts": ()}
         figures |= {
             "not_finite": 0.0,
             "gradient_not_finite": 0.0,
             "dead": 0.0,
             "saturated": 0.0,
-            "tokens_alike": 0.0,
+            "token_cosine": 0.0,
         }
         made.append(LayerSignal(**figures))
     for number, change in changes:
@@ -193,11 +193,11 @@ class TestLimits:
         [
             ("exploding", {"std": 1.1e3}, {"std": 0.9e3}),
             ("exploding", {"gradient_second_moment": 1.1e10}, {"gradient_second_moment": 0.9e10}),
-            ("symmetric", {"units_differ": 0.9e-4, "gradient_units_differ": 0.0}, {"units_differ": 0.9e-4}),
+            ("symmetric", {"unit_spread": 0.9e-4, "gradient_unit_spread": 0.0}, {"unit_spread": 0.9e-4}),
             ("inputs alike", {"spread": 0.9e-3}, {"spread": 1.1e-3}),
             ("dead", {"dead": 0.51}, {"dead": 0.49}),
             ("saturated", {"saturated": 0.51}, {"saturated": 0.49}),
-            ("rank collapse", {"tokens_alike": 0.99995}, {"tokens_alike": 0.9998}),
+            ("rank collapse", {"token_cosine": 0.99995}, {"token_cosine": 0.9998}),
             ("non-finite", {"not_finite": 1e-6}, {"not_finite": 0.0}),
             ("non-finite", {"gradient_not_finite": 1e-6}, {"gradient_not_finite": 0.0}),
         ],
@@ -205,30 +205,30 @@ class TestLimits:
     def test_of_one_layer(self, word, beyond, within):
         for change, expected in ((beyond, (word,)), (within, ())):
             made = rows((1, change))
-            assert verdicts_of(made[1], made) == expected
+            assert layer_verdicts(made[1], made) == expected
 
     def test_a_signal_vanishes_where_no_later_layer_has_one(self):
         lost = rows(*((n, {"std": 0.9e-3}) for n in (1, 2, 3)))
-        assert [verdicts_of(row, lost) for row in lost] == [(), *[("vanishing",)] * 3]
+        assert [layer_verdicts(row, lost) for row in lost] == [(), *[("vanishing",)] * 3]
         back = rows((1, {"std": 0.9e-3}))
-        assert not any(verdicts_of(row, back) for row in back)
+        assert not any(layer_verdicts(row, back) for row in back)
         kept = rows(*((n, {"std": 1.1e-3}) for n in (1, 2, 3)))
-        assert not any(verdicts_of(row, kept) for row in kept)
+        assert not any(layer_verdicts(row, kept) for row in kept)
 
     def test_a_gradient_vanishes_where_no_earlier_layer_has_one(self):
         lost = rows(*((n, {"gradient_second_moment": 0.9e-10}) for n in (0, 1)))
-        assert [verdicts_of(row, lost) for row in lost] == [("vanishing",), ("vanishing",), (), ()]
+        assert [layer_verdicts(row, lost) for row in lost] == [("vanishing",), ("vanishing",), (), ()]
         branch = rows((1, {"gradient_second_moment": 0.9e-10}))
-        assert not any(verdicts_of(row, branch) for row in branch)
+        assert not any(layer_verdicts(row, branch) for row in branch)
         # An output layer of zeros lets none through, and opens with its first step.
         closed = rows(*((n, {"gradient_second_moment": 0.0}) for n in (0, 1, 2)), (3, {"kernel_std": 0.0}))
-        assert not any(verdicts_of(row, closed) for row in closed)
+        assert not any(layer_verdicts(row, closed) for row in closed)
 
     def test_what_looks_up_may_be_the_same_for_all(self):
-        change = {"spread": 0.0, "dead": 1.0, "tokens_alike": 1.0}
-        assert len(verdicts_of(rows((1, change))[1], rows((1, change)))) == 3
-        made = rows((1, {**change, "looks_up": True}))
-        assert verdicts_of(made[1], made) == ()
+        change = {"spread": 0.0, "dead": 1.0, "token_cosine": 1.0}
+        assert len(layer_verdicts(rows((1, change))[1], rows((1, change)))) == 3
+        made = rows((1, {**change, "is_lookup": True}))
+        assert layer_verdicts(made[1], made) == ()
 
     @pytest.mark.parametrize(
         ("entropy", "spread", "expected"),
@@ -241,10 +241,10 @@ class TestLimits:
         ],
     )
     def test_of_a_head(self, entropy, spread, expected):
-        assert verdicts_of_head(HeadSignal("attention", 0, entropy, spread)) == expected
+        assert head_verdicts(HeadSignal("attention", 0, entropy, spread)) == expected
 
     def test_the_worst_layer_is_named_with_its_figures(self):
         made = rows((1, {"std": 2e3}), (2, {"std": 5e4}))
-        found = explained("exploding", made[1:3], made[-1])
+        found = layer_finding("exploding", made[1:3], made[-1])
         assert found.path == "dense_2"
-        assert "(and 1 more): pre-activation std 5e+04" in found.text
+        assert "(and 1 more), exploding: pre-activation std 5e+04" in found.text

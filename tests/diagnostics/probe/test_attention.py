@@ -136,7 +136,7 @@ class TestAttention:
         inputs = keras.Input((12, 16))
         model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(Learned()(inputs))))
         report = diagnose(model, data(8, 12, 16))
-        assert [row.looks_up for row in report.rows] == [True, False, False, False, False]
+        assert [row.is_lookup for row in report.rows] == [True, False, False, False, False]
         assert report.healthy, report.summary()
 
     def test_a_head_whose_queries_are_all_alike(self):

@@ -36,31 +36,31 @@ class TestForward:
         rows = tensor.reshape(6, -1).astype("float64")
         powers = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) ** 2
         found = forward((tensor, -1))
-        assert found["rank"] == pytest.approx(powers.sum() ** 2 / (powers**2).sum(), rel=1e-4)
+        assert found["effective_rank"] == pytest.approx(powers.sum() ** 2 / (powers**2).sum(), rel=1e-4)
 
     def test_rank_of_samples_along_one_line_is_one(self):
         line = np.arange(6)[:, None] * np.arange(1, 9)[None]
-        assert forward((line, -1))["rank"] == pytest.approx(1, abs=1e-4)
+        assert forward((line, -1))["effective_rank"] == pytest.approx(1, abs=1e-4)
 
     def test_alike_is_the_mean_cosine_of_two_samples(self, tensor):
         found = forward((tensor, -1))
         cosines = 1 - pdist(tensor.reshape(6, -1).astype("float64"), "cosine")
-        assert found["alike"] == pytest.approx(cosines.mean(), rel=1e-4)
+        assert found["sample_cosine"] == pytest.approx(cosines.mean(), rel=1e-4)
 
     def test_tokens_alike_is_the_mean_cosine_within_a_sample(self, tensor):
         found = forward((tensor, -1))
         cosines = [1 - pdist(sample.astype("float64"), "cosine") for sample in tensor]
-        assert found["tokens_alike"] == pytest.approx(np.mean(cosines), rel=1e-4)
+        assert found["token_cosine"] == pytest.approx(np.mean(cosines), rel=1e-4)
 
     @pytest.mark.parametrize("axis", [-1, 1])
     def test_units_along_either_axis(self, tensor, axis):
         found = forward((tensor, axis))
         expected = np.sqrt(tensor.var(axis=axis).mean() / np.mean(tensor**2))
-        assert found["units"] == pytest.approx(expected, rel=1e-4)
+        assert found["unit_spread"] == pytest.approx(expected, rel=1e-4)
 
     def test_units_that_are_alike(self, tensor):
         same = np.repeat(tensor[..., :1], 4, axis=-1)
-        assert forward((same, -1))["units"] == pytest.approx(0, abs=1e-5)
+        assert forward((same, -1))["unit_spread"] == pytest.approx(0, abs=1e-5)
 
     def test_what_is_not_finite_is_counted(self, tensor):
         tensor[0, 0, :3] = np.nan, np.inf, -np.inf
@@ -79,15 +79,15 @@ class TestAfter:
         y[..., 1] = 0
         y[..., 4] = 0.5
         y[0, 0, 2] = 0
-        found = named(reductions.AFTER, reductions.after(y, -1, (None, None)))
+        found = named(reductions.OUTPUT, reductions.output(y, -1, (None, None)))
         assert found["dead"] == pytest.approx(2 / 5)
-        assert found["after_second_moment"] == pytest.approx(np.mean(y**2), rel=1e-5)
+        assert found["output_second_moment"] == pytest.approx(np.mean(y**2), rel=1e-5)
         assert found["saturated"] == 0
 
     def test_units_of_the_first_axis(self):
         y = np.random.default_rng(0).uniform(0.1, 1, size=(8, 4, 5)).astype("float32")
         y[:, 3] = 0
-        assert named(reductions.AFTER, reductions.after(y, 1, (None, None)))["dead"] == pytest.approx(1 / 4)
+        assert named(reductions.OUTPUT, reductions.output(y, 1, (None, None)))["dead"] == pytest.approx(1 / 4)
 
     @pytest.mark.parametrize(
         ("bounds", "expected"),
@@ -95,7 +95,7 @@ class TestAfter:
     )
     def test_saturated_within_one_percent_of_a_bound(self, bounds, expected):
         y = np.array([[-1, -0.5, 0.005, 0.2, 0.5, 0.8, 0.97, 0.992, 0.995, 1.0]], "float32").T
-        found = named(reductions.AFTER, reductions.after(y, -1, bounds))
+        found = named(reductions.OUTPUT, reductions.output(y, -1, bounds))
         by_hand = {
             (0.0, 1.0): np.mean((y <= 0.01) | (y >= 0.99)),
             (-1.0, 1.0): np.mean((y <= -0.98) | (y >= 0.98)),
@@ -141,7 +141,7 @@ def test_gradient_of_channels_first_and_of_tiny_numbers():
     expected = np.sqrt(g.var(axis=1).mean() / np.mean(g**2))
     for size in (1.0, 1e-18):
         found = named(reductions.GRADIENT, reductions.gradient(g * np.float32(size), 1))
-        assert found["gradient_units"] == pytest.approx(expected, rel=1e-4)
+        assert found["gradient_unit_spread"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradient():
