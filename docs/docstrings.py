@@ -1,4 +1,4 @@
-"""The docstrings of this project, cut into the sections that CONTRIBUTING.md prescribes."""
+"""Parse docstrings into the sections that CONTRIBUTING.md prescribes."""
 
 import doctest
 import inspect
@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# The order is fixed and few sections exist, so that no parser of docstrings has to be a dependency: those
-# know neither several arguments in one entry nor "As in".
+# The order is fixed and the sections are few, so no parser library is needed. Those support neither several
+# arguments in one entry nor "As in".
 _SECTION = re.compile(r"^(Args|Raises|Returns|Example|References):", re.MULTILINE)
 _ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*(?:\n +.*)*)", re.MULTILINE)
 _AS_IN = re.compile(r"As in `(\w+)`\.\s*")
@@ -17,12 +17,12 @@ _ARXIV = re.compile(r"arXiv ((?:[a-z-]+/)?\d[\d.]+\d)")
 
 @dataclass(frozen=True)
 class Docstring:
-    """A docstring by its sections.
+    """The sections of a docstring.
 
     Attributes:
         line: The first line.
-        formula: The paragraphs between it and the first section.
-        sections: The text of each section that there is, by its title.
+        formula: The paragraphs between the first line and the first section.
+        sections: The text of each section by its title.
     """
 
     line: str
@@ -30,16 +30,16 @@ class Docstring:
     sections: dict[str, str]
 
     def entries(self, title: str) -> list[tuple[tuple[str, ...], str]]:
-        """The entries "a, b: text" of a section as (names, text)."""
+        """Return the entries "a, b: text" of a section as (names, text)."""
         text = textwrap.dedent(self.sections.get(title, "").strip("\n"))
         return [(tuple(names.split(", ")), one_line(entry)) for names, entry in _ENTRY.findall(text)]
 
 
 def parse(cls: type) -> Docstring:
-    """The docstring of a class by its sections.
+    """Parse the docstring of a class.
 
     Raises:
-        ValueError: The class has none, or one without a formula.
+        ValueError: The class has no docstring, or the docstring has no formula.
     """
     before, *rest = _SECTION.split(inspect.cleandoc(cls.__doc__ or ""))
     line, _, formula = before.partition("\n\n")
@@ -50,28 +50,28 @@ def parse(cls: type) -> Docstring:
 
 
 def arguments(cls: type, others: Mapping[str, type]) -> tuple[dict[str, str], list[str]]:
-    """(the text of every argument, what is said of them beside), each "As in" put in full.
+    """Return (the text of every argument, notes on all of them), with every "As in" resolved.
 
     Args:
         cls: The class.
-        others: By name, the classes beside its bases that an "As in" may name.
+        others: The classes, by name, that an "As in" may name in addition to the bases.
     """
-    known = {**{base.__name__: base for base in cls.__mro__}, **others}
+    classes = {**{base.__name__: base for base in cls.__mro__}, **others}
     texts, notes = {}, []
     for names, text in parse(cls).entries("Args"):
-        found = _AS_IN.match(text + " ")
-        if not found:
+        as_in = _AS_IN.match(text + " ")
+        if not as_in:
             texts |= dict.fromkeys(names, text)
             continue
-        there, _ = arguments(known[found[1]], others)
-        texts |= {name: there[name] for name in names}
-        # Of one entry for many arguments, what follows "As in" belongs to none of them.
-        notes += [text[found.end() :]] * (found.end() < len(text))
+        referenced, _ = arguments(classes[as_in[1]], others)
+        texts |= {name: referenced[name] for name in names}
+        # Text after "As in" concerns the entry as a whole, not one of its arguments.
+        notes += [text[as_in.end() :]] * (as_in.end() < len(text))
     return texts, notes
 
 
 def example(cls: type) -> tuple[str, str]:
-    """(what the example shows, its code with every result as a comment), complete with imports."""
+    """Return (the introduction of the example, its code with imports and with each result as a comment)."""
     text = parse(cls).sections["Example"]
     intro = one_line(text.partition(">>>")[0])
     lines = ["import keras", "", "import keras_initx"] if "keras." in text else ["import keras_initx"]
@@ -84,13 +84,13 @@ def example(cls: type) -> tuple[str, str]:
 
 
 def references(docstring: Docstring) -> list[str]:
-    """One entry for each work, arXiv's numbers as links."""
+    """Return one entry for each work, with arXiv numbers as links."""
     works = one_line(docstring.sections["References"]).rstrip(".").split("; ")
     return [_ARXIV.sub(r"[\g<0>](https://arxiv.org/abs/\1)", _capital(work)) for work in works]
 
 
 def one_line(text: str) -> str:
-    """The text without its line breaks."""
+    """Return the text without line breaks."""
     return " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""Writes the reference in docs/reference from the docstrings and the gains of the package (`make docs`)."""
+"""Write docs/reference from the docstrings and the gains of the package (`make docs`)."""
 
 import functools
 import inspect
@@ -18,47 +18,47 @@ from keras_initx._theory.formulas import FORMULAS
 from keras_initx.initializers import NAMES
 
 HERE = Path(__file__).parent
-# 0.01 is PyTorch's default, 0.2 that of keras.activations.leaky_relu, 0.3 that of keras.layers.LeakyReLU.
+# The defaults of PyTorch (0.01), keras.activations.leaky_relu (0.2) and keras.layers.LeakyReLU (0.3).
 SLOPES = (0.01, 0.1, 0.2, 0.3)
-# The squares of what torch.nn.init.calculate_gain returns, written out because PyTorch is no dependency.
-# Those of tanh, sigmoid and SELU are rules of thumb there, not 1 / E[phi^2].
+# The squares of torch.nn.init.calculate_gain, written out because PyTorch is not a dependency. The values for
+# tanh, sigmoid and SELU are rules of thumb in PyTorch, not 1 / E[phi^2].
 TORCH = {"linear": 1.0, "sigmoid": 1.0, "tanh": (5 / 3) ** 2, "relu": 2.0, "selu": (3 / 4) ** 2}
 TORCH |= {f"leaky_relu, a = {slope:g}": 2 / (1 + slope**2) for slope in SLOPES}
 
 
 def initializers() -> dict[str, type[keras_initx.LayerAware]]:
-    """Every public initializer by the name of its class, in the order of their strings."""
+    """Return every public initializer by the name of its class, in the order of their strings."""
     public = [getattr(keras_initx, name) for name in keras_initx.__all__]
-    found = [c for c in public if inspect.isclass(c) and issubclass(c, keras_initx.LayerAware)]
+    classes = [c for c in public if inspect.isclass(c) and issubclass(c, keras_initx.LayerAware)]
     order = list(NAMES.values())
-    found.sort(key=lambda cls: order.index(cls) if cls in order else len(order))
-    return {cls.__name__: cls for cls in found if not inspect.isabstract(cls)}
+    classes.sort(key=lambda cls: order.index(cls) if cls in order else len(order))
+    return {cls.__name__: cls for cls in classes if not inspect.isabstract(cls)}
 
 
 def activations() -> dict[str, Any]:
-    """Every elementwise activation of Keras that works without arguments, and some leaky slopes."""
-    found: dict[str, Any] = {}
+    """Return every elementwise activation of Keras that works without arguments, and some leaky slopes."""
+    by_label: dict[str, Any] = {}
     for name, (_, kinks) in FORMULAS.items():
-        needed = [p for p in inspect.signature(kinks).parameters.values() if p.default is p.empty]
+        required = [p for p in inspect.signature(kinks).parameters.values() if p.default is p.empty]
         if name == "leaky_relu":
             for slope in SLOPES:
                 leaky = functools.partial(keras.activations.leaky_relu, negative_slope=slope)
-                found[f"leaky_relu, a = {slope:g}"] = leaky
-        elif not needed:
-            found[name] = name
-    return found
+                by_label[f"leaky_relu, a = {slope:g}"] = leaky
+        elif not required:
+            by_label[name] = name
+    return by_label
 
 
 def depends_on_activation(cls: type) -> bool:
-    """Whether the class has a gain by activation to draw."""
+    """Return whether the gain of the class depends on the activation."""
     return "activation" in inspect.signature(cls).parameters
 
 
 def page(cls: type) -> dict[str, Any]:
-    """What the template of a page shows of a class.
+    """Return the variables of the page template for a class.
 
     Raises:
-        ValueError: Its docstring does not say what each of its arguments is.
+        ValueError: The docstring does not describe every argument.
     """
     docstring = docstrings.parse(cls)
     texts, notes = docstrings.arguments(cls, initializers())
@@ -85,7 +85,7 @@ def page(cls: type) -> dict[str, Any]:
 
 
 def gains() -> list[dict[str, Any]]:
-    """The rows of the table of activations, unrounded."""
+    """Return the rows of the table of activations, unrounded."""
     rows = []
     for name, activation in activations().items():
         moments = keras_initx.activation_moments(activation)
@@ -103,7 +103,7 @@ def gains() -> list[dict[str, Any]]:
 
 
 def texts() -> dict[str, str]:
-    """Every page by the name of its file."""
+    """Return the text of every page by file name."""
     render = _templates(set(initializers()))
     pages = [page(cls) for cls in initializers().values()]
     return {
@@ -114,13 +114,13 @@ def texts() -> dict[str, str]:
 
 
 def draw(folder: Path) -> None:
-    """Draws every figure into the folder."""
+    """Draw every figure into the folder."""
     for name, cls in initializers().items():
         if not depends_on_activation(cls):
             continue
-        # A softmax has no moments, and a rule all the same: most models end in one.
-        shown = {**activations(), "softmax": "softmax"}
-        by_activation = {label: cls(activation=phi).scale((64, 64)) for label, phi in shown.items()}
+        # A softmax has no moments, but it has a rule, and most classifiers end in one.
+        labelled = {**activations(), "softmax": "softmax"}
+        by_activation = {label: cls(activation=phi).scale((64, 64)) for label, phi in labelled.items()}
         figures.scales(f"{name}: the gain by the layer's activation", by_activation, folder / f"{name}.png")
     both = {row["name"]: (row["forward"], row["backward"]) for row in gains()}
     figures.both_gains(both, folder / "gains.png")
@@ -131,7 +131,8 @@ def _code(default: Any) -> str:
 
 
 def _digits(value: float) -> str:
-    # An integral that is 0 by symmetry comes out as some 1e-17; adding 0 turns -0 into 0.
+    # An integral that is 0 by symmetry comes out as about 1e-17, with a sign that depends on the processor.
+    # Rounding removes the digits, and adding 0 turns -0 into 0.
     return f"{round(value, 12) + 0.0:.6g}"
 
 
@@ -146,7 +147,7 @@ def _templates(pages: set[str]) -> Callable[..., str]:
     )
 
     def linked(text: str, name: str = "") -> str:
-        """The text with the classes it names, but the page's own, as links."""
+        """Return the text with a link for every class it names, except the page's own."""
         names = "|".join(sorted(pages - {name}))
         return re.sub(rf"`({names})`", r"[`\1`](\1.md)", text)
 
@@ -159,7 +160,7 @@ def _templates(pages: set[str]) -> Callable[..., str]:
 
 
 def main(folder: Path = HERE / "reference") -> None:
-    """Writes all pages and figures, and removes what is no longer one."""
+    """Write all pages and figures, and remove obsolete ones."""
     pages = texts()
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("*.md"), *folder.glob("*.png")):

@@ -1,6 +1,6 @@
-"""keras-initx: right initial weights for every layer of a Keras 3 model.
+"""keras-initx: the right initial weights for every layer of a Keras 3 model.
 
-Importing it registers the names of its initializers ("he_auto", "auto", "orthogonal_auto" ...), and
+Importing the package registers its initializers by name ("he_auto", "auto", "orthogonal_auto" ...) and
 wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws for.
 """
 
@@ -40,39 +40,43 @@ _install()
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ActivationMoments",
+__all__ = [  # noqa: RUF022 (grouped by what a user does)
+    # Strings: the initializers, and the gains that they apply.
     "AllZeros",
     "Auto",
     "BiasAuto",
-    "Comparison",
-    "Finding",
     "HeAuto",
-    "HeadSignal",
-    "InitxError",
     "LayerAware",
-    "LayerSignal",
     "LecunAuto",
     "OrthogonalAuto",
-    "Plan",
-    "PlanRow",
     "PriorBias",
-    "Report",
     "Scale",
-    "SignalMonitor",
     "SmallNormal",
     "UnitUniform",
     "XavierAuto",
+    "ActivationMoments",
     "activation_moments",
-    "all_layers",
-    "compare",
-    "diagnose",
     "gain",
+    # Initialize: the weights of a whole model, and the functions that its methods and groups build on.
+    "Plan",
+    "PlanRow",
+    "all_layers",
     "initialize",
     "kernel_groups",
     "known_methods",
     "known_names",
-    "plot_signals",
     "reinitialize",
     "role",
+    # Diagnose: signals, gradients and what is wrong with them.
+    "Comparison",
+    "Finding",
+    "HeadSignal",
+    "LayerSignal",
+    "Report",
+    "SignalMonitor",
+    "compare",
+    "diagnose",
+    "plot_signals",
+    # Errors.
+    "InitxError",
 ]

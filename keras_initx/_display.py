@@ -8,7 +8,7 @@ from typing import Any
 
 
 def html_table(columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Iterable[Any]) -> str:
-    """Rows as HTML, by the name of each column and what it shows of a row."""
+    """Return an HTML table of `rows`; each column is a title and a function from a row to its cell."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in columns)
     lines = ("".join(f"<td>{html.escape(cell(row))}</td>" for _, cell in columns) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
@@ -16,7 +16,7 @@ def html_table(columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Iterab
 
 
 def plain(value: Any) -> Any:
-    """A structure of numbers as JSON has it: lists for tuples, null for NaN and infinities."""
+    """Return `value` as JSON can hold it: tuples become lists, NaN and infinities become None."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -25,15 +25,15 @@ def plain(value: Any) -> Any:
 
 
 def width() -> int:
-    """That of the terminal; where there is none, what a table of all columns needs."""
+    """Return the width of the terminal; without one, 150 columns, enough for every column of a table."""
     return shutil.get_terminal_size((150, 24)).columns
 
 
 def number(value: float) -> str:
-    """Three digits; "-" for what does not exist."""
+    """Format a number to three digits; NaN becomes "-"."""
     return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def share(value: float) -> str:
-    """A share in percent; "-" for what does not exist."""
+    """Format a fraction as a whole percentage; NaN becomes "-"."""
     return "-" if math.isnan(value) else f"{100 * value:.0f} %"

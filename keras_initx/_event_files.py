@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written with the tensorboard package alone: whatever the backend of Keras is."""
+"""Write TensorBoard event files on any Keras backend: the tensorboard package is all they need."""
 
 import math
 import os
@@ -23,11 +23,11 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts between edges, of which there is one more.
+    """A histogram: n counts between n + 1 edges.
 
     Attributes:
-        edges: In ascending order.
-        counts: How many values lie between each two.
+        edges: The edges of the bins, in ascending order.
+        counts: The number of values in each bin.
     """
 
     edges: tuple[float, ...]
@@ -35,13 +35,13 @@ class Histogram:
 
 
 class EventFile:
-    """A file of events that TensorBoard follows while it grows: every write ends with a whole record.
+    """An event file that TensorBoard can follow while it grows: every write ends with a complete record.
 
-    It is open only while it is written to: a training that raises leaves nothing behind.
+    The file is open only during a write, so a training run that raises leaves no open handle behind.
 
     Args:
-        folder: The run; it is made where it is not there.
-        kind: A word for the file's name.
+        folder: The folder of the run; it is created if it is missing.
+        kind: A word that becomes part of the file name.
 
     Example:
 
@@ -56,20 +56,21 @@ class EventFile:
         self._append([first_event()])
 
     def write(self, step: int, summaries: Iterable[Summary]) -> None:
-        """Adds values of one step; on disk when it returns."""
+        """Append the summaries of one step; they are on disk when the call returns."""
         self._append(event(step, summary) for summary in summaries)
 
     def _append(self, events: Iterable[bytes]) -> None:
         with self.path.open("ab") as stream:
             records = RecordWriter(stream)
-            for one in events:
-                records.write(one)
+            for record in events:
+                records.write(record)
 
 
 def file_name(kind: str) -> str:
-    """A name that TensorBoard reads, and that sorts after all earlier ones.
+    """Return a file name that TensorBoard recognizes and that sorts after all earlier ones.
 
-    An open TensorBoard skips a file that sorts before one it has read; seconds would tie.
+    A running TensorBoard skips a file that sorts before one it has read. The name contains nanoseconds,
+    because two files of the same second would tie.
     """
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
     stamp = f"{seconds:010d}.{nanoseconds:09d}.{socket.gethostname()}.{os.getpid()}"
@@ -77,39 +78,42 @@ def file_name(kind: str) -> str:
 
 
 def first_event() -> bytes:
-    """The record that each file begins with."""
+    """Return the record that every event file begins with."""
     return Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString()
 
 
 def event(step: int, summary: Summary) -> bytes:
-    """A record of one step."""
+    """Return the record of one summary at one step."""
     return Event(wall_time=time.time(), step=step, summary=summary).SerializeToString()
 
 
 def scalar(tag: str, value: float) -> Summary:
-    """One value; what is too large for 32 bits is infinite."""
+    """Return the summary of one value; a value that overflows 32 bits becomes infinite."""
     with np.errstate(over="ignore"):
         return scalar_pb(tag, value)
 
 
-def histogram(tag: str, found: Histogram) -> Summary:
-    """The bins of a histogram as a page of Histograms and Distributions shows them."""
-    # Not by `histogram_pb`: it takes the values, and as many numbers for each as there are bins.
-    edges = np.asarray(found.edges)
-    bins = np.stack([edges[:-1], edges[1:], found.counts], axis=1)
+def histogram(tag: str, bins: Histogram) -> Summary:
+    """Return the summary of a histogram, which TensorBoard shows under Histograms and Distributions."""
+    # tensorboard's `histogram_pb` takes the raw values, and allocates values x bins numbers to count them.
+    edges = np.asarray(bins.edges)
+    rows = np.stack([edges[:-1], edges[1:], bins.counts], axis=1)
     summary = Summary()
     summary.value.add(
         tag=tag,
         metadata=histogram_metadata.create_summary_metadata(display_name=None, description=None),
-        tensor=make_tensor_proto(bins, dtype=np.float64),
+        tensor=make_tensor_proto(rows, dtype=np.float64),
     )
     return summary
 
 
 def layout(charts: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary:
-    """The page of Custom Scalars: the patterns of tags that each chart of each category draws.
+    """Return the layout of TensorBoard's Custom Scalars page.
 
-    A chart has a line for each run and tag that match.
+    A chart draws one line for each run and each tag that matches one of its patterns.
+
+    Args:
+        charts: The tag patterns (regular expressions) by category and by title of the chart.
     """
     page = layout_pb2.Layout(
         category=[
@@ -133,6 +137,6 @@ def layout(charts: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary:
 
 
 def is_finite(value: float) -> bool:
-    """Whether TensorBoard has the number."""
-    # Scalars are stored in 32 bits, where a larger number becomes infinite.
+    """Return whether TensorBoard can store `value` as a finite number."""
+    # It stores scalars in 32 bits, where a larger number becomes infinite.
     return math.isfinite(value) and abs(value) <= float(np.finfo(np.float32).max)

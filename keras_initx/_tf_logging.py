@@ -1,4 +1,4 @@
-"""What a backend says of tracing that is not about the user's code."""
+"""Silence advice of TensorFlow that does not concern the user's code."""
 
 import contextlib
 import logging
@@ -7,14 +7,17 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def without_retracing_advice() -> Iterator[None]:
-    """Without TensorFlow's advice against tracing often: each of many models is traced once."""
+    """Drop TensorFlow's warning about frequent retracing while the context is open.
+
+    TensorFlow counts the traces of all models together and warns when many models are traced once each.
+    """
     logger = logging.getLogger("tensorflow")
 
-    def without_advice(record: logging.LogRecord) -> bool:
+    def is_other(record: logging.LogRecord) -> bool:
         return "triggered tf.function retracing" not in str(record.msg)
 
-    logger.addFilter(without_advice)
+    logger.addFilter(is_other)
     try:
         yield
     finally:
-        logger.removeFilter(without_advice)
+        logger.removeFilter(is_other)

@@ -3,7 +3,7 @@ import pickle
 from keras_initx.errors import InitxError, unknown_name
 
 
-def test_the_message_names_argument_value_rule_and_way_out_in_one_line():
+def test_the_message_names_argument_value_rule_and_remedy_in_one_line():
     error = InitxError("mode", "fan", "fan_in or fan_out", "Leave it out for the rule's own.")
     assert str(error) == "`mode` must be fan_in or fan_out, got 'fan'. Leave it out for the rule's own."
     assert isinstance(error, ValueError)
@@ -17,7 +17,7 @@ def test_the_nearest_name_is_suggested():
     )
 
 
-def test_nothing_is_suggested_where_nothing_is_near():
+def test_no_suggestion_without_a_similar_name():
     assert "Did you mean" not in str(unknown_name("initializer", "qqqq", ["auto", "he_auto"]))
 
 

@@ -1,4 +1,7 @@
-"""Activations, gains and signal propagation in closed form or by quadrature. NumPy and SciPy only."""
+"""The mathematics: activations, their Gaussian moments and gains, mean-field theory, Deep Kernel Shaping.
+
+In closed form or by quadrature, with NumPy and SciPy. Keras is used only to evaluate a user's own activation.
+"""
 
 from keras_initx._theory.activation import LINEAR, ROW_WISE, Activation, read_activation
 from keras_initx._theory.dks import solve_dks

@@ -1,6 +1,6 @@
-"""The activations of keras.activations as float64 formulas of our own, with their parameters and kinks.
+"""Float64 formulas of every activation in keras.activations, with their parameters and kinks.
 
-Without Keras, whose activations pass their constants through float32.
+Keras's own functions pass their constants through float32, which would cost nine digits.
 """
 
 import math
@@ -50,8 +50,8 @@ def _shrink(x: np.ndarray, cut: float, shift: float) -> np.ndarray:
     return np.where(np.abs(x) > cut, x - np.sign(x) * shift, 0)
 
 
-# Every elementwise activation of keras.activations by its name there, with its parameters and their
-# defaults; the second entry gives the kinks for the same parameters.
+# Every elementwise activation of keras.activations by name: the formula, with Keras's parameters and
+# defaults, and a function that returns the kinks for the same parameters.
 FORMULAS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., tuple[float, ...]]]] = {
     "linear": (lambda x: x, lambda: ()),
     "relu": (
@@ -94,6 +94,6 @@ FORMULAS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., tuple[float, 
         lambda threshold, default_value: (threshold,),
     ),
     "exponential": (np.exp, lambda: ()),
-    # The gate alone: half of the axis is multiplied with the sigmoid of the other half.
+    # Only the gate: glu multiplies one half of the axis by the sigmoid of the other half.
     "glu": (_sigmoid, lambda: ()),
 }

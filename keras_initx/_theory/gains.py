@@ -1,4 +1,4 @@
-"""The public table of activations: their gains and their Gaussian moments."""
+"""Public functions that return the gain and the Gaussian moments of any activation."""
 
 import math
 from typing import Any
@@ -11,14 +11,15 @@ _MODES = ("forward", "backward")
 
 
 def gain(activation: Any, mode: str = "forward") -> float:
-    """The gain of an activation phi: what the variance of a weight is multiplied with to make up for phi.
+    """Return the gain of an activation phi: the factor of a weight's variance that compensates for phi.
 
     forward = 1 / E[phi(z)^2], backward = 1 / E[phi'(z)^2], z ~ N(0, 1)
 
-    A kernel of variance forward / fan_in keeps pre-activations at variance 1 from layer to layer; one of
-    variance backward / fan_out does so for their gradients. These are gains of the variance: `torch`'s
-    `calculate_gain` is of the standard deviation, sqrt(2) for ReLU where this is 2. An activation of
-    whole rows (softmax, log_softmax, sparsemax) has gain 1 by convention.
+    A kernel of variance forward / fan_in keeps pre-activations at variance 1 from layer to layer; a kernel
+    of variance backward / fan_out keeps their gradients. Both are gains of the variance, while
+    `torch.nn.init.calculate_gain` returns a gain of the standard deviation: sqrt(2) for ReLU, where this
+    function returns 2. An activation of whole rows (softmax, log_softmax, sparsemax) has gain 1 by
+    convention.
 
     Args:
         activation: None (linear), a name, a function of `keras.activations`, an activation layer, a
@@ -26,8 +27,8 @@ def gain(activation: Any, mode: str = "forward") -> float:
         mode: "forward" or "backward".
 
     Raises:
-        InitxError: An unknown name or mode; a function that is not elementwise, not finite, zero (or
-            flat) everywhere, or whose moment does not exist.
+        InitxError: An unknown name or mode; a function that is not elementwise, not finite, or zero (or
+            flat) everywhere; a function whose moment does not exist.
 
     Example:
 
@@ -42,27 +43,28 @@ def gain(activation: Any, mode: str = "forward") -> float:
     References: He et al. 2015 (arXiv 1502.01852), equations 10 and 14, for a general phi.
     """
     if mode not in _MODES:
-        raise InitxError("mode", mode, " or ".join(_MODES))
+        raise InitxError("mode", mode, "'forward' or 'backward'")
     return read_activation(activation).gain(mode)
 
 
 def activation_moments(activation: Any, mean: float = 0.0, var: float = 1.0) -> ActivationMoments:
-    """The moments of phi(z) and of its slope phi'(z) for a pre-activation z ~ N(mean, var).
+    """Return the moments of phi(z) and of its slope phi'(z) for a pre-activation z ~ N(mean, var).
 
-    Integrated in float64 between the kinks of phi, which are found. A user's function that computes in
-    float32 (every one on the JAX backend) limits that to six digits, and to four or five in the slopes.
+    The integrals are computed in float64 between the kinks of phi, which the function finds itself. A
+    user's function that computes in float32 (every one on the JAX backend) limits the result to six
+    digits, and to four or five in the slopes.
 
     Args:
         activation: As in `gain`.
         mean: The mean of the pre-activation.
-        var: Its variance, a positive number.
+        var: The variance of the pre-activation, a positive number.
 
     Returns:
         E[phi], E[phi^2], Var[phi], E[phi'], E[phi'^2] and an estimate of their error, as the attributes
         mean, second_moment, variance, slope_mean, slope_second_moment and error.
 
     Raises:
-        InitxError: As `gain` does; a mean that is not finite, or a var that is not positive.
+        InitxError: As in `gain`, or `mean` is not finite, or `var` is not positive.
 
     Example: ReLU of a pre-activation with standard deviation 2.
 
@@ -76,5 +78,5 @@ def activation_moments(activation: Any, mean: float = 0.0, var: float = 1.0) -> 
         if not is_number(value) or not math.isfinite(value):
             raise InitxError(name, value, "a finite number")
     if var <= 0:
-        raise InitxError("var", var, "a positive number")
+        raise InitxError("var", var, "a finite number > 0")
     return read_activation(activation).moments(float(mean), float(var))

@@ -1,4 +1,4 @@
-"""What a deep plain network does to a signal and to its gradient, read from the moments of its activation."""
+"""Mean-field theory: predict the signal and the gradient in a deep plain network from activation moments."""
 
 import functools
 import math
@@ -7,21 +7,22 @@ import numpy as np
 from scipy import optimize
 
 from keras_initx._theory.activation import ROW_WISE, Activation
-from keras_initx._theory.custom_activation import Probed
+from keras_initx._theory.custom_activation import CustomFunction
 from keras_initx._theory.formulas import FORMULAS
 from keras_initx._theory.moments import gaussian_moments
 from keras_initx._theory.piecewise import Function
 from keras_initx.errors import InitxError, is_number
 
-# log10 of the variances that are searched: four steps to a decade, outwards from 1.
+# The search covers these log10 variances in four steps per decade, outwards from variance 1.
 _STEP = 1 / 4
 _LOWEST, _HIGHEST = -6.0, 2.0
 
 
 def elementwise(activation: Activation) -> tuple[Function, tuple[float, ...]] | None:
-    """The function behind an activation, from float64 array to array, with the kinks that are known of it.
+    """Return an activation as a function from float64 array to array, with its known kinks.
 
-    None for an activation of whole rows (softmax) and for a gate (glu), which no function of one z is.
+    Returns None for an activation of whole rows (softmax) and for a gate (glu): neither is a function of a
+    single z.
 
     Example:
 
@@ -34,12 +35,12 @@ def elementwise(activation: Activation) -> tuple[Function, tuple[float, ...]] | 
     if activation.name in ROW_WISE or activation.name == "glu":
         return None
     formula, kinks = FORMULAS[activation.name]
-    given = dict(activation.parameters)
-    return lambda z: formula(z, **given), kinks(**given)
+    parameters = dict(activation.parameters)
+    return lambda z: formula(z, **parameters), kinks(**parameters)
 
 
 def times(z: np.ndarray, values: np.ndarray, mean: float = 0.0) -> np.ndarray:
-    """z (phi(z) - mean) in the precision of phi's values, from which the moments know how exact they are.
+    """Return z (phi(z) - mean) in the dtype of phi's values, from which the moments infer their precision.
 
     Example:
 
@@ -50,21 +51,22 @@ def times(z: np.ndarray, values: np.ndarray, mean: float = 0.0) -> np.ndarray:
 
 
 def chi(activation: Activation, var: float) -> float:
-    """What a layer multiplies the mean square of the gradient by, where the forward signal is held.
+    """Return the factor by which a layer that holds the forward signal multiplies the mean square gradient.
 
     chi = var E[phi'(z)^2] / E[phi(z)^2], z ~ N(0, var)
 
-    This is for square layers with zero-mean kernels and zero biases, whose variance keeps that of the
-    pre-activations at var: sigma^2 = var / (fan_in E[phi(z)^2]), and a gradient is multiplied by
-    fan_out sigma^2 E[phi'(z)^2]. At 1 both directions hold; L layers multiply the gradient by chi^L.
+    The formula holds for square layers with zero biases and zero-mean kernels of the variance
+    sigma^2 = var / (fan_in E[phi(z)^2]), which keeps the variance of the pre-activations at var. A gradient
+    is multiplied by fan_out sigma^2 E[phi'(z)^2]. At chi = 1 both directions are held; L layers multiply
+    the gradient by chi^L.
 
     Args:
         activation: An elementwise activation phi.
         var: The variance of its pre-activations, a positive number.
 
     Raises:
-        InitxError: An activation of whole rows or a gate; one that is zero everywhere or whose moments
-            do not exist; a var that is not positive.
+        InitxError: The activation acts on whole rows, is a gate, is zero everywhere or has no moments;
+            or `var` is not positive.
 
     Example: ReLU holds the gradient at any variance, tanh lets it grow.
 
@@ -81,18 +83,18 @@ def chi(activation: Activation, var: float) -> float:
 
 
 def stability(activation: Activation, var: float) -> float:
-    """How a layer passes on a relative error of the variance of its pre-activations.
+    """Return the factor by which a layer multiplies a small relative deviation of the variance from `var`.
 
     Q' = d log E[phi(z)^2] / d log var = (E[z^2 phi(z)^2] / (var E[phi(z)^2]) - 1) / 2, z ~ N(0, var)
 
-    Up to 1 the variance var is a stable fixed point, above 1 every deviation from it grows by the layer.
+    Up to 1 the variance is a stable fixed point; above 1 every deviation grows from layer to layer.
 
     Args:
         activation: An elementwise activation phi.
         var: The variance of its pre-activations, a positive number.
 
     Raises:
-        InitxError: As `chi` does.
+        InitxError: As in `chi`.
 
     Example:
 
@@ -105,32 +107,32 @@ def stability(activation: Activation, var: float) -> float:
     second = activation.moments(0.0, positive("var", var)).second_moment
     if second == 0:
         raise InitxError("activation", activation.name, "a function that is not zero everywhere")
-    # Integrated by parts: so the slope of phi, which rounding spoils first, is not needed.
+    # Integration by parts avoids the slope of phi, which rounding spoils first.
     product = gaussian_moments(lambda z: times(z, phi(z)), 0.0, var, kinks, activation.name)
     return (product.second_moment / (var * second) - 1) / 2
 
 
 def edge_variance(activation: Activation, depth: int, budget: float = 0.2) -> float | None:
-    """The variance of the pre-activations at which a network of this depth holds its gradient.
+    """Return the pre-activation variance q at which a network of this depth holds its gradient.
 
     (depth - 1) |log10 chi(q)| <= budget
 
-    The q nearest to 1, in its logarithm, within [1e-6, 100] (to rounding, where it lies on the edge of
-    the budget). Searched in steps of a factor 1.78: a narrower window, in which chi does not cross 1,
-    can be missed.
+    q is the solution nearest to 1 on a logarithmic scale, within [1e-6, 100]; on the edge of the budget the
+    condition holds up to rounding. The search moves in steps of a factor 1.78, so it can miss a narrower
+    window in which chi does not cross 1.
 
     Args:
         activation: An elementwise activation phi.
         depth: The number of layers with this activation, at least 1.
-        budget: What the gradient may grow or shrink by over all of them, in powers of ten.
+        budget: The allowed growth or decay of the gradient over all layers, in powers of ten.
 
     Returns:
-        q, or None where there is none: for softmax and glu, and for functions that bend at every scale.
+        q, or None if no variance qualifies: for softmax and glu, and for functions that bend at every scale.
 
     Raises:
-        InitxError: A depth that is no positive integer; a budget that is not positive.
+        InitxError: `depth` is not an integer >= 1, or `budget` is not positive.
 
-    Example: a deeper network has to stay nearer to the linear part of tanh.
+    Example: a deeper network has to stay closer to the linear part of tanh.
 
     >>> [round(edge_variance(Activation("tanh"), depth), 2) for depth in (5, 30, 100)]
     [0.7, 0.15, 0.07]
@@ -141,10 +143,10 @@ def edge_variance(activation: Activation, depth: int, budget: float = 0.2) -> fl
     return _edge_variance(activation, activation.function, depth, float(budget))
 
 
-# An Activation is equal to another of the same name, whatever their functions: those are keys of their own.
+# Activations of one name compare equal whatever their functions are, so the function is a separate cache key.
 @functools.lru_cache(maxsize=512)
 def _edge_variance(
-    activation: Activation, function: Probed | None, depth: int, budget: float
+    activation: Activation, function: CustomFunction | None, depth: int, budget: float
 ) -> float | None:
     allowed = budget / (depth - 1) if depth > 1 else math.inf
 
@@ -154,7 +156,7 @@ def _edge_variance(
     start = drift(0.0)
     if abs(start) <= allowed:
         return 1.0
-    found = []
+    crossings: list[float] = []
     for step in range(1, round(max(-_LOWEST, _HIGHEST) / _STEP) + 1):
         for direction in (-1, 1):
             near, far = direction * (step - 1) * _STEP, direction * step * _STEP
@@ -165,18 +167,19 @@ def _edge_variance(
             def excess(log_q: float, sign: float = sign) -> float:
                 return sign * drift(log_q) - allowed
 
-            # Not only a hit: a window narrower than the step shows as a change of the sign.
+            # Compare signs instead of testing for |drift| <= allowed: a window that is narrower than the
+            # step still shows as a change of sign.
             if excess(far) <= 0:
                 crossing = optimize.brentq(excess, near, far, xtol=1e-9) if excess(near) > 0 else near
-                found.append(float(crossing))
-        if found:
-            return float(10 ** min(found, key=abs))
+                crossings.append(float(crossing))
+        if crossings:
+            return float(10 ** min(crossings, key=abs))
     return None
 
 
 @functools.lru_cache(maxsize=4096)
-def _log10_chi(activation: Activation, function: Probed | None, var: float) -> float:
-    """NaN where chi does not exist, or where the activation is flat."""
+def _log10_chi(activation: Activation, function: CustomFunction | None, var: float) -> float:
+    """Return log10 of chi; NaN if chi does not exist or the activation is flat."""
     try:
         value = chi(activation, var)
     except InitxError:
@@ -185,19 +188,20 @@ def _log10_chi(activation: Activation, function: Probed | None, var: float) -> f
 
 
 def gpn_shift(activation: Activation) -> float | None:
-    """The constant to add to an activation so that one kernel variance holds signal and gradient.
+    """Return the constant d to add to an activation so that one kernel variance holds signal and gradient.
 
     (E[phi(z)] + d)^2 + Var[phi(z)] = E[phi'(z)^2], z ~ N(0, 1)
 
-    Then kernels of variance 1 / (fan_in E[phi'(z)^2]) hold both. The network stays as it is where d goes
-    into the weights: d times the sums of the next kernel's columns is that layer's bias.
+    Kernels of variance 1 / (fan_in E[phi'(z)^2]) then hold both. The activation itself need not change:
+    the bias of the next layer absorbs d as d times the column sums of its kernel.
 
     Args:
         activation: An elementwise activation phi.
 
     Returns:
-        The root d of least size (the positive one of two), or None where there is none (a step, whose
-        gradient sees less than its variance), where a moment does not exist, and for softmax and glu.
+        The root d of smallest size (the positive one of two), 0.0 if it is smaller than the error of the
+        moments; or None: for softmax and glu, for a phi without moments, and if no root exists (a step,
+        whose gradient sees less than its variance).
 
     Example:
 
@@ -216,31 +220,35 @@ def gpn_shift(activation: Activation) -> float | None:
     rest = slope - moments.variance
     if not math.isfinite(slope) or slope == 0:
         return None
-    if abs(rest) <= slope * max(1e-12, moments.error):
+    error = max(1e-12, moments.error)
+    if abs(rest) <= slope * error:
         rest = 0.0
     if rest < 0:
         return None
     root = math.sqrt(rest)
-    return (-root if moments.mean < -1e-9 else root) - moments.mean
+    shift = (-root if moments.mean < -1e-9 else root) - moments.mean
+    # Below their error, the moments leave nothing of a shift but its sign, which depends on the processor.
+    return shift if abs(shift) > error * math.sqrt(slope) else 0.0
 
 
 def function_of(activation: Activation) -> tuple[Function, tuple[float, ...]]:
-    """The same as `elementwise`, or an `InitxError`."""
-    known = elementwise(activation)
-    if known is None:
-        allowed = "an elementwise activation: this one acts on a whole row"
-        raise InitxError("activation", activation.name, allowed)
-    return known
+    """Return the same as `elementwise`, but raise an `InitxError` where that returns None."""
+    phi_and_kinks = elementwise(activation)
+    if phi_and_kinks is None:
+        problem = f"`activation` {activation.name!r} acts on a whole row, so it is no function of a single z"
+        remedy = "Pass an elementwise activation."
+        raise InitxError("activation", activation.name, "an elementwise activation", remedy, problem)
+    return phi_and_kinks
 
 
 def positive(name: str, value: float) -> float:
-    """A positive number, or an `InitxError` that names the argument."""
+    """Return a positive number as a float; raise an `InitxError` for anything else."""
     if not is_number(value) or not 0 < value < math.inf:
-        raise InitxError(name, value, "a positive number")
+        raise InitxError(name, value, "a finite number > 0")
     return float(value)
 
 
 def _check(depth: int, budget: float) -> None:
     if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
-        raise InitxError("depth", depth, "a positive integer, the number of layers with the activation")
+        raise InitxError("depth", depth, "an integer >= 1 (the number of layers with the activation)")
     positive("budget", budget)

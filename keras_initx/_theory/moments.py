@@ -1,6 +1,6 @@
-"""The moments of an activation phi, and of its derivative, under a Gaussian pre-activation.
+"""Compute the moments of an activation phi and of its derivative under a Gaussian pre-activation.
 
-All in float64 and without Keras.
+In float64, without Keras.
 """
 
 import math
@@ -12,17 +12,17 @@ import numpy as np
 from keras_initx._theory.piecewise import Function, Pieces, TooRough, pieces
 from keras_initx.errors import InitxError
 
-# In standard deviations. The Gaussian weight at 12 is 1e-32; only where a function still counts there,
-# as exp(z) of a large variance does, the integral is taken farther. At 38 the weight underflows.
+# Limits of the integral, in standard deviations. At 12 the Gaussian weight is 1e-32. Only a function that
+# still counts there, such as exp(z) at a large variance, needs a wider limit. At 38 the weight underflows.
 _REACHES = (12.0, 24.0, 38.0)
 _FINE = np.polynomial.legendre.leggauss(24)
 _COARSE = np.polynomial.legendre.leggauss(14)
-# What a moment may be wrong by, relative to itself: what functions that round to float32 allow.
+# The largest relative error of a moment: as precise as functions that round to float32 allow.
 _TOLERANCE = 1e-4
 
-# An exponent that close to 1 cannot be told from 1.
+# An exponent this close to 1 cannot be distinguished from 1, where the integral diverges.
 _DIVERGES = 0.98
-# Half precision: what is left of a slope is rounding.
+# Above this relative rounding error, as in half precision, a slope is mostly rounding error.
 _NO_SLOPE = 1e-5
 
 PASS_GAIN = "Pass gain= to the initializer."
@@ -35,12 +35,12 @@ class ActivationMoments:
     Attributes:
         mean: E[phi(z)].
         second_moment: E[phi(z)^2].
-        slope_mean: E[phi'(z)], with the derivative that backpropagation uses: at a jump it sees nothing.
-        slope_second_moment: E[phi'(z)^2]; infinite where the integral does not exist (sqrt(|z|)). Both
-            slope moments are NaN where phi rounds to half precision, which drowns its slope.
-        error: An estimate of the error of all of these, relative to the two second moments. It does not
-            know of features of phi that are narrower than 1/25 of a standard deviation and that no
-            argument announced: those can be missed.
+        slope_mean: E[phi'(z)], with the derivative that backpropagation uses: it does not see jumps.
+        slope_second_moment: E[phi'(z)^2]; infinite if the integral diverges (sqrt(|z|)). Both slope
+            moments are NaN if phi rounds to half precision, which drowns its slope.
+        error: An estimate of the error of all moments, relative to the two second moments. It excludes
+            features of phi that are narrower than 1/25 of a standard deviation and that are not passed
+            as kinks: the integration can miss them.
     """
 
     mean: float
@@ -56,7 +56,7 @@ class ActivationMoments:
 
 
 def leaky_second_moment(slope: float) -> float:
-    """E[phi^2] of the leaky rectifier: (1 + a^2) / 2 for the slope a of its negative side.
+    """Return E[phi^2] of the leaky rectifier: (1 + a^2) / 2 for the slope a of its negative side.
 
     He et al. 2015 (arXiv 1502.01852), section 2.2, equation 15; a = 0 is ReLU.
     """
@@ -66,16 +66,16 @@ def leaky_second_moment(slope: float) -> float:
 def gaussian_moments(
     phi: Function, mean: float = 0.0, var: float = 1.0, kinks: Sequence[float] = (), name: str = "activation"
 ) -> ActivationMoments:
-    """The moments of phi(z) and phi'(z) for z ~ N(mean, var), by quadrature in float64.
+    """Return the moments of phi(z) and phi'(z) for z ~ N(mean, var), by quadrature in float64.
 
-    phi is cut at its kinks and jumps, which are found; between them the integrals are Gauss-Legendre
-    sums of 24 nodes, and their error is the difference from those of 14 nodes.
+    phi is split at its kinks and jumps, which a search finds. Between them the integrals are
+    Gauss-Legendre sums of 24 nodes; their error is the difference from the sums of 14 nodes.
 
     Args:
-        phi: The activation, elementwise: an array in, an array of the same shape out.
-        mean, var: The pre-activation's; var must be positive.
-        kinks: Points at which phi or its slope jumps, where they are known: that saves time.
-        name: What an error calls the activation.
+        phi: The activation, elementwise: it maps an array to an array of the same shape.
+        mean, var: The mean and the variance of the pre-activation; var must be positive.
+        kinks: Points at which phi or its slope jumps, as far as they are known. They save time.
+        name: The name of the activation in errors.
 
     Raises:
         InitxError: phi is not finite everywhere, is rough everywhere (random), or has no second moment.
@@ -92,7 +92,7 @@ def gaussian_moments(
         try:
             cut = pieces(phi, _edges(mean, sd, reach, kinks))
         except TooRough as rough:
-            # Farther out than it had to be finite, it grows too fast.
+            # Beyond the first limit phi need not be finite: it grows too fast for a moment to exist.
             reason = str(rough) if reach == _REACHES[0] else missing
             raise InitxError("activation", name, reason, PASS_GAIN) from None
         with np.errstate(all="ignore"):
@@ -104,31 +104,31 @@ def gaussian_moments(
             break
     if not np.all(np.isfinite(fine)) or tail > 1e-9 * fine[1]:
         raise InitxError("activation", name, missing, PASS_GAIN)
-    beside, left_out = _beside_kinks(cut, mean, sd)
-    fine[2:] += beside
-    coarse[2:] += beside
+    at_kinks, uncertain = _slopes_at_kinks(cut, mean, sd)
+    fine[2:] += at_kinks
+    coarse[2:] += at_kinks
     scale = np.array([math.sqrt(fine[1]), fine[1], math.sqrt(fine[3]), fine[3]])
-    # Where a moment is 0, no error is relative to it; an infinite one has none.
-    known = slice(4 if math.isfinite(fine[3]) else 2)
-    errors = np.abs(fine[known] - coarse[known]) / np.where(scale > 0, scale, 1)[known]
+    # The error of a moment that is 0 is absolute; the error of an infinite moment does not exist.
+    finite = slice(4 if math.isfinite(fine[3]) else 2)
+    errors = np.abs(fine[finite] - coarse[finite]) / np.where(scale > 0, scale, 1)[finite]
     if np.max(errors[:2]) > _TOLERANCE:
         raise InitxError("activation", name, missing, PASS_GAIN)
-    left_out = left_out / fine[3] if fine[3] > 0 and math.isfinite(fine[3]) else 0.0
-    # A kink lower than the rounding of its neighbourhood passes for smooth.
-    unseen = cut.noise * (1000 if cut.noise > 1e-12 else 1)
-    error = max(*errors.tolist(), left_out, unseen)
+    uncertain = uncertain / fine[3] if fine[3] > 0 and math.isfinite(fine[3]) else 0.0
+    # A kink below the rounding error of its surroundings is not recognized.
+    unseen = cut.rounding * (1000 if cut.rounding > 1e-12 else 1)
+    error = max(*errors.tolist(), uncertain, unseen)
     mean_phi, square, slope, slope_square = (float(moment) for moment in fine)
-    if cut.noise > _NO_SLOPE:
+    if cut.rounding > _NO_SLOPE:
         slope = slope_square = math.nan
     return ActivationMoments(mean_phi, square, slope, slope_square, float(error))
 
 
 def _edges(mean: float, sd: float, reach: float, kinks: Iterable[float]) -> list[float]:
-    """Where the search for pieces starts: close enough for the Gaussian, and for what phi does near 0."""
+    """Return the edges from which the search for pieces starts, dense around the mean and around 0."""
     low, high = mean - reach * sd, mean + reach * sd
     farthest = max(abs(low), abs(high))
     around_zero = [0.0, *(s * 2.0**k for k in range(max(1, math.frexp(farthest)[1])) for s in (-1, 1))]
-    # Two standard deviations: within them 14 nodes integrate the Gaussian to the last digit.
+    # Within two standard deviations 14 nodes integrate the Gaussian to the last digit.
     around_mean = (mean + sd * step for step in np.arange(-reach, reach + 1, 2))
     return [low, high, *(e for e in (*around_mean, *around_zero, *kinks) if low < e < high)]
 
@@ -136,11 +136,11 @@ def _edges(mean: float, sd: float, reach: float, kinks: Iterable[float]) -> list
 def _integrate(
     phi: Function, cut: Pieces, mean: float, sd: float, rule: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """E of phi, phi^2, phi', phi'^2, the last two without the neighbourhoods of kinks."""
+    """Return E of phi, phi^2, phi' and phi'^2, the last two without the neighbourhoods of kinks."""
     nodes, weights = rule
     half = ((cut.high - cut.low) / 2)[:, None]
     z = cut.low[:, None] + half * (1 + nodes)
-    # The root of the density first: a square alone could overflow where the product does not.
+    # Multiply by the root of the density before squaring: phi^2 alone could overflow.
     root = np.sqrt(half * weights / (sd * math.sqrt(2 * math.pi))) * np.exp(-np.square((z - mean) / sd) / 4)
     values = np.asarray(phi(z.ravel()), dtype="float64").reshape(z.shape) * root
     slopes = cut.derivative(nodes) * root
@@ -148,12 +148,12 @@ def _integrate(
     return np.array([np.sum(part) for part in parts])
 
 
-def _beside_kinks(cut: Pieces, mean: float, sd: float) -> tuple[np.ndarray, float]:
-    """What the neighbourhoods of kinks add to E phi' and E phi'^2, and how much of that is a guess.
+def _slopes_at_kinks(cut: Pieces, mean: float, sd: float) -> tuple[np.ndarray, float]:
+    """Return the share of kink neighbourhoods in E phi' and E phi'^2, and the uncertainty of the latter.
 
     Towards a pole the squared slope grows like distance^-e, whose integral exists for e < 1.
     """
-    added, guessed = np.zeros(2), 0.0
+    added, uncertain = np.zeros(2), 0.0
     for side in cut.sides():
         z = (side.at - mean) / sd
         weight = side.width * math.exp(-(z**2) / 2) / (sd * math.sqrt(2 * math.pi))
@@ -163,6 +163,6 @@ def _beside_kinks(cut: Pieces, mean: float, sd: float) -> tuple[np.ndarray, floa
         if side.growth > _DIVERGES:
             return np.array([added[0], math.inf]), 0.0
         added[1] += weight * side.slope**2 / (1 - side.growth)
-        # Where in its neighbourhood the kink lies is not known.
-        guessed += weight * side.slope**2 / (1 - side.growth)
-    return added, guessed
+        # The position of the kink within its neighbourhood is unknown.
+        uncertain += weight * side.slope**2 / (1 - side.growth)
+    return added, uncertain

@@ -1,4 +1,4 @@
-"""The layer-aware initializers and the strings they answer to."""
+"""Initializers that know the layer they draw for, and the strings under which Keras finds them."""
 
 from keras_initx.initializers.base import LayerAware, Seeded, fold_in
 from keras_initx.initializers.baselines import AllZeros, SmallNormal, UnitUniform

@@ -1,4 +1,4 @@
-"""The base of all initializers here: bound to a layer, checked, seeded, cast."""
+"""Base classes of every initializer: they bind to a layer, check the shape and dtype, seed and cast."""
 
 import copy
 import hashlib
@@ -17,10 +17,10 @@ PACKAGE = "keras_initx"
 
 
 class LayerAware(keras.initializers.Initializer, ABC):
-    """An initializer that knows the weight it draws: the layer's kind, its activation, the weight's path.
+    """Initializer that knows the weight it draws: the kind of its layer, its activation and its path.
 
-    Importing keras_initx wraps `keras.Layer.add_weight`, which hands every initializer with a `bound_to`
-    method the layer. A subclass defines `_values(shape, dtype)`, and finds the layer in `self._layer_info`.
+    Importing keras_initx wraps `keras.Layer.add_weight`, which passes the layer to every initializer with a
+    `bound_to` method. A subclass defines `_values(shape, dtype)` and reads the layer from `self._layer_info`.
 
     Example:
 
@@ -34,80 +34,79 @@ class LayerAware(keras.initializers.Initializer, ABC):
 
     @property
     def is_bound(self) -> bool:
-        """Whether this is a copy that `bound_to` made for one weight of one layer."""
+        """Whether `bound_to` made this initializer for one weight of one layer."""
         return self._layer_info is not NO_LAYER
 
     @abstractmethod
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """A tensor of a shape without zeros, in float32 or float64."""
+        """Return the values of a weight; no size in `shape` is 0, and `dtype` is "float32" or "float64"."""
 
     def bound_to(self, layer: keras.Layer, weight: str | None) -> Self:
-        """A copy that draws for the given weight of the given layer.
+        """Return a copy that draws for the given weight of the given layer.
 
-        The copy keeps what it read and not the layer: it can outlive it, and be pickled.
+        The copy stores a `LayerInfo` instead of the layer, so it can be pickled and outlive the layer.
         """
         bound = copy.copy(self)
         bound._layer_info = layer_info(layer, weight)
         return bound
 
-    # Without Keras's optional `layout`: its JAX backend then draws a sharded weight under jit, each device
-    # its own part, where an initializer that takes the layout would first draw the whole on one device.
+    # The signature omits Keras's optional `layout` on purpose: the JAX backend then draws a sharded weight
+    # under jit, each device its own part. With `layout` one device would first draw the whole weight.
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        """Draws a tensor of the given shape, in float32 where dtype is narrower, then cast.
+        """Draw a tensor of the given shape; a dtype narrower than float32 is drawn in float32, then cast.
 
         Raises:
-            InitxError: A shape that is not known, a dtype that is not a floating-point one, or what the
-                subclass raises.
+            InitxError: The shape is not fully known, the dtype is not a floating-point one, or the
+                subclass raises it.
         """
         shape = self._checked(shape)
         dtype = keras.backend.standardize_dtype(dtype or keras.backend.floatx())
         if "float" not in dtype:
-            raise InitxError("dtype", dtype, "a floating-point dtype", f"Weight: {self._layer_info.path!r}.")
+            raise self._error(InitxError("dtype", dtype, "a floating-point dtype"))
         if 0 in shape:
             return keras.ops.zeros(shape, dtype)
-        drawn_in = dtype if dtype in ("float32", "float64") else "float32"
-        values = self._values(shape, drawn_in)
-        return values if drawn_in == dtype else keras.ops.cast(values, dtype)
+        draw_dtype = dtype if dtype in ("float32", "float64") else "float32"
+        values = self._values(shape, draw_dtype)
+        return values if draw_dtype == dtype else keras.ops.cast(values, dtype)
 
     def clone(self) -> Self:
-        """Another one like it; of a bound one, bound to the same weight."""
+        """Return an equal initializer, bound to the same weight if this one is bound."""
         return copy.copy(self) if self.is_bound else super().clone()
 
     def _checked(self, shape: Any) -> tuple[int, ...]:
         sizes = tuple(shape) if isinstance(shape, Sequence) else None
         if sizes is None or not all(isinstance(n, int | np.integer) and n >= 0 for n in sizes):
-            raise self._error(
-                InitxError("shape", shape, "a tuple of whole numbers, none unknown or negative")
-            )
+            raise self._error(InitxError("shape", shape, "a tuple of integers >= 0, without None"))
         return tuple(int(n) for n in sizes)
 
     def __repr__(self) -> str:
-        given = {k: v for k, v in self.get_config().items() if v not in (None, "truncated_normal")}
-        where = f" at {self._layer_info.path}" if self._layer_info.path else ""
-        return f"<{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())}){where}>"
+        arguments = {k: v for k, v in self.get_config().items() if v not in (None, "truncated_normal")}
+        weight = f" at {self._layer_info.path}" if self._layer_info.path else ""
+        return f"<{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in arguments.items())}){weight}>"
 
     def _error(self, error: InitxError) -> InitxError:
-        """The same error with the weight's path before its argument."""
-        if not self._layer_info.path:
+        """Return the error with the path of the weight in front."""
+        path = self._layer_info.path
+        if not path:
             return error
-        named = f"{self._layer_info.path}: {error.argument}"
-        return InitxError(named, error.received, error.allowed, error.remedy)
+        argument, problem = f"{path}: {error.argument}", f"{path}: {error.problem}"
+        return InitxError(argument, error.received, error.allowed, error.remedy, problem)
 
 
 class Seeded(LayerAware):
-    """A layer-aware initializer that draws at random.
+    """Layer-aware initializer that draws random values.
 
     Args:
-        seed: None (drawn anew for every weight from Python's `random`, so that
-            `keras.utils.set_random_seed` makes it repeatable), an integer (the weight's path is folded
-            in: one path, such as "encoder/dense_1/kernel", always gets the same values, and two paths
-            never do; automatic names count up, so name the layers to repeat them, and give no two
-            layers beside each other one name), or a `keras.random.SeedGenerator`.
+        seed: None, an integer, or a `keras.random.SeedGenerator`. None draws a new seed for every weight
+            from Python's `random`, so `keras.utils.set_random_seed` makes it repeatable. An integer is
+            combined with the path of the weight, such as "encoder/dense_1/kernel": equal paths get equal
+            values, different paths get different values. Automatic layer names count up, so name the
+            layers to repeat them, and give sibling layers different names.
 
     Raises:
-        InitxError: A `seed` that is neither of the three.
+        InitxError: `seed` is none of the three.
 
-    Example: equal seeds, equal paths, equal values.
+    Example: the same seed gives equal values on equal paths.
 
     >>> from keras_initx import HeAuto
     >>> def draw(name):
@@ -129,37 +128,39 @@ class Seeded(LayerAware):
         self._constructor_seed = seed
         self.seed = _default_seed() if seed is None else seed
         if isinstance(seed, int) and not 0 <= seed < 2**31:
-            # No backend takes it; folded with a path it is in range anyway.
+            # No backend accepts such a seed. The fold brings it into range, as a path would.
             self.seed = fold_in(seed, "")
 
     def bound_to(self, layer: keras.Layer, weight: str | None) -> Self:
-        """A copy that draws for the given weight of the given layer, with a seed of its own."""
+        """Return a copy that draws for the given weight of the given layer, with its own seed."""
         bound = super().bound_to(layer, weight)
         if self._constructor_seed is None:
-            # Not from the path: layer names count up, and set_random_seed would not repeat a model.
+            # The path cannot serve as the seed here: automatic names count up, so that set_random_seed would
+            # not repeat a model.
             bound.seed = _default_seed()
         elif isinstance(self._constructor_seed, int):
-            # A layer may add several weights under one name, or under none; those of its sublayers have
-            # other paths.
+            # A layer may add several weights under one name, or without a name. The weights of its
+            # sublayers have other paths.
             path = bound._layer_info.path
             earlier = sum(v.path == path or weight is None for v in layer.weights)
             bound.seed = fold_in(self._constructor_seed, f"{path}:{earlier}" if earlier else path)
         return bound
 
     def get_config(self) -> dict[str, Any]:
-        """The seed as it was given, so a None stays one."""
+        """Return the constructor's arguments; a seed of None stays None."""
         seed = self._constructor_seed
-        given = seed if isinstance(seed, int | None) else keras.saving.serialize_keras_object(seed)
-        return {**super().get_config(), "seed": given}
+        if not isinstance(seed, int | None):
+            seed = keras.saving.serialize_keras_object(seed)
+        return {**super().get_config(), "seed": seed}
 
 
 def _default_seed() -> int:
-    # The generator that Keras uses for its own default seeds, so set_random_seed holds for ours.
+    # Keras draws its own default seeds from the same generator, so set_random_seed covers ours too.
     return random.randint(1, 10**9)
 
 
 def fold_in(seed: int, text: str) -> int:
-    """Another seed for every text, the same in every process."""
+    """Return a seed that depends on `seed` and `text` only, and is the same in every process."""
     digest = hashlib.sha256(f"{seed}/{text}".encode()).digest()
-    # 31 bits, which every backend takes for a seed.
+    # Every backend accepts a seed of 31 bits.
     return int.from_bytes(digest[:4]) >> 1

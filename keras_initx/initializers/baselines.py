@@ -1,4 +1,4 @@
-"""The schemes that the literature compares against: of one size for every layer, whatever it is."""
+"""Baselines of the literature: schemes that draw every layer from one distribution."""
 
 import math
 from abc import abstractmethod
@@ -14,14 +14,14 @@ from keras_initx.initializers.base import PACKAGE, LayerAware, Seeded
 
 
 class Baseline(Seeded):
-    """One distribution for all layers: of the layer only the seed knows.
+    """Initializer with one distribution for all layers; the layer influences only the seed.
 
     Args:
-        scale: The size of the values, as each scheme says; not negative.
+        scale: The size of the values, as the subclass defines it; not negative.
         seed: As in `HeAuto`.
 
     Raises:
-        InitxError: A `scale` that is negative or not finite, or a `seed` that is not allowed.
+        InitxError: `scale` is negative or not finite, or `seed` is not allowed.
     """
 
     def __init__(self, scale: float, seed: Any = None) -> None:
@@ -30,14 +30,14 @@ class Baseline(Seeded):
 
     @abstractmethod
     def _mean_square(self) -> float:
-        """E[w^2]."""
+        """Return E[w^2]."""
 
     def verdict(self, shape: Sequence[int]) -> str:
-        """What the scheme does to the signal in a weight of this shape, in plain words.
+        """Describe in words what a weight of this shape does to the signal.
 
-        The signal is the root mean square of the pre-activations in a chain of such layers. With weights
-        of mean 0 it is held where E[w^2] is gain / fan_in, with the fans and the activation of the layer
-        that the initializer is bound to; with positive weights it grows by fan_in times their mean.
+        The signal is the root mean square of the pre-activations in a chain of such layers. Weights of
+        mean 0 hold it if E[w^2] = gain / fan_in, with the fans and the activation of the layer that the
+        initializer is bound to; positive weights multiply it by fan_in times their mean.
 
         Example:
 
@@ -59,32 +59,32 @@ class Baseline(Seeded):
         return f"{word}: a layer multiplies the signal by {ratio:.2g}, ten like it by {tenth}"
 
     def _factor(self, fan_in: float, gain: float) -> float:
-        """By what a layer multiplies the root mean square of its signal; here for weights of mean 0."""
+        """Return the factor by which a layer multiplies its signal; this one is for weights of mean 0."""
         return math.sqrt(self._mean_square() * fan_in / gain)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "scale": self.scale}
 
 
 def _checked(scale: Any) -> float:
     if not (is_number(scale) and math.isfinite(scale) and scale >= 0):
-        raise InitxError("scale", scale, "a number that is not negative")
+        raise InitxError("scale", scale, "a finite number >= 0")
     return float(scale)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class SmallNormal(Baseline):
-    """Small Gaussian weights, whatever the layer: what was usual before variance scaling.
+    """Draw small Gaussian weights for every layer alike, as was usual before variance scaling.
 
-    w ~ N(0, scale^2)
+    w ~ N(0, scale^2), where scale is the standard deviation.
 
     Args:
         scale: The standard deviation.
         seed: As in `HeAuto`.
 
     Raises:
-        InitxError: A `scale` that is negative or not finite, or a `seed` that is not allowed.
+        InitxError: `scale` is negative or not finite, or `seed` is not allowed.
 
     Example:
 
@@ -109,25 +109,25 @@ class SmallNormal(Baseline):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class UnitUniform(Baseline):
-    """Positive weights from 0 to 1 (or another scale): the naive random start.
+    """Draw positive weights from 0 to 1 (or another scale): the naive random start.
 
-    w ~ U(0, scale), mean scale / 2, E[w^2] = scale^2 / 3
+    w ~ U(0, scale) with mean scale / 2 and E[w^2] = scale^2 / 3, where scale is the upper limit.
 
-    Every weight has the same sign, so that all units of a layer compute nearly the same sum.
+    All weights have the same sign, so all units of a layer compute nearly the same sum.
 
     Args:
         scale: The upper limit.
         seed: As in `HeAuto`.
 
     Raises:
-        InitxError: A `scale` that is negative or not finite, or a `seed` that is not allowed.
+        InitxError: `scale` is negative or not finite, or `seed` is not allowed.
 
     Example:
 
     >>> UnitUniform().verdict((300, 300))
     'exploding: a layer multiplies the signal by 1.5e+02, ten like it by 5.8e+21'
 
-    References: Glorot & Bengio 2010, section 4, on what starts of the wrong size do.
+    References: Glorot & Bengio 2010, section 4, on the effect of initial weights of the wrong size.
     """
 
     def __init__(self, scale: float = 1.0, seed: Any = None) -> None:
@@ -137,8 +137,8 @@ class UnitUniform(Baseline):
         return self.scale**2 / 3
 
     def _factor(self, fan_in: float, gain: float) -> float:
-        # Behind one such layer all units are positive together, or negative: their sum grows with fan_in
-        # and not with its root, and of a positive one no activation that passes it on takes half.
+        # After one such layer all units of a sample have the same sign. Their sum therefore grows with fan_in
+        # instead of its root, and a ReLU passes all of a positive sum on instead of half of its square.
         return fan_in * math.sqrt((self.scale / 2) ** 2 + self.scale**2 / (12 * fan_in))
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
@@ -147,18 +147,18 @@ class UnitUniform(Baseline):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class AllZeros(LayerAware):
-    """Zeros (or another constant) for every weight: what no network can train from, for comparison.
+    """Set every weight to 0 (or another constant), a start from which no network can train.
 
-    w = scale
+    w = scale, where scale is the constant.
 
-    All units of a layer compute the same, get the same gradient and stay the same; with zeros no gradient
-    reaches the layers below at all.
+    All units of a layer compute the same value, get the same gradient and stay equal. With zeros no
+    gradient reaches the layers below.
 
     Args:
-        scale: The value; any other constant is as symmetric as 0.
+        scale: The value of every weight; any other constant is as symmetric as 0.
 
     Raises:
-        InitxError: A `scale` that is negative or not finite.
+        InitxError: `scale` is negative or not finite.
 
     Example:
 
@@ -173,7 +173,7 @@ class AllZeros(LayerAware):
         self.scale = _checked(scale)
 
     def verdict(self, shape: Sequence[int]) -> str:
-        """Symmetric, whatever the shape; see `Plain.verdict`."""
+        """Describe in words what a constant weight does; see `Baseline.verdict`."""
         blocked = ", and no signal passes" if self.scale == 0 else ""
         return f"symmetric: all units compute the same and get the same gradient{blocked}"
 
@@ -181,5 +181,5 @@ class AllZeros(LayerAware):
         return ops.full(shape, self.scale, dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "scale": self.scale}

@@ -1,4 +1,4 @@
-"""Biases: zeros, the forget gate's 1, and the log-odds of the classes."""
+"""Initializers of biases: zeros, 1 for the forget gate, and the log-odds of the classes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,21 @@ from keras_initx._theory import read_activation
 from keras_initx.errors import InitxError, is_number
 from keras_initx.initializers.base import PACKAGE, LayerAware
 
-# How the probability of a class follows from the output, by the layer's activation.
+# The activations that turn outputs into the probabilities of exclusive classes, and of independent ones.
 _SOFTMAX = frozenset({"softmax", "log_softmax"})
 _SIGMOID = frozenset({"sigmoid", "log_sigmoid"})
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class BiasAuto(LayerAware):
-    """Zeros, and 1 for the forget gate of an LSTM.
+    """Set biases to 0, and the forget gate of an LSTM to 1.
 
-    b = 0; in the bias (4 x units: input, forget, cell, output) of an LSTM or ConvLSTM cell, b = 1 for
-    the forget gate, so that the cell remembers while it has not learned what to forget. Keras does the
-    same unless `unit_forget_bias=False`. A GRU has no such gate: zeros.
+    b = 0, where b is the bias. In an LSTM or ConvLSTM cell, whose bias has the parts input, forget, cell and
+    output of `units` entries each, b = 1 for the forget gate: the cell remembers until it has learned what
+    to forget. Keras does the same unless `unit_forget_bias=False`. A GRU has no forget gate: b = 0.
 
     Raises:
-        InitxError: It is given to a kernel or an embedding, which zeros would make symmetric.
+        InitxError: The weight is a kernel or an embedding, which zeros would make symmetric.
 
     Example:
 
@@ -48,27 +48,27 @@ class BiasAuto(LayerAware):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class PriorBias(LayerAware):
-    """The bias of an output layer with which it predicts the frequencies of the classes at the start.
+    """Set the bias of an output layer so that it initially predicts the frequencies of the classes.
 
     softmax: b_k = log p_k
 
     sigmoid: b_k = log(p_k / (1 - p_k))
 
-    where p_k is the probability of class k. An output without activation (logits) is taken for a softmax
-    where it has several classes whose probabilities sum to 1, else for sigmoids. With kernels that start
-    small against the bias, the first loss is the entropy of the classes, and no steps are lost on
-    learning how rare they are.
+    where b_k is the bias of output k and p_k the probability of class k. An output without activation
+    (logits) counts as a softmax if it has several classes whose probabilities sum to 1, and as sigmoids
+    otherwise. If the kernel starts small compared to the bias, the first loss is the entropy of the classes,
+    and no steps are lost on learning how rare they are.
 
     Args:
-        p: One probability, for every output of a sigmoid; or one for each output.
-        class_counts: In place of `p`: how many samples each class has. For a single sigmoid output,
-            the counts of the classes 0 and 1. A `collections.Counter` of labels from 0 on will do.
+        p: One probability for all outputs of a sigmoid layer, or one for each output.
+        class_counts: The number of samples of each class, instead of `p`. For a single sigmoid output pass
+            the counts of the classes 0 and 1. A `collections.Counter` of labels 0, 1, ... is accepted too.
 
     Raises:
-        InitxError: Both or neither given; a probability outside of (0, 1), or a count that is not
-            positive (a class without samples has no log-odds); a number of values that is not the
-            layer's number of outputs; probabilities of a softmax that do not sum to 1; another
-            activation of the layer.
+        InitxError: Both or neither of `p` and `class_counts` are passed; a probability is outside (0, 1) or
+            a count is not positive (a class without samples has no log-odds); the number of values is not
+            the number of outputs; the probabilities of a softmax do not sum to 1; the layer has another
+            activation.
 
     Example: a rare positive class.
 
@@ -85,11 +85,12 @@ class PriorBias(LayerAware):
     ) -> None:
         super().__init__()
         if (p is None) == (class_counts is None):
-            raise InitxError("p, class_counts", (p, class_counts), "exactly one of the two")
+            problem = f"exactly one of `p` and `class_counts` must be set, got {p!r} and {class_counts!r}"
+            raise InitxError("p, class_counts", (p, class_counts), "exactly one of the two", "", problem)
         self.p = _numbers("p", p, below=1.0)
         self.class_counts = _numbers("class_counts", class_counts)
         if self.class_counts is not None and (is_number(self.class_counts) or len(self.class_counts) < 2):
-            raise InitxError("class_counts", class_counts, "the counts of two classes or more")
+            raise InitxError("class_counts", class_counts, "a list with the counts of two or more classes")
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
         _refuse_others(self)
@@ -99,11 +100,11 @@ class PriorBias(LayerAware):
         if activation == "linear":
             exclusive = p.size > 1 and math.isclose(p.sum(), 1, rel_tol=1e-3)
         elif not exclusive and activation not in _SIGMOID:
-            allowed = "softmax, sigmoid or no activation (logits)"
+            allowed = "softmax, sigmoid or None (logits)"
             raise self._error(InitxError("activation", activation, allowed))
         if exclusive and not math.isclose(p.sum(), 1, rel_tol=1e-3):
-            allowed = "probabilities that sum to 1, as those of a softmax do"
-            raise self._error(InitxError(*self._given(), allowed))
+            allowed = "probabilities that sum to 1, since the output is a softmax"
+            raise self._error(InitxError(*self._argument(), allowed))
         bias = np.log(p) if exclusive else np.log(p) - np.log1p(-p)
         return ops.convert_to_tensor(np.broadcast_to(bias, shape).astype(dtype), dtype)
 
@@ -112,45 +113,50 @@ class PriorBias(LayerAware):
         if self.class_counts is not None:
             counts = np.asarray(self.class_counts, dtype="float64")
             p = counts / counts.sum()
-            # The one output of a binary classifier is the probability of class 1.
+            # The single output of a binary classifier is the probability of class 1.
             p = p[1:] if outputs == 1 and p.size == 2 else p
         else:
             p = np.atleast_1d(np.asarray(self.p, dtype="float64"))
         if p.size not in (1, outputs):
-            raise self._error(InitxError(*self._given(), f"{outputs} values, one for each output"))
+            raise self._error(InitxError(*self._argument(), f"{outputs} values, one for each output"))
         return p
 
-    def _given(self) -> tuple[str, Any]:
+    def _argument(self) -> tuple[str, Any]:
+        """Return the name and the value of the argument that is set."""
         return ("p", self.p) if self.class_counts is None else ("class_counts", self.class_counts)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "p": self.p, "class_counts": self.class_counts}
 
 
 def _refuse_others(initializer: LayerAware) -> None:
-    """Kernels, embeddings and gains that are all alike would make their units symmetric, or dead."""
-    if initializer._layer_info.weight.endswith(("kernel", "embeddings", "gamma")):
+    """Raise an `InitxError` for kernels, embeddings and gains: equal values make units symmetric or dead."""
+    weight = initializer._layer_info.weight
+    if weight.endswith(("kernel", "embeddings", "gamma")):
         name = type(initializer).__name__
+        problem = f"`initializer` {name!r} is for biases, not for {weight!r}"
+        remedy = "Use it as bias_initializer=."
         raise initializer._error(
-            InitxError("initializer", name, "an initializer of kernels", "It is for biases.")
+            InitxError("initializer", name, "an initializer of kernels", remedy, problem)
         )
 
 
-def _numbers(name: str, given: Any, below: float = math.inf) -> Any:
-    """`given` as a float or a list of floats, which JSON can hold, each between 0 and `below`."""
-    if given is None:
+def _numbers(name: str, value: Any, below: float = math.inf) -> Any:
+    """Return `value` as a float or a list of floats, which JSON can hold, each between 0 and `below`."""
+    if value is None:
         return None
-    if isinstance(given, Mapping) and set(given) == set(range(len(given))):
-        # A collections.Counter of the labels, or a dictionary.
-        given = [given[label] for label in range(len(given))]
+    if isinstance(value, Mapping) and set(value) == set(range(len(value))):
+        # A collections.Counter of labels, or a dictionary.
+        value = [value[label] for label in range(len(value))]
     try:
-        values = np.asarray(given, dtype="float64")
+        numbers = np.asarray(value, dtype="float64")
     except (TypeError, ValueError):
-        values = np.array([])
-    allowed = "positive numbers" if math.isinf(below) else f"probabilities between 0 and {below:g}"
-    if not (values.size and values.ndim <= 1 and np.all((values > 0) & (values < below))):
-        empty = math.isinf(below) and values.size and np.all(values >= 0)
-        remedy = "A class without samples has no log-odds: add 1 to every count." if empty else ""
-        raise InitxError(name, given, allowed, remedy)
-    return values.tolist()
+        numbers = np.array([])
+    allowed = "finite numbers > 0" if math.isinf(below) else f"probabilities between 0 and {below:g}"
+    if not (numbers.size and numbers.ndim <= 1 and np.all((numbers > 0) & (numbers < below))):
+        has_empty_class = math.isinf(below) and numbers.size and np.all(numbers >= 0)
+        has_empty_class = has_empty_class and np.all(np.isfinite(numbers))
+        remedy = "A class without samples has no log-odds: add 1 to every count." if has_empty_class else ""
+        raise InitxError(name, value, allowed, remedy)
+    return numbers.tolist()

@@ -1,12 +1,12 @@
-"""How many inputs each output of a weight sums (fan_in), and how many outputs each input feeds (fan_out).
+"""Compute fan_in, the number of inputs that an output sums, and fan_out, the outputs that an input feeds.
 
-Keras reads both from the shape (and from 3.15 the axes of an EinsumDense), which is wrong wherever the
-layer does something that the shape does not show: depthwise and transposed convolutions, strides,
-groups, fused gates, look-ups. Here each kind of weight has one small function of its own.
+Keras reads both from the shape (and from 3.15 the axes of an EinsumDense). That is wrong if the layer does
+something that the shape does not show: depthwise and transposed convolutions, strides, groups, fused
+gates, look-ups. This module has one small function for each kind of weight.
 
-With white noise of variance 1 as input, a weight of variance 1/fan_in gives outputs of variance 1;
-with white noise as the gradient of the output, a weight of variance 1/fan_out gives input gradients
-of variance 1. Both are means over positions, padding left out, so they need not be integers.
+With white noise of variance 1 as input, a weight of variance 1/fan_in gives outputs of variance 1. With
+white noise as the gradient of the output, a weight of variance 1/fan_out gives input gradients of variance
+1. Both are means over positions without padding, so they need not be integers.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from math import prod
 
 @dataclass(frozen=True)
 class Fans:
-    """fan_in and fan_out of one weight; positive numbers, not always whole."""
+    """The fans of one weight: positive numbers, not always integers."""
 
     fan_in: float
     fan_out: float
 
     def by_mode(self, mode: str) -> float:
-        """The fan that `mode` names: "fan_in", "fan_out", or their mean, "fan_avg".
+        """Return the fan that `mode` names: "fan_in", "fan_out" or "fan_avg", their mean.
 
         Example:
 
@@ -35,9 +35,9 @@ class Fans:
 
 
 def from_shape(shape: Sequence[int]) -> Fans:
-    """Keras's own reading, for a weight of which only the shape is known.
+    """Return the fans that Keras computes, for a weight of which only the shape is known.
 
-    A matrix is (inputs, outputs); more axes are a convolution, (window..., inputs, outputs).
+    Two axes are (inputs, outputs); more axes are a convolution, (window..., inputs, outputs).
     """
     if not shape:
         return Fans(1, 1)
@@ -48,58 +48,58 @@ def from_shape(shape: Sequence[int]) -> Fans:
 
 
 def convolution(shape: Sequence[int], groups: int = 1, strides: Sequence[int] = (1,)) -> Fans:
-    """Kernel (window..., inputs / groups, outputs).
+    """Return the fans of a kernel (window..., inputs / groups, outputs).
 
-    An input reaches only its own group's outputs, and with a stride only one window position in
-    prod(strides), which is why the gradient of a strided convolution is smaller than Keras's fan_out says.
+    An input reaches only the outputs of its own group, and with a stride only one window position in
+    prod(strides). The gradient of a strided convolution is therefore smaller than Keras's fan_out implies.
     """
     window = prod(shape[:-2])
     return Fans(window * shape[-2], window * shape[-1] / groups / prod(strides))
 
 
 def depthwise(shape: Sequence[int], strides: Sequence[int] = (1,)) -> Fans:
-    """Kernel (window..., inputs, depth_multiplier): every output sees one channel's window."""
+    """Return the fans of a kernel (window..., inputs, depth_multiplier): an output sees one channel."""
     window = prod(shape[:-2])
     return Fans(window, window * shape[-1] / prod(strides))
 
 
 def transposed_convolution(shape: Sequence[int], strides: Sequence[int] = (1,)) -> Fans:
-    """Kernel (window..., outputs, inputs): a convolution run backward, so its fans change places."""
+    """Return the fans of a kernel (window..., outputs, inputs): a convolution's, swapped."""
     window = prod(shape[:-2])
     return Fans(window * shape[-1] / prod(strides), window * shape[-2])
 
 
 def einsum(shape: Sequence[int], input_axes: Sequence[int], output_axes: Sequence[int]) -> Fans:
-    """Kernel whose `input_axes` are summed over and whose `output_axes` are new in the output.
+    """Return the fans of a kernel whose `input_axes` are summed over and whose `output_axes` are new.
 
-    Axes in neither are shared by input and output (one kernel for each head, or for each expert). An
-    axis that only the data has and the output lacks is summed too, but its size is not in the kernel:
-    such a sum is left out.
+    Axes in neither are shared by input and output (one kernel for each head or for each expert). A data
+    axis that neither the kernel nor the output has is summed too, but the kernel does not contain its
+    size, so such a sum is left out.
     """
     return Fans(prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes))
 
 
 def fused_gates(shape: Sequence[int], gates: int, strides: Sequence[int] = (1,)) -> Fans:
-    """Kernel (window..., inputs, gates x units) of a recurrent cell: each gate is a kernel of its own."""
+    """Return the fans of a recurrent kernel (window..., inputs, gates x units): one kernel per gate."""
     window = prod(shape[:-2])
     return Fans(window * shape[-2], window * shape[-1] / gates / prod(strides))
 
 
 def lookup(shape: Sequence[int]) -> Fans:
-    """Table (rows, features): a look-up adds nothing up, in either direction."""
+    """Return the fans of a table (rows, features): a look-up sums nothing in either direction."""
     return Fans(1, 1)
 
 
 def tied_lookup(shape: Sequence[int]) -> Fans:
-    """Table (rows, features) that is also the output projection: its logits sum over the features."""
+    """Return the fans of a table (rows, features) that is also the output projection: logits sum features."""
     return Fans(shape[-1], shape[-1])
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The kind of a weight and what its kind's function needs beside the shape.
+    """The kind of a weight, with the values that determine its fans in addition to the shape.
 
-    Plain values only, so that it can be copied, pickled and sent to another process.
+    All fields are plain values, so a geometry can be copied, pickled and sent to another process.
     """
 
     kind: str = "unknown"
@@ -111,9 +111,9 @@ class Geometry:
     output_axes: tuple[int, ...] = ()
 
     def fans(self, shape: Sequence[int]) -> Fans:
-        """The fans of a weight of this kind and of the given shape.
+        """Return the fans of a weight of this kind and of the given shape.
 
-        Example: a depthwise kernel of 3 x 3 over 64 channels, of which Keras says 576.
+        Example: a depthwise kernel of 3 x 3 over 64 channels, for which Keras computes 576.
 
         >>> Geometry("depthwise").fans((3, 3, 64, 1)).fan_in
         9
@@ -136,10 +136,10 @@ _BY_KIND: dict[str, Callable[[Geometry, Sequence[int]], Fans]] = {
 
 
 def einsum_axes(equation: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The kernel's (input_axes, output_axes) in an equation such as "abc,cd->abd".
+    """Return the kernel's (input_axes, output_axes) in an equation such as "abc,cd->abd".
 
-    Input axes are those that the output lacks (they are summed over), output axes those that the
-    input lacks. Whitespace and "..." are as in numpy.einsum.
+    The output lacks the input axes (they are summed over), and the input lacks the output axes.
+    Whitespace and "..." have the same meaning as in numpy.einsum.
 
     Example: the query projection of attention, (batch, time, features) to heads.
 

@@ -1,4 +1,4 @@
-"""Initializers whose size follows from the fans and the activation of the layer."""
+"""Base class of the initializers whose variance follows from the fans and the activation of the layer."""
 
 import math
 from abc import abstractmethod
@@ -13,22 +13,22 @@ from keras_initx.errors import InitxError, is_number
 from keras_initx.initializers.base import Seeded
 from keras_initx.initializers.fans import Fans
 
-# Weights that nothing is summed over, so that they have no fan: random ones would do damage.
-_NO_KERNELS = ("bias", "beta", "gamma", "alpha", "moving_mean", "moving_variance")
+# Weights over which no layer sums. They have no fan, and random values would do damage.
+_NOT_KERNELS = ("bias", "beta", "gamma", "alpha", "moving_mean", "moving_variance")
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a weight is drawn, and from what.
+    """The standard deviation of a weight, and the values it follows from.
 
     Attributes:
-        gain: What the variance is multiplied with for the activation.
-        mode: The fan that divides it: "fan_in", "fan_out" or "fan_avg"; "norm" for an orthogonal
+        gain: The factor of the variance for the activation.
+        mode: The fan that divides the gain: "fan_in", "fan_out" or "fan_avg"; "norm" for an orthogonal
             matrix times sqrt(gain), which no fan divides.
         fans: The fans of the weight.
-        activation: The name of the activation that was read.
+        activation: The name of the activation; "not read" if `gain` and `mode` made it unnecessary.
         std: The standard deviation of the entries: sqrt(gain / fan).
     """
 
@@ -40,18 +40,18 @@ class Scale:
 
 
 class GainScaled(Seeded):
-    """Draws with a gain and a fan by the rule of the subclass: Var[w] = gain / fan.
+    """Initializer with Var[w] = gain / fan, where the rule of the subclass chooses gain and fan.
 
     Args:
-        mode: "fan_in", "fan_out" or "fan_avg" in place of the rule's own; None keeps the rule's.
+        mode: "fan_in", "fan_out" or "fan_avg" instead of the fan of the rule; None keeps the rule's.
         seed: As in `Seeded`.
-        activation: The activation to assume in place of the layer's: whatever `keras.layers.Dense`
-            takes as one.
-        gain: The gain (of the variance: 2 for ReLU) in place of the rule's; the fan stays the rule's, and
-            is fan_in where the activation cannot be read.
+        activation: The activation to assume instead of the layer's: any value that `keras.layers.Dense`
+            accepts.
+        gain: The gain of the variance (2 for ReLU) instead of the gain of the rule. The fan still follows
+            the rule; it is fan_in if the activation cannot be read.
 
     Raises:
-        InitxError: A `mode`, `seed`, `gain` or `activation` that is not allowed.
+        InitxError: `mode`, `seed`, `gain` or `activation` is not allowed.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class GainScaled(Seeded):
     ) -> None:
         super().__init__(seed)
         if mode is not None and mode not in MODES:
-            raise InitxError("mode", mode, f"{', '.join(MODES)}, or None for the rule's own")
+            raise InitxError("mode", mode, f"None or one of {', '.join(map(repr, MODES))}")
         if gain is not None and not (is_number(gain) and math.isfinite(gain) and gain > 0):
-            raise InitxError("gain", gain, "a positive number, or None for the rule's own")
+            raise InitxError("gain", gain, "None or a finite number > 0")
         if isinstance(activation, dict):
             activation = keras.saving.deserialize_keras_object(activation)
         if activation is not None:
@@ -72,12 +72,12 @@ class GainScaled(Seeded):
 
     @abstractmethod
     def _rule(self, activation: Activation) -> tuple[float, str]:
-        """(gain, mode) for a weight whose result goes through `activation`."""
+        """Return (gain, mode) for a weight whose result goes through `activation`."""
 
     def scale(self, shape: Sequence[int]) -> Scale:
-        """The gain, mode, fans and standard deviation with which `shape` would be drawn.
+        """Return the gain, mode, fans and standard deviation with which a weight of `shape` is drawn.
 
-        Example: outside any layer the shape and the arguments are all there is.
+        Example: outside any layer they follow from the shape and the arguments.
 
         >>> from keras_initx import HeAuto
         >>> HeAuto(activation="relu").scale((50, 10)).std
@@ -86,20 +86,23 @@ class GainScaled(Seeded):
         fans = self._layer_info.geometry.fans(tuple(shape))
         gain, mode, name = self._gain_and_mode()
         fan = fans.by_mode(mode)
-        # Of an empty weight nothing is drawn.
+        # An empty weight has a fan of 0.
         return Scale(gain, mode, fans, name, math.sqrt(gain / fan) if fan else 0.0)
 
     def _gain_and_mode(self) -> tuple[float, str, str]:
-        """(gain, mode, the activation's name), by the arguments, else by the layer."""
-        if self._layer_info.weight.endswith(_NO_KERNELS):
-            allowed = "an initializer of biases and gains, such as zeros, ones, bias_auto or small_normal"
-            error = InitxError("initializer", type(self).__name__, allowed, "It is for kernels.")
-            raise self._error(error)
+        """Return (gain, mode, name of the activation) from the arguments, or else from the layer."""
+        weight = self._layer_info.weight
+        if weight.endswith(_NOT_KERNELS):
+            name = type(self).__name__
+            problem = f"`initializer` {name!r} is for kernels, not for {weight!r}"
+            remedy = "Use an initializer of biases and gains, such as zeros, ones, bias_auto or small_normal."
+            allowed = "an initializer of biases and gains"
+            raise self._error(InitxError("initializer", name, allowed, remedy, problem))
         if self.gain is not None and self.mode is not None:
             return self.gain, self.mode, "not read"
-        given = self._layer_info.activation if self.activation is None else self.activation
+        assumed = self._layer_info.activation if self.activation is None else self.activation
         try:
-            activation = read_activation(given)
+            activation = read_activation(assumed)
             gain, mode = self._rule(activation)
         except InitxError as error:
             if self.gain is None:
@@ -112,7 +115,7 @@ class GainScaled(Seeded):
         return gain, self.mode or mode, activation.name
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             **super().get_config(),
             "mode": self.mode,
@@ -124,8 +127,8 @@ class GainScaled(Seeded):
 def _activation_config(activation: Any) -> Any:
     if activation is None or isinstance(activation, str):
         return activation
-    # activations.serialize gives a bare name to every function that is called like one of Keras's,
-    # and loses the parameters of a layer.
+    # keras.activations.serialize returns a bare name for any function named like one of Keras's, and drops
+    # the parameters of a layer.
     name = getattr(activation, "__name__", "")
     if name and getattr(keras.activations, name, None) is activation:
         return name

@@ -1,4 +1,4 @@
-"""Random matrices with orthonormal rows or columns, uniform (Haar) over all of them."""
+"""Draw random matrices with orthonormal rows or columns, uniform (Haar) over all such matrices."""
 
 import functools
 import math
@@ -8,25 +8,25 @@ from typing import Any
 import keras
 from keras import ops, random
 
-# So many Householder reflections are applied as one product of matrices (the fastest of 32 to 256).
+# The number of Householder reflections applied as one matrix product (the fastest of 32 to 256).
 _BLOCK = 192
-# Up to here the decomposition is so cheap that the number of operations decides.
+# Up to this many entries a decomposition is cheaper, because it needs fewer operations.
 _SMALL = 512 * 512
 
 
 def haar(count: int, rows: int, columns: int, seed: Callable[[int], Any], dtype: str = "float32") -> Any:
-    """`count` independent matrices, each uniform over those with orthonormal columns (or rows, if wide).
+    """Draw `count` independent matrices, each uniform over all with orthonormal columns (or rows, if wide).
 
-    Large ones are Q = H_1 H_2 ... H_n D, where H_k is the Householder reflection of a Gaussian vector of
-    the dimension that is left at step k, and D the signs that make Q the one of a QR decomposition with
-    a positive diagonal of R. It has the distribution of the Q of a Gaussian matrix, whose columns stay
-    Gaussian under the reflections before them, without the decomposition: the reflections are
-    independent, so they are drawn at once and applied in blocks.
+    A large matrix is Q = H_1 H_2 ... H_n D. H_k is the Householder reflection of a Gaussian vector in the
+    dimension that remains at step k. D contains the signs with which Q is the Q of a QR decomposition with
+    a positive diagonal of R. Q has the same distribution as the Q of a Gaussian matrix, whose columns stay
+    Gaussian under the earlier reflections. No decomposition is needed: the reflections are independent, so
+    they are drawn together and applied in blocks.
 
     Args:
-        count: How many matrices.
-        rows, columns: Their shape.
-        seed: From the number of a draw (0, 1, ...) to what `keras.random` takes as a seed.
+        count: The number of matrices.
+        rows, columns: The shape of each matrix.
+        seed: A function from the number of a draw (0, 1, ...) to a seed that `keras.random` accepts.
         dtype: "float32" or "float64".
 
     Returns:
@@ -46,18 +46,18 @@ def haar(count: int, rows: int, columns: int, seed: Callable[[int], Any], dtype:
 
 @functools.cache
 def _reflections_pay() -> bool:
-    """Whether a product of matrices is exact to float32 and costs nothing but itself."""
+    """Return whether a matrix product is exact to float32 and costs no compilation."""
     if keras.backend.backend() == "jax":
-        # It compiles every operation for every shape, which costs more than the blocks save.
+        # JAX compiles every operation for every shape, which costs more than the blocks save.
         return False
     if keras.backend.backend() == "tensorflow":
-        # On a GPU its products round to TF32 by default, on a TPU to bfloat16: four digits and three.
+        # TensorFlow's products round to TF32 (four digits) on a GPU by default, to bfloat16 (three) on a TPU.
         return all(device.startswith("cpu") for device in keras.distribution.list_devices())
     return True
 
 
 def _unit(x: Any) -> Any:
-    # A draw of exactly 0 in one dimension has no direction.
+    # In one dimension a draw of exactly 0 has no direction.
     x = ops.where(x == 0, ops.ones_like(x), x)
     return x / ops.sqrt(ops.sum(ops.square(x), axis=1, keepdims=True))
 
@@ -70,7 +70,7 @@ def _by_decomposition(gaussian: Any) -> Any:
 
 def _by_reflections(count: int, rows: int, columns: int, seed: Callable[[int], Any], dtype: str) -> Any:
     result = None
-    # Backwards, so that a block meets only the part that later blocks have filled.
+    # Start with the last block, so that each block applies only to the part that later blocks have filled.
     for start in reversed(range(0, columns, _BLOCK)):
         width = min(_BLOCK, columns - start)
         v, signs = _reflections(count, rows - start, width, seed(start // _BLOCK), dtype)
@@ -90,16 +90,16 @@ def _by_reflections(count: int, rows: int, columns: int, seed: Callable[[int], A
 
 
 def _reflections(count: int, rows: int, columns: int, seed: Any, dtype: str) -> tuple[Any, Any]:
-    """Vectors v of length sqrt(2), so that I - v v' reflects, and the signs of the diagonal of R.
+    """Return vectors v of length sqrt(2), so that I - v v' reflects, and the signs of the diagonal of R.
 
     v has the shape (count, rows, columns), and column k is zero above row k.
     """
     x = ops.tril(random.normal((count, rows, columns), dtype=dtype, seed=seed))
     diagonal = ops.expand_dims(ops.diagonal(x, axis1=1, axis2=2), 1)
     sign = _sign(diagonal)
-    # The last vector of a square matrix has one dimension; its reflection must not vanish with it.
+    # The last vector of a square matrix has one dimension and may be 0; its reflection must still exist.
     norm = ops.sqrt(ops.sum(ops.square(x), axis=1, keepdims=True))
-    # Not ops.maximum: with a number it rounds to float32 on torch.
+    # ops.maximum with a number would round to float32 on torch.
     norm = ops.where(norm < 1e-6, ops.full_like(norm, 1e-6), norm)
     v = x + ops.eye(rows, columns, dtype=dtype) * (sign * norm)
     length = ops.sqrt(2 * norm * (norm + ops.abs(diagonal)))

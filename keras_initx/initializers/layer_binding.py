@@ -1,10 +1,10 @@
-"""Hands every layer-aware initializer the layer that it draws for.
+"""Bind every layer-aware initializer to the layer that it draws for.
 
-Keras calls an initializer with a shape and a dtype; it cannot see its layer. All weights of all layers
-are made through the public method `keras.Layer.add_weight`, which is wrapped here once, at import. The
-wrapper replaces an initializer that has a `bound_to` method by `initializer.bound_to(layer, weight_name)`;
-everything else passes through untouched. And it notes on each weight the initializer that it was made with,
-which Keras forgets, so that `reinitialize(model)` can draw it again.
+Keras calls an initializer with a shape and a dtype, so the initializer cannot see its layer. All layers
+create their weights with the public method `keras.Layer.add_weight`, which this module wraps once, at import.
+The wrapper replaces an initializer that has a `bound_to` method with
+`initializer.bound_to(layer, weight_name)`; everything else passes through unchanged. The wrapper also stores
+the initializer on the weight, which Keras does not, so that `reinitialize(model)` can draw the weight again.
 """
 
 import functools
@@ -16,26 +16,27 @@ from keras_initx.initializers.registry import NAMES
 
 _MARK = "_keras_initx_binding"
 INITIALIZER_MARK = "_keras_initx_initializer"
-# Set on a weight whose values no initializer of its own drew.
+# Set to True on a weight whose current values do not come from its own initializer.
 OVERRIDDEN_MARK = "_keras_initx_otherwise"
 
 
 def install() -> None:
-    """Wraps `keras.Layer.add_weight`; a second call does nothing."""
+    """Wrap `keras.Layer.add_weight`; a second call does nothing."""
     original = keras.Layer.add_weight
     if getattr(original, _MARK, False):
         return
 
     @functools.wraps(original)
     def add_weight(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-        # Keras takes the initializer as a keyword, or second, after the shape.
+        # Keras accepts the initializer as a keyword or as the second positional argument, after the shape.
+        initializer = None
         if "initializer" in kwargs:
-            kwargs["initializer"] = bind(kwargs["initializer"], layer, kwargs.get("name"))
+            initializer = kwargs["initializer"] = bind(kwargs["initializer"], layer, kwargs.get("name"))
         elif len(args) > 1:
-            args = (args[0], bind(args[1], layer, kwargs.get("name")), *args[2:])
+            initializer = bind(args[1], layer, kwargs.get("name"))
+            args = (args[0], initializer, *args[2:])
         variable = original(layer, *args, **kwargs)
-        given = kwargs["initializer"] if "initializer" in kwargs else args[1] if len(args) > 1 else None
-        record_initializer(variable, given)
+        record_initializer(variable, initializer)
         return variable
 
     setattr(add_weight, _MARK, True)
@@ -43,29 +44,29 @@ def install() -> None:
 
 
 def record_initializer(variable: keras.Variable, initializer: Any) -> None:
-    """Notes on a weight what it was drawn from: an initializer, its name, or None for Keras's default."""
+    """Store on a weight the initializer that drew it: an object, a name, or None for Keras's default."""
     setattr(variable, INITIALIZER_MARK, "glorot_uniform" if initializer is None else initializer)
     setattr(variable, OVERRIDDEN_MARK, False)
 
 
 def initializer_of(variable: keras.Variable) -> Any:
-    """The initializer that a weight was made with; None where it was not made through the wrapper."""
-    noted = getattr(variable, INITIALIZER_MARK, None)
-    return keras.initializers.get(noted) if isinstance(noted, str) else noted
+    """Return the initializer that drew a weight; None if the wrapper did not create the weight."""
+    initializer = getattr(variable, INITIALIZER_MARK, None)
+    return keras.initializers.get(initializer) if isinstance(initializer, str) else initializer
 
 
 def is_overridden(variable: keras.Variable) -> bool:
-    """Whether `initialize` gave a weight its values, after its own initializer did."""
+    """Return whether `initialize` replaced the values that the weight's own initializer drew."""
     return bool(getattr(variable, OVERRIDDEN_MARK, False))
 
 
 def bind(initializer: Any, layer: keras.Layer, weight: str | None) -> Any:
-    """`initializer` bound to a weight of `layer`, or as it is where it does not ask for a layer."""
+    """Return `initializer` bound to a weight of `layer`; unchanged if it has no `bound_to` method."""
     if isinstance(initializer, str) and initializer in NAMES:
         initializer = NAMES[initializer]()
-    # By method and not by class: after a reload of this package there are two classes of one name.
+    # Test for the method instead of the class: after a reload of this package two classes share one name.
     bound_to = getattr(initializer, "bound_to", None)
-    # Bound already: another library wrapped our wrapper, and a second import could not see it inside.
+    # An initializer is already bound if another library wrapped our wrapper and a second import wrapped both.
     if bound_to is None or getattr(initializer, "is_bound", False):
         return initializer
     return bound_to(layer, weight)

@@ -1,4 +1,4 @@
-"""What a weight's own layer says about it: its path, its geometry and the activation that follows."""
+"""Read from a layer the path and the geometry of a weight, and the activation that follows it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +19,16 @@ _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """Where a weight stands.
+    """The facts about a weight that its layer knows.
 
     Attributes:
-        path: Layer path and weight name, such as "encoder/dense_1/kernel"; "" outside any layer.
-        geometry: The kind of the weight, from which its fans follow.
-        activation: What the layer applies to the weight's result, as the layer holds it (read when
-            the initializer needs it, so that `gain=` also serves an activation that cannot be read).
-        unit_gain: The result feeds nothing that rescales it: a look-up, a gate (which multiplies), the
-            depthwise half of a separable convolution. Its gain is 1 whatever the rule.
+        path: The path of the layer and the name of the weight, such as "encoder/dense_1/kernel"; "" outside
+            any layer.
+        geometry: The kind of the weight, which determines its fans.
+        activation: The activation that the layer applies to the weight's result, as the layer stores it. The
+            initializer reads it only on demand, so that `gain=` also works with an unreadable activation.
+        unit_gain: Whether the gain is 1 under every rule, because nothing rescales the result: a look-up, a
+            gate (which multiplies), the depthwise half of a separable convolution.
     """
 
     path: str = ""
@@ -45,10 +46,10 @@ NO_LAYER = LayerInfo()
 
 
 def layer_info(layer: keras.Layer, weight: str | None) -> LayerInfo:
-    """The place of the weight that `layer` is adding under the name `weight`.
+    """Return the `LayerInfo` of the weight that `layer` is adding under the name `weight`.
 
-    A layer of an unknown class falls back to Keras's reading of the shape, and to its own
-    `activation` attribute where it has one.
+    For a layer of an unknown class the fans follow from the shape, as in Keras, and the activation is the
+    layer's `activation` attribute, if any.
     """
     weight = weight or ""
     path = f"{layer.path or layer.name}/{weight}"
@@ -76,7 +77,7 @@ def layer_info(layer: keras.Layer, weight: str | None) -> LayerInfo:
         return LayerInfo(path, Geometry("dense"), activation)
     gates = _gates(layer)
     if gates > 1:
-        # Only the input kernel of a convolutional cell strides; its recurrent kernel does not.
+        # In a convolutional cell only the input kernel has strides, not the recurrent kernel.
         strides = _sizes(getattr(layer, "strides", 1)) if weight == "kernel" else (1,)
         return LayerInfo(
             path, Geometry("fused_gates", gates=gates, strides=strides), activation, unit_gain=True
@@ -86,21 +87,21 @@ def layer_info(layer: keras.Layer, weight: str | None) -> LayerInfo:
 
 def _embedding(layer: keras.layers.Embedding, weight: str, path: str) -> LayerInfo:
     if weight != "embeddings":
-        # The untied output projection of a ReversibleEmbedding, or a LoRA factor: matrices like any other.
+        # The untied output projection of a ReversibleEmbedding and a LoRA factor are ordinary matrices.
         return LayerInfo(path, Geometry("dense"), LINEAR)
-    # ReversibleEmbedding is newer than Embedding: only it can be tied.
+    # Only ReversibleEmbedding can be tied. Older versions of Keras lack the class, so ask for the attribute.
     kind = "tied_lookup" if getattr(layer, "tie_weights", False) else "lookup"
     return LayerInfo(path, Geometry(kind), LINEAR, unit_gain=True)
 
 
 def _gates(layer: keras.Layer) -> int:
-    """How many gates a recurrent cell fuses into one kernel; 1 for every other layer."""
+    """Return the number of gates that a recurrent cell fuses into one kernel; 1 for every other layer."""
     if isinstance(layer, keras.layers.LSTMCell):
         return 4
     if isinstance(layer, keras.layers.GRUCell):
         return 3
-    # Keras exports the ConvLSTM layers but not their cell, which is known by what it has: filters
-    # of a rank, and a recurrent activation, which only gated cells have.
+    # Keras exports the ConvLSTM layers but not their cell. Recognize the cell by its attributes: filters and
+    # a rank, as a convolution, and a recurrent activation, which only gated cells have.
     convolutional = hasattr(layer, "filters") and hasattr(layer, "rank")
     return 4 if convolutional and hasattr(layer, "recurrent_activation") else 1
 

@@ -1,4 +1,4 @@
-"""Orthogonal kernels for every kind of weight: by matrix, by gate, by group, at the centre of a window."""
+"""Orthogonal kernels for every kind of weight: one matrix per gate or group, at the centre of a window."""
 
 import math
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ _CONVOLUTIONAL = ("convolution", "depthwise", "transposed_convolution", "fused_g
 
 @dataclass(frozen=True)
 class Layout:
-    """The matrices from inputs to outputs that a weight is made of.
+    """The matrices from inputs to outputs that make up a weight.
 
     Attributes:
-        count: How many there are: groups, gates, heads, channels.
-        rows, columns: The inputs and the outputs of each.
-        taps: At how many positions of the window each one stands, by axis; () without a window.
+        count: The number of matrices: groups, gates, heads or channels.
+        rows, columns: The number of inputs and outputs of each matrix.
+        taps: The number of window positions that contain the matrix, by axis; () without a window.
     """
 
     count: int
@@ -34,14 +34,14 @@ class Layout:
 
 
 def layout_of(geometry: Geometry, shape: Sequence[int]) -> Layout:
-    """How a weight of this kind and shape is cut into matrices."""
+    """Return how a weight of this kind and shape divides into matrices."""
     if geometry.kind == "einsum":
         shared = set(range(len(shape))) - set(geometry.input_axes) - set(geometry.output_axes)
         sizes = (shared, geometry.input_axes, geometry.output_axes)
         count, rows, columns = (math.prod(shape[axis] for axis in axes) for axes in sizes)
         return Layout(count, rows, columns)
     if geometry.kind not in _CONVOLUTIONAL:
-        # A vector is one column; a weight of which nothing is known is read as Keras's Orthogonal does.
+        # A vector is one column. Keras's Orthogonal reads an unknown weight in the same way.
         columns = shape[-1] if len(shape) > 1 else 1
         return Layout(1, math.prod(shape) // columns, columns)
     taps = (1,) * (len(shape) - 2)
@@ -50,7 +50,7 @@ def layout_of(geometry: Geometry, shape: Sequence[int]) -> Layout:
         return Layout(inputs, 1, outputs, taps)
     if geometry.kind == "transposed_convolution":
         strides = geometry.strides * (len(taps) if len(geometry.strides) == 1 else 1)
-        # Each phase of the stride has an input of its own; one tap alone would leave zeros between.
+        # Each phase of the stride needs a tap: a single tap would leave zeros between the inputs.
         taps = tuple(min(stride, size) for stride, size in zip(strides, shape, strict=False))
         return Layout(1, outputs, inputs, taps)
     parts = geometry.gates if geometry.kind == "fused_gates" else geometry.groups
@@ -58,7 +58,7 @@ def layout_of(geometry: Geometry, shape: Sequence[int]) -> Layout:
 
 
 def assemble(matrices: Any, geometry: Geometry, shape: Sequence[int]) -> Any:
-    """The weight whose matrices, in the order of `layout_of`, are `matrices` (count, rows, columns)."""
+    """Return the weight that `matrices` (count, rows, columns) make up, in the order of `layout_of`."""
     if geometry.kind == "einsum":
         shared = [a for a in range(len(shape)) if a not in geometry.input_axes + geometry.output_axes]
         order = [*shared, *geometry.input_axes, *geometry.output_axes]
@@ -69,13 +69,13 @@ def assemble(matrices: Any, geometry: Geometry, shape: Sequence[int]) -> Any:
     if geometry.kind == "transposed_convolution":
         matrices = ops.transpose(matrices, (0, 2, 1))
     if geometry.kind != "depthwise":
-        # Groups and gates stand side by side along the outputs.
+        # Groups and gates are adjacent along the outputs.
         matrices = ops.transpose(matrices, (1, 0, 2))
     taps = layout_of(geometry, shape).taps
     tensor = ops.reshape(matrices, (*(1 for _ in taps), *shape[-2:]))
     if math.prod(taps) > 1:
         tensor = ops.tile(tensor, (*taps, 1, 1))
-    # Of a causal window the last position is the present: at its centre every layer would delay the signal.
+    # The last position of a causal window is the present. A matrix at the centre would delay the signal.
     before = [(size - tap) // (1 if geometry.causal else 2) for size, tap in zip(shape, taps, strict=False)]
     after = [size - tap - b for size, tap, b in zip(shape, taps, before, strict=False)]
     return ops.pad(tensor, [*zip(before, after, strict=True), (0, 0), (0, 0)]) if taps else tensor
@@ -83,36 +83,36 @@ def assemble(matrices: Any, geometry: Geometry, shape: Sequence[int]) -> Any:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class OrthogonalAuto(GainScaled):
-    """An orthogonal kernel times the square root of the exact gain of the layer's activation.
+    """Draw an orthogonal kernel times the square root of the exact gain of the layer's activation.
 
-    W = sqrt(gain) Q, gain = 1 / E[phi(z)^2] with z ~ N(0, 1) and phi the layer's activation (1 for a
-    linear layer). Q maps the inputs of the layer to its outputs: its columns are orthonormal where it
-    narrows, its rows where it widens, and it is uniform (Haar) over all such matrices. With gain 1, and
-    in convolutions with stride 1 and "same" padding, no input grows; none shrinks either where Q does
-    not narrow, and no gradient where it does not widen. A stride leaves out, and a transposed
-    convolution repeats, whole positions.
+    W = sqrt(gain) Q with gain = 1 / E[phi(z)^2] and z ~ N(0, 1), where W is the kernel, phi the activation
+    of the layer and z its pre-activation (a linear layer has gain 1). Q maps the inputs of the layer to its
+    outputs. Its columns are orthonormal if the layer narrows, its rows if it widens, and Q is uniform (Haar)
+    over all such matrices. With gain 1, and in convolutions with stride 1 and "same" padding, no input
+    grows; no input shrinks unless Q narrows, and no gradient shrinks unless Q widens. A stride omits whole
+    positions, and a transposed convolution repeats them.
 
     | kind of weight | what is orthogonal |
     | --- | --- |
     | dense | the matrix |
     | LSTM, GRU (input and recurrent kernels) | each gate's matrix; gain 1 |
-    | convolution of any rank | each group's matrix at the centre of the window, of a causal one at its end |
+    | convolution of any rank | each group's matrix, at the centre of the window (causal: at its end) |
     | transposed convolution | the matrix from inputs to outputs, once for each phase of the stride |
     | depthwise convolution | each channel's vector of outputs, at the centre |
     | einsum, attention | the matrix from summed to new axes; one for each index of a shared axis |
     | embedding | the columns, scaled so that entries have variance 1: a look-up sums nothing |
-    | anything else | as Keras does: (all axes but the last) x (the last) |
+    | anything else | as in Keras: (all axes but the last) x (the last) |
 
     Args:
         mode: None keeps the norm, as above. "fan_in" scales Q so that entries have the mean square
-            gain / fan_in, which holds the variance of the pre-activations where the layer widens too;
-            "fan_out" and "fan_avg" likewise.
+            gain / fan_in, which holds the variance of the pre-activations even if the layer widens;
+            "fan_out" and "fan_avg" scale by the other fans.
         seed, activation, gain: As in `HeAuto`.
 
     Raises:
-        InitxError: An argument that is not allowed, or an activation that has no gain.
+        InitxError: An argument is not allowed, or the activation has no gain.
 
-    Example: the norm of the input is kept.
+    Example: a linear layer keeps the norm of its input.
 
     >>> x = keras.random.normal((5, 64), seed=1)
     >>> y = keras.layers.Dense(256, kernel_initializer="orthogonal_auto")(x)
@@ -128,7 +128,7 @@ class OrthogonalAuto(GainScaled):
         return activation.gain(), "norm"
 
     def scale(self, shape: Sequence[int]) -> Scale:
-        """The gain, mode and fans for `shape`, and the root mean square of its entries as `std`.
+        """Return the gain, mode and fans for `shape`, with the root mean square of the entries as `std`.
 
         Example: 4 orthonormal rows of 16 entries.
 
@@ -144,12 +144,12 @@ class OrthogonalAuto(GainScaled):
     def _gain_and_mode(self) -> tuple[float, str, str]:
         gain, mode, name = super()._gain_and_mode()
         if self.mode is None:
-            # What is looked up is not multiplied: only its entries have a size.
+            # A look-up multiplies nothing, so only the size of its entries matters.
             mode = "fan_in" if self._layer_info.geometry.kind.endswith("lookup") else "norm"
         return gain, mode, name
 
     def _norm(self, shape: Sequence[int]) -> int:
-        """The sum of the squares of all entries before the gain: one for each orthonormal vector."""
+        """Return the sum of the squares of all entries before the gain: 1 for each orthonormal vector."""
         layout = layout_of(self._layer_info.geometry, shape)
         return layout.count * min(layout.rows, layout.columns) * math.prod(layout.taps)
 

@@ -1,4 +1,4 @@
-"""Register the names that Keras resolves: "he_auto" in a layer makes a `HeAuto`."""
+"""Register the strings under which Keras finds the initializers: "he_auto" creates a `HeAuto`."""
 
 from typing import Any
 
@@ -23,22 +23,22 @@ NAMES: dict[str, type[LayerAware]] = {
     "all_zeros": AllZeros,
 }
 
-# As Keras takes "HeNormal" for "he_normal".
+# Class names are accepted too, as Keras accepts "HeNormal" for "he_normal".
 _BY_NAME = {**NAMES, **{cls.__name__: cls for cls in NAMES.values()}}
 
 
 class _Name(str):
-    """A name among Keras's custom objects that stays a string wherever it does not name an initializer.
+    """Custom object of Keras that is a string and can create the initializer of that name.
 
-    Keras replaces every string in a loaded config that is a custom object, so that a layer's argument
-    mode="auto" would come back as our class. It comes back as this, which is equal to the string; and
-    Keras makes the initializer from it by `from_config`, as it would from the class.
+    Keras replaces every string in a loaded config that names a custom object, so a layer's argument
+    mode="auto" would be loaded as our class. With this object it is loaded as an equal string. Where Keras
+    does want an initializer, it calls `from_config`, as it would on the class.
     """
 
     def from_config(self, config: dict[str, Any]) -> LayerAware:
-        """The initializer of this name."""
+        """Return the initializer of this name."""
         return _BY_NAME[self].from_config(config)
 
 
-# register_keras_serializable alone leaves a bare string unresolved.
+# register_keras_serializable alone does not make Keras resolve a bare string.
 keras.saving.get_custom_objects().update({name: _Name(name) for name in _BY_NAME})

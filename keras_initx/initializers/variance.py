@@ -1,4 +1,4 @@
-"""The rules that scale the variance by fans and activation: HeAuto, XavierAuto, LecunAuto and Auto."""
+"""Initializers of independent entries with variance gain / fan: HeAuto, XavierAuto, LecunAuto and Auto."""
 
 import math
 from typing import Any
@@ -12,23 +12,23 @@ from keras_initx.initializers.gain_scaled import GainScaled
 
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
 
-# A standard normal cut off at +-2: the probability of what is left, and its standard deviation.
+# For a standard normal cut off at +-2: the probability of the interval, and the standard deviation within it.
 _WITHIN = math.erf(math.sqrt(2))
 _TRUNCATED_STD = 0.87962566103423978
 
-# What Glorot & Bengio derived their scheme for (units near-linear around zero), and the outputs
-# that are read as probabilities: the mean of both fans, gain 1.
+# Gain 1 over the mean of both fans: for the units that Glorot & Bengio derived their scheme for (near-linear
+# around zero), and for outputs that are read as probabilities.
 _XAVIER = frozenset({"tanh", "sigmoid", "softsign", *ROW_WISE})
 
 
 class VarianceScaled(GainScaled):
-    """Independent entries of variance gain / fan.
+    """Initializer of independent entries with variance gain / fan.
 
     Args:
         distribution, mode, seed, activation, gain: As in `HeAuto`.
 
     Raises:
-        InitxError: An argument that is not allowed.
+        InitxError: An argument is not allowed.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class VarianceScaled(GainScaled):
         gain: float | None = None,
     ) -> None:
         if distribution not in DISTRIBUTIONS:
-            raise InitxError("distribution", distribution, ", ".join(DISTRIBUTIONS))
+            raise InitxError("distribution", distribution, f"one of {', '.join(map(repr, DISTRIBUTIONS))}")
         super().__init__(mode, seed, activation, gain)
         self.distribution = distribution
 
@@ -51,18 +51,18 @@ class VarianceScaled(GainScaled):
             return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=seed)
         if self.distribution == "normal":
             return keras.random.normal(shape, stddev=std, dtype=dtype, seed=seed)
-        # By the inverse of the distribution function: TensorFlow's own draws again what falls outside,
-        # which takes twice as long.
+        # Invert the distribution function. TensorFlow's own truncated normal redraws every value outside the
+        # limits, which takes twice as long.
         uniform = keras.random.uniform(shape, -_WITHIN, _WITHIN, dtype=dtype, seed=seed)
         return keras.ops.erfinv(uniform) * (math.sqrt(2) * std / _TRUNCATED_STD)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "distribution": self.distribution}
 
 
 def _table(activation: Activation, linear: tuple[float, str]) -> tuple[float, str]:
-    """The rule that HeAuto and XavierAuto share; they differ only in a linear layer."""
+    """Return (gain, mode) by the rule of HeAuto and XavierAuto, which differ only for a linear layer."""
     if activation.name == "linear":
         return linear
     if activation.name in _XAVIER:
@@ -74,37 +74,38 @@ def _table(activation: Activation, linear: tuple[float, str]) -> tuple[float, st
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class HeAuto(VarianceScaled):
-    """He initialization for the ReLU family, and what each other activation asks for in its place.
+    """Draw He initialization for the ReLU family, and the matching scheme for every other activation.
 
-    Var[w] = gain / fan, where fan_in is the number of inputs that an output sums, fan_out the number
-    of outputs that an input feeds, and phi the activation:
+    Var[w] = gain / fan, where w is an entry of the weight, fan_in the number of inputs that an output sums,
+    fan_out the number of outputs that an input feeds, phi the activation and z its pre-activation:
 
     | the layer's activation | gain | fan |
     | --- | --- | --- |
     | ReLU, leaky ReLU, PReLU with slope a | 2 / (1 + a^2) | fan_in |
     | tanh, sigmoid, softsign, softmax | 1 | (fan_in + fan_out) / 2 |
     | SELU | 1 | fan_in |
-    | any other, a user's own too | 1 / E[phi(z)^2], z ~ N(0, 1) | fan_in |
+    | any other, including custom ones | 1 / E[phi(z)^2], z ~ N(0, 1) | fan_in |
     | none (linear) | 2 | fan_in |
 
-    A linear layer is taken for one whose ReLU stands in a layer of its own. Embeddings, the fused
+    A linear layer gets gain 2 on the assumption that its ReLU is a separate layer. Embeddings, the fused
     kernels of LSTM and GRU cells, and the depthwise half of a separable convolution have gain 1.
 
     Args:
         distribution: "truncated_normal" (cut at two standard deviations, then rescaled to the exact
             standard deviation), "normal" or "uniform" (limits +-sqrt(3 gain / fan)). All three have the
             same variance.
-        mode: "fan_in", "fan_out" or "fan_avg" (their mean) in place of the rule's own; None keeps it.
-        seed: None (drawn anew for every weight, so that `keras.utils.set_random_seed` makes it
-            repeatable), an integer (the weight's path is folded in: one path, such as
-            "encoder/dense_1/kernel", always gets the same values, and two paths never do; automatic
-            names count up, so name the layers to repeat them), or a `keras.random.SeedGenerator`.
-        activation: The activation to assume in place of the layer's: whatever `keras.layers.Dense`
-            takes as one.
-        gain: The gain of the variance (2 for ReLU) in place of the rule's; the fan stays the rule's.
+        mode: "fan_in", "fan_out" or "fan_avg" (their mean) instead of the fan that the rule chooses; None
+            keeps the rule's.
+        seed: None, an integer, or a `keras.random.SeedGenerator`. None draws a new seed for every weight,
+            which `keras.utils.set_random_seed` makes repeatable. An integer is combined with the path of
+            the weight, such as "encoder/dense_1/kernel": equal paths get equal values, different paths get
+            different values. Automatic layer names count up, so name the layers to repeat them.
+        activation: The activation to assume instead of the layer's: any value that `keras.layers.Dense`
+            accepts.
+        gain: The gain of the variance (2 for ReLU) instead of the rule's; the rule still chooses the fan.
 
     Raises:
-        InitxError: An argument that is not allowed, or an activation that has no gain.
+        InitxError: An argument is not allowed, or the activation has no gain.
 
     Example:
 
@@ -124,18 +125,19 @@ class HeAuto(VarianceScaled):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class XavierAuto(VarianceScaled):
-    """Xavier (Glorot) initialization, and what each activation outside its theory asks for.
+    """Draw Xavier (Glorot) initialization, and the matching scheme for activations outside its theory.
 
-    Var[w] = gain / fan by the table of `HeAuto`, except that a linear layer gets Xavier:
-    gain 1 over (fan_in + fan_out) / 2. Also registered as "glorot_auto".
+    Var[w] = gain / fan, where w is an entry of the weight, and gain and fan follow the table of `HeAuto`.
+    The only difference is a linear layer, which has gain 1 over (fan_in + fan_out) / 2. The initializer is
+    also registered as "glorot_auto".
 
     Args:
         distribution, mode, seed, activation, gain: As in `HeAuto`.
 
     Raises:
-        InitxError: An argument that is not allowed, or an activation that has no gain.
+        InitxError: An argument is not allowed, or the activation has no gain.
 
-    Example: 30 inputs and 70 outputs, 50 on the mean.
+    Example: 30 inputs and 70 outputs have the mean 50.
 
     >>> round(XavierAuto().scale((30, 70)).std ** 2, 6)
     0.02
@@ -150,19 +152,19 @@ class XavierAuto(VarianceScaled):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class LecunAuto(VarianceScaled):
-    """LeCun initialization with the fans of the layer's kind: the activation does not matter.
+    """Draw LeCun initialization with the fans of the layer's kind, whatever the activation.
 
-    Var[w] = 1 / fan_in, where fan_in is the number of inputs that an output sums. With `mode` and
-    `gain` it is every scheme of the literature that leaves the activation out: gain 2 is He et al.'s,
-    mode "fan_avg" Glorot & Bengio's, each with the right fans.
+    Var[w] = 1 / fan_in, where w is an entry of the weight and fan_in the number of inputs that an output
+    sums. `mode` and `gain` turn it into every scheme of the literature that ignores the activation: gain 2
+    is the scheme of He et al., mode "fan_avg" the scheme of Glorot & Bengio, each with the right fans.
 
     Args:
-        distribution, mode, seed, gain: As in `HeAuto`. There is no `activation`: it would change nothing.
+        distribution, mode, seed, gain: As in `HeAuto`. An `activation` argument would have no effect.
 
     Raises:
-        InitxError: An argument that is not allowed.
+        InitxError: An argument is not allowed.
 
-    Example: a depthwise kernel of 3 x 3, of which every output sums 9 inputs.
+    Example: each output of a 3 x 3 depthwise kernel sums 9 inputs.
 
     >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer="lecun_auto")
     >>> round(LecunAuto().bound_to(layer, "kernel").scale((3, 3, 64, 1)).std, 4)
@@ -184,7 +186,7 @@ class LecunAuto(VarianceScaled):
         return 1.0, "fan_in"
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         config = super().get_config()
         del config["activation"]
         return config
@@ -192,24 +194,25 @@ class LecunAuto(VarianceScaled):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Auto(VarianceScaled):
-    """The exact gain for any activation: variance 1 in a layer's pre-activations gives 1 in the next.
+    """Draw with the exact gain of any activation: pre-activations keep variance 1 from layer to layer.
 
-    Var[w] = 1 / (fan_in E[phi(z)^2]) with z ~ N(0, 1) and phi the layer's activation, which is taken
-    for the one before it too: the theory is of chains of one activation. Where phi is tanh, a ReLU or
-    SELU, a deviation dies out or stays; where Q' = E[phi phi' z] / E[phi^2] > 1 (GELU, SiLU, mish) it
-    grows with depth. A linear layer, a softmax, an embedding, an LSTM or GRU kernel and the depthwise
-    half of a separable convolution have gain 1.
+    Var[w] = 1 / (fan_in E[phi(z)^2]) with z ~ N(0, 1), where w is an entry of the weight, fan_in the number
+    of inputs that an output sums, phi the activation of the layer and z its pre-activation. The theory covers
+    chains of one activation, so phi stands for the activation before the layer too. If phi is tanh, a ReLU
+    or SELU, a deviation of the variance dies out or stays; if Q' = E[phi phi' z] / E[phi^2] > 1 (GELU, SiLU,
+    mish), it grows with depth. A linear layer, a softmax, an embedding, an LSTM or GRU kernel and the
+    depthwise half of a separable convolution have gain 1.
 
     Args:
         distribution, mode, seed, activation, gain: As in `HeAuto`.
 
     Raises:
-        InitxError: An argument that is not allowed, or an activation that has no gain (its moment
-            does not exist, it is not elementwise, or it returns NaN).
+        InitxError: An argument is not allowed, or the activation has no gain (its moment does not exist,
+            it is not elementwise, or it returns NaN).
 
     Example:
 
-    >>> Auto(activation="tanh").scale((100, 10)).gain.__round__(4)
+    >>> round(Auto(activation="tanh").scale((100, 10)).gain, 4)
     2.5362
 
     References: He et al. 2015 (arXiv 1502.01852), section 2.2, for a general phi; Bingham &

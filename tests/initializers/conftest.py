@@ -1,4 +1,4 @@
-"""Every initializer as a fixture: what the contract needs to know of each."""
+"""Fixtures for every initializer, with the facts that the contract tests need."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +20,12 @@ class Case:
     bad: tuple[tuple[str, Any], ...] = ()
 
     def make(self, **changes):
-        """With its defaults where it has them."""
+        """Create the initializer with its defaults, and with `changes` to them."""
         required = {"p": 0.2} if self.cls is kx.PriorBias else {}
         return self.cls(**{**required, **changes})
 
     def layer(self, initializer, units=8, **keywords):
-        """A dense layer that uses the initializer for the weight it is meant for."""
+        """Return a dense layer that uses the initializer for its kind of weight."""
         if self.cls is kx.PriorBias:
             keywords = {**keywords, "activation": "sigmoid"}
         return keras.layers.Dense(units, **{f"{self.weight}_initializer": initializer}, **keywords)
@@ -34,7 +34,7 @@ class Case:
         return keras.ops.convert_to_numpy(getattr(layer, self.weight))
 
     def of(self, initializer):
-        """A string where it has one: what a user writes."""
+        """Return the string of the initializer, if it has one, as a user would write it."""
         return self.name or initializer
 
 
@@ -52,7 +52,7 @@ _BAD_SCALED = (
 )
 _BAD_VARIANCE = (*_BAD_SCALED, ("distribution", "gaussian"))
 _BAD_SCALE = (("scale", -1), ("scale", float("inf")), ("scale", "1"), ("scale", True))
-_BAD_PLAIN = (*_BAD_SEED, *_BAD_SCALE)
+_BAD_BASELINE = (*_BAD_SEED, *_BAD_SCALE)
 _BAD_PRIOR = (
     ("p", 0.0),
     ("p", [0.5, 1.0]),
@@ -73,11 +73,11 @@ SCALED = {
     **VARIANCE,
     "orthogonal_auto": Case(kx.OrthogonalAuto, "orthogonal_auto", _SCALED, bad=_BAD_SCALED),
 }
-_PLAIN = {"scale": 0.3, "seed": 3}
+_BASELINE = {"scale": 0.3, "seed": 3}
 RANDOM = {
     **SCALED,
-    "small_normal": Case(kx.SmallNormal, "small_normal", _PLAIN, bad=_BAD_PLAIN),
-    "unit_uniform": Case(kx.UnitUniform, "unit_uniform", _PLAIN, bad=_BAD_PLAIN),
+    "small_normal": Case(kx.SmallNormal, "small_normal", _BASELINE, bad=_BAD_BASELINE),
+    "unit_uniform": Case(kx.UnitUniform, "unit_uniform", _BASELINE, bad=_BAD_BASELINE),
 }
 EVERY = {
     **RANDOM,
@@ -104,7 +104,7 @@ def random_case(request):
 
 @pytest.fixture(params=SCALED)
 def scaled(request):
-    """Every initializer that knows gains and fans."""
+    """Every initializer with a gain and fans."""
     return SCALED[request.param]
 
 
@@ -122,5 +122,5 @@ def variance(request):
 
 @pytest.fixture
 def every_case():
-    """All of them, in one test."""
+    """All initializers at once."""
     return list(EVERY.values())

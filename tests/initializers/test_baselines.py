@@ -32,13 +32,13 @@ def test_zeros_are_zeros_and_a_constant_is_constant():
 
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize(
-    "made",
+    "initializer",
     [SmallNormal(scale=0.05), UnitUniform(), UnitUniform(scale=0.02)],
     ids=["normal", "uniform", "small"],
 )
-def test_the_verdict_is_what_a_chain_of_layers_measures(made, activation):
+def test_the_verdict_is_what_a_chain_of_layers_measures(initializer, activation):
     width = 128
-    layers = [L.Dense(width, activation=activation, kernel_initializer=made) for _ in range(6)]
+    layers = [L.Dense(width, activation=activation, kernel_initializer=initializer) for _ in range(6)]
     x = np.random.default_rng(0).standard_normal((200, width))
     signal = []
     for layer in layers:
@@ -46,16 +46,16 @@ def test_the_verdict_is_what_a_chain_of_layers_measures(made, activation):
         pre = x @ numpy(layer.kernel).astype("float64")
         signal.append(np.sqrt(np.mean(np.square(pre))))
         x = np.maximum(pre, 0) if activation else pre
-    # Behind the second layer, where the inputs are what such layers make.
+    # From the second layer on, since only there the inputs come from such layers.
     measured = (signal[5] / signal[1]) ** (1 / 4)
-    verdict = made.bound_to(layers[0], "kernel").verdict((width, width))
-    said, tenth = (float(text.rstrip(",")) for text in verdict.split("by ")[1:] for text in [text.split()[0]])
-    assert measured == pytest.approx(said, rel=0.1)
-    assert tenth == pytest.approx(said**10, rel=0.5)
+    verdict = initializer.bound_to(layers[0], "kernel").verdict((width, width))
+    one, ten = (float(text.split()[0].rstrip(",")) for text in verdict.split("by ")[1:])
+    assert measured == pytest.approx(one, rel=0.1)
+    assert ten == pytest.approx(one**10, rel=0.5)
 
 
 @pytest.mark.parametrize(
-    ("made", "word"),
+    ("initializer", "word"),
     [
         (SmallNormal(), "vanishing"),
         (SmallNormal(scale=1.0), "exploding"),
@@ -67,12 +67,12 @@ def test_the_verdict_is_what_a_chain_of_layers_measures(made, activation):
     ],
     ids=["small", "large", "right", "unit", "tiny", "zeros", "constant"],
 )
-def test_verdicts(made, word):
-    assert made.verdict((100, 100)).startswith(word)
+def test_verdicts(initializer, word):
+    assert initializer.verdict((100, 100)).startswith(word)
 
 
 def test_the_verdict_of_zeros_is_true():
-    # All units alike before training, and still after: the gradient cannot tell them apart.
+    # All units are equal before training and after it: the gradient cannot separate them.
     layers = [L.Dense(4, activation="relu", kernel_initializer=AllZeros(scale=0.3)) for _ in range(2)]
     model = keras.Sequential([keras.Input((3,)), *layers, L.Dense(1, kernel_initializer=AllZeros(scale=0.3))])
     model.compile("adam", "mse")

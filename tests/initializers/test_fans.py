@@ -1,4 +1,4 @@
-"""The fans against white noise through the real layers: no formula is shared with the source."""
+"""Check the fans with white noise through real layers; the tests share no formula with the source."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def unit(**changes):
     return keras_initx.Auto(**{**UNIT, **changes})
 
 
-# (layer, input shape, trim): `trim` cuts the border, where padding leaves some of the inputs out.
+# (layer, input shape, trim): `trim` cuts off the border, where padding replaces some of the inputs.
 LAYERS = {
     "dense": (lambda: L.Dense(40, kernel_initializer=unit()), (300,), 0),
     "conv1d": (lambda: L.Conv1D(48, 5, kernel_initializer=unit()), (40, 16), 0),
@@ -80,9 +80,9 @@ def test_the_pre_activations_of_every_gate_have_variance_one():
         cell.build((None, 250))
         noise = np.random.default_rng(0).standard_normal((2000, 250)).astype("float32")
         gate = np.split(noise @ keras.ops.convert_to_numpy(cell.kernel), gates, axis=1)
-        # 250 x 60 weights: the standard error of the variance is 0.012.
+        # With 250 x 60 weights the standard error of the variance is 0.012.
         assert [np.mean(np.square(g)) for g in gate] == pytest.approx([1] * gates, abs=0.06)
-        # And backward, from a gate to the inputs, with fan_out.
+        # Backward, from a gate to the inputs, with fan_out.
         cell = type(cell)(60, kernel_initializer=unit(mode="fan_out"))
         cell.build((None, 250))
         for kernel in np.split(keras.ops.convert_to_numpy(cell.kernel), gates, axis=1):
@@ -90,7 +90,7 @@ def test_the_pre_activations_of_every_gate_have_variance_one():
             assert np.mean(np.square(back)) == pytest.approx(1, abs=0.06)
 
 
-def test_what_is_looked_up_has_variance_one():
+def test_looked_up_vectors_have_variance_one():
     layer = L.Embedding(500, 60, embeddings_initializer=unit())
     out = keras.ops.convert_to_numpy(layer(np.arange(500)[None]))
     assert np.mean(np.square(out)) == pytest.approx(1, abs=0.05)
@@ -136,7 +136,7 @@ def test_white_noise_keeps_its_variance_backward(kind):
         for name in ("kernel_initializer", "depthwise_initializer"):
             if hasattr(layer, name):
                 setattr(layer, name, unit(mode="fan_out"))
-        # Larger than in the forward test, so that little of the gradient falls off the border.
+        # Larger inputs than in the forward test, so that little of the gradient leaves at the border.
         size = tuple(4 * s if len(shape) > 2 and i < len(shape) - 1 else s for i, s in enumerate(shape))
         x = tf.constant(rng.standard_normal((2, *size)), "float32")
         with tf.GradientTape() as tape:
@@ -151,7 +151,7 @@ def test_white_noise_keeps_its_variance_backward(kind):
     assert abs(np.mean(ratios) - 1) <= max(5 * error, 0.03), ratios
 
 
-def test_shape_alone_is_read_as_keras_reads_it():
+def test_a_bare_shape_is_read_as_in_keras():
     assert from_shape(()) == Fans(1, 1)
     assert from_shape((7,)) == Fans(7, 7)
     assert from_shape((7, 300)) == Fans(7, 300)
@@ -174,7 +174,7 @@ def test_einsum_axes(equation, inputs, outputs):
 
 def test_a_look_up_adds_nothing_up():
     assert Geometry("lookup").fans((1000, 32)) == Fans(1, 1)
-    # Tied, it is the projection from features to logits; backward it is read as the look-up's table is.
+    # A tied table projects features to logits. Backward it counts as a look-up too.
     assert Geometry("tied_lookup").fans((1000, 32)) == Fans(32, 32)
 
 

@@ -1,4 +1,4 @@
-"""The arguments that initializers with a gain and a fan share: mode, gain, activation, distribution."""
+"""Check the arguments of all initializers with a gain and a fan: mode, gain, activation, distribution."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_activation_overrides_the_layer(by_activation, assert_std):
     assert_std(layer.kernel, np.sqrt(2.35171561 / 900))
 
 
-def test_outside_any_layer_the_shape_is_read_as_keras_reads_it(scaled, assert_std):
+def test_outside_any_layer_the_shape_is_read_as_in_keras(scaled, assert_std):
     assert_std(scaled.cls(gain=1.0, mode="fan_in", seed=1)((3, 3, 50, 20)), np.sqrt(1 / 450))
 
 
@@ -110,8 +110,8 @@ def test_an_empty_weight_has_an_empty_scale(scaled):
     ],
     ids=["bias", "gamma", "alpha"],
 )
-def test_it_is_not_for_biases_and_gains(scaled, layer):
-    with pytest.raises(InitxError, match=r"here/\w+: initializer: received .*It is for kernels"):
+def test_biases_and_gains_are_refused(scaled, layer):
+    with pytest.raises(InitxError, match=r"^here/\w+: `initializer` '\w+' is for kernels, not for"):
         layer(scaled.cls()).build((None, 4))
 
 

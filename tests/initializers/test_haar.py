@@ -1,4 +1,4 @@
-"""The uniform orthogonal matrices against SciPy's, by both ways of drawing them."""
+"""Check both ways of drawing uniform orthogonal matrices against SciPy."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def draw(count, rows, columns, seed=0, dtype="float32"):
 
 @pytest.fixture(params=["decomposition", "reflections", "reflections in small blocks"])
 def way(request, monkeypatch):
-    """Each way of drawing, whatever the size and the backend would choose."""
+    """Each way of drawing, regardless of the choice by size and backend."""
     if request.param == "decomposition":
         monkeypatch.setattr(module, "_SMALL", 10**9)
         return
@@ -44,7 +44,7 @@ def test_rows_or_columns_are_orthonormal(shape):
 def test_the_distribution_is_the_uniform_one():
     ours = draw(4000, 3, 3, seed=5)
     theirs = stats.ortho_group.rvs(3, size=4000, random_state=1)
-    # Nine entries and the trace: at this level one false alarm in five hundred runs, and the seed is fixed.
+    # With nine entries and the trace, this level gives one false alarm in 500 runs. The seed is fixed.
     level = 2e-4
     for i in range(3):
         for j in range(3):
@@ -73,7 +73,7 @@ def test_a_large_matrix_of_several_blocks_is_orthogonal_to_rounding():
 
 def test_double_precision():
     if keras.backend.backend() == "jax":
-        pytest.skip("JAX has no float64 unless its user asks for it")
+        pytest.skip("JAX has no float64 unless the user enables it")
     q = draw(1, 600, 600, dtype="float64")[0]
     # Keras multiplies float64 in float32 on torch.
     bound = 1e-6 if keras.backend.backend() == "torch" else 1e-13

@@ -1,4 +1,4 @@
-"""The wrapped `add_weight`: imported twice, reloaded, in threads, in a new process, with any traceback."""
+"""Check the wrapped `add_weight`: imported twice, reloaded, in threads, in a new process."""
 
 import importlib
 import subprocess
@@ -122,7 +122,7 @@ def test_one_instance_shared_by_threads_draws_by_path():
 
 @pytest.mark.slow
 def test_a_bound_initializer_sent_to_a_spawned_process(tmp_path):
-    # From a script of its own: a spawned process imports the main module, which here is pytest.
+    # Use a script: a spawned process imports the main module, which would be pytest.
     script = tmp_path / "spawned.py"
     script.write_text(
         "import multiprocessing, numpy as np, keras, keras_initx\n"
@@ -172,7 +172,7 @@ def test_a_wrapper_of_another_library_around_ours_still_binds(assert_std):
 
     keras.Layer.add_weight = theirs
     try:
-        # Ours is inside: it must not be wrapped around theirs as a second one that binds twice.
+        # Our wrapper is inside theirs. A second one around theirs would bind twice.
         layer_binding.install()
         layer = keras.layers.Dense(50, activation="relu", kernel_initializer=shared, name="x")
         layer.build((None, 400))

@@ -1,4 +1,4 @@
-"""The norm that orthogonal kernels keep, through the layers themselves, for every kind of weight."""
+"""Check that layers with orthogonal kernels keep the norm, for every kind of weight."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ def norms(x, axes):
     return np.sqrt(np.sum(np.square(numpy(x)), axis=axes))
 
 
-# (layer, input shape): layers whose output has the norm of their input, sample by sample.
+# (layer, input shape): layers that keep the norm of every sample.
 KEEPERS = {
     "dense, square": (lambda i: L.Dense(40, kernel_initializer=i), (40,)),
     "dense, wide": (lambda i: L.Dense(700, kernel_initializer=i), (12,)),
@@ -62,7 +62,7 @@ def test_the_norm_of_every_sample_is_kept(kind):
     y = make(OrthogonalAuto(**UNIT))(x)
     expected = norms(x.reshape(4, -1), 1)
     np.testing.assert_allclose(norms(keras.ops.reshape(y, (4, -1)), 1), expected, rtol=1e-5)
-    # And as a string, whose gain for a linear layer is 1.
+    # The same by string, whose gain for a linear layer is 1.
     y = make("orthogonal_auto")(x)
     np.testing.assert_allclose(norms(keras.ops.reshape(y, (4, -1)), 1), expected, rtol=1e-5)
 
@@ -90,7 +90,7 @@ def test_every_gate_of_a_recurrent_cell_is_orthogonal(cell, gates):
         blocks = np.split(kernel, gates, axis=1)
         for block in blocks:
             np.testing.assert_allclose(block.T @ block, np.eye(20), atol=1e-5)
-        # Independent: no two gates alike, nor a sign apart.
+        # Gates are independent: neither equal nor equal up to signs.
         assert np.max(np.abs(blocks[0].T @ blocks[1] - np.eye(20))) > 0.1
     # An orthogonal recurrence keeps the state for any number of steps.
     gate = np.split(kernels["recurrent"], gates, axis=1)[1]
@@ -116,7 +116,7 @@ def test_a_strided_transposed_convolution_fills_every_phase():
     for i in (0, 1):
         for j in (0, 1):
             phase = y[:, i::2, j::2]
-            # Border positions may have their input cut off.
+            # Positions at the border may lack a part of their input.
             inner = norms(phase[:, 1:-1, 1:-1], 3)
             assert np.all(inner > 0)
             assert np.mean(inner) == pytest.approx(np.mean(norms(x, 3)), rel=0.2)
@@ -161,14 +161,14 @@ def test_with_a_mode_the_entries_have_that_mean_square(mode, layer, shape, fans)
     ],
     ids=["dense", "conv1d", "grouped", "transposed", "lstm", "embedding", "einsum"],
 )
-def test_scale_tells_the_root_mean_square(layer, shape):
+def test_scale_returns_the_root_mean_square(layer, shape):
     weight = "embeddings" if isinstance(layer, L.Embedding) else "kernel"
     bound = OrthogonalAuto(gain=3.0, seed=1).bound_to(layer, weight)
     rms = np.sqrt(np.mean(np.square(numpy(bound(shape)))))
     assert bound.scale(shape).std == pytest.approx(rms, rel=1e-5)
 
 
-def test_a_weight_of_which_nothing_is_known_is_read_as_keras_does():
+def test_an_unknown_weight_is_read_as_in_keras():
     kernel = numpy(OrthogonalAuto(**UNIT)((3, 5, 4)))
     flat = kernel.reshape(15, 4)
     np.testing.assert_allclose(flat.T @ flat, np.eye(4), atol=1e-5)

@@ -1,6 +1,6 @@
-"""The drawn standard deviation against sqrt(gain / fan) written out by hand, for every kind of layer.
+"""Check the standard deviation against sqrt(gain / fan) worked out by hand, for every kind of layer.
 
-Shapes have fan_in far from fan_out, so that a wrong fan cannot pass.
+All shapes have fan_in far from fan_out, so that a wrong fan cannot pass.
 """
 
 import functools
@@ -20,7 +20,7 @@ def drawn(layer, shape, weight="kernel"):
     return getattr(layer, weight)
 
 
-# (layer with the initializer given, input shape, weight, {initializer: variance}).
+# (function from initializer to layer, input shape, weight, {initializer: variance}).
 KINDS = {
     "dense relu": (
         lambda i: L.Dense(30, activation="relu", kernel_initializer=i),
@@ -108,7 +108,7 @@ KINDS = {
         lambda i: L.Conv2D(64, 3, strides=2, kernel_initializer=i),
         (None, 9, 9, 16),
         "kernel",
-        # One output position in four sees an input through each window position: 64 x 9 / 4.
+        # Through each window position an input reaches one output position in four: 64 x 9 / 4.
         {"he_auto": 2 / 144, "xavier_auto": 2 / (144 + 144), "auto": 1 / 144},
     ),
     "conv3d": (
@@ -229,7 +229,7 @@ def test_drawn_std(kind, name, assert_std):
     assert_std(drawn(make(name), shape, weight), np.sqrt(variances[name]))
 
 
-# What one output sums, by hand; whatever the activation.
+# The number of inputs that one output sums, by hand, whatever the activation.
 FAN_IN = {
     "dense tanh": 800,
     "dense gelu": 800,
@@ -250,7 +250,7 @@ FAN_IN = {
 def test_lecun_is_one_over_fan_in(kind, assert_std):
     make, shape, weight, _ = KINDS[kind]
     assert_std(drawn(make("lecun_auto"), shape, weight), np.sqrt(1 / FAN_IN[kind]))
-    # He et al.'s and Glorot & Bengio's with it: other gains, another fan.
+    # Another gain and distribution give He et al.'s scheme.
     assert_std(
         drawn(make(keras_initx.LecunAuto(gain=2.0, distribution="uniform")), shape, weight),
         np.sqrt(2 / FAN_IN[kind]),
@@ -293,7 +293,7 @@ def test_the_stride_of_a_convolutional_lstm_is_that_of_its_input_kernel(assert_s
 def test_auto_keeps_a_chain_at_variance_one(activation):
     layers = [L.Dense(512, activation=activation, kernel_initializer="auto") for _ in range(10)]
     noise = np.random.default_rng(0).standard_normal((512, 512)).astype("float32")
-    # The theory is of a layer that receives what went through the same activation.
+    # In the theory the input of a layer went through the same activation.
     x = keras.activations.get(activation)(noise)
     for layer in layers[:-1]:
         x = layer(x)
@@ -301,7 +301,7 @@ def test_auto_keeps_a_chain_at_variance_one(activation):
     variance = np.mean(np.square(keras.ops.convert_to_numpy(layers[-1](x))))
     # The last kernel was drawn for a linear layer: its gain is 1, and it passes on E[phi^2] = 1 / gain.
     gain = {"tanh": TANH, "relu": 2.0, "selu": 1.0}[activation]
-    # The second moment of one draw wanders: by about sqrt(5 L / n) for ReLU.
+    # The second moment of one draw fluctuates by about sqrt(5 L / n) for ReLU.
     assert variance * gain == pytest.approx(1, abs=0.5)
 
 
@@ -328,7 +328,7 @@ def test_an_unknown_layer_falls_back_to_its_shape_and_its_activation(assert_std)
     assert_std(drawn(Mine(), (None, 800)), np.sqrt(TANH / 800))
 
 
-def test_scale_tells_what_will_be_drawn():
+def test_scale_returns_the_parameters_of_the_draw():
     bound = keras_initx.HeAuto().bound_to(L.Dense(30, activation="tanh"), "kernel")
     scale = bound.scale((800, 30))
     assert (scale.gain, scale.mode, scale.activation) == (1.0, "fan_avg", "tanh")

@@ -1,4 +1,4 @@
-"""Weights laid out over several devices, as `keras.distribution` asks: the same values, each in its place."""
+"""Check weights that `keras.distribution` spreads over several devices: same values, right layout."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ for units in (16, 131072):
 
 
 def test_layouts_are_kept_and_change_no_value():
-    # In JAX whatever the backend here is: it is the one that lays weights out by Keras's API.
+    # JAX whatever the backend of this test run: only there does Keras's API distribute weights.
     flags = "--xla_force_host_platform_device_count=8"
     env = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True)

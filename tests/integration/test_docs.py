@@ -1,4 +1,4 @@
-"""The reference: the pages are what the generator writes now, complete, and their code and links work."""
+"""Check the reference: the committed pages are up to date and complete, and their code and links work."""
 
 import importlib
 import inspect
@@ -13,7 +13,7 @@ import keras_initx
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = sorted(REFERENCE.glob("*.md"))
-# Found without the generator, so that a class which it loses is missed.
+# Collected without the generator, so that a class which the generator omits is noticed.
 INITIALIZERS = {
     name
     for name in keras_initx.__all__
@@ -22,12 +22,12 @@ INITIALIZERS = {
     and thing is not keras_initx.LayerAware
 }
 PLOTTED = {"HeAuto", "XavierAuto", "Auto", "OrthogonalAuto"}
-REMEDY = "the reference is not what the docstrings say: make docs"
+REMEDY = "the reference differs from the docstrings: run make docs"
 
 
 @pytest.fixture(scope="module")
 def generate():
-    # No package: the generator's files import one another from their own folder, as under `make docs`.
+    # docs is not a package: its modules import each other from their own folder, as under `make docs`.
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DOCS)
         yield importlib.import_module("generate")
@@ -47,7 +47,7 @@ def test_the_committed_pages_are_what_is_written_now(written):
 
 
 def test_every_figure_is_written_and_committed(written):
-    # Not compared: every version of matplotlib draws a little differently.
+    # The pixels are not compared, because every version of matplotlib draws a little differently.
     expected = {f"{name}.png" for name in PLOTTED | {"gains"}}
     for folder in (written, REFERENCE):
         assert {path.name for path in folder.glob("*.png")} == expected
@@ -74,7 +74,7 @@ def test_every_page_is_complete(name):
     assert all(part.strip() for part in parts)
     assert f"# {name}\n" in text
     assert (f"]({name}.png)" in text) == (name in PLOTTED)
-    # Every argument in full, and none that sends the reader to another page.
+    # Every argument is described in full, without a reference to another page.
     described = re.findall(r"^\| `(\w+)` \| `(.+?)` \| .{10,} \|$", text, re.MULTILINE)
     assert [argument for argument, _ in described] == [
         *inspect.signature(getattr(keras_initx, name)).parameters
@@ -96,21 +96,21 @@ def test_links_lead_somewhere(path):
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if p.stem != "index"], ids=lambda p: p.stem)
-def test_code_runs_as_it_stands(path):
+def test_code_runs_unchanged(path):
     blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
-    # A page's first block is the signature.
+    # The first block of a page is the signature, so take the last one.
     code = blocks[-1]
     assert code.startswith(("import keras", "from keras_initx"))
     exec(compile(code, path.name, "exec"), {})
 
 
-def test_strings_stand_on_the_pages_of_their_classes():
+def test_pages_name_the_strings_of_their_classes():
     text = (REFERENCE / "XavierAuto.md").read_text(encoding="utf-8")
     assert '`"xavier_auto"`, `"glorot_auto"`' in text
     assert "no string" in (REFERENCE / "PriorBias.md").read_text(encoding="utf-8")
 
 
-def test_the_gains_are_those_worked_out_by_hand():
+def test_the_gains_match_values_worked_out_by_hand():
     lines = (REFERENCE / "gains.md").read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| `")]
     rows = {name: values for name, *values in cells}

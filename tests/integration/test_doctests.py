@@ -1,4 +1,4 @@
-"""Run the examples in the docstrings of every module that has any."""
+"""Run the examples in the docstrings of all modules."""
 
 import doctest
 import importlib

@@ -1,4 +1,4 @@
-"""The public table, against SciPy, and what it refuses."""
+"""Check gains and moments against SciPy, and the errors for activations without them."""
 
 import dataclasses
 import functools
@@ -10,6 +10,7 @@ import pytest
 from scipy import integrate, stats
 
 from keras_initx import InitxError, activation_moments, gain
+from tests.support.oracles import density
 
 L = keras.layers
 # A function that computes in float32 keeps six digits; every one does on JAX.
@@ -17,7 +18,7 @@ DIGITS = 1e-5
 
 
 def expectation(function):
-    return integrate.quad(lambda z: function(z) * stats.norm.pdf(z), -12, 12, points=[0.0], limit=200)[0]
+    return integrate.quad(lambda z: function(z) * density(z), -12, 12, points=[0.0], limit=200)[0]
 
 
 def test_forward_and_backward():
@@ -81,7 +82,7 @@ def test_a_users_function(mode):
             return (2 * z - 1) ** 2 if z > 0.5 else (0.1 * math.sin(z)) ** 2
         return 4.0 if z > 0.5 else (0.1 * math.cos(z)) ** 2
 
-    value = integrate.quad(lambda z: squared(z) * stats.norm.pdf(z), -12, 12, points=[0.5], limit=200)[0]
+    value = integrate.quad(lambda z: squared(z) * density(z), -12, 12, points=[0.5], limit=200)[0]
     assert gain(mine, mode=mode) == pytest.approx(1 / value, rel=1e-4)
 
 
@@ -122,28 +123,32 @@ def test_every_activation_of_keras_has_gains():
 @pytest.mark.parametrize(
     ("given", "mode", "says"),
     [
-        ("rleu", "forward", "activation: received 'rleu'.*Did you mean 'relu'"),
-        ("relu", "sideways", "mode: received 'sideways'; allowed: forward or backward"),
-        (lambda x: 0 * x, "forward", "function that is not zero everywhere"),
-        (lambda x: keras.ops.sign(x), "backward", "slope is not zero everywhere"),
+        ("rleu", "forward", "^`activation` 'rleu' is not known.*Did you mean 'relu'"),
+        ("relu", "sideways", "^`mode` must be 'forward' or 'backward', got 'sideways'"),
+        (lambda x: 0 * x, "forward", "a function that is not zero everywhere, got '<lambda>'.*gain="),
+        (lambda x: keras.ops.sign(x), "backward", "a function whose slope is not zero everywhere"),
         (lambda x: keras.ops.sqrt(keras.ops.abs(x)), "backward", "phi'.*exists"),
-        # In float32, as on JAX, it overflows before it can be told that it grows too fast.
+        # In float32, as on JAX, it overflows before its growth can be measured.
         (lambda x: keras.ops.exp(x * x), "forward", "exists|finite"),
         (lambda x: x / 0, "forward", "finite"),
         (lambda x: keras.ops.softmax(x), "forward", "elementwise"),
         (lambda x: x[:, :1] * keras.ops.sigmoid(x[:, 1:]), "forward", "halves the row"),
-        ("threshold", "forward", r"threshold with the arguments.*functools.partial"),
-        (keras.activations.threshold, "forward", r"threshold with the arguments.*functools.partial"),
+        ("threshold", "forward", r"'threshold' does not work with its arguments.*functools.partial"),
+        (keras.activations.threshold, "forward", r"'threshold' does not work.*functools.partial"),
         (
             functools.partial(keras.activations.gelu, alpha=2),
             "forward",
             "unexpected keyword argument 'alpha'",
         ),
-        (L.LeakyReLU(negative_slope=float("nan")), "forward", "leaky_relu.*finite number.*nan"),
-        (functools.partial(keras.activations.elu, alpha="a"), "forward", "elu.*finite number"),
+        (L.LeakyReLU(negative_slope=float("nan")), "forward", "'leaky_relu'.* nan is not a finite number"),
+        (
+            functools.partial(keras.activations.elu, alpha="a"),
+            "forward",
+            "'elu' does not work.*'a'.*finite number",
+        ),
         (functools.partial(keras.activations.softmax, foo=1), "forward", "unexpected keyword argument 'foo'"),
-        (L.LeakyReLU, "forward", r"received 'LeakyReLU'.*Write LeakyReLU\(\)"),
-        ("swiglu", "forward", "two kernels is drawn as two linear layers"),
+        (L.LeakyReLU, "forward", r"`activation` 'LeakyReLU' is a class.*Pass an instance: LeakyReLU\(\)"),
+        ("swiglu", "forward", "gates one kernel's output with another's: both are linear layers"),
     ],
     ids=[
         "typo",
@@ -173,10 +178,10 @@ def test_what_has_no_gain_says_why(given, mode, says):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"var": 0}, "var: received 0; allowed: a positive number"),
-        ({"var": float("nan")}, "var: received nan"),
-        ({"mean": "1"}, "mean: received '1'"),
-        ({"mean": float("inf")}, "mean: received inf"),
+        ({"var": 0}, "^`var` must be a finite number > 0, got 0"),
+        ({"var": float("nan")}, "^`var` must be a finite number, got nan"),
+        ({"mean": "1"}, "^`mean` must be a finite number, got '1'"),
+        ({"mean": float("inf")}, "^`mean` must be a finite number, got inf"),
     ],
     ids=["zero", "nan", "text", "infinite"],
 )
@@ -240,7 +245,7 @@ def test_a_layer_of_half_precision_is_read_in_full():
         return keras.ops.cast(keras.ops.relu(keras.ops.cast(x, "float16")), x.dtype)
 
     assert gain(half) == pytest.approx(2, rel=1e-2)
-    with pytest.raises(InitxError, match="half precision drowns the slope"):
+    with pytest.raises(InitxError, match="half precision, which drowns the slope"):
         gain(half, mode="backward")
 
 

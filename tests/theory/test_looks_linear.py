@@ -1,4 +1,4 @@
-"""Mirrored pairs against SciPy's quadrature and against real networks."""
+"""Check mirrored pairs against SciPy's quadrature and in networks."""
 
 import math
 
@@ -28,7 +28,7 @@ def test_evenness_at_its_ends():
         assert evenness(activation_of(name)) == 0
     assert evenness(Activation("relu")) == pytest.approx(1, abs=1e-9)
     assert evenness(read_activation(lambda x: keras.ops.abs(x))) == math.inf
-    # Rounding and nothing else is left of the even part.
+    # The even part consists of rounding error alone.
     assert evenness(read_activation(lambda x: 1 / (1 + keras.ops.exp(-x)) - 0.5)) < 1e-3
 
 
@@ -86,5 +86,5 @@ def test_what_cannot_be():
     with pytest.raises(InitxError, match="not zero everywhere"):
         chi(even, 1.0)
     for bad in (0, -1.0, math.nan, "1"):
-        with pytest.raises(InitxError, match="var: received"):
+        with pytest.raises(InitxError, match=r"^`var` must be a finite number > 0, got "):
             evenness(Activation("relu"), bad)

@@ -1,4 +1,4 @@
-"""The moments against SciPy's adaptive quadrature, closed forms, and functions made to be awkward."""
+"""Check the moments against SciPy's adaptive quadrature, closed forms and deliberately awkward functions."""
 
 import itertools
 import math
@@ -13,6 +13,7 @@ from keras_initx._theory import moments
 from keras_initx._theory.formulas import FORMULAS
 from keras_initx._theory.moments import gaussian_moments
 from keras_initx.errors import InitxError
+from tests.support.oracles import density
 
 pytestmark = pytest.mark.one_backend
 
@@ -21,14 +22,14 @@ NAMES = sorted(FORMULAS)
 
 
 def by_scipy(function, mean, var, kinks):
-    """E[function(z)] for z ~ N(mean, var) by QUADPACK, between the kinks and the standard deviations."""
+    """Return E[function(z)] for z ~ N(mean, var) by QUADPACK, split at the kinks and standard deviations."""
     sd = math.sqrt(var)
     edges = sorted(
         {mean + sd * k for k in range(-14, 15)} | {k for k in (0, *kinks) if abs(k - mean) < 14 * sd}
     )
     parts = [
         integrate.quad(
-            lambda z: float(function(z)) * stats.norm.pdf(z, mean, sd), a, b, epsabs=1e-15, epsrel=1e-10
+            lambda z: float(function(z)) * density(z, mean, var), a, b, epsabs=1e-15, epsrel=1e-10
         )[0]
         for a, b in itertools.pairwise(edges)
         if b - a > 1e-9
@@ -37,7 +38,7 @@ def by_scipy(function, mean, var, kinks):
 
 
 def slope(function, z, step):
-    """The derivative by five points, which a polynomial of degree four cannot fool."""
+    """Return the derivative by five points, exact for polynomials of degree four."""
     return (
         function(z - 2 * step) - 8 * function(z - step) + 8 * function(z + step) - function(z + 2 * step)
     ) / (12 * step)
@@ -57,7 +58,7 @@ def test_values_agree_with_scipy(name, mean, var):
     def phi(z):
         return formula(np.asarray([z]), **arguments)[0]
 
-    # Neither side is told the kinks by the other: here they are SciPy's only.
+    # Only SciPy gets the kinks: gaussian_moments has to find them.
     got = gaussian_moments(lambda z: formula(z, **arguments), mean, var)
     second = by_scipy(lambda z: phi(z) ** 2, mean, var, kinks)
     assert got.second_moment == pytest.approx(second, rel=1e-8, abs=1e-30)
@@ -91,7 +92,7 @@ def test_slopes_agree_with_scipy(name, mean, var):
 
 
 def test_two_of_the_moments_are_tied_by_steins_lemma():
-    # E[z phi(z)] = E[phi'(z)]: no derivative is taken on the left.
+    # E[z phi(z)] = E[phi'(z)], and the left side needs no derivative.
     for name in ("tanh", "gelu", "relu", "softsign", "hard_silu"):
         formula, kinks = FORMULAS[name]
         left = by_scipy(lambda z, f=formula: z * float(f(np.asarray([z]))[0]), 0.0, 1.0, kinks())
@@ -123,7 +124,7 @@ def test_the_exponential_under_any_variance():
         assert got.slope_second_moment == pytest.approx(got.second_moment, rel=1e-8)
 
 
-def test_a_jump_nobody_announced_is_found():
+def test_an_unknown_jump_is_found():
     # E[z^2; z > c] = c pdf(c) + sf(c), by parts; the slope is 1 above c, and backpropagation sees no jump.
     c = 0.7321
     got = gaussian_moments(lambda z: np.where(z > c, z, 0.0))
@@ -131,7 +132,7 @@ def test_a_jump_nobody_announced_is_found():
     assert got.slope_second_moment == pytest.approx(stats.norm.sf(c), rel=1e-8)
 
 
-def test_many_kinks_nobody_announced_are_found():
+def test_many_unknown_kinks_are_found():
     # A triangular wave with 240 kinks within twelve standard deviations: slope +-5 almost everywhere.
     got = gaussian_moments(lambda z: np.abs(5 * z - np.round(5 * z)))
     assert got.slope_second_moment == pytest.approx(25, rel=1e-7)
@@ -228,5 +229,6 @@ def test_variance_is_never_negative():
     ids=["exp(z^2/4)", "exp(z^2)", "log", "nan", "random"],
 )
 def test_a_function_without_moments_is_refused(function, says):
-    with pytest.raises(InitxError, match=f"phi.*{says}.*gain="):
+    message = rf"^`activation` must be a function .*{says}.*, got 'phi'\. Pass gain= to the initializer\.$"
+    with pytest.raises(InitxError, match=message):
         gaussian_moments(function, name="phi")

@@ -65,16 +65,16 @@ def test_a_constant_has_a_slope_of_exactly_zero():
 
 
 def test_the_noise_of_single_precision_is_seen():
-    assert pieces(np.tanh, [-2, -1, 0, 1, 2]).noise < 1e-14
+    assert pieces(np.tanh, [-2, -1, 0, 1, 2]).rounding < 1e-14
     rounded = pieces(lambda z: np.tanh(z.astype("float32")), [-2, -1, 0, 1, 2])
-    assert 1e-9 < rounded.noise < 1e-6
+    assert 1e-9 < rounded.rounding < 1e-6
 
 
 @pytest.mark.parametrize(("dtype", "noise"), [("float32", 6e-8), ("float16", 4.9e-4)])
 def test_the_precision_of_the_values_is_read_where_rounding_shows_nothing(dtype, noise):
     # Straight lines round to themselves at many points.
     cut = pieces(lambda z: np.maximum(z.astype(dtype), np.dtype(dtype).type(0)), [-2, -1, 0, 1, 2])
-    assert cut.noise == pytest.approx(noise, rel=0.1)
+    assert cut.rounding == pytest.approx(noise, rel=0.1)
 
 
 def test_a_constant_is_one_piece():
