@@ -85,7 +85,7 @@ class PriorBias(LayerAware):
     ) -> None:
         super().__init__()
         if (p is None) == (class_counts is None):
-            problem = f"exactly one of `p` and `class_counts` must be set, got {p!r} and {class_counts!r}"
+            problem = f"Exactly one of `p` and `class_counts` must be set, got {p!r} and {class_counts!r}"
             raise InitxError("p, class_counts", (p, class_counts), "exactly one of the two", "", problem)
         self.p = _numbers("p", p, below=1.0)
         self.class_counts = _numbers("class_counts", class_counts)

@@ -114,10 +114,10 @@ def test_values_that_do_not_fit_the_layer_are_refused(arguments, units, activati
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({}, "exactly one of `p` and `class_counts` must be set, got None and None"),
+        ({}, "^Exactly one of `p` and `class_counts` must be set, got None and None"),
         (
             {"p": 0.1, "class_counts": [1, 2]},
-            "exactly one of `p` and `class_counts` must be set, got 0.1 and",
+            "^Exactly one of `p` and `class_counts` must be set, got 0.1 and",
         ),
         ({"class_counts": [5, 0]}, r"^`class_counts` must be .*, got \[5, 0\].*add 1 to every count"),
         ({"class_counts": 7}, "two or more classes, got 7"),
