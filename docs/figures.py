@@ -1,4 +1,4 @@
-"""The figures of the reference: bars by activation."""
+"""Draw the bar charts of the reference: gains by activation."""
 
 import io
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from PIL import Image
 
 from keras_initx import Scale
 
-# Blue and orange of Okabe and Ito, apart for every kind of colour blindness; the hatching and the text
-# beside each bar say the same without colour.
+# Blue and orange of Okabe and Ito, which every kind of colour blindness can separate. The hatching and the
+# labels of the bars carry the same information without colour.
 _STYLES = (
     {"facecolor": "#56B4E9", "edgecolor": "#004B76"},
     {"facecolor": "#E69F00", "edgecolor": "#5C4000", "hatch": "////"},
@@ -27,7 +27,7 @@ _MEANINGS = {
 
 
 def scales(title: str, by_activation: Mapping[str, Scale], path: Path) -> None:
-    """One bar for each activation: its gain, and where modes differ, the mode by hatching and label."""
+    """Draw the gain of each activation as a bar; if modes differ, hatching and labels show the mode."""
     rows = sorted(by_activation.items(), key=lambda item: (-round(item[1].gain, 6), item[1].mode))
     modes = sorted({scale.mode for _, scale in rows}, key=list(_MEANINGS).index)
     style = dict(zip(modes, _STYLES, strict=False))
@@ -36,17 +36,17 @@ def scales(title: str, by_activation: Mapping[str, Scale], path: Path) -> None:
         for row, (_, scale) in enumerate(rows):
             axes.barh(row, scale.gain, height=0.7, **style[scale.mode])
             label = f"{scale.gain:.5g}" + (f"  {scale.mode}" if len(modes) > 1 else "")
-            axes.annotate(label, (scale.gain, row), **_beside(1))
+            axes.annotate(label, (scale.gain, row), **_label_position(1))
         axes.set_xlim(0, 1.2 * rows[0][1].gain)
         axes.set_xlabel("gain, in " + ("W = √gain · Q" if modes == ["norm"] else "Var[w] = gain / fan"))
-        # The long bars are above: the lower right is empty.
+        # The long bars are at the top, so the lower right is empty.
         handles = [Patch(label=_MEANINGS[mode], **style[mode]) for mode in modes]
         axes.legend(handles=handles, loc="lower right", fontsize=8)
         _save(figure, path)
 
 
 def both_gains(gains: Mapping[str, tuple[float, float]], path: Path) -> None:
-    """Two bars for each activation, forward and backward, from gain 1 on a logarithmic axis."""
+    """Draw the forward and backward gain of each activation as bars from 1 on a logarithmic axis."""
     rows = sorted(gains.items(), key=lambda item: -round(item[1][0], 6))
     labels = ("forward: 1 / E[φ(z)²]", "backward: 1 / E[φ'(z)²]")
     with matplotlib.style.context("default"):
@@ -56,7 +56,7 @@ def both_gains(gains: Mapping[str, tuple[float, float]], path: Path) -> None:
                 gain, height = both[side], row - 0.2 + 0.4 * side
                 axes.barh(height, gain - 1, left=1, height=0.38, label=label if row == 0 else None, **style)
                 direction = -1 if gain < 0.9995 else 1
-                axes.annotate(f"{gain:.5g}", (gain, height), **_beside(direction))
+                axes.annotate(f"{gain:.5g}", (gain, height), **_label_position(direction))
         axes.set_xscale("log")
         ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -80,8 +80,8 @@ def _canvas(title: str, names: list[str], row_height: float = 0.22) -> tuple[Fig
     return figure, axes
 
 
-def _beside(direction: int) -> dict:
-    """How a value is written right (1) or left (-1) of the end of its bar."""
+def _label_position(direction: int) -> dict:
+    """Return the options that place a label right (1) or left (-1) of the end of its bar."""
     return {
         "xytext": (3 * direction, 0),
         "textcoords": "offset points",
@@ -92,8 +92,8 @@ def _beside(direction: int) -> dict:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    # 64 colours are enough for bars, and halve the file; Pillow comes with matplotlib. It writes no version
-    # of matplotlib into the file either, which alone would change it.
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
-    Image.open(drawn).convert("RGB").quantize(64).save(path, optimize=True)
+    # 64 colours are enough for bars and halve the file. Pillow, which matplotlib requires, does not write the
+    # version of matplotlib into the file, which would change with every release.
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    Image.open(buffer).convert("RGB").quantize(64).save(path, optimize=True)

@@ -43,11 +43,11 @@ class Baseline(Seeded):
 
         >>> from keras_initx import SmallNormal
         >>> SmallNormal(scale=0.01).verdict((100, 100))
-        'vanishing: a layer multiplies the signal by 0.1, ten like it by 1e-10'
+        'vanishing: one layer multiplies the signal by 0.1, ten layers by 1e-10'
         """
         geometry = self._layer_info.geometry
         if geometry.kind == "lookup":
-            return f"a look-up: what is read has size {math.sqrt(self._mean_square()):.2g}"
+            return f"look-up: the vectors it returns have size {math.sqrt(self._mean_square()):.2g}"
         fans = geometry.fans(tuple(shape))
         try:
             gain = 1.0 if self._layer_info.unit_gain else read_activation(self._layer_info.activation).gain()
@@ -56,7 +56,7 @@ class Baseline(Seeded):
         ratio = self._factor(fans.fan_in, gain)
         word = "vanishing" if ratio < 0.8 else "exploding" if ratio > 1.25 else "held"
         tenth = f"{ratio**10:.2g}"
-        return f"{word}: a layer multiplies the signal by {ratio:.2g}, ten like it by {tenth}"
+        return f"{word}: one layer multiplies the signal by {ratio:.2g}, ten layers by {tenth}"
 
     def _factor(self, fan_in: float, gain: float) -> float:
         """Return the factor by which a layer multiplies its signal; this one is for weights of mean 0."""
@@ -125,7 +125,7 @@ class UnitUniform(Baseline):
     Example:
 
     >>> UnitUniform().verdict((300, 300))
-    'exploding: a layer multiplies the signal by 1.5e+02, ten like it by 5.8e+21'
+    'exploding: one layer multiplies the signal by 1.5e+02, ten layers by 5.8e+21'
 
     References: Glorot & Bengio 2010, section 4, on the effect of initial weights of the wrong size.
     """

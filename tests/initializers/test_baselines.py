@@ -85,4 +85,4 @@ def test_the_verdict_of_zeros_is_true():
 
 def test_the_verdict_of_a_look_up_is_its_size():
     bound = SmallNormal(scale=0.3).bound_to(L.Embedding(10, 4), "embeddings")
-    assert bound.verdict((10, 4)) == "a look-up: what is read has size 0.3"
+    assert bound.verdict((10, 4)) == "look-up: the vectors it returns have size 0.3"
