@@ -140,7 +140,7 @@ def timed(timers):
     for name in ("report_epoch", "report_seed"):
         timers.watch(oracle.OptunaOracle, name, "study: epochs and seeds")
     for name in ("on_trial_begin", "on_seed_end", "on_trial_end"):
-        timers.watch(observer.BoardObserver, name, "TensorBoard")
+        timers.watch(observer.DashboardObserver, name, "TensorBoard")
         timers.watch(progress_bar.ProgressObserver, name, "progress and log")
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import rich
-from keras_initx.tuning import DenseClassifier, load_csv, search
-from keras_initx.tuning.report.tables import cross_table
+from keras_initx.tuning import DenseClassifier, cross_table, load_csv, search
 from sklearn.datasets import load_wine
 
 

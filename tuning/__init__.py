@@ -1,31 +1,77 @@
-"""A KerasTuner search in which the initializer is a hyperparameter like any other."""
+"""Search the initializer of a model like any other hyperparameter, with KerasTuner and Optuna.
+
+Everything that the command line and the examples need is importable from here.
+"""
 
 from .data import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
 from .keras_tuner_import import read_keras_tuner
-from .report import write_report
+from .observers import Observer
+from .parallel import Workers
+from .report import contains_study, cross_table, describe_lead_by, importances, write_report
+from .scheme_comparison import (
+    ALL_SCHEMES,
+    SCHEMES,
+    accuracy_table,
+    compare_schemes,
+    scheme_differences,
+    scheme_table,
+    scheme_verdict,
+    schemes_in,
+)
 from .search import search
-from .search_result import SearchResult
-from .space import DenseClassifier, InitializerHyperModel, KernelSpace, Range
-from .study import OptunaOracle, Sample, TrialResult
+from .search_result import SearchResult, has_search
+from .space import (
+    ACTIVATION,
+    DEFAULT_ACTIVATIONS,
+    DEFAULT_INITIALIZERS,
+    INITIALIZER,
+    DenseClassifier,
+    InitializerHyperModel,
+    KernelSpace,
+    Range,
+)
+from .storage import STUDY_FILE
+from .study import OptunaOracle, Sample, TrialResult, status_of
 from .training import InitializerTuner
 
 __all__ = [
+    "ACTIVATION",
+    "ALL_SCHEMES",
     "DATASETS",
+    "DEFAULT_ACTIVATIONS",
+    "DEFAULT_INITIALIZERS",
+    "INITIALIZER",
+    "SCHEMES",
+    "STUDY_FILE",
     "Dataset",
     "DenseClassifier",
     "InitializerHyperModel",
     "InitializerTuner",
     "KernelSpace",
+    "Observer",
     "OptunaOracle",
     "Range",
     "Sample",
     "SearchResult",
     "TrialResult",
+    "Workers",
+    "accuracy_table",
+    "compare_schemes",
+    "contains_study",
+    "cross_table",
+    "describe_lead_by",
     "from_arrays",
+    "has_search",
+    "importances",
     "load_csv",
     "load_dataset",
     "load_npz",
     "read_keras_tuner",
+    "scheme_differences",
+    "scheme_table",
+    "scheme_verdict",
+    "schemes_in",
     "search",
+    "status_of",
     "write_report",
 ]

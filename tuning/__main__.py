@@ -1,4 +1,4 @@
-"""`python -m keras_initx.tuning` is `keras-initx tune`."""
+"""Make `python -m keras_initx.tuning` the same as `keras-initx tune`."""
 
 import sys
 

@@ -6,19 +6,29 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import keras_tuner
 import numpy as np
 
-from keras_initx.errors import InitxError, check_positive
+from keras_initx.errors import InitxError, check_positive, is_number
 
 from .data import Dataset, first_gap, from_arrays
+from .parallel import Workers
 from .space import InitializerHyperModel
-from .training import architecture
+from .study import Sampler
+from .training import Strategy, architecture, strategy_of
 
 Pair = tuple[Any, Any]
 
+# The arguments of `search` that are checked by their type alone, with the words for an error.
+SEARCH_KINDS = {
+    "results": (str | Path, "the path of a folder"),
+    "logs": (str | Path | None, "None or the path of a folder"),
+    "workers": (Workers | None, "None or Workers(command, count)"),
+    "observers": (Sequence, "a list of observers"),
+}
 _MOST = 2**32
 # Keras's errors may be in bold.
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -123,11 +133,6 @@ def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objectiv
         raise InitxError("objective", objective, allowed, remedy) from None
 
 
-def epochs_to(metric: keras_tuner.Objective, target: float) -> keras_tuner.Objective:
-    """The fewest epochs until a metric reaches a value, as an objective."""
-    return keras_tuner.Objective(f"epochs to {metric.name} {target:g}", "min")
-
-
 def probe(
     hypermodel: InitializerHyperModel, train: Pair, objective: str
 ) -> tuple[keras_tuner.HyperParameters, str]:
@@ -178,3 +183,53 @@ def fingerprint(*pairs: Pair | None) -> str:
             digest.update(f"{values.shape}{values.dtype}".encode())
             digest.update(values.tobytes())
     return digest.hexdigest()[:12]
+
+
+def check_limits(epochs: object, batch_size: object, patience: object, extra_seeds: object) -> None:
+    """Raise an `InitxError` for a limit of `search` that is not an integer in its range."""
+    check_positive("epochs", epochs)
+    check_positive("batch_size", batch_size)
+    if patience is not None:
+        check_positive("patience", patience)
+    if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:
+        raise InitxError("extra_seeds", extra_seeds, "an integer >= 0")
+
+
+def devices_of(
+    strategy: str | None,
+    workers: Workers | None,
+    pairs: tuple[Pair, Pair, Pair | None],
+    batch_size: int,
+) -> Strategy:
+    """Return the devices that train each trial.
+
+    Raises:
+        InitxError: If the strategy is unknown or impossible here, or if the devices cannot share the
+            batches of one of the pairs.
+    """
+    train, validation, test = pairs
+    devices = strategy_of(strategy, workers)
+    devices.trim(train, batch_size)
+    for pair in (validation, test or validation):
+        devices.evaluation_batch(len(pair[0]))
+    return devices
+
+
+def trials_of(trials: int | None, tuner: Sampler) -> int | None:
+    """Return the number of trials: by default 20, or None, which means all, for a grid."""
+    if trials is not None:
+        return check_positive("trials", trials)
+    return None if tuner == "grid" else 20
+
+
+def goal_of(metric: keras_tuner.Objective, target: Any) -> keras_tuner.Objective:
+    """Return what the study optimizes: the metric, or the epochs until the metric reaches a target.
+
+    Raises:
+        InitxError: If the target is not a number.
+    """
+    if target is None:
+        return metric
+    if not is_number(target):
+        raise InitxError("target", target, f"None or a value of {metric.name}")
+    return keras_tuner.Objective(f"epochs to {metric.name} {target:g}", "min")

@@ -1,4 +1,4 @@
-"""The classical comparison of random, Xavier and He starts, on data of today and with honest statistics."""
+"""Compare the classical schemes (random, Xavier, He) as textbooks do, with intervals and tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +16,15 @@ from .space import ACTIVATION, INITIALIZER, DenseClassifier
 from .stats import Comparison, compare
 from .study import Sample, TrialResult
 
-# Each scheme as it is taught: one distribution for all layers, whatever the activation.
+# Each scheme as textbooks present it: one distribution for all layers, regardless of the activation.
 SCHEMES = {"Random": "random_uniform", "Xavier": "glorot_uniform", "He": "he_normal"}
-# What the literature compares besides, and what is known to fail.
+# Further schemes of the literature that are known to fail.
 MORE_SCHEMES = {"Small normal": "small_normal", "Uniform 0..1": "unit_uniform", "Zeros": "all_zeros"}
 ALL_SCHEMES = {**SCHEMES, **MORE_SCHEMES}
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
 METRIC = "accuracy"
 
-_DRAWN = {
+_DISTRIBUTIONS = {
     "Random": "uniform in [-0.05, 0.05]",
     "Xavier": "uniform, variance 2 / (fan_in + fan_out)",
     "He": "truncated normal, variance 2 / fan_in",
@@ -44,7 +44,7 @@ TEXTBOOK = {
 }
 
 
-def run_study(
+def compare_schemes(
     data: Dataset,
     *,
     epochs: int = 100,
@@ -57,22 +57,21 @@ def run_study(
     logs: str | Path | None = None,
     **options: Any,
 ) -> SearchResult:
-    """Trains every scheme with every activation over several seeds: a grid search of one learning rate.
+    """Train every scheme with every activation over several seeds, as a grid search with one learning rate.
 
     Args:
         data: The data.
-        epochs: Epochs of each run. There is no early stopping by default: a sigmoid network may stand
-            still for many epochs before it learns.
-        seeds: How many runs for each pair.
-        depth, width: Hidden layers, and their units.
-        learning_rate: Adam's.
-        schemes: Which of `ALL_SCHEMES` to compare, by their labels in any case, or by the names of
-            their initializers.
+        epochs: Epochs of each run. There is no early stopping by default, since a sigmoid network may make
+            no progress for many epochs before it learns.
+        seeds: Number of runs of each pair, or their seeds.
+        depth, width: Number of hidden layers, and units in each.
+        learning_rate: Adam's learning rate.
+        schemes: The schemes of `ALL_SCHEMES` to compare, by label in any case or by initializer.
         results, logs: Folders, as in `search`.
         **options: Further options of `search`, such as `resume` and `quiet`.
 
     Raises:
-        InitxError: A scheme that is unknown, and as `search` does.
+        InitxError: If a scheme is unknown; also whatever `search` raises.
     """
     names = [ALL_SCHEMES[label] for label in labels_of(schemes)]
     model = DenseClassifier(data, ACTIVATIONS, names, [learning_rate], depth, width)
@@ -80,7 +79,7 @@ def run_study(
         model,
         data,
         tuner="grid",
-        # What fails belongs to the comparison.
+        # A scheme that fails belongs in the comparison too.
         screening=False,
         epochs=epochs,
         seeds=seeds,
@@ -91,10 +90,10 @@ def run_study(
 
 
 def labels_of(schemes: Sequence[str]) -> list[str]:
-    """The labels of schemes that are named by label, in any case, or by initializer.
+    """Return the labels of schemes that are named by label, in any case, or by initializer.
 
     Raises:
-        InitxError: An unknown one; the nearest is suggested.
+        InitxError: If a scheme is unknown; the message suggests the nearest one.
 
     Example:
 
@@ -106,24 +105,24 @@ def labels_of(schemes: Sequence[str]) -> list[str]:
         if scheme.strip().lower() not in known:
             raise unknown_name("schemes", scheme, ALL_SCHEMES)
     if not schemes:
-        raise InitxError("schemes", schemes, "one scheme or more")
+        raise InitxError("schemes", schemes, "a list of at least one scheme")
     return list(dict.fromkeys(known[scheme.strip().lower()] for scheme in schemes))
 
 
 def schemes_in(result: SearchResult) -> list[str]:
-    """The labels of the schemes that a study compared."""
+    """Return the labels of the schemes that a comparison trained."""
     return [label for label in ALL_SCHEMES if any(_trial(result, label, a) for a in ACTIVATIONS)]
 
 
-def verdict(scheme: str, width: int) -> str:
-    """What a scheme does to a hidden layer of that width before any training; "" for a usual one."""
+def scheme_verdict(scheme: str, width: int) -> str:
+    """Return how a scheme fails in a hidden layer of that width before any training; "" if it does not."""
     initializer = keras.initializers.get(ALL_SCHEMES[scheme])
     return initializer.verdict((width, width)) if hasattr(initializer, "verdict") else ""
 
 
 def scheme_table(result: SearchResult, scheme: str) -> Table:
-    """One row for each run of a scheme."""
-    table = Table(title=f"{scheme}: {_DRAWN[scheme]}", title_justify="left")
+    """Return a table with one row for each run of a scheme."""
+    table = Table(title=f"{scheme}: {_DISTRIBUTIONS[scheme]}", title_justify="left")
     for header in ("activation", "seed", "best epoch", "validation accuracy", "test accuracy", "seconds"):
         table.add_column(header, justify="left" if header == "activation" else "right")
     for activation in ACTIVATIONS:
@@ -141,8 +140,8 @@ def scheme_table(result: SearchResult, scheme: str) -> Table:
     return table
 
 
-def summary_table(result: SearchResult) -> Table:
-    """Random vs Xavier vs He: mean, standard deviation and interval of the test accuracy."""
+def accuracy_table(result: SearchResult) -> Table:
+    """Return a table of the test accuracy of all schemes: mean, standard deviation and interval."""
     schemes = schemes_in(result)
     title = f"{' vs '.join(schemes)}: test accuracy at the best validation epoch"
     table = Table(title=title, title_justify="left")
@@ -166,23 +165,23 @@ def summary_table(result: SearchResult) -> Table:
     return table
 
 
-def comparisons(result: SearchResult) -> dict[str, list[Comparison]]:
-    """For each activation, which schemes differ; corrected over all pairs of all activations.
+def scheme_differences(result: SearchResult) -> dict[str, list[Comparison]]:
+    """Test which schemes differ for each activation, corrected over all pairs of all activations.
 
-    An activation with fewer than two runs of some scheme is left out: there is nothing to test.
+    An activation is left out if a scheme has fewer than two runs with it, since there is nothing to test.
     """
-    found = {}
+    differences = {}
     for activation in ACTIVATIONS:
         groups = {scheme: _sample(result, scheme, activation) for scheme in schemes_in(result)}
         if len(groups) > 1 and min(sample.n for sample in groups.values()) > 1:
-            found[activation] = compare(groups, families=len(ACTIVATIONS))
-    return found
+            differences[activation] = compare(groups, families=len(ACTIVATIONS))
+    return differences
 
 
 def _trial(result: SearchResult, scheme: str, activation: str) -> TrialResult | None:
-    wanted = {INITIALIZER: ALL_SCHEMES[scheme], ACTIVATION: activation}
+    values = {INITIALIZER: ALL_SCHEMES[scheme], ACTIVATION: activation}
     for trial in result.trials:
-        if wanted.items() <= dict(trial.values).items():
+        if values.items() <= dict(trial.values).items():
             return trial
     return None
 

@@ -1,7 +1,7 @@
-"""Searches the initializer of a model like any other hyperparameter."""
+"""`search`: tune the initializer of a model like any other hyperparameter."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,28 @@ from rich.console import Console
 
 import keras_initx
 from keras_initx._tf_logging import without_retracing_advice
-from keras_initx.errors import InitxError, check_positive, is_number
 
 from .arguments import (
+    SEARCH_KINDS,
     Pair,
     check_flags,
     check_kinds,
-    epochs_to,
+    check_limits,
+    devices_of,
     fingerprint,
+    goal_of,
     objective_of,
     pairs_of,
     probe,
     seeds_of,
+    trials_of,
 )
-from .dashboards import BoardObserver, ProgressObserver
+from .dashboards import DashboardObserver, ProgressObserver
 from .data import Dataset
 from .observers import Observer
 from .parallel import Workers, interruptible, trials_each
 from .pruning import Pruner, Pruning
-from .search_result import LOG_FILE, MODEL_FILE, RESULTS_FILE, SearchResult
+from .search_result import SearchResult
 from .space import (
     CANDIDATES,
     DEFAULT_INITIALIZERS,
@@ -62,14 +65,9 @@ from .study import (
     remove_study,
     store_machine,
 )
-from .training import InitializerTuner, save_model, strategy_of
+from .training import InitializerTuner, save_model
 
-_KINDS = {
-    "results": (str | Path, "the path of a folder"),
-    "logs": (str | Path | None, "the path of a folder"),
-    "workers": (Workers | None, "Workers(command, count); `keras-initx tune --workers N` starts its own"),
-    "observers": (Sequence, "a list of observers"),
-}
+_LOG_FILE = "search.log"
 
 
 def search(
@@ -108,79 +106,83 @@ def search(
     observers: Sequence[Observer] = (),
     command: Sequence[str] | None = None,
 ) -> SearchResult:
-    """Tries initializers (and learning rates) on a model, over several seeds each.
+    """Search initializers, learning rates and more for a model, with several seeds for each trial.
 
-    Every seed's score is stored as soon as it is known. A search that is interrupted goes on with
-    `resume=True`, and runs only what is missing.
+    Each seed's score is saved as soon as it finishes; `resume=True` continues an interrupted search and
+    runs only the missing seeds.
 
     Args:
-        model: A built and compiled model, a function that returns one (of no argument, or of a
+        model: A built and compiled model, a function that returns one (without arguments, or with a
             `keras_tuner.HyperParameters`), or a `keras_tuner.HyperModel`. A function may declare
-            hyperparameters of its own, "initializer" and "learning_rate" among them.
-        data: A `Dataset`; arrays (x, y) of a classification, to be split 60/20/20; or pairs
-            ((x, y) to train, (x, y) to validate) and optionally a third to test, for any task: a
-            regression, say, with `objective="val_loss"`.
+            hyperparameters of its own, including "initializer" and "learning_rate".
+        data: A `Dataset`; arrays (x, y) of a classification task, which are split 60/20/20; or two pairs
+            ((x, y) for training, (x, y) for validation) and optionally a third for testing. Pairs suit any
+            task, such as a regression with `objective="val_loss"`.
         tuner: "tpe", "random", "grid", "gp" (needs PyTorch), "cmaes" (needs cmaes); an Optuna sampler; or a
             KerasTuner oracle, such as `keras_tuner.oracles.BayesianOptimizationOracle(objective)`.
-        trials: How many trials in all; None is 20, and the whole grid for "grid".
-        epochs: Epochs of one seed, at most.
-        seeds: How many seeds for each trial, or the seeds themselves.
-        batch_size: Rows of one step.
-        patience: Epochs without a better objective after which a seed stops; None never stops.
-        initializers: The names to choose among, unless the model declares "initializer": ours and
-            Keras's, "own" for what the model was made with, and "initialize:auto", say, for
-            `keras_initx.initialize`. By group ("stem", "hidden", "recurrent", "attention", "head") or by a
-            pattern of layer paths as a dictionary, {"hidden": ["he_auto", "auto"], "head": ["small_normal"]};
-            kernels in none of them stay as the model has them.
-        learning_rates: The rates to choose among, a `Range` to search between (not for a grid), or None
-            for the model's own rate.
-        gains, distributions: What to choose among for the gain (variance times fan) and the distribution of
-            he_auto, xavier_auto, lecun_auto and auto; None leaves them their own.
-        weight_decays: Values or a `Range` of the optimizer's weight decay; None is the model's own.
-        schedules: How the rate may fall over a run: "constant", "linear", "cosine", epoch by epoch.
-        objective: A metric by name ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
-        target: Look for the fewest epochs until the objective reaches this value, and stop each run there. A
-            run that does not reach it counts as one epoch more than `epochs`.
-        results: Folder for the study, the weights, `results.json`, the best model and `search.log`, a line
-            for each trial.
-        logs: Folder for TensorBoard; None is `runs/` and the name of the results folder.
-        resume: Go on with the search in `results`.
+        trials: Total number of trials. None means 20, or the whole grid for "grid".
+        epochs: Maximum number of epochs for each seed.
+        seeds: Number of seeds for each trial, or the seeds themselves.
+        batch_size: Number of rows in each training step.
+        patience: Stop a seed after this many epochs without a better objective; None never stops.
+        initializers: The names to choose from, unless the model declares "initializer": those of this
+            package and of Keras, "own" for what the model was built with, and "initialize:auto" (or another
+            method) for `keras_initx.initialize`. A dictionary chooses by group ("stem", "hidden",
+            "recurrent", "attention", "head") or by pattern of layer paths:
+            {"hidden": ["he_auto", "auto"], "head": ["small_normal"]}. Kernels that no key covers keep the
+            model's own initializer.
+        learning_rates: The rates to choose from, a `Range` to search in (not for a grid), or None to keep
+            the model's own rate.
+        gains, distributions: Gains (variance times fan) and distributions to choose from for he_auto,
+            xavier_auto, lecun_auto and auto; None keeps each initializer's default.
+        weight_decays: Values, or a `Range`, for the optimizer's weight decay; None keeps the model's own.
+        schedules: How the learning rate changes from epoch to epoch: "constant", "linear", "cosine".
+        objective: The name of a metric ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
+        target: Minimize the number of epochs until the objective reaches this value, and stop each run
+            there. A run that does not reach it counts as `epochs` + 1.
+        results: Folder for the study, the weights, `results.json`, the best model and `search.log`, which
+            has one line for each trial.
+        logs: Folder for TensorBoard. None means `runs/` followed by the name of the results folder.
+        resume: Continue the search in `results`.
         overwrite: Remove the search in `results` first.
-        join: Go on with the search in `results` if there is one, beside other processes that do, and start it
-            if there is none: the same program may be started several times. Each takes the next trial,
-            and the trial of one that died.
-        storage: Where the study is kept: None is `study.db` in `results`; a file that ends in ".journal", a
-            URL ("postgresql://..."), or an Optuna storage, in which the study has the name of `results`.
-        workers: Processes that run the trials in place of this one, which waits for them: `Workers`.
-        strategy: "mirrored" trains each trial on all GPUs of this machine at once (without any, on all
-            devices of the backend): `tf.distribute.MirroredStrategy` on TensorFlow, without XLA, and
-            `keras.distribution.DataParallel` on JAX. `batch_size` is then that of all together, a multiple
-            of their number; of the last rows to train on, as many are left out as a batch has too many
-            to be shared equally. A single device works as with None. Not with `workers`.
-        jit_compile: Compile under XLA, whatever the model was compiled with; one that XLA cannot compile
-            is trained without, with a warning.
+        join: Continue the search in `results` alongside other processes, or start it if there is none, so
+            that one program can be started several times. Each process takes the next trial, or a trial
+            whose process died.
+        storage: Where to keep the study. None means `study.db` in `results`. Otherwise a file that ends in
+            ".journal", a URL ("postgresql://...") or an Optuna storage; the study is then named after
+            `results`.
+        workers: Processes that run the trials while this one waits for them: `Workers`.
+        strategy: "mirrored" trains each trial on all GPUs of this machine at once, or on all devices of the
+            backend if it has no GPU: `tf.distribute.MirroredStrategy` on TensorFlow, without XLA, and
+            `keras.distribution.DataParallel` on JAX. `batch_size` then counts the rows of all devices
+            together and must be a multiple of their number; the few last training rows that cannot be
+            shared equally are dropped. With a single device it does the same as None. Not with `workers`.
+        jit_compile: Compile under XLA, whatever the model was compiled with. A model that XLA cannot
+            compile is trained without it, with a warning.
         screening: End a trial before its training if two batches show that it cannot learn: a loss or
-            gradient that is not finite, no gradient but in the last layer, units that are all alike, a loss
-            far beyond reach.
-        pruner: End a trial that falls behind: "median", "halving", "hyperband" (over epochs), "wilcoxon"
-            (over seeds), an `optuna.pruners.BasePruner`, or one of each kind; None never does.
-        extra_seeds: How many further runs the best three trials may have in all, the same seed for each in
-            turn, until all but one are beaten (`still_in` tells the rule). They decide which is the best.
-        seed: The seed of the sampler, and the first of `seeds` where that is a number.
-        enqueue: Candidates to try first, as values by name; what they leave out is sampled. None takes
-            "own", "he_auto", "auto" and "initialize:auto" as far as they are among the initializers; a
-            grid tries everything anyway.
-        quiet: No progress on the terminal.
-        observers: Further observers of the progress.
-        command: The command line that started it, if one did, for TensorBoard's page on how to repeat it.
+            gradient that is not finite, no gradient except in the last layer, units that are all alike, or
+            a loss far beyond reach.
+        pruner: End a trial that falls behind: "median", "halving", "hyperband" (compare epochs),
+            "wilcoxon" (compares seeds), an `optuna.pruners.BasePruner`, or one of each kind. None never
+            ends one.
+        extra_seeds: Total number of extra runs for the best three trials, the same seed for each in turn,
+            until all but one are beaten (`still_in` states the rule). These runs decide which trial is best.
+        seed: The seed of the sampler, and the first of `seeds` if that is a number.
+        enqueue: Candidates to try first, as values by name; missing values are sampled. None means "own",
+            "he_auto", "auto" and "initialize:auto", as far as `initializers` contains them. A grid tries
+            everything anyway.
+        quiet: Print no progress.
+        observers: Further observers of the search.
+        command: The command line that started the search, if there is one, for the TensorBoard page on
+            how to repeat it.
 
     Returns:
         A `SearchResult`.
 
     Raises:
-        InitxError: An argument that cannot be used: nothing has been written then. A disk or a storage that
-            fails: what was done is stored, and once that is mended the search can be resumed.
-        RuntimeError: Three trials in a row raised; the search can be resumed.
+        InitxError: If an argument cannot be used; nothing has been written then. Also if a disk or a
+            storage fails: finished seeds are saved, and the search can be resumed once that is repaired.
+        RuntimeError: If three trials in a row raise an exception; the search can be resumed.
     """
     check_flags(
         resume=resume,
@@ -190,28 +192,18 @@ def search(
         screening=screening,
         quiet=quiet,
     )
-    check_kinds({"results": results, "logs": logs, "workers": workers, "observers": observers}, _KINDS)
+    check_kinds({"results": results, "logs": logs, "workers": workers, "observers": observers}, SEARCH_KINDS)
     train, validation, test = pairs_of(data)
     seed_list = seeds_of(seeds, seed)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-        if not (name == "patience" and value is None):
-            check_positive(name, value)
-    devices = strategy_of(strategy, workers)
-    devices.trim(train, batch_size)
-    for pair in (validation, test or validation):
-        devices.evaluation_batch(len(pair[0]))
-    if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:
-        raise InitxError("extra_seeds", extra_seeds, "a whole number, 0 or more")
-    if trials is not None:
-        trials = check_positive("trials", trials)
-    elif tuner != "grid":
-        trials = 20
-    results = Path(results)
-    study_name = STUDY_NAME if storage is None else results.name
+    check_limits(epochs, batch_size, patience, extra_seeds)
+    devices = devices_of(strategy, workers, (train, validation, test), batch_size)
+    trials = trials_of(trials, tuner)
     metric = objective_of(objective)
-    if target is not None and not is_number(target):
-        raise InitxError("target", target, f"a value of {metric.name}")
-    goal = metric if target is None else epochs_to(metric, target)
+    goal = goal_of(metric, target)
+    results = Path(results)
+    folders = SearchFolders(results, Path("runs") / results.name if logs is None else Path(logs))
+    place = storage_label(storage, results)
+    study_name = STUDY_NAME if storage is None else results.name
     shared = join or workers is not None or storage is not None
     oracle = OptunaOracle(goal, trials, tuner, storage, study_name, seed, shared=shared)
     pruning = Pruning(pruner, epochs, len(seed_list))
@@ -219,13 +211,7 @@ def search(
         model, initializers, learning_rates, gains, distributions, weight_decays, schedules
     )
     space, architecture = probe(hypermodel, train, metric.name)
-    candidates = _candidates(space, tuner) if enqueue is None else enqueue
-    oracle.enqueue(candidates)
-    for values in candidates:
-        check_known(space, values)
-    if tuner == "grid":
-        grid_of(space)
-    folders = SearchFolders(results, Path("runs") / results.name if logs is None else Path(logs))
+    candidates = _enqueue(oracle, enqueue, space, tuner)
     settings = {
         "version": keras_initx.__version__,
         "data": f"{getattr(data, 'name', 'arrays')} [{fingerprint(train, validation, test)}]",
@@ -243,43 +229,26 @@ def search(
         "pruner": pruning.names,
         "extra_seeds": extra_seeds,
         "seed": seed,
-        "space": {p.name: p.get_config() for p in space.space},
+        "space": {hp.name: hp.get_config() for hp in space.space},
         "enqueue": enqueue if enqueue is None else [dict(values) for values in candidates],
     }
-    more = {"objective": metric.name, "target": target, "jit_compile": jit_compile, "strategy": strategy}
-    asked = {**settings, **more}
-    if storage is None:
-        folders.open(settings, resume, overwrite, join)
-    else:
-        # Another machine has the study, but not the folder.
-        there = check_study(storage, study_name, settings, resume or join, overwrite)
-        folders.open(
-            settings,
-            resume and not there,
-            overwrite,
-            join or (resume and there),
-            lambda: remove_study(storage, study_name),
-        )
-    board = BoardObserver(folders.logs, oracle)
-    place = storage_label(storage, results)
+    call = {
+        **settings,
+        "objective": metric.name,
+        "target": target,
+        "jit_compile": jit_compile,
+        "strategy": strategy,
+    }
+    _open_folders(folders, settings, storage, study_name, resume, overwrite, join)
+    dashboard = DashboardObserver(folders.logs, oracle)
     with (
         interruptible(),
         without_retracing_advice(),
         disk_errors("results", results),
         storage_errors(place),
-        ExitStack() as stack,
+        _progress(oracle, folders, len(seed_list), epochs, quiet, join) as progress,
     ):
-        shown: list[Observer] = []
-        if not quiet:
-            shown.append(stack.enter_context(ProgressObserver(oracle, len(seed_list), epochs)))
-        if not (quiet and join):
-            # Of workers the process that waits for them keeps the log.
-            file = stack.enter_context((folders.results / LOG_FILE).open("a", encoding="utf-8"))
-            # Whatever the environment says of colours.
-            console = Console(file=file, width=200, force_terminal=False, no_color=True)
-            log = ProgressObserver(oracle, len(seed_list), epochs, console, stamped=True)
-            shown.append(stack.enter_context(log))
-        run = InitializerTuner(
+        runner = InitializerTuner(
             oracle,
             hypermodel,
             train,
@@ -294,8 +263,8 @@ def search(
             pruning=pruning,
             metric=metric,
             target=target,
-            observers=[board, *shown, *observers],
-            at_start=board.on_start,
+            observers=[dashboard, *progress, *observers],
+            at_start=dashboard.on_start,
             strategy=devices,
             directory=str(folders.results.parent),
             project_name=folders.results.name,
@@ -304,36 +273,54 @@ def search(
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
         store_machine(oracle.study)
-        broken = False
+        storage_failed = False
         try:
             with disk_errors("results", results), storage_errors(place):
                 if workers is None:
                     oracle.trials_here = trials_each() if join else None
-                    run.search()
+                    runner.search()
                 else:
                     oracle.begin()
-                    workers.run(oracle, folders.results, seed_list, [*shown, *observers])
+                    workers.run(oracle, folders.results, seed_list, [*progress, *observers])
                 if not oracle.is_spent:
-                    run.race(extra_seeds)
+                    runner.race(extra_seeds)
         except StorageFailure:
-            broken = True
+            storage_failed = True
             raise
         finally:
             oracle.release()
-            # Also after Ctrl-C: what is done can be looked at.
-            if not broken:
-                found = oracle.results()
-                written = as_json(found, settings, oracle.objective.direction)
-                write_json(folders.results / RESULTS_FILE, written)
-                result = SearchResult(found, oracle.objective, folders, run)
-                board.write_end(found, asked, command)
-    if best_trial(found, oracle.objective.direction) is not None:
-        save_model(folders.results / MODEL_FILE, result.best_model)
+            # After Ctrl-C too, so that an interrupted search can be inspected.
+            if not storage_failed:
+                result = SearchResult(oracle.results(), oracle.objective, folders, runner)
+                write_json(result.results_file, as_json(result.trials, settings, oracle.objective.direction))
+                dashboard.write_end(result.trials, call, command)
+    if best_trial(result.trials, oracle.objective.direction) is not None:
+        save_model(result.model_file, result.best_model)
     return result
 
 
-def _candidates(space: keras_tuner.HyperParameters, tuner: Sampler) -> list[dict[str, Any]]:
-    """The initializers that are known to be good, among those of the space; a grid tries all anyway."""
+def _enqueue(
+    oracle: OptunaOracle,
+    enqueue: Sequence[Mapping[str, Any]] | None,
+    space: keras_tuner.HyperParameters,
+    tuner: Sampler,
+) -> Sequence[Mapping[str, Any]]:
+    """Enqueue the candidates to try first, the user's or the default ones, and return them.
+
+    Raises:
+        InitxError: If a candidate is not in the space, or a grid search has a `Range`.
+    """
+    candidates = _default_candidates(space, tuner) if enqueue is None else enqueue
+    oracle.enqueue(candidates)
+    for values in candidates:
+        check_known(space, values)
+    if tuner == "grid":
+        grid_of(space)
+    return candidates
+
+
+def _default_candidates(space: keras_tuner.HyperParameters, tuner: Sampler) -> list[dict[str, Any]]:
+    """Return the initializers of the space that are known to be good; a grid tries everything anyway."""
     if tuner == "grid":
         return []
     choices = {
@@ -341,5 +328,53 @@ def _candidates(space: keras_tuner.HyperParameters, tuner: Sampler) -> list[dict
         for hp in space.space
         if hp.name.partition(":")[0] == INITIALIZER
     }
-    found = ({key: name for key, values in choices.items() if name in values} for name in CANDIDATES)
-    return [values for values in found if values]
+    candidates = ({key: name for key, names in choices.items() if name in names} for name in CANDIDATES)
+    return [values for values in candidates if values]
+
+
+def _open_folders(
+    folders: SearchFolders,
+    settings: Mapping[str, Any],
+    storage: str | Path | BaseStorage | None,
+    study_name: str,
+    resume: bool,
+    overwrite: bool,
+    join: bool,
+) -> None:
+    """Create the folders, or check that they hold the search to resume.
+
+    Raises:
+        InitxError: If the folders or the storage hold something else than `resume`, `overwrite` and `join`
+            allow.
+    """
+    if storage is None:
+        folders.open(settings, resume, overwrite, join)
+        return
+    # Another machine may have begun the study: the storage then has it, but the folder is new here.
+    has_study = check_study(storage, study_name, settings, resume or join, overwrite)
+    folders.open(
+        settings,
+        resume and not has_study,
+        overwrite,
+        join or (resume and has_study),
+        lambda: remove_study(storage, study_name),
+    )
+
+
+@contextmanager
+def _progress(
+    oracle: OptunaOracle, folders: SearchFolders, seeds: int, epochs: int, quiet: bool, join: bool
+) -> Iterator[list[Observer]]:
+    """Yield the observers that report progress: on the terminal, and in `search.log`."""
+    observers: list[Observer] = []
+    with ExitStack() as stack:
+        if not quiet:
+            observers.append(stack.enter_context(ProgressObserver(oracle, seeds, epochs)))
+        # Workers run with both: only the process that waits for them keeps the log.
+        if not (quiet and join):
+            file = stack.enter_context((folders.results / _LOG_FILE).open("a", encoding="utf-8"))
+            # The log is plain text, even if the environment forces colours.
+            console = Console(file=file, width=200, force_terminal=False, no_color=True)
+            log = ProgressObserver(oracle, seeds, epochs, console, stamped=True)
+            observers.append(stack.enter_context(log))
+        yield observers

@@ -2,33 +2,27 @@
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import keras_tuner
 from rich.table import Table
 
 from .report import describe_lead, ranking
-from .storage import SearchFolders
+from .storage import SETTINGS, SearchFolders
 from .study import TrialResult, best_trial
 from .training import InitializerTuner
-
-RESULTS_FILE = "results.json"
-
-
-MODEL_FILE = "best_model.keras"
-
-
-LOG_FILE = "search.log"
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found; it reads the study, so it also shows a search that was interrupted.
+    """The result of a search, which may also be one that was interrupted.
 
     Attributes:
         trials: All trials, in the order in which they began.
         objective: The name of the metric that the search optimized, and its direction.
         folders: Where results and logs are.
+        tuner: The tuner that ran the search.
     """
 
     trials: tuple[TrialResult, ...]
@@ -38,15 +32,15 @@ class SearchResult:
 
     def __repr__(self) -> str:
         best = best_trial(self.trials, self.objective.direction)
-        found = "none completed" if best is None else f"best {self.objective.name} {best.sample.describe()}"
-        return f"<SearchResult of {len(self.trials)} trials in {self.folders.results}: {found}>"
+        score = "none completed" if best is None else f"best {self.objective.name} {best.sample.describe()}"
+        return f"<SearchResult of {len(self.trials)} trials in {self.folders.results}: {score}>"
 
     @property
     def best(self) -> TrialResult:
         """The completed trial with the best mean over seeds.
 
         Raises:
-            RuntimeError: No trial is completed; the message tells why the last one failed.
+            RuntimeError: If no trial is completed; the message contains the reason of the last one.
         """
         best = best_trial(self.trials, self.objective.direction)
         if best is None:
@@ -55,28 +49,43 @@ class SearchResult:
         return best
 
     def best_model(self) -> keras.Model:
-        """A new model with the weights of the best trial's best seed at its best epoch.
+        """Build a new model with the weights of the best trial's best seed at its best epoch.
 
         Raises:
-            InitxError: They are in another results folder; the message names the file to copy.
+            InitxError: If the weights are in another results folder; the message names the file to copy.
         """
         trial = self.tuner.oracle.get_trial(f"{self.best.number:04d}")
         return self.tuner.load_model(trial)
 
     def table(self) -> Table:
-        """The ranking of all trials, for `rich.print`."""
+        """Return the ranking of all trials, for `rich.print`."""
         return ranking(self.trials, self.objective)
 
     def verdict(self) -> str:
-        """What the lead of the best trial over the next one is worth, in a sentence: seed by seed.
+        """Compare the best trial with the second best, seed by seed, in one sentence.
 
-        After a race by the scores of the race, else by the test data where there are some, by which neither
-        was chosen; else by the scores that made them the best two, which flatters the lead. "" where there
-        are no two trials with two seeds in common.
+        After a race the sentence compares the scores of the race. Otherwise it compares test scores, which
+        chose neither trial; without test data, the scores that chose both, which flatter the lead. The
+        result is "" unless two trials have two seeds in common.
         """
         return describe_lead(self.trials, self.objective)
 
     @property
     def tensorboard(self) -> str:
-        """The command that opens the dashboards."""
+        """The command that opens TensorBoard on the logs."""
         return f"tensorboard --logdir {shlex.quote(str(self.folders.logs))}"
+
+    @property
+    def results_file(self) -> Path:
+        """The file with the settings, every trial and every seed's score, as JSON."""
+        return self.folders.results / "results.json"
+
+    @property
+    def model_file(self) -> Path:
+        """The file with the best model; it exists once a trial is completed."""
+        return self.folders.results / "best_model.keras"
+
+
+def has_search(results: str | Path) -> bool:
+    """Return whether a results folder holds a search that has begun."""
+    return (Path(results) / SETTINGS).exists()

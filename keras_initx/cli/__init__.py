@@ -1,4 +1,4 @@
-"""The command line: `keras-initx` and its commands, a file each."""
+"""The command line: `keras-initx` and its commands, one per file."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ app = typer.Typer(
     help="Weight initialization for Keras 3: compare initializers on real data and tune them.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Reflows the paragraphs of a docstring, which are broken for the source and not for the terminal.
+    # Joins the lines of a docstring's paragraph, which are broken for the source.
     rich_markup_mode="markdown",
 )
 app.command("tune")(tune.tune)
@@ -25,13 +25,8 @@ app.command("report")(report.report)
 app.command("import-kerastuner")(import_kerastuner.import_kerastuner)
 
 
-@app.callback()
-def _commands() -> None:
-    """Keeps `tune` and `study` commands of their own: typer folds a single command into the program."""
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; bad input ends with one line on standard error and exit code 2."""
+    """Run the command line; bad input ends with one line on standard error and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(run_safely(app, arguments or ["--help"]))
 

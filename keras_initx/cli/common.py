@@ -1,36 +1,48 @@
-"""What the commands share: the data options, errors in one line, Ctrl-C that tells how to go on."""
+"""Options and helpers that several commands share: data, errors on one line, resuming after Ctrl-C."""
 
 import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
 from keras_initx.errors import InitxError
-from keras_initx.tuning import Dataset, SearchResult, load_csv, load_dataset, load_npz
-from keras_initx.tuning.search_result import MODEL_FILE, RESULTS_FILE
-from keras_initx.tuning.storage import SETTINGS
+from keras_initx.tuning import Dataset, SearchResult, has_search, load_csv, load_dataset, load_npz
 
 INTERRUPTED = 130
-# What errors say in Python's words.
-_FLAGS = re.compile(r"(?<![\w-])(resume|overwrite)(=True)?\b(?! search| it)")
+# An environment variable that replaces --storage, so that a password need not be typed on a command line.
+STORAGE_VARIABLE = "KERAS_INITX_STORAGE"
+# The arguments of the library, as the command line calls them.
+OPTIONS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in (
+        *("dataset", "csv", "target", "npz"),
+        *("tuner", "trials", "epochs", "seeds", "batch_size", "patience", "pruner", "extra_seeds", "seed"),
+        *("initializers", "activations", "learning_rates", "schemes", "depth", "width"),
+        *("results", "logs", "resume", "overwrite", "join", "storage", "study_name", "out"),
+        *("workers", "trials_each", "strategy", "jit_compile", "screening"),
+    )
+}
 
-# Plain text to a file or a pipe: no line is broken at 80 columns there.
+# Wide in a file or a pipe, where lines should not be broken at 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 DatasetOption = Annotated[
     str,
-    typer.Option("--dataset", help="A set that ships with scikit-learn: digits, wine, breast_cancer, iris."),
+    typer.Option("--dataset", help="A scikit-learn dataset: digits, wine, breast_cancer or iris."),
 ]
 CsvOption = Annotated[
     Path | None,
-    typer.Option("--csv", metavar="FILE", help="Your own table: a header, numbers, one target column."),
+    typer.Option(
+        "--csv", metavar="FILE", help="Your own table: a header row, numeric columns, one target column."
+    ),
 ]
 TargetOption = Annotated[
     str | None,
@@ -41,16 +53,18 @@ TargetOption = Annotated[
 NpzOption = Annotated[
     Path | None,
     typer.Option(
-        "--npz", metavar="FILE", help="Your own arrays: x and y, or x_train, y_train (x_test, y_test)."
+        "--npz",
+        metavar="FILE",
+        help="Your own arrays: x and y, or x_train and y_train (optionally x_test and y_test).",
     ),
 ]
 LogsOption = Annotated[
     Path | None,
     typer.Option(help="Folder for TensorBoard. [default: runs/ and the name of --results]"),
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the search in --results.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the search in --results.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove the search in --results first.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of tables.")]
 JitOption = Annotated[
     bool, typer.Option("--jit-compile/--no-jit-compile", help="Compile the training step under XLA.")
@@ -58,32 +72,40 @@ JitOption = Annotated[
 
 
 def load_data(dataset: str, csv: Path | None, target: str | None, npz: Path | None) -> Dataset:
-    """The data that the options name.
+    """Load the data that the options name.
 
     Raises:
-        InitxError: Options that exclude each other, and whatever the loader raises.
+        InitxError: If two options exclude each other; also whatever the loaders raise.
     """
     if csv is not None and npz is not None:
-        raise InitxError("--npz", str(npz), "one of --csv and --npz")
+        raise InitxError(
+            "npz", str(npz), "left out", "Leave out --csv or --npz.", "Both --csv and --npz are given"
+        )
     if csv is not None:
         if target is None:
-            raise InitxError("--target", None, "the name of the column of --csv to predict")
-        return load_csv(csv, target)
+            remedy = "Name the column to predict: --target COLUMN."
+            raise InitxError("target", None, "the name of a column", remedy, "--csv needs `target`")
+        with renamed(path="--csv"):
+            return load_csv(csv, target)
     if target is not None:
-        raise InitxError("--target", target, "--target together with --csv")
-    return load_npz(npz) if npz is not None else load_dataset(dataset)
+        remedy = "Add --csv FILE, or leave out --target."
+        raise InitxError("target", target, "left out", remedy, f"`target` {target!r} needs a table")
+    if npz is not None:
+        with renamed(path="--npz"):
+            return load_npz(npz)
+    return load_dataset(dataset)
 
 
-def split_names(text: str) -> tuple[str, ...]:
-    """Names separated by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def split_names(text: str) -> list[str]:
+    """Return the names in a text, separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def split_rates(text: str) -> list[float]:
-    """Positive numbers separated by commas.
+    """Return the numbers in a text, separated by commas.
 
     Raises:
-        InitxError: Something that is not a number.
+        InitxError: If a part is not a number.
     """
     try:
         return [float(part) for part in split_names(text)]
@@ -93,53 +115,91 @@ def split_rates(text: str) -> list[float]:
 
 
 def print_json(result: SearchResult) -> None:
-    """The content of `results.json` on standard output."""
-    path = result.folders.results / RESULTS_FILE
-    typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8"))))
+    """Print the content of `results.json` on one line."""
+    typer.echo(json.dumps(json.loads(result.results_file.read_text(encoding="utf-8"))))
 
 
-def print_where(result: SearchResult) -> None:
-    """Where the results are, and how to look at them."""
-    folder = result.folders.results
-    print_plain(f"Best model:  {folder / MODEL_FILE}  (import keras_initx before you load it)")
-    print_plain(f"All results: {folder / RESULTS_FILE}")
+def print_locations(result: SearchResult) -> None:
+    """Print where the results are, and how to open them."""
+    print_plain(f"Best model:  {result.model_file}  (import keras_initx before you load it)")
+    print_plain(f"All results: {result.results_file}")
     print_plain(f"Dashboards:  {result.tensorboard}")
 
 
 def print_plain(text: str) -> None:
-    """A line as it is: neither wrapped nor read as markup, so that it can be copied."""
+    """Print a line unchanged, neither wrapped nor read as markup, so that it can be copied."""
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
-    """Runs a typer program and returns its exit code: no traceback for what a user can mend."""
+    """Run a typer program and return its exit code; errors that a user can fix have no traceback."""
     errors = Console(stderr=True)
 
-    def say(text: str) -> None:
+    def print_error(text: str) -> None:
         errors.print(text, soft_wrap=True, markup=False, highlight=False)
 
     try:
         code = app(args=list(arguments), standalone_mode=False, obj=list(arguments))
     except InitxError as error:
-        say(f"error: {_as_option(error)}")
+        print_error(f"error: {reworded(error, OPTIONS)}")
         return 2
     except TyperException as error:
-        say(f"error: {' '.join(error.format_message().split())} See keras-initx --help.")
+        print_error(f"error: {' '.join(error.format_message().split())} See keras-initx --help.")
         return 2
     except (OSError, RuntimeError) as error:
-        say(f"error: {' '.join(str(error).split())}")
+        print_error(f"error: {' '.join(str(error).split())}")
         return 1
-    # Typer turns Ctrl-C into this code, outside of its standalone mode too.
+    # Typer turns Ctrl-C into this code, even outside its standalone mode.
     if code == INTERRUPTED:
-        if (_results_folder(arguments) / SETTINGS).exists():
-            say(f"Interrupted. What was done is saved. To go on:\n  {resume_line(arguments)}")
+        if has_search(_results_folder(arguments)):
+            print_error(f"Interrupted. Finished seeds are saved. To continue:\n  {resume_line(arguments)}")
         else:
-            say("Interrupted before anything was done.")
+            print_error("Interrupted before the search began.")
     return code if isinstance(code, int) else 0
 
 
+@contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Reword the `InitxError` of a `with` block: each argument gets the given name."""
+    try:
+        yield
+    except InitxError as error:
+        raise reworded(error, names) from error
+
+
+def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
+    """Return an error that calls the library's arguments by the names of the command line.
+
+    Args:
+        error: An error of the library, which names arguments in backticks and as `name=True`.
+        names: The names by argument, such as {"trials": "--trials"}.
+
+    Example:
+
+    >>> error = InitxError("batch_size", 0, "an integer >= 1", "Or pass resume=True.")
+    >>> str(reworded(error, OPTIONS))
+    '--batch-size must be an integer >= 1, got 0. Or pass --resume.'
+    """
+    known = "|".join(map(re.escape, names))
+
+    def translate(text: str) -> str:
+        return re.sub(
+            rf"`({known})(=True)?`|\b({known})=True\b",
+            lambda match: names[match[1] or match[3]],
+            text,
+        )
+
+    return InitxError(
+        names.get(error.argument, error.argument),
+        error.received,
+        translate(error.allowed),
+        translate(error.remedy),
+        translate(error.problem),
+    )
+
+
 def _results_folder(arguments: Sequence[str]) -> Path:
-    """The folder that the arguments name, or the command's own."""
+    """Return the results folder that the arguments name, or the default of the command."""
     for number, argument in enumerate(arguments):
         if argument.startswith("--results="):
             return Path(argument.removeprefix("--results="))
@@ -149,18 +209,18 @@ def _results_folder(arguments: Sequence[str]) -> Path:
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
-    """The arguments as they were typed."""
+    """Return the whole command as it was typed."""
     return ["keras-initx", *arguments]
 
 
 def resume_line(arguments: Sequence[str]) -> str:
-    """The same command with --resume."""
-    kept = [a for a in arguments if a not in ("--overwrite", "--resume")]
+    """Return the same command with --resume."""
+    kept = [argument for argument in arguments if argument not in ("--overwrite", "--resume")]
     return shlex.join(["keras-initx", *kept, "--resume"])
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:
-    """The same command as a process that joins the search."""
+    """Return the command of a process that joins the search of this command."""
     kept, skipping = [], False
     for argument in arguments:
         name = argument.split("=")[0]
@@ -171,22 +231,3 @@ def worker_command(arguments: Sequence[str]) -> list[str]:
         elif name not in ("--overwrite", "--resume", "--json", "--quiet", "-q"):
             kept.append(argument)
     return [sys.executable, "-m", "keras_initx.tuning", *kept[1:], "--join", "--quiet"]
-
-
-def _as_option(error: InitxError) -> str:
-    """The error in the words of the command line: its argument is called as the user typed it."""
-    options = {
-        "dataset", "tuner", "trials", "epochs", "seeds", "seed", "batch_size", "patience", "initializers",
-        "activations", "learning_rates", "depth", "width", "results", "logs", "resume", "schemes",
-        "pruner", "extra_seeds", "workers", "trials_each", "storage", "strategy",
-        "out", "study_name",
-    }  # fmt: skip
-    name = error.argument
-    if name in options:
-        name = f"--{name.replace('_', '-')}"
-    allowed, remedy = (_FLAGS.sub(r"--\1", text) for text in (error.allowed, error.remedy))
-    return str(InitxError(name, _plain(error.received), allowed, remedy))
-
-
-def _plain(received: Any) -> Any:
-    return list(received) if isinstance(received, tuple) else received

@@ -1,4 +1,4 @@
-"""`keras-initx study`: random, Xavier and He starts compared as the textbooks do."""
+"""`keras-initx study`: compare random, Xavier and He initialization as textbooks do."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,16 +7,16 @@ import typer
 
 from keras_initx.cli import common
 from keras_initx.errors import check_positive
-from keras_initx.tuning import SearchResult
-from keras_initx.tuning.scheme_comparison import (
+from keras_initx.tuning import (
     ALL_SCHEMES,
     SCHEMES,
-    comparisons,
-    run_study,
+    SearchResult,
+    accuracy_table,
+    compare_schemes,
+    scheme_differences,
     scheme_table,
+    scheme_verdict,
     schemes_in,
-    summary_table,
-    verdict,
 )
 
 QUICK_EPOCHS = 10
@@ -30,15 +30,19 @@ def study(
     target: common.TargetOption = None,
     npz: common.NpzOption = None,
     epochs: Annotated[
-        int | None, typer.Option(help=f"Epochs of each run. [default: {EPOCHS}; --quick: {QUICK_EPOCHS}]")
+        int | None,
+        typer.Option(help=f"Epochs of each run. [default: {EPOCHS}; with --quick: {QUICK_EPOCHS}]"),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help=f"A minute: {QUICK_EPOCHS} epochs.")] = False,
-    seeds: Annotated[int, typer.Option(help="Runs of each scheme with each activation.")] = 5,
+    quick: Annotated[
+        bool, typer.Option("--quick", help=f"Train {QUICK_EPOCHS} epochs only, about a minute in all.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(help="Number of runs of each scheme with each activation.")] = 5,
     schemes: Annotated[
-        str, typer.Option(help=f"Which to compare, with commas: {', '.join(ALL_SCHEMES)}; or all.")
+        str,
+        typer.Option(help=f"Schemes to compare, separated by commas: {', '.join(ALL_SCHEMES)}; or all."),
     ] = ",".join(SCHEMES),
-    depth: Annotated[int, typer.Option(help="Hidden layers of the network.")] = 3,
-    width: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 64,
+    depth: Annotated[int, typer.Option(help="Number of hidden layers.")] = 3,
+    width: Annotated[int, typer.Option(help="Units in each hidden layer.")] = 64,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     results: Annotated[Path, typer.Option(help="Folder for the study and results.json.")] = Path(
         "results/study"
@@ -50,17 +54,17 @@ def study(
     as_json: common.JsonOption = False,
     jit_compile: common.JitOption = True,
 ) -> None:
-    """The classical comparison: Random, Xavier and He (and more), each with ReLU, tanh and sigmoid.
+    """Compare the classical schemes Random, Xavier and He (and more) with ReLU, tanh and sigmoid.
 
-    Five runs of each pair, one table for each scheme with a row for each run, then the means with
-    their intervals, and which differences are real.
+    Trains each scheme with each activation five times. Prints one table for each scheme with a row for
+    each run, then the means with their intervals, and which differences are significant.
     """
     if epochs is None:
         epochs = QUICK_EPOCHS if quick else EPOCHS
     data = common.load_data(dataset, csv, target, npz)
     if not as_json:
         common.print_plain(data.describe())
-    result = run_study(
+    result = compare_schemes(
         data,
         epochs=epochs,
         seeds=seeds,
@@ -86,20 +90,22 @@ def _print(result: SearchResult, width: int) -> None:
     for scheme in schemes_in(result):
         common.console.print()
         common.console.print(scheme_table(result, scheme))
-        if said := verdict(scheme, width):
-            common.print_plain(f"Before training, in a hidden layer: {said}.")
+        if verdict := scheme_verdict(scheme, width):
+            common.print_plain(f"Before training, in a hidden layer: {verdict}.")
     common.console.print()
-    common.console.print(summary_table(result))
+    common.console.print(accuracy_table(result))
     common.print_plain(
-        "Textbook figures are for another, unnamed data set: compare the order, not the numbers."
+        "The textbook figures are for another, unnamed data set: compare the order, not the numbers."
     )
-    found = comparisons(result)
-    if not found:
-        common.print_plain("One run of each pair says nothing about chance: use --seeds 2 or more.")
-    else:
+    differences = scheme_differences(result)
+    if differences:
         common.print_plain("\nWhich differences are real (Games-Howell test, 5 % over all comparisons):")
-    for activation, pairs in found.items():
+    else:
+        common.print_plain(
+            "One run of each pair cannot separate a difference from chance: use --seeds 2 or more."
+        )
+    for activation, pairs in differences.items():
         for pair in pairs:
             common.print_plain(f"  {activation}: {pair.describe()}")
     common.print_plain("")
-    common.print_where(result)
+    common.print_locations(result)

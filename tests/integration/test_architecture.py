@@ -47,7 +47,7 @@ TUNING = {
     "training": {"parallel", "study", "pruning", "space", "storage", "stats", "observers", "_variables"},
     "report": {"study", "storage", "stats", "keras_tuner_import"},
     "dashboards": {"report", "study", "pruning", "storage"},
-    "arguments": {"data", "space", "training"},
+    "arguments": {"data", "space", "study", "parallel", "training"},
     "search_result": {"report", "storage", "study", "training"},
 }
 # These two, the faces and the command line may import everything.
@@ -165,6 +165,15 @@ def test_other_folders_are_imported_by_their_face(path):
                 assert MODULES[module].name == "__init__.py", (
                     f"import from {module_of(folder / '__init__.py')}"
                 )
+
+
+def test_the_command_line_and_the_examples_import_only_the_face_of_tuning():
+    for path in sorted([*(ROOT / "keras_initx/cli").glob("*.py"), *(ROOT / "examples").glob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert not name.startswith("keras_initx.tuning."), f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)

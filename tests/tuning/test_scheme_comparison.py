@@ -6,12 +6,12 @@ from keras_initx.tuning.scheme_comparison import (
     ACTIVATIONS,
     ALL_SCHEMES,
     SCHEMES,
-    comparisons,
+    accuracy_table,
     labels_of,
+    scheme_differences,
     scheme_table,
+    scheme_verdict,
     schemes_in,
-    summary_table,
-    verdict,
 )
 from keras_initx.tuning.study.results import TrialResult
 
@@ -56,7 +56,7 @@ def test_one_row_for_each_run_of_a_scheme():
 
 
 def test_the_summary_has_mean_std_interval_and_the_textbooks_figure():
-    rows = {(row[0], row[1]): row[2:] for row in cells(summary_table(result(SCORES)))}
+    rows = {(row[0], row[1]): row[2:] for row in cells(accuracy_table(result(SCORES)))}
     assert len(rows) == len(SCHEMES) * len(ACTIVATIONS)
     mean, std, interval, n, textbook = rows["Random", "relu"]
     # By hand: the standard deviation of .49 ... .53 is .0158, t(4) = 2.776, so +-.0196.
@@ -66,7 +66,7 @@ def test_the_summary_has_mean_std_interval_and_the_textbooks_figure():
 
 
 def test_the_closing_lines_tell_the_real_from_the_rest():
-    found = comparisons(result(SCORES))
+    found = scheme_differences(result(SCORES))
     assert list(found) == ["relu"]
     verdicts = {frozenset((pair.better, pair.worse)): pair.real for pair in found["relu"]}
     assert verdicts == {
@@ -78,7 +78,7 @@ def test_the_closing_lines_tell_the_real_from_the_rest():
 
 
 def test_one_run_of_each_is_not_tested():
-    assert comparisons(result({key: values[:1] for key, values in SCORES.items()})) == {}
+    assert scheme_differences(result({key: values[:1] for key, values in SCORES.items()})) == {}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -94,18 +94,18 @@ def test_other_schemes_join_the_tables_and_the_comparison():
     }
     study = result(scores)
     assert schemes_in(study) == ["He", "Uniform 0..1", "Zeros"]
-    rows = {(row[0], row[1]): row[2] for row in cells(summary_table(study))}
+    rows = {(row[0], row[1]): row[2] for row in cells(accuracy_table(study))}
     assert rows["Zeros", "relu"] == "10.0 %"
-    verdicts = {frozenset((p.better, p.worse)): p.real for p in comparisons(study)["relu"]}
+    verdicts = {frozenset((p.better, p.worse)): p.real for p in scheme_differences(study)["relu"]}
     assert verdicts[frozenset(("He", "Zeros"))]
     assert not verdicts[frozenset(("Uniform 0..1", "Zeros"))]
 
 
 def test_schemes_that_fail_say_so_before_training():
-    assert verdict("Zeros", 64).startswith("symmetric")
-    assert verdict("Uniform 0..1", 64).startswith("exploding")
-    assert verdict("Small normal", 64).startswith("vanishing")
-    assert verdict("He", 64) == ""
+    assert scheme_verdict("Zeros", 64).startswith("symmetric")
+    assert scheme_verdict("Uniform 0..1", 64).startswith("exploding")
+    assert scheme_verdict("Small normal", 64).startswith("vanishing")
+    assert scheme_verdict("He", 64) == ""
 
 
 def test_schemes_are_named_by_label_or_by_initializer():

@@ -1,9 +1,9 @@
-"""What a search shows while it runs: TensorBoard logs and a progress bar."""
+"""Follow a search while it runs: TensorBoard dashboards and a progress bar."""
 
-from .observer import BoardObserver
+from .observer import DashboardObserver
 from .progress_bar import ProgressObserver
 
 __all__ = [
-    "BoardObserver",
+    "DashboardObserver",
     "ProgressObserver",
 ]

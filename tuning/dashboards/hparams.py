@@ -1,4 +1,4 @@
-"""What TensorBoard's HParams page shows of a search: the columns, and a row for each trial."""
+"""Build the summaries of TensorBoard's HParams page: its columns, and a row for each trial."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# tensorboard.plugins.hparams.api would do more of the work, but imports tensorflow.
+# The simpler tensorboard.plugins.hparams.api imports TensorFlow.
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.summary_v2 import (
@@ -36,7 +36,7 @@ __all__ = [
 Value = str | int | float | bool
 
 INACTIVE = "-"
-"""What a string hyperparameter shows in a trial that does not use it."""
+"""The value of a string hyperparameter in a trial that does not use it."""
 
 STATUSES: Mapping[str, int] = {
     "completed": api_pb2.STATUS_SUCCESS,
@@ -46,14 +46,16 @@ STATUSES: Mapping[str, int] = {
     "screened": api_pb2.STATUS_FAILURE,
     "pruned": api_pb2.STATUS_FAILURE,
 }
-"""The values of the column `status`, with the state that TensorBoard gives the session for each."""
+"""The values of the column `status`, each with TensorBoard's state of the session."""
 
 _STATUS = "status"
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A hyperparameter of the search: its name and either its values or its bounds.
+    """A hyperparameter of the search: its name, and either its values or its bounds.
+
+    Example:
 
     >>> Parameter("units", values=(32, 64)).domain()
     Discrete([32, 64])
@@ -68,35 +70,42 @@ class Parameter:
     integer: bool = False
 
     def domain(self) -> Domain:
-        """The domain as the HParams page knows it; one of strings also holds `INACTIVE`."""
+        """Return the domain for the HParams page; a domain of strings also contains `INACTIVE`."""
         if self.values:
             values: list[Any] = [_plain(value) for value in self.values]
             kinds = {_kind(value) for value in values}
             if len(kinds) > 1:
-                raise ValueError(f"hyperparameter {self.name!r} mixes types: {self.values!r}")
+                raise ValueError(
+                    f"Hyperparameter {self.name!r} must have values of one type, got {self.values!r}."
+                )
             if kinds == {str}:
                 values.append(INACTIVE)
             elif kinds == {float} and not all(isinstance(value, int) for value in values):
                 values = [float(value) for value in values]
             return Discrete(set(values))
         if self.low is None or self.high is None:
-            raise ValueError(f"hyperparameter {self.name!r} has neither values nor both bounds")
+            raise ValueError(f"Hyperparameter {self.name!r} needs values, or both low and high.")
         if self.integer:
             return IntInterval(int(self.low), int(self.high))
         return RealInterval(float(self.low), float(self.high))
 
 
 def experiment_summary(parameters: Sequence[Parameter], metrics: Sequence[tuple[str, str]]) -> Summary:
-    """The columns of the HParams page: `parameters`, `status`, and `metrics` as (tag, display name)."""
+    """Declare the columns of the HParams page.
+
+    Args:
+        parameters: The hyperparameters; a column `status` follows them.
+        metrics: The metrics, as (tag, display name).
+    """
     names = [parameter.name for parameter in parameters] + [_STATUS]
     if len(set(names)) < len(names):
-        raise ValueError(f"hyperparameter names must differ from each other and from {_STATUS!r}: {names}")
+        raise ValueError(f"Hyperparameter names must be unique and differ from {_STATUS!r}, got {names}.")
     summary = hparams_config_pb(
         hparams=[HParam(parameter.name, parameter.domain()) for parameter in parameters]
         + [HParam(_STATUS, Discrete(STATUSES))],
         metrics=[Metric(tag, display_name=name) for tag, name in metrics],
     )
-    # The page sorts by (differs, name) and opens with five columns: this keeps the status among them.
+    # The page sorts columns by (differs, name) and shows the first five: this makes the status one of them.
     plugin_data = summary.value[0].metadata.plugin_data
     data = plugin_data_pb2.HParamsPluginData.FromString(plugin_data.content)
     data.experiment.hparam_infos[-1].differs = True
@@ -107,11 +116,20 @@ def experiment_summary(parameters: Sequence[Parameter], metrics: Sequence[tuple[
 def session_start_summary(
     parameters: Sequence[Parameter], trial: str, values: Mapping[str, Value | None], status: str
 ) -> Summary:
-    """The row of `trial`: its values, absent or None for a hyperparameter that it does not use."""
+    """Begin the session of a trial, which is its row.
+
+    Args:
+        parameters: The hyperparameters of the experiment.
+        trial: The name of the trial.
+        values: Its values; missing or None for a hyperparameter that the trial does not use.
+        status: One of `STATUSES`.
+    """
     if status not in STATUSES:
-        raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {status!r}")
+        raise ValueError(f"`status` must be one of {', '.join(STATUSES)}, got {status!r}.")
     if unknown := sorted(values.keys() - {parameter.name for parameter in parameters}):
-        raise ValueError(f"not in the experiment: {', '.join(unknown)}; write the experiment again first")
+        raise ValueError(
+            f"The experiment has no column {', '.join(unknown)}. Call write_experiment again first."
+        )
     row: dict[str, Value] = {_STATUS: status}
     for parameter in parameters:
         kind = _kind(parameter.domain())
@@ -119,17 +137,17 @@ def session_start_summary(
         if value is not None:
             if _kind(value) is not kind:
                 raise TypeError(
-                    f"hyperparameter {parameter.name!r} takes a {kind.__name__}; {trial} has {value!r}"
+                    f"Hyperparameter {parameter.name!r} must be a {kind.__name__}, got {value!r} in {trial}."
                 )
             row[parameter.name] = value
         elif kind is str:
-            # A numeric column has no neutral value: TensorBoard's interval filter fails on a string.
+            # Only a string column has a neutral value: TensorBoard's interval filter fails on strings.
             row[parameter.name] = INACTIVE
     return hparams_pb(row, trial_id=trial)
 
 
 def session_end_summary(status: str) -> Summary:
-    """The end of a trial's session, a success or a failure as `STATUSES` says of `status`."""
+    """End the session of a trial, as a success or a failure according to `STATUSES`."""
     end = plugin_data_pb2.SessionEndInfo(status=STATUSES[status], end_time_secs=time.time())
     data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
     summary = Summary()
@@ -147,5 +165,5 @@ def _plain(value: Value | None) -> Value | None:
 
 def _kind(value: Domain | Value | None) -> type:
     dtype = value.dtype if isinstance(value, Domain) else type(value)
-    # TensorBoard has one type for numbers.
+    # TensorBoard has a single type for numbers.
     return float if dtype is int else dtype

@@ -1,4 +1,4 @@
-"""The pictures of a search: its scores by trial, and the signal of every trial before training by depth."""
+"""Draw the images of a search: scores by trial, and the signal before training by depth."""
 
 import io
 from collections.abc import Sequence
@@ -13,11 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from keras_initx.diagnostics import HEALTHY
 
+from ..report import bounds_of
 from ..study import TrialResult, best_trial
 
-# Of Okabe and Ito, apart for every kind of colour blindness; the markers and the dashes say the same in grey.
+# The palette of Okabe and Ito, distinct for colour-blind readers; markers and dashes are distinct in grey.
 _BLUE, _ORANGE, _SKY, _BLACK = "#0072B2", "#D55E00", "#56B4E9", "#000000"
-_ENDED: dict[str, dict[str, Any]] = {
+_ENDED_EARLY: dict[str, dict[str, Any]] = {
     "screened": {"color": _BLACK, "marker": "x"},
     "pruned": {"color": "#CC79A7", "marker": "v"},
     "failed": {"color": "#E69F00", "marker": "s"},
@@ -27,39 +28,43 @@ _LINES: dict[str, dict[str, Any]] = {
     "other": {"color": _SKY, "linestyle": "-", "linewidth": 1.0, "zorder": 2},
     "best": {"color": _ORANGE, "linestyle": "-", "linewidth": 2.6, "marker": "o", "zorder": 4},
 }
-# A signal below it is none.
+# The lowest signal on the logarithmic axis; smaller values, and zeros, are drawn here.
 _FLOOR = 1e-12
 
 
-def scores_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
-    """The mean of each trial with its 95 % interval, and the best so far, as a PNG; None without any mean.
+def scores_image(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
+    """Draw the mean of each trial with its 95 % interval, and the best mean so far.
 
     Args:
-        trials: The trials.
-        objective: Its name, and its direction ("max" or "min").
+        trials: All trials.
+        objective: Has the `name` and the `direction` ("max" or "min") of the metric.
+
+    Returns:
+        A PNG file, or None if no trial is completed.
     """
-    done = [t for t in trials if t.status == "completed" and t.seeds]
-    if not done:
+    completed = [t for t in trials if t.status == "completed" and t.seeds]
+    if not completed:
         return None
-    numbers, means = [t.number for t in done], np.array([t.sample.mean for t in done])
-    bounds = (0.0, 1.0) if objective.name.endswith("accuracy") else (-np.inf, np.inf)
-    intervals = np.array([t.sample.interval(within=bounds) for t in done])
-    # One seed has no interval.
+    numbers, means = [t.number for t in completed], np.array([t.sample.mean for t in completed])
+    intervals = np.array([t.sample.interval(within=bounds_of(objective)) for t in completed])
+    # The interval of a single seed is NaN: draw no bar.
     reach = np.nan_to_num(np.abs(intervals - means[:, None])).T
-    so_far = (np.maximum if objective.direction == "max" else np.minimum).accumulate(means)
+    best_so_far = (np.maximum if objective.direction == "max" else np.minimum).accumulate(means)
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
-        axes.step(numbers, so_far, where="post", color=_ORANGE, linewidth=1.6, label="best so far", zorder=2)
+        axes.step(
+            numbers, best_so_far, where="post", color=_ORANGE, linewidth=1.6, label="best so far", zorder=2
+        )
         axes.errorbar(
             numbers, means, yerr=reach, fmt="o", color=_BLUE, capsize=3, label="mean, 95 % interval", zorder=3
         )
-        for status, style in _ENDED.items():
+        for status, style in _ENDED_EARLY.items():
             if ended := [t.number for t in trials if t.status == status]:
-                # Beside the axis, where no score can be.
+                # At a fixed height at the bottom of the axes, since these trials have no score.
                 transform = axes.get_xaxis_transform()
                 axes.scatter(ended, [0.03] * len(ended), transform=transform, label=status, **style)
-        # Room below the scores for those without one; what stands beside the axis does not widen it.
+        # Leave room for these markers below the scores; they do not widen the value axis by themselves.
         axes.margins(y=0.12)
         axes.set_xlim(trials[0].number - 0.5, trials[-1].number + 0.5)
         axes.set(xlabel="trial", ylabel=objective.name, title="Scores by trial")
@@ -69,14 +74,18 @@ def scores_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | Non
         return _png(figure)
 
 
-def signal_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
-    """The signal of every trial before training by depth, forward and backward, as a PNG; None without any.
+def signal_image(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
+    """Draw the signal of every trial before training by depth, forward and backward.
 
-    The band is that of what is healthy forward; how large a gradient may be depends on the loss.
+    A band marks the healthy range of the forward signal. The backward signal has no band, since the size of
+    a gradient depends on the loss.
 
     Args:
-        trials: The trials.
-        objective: As in `scores_picture`.
+        trials: All trials.
+        objective: As in `scores_image`.
+
+    Returns:
+        A PNG file, or None if no trial has a recorded signal.
     """
     shown = [t for t in trials if t.start]
     if not shown:
@@ -99,7 +108,7 @@ def signal_picture(trials: Sequence[TrialResult], objective: Any) -> bytes | Non
             axes.set_xlabel("layer, from the input")
             _finish(axes)
         both[0].set(title="Forward: std of the pre-activations", ylabel="std")
-        both[1].set(title="Backward: rms of kernels' gradients", ylabel="rms")
+        both[1].set(title="Backward: rms of the kernels' gradients", ylabel="rms")
         handles, labels = both[0].get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
         figure.legend(
@@ -122,7 +131,7 @@ def _finish(axes: Axes) -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    # Not by pyplot, which has one state for the whole process: the user's.
-    drawn = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(drawn)
-    return drawn.getvalue()
+    # Without pyplot, whose global state belongs to the user.
+    png = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png)
+    return png.getvalue()

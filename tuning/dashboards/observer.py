@@ -1,4 +1,4 @@
-"""Writes a search to TensorBoard while it runs, and what is known at its end."""
+"""Write a search to TensorBoard while it runs, and its overview pages at the end."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,48 +14,53 @@ from ..storage import disk_errors
 from ..study import OptunaOracle, TrialResult, best_trial
 from . import images
 from .hparams import Parameter
-from .reproduce import repeat_page
-from .writer import Dashboard
+from .reproduce import reproduce_page
+from .writer import DashboardWriter
 
 
-class BoardObserver:
-    """An observer that writes every seed's curves and every trial's HParams session."""
+class DashboardObserver:
+    """An observer that writes the TensorBoard dashboards: learning curves of seeds, HParams rows of trials.
+
+    Args:
+        logs: The folder to open with TensorBoard.
+        oracle: The oracle of the search, which has the results.
+    """
 
     def __init__(self, logs: Path, oracle: OptunaOracle) -> None:
         self._logs = logs
-        self._board = Dashboard(logs, objective=oracle.objective.name)
+        self._writer = DashboardWriter(logs, objective=oracle.objective.name)
         self._oracle = oracle
         self._columns: list[Parameter] = []
 
     def on_trial_begin(self, trial: Any, seeds: Sequence[int]) -> None:
-        """Writes the columns anew where a hyperparameter is new: TensorBoard shows only declared ones."""
+        """Declare the columns again if a hyperparameter is new: TensorBoard shows only declared columns."""
         columns = [parameter_of(hp) for hp in _unique(self._oracle.get_space().space)]
         if columns != self._columns:
             with disk_errors("logs", self._logs, every_os_error=True):
-                self._board.write_experiment(columns)
+                self._writer.write_experiment(columns)
             self._columns = columns
             for result in self._oracle.results():
                 if result.status != "running":
                     self._write(result)
 
     def on_epoch_end(self, epochs: int) -> None:
-        """Nothing: curves are written when a seed ends."""
+        """Do nothing: curves are written when a seed ends."""
 
     def on_seed_end(self, trial: Any, seed: int, record: Mapping[str, Any], skipped_epochs: int) -> None:
-        """Writes the learning curves of the seed."""
+        """Write the learning curves of the seed."""
         with disk_errors("logs", self._logs, every_os_error=True):
-            self._board.write_seed(f"trial_{trial.trial_id}", seed, record["curves"])
+            self._writer.write_seed(f"trial_{trial.trial_id}", seed, record["curves"])
 
     def on_trial_end(self, trial: Any, status: str) -> None:
-        """Writes the trial's session, unless another process has the trial now."""
+        """Write the HParams row of the trial, unless another process has taken the trial over."""
         if status == "taken over":
             return
         self._write(self._oracle.result(trial.trial_id))
 
     def on_start(self, trial: Any, layers: Sequence[LayerStart]) -> None:
-        """Writes what the layers show before training: also of a trial that is not trained."""
+        """Write the layers' signal before training, also for a trial that is not trained."""
         with disk_errors("logs", self._logs, every_os_error=True):
-            self._board.write_start(f"trial_{trial.trial_id}", layers)
+            self._writer.write_start(f"trial_{trial.trial_id}", layers)
 
     def write_end(
         self,
@@ -63,56 +68,58 @@ class BoardObserver:
         settings: Mapping[str, Any],
         command: Sequence[str] | None = None,
     ) -> None:
-        """Writes the ranking and how to repeat the search to the Text tab, and the pictures.
+        """Write the ranking and how to repeat the search to the Text tab, and the images.
 
         Args:
             trials: All trials.
-            settings, command: As in `repeat_page`.
+            settings, command: As in `reproduce_page`.
         """
         objective = self._oracle.objective
-        page = repeat_page(best_trial(trials, objective.direction), settings, command)
+        page = reproduce_page(best_trial(trials, objective.direction), settings, command)
         with disk_errors("logs", self._logs, every_os_error=True):
-            self._board.write_text("ranking", as_markdown(ranking(trials, objective)))
-            self._board.write_text("repeat", page)
-        for tag, png in _pictures(trials, objective).items():
+            self._writer.write_text("ranking", as_markdown(ranking(trials, objective)))
+            self._writer.write_text("repeat", page)
+        for tag, png in _images(trials, objective).items():
             with disk_errors("logs", self._logs, every_os_error=True):
-                self._board.write_image(tag, png)
+                self._writer.write_image(tag, png)
 
     def _write(self, result: TrialResult) -> None:
         scores = {seed: record["score"] for seed, record in result.seeds.items()}
         with disk_errors("logs", self._logs, every_os_error=True):
-            self._board.write_trial(result.name, result.values, scores, result.status)
+            self._writer.write_trial(result.name, result.values, scores, result.status)
 
 
-def _pictures(trials: Sequence[TrialResult], objective: Any) -> dict[str, bytes]:
-    draws = {"search/scores": images.scores_picture, "search/signal": images.signal_picture}
+def _images(trials: Sequence[TrialResult], objective: Any) -> dict[str, bytes]:
+    draws = {"search/scores": images.scores_image, "search/signal": images.signal_image}
     drawn = {}
     for tag, draw in draws.items():
         try:
             drawn[tag] = draw(trials, objective)
         except Exception as error:
-            # What hours of training found is not lost for a picture.
-            warnings.warn(f"{tag} could not be drawn: {type(error).__name__}: {error}", stacklevel=3)
+            # A missing image must not fail a search that took hours.
+            warnings.warn(
+                f"The image {tag} could not be drawn: {type(error).__name__}: {error}", stacklevel=3
+            )
     return {tag: png for tag, png in drawn.items() if png is not None}
 
 
 def parameter_of(hp: Any) -> Parameter:
-    """The HParams column of a KerasTuner hyperparameter."""
+    """Return the HParams column of a KerasTuner hyperparameter."""
     if isinstance(hp, hp_types.Float | hp_types.Int) and getattr(hp, "step", None) in (None, 1):
         return Parameter(hp.name, low=hp.min_value, high=hp.max_value, integer=isinstance(hp, hp_types.Int))
     return Parameter(hp.name, values=tuple(hp.values))
 
 
 def as_markdown(table: Table) -> str:
-    """A rich table as a Markdown table, which TensorBoard's Text tab shows as one."""
+    """Return a rich table as Markdown, which TensorBoard's Text tab displays as a table."""
     columns = [list(column.cells) for column in table.columns]
     rows = [[str(column.header) for column in table.columns], ["---"] * len(columns)]
-    # A bar in a cell would end it.
+    # Escape "|", which would end a cell.
     rows += [[str(cell).replace("|", "\\|") for cell in row] for row in zip(*columns, strict=True)]
     title = f"### {table.title}\n\n" if table.title else ""
     return title + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _unique(space: Sequence[Any]) -> list[Any]:
-    """One hyperparameter for each name: the same name may stand under several conditions."""
+    """Return one hyperparameter for each name, since a space may contain a name under several conditions."""
     return list({hp.name: hp for hp in space}.values())

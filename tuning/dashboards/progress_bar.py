@@ -1,6 +1,5 @@
-"""The progress of a search on the terminal."""
+"""Show the progress of a search: a bar on a terminal, lines elsewhere."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,18 +15,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..report import bounds_of, values_text
 from ..study import OptunaOracle, TrialResult, best_trial
 
 
 class ProgressObserver:
-    """A bar with the time left on a terminal, a line for each trial elsewhere.
+    """An observer that shows a bar with the remaining time on a terminal, and a line per trial elsewhere.
 
     Args:
-        oracle: Tells how many trials there will be, and the best so far.
-        seeds: How many seeds each trial runs.
-        epochs: How many epochs each seed runs at most.
-        console: Where to write; standard error by default, so that standard output stays data.
-        stamped: Whether each line begins with the time.
+        oracle: The oracle of the search, which knows the number of trials and the best one so far.
+        seeds: Number of seeds of each trial.
+        epochs: Maximum number of epochs of each seed.
+        console: Where to write. The default is standard error, which keeps standard output for results.
+        stamped: Whether each line starts with the date and time.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ProgressObserver:
             MofNCompleteColumn(),
             TextColumn("epochs,"),
             TimeElapsedColumn(),
-            TextColumn("gone,"),
+            TextColumn("elapsed,"),
             TimeRemainingColumn(),
             TextColumn("left  {task.fields[best]}"),
             console=self._console,
@@ -63,7 +63,7 @@ class ProgressObserver:
         self._bar.stop()
 
     def on_trial_begin(self, trial: Any, seeds: Sequence[int]) -> None:
-        """Counts what is left: this trial's seeds, and all seeds of the trials after it."""
+        """Count the remaining epochs: those of this trial's seeds, and of all seeds of later trials."""
         finished = sum(t.state.is_finished() for t in self._oracle.frozen_trials())
         total = self._oracle.trial_limit or finished + 1
         after = max(0, total - finished - 1) * self._seeds
@@ -72,29 +72,26 @@ class ProgressObserver:
         self._bar.update(self._task, total=done + self._left, description=f"trial {finished + 1} of {total}")
 
     def on_epoch_end(self, epochs: int) -> None:
-        """Moves the bar."""
+        """Advance the bar by one epoch."""
         self._bar.advance(self._task)
 
     def on_seed_end(self, trial: Any, seed: int, record: Mapping[str, Any], skipped_epochs: int) -> None:
-        """Moves the bar over the epochs that early stopping saved."""
+        """Advance the bar by the epochs that early stopping saved."""
         self._bar.advance(self._task, skipped_epochs)
 
     def on_trial_end(self, trial: Any, status: str) -> None:
-        """Shows the best so far; where there is no bar, prints a line."""
+        """Show the best trial so far; without a bar, print a line."""
         results = self._oracle.results()
         counts = self._counts(results)
         self._bar.update(self._task, best=f"{self._best(results)}{counts}")
         if not self._console.is_terminal:
             result = self._oracle.result(trial.trial_id)
-            values = " ".join(
-                f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.values.items()
-            )
             score = result.sample.describe() if result.status == "completed" else result.reason
             finished = sum(t.status != "running" for t in results)
             left = self._bar.tasks[0].time_remaining
             time_left = f", {timedelta(seconds=left)} left" if left else ""
             line = (
-                f"trial {result.number} {status}: {values}: {score} "
+                f"trial {result.number} {status}: {values_text(result)}: {score} "
                 f"({finished} of {self._oracle.trial_limit or '?'}{counts}{time_left})"
             )
             if self._stamped:
@@ -105,13 +102,12 @@ class ProgressObserver:
         best = best_trial(results, self._oracle.objective.direction)
         if best is None:
             return ""
-        bounds = (0.0, 1.0) if self._oracle.objective.name.endswith("accuracy") else (-math.inf, math.inf)
-        low, high = best.sample.interval(within=bounds)
+        low, high = best.sample.interval(within=bounds_of(self._oracle.objective))
         interval = f" [{low:.3f}, {high:.3f}]" if low == low else ""
         return f"best {best.sample.describe()}{interval}"
 
     @staticmethod
     def _counts(results: Sequence[TrialResult]) -> str:
-        """How many trials ended otherwise than by their last epoch."""
+        """Return how many trials were screened, pruned or failed, as text."""
         counts = Counter(t.status for t in results)
         return "".join(f", {counts[s]} {s}" for s in ("screened", "pruned", "failed") if counts[s])

@@ -1,4 +1,4 @@
-"""What TensorBoard's other pages show: scalars, histograms and images."""
+"""Build the summaries of TensorBoard's other pages: scalars, histograms and images."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ __all__ = [
 
 MEAN, STD, N = "objective/mean", "objective/std", "objective/n"
 FORWARD, BACKWARD = "signal/forward", "signal/backward"
-# How a PNG file begins: its signature, then the length and the type of the chunk with its size.
+# The first bytes of a PNG file: the signature, then length and type of the chunk that contains its size.
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
 def objective_summaries(scores: Mapping[int, float], status: str) -> list[Summary]:
-    """The number of finite scores, and their mean and standard deviation where these are honest.
+    """Return the number of finite scores, their mean and their standard deviation.
 
-    A failed trial has no mean, nor one with a diverged seed: the rest would flatter it. One seed has
-    no deviation.
+    The mean is missing for a failed trial and for a trial with a diverged seed, which the remaining seeds
+    would flatter. A single seed has no standard deviation.
     """
     finite = [float(score) for score in scores.values() if is_finite(score)]
     summaries = [scalar(N, len(finite))]
@@ -50,7 +50,7 @@ def objective_summaries(scores: Mapping[int, float], status: str) -> list[Summar
 
 
 def curve_summaries(curves: Mapping[str, Sequence[float]]) -> list[tuple[int, Summary]]:
-    """Each epoch from 0 with the value of one metric, NaN included: a diverged seed should show it."""
+    """Return (epoch, summary) for each metric and epoch from 0; NaN is kept, to show that a seed diverged."""
     return [
         (epoch, scalar(f"epoch/{name}", value))
         for name, curve in curves.items()
@@ -59,28 +59,35 @@ def curve_summaries(curves: Mapping[str, Sequence[float]]) -> list[tuple[int, Su
 
 
 def start_summaries(layers: Sequence[LayerStart]) -> list[tuple[int, Summary]]:
-    """The signal of a trial before training: curves over the depth, which is their step, and histograms."""
+    """Return (step, summary) for the signal of a trial before training: curves by depth, and histograms.
+
+    The step of a curve is the depth of the layer, from 1. Values that are not finite are left out.
+    """
     summaries = []
     for depth, layer in enumerate(layers, 1):
         for tag, value in ((FORWARD, layer.forward), (BACKWARD, layer.backward)):
             if value is not None and is_finite(value):
                 summaries.append((depth, scalar(tag, value)))
-        for name, found in layer.histograms.items():
+        for name, counts in layer.histograms.items():
             kind, _, kernel = name.partition("/")
-            # Tags are sorted as text: the number keeps the layers in their order.
+            # TensorBoard sorts tags as text: the number keeps the layers in order.
             tag = "/".join(part for part in (kind, f"{depth:03d} {layer.name}", kernel) if part)
-            summaries.append((0, histogram(tag, found)))
+            summaries.append((0, histogram(tag, counts)))
     return summaries
 
 
 def image_summary(tag: str, png: bytes) -> Summary:
-    """A picture, as the bytes of a PNG file.
+    """Return the summary of an image.
+
+    Args:
+        tag: The tag.
+        png: The bytes of a PNG file.
 
     Raises:
-        ValueError: Other bytes.
+        ValueError: If `png` is not a PNG file.
     """
     if not png.startswith(_PNG):
-        raise ValueError(f"an image must be the bytes of a PNG file; got {png[:8]!r} ...")
+        raise ValueError(f"`png` must be the bytes of a PNG file, got {png[:8]!r} ...")
     start = len(_PNG)
     size = (str(int.from_bytes(png[at : at + 4], "big")).encode() for at in (start, start + 4))
     summary = Summary()

@@ -1,4 +1,4 @@
-"""Writes the TensorBoard files of a search: one HParams session per trial, one run per seed and trial."""
+"""Write the TensorBoard files of a search: one HParams session per trial, one run per trial and seed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from .summaries import (
     start_summaries,
 )
 
-__all__ = ["Dashboard"]
+__all__ = ["DashboardWriter"]
 
-_SUMMARY = "summary"
+# The run of the pages on the whole search.
+_SEARCH_RUN = "summary"
 _CHARTS = {
     "Signal by depth, before training": {
         "forward: std of the pre-activations": [f"^{FORWARD}$"],
@@ -38,15 +39,19 @@ _CHARTS = {
 }
 
 
-class Dashboard:
-    """Writes the TensorBoard files of one search under `logdir`; `objective` names its columns.
+class DashboardWriter:
+    """Writes the TensorBoard files of one search.
 
-    Every write leaves whole, closed files and replaces what the same call wrote before, so that a
-    search may be killed at any time and resumed. Other files in the folders are left alone.
+    Each call writes a complete, closed file and replaces the file of the same call before, so that a search
+    can be killed at any time and resumed. Other files in the folders stay.
 
-        dashboard = Dashboard("logs", objective="val_accuracy")
-        dashboard.write_experiment([Parameter("init", values=("he_normal", "orthogonal"))])
-        dashboard.write_trial("trial_0000", {"init": "orthogonal"}, {0: 0.91, 1: 0.93}, "completed")
+        writer = DashboardWriter("logs", objective="val_accuracy")
+        writer.write_experiment([Parameter("init", values=("he_normal", "orthogonal"))])
+        writer.write_trial("trial_0000", {"init": "orthogonal"}, {0: 0.91, 1: 0.93}, "completed")
+
+    Args:
+        logdir: The folder to open with TensorBoard.
+        objective: The name of the metric, for the titles of the columns.
     """
 
     def __init__(self, logdir: str | Path, objective: str = "objective") -> None:
@@ -55,9 +60,9 @@ class Dashboard:
         self._parameters: tuple[Parameter, ...] | None = None
 
     def write_experiment(self, parameters: Sequence[Parameter]) -> None:
-        """Write the columns, before any trial (TensorBoard shows no other), and the charts of Custom Scalars.
+        """Write the columns of HParams and the charts of Custom Scalars, before any trial.
 
-        A TensorBoard that is open keeps the columns it read first, until it is restarted.
+        TensorBoard shows no other columns; while it is open, it keeps the columns that it read first.
         """
         columns = [
             (MEAN, f"{self.objective} mean"),
@@ -69,11 +74,11 @@ class Dashboard:
         self._parameters = tuple(parameters)
 
     def write_seed(self, trial: str, seed: int, curves: Mapping[str, Sequence[float]]) -> None:
-        """Write the learning curves of one seed, a value per epoch, as the run `trial`/seed_`seed`."""
+        """Write the learning curves of one seed, one value per epoch, as the run "{trial}/seed_{seed}"."""
         self._write(self._folder(trial) / f"seed_{seed}", "seed", curve_summaries(curves))
 
     def write_start(self, trial: str, layers: Sequence[LayerStart]) -> None:
-        """Write what the layers of a trial show before training: curves over the depth, and histograms."""
+        """Write the signal of a trial's layers before training: curves by depth, and histograms."""
         self._write(self._folder(trial), "start", start_summaries(layers))
 
     def write_trial(
@@ -84,12 +89,14 @@ class Dashboard:
         status: str,
         extra: Mapping[str, float] | None = None,
     ) -> None:
-        """Write the row of one trial: hyperparameters, the score of each seed, and `extra` scalars."""
+        """Write the row of one trial: its hyperparameters, the score of each seed, and `extra` scalars."""
         if self._parameters is None:
-            raise RuntimeError("write_experiment comes before write_trial: it declares the columns")
+            raise RuntimeError("Call write_experiment before write_trial: it declares the columns.")
         extra = extra or {}
         if taken := extra.keys() & {MEAN, STD, N}:
-            raise ValueError(f"extra scalars under the objective's tags: {', '.join(sorted(taken))}")
+            raise ValueError(
+                f"`extra` must not contain the tags of the objective, got {', '.join(sorted(taken))}."
+            )
         summaries = [
             session_start_summary(self._parameters, trial, values, status),
             *objective_summaries(scores, status),
@@ -99,27 +106,27 @@ class Dashboard:
         self._write(self._folder(trial), "trial", [(0, summary) for summary in summaries])
 
     def write_text(self, tag: str, markdown: str) -> None:
-        """Write a page of the Text tab, such as the ranking, in the run `summary`."""
+        """Write a page of the Text tab, such as the ranking, in the run "summary"."""
         self._write_page("text", tag, text_pb(tag, markdown))
 
     def write_image(self, tag: str, png: bytes) -> None:
-        """Write a picture of the Images tab, the bytes of a PNG file, in the run `summary`."""
+        """Write an image of the Images tab, the bytes of a PNG file, in the run "summary"."""
         self._write_page("image", tag, image_summary(tag, png))
 
     def _write_page(self, kind: str, tag: str, summary: Summary) -> None:
-        # One file per tag: a page is replaced without a look into the files of the others.
+        # One file per tag, so that a page can be replaced without reading the other pages.
         name = f"{kind}-{hashlib.sha256(tag.encode()).hexdigest()[:12]}"
-        self._write(self.logdir / _SUMMARY, name, [(0, summary)])
+        self._write(self.logdir / _SEARCH_RUN, name, [(0, summary)])
 
     def _folder(self, trial: str) -> Path:
-        if trial in {"", ".", "..", _SUMMARY} or "/" in trial or "\\" in trial:
-            raise ValueError(f"not a name for a trial's folder: {trial!r}")
+        if trial in {"", ".", "..", _SEARCH_RUN} or "/" in trial or "\\" in trial:
+            raise ValueError(f"`trial` must be the name of a new folder, got {trial!r}.")
         return self.logdir / trial
 
     @staticmethod
     def _write(folder: Path, kind: str, summaries: Iterable[tuple[int, Summary]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads every file with "tfevents" in its name: this one has it only once complete.
+        # TensorBoard reads every file with "tfevents" in its name, so the file gets that name when complete.
         partial = folder / f"partial.{os.getpid()}.{kind}.keras_initx"
         try:
             with partial.open("wb") as stream:
@@ -128,7 +135,7 @@ class Dashboard:
                 for step, summary in summaries:
                     records.write(event(step, summary))
         except OSError:
-            # On a full disk it would only be in the way.
+            # Free the space again if the disk is full.
             partial.unlink(missing_ok=True)
             raise
         earlier = list(folder.glob(f"events.out.tfevents.*.{kind}.keras_initx"))

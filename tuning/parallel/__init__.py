@@ -2,10 +2,9 @@
 
 from .interrupts import interruptible
 from .keras_tuner_chief import is_chief, wait_for_workers
-from .workers import STORAGE_VARIABLE, Workers, trials_each
+from .workers import Workers, trials_each
 
 __all__ = [
-    "STORAGE_VARIABLE",
     "Workers",
     "interruptible",
     "is_chief",

@@ -26,8 +26,6 @@ MAX_RESTARTS = 3
 STOP_SECONDS = 20.0
 # Seconds between two checks of the workers.
 _POLL_SECONDS = 0.5
-# The environment variable with the storage of `keras-initx tune`.
-STORAGE_VARIABLE = "KERAS_INITX_STORAGE"
 # The environment variable with the number of trials that a process may start before it is replaced.
 TRIALS_VARIABLE = "KERAS_INITX_TRIALS_EACH"
 

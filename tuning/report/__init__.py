@@ -1,15 +1,20 @@
-"""Describe a finished search: report page, tables, plots, importances."""
+"""Describe a search, finished or running: report page, tables, plots, importances."""
 
-from .find_study import is_storage
-from .importance import importances
+from .find_study import contains_study
+from .importance import Importance, importances
+from .lead import describe_lead, describe_lead_by
 from .page import write_report
-from .tables import cross_table, describe_lead, ranking
+from .tables import bounds_of, cross_table, ranking, values_text
 
 __all__ = [
+    "Importance",
+    "bounds_of",
+    "contains_study",
     "cross_table",
     "describe_lead",
+    "describe_lead_by",
     "importances",
-    "is_storage",
     "ranking",
+    "values_text",
     "write_report",
 ]

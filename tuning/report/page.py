@@ -1,4 +1,4 @@
-"""One page of a search that can be read anywhere: words, tables, plots, and what it ran on."""
+"""Write a search as one self-contained HTML page: sentences, tables, plots, versions and machines."""
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,18 +16,18 @@ from keras_initx.errors import InitxError
 
 from ..storage import STUDY_NAME, atomic_write, redacted
 from ..study import SETTINGS_ATTRIBUTE, TrialResult, machines_of, results_of, started_trials
-from .find_study import found_study, is_storage
+from .find_study import find_study, is_storage
 from .importance import importances_of
 from .narrative import rows, seed_rows, sentences
-from .plots import COLOURS, Figures, Plot
+from .plots import COLOURS, Plot, StudyPlots
 from .tables import ranked, values_text
 
 REPORT_FILE = "report.html"
 _TEMPLATE = "page.html.jinja"
-# By it a file is known to be a report, which another one may replace.
+# Marks a file as a report, which a new report may replace.
 _MARK = '<meta name="generator" content="keras-initx report">'
-# Every chart takes the browser some hundredths of a second.
-_CHARTS = 24
+# The most trials with learning curves: a browser takes some hundredths of a second to draw each plot.
+_CURVE_PLOTS = 24
 
 
 def write_report(
@@ -36,27 +36,28 @@ def write_report(
     study_name: str | None = None,
     storage: str | Path | BaseStorage | None = None,
 ) -> Path:
-    """Writes a search as one HTML file that needs no other file and no network.
+    """Write a search as one HTML file that needs no other file and no network.
 
-    It has a summary in words, the ranking with intervals, every seed's score, learning curves, importances,
-    Optuna's plots, the trials that ended early with their reasons, versions, seeds and the machine. A search
-    that is still running is reported as far as it is.
+    The page contains a summary in words, the ranking with intervals, every seed's score, learning curves,
+    importances, Optuna's plots, the trials that ended early with their reasons, settings, versions and the
+    machines. For a search that is still running it shows the results so far.
 
     Args:
-        source: The folder of a search (`search(results=...)`), or of KerasTuner's; or a storage, as a URL or
-            a journal file.
-        out: The file to write. None is `report.html` in the folder, and for a storage in the working
-            directory.
-        study_name: Which study of a storage; None is the one that has the folder's name, or the only one.
-        storage: Where the study of the folder is kept, as in `search`. None is the `study.db` of the folder,
-            or what its settings tell (they tell no password).
+        source: The folder of a search (`search(results=...)`), the project folder of a KerasTuner search,
+            or a storage, as a URL or a journal file.
+        out: The file to write. None means `report.html` in the folder, or in the working directory for a
+            storage.
+        study_name: The name of the study. None means the study named after the folder, or the storage's
+            only study.
+        storage: Where the study of the folder is kept, as in `search`. None means the folder's `study.db`,
+            or the storage in the folder's settings (which contain no password).
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        InitxError: No search there; a study with several objectives; a file that cannot be written, or one
-            that is there and is no report.
+        InitxError: If there is no search; if the study has several objectives; if the file cannot be
+            written, or exists and is not a report.
 
     Example:
 
@@ -69,10 +70,10 @@ def write_report(
     True
     """
     target = Path(out) if out is not None else (Path() if is_storage(source) else Path(source)) / REPORT_FILE
-    # Before the search is read, which may take its time.
+    # Check the file before the study is read, which can take long.
     if out is not None:
         _check_target(target)
-    with found_study(source, storage, study_name, argument="source") as study:
+    with find_study(source, storage, study_name, argument="source") as study:
         _check_target(target)
         page = render(study, str(redacted(str(source))))
     with atomic_write(target, "out", started=False) as partial:
@@ -80,30 +81,31 @@ def write_report(
     return target
 
 
-def render(study: optuna.Study, place: str) -> str:
-    """The page of a study.
+def render(study: optuna.Study, location: str) -> str:
+    """Return the HTML page of a study, which is only read.
 
     Args:
-        study: The study; it is only read.
-        place: Where it is kept, as anybody may read it.
+        study: The study.
+        location: Where the study is kept, without a password.
 
     Raises:
-        InitxError: It has several objectives.
+        InitxError: If the study has several objectives.
     """
     if len(study.directions) > 1:
-        raise InitxError("source", place, "a study with one objective", f"It has {len(study.directions)}.")
+        remedy = f"It has {len(study.directions)} objectives."
+        raise InitxError("source", location, "a study with one objective", remedy)
     objective = _objective(study)
     frozen = started_trials(study.get_trials(deepcopy=False))
     trials = results_of(study)
     values = {t.number: float(t.value or 0.0) for t in frozen if t.state == TrialState.COMPLETE}
     settings = study.user_attrs.get(SETTINGS_ATTRIBUTE) or {}
-    figures = Figures(study, objective.name)
-    metric, charts, left_out = _charts(figures, trials, objective)
+    plots = StudyPlots(study, objective.name)
+    metric, curve_plots, left_out = _curve_plots(plots, trials, objective)
     seeds, per_seed = seed_rows(trials, objective)
     content = {
         "mark": _MARK,
-        "name": _title(study, place),
-        "place": place,
+        "name": _title(study, location),
+        "location": location,
         "objective": objective,
         "sentences": sentences(trials, objective, values),
         "rows": rows(trials, objective, values),
@@ -112,23 +114,23 @@ def render(study: optuna.Study, place: str) -> str:
         "raced": {seed for trial in trials for seed in trial.race},
         "per_seed": per_seed,
         "metric": metric,
-        "charts": charts,
+        "curve_plots": curve_plots,
         "left_out": left_out,
         "legend": list(zip(seeds, COLOURS, strict=False)) if len(seeds) <= len(COLOURS) else [],
-        "during": figures.intermediate_values(),
-        "history": figures.history(),
-        "parallel": figures.parallel_coordinates(),
-        "slices": figures.slices(),
-        "timeline": figures.timeline(),
+        "during": plots.intermediate_values(),
+        "history": plots.history(),
+        "parallel": plots.parallel_coordinates(),
+        "slices": plots.slices(),
+        "timeline": plots.timeline(),
         "settings": _settings(settings),
-        "machines": [_machine(found) for found in machines_of(study.user_attrs)],
+        "machines": [_machine(machine) for machine in machines_of(study.user_attrs)],
         "times": _times(frozen),
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "version": keras_initx.__version__,
-        **_importances(study, place),
+        **_importances(study, location),
     }
-    # Last: by now it is known whether there is anything to draw.
-    content["plotly"] = _plotly() if figures.drawn else ""
+    # The last key, since only now it is known whether the page has any plot.
+    content["plotly"] = _plotly() if plots.drawn else ""
     return _page(content)
 
 
@@ -137,61 +139,66 @@ def _objective(study: optuna.Study) -> keras_tuner.Objective:
     return keras_tuner.Objective(name, "max" if study.direction == StudyDirection.MAXIMIZE else "min")
 
 
-def _charts(
-    figures: Figures, trials: Sequence[TrialResult], objective: keras_tuner.Objective
+def _curve_plots(
+    plots: StudyPlots, trials: Sequence[TrialResult], objective: keras_tuner.Objective
 ) -> tuple[str, list[tuple[str, Plot]], int]:
-    """The metric of the learning curves, the charts of the best trials, and how many trials have none."""
-    known = [trial for trial in ranked(trials, objective) if any("curves" in r for r in trial.seeds.values())]
-    if not known:
+    """Return the metric of the learning curves, its plots for the best trials, and the number left out."""
+    with_curves = [
+        trial
+        for trial in ranked(trials, objective)
+        if any("curves" in record for record in trial.seeds.values())
+    ]
+    if not with_curves:
         return "", [], 0
-    names = list(next(r["curves"] for r in known[0].seeds.values() if "curves" in r))
+    names = list(next(r["curves"] for r in with_curves[0].seeds.values() if "curves" in r))
     metric = _metric(names, objective.name)
     span = None
     if metric.endswith("accuracy"):
-        # On one scale they can be compared; a loss may be a thousand times another.
-        curves = (r.get("curves", {}).get(metric, []) for t in known for r in t.seeds.values())
-        found = [value for curve in curves for value in curve if value == value]
-        span = (min(found, default=0.0) - 0.02, max(found, default=1.0) + 0.02)
-    shown = known[:_CHARTS]
-    charts = [(values_text(trial), figures.curves(trial, metric, span)) for trial in shown]
-    return metric, charts, len(known) - len(shown)
+        # A common scale makes accuracies comparable; losses may differ by a factor of a thousand.
+        curves = (r.get("curves", {}).get(metric, []) for t in with_curves for r in t.seeds.values())
+        finite = [value for curve in curves for value in curve if value == value]
+        span = (min(finite, default=0.0) - 0.02, max(finite, default=1.0) + 0.02)
+    shown = with_curves[:_CURVE_PLOTS]
+    curve_plots = [(values_text(trial), plots.curves(trial, metric, span)) for trial in shown]
+    return metric, curve_plots, len(with_curves) - len(shown)
 
 
 def _metric(names: Sequence[str], objective: str) -> str:
-    # With a target the objective is a number of epochs until a metric reaches it, which has no curve.
+    # With a target the objective is "epochs to val_accuracy 0.9": the curve is that of the metric in it.
     words = objective.split()
-    named_in = [name for name in names if name in words]
-    return next(iter([*named_in, *(n for n in names if n.startswith("val_")), *names]))
+    in_objective = [name for name in names if name in words]
+    return next(iter([*in_objective, *(name for name in names if name.startswith("val_")), *names]))
 
 
-def _importances(study: optuna.Study, place: str) -> dict[str, Any]:
+def _importances(study: optuna.Study, location: str) -> dict[str, Any]:
     try:
-        found, warning = importances_of(study, place)
+        importances, warning = importances_of(study, location)
     except InitxError as error:
         return {"importances": [], "warning": f"Importances need {error.allowed}."}
-    done = [t for t in started_trials(study.get_trials(deepcopy=False)) if t.state == TrialState.COMPLETE]
-    searched = {name for trial in done for name in trial.params}
-    if left := sorted(searched - {importance.name for importance in found}):
-        some = f"Left out, since only some of the trials have it: {', '.join(left)}."
-        warning = f"{warning} {some}".strip()
-    if not found and not searched:
+    frozen = started_trials(study.get_trials(deepcopy=False))
+    completed = [trial for trial in frozen if trial.state == TrialState.COMPLETE]
+    searched = {name for trial in completed for name in trial.params}
+    if left_out := sorted(searched - {importance.name for importance in importances}):
+        reason = f"Left out, since not every completed trial has it: {', '.join(left_out)}."
+        warning = f"{warning} {reason}".strip()
+    if not importances and not searched:
         warning = "No hyperparameter was searched."
-    return {"importances": found, "warning": warning}
+    return {"importances": importances, "warning": warning}
 
 
 def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the search was asked for, as its arguments are called."""
-    found = []
+    """Return the settings of the search by the names of their arguments."""
+    rows = []
     for name, value in settings.items():
         if name == "space":
-            found += [(f"searched: {key}", _choices(config)) for key, config in value.items()]
+            rows += [(f"searched: {key}", _choices(config)) for key, config in value.items()]
         elif name == "storage" and value is not None:
-            found.append((name, str(redacted(str(value)))))
+            rows.append((name, str(redacted(str(value)))))
         elif name == "classes":
-            found.append((name, str(len(value)) if value else ""))
+            rows.append((name, str(len(value)) if value else ""))
         elif value is not None:
-            found.append((name, _text(value)))
-    return [(name, text) for name, text in found if text]
+            rows.append((name, _text(value)))
+    return [(name, text) for name, text in rows if text]
 
 
 def _choices(config: Mapping[str, Any]) -> str:
@@ -203,9 +210,9 @@ def _choices(config: Mapping[str, Any]) -> str:
     return _text(config.get("value", config.get("default")))
 
 
-def _machine(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    versions = [(str(name), str(value)) for name, value in found.get("versions", {}).items()]
-    rest = [(str(name), _text(value)) for name, value in found.items() if name != "versions"]
+def _machine(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
+    versions = [(str(name), str(value)) for name, value in machine.get("versions", {}).items()]
+    rest = [(str(name), _text(value)) for name, value in machine.items() if name != "versions"]
     return [*versions, *((name, text) for name, text in rest if text)]
 
 
@@ -226,13 +233,13 @@ def _times(frozen: Iterable[FrozenTrial]) -> str:
     return f"From {began:%Y-%m-%d %H:%M} to {ended:%Y-%m-%d %H:%M}."
 
 
-def _title(study: optuna.Study, place: str) -> str:
-    # In a folder of its own every study has the same name.
-    return Path(place).name if study.study_name == STUDY_NAME else study.study_name
+def _title(study: optuna.Study, location: str) -> str:
+    # The study of every results folder has the same name, so the folder's name says more.
+    return Path(location).name if study.study_name == STUDY_NAME else study.study_name
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    # The libraries that make a page take half a second to import, which no search needs.
+    # Imported late: jinja2 and plotly take half a second to import, and a search does not need them.
     import jinja2
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
@@ -249,10 +256,12 @@ def _plotly() -> str:
 
 
 def _check_target(target: Path) -> None:
+    """Raise an `InitxError` unless the report can be written to `target` without losing another file."""
     if target.is_dir():
-        raise InitxError("out", str(target), "the name of a file", "It is a folder.")
+        raise InitxError("out", str(target), "the path of a file", "It is a folder.")
     if not target.parent.is_dir():
-        allowed = "a file in a folder that is there"
-        raise InitxError("out", str(target), allowed, f"There is no folder {target.parent}.")
+        remedy = f"The folder {target.parent} does not exist."
+        raise InitxError("out", str(target), "a file in an existing folder", remedy)
     if target.exists() and _MARK not in target.read_text(encoding="utf-8", errors="replace")[:1000]:
-        raise InitxError("out", str(target), "a new file, or an earlier report", "It is another file.")
+        remedy = "This file is not a report, so it is not replaced."
+        raise InitxError("out", str(target), "a new file or an earlier report", remedy)

@@ -1,4 +1,4 @@
-"""The tables that a search ends with."""
+"""Tables of the trials of a search, for the terminal and for TensorBoard."""
 
 import math
 from collections.abc import Sequence
@@ -7,22 +7,22 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ..stats import LEVEL, level_of, paired
-from ..study import TrialResult, best_per_cell, best_trial, raced
+from ..study import TrialResult, best_per_cell, best_trial
 
 
 def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
-    """All trials from best to worst, those without a result last.
+    """Return a table of all trials from best to worst; trials without a result come last.
 
     Args:
         trials: The trials.
-        objective: Its name and direction ("max" or "min") head and order the table.
+        objective: Has the `name` and the `direction` ("max" or "min") of the metric.
     """
     table = Table(title="All trials", title_justify="left")
     table.add_column("trial", justify="right")
-    # One column for all hyperparameters: there may be many, and a cut-off value is worth nothing.
-    tokens = [f"{name}={_text(value)}" for trial in trials for name, value in trial.values.items()]
-    table.add_column("hyperparameters", min_width=max(map(len, tokens), default=0))
+    # One column for all hyperparameters, wide enough for the longest: there may be many, and a value that is
+    # cut off is useless.
+    texts = [text for trial in trials for text in value_texts(trial)]
+    table.add_column("hyperparameters", min_width=max(map(len, texts), default=0))
     for header in (objective.name, "95 % interval"):
         table.add_column(header, no_wrap=True)
     table.add_column("status", overflow="fold", min_width=9)
@@ -33,22 +33,22 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
             values_text(trial),
             trial.sample.describe() if trial.seeds else "–",
             f"{low:.3f} to {high:.3f}" if low == low else "–",
-            # Text, and not a string: brackets in an error message are no markup.
+            # Rich reads brackets in a string as markup, but a reason may contain any.
             Text(": ".join(part for part in (trial.status, trial.reason or trial.out) if part)),
         )
     return table
 
 
 def ranked(trials: Sequence[TrialResult], objective: Any) -> list[TrialResult]:
-    """The trials from best to worst mean over all seeds, those without a result last."""
+    """Return the trials from best to worst mean over all seeds; trials without a result come last."""
     sign = -1 if objective.direction == "max" else 1
-    done = sorted((t for t in trials if t.status == "completed"), key=lambda t: sign * t.sample.mean)
-    return [*done, *(t for t in trials if t.status != "completed")]
+    completed = sorted((t for t in trials if t.status == "completed"), key=lambda t: sign * t.sample.mean)
+    return [*completed, *(t for t in trials if t.status != "completed")]
 
 
 def bounds_of(objective: Any) -> tuple[float, float]:
-    """Between what the objective can be."""
-    # A mean of few accuracies has an interval that reaches beyond 1.
+    """Return the lowest and the highest possible value of the objective."""
+    # The interval of the mean of a few accuracies can reach beyond 1.
     return (0.0, 1.0) if objective.name.endswith("accuracy") else (-math.inf, math.inf)
 
 
@@ -61,9 +61,14 @@ def cross_table(
     rows: Sequence[Any] | None = None,
     columns: Sequence[Any] | None = None,
 ) -> Table:
-    """The best trial for each pair of two hyperparameters: `row` down, `column` across.
+    """Return a table with the best trial for each pair of values of two hyperparameters.
 
-    `rows` and `columns` order their values; by default they come in the order of the trials.
+    Args:
+        trials: The trials of a search.
+        row, column: The hyperparameters down and across.
+        direction: "max" or "min".
+        title: The title of the table.
+        rows, columns: The values of `row` and `column` in order; by default in the order of the trials.
     """
     cells = best_per_cell(trials, (row, column), direction)
     rows = rows or list(dict.fromkeys(t.values.get(row) for t in trials))
@@ -87,41 +92,11 @@ def _text(value: Any) -> str:
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
-    """What the lead of the best trial over the next one is worth; "" where nothing can be told of it."""
-    best = best_trial(trials, objective.direction)
-    if best is None:
-        return ""
-    rest = [t for t in trials if t.number != best.number]
-    racing = [t for t in rest if t.race and not t.out]
-    second = best_trial(racing if best.race and racing else rest, objective.direction, of=trials)
-    if second is None:
-        return ""
-    metric = objective.name.removeprefix("val_")
-    race = bool(best.race and racing)
-    scores = {f"trial {t.number} ({values_text(t)})": t.scores(race=race) for t in (best, second)}
-    tests = {name: t.test_scores(metric) for name, t in zip(scores, (best, second), strict=True)}
-    source, level = "on the scores by which they were chosen", LEVEL
-    if race:
-        source = "in the race"
-        fewest = min(map(len, scores.values()))
-        level = level_of(raced(trials), fewest)
-        if not level:
-            return f"The best two in the race: no more than {fewest} seeds each, which tell nothing yet."
-    elif all(tests.values()):
-        source, scores = "on the test data", tests
-    first, last = scores.values()
-    if len(first.keys() & last.keys()) < 2:
-        return ""
-    found = paired(scores, objective.direction, level, points=objective.name.endswith("accuracy"))
-    return f"The best two {source}: {found.describe()}"
-
-
 def values_text(trial: TrialResult) -> str:
-    """The hyperparameters of a trial in a line."""
+    """Return the hyperparameters of a trial in one line."""
     return " ".join(value_texts(trial))
 
 
 def value_texts(trial: TrialResult) -> list[str]:
-    """The same, each for itself."""
+    """Return the hyperparameters of a trial, each as "name=value"."""
     return [f"{name}={_text(value)}" for name, value in trial.values.items()]

@@ -50,7 +50,7 @@ def test_scores(figures):
         trial(3, (0.8, 0.9)),
         trial(4, (0.1,), "failed"),
     ]
-    png = images.scores_picture(trials, OBJECTIVE)
+    png = images.scores_image(trials, OBJECTIVE)
     assert Image.open(io.BytesIO(png)).size == (700, 400)
     (axes,) = figures[0].axes
     assert lines(axes)["best so far"] == pytest.approx([0.6, 0.6, 0.85])
@@ -60,13 +60,15 @@ def test_scores(figures):
     expected = [list(t.sample.interval(within=(0, 1))) for t in (trials[1], trials[3])]
     assert ends == [pytest.approx(expected[0]), [0.4, 0.4], pytest.approx(expected[1])]
     markers = {c.get_label(): c for c in axes.collections}
-    marked = {name: list(markers[name].get_offsets()[:, 0]) for name in images._ENDED if name in markers}
+    marked = {
+        name: list(markers[name].get_offsets()[:, 0]) for name in images._ENDED_EARLY if name in markers
+    }
     assert marked == {"screened": [0], "failed": [4]}
     assert axes.get_xlim() == (-0.5, 4.5)
 
 
 def test_the_best_so_far_of_a_loss_goes_down(figures):
-    images.scores_picture([trial(0, (3.0,)), trial(1, (4.0,))], keras_tuner.Objective("val_loss", "min"))
+    images.scores_image([trial(0, (3.0,)), trial(1, (4.0,))], keras_tuner.Objective("val_loss", "min"))
     assert lines(figures[0].axes[0])["best so far"] == [3.0, 3.0]
 
 
@@ -76,7 +78,7 @@ def test_signal(figures):
         trial(1, (0.5, 0.7)),
         trial(2, (0.4, 0.3), start=()),
     ]
-    assert images.signal_picture(trials, OBJECTIVE) is not None
+    assert images.signal_image(trials, OBJECTIVE) is not None
     forward, backward = figures[0].axes
     assert lines(forward) == {"screened": [1.0, 1e-12], "best: trial 1": [1.0, 2.0]}
     assert lines(backward) == {"screened": [1e-12], "best: trial 1": [0.5, 0.25]}
@@ -98,7 +100,7 @@ def test_no_two_styles_are_one_in_grey():
     assert min(np.diff(greys)) > 25
 
 
-@pytest.mark.parametrize("draw", [images.scores_picture, images.signal_picture])
+@pytest.mark.parametrize("draw", [images.scores_image, images.signal_image])
 def test_any_search(draw):
     for trials in ([], [trial(0, status="failed", start=())], [trial(0, status="running", start=())]):
         assert draw(trials, OBJECTIVE) is None
@@ -112,6 +114,6 @@ def test_the_state_of_pyplot_is_left_alone():
     import matplotlib.pyplot
 
     with matplotlib.rc_context({"font.size": 31.0}):
-        images.scores_picture([trial(0, (0.5,))], OBJECTIVE)
+        images.scores_image([trial(0, (0.5,))], OBJECTIVE)
         assert matplotlib.rcParams["font.size"] == 31.0
     assert matplotlib.pyplot.get_fignums() == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.dashboards import images
-from keras_initx.tuning.dashboards.observer import BoardObserver, as_markdown, parameter_of
+from keras_initx.tuning.dashboards.observer import DashboardObserver, as_markdown, parameter_of
 from rich.table import Table
 from rich.text import Text
 
@@ -93,7 +93,7 @@ def test_a_picture_that_cannot_be_drawn_ends_nothing(quick: Quick, monkeypatch: 
     def broken(trials: Any, objective: Any) -> bytes:
         raise ZeroDivisionError("no room")
 
-    monkeypatch.setattr(images, "scores_picture", broken)
+    monkeypatch.setattr(images, "scores_image", broken)
     with pytest.warns(UserWarning, match="search/scores could not be drawn: ZeroDivisionError: no room"):
         result = quick()
     assert Reader(result.folders.logs).images().keys() == {("summary", "search/signal")}
@@ -139,7 +139,7 @@ def test_a_hyperparameter_that_appears_later_gets_its_column(tmp_path: Path) -> 
 
     oracle = OptunaOracle(max_trials=1)
     oracle.verbose = 0
-    board = BoardObserver(tmp_path / "logs", oracle)
+    board = DashboardObserver(tmp_path / "logs", oracle)
     tuner = Tuner(oracle, directory=str(tmp_path), project_name="p")
     for number, name in enumerate(["first", "second"]):
         hp = keras_tuner.HyperParameters()

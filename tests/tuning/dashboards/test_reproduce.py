@@ -4,7 +4,7 @@ import ast
 import shlex
 
 import pytest
-from keras_initx.tuning.dashboards.reproduce import repeat_page
+from keras_initx.tuning.dashboards.reproduce import reproduce_page
 from keras_initx.tuning.study.results import TrialResult
 
 pytestmark = pytest.mark.one_backend
@@ -41,7 +41,7 @@ def arguments(block):
 
 
 def test_a_call():
-    again, best = map(arguments, blocks(repeat_page(BEST, SETTINGS)))
+    again, best = map(arguments, blocks(reproduce_page(BEST, SETTINGS)))
     common = {
         "epochs": 3,
         "seeds": [4, 5],
@@ -61,7 +61,7 @@ def test_a_command():
         "--initializers auto,he_auto "
         "--seeds 2 --workers 2 --results results/t --overwrite"
     )
-    again, best = blocks(repeat_page(BEST, SETTINGS, typed))
+    again, best = blocks(reproduce_page(BEST, SETTINGS, typed))
     assert shlex.split(again) == typed[:-1]
     assert best == (
         "keras-initx tune --csv 'my table.csv' --target label --seeds 2 --tuner grid --initializers he_auto "
@@ -71,22 +71,22 @@ def test_a_command():
 
 def test_what_has_no_option_is_repeated_in_python():
     typed = ["keras-initx", "study", "--quick"]
-    again, best = blocks(repeat_page(BEST, SETTINGS, typed))
+    again, best = blocks(reproduce_page(BEST, SETTINGS, typed))
     assert again == "keras-initx study --quick"
     assert arguments(best)["enqueue"] == [VALUES]
     other = TrialResult(3, {**VALUES, "gain": 2.0}, "completed")
-    assert arguments(blocks(repeat_page(other, SETTINGS, ["keras-initx", "tune"]))[1])["trials"] == 1
+    assert arguments(blocks(reproduce_page(other, SETTINGS, ["keras-initx", "tune"]))[1])["trials"] == 1
 
 
 @pytest.mark.parametrize("joined", [True, False])
 def test_no_password(joined):
     url = "postgresql://me:s3cret@host/db?sslpassword=hidden"
     typed = ["keras-initx", "tune", *([f"--storage={url}"] if joined else ["--storage", url])]
-    page = repeat_page(BEST, SETTINGS, typed)
+    page = reproduce_page(BEST, SETTINGS, typed)
     assert "postgresql://me:***@host" in page
     assert "s3cret" not in page
     assert "hidden" not in page
 
 
 def test_without_a_completed_trial():
-    assert len(blocks(repeat_page(None, SETTINGS))) == 1
+    assert len(blocks(reproduce_page(None, SETTINGS))) == 1
