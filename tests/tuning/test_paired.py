@@ -5,7 +5,7 @@ import io
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning.report.tables import describe_lead
+from keras_initx.tuning.report.lead import describe_lead
 from keras_initx.tuning.stats import LEVEL, further_seeds, level_of, next_runs, paired, still_in
 from keras_initx.tuning.study.results import TrialResult, best_trial
 from keras_initx.tuning.training.tuner import InitializerTuner
