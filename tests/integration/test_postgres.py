@@ -1,4 +1,4 @@
-"""Searches on a real PostgreSQL server, which these tests start for themselves."""
+"""Searches on a PostgreSQL server that these tests start themselves."""
 
 import json
 import os
@@ -18,10 +18,13 @@ from keras_initx.tuning.storage.databases import open_storage, storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 
 from keras_initx import InitxError
+from keras_initx.cli import app
+from keras_initx.cli.common import run_safely
+from tests.support import processes
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 PASSWORD = "not-to-be-seen"
-# Addresses of a network that only this process has: a killed one may have left its own.
+# A network of this process alone, because a killed test run may have left its own behind.
 NETWORK = f"10.{64 + os.getpid() // 254 % 128}.{1 + os.getpid() % 254}"
 
 pytestmark = [
@@ -33,9 +36,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The URL of a server in a folder of its own, with a user whose password is asked for."""
+    """The URL of a server in a temporary folder, with a user who needs a password."""
     pytest.importorskip("psycopg2")
-    # The server refuses to run as root, and pytest shuts its own folders to others.
+    # The server refuses to run as root, and other users cannot read the folders of pytest.
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory(prefix="initx") as name, socket.socket() as probe:
         folder = Path(name)
@@ -63,29 +66,13 @@ def server() -> Iterator[str]:
 
 
 TUNE = [
-    "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
-    "--learning-rates", "0.003", "--seeds", "2", "--no-jit-compile", "--quiet",
+    "tune", "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
+    "--learning-rates", "0.003", "--epochs", "12", "--seeds", "2", "--no-jit-compile", "--quiet",
 ]  # fmt: skip
 
 
-def tune(folder: Path, storage: str | None, *options: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "keras_initx.tuning",
-        *TUNE,
-        *options,
-        "--results",
-        str(folder / "results"),
-    ]
-    environment = {**os.environ, **({"KERAS_INITX_STORAGE": storage} if storage else {})}
-    return subprocess.Popen(
-        [*command, "--results", str(folder / "results"), "--logs", str(folder / "logs")],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def command(folder: Path, *options: str) -> list[str]:
+    return [*TUNE, *options, "--results", str(folder / "results"), "--logs", str(folder / "logs")]
 
 
 def trials(url: str) -> list[optuna.trial.FrozenTrial]:
@@ -93,7 +80,7 @@ def trials(url: str) -> list[optuna.trial.FrozenTrial]:
         with storage_session(url) as storage:
             return optuna.load_study(study_name="results", storage=storage).trials
     except (KeyError, InitxError):
-        # Not there yet.
+        # The study does not exist yet.
         return []
 
 
@@ -101,8 +88,8 @@ def curves(trial: dict[str, Any]) -> list[Any]:
     return [record["curves"] for record in trial["seeds"].values()]
 
 
-def commands() -> str:
-    """The command lines of all processes, as anybody on the machine may read them."""
+def command_lines() -> str:
+    """The command lines of all processes, which every user of the machine may read."""
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -113,7 +100,12 @@ def commands() -> str:
 
 
 def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
-    process = tune(tmp_path, server, "--epochs", "25", "--workers", "2")
+    process = processes.start(
+        processes.command_line,
+        *command(tmp_path, "--workers", "2"),
+        output=tmp_path / "out",
+        environment={"KERAS_INITX_STORAGE": server},
+    )
     killed, deadline = None, time.monotonic() + 200
     while killed is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -124,26 +116,23 @@ def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
                 and len(seed_records(trial)) == 1
             ):
                 killed, before = trial, seed_records(trial)
-                assert PASSWORD not in commands()
+                assert PASSWORD not in command_lines()
                 os.kill(trial.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
                 break
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    process.join(300)
+    assert process.exitcode == 0, processes.errors_of(tmp_path / "out")
     assert killed is not None
-    found = trials(server)
-    assert [t.state.name for t in found] == ["COMPLETE"] * 6
+    finished = trials(server)
+    assert [t.state.name for t in finished] == ["COMPLETE"] * 6
     (seed,) = before
-    assert seed_records(found[killed.number])[seed] == before[seed]
-    # Nowhere is the password written down.
-    assert PASSWORD not in out + err
+    assert seed_records(finished[killed.number])[seed] == before[seed]
+    # The password is in no file, which includes what the process printed.
     for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
         assert PASSWORD.encode() not in path.read_bytes(), path
     assert not (tmp_path / "results/study.db").exists()
 
-    alone = tune(tmp_path / "alone", None, "--epochs", "25")
-    _, err = alone.communicate(timeout=300)
-    assert alone.returncode == 0, err
-    # The same trials and scores as on a file, by one process.
+    # One process with a file finds the same trials and scores.
+    assert run_safely(app, command(tmp_path / "alone")) == 0
     results = [json.loads((p / "results/results.json").read_text()) for p in (tmp_path, tmp_path / "alone")]
     one, two = (
         {json.dumps(t["hyperparameters"], sort_keys=True): curves(t) for t in r["trials"]} for r in results
@@ -151,7 +140,7 @@ def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
     assert one == two
 
 
-def test_a_wrong_password_and_a_server_that_is_not_there(server: str, tmp_path: Path) -> None:
+def test_wrong_password_and_missing_server(server: str, tmp_path: Path) -> None:
     for url in (server.replace(PASSWORD, "wrong"), server.replace("127.0.0.1:", "127.0.0.1:1")):
         with pytest.raises(
             InitxError, match=r"^storage: received 'postgresql\+psycopg2://me:\*\*\*@127"
@@ -161,14 +150,15 @@ def test_a_wrong_password_and_a_server_that_is_not_there(server: str, tmp_path: 
         assert PASSWORD not in str(caught.value)
 
 
-# A worker whose signs of life are expected often, and whose epochs take half a second.
+# A worker with a fast heartbeat and slow epochs. Its process may not be forked, because another network
+# namespace needs a command of its own.
 WORKER = """
 import os, sys, time
 import keras, numpy as np
 import keras_initx
 from keras_initx.tuning import search
 from keras_initx.tuning.study import heartbeat
-heartbeat.HEARTBEAT_SECONDS, heartbeat.STALE_SECONDS = 1.0, 6.0
+heartbeat.HEARTBEAT_SECONDS, heartbeat.STALE_SECONDS = 0.5, 4.0
 
 def build():
     layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
@@ -178,13 +168,13 @@ def build():
 
 class Slow:
     def on_trial_begin(self, trial, seeds): print("begin", int(trial.trial_id), flush=True)
-    def on_epoch_end(self, epochs): time.sleep(0.5)
+    def on_epoch_end(self, epochs): time.sleep(0.3)
     def on_seed_end(self, trial, seed, *more): print("seed", int(trial.trial_id), seed, flush=True)
     def on_trial_end(self, trial, status): print("end", int(trial.trial_id), status, flush=True)
 
 x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 y = (x.sum(axis=1) > 0).astype("int32")
-search(build, ((x, y), (x, y)), tuner="random", trials=4, epochs=8, seeds=3, jit_compile=False, quiet=True,
+search(build, ((x, y), (x, y)), tuner="random", trials=3, epochs=6, seeds=3, jit_compile=False, quiet=True,
        results=sys.argv[1] + "/cut", logs=sys.argv[1] + "/logs", storage=os.environ["URL"], join=True,
        observers=[Slow()])
 """
@@ -192,7 +182,7 @@ search(build, ((x, y), (x, y)), tuner="random", trials=4, epochs=8, seeds=3, jit
 
 @pytest.fixture
 def network() -> Iterator[str]:
-    """The name of a network namespace that reaches this machine by a cable of its own."""
+    """The virtual cable between this machine and a network namespace."""
     name = f"initx{os.getpid()}"
     cable, plug = f"ix{os.getpid() % 10**6}a", f"ix{os.getpid() % 10**6}b"
     steps = [
@@ -206,14 +196,14 @@ def network() -> Iterator[str]:
             for step in steps:
                 subprocess.run(["ip", *step.split()], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"no network namespace can be made here: {error}")
+            pytest.skip(f"this machine allows no network namespace: {error}")
         yield cable
     finally:
         subprocess.run(["ip", "link", "del", cable], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
-def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_path: Path) -> None:
+def test_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_path: Path) -> None:
     def start(folder: str, url: str, *prefix: str) -> subprocess.Popen[str]:
         (tmp_path / folder).mkdir()
         command = [*prefix, sys.executable, "-c", WORKER, str(tmp_path / folder)]
@@ -232,9 +222,9 @@ def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_
                     return trial
         return None
 
-    def wait(found: Any) -> optuna.trial.FrozenTrial:
+    def wait(find: Any) -> optuna.trial.FrozenTrial:
         deadline = time.monotonic() + 120
-        while (trial := found()) is None:
+        while (trial := find()) is None:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         return trial
@@ -244,7 +234,7 @@ def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_
     )
     near = None
     try:
-        # The process is exec'd in place: its id is the one of the namespace's command.
+        # `ip netns exec` replaces itself by the worker, so both have the same process id.
         cut = wait(lambda: running(1, far.pid))
         near = start("near", server)
         subprocess.run(["ip", "link", "set", network, "down"], check=True)
@@ -260,16 +250,16 @@ def test_a_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_
             process.wait()
     with storage_session(server) as storage:
         done = optuna.load_study(study_name="cut", storage=storage).trials
-    assert [t.state.name for t in done] == ["COMPLETE"] * 4
+    assert [t.state.name for t in done] == ["COMPLETE"] * 3
     after = seed_records(done[cut.number])
     assert list(after) == [0, 1, 2]
     assert {seed: after[seed] for seed in before} == before
-    said = {name: (tmp_path / name / "out").read_text().split("\n") for name in ("far", "near")}
-    seeds = [line for lines in said.values() for line in lines if line.startswith("seed")]
-    # Each seed of each trial was reported once, by either.
-    assert sorted(seeds) == sorted(f"seed {trial} {seed}" for trial in range(4) for seed in range(3))
-    assert f"end {cut.number} completed" in said["near"]
-    assert f"end {cut.number} taken over" in said["far"]
+    printed = {name: (tmp_path / name / "out").read_text().split("\n") for name in ("far", "near")}
+    seeds = [line for lines in printed.values() for line in lines if line.startswith("seed")]
+    # Each seed of each trial was reported once, by one of the two.
+    assert sorted(seeds) == sorted(f"seed {trial} {seed}" for trial in range(3) for seed in range(3))
+    assert f"end {cut.number} completed" in printed["near"]
+    assert f"end {cut.number} taken over" in printed["far"]
 
 
 def trial_of(url: str, number: int) -> optuna.trial.FrozenTrial:

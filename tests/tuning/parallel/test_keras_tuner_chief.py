@@ -1,10 +1,7 @@
-"""KerasTuner's chief and workers as real processes: our tuner on one study, any other over its connection."""
+"""KerasTuner's chief and workers: our tuner shares one study, any other uses KerasTuner's connection."""
 
-import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import seed_records
 
 from keras_initx import InitxError
+from tests.support import processes
 
 pytestmark = pytest.mark.one_backend
 
@@ -29,7 +27,7 @@ from keras_initx.tuning import OptunaOracle
 
 class Tuner(keras_tuner.Tuner):
     def run_trial(self, trial, **options):
-        time.sleep(1)
+        time.sleep(0.3)
         if trial.trial_id == "0002":
             raise ValueError("no such layer")
         return trial.hyperparameters.get("units") + (trial.hyperparameters.get("kind") == "b")
@@ -44,31 +42,31 @@ tuner.search()
 """
 
 
-def together(folder: Path, program: str) -> dict[str, str]:
-    """Runs a program as a chief and two workers; returns what each printed."""
-    (folder / "program.py").write_text(program, encoding="utf-8")
+def run_together(folder: Path, program: str) -> dict[str, str]:
+    """Run a program as a chief and two workers; return what each printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    shared = {**os.environ, "KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     started = {
-        name: subprocess.Popen(
-            [sys.executable, "program.py"],
-            cwd=folder,
-            env={**shared, "KERASTUNER_TUNER_ID": name},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        name: processes.start(
+            processes.source,
+            program,
+            str(folder),
+            output=folder / name,
+            environment={**shared, "KERASTUNER_TUNER_ID": name},
         )
         for name in ("chief", "tuner0", "tuner1")
     }
     try:
-        ended = {name: process.communicate(timeout=240) for name, process in started.items()}
+        for process in started.values():
+            process.join(240)
     finally:
         for process in started.values():
             process.kill()
-    assert {name: process.returncode for name, process in started.items()} == dict.fromkeys(started, 0), ended
-    return {name: out for name, (out, _) in ended.items()}
+    errors = {name: processes.errors_of(folder / name)[-3000:] for name in started}
+    assert {name: process.exitcode for name, process in started.items()} == dict.fromkeys(started, 0), errors
+    return {name: (folder / name).read_text() for name in started}
 
 
 def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -77,29 +75,29 @@ def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 @pytest.mark.slow
-def test_the_program_of_the_page(tmp_path: Path) -> None:
+def test_program_of_the_docs(tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    out = together(tmp_path, program)
-    begun = {name: text.count("Running Trial #") for name, text in out.items()}
-    assert begun["chief"] == 0
-    assert min(begun["tuner0"], begun["tuner1"]) > 0
-    # Each once, whoever ran it.
-    assert sum(begun.values()) == 6
+    out = run_together(tmp_path, program)
+    started = {name: text.count("Running Trial #") for name, text in out.items()}
+    assert started["chief"] == 0
+    assert min(started["tuner0"], started["tuner1"]) > 0
+    # Each trial runs once.
+    assert sum(started.values()) == 6
     trials = study(tmp_path)
     assert [t.state.name for t in trials] == ["COMPLETE"] * 6
     for trial in trials:
         scores = [record["score"] for record in seed_records(trial).values()]
         assert list(seed_records(trial)) == [0, 1]
         assert trial.value == pytest.approx(sum(scores) / 2)
-    # The chief has all of them, when it goes on.
+    # After the wait, the chief has the results of all trials.
     assert len(re.findall(r"^\d completed .*\(n=2\)", out["chief"], re.MULTILINE)) == 6
     assert len(list((tmp_path / "results/chief").glob("trial_*/best_?.weights.h5"))) == 6
 
 
 @pytest.mark.slow
-def test_any_tuner_over_keras_tuners_connection(tmp_path: Path) -> None:
-    out = together(tmp_path, ANY_TUNER)
-    # There the chief shows the progress.
+def test_other_tuner_over_keras_tuners_connection(tmp_path: Path) -> None:
+    out = run_together(tmp_path, ANY_TUNER)
+    # Here the chief shows the progress.
     assert out["chief"].count("Running Trial #") == 6
     trials = study(tmp_path)
     assert [t.state.name for t in trials] == [*["COMPLETE"] * 2, "FAIL", *["COMPLETE"] * 3]
@@ -108,7 +106,7 @@ def test_any_tuner_over_keras_tuners_connection(tmp_path: Path) -> None:
         assert trial.value == (None if trial.number == 2 else expected)
 
 
-def test_who_is_the_chief(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_chief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
     monkeypatch.delenv("KERASTUNER_ORACLE_IP", raising=False)
     assert not is_chief()
@@ -118,7 +116,7 @@ def test_who_is_the_chief(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_chief()
 
 
-def test_it_waits_for_all_trials_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chief_waits_for_all_trials_of_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     oracle = OptunaOracle("val_loss", 2, storage=f"sqlite:///{tmp_path}/study.db")
     worker = OptunaOracle("val_loss", 2, storage=f"sqlite:///{tmp_path}/study.db")
     waits = []
@@ -132,15 +130,19 @@ def test_it_waits_for_all_trials_of_others(tmp_path: Path, monkeypatch: pytest.M
     assert len(waits) == 2
 
 
-def test_a_search_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any) -> None:
+def test_chief_refuses_a_search_without_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
+) -> None:
     for name, value in (("TUNER_ID", "chief"), ("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1")):
         monkeypatch.setenv(f"KERASTUNER_{name}", value)
     tuner = InitializerTuner(OptunaOracle("val_loss"), lambda hp: None, *pairs, directory=str(tmp_path))
-    with pytest.raises(InitxError, match=r"^max_trials: received None; .*chief waits for"):
+    with pytest.raises(
+        InitxError, match=r"^`max_trials` must be an integer >= 1, got None\..*chief waits until"
+    ):
         tuner.search()
 
 
-def test_a_worker_keeps_its_own_oracle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any) -> None:
+def test_worker_keeps_its_own_oracle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any) -> None:
     for name, value in (("TUNER_ID", "tuner0"), ("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1")):
         monkeypatch.setenv(f"KERASTUNER_{name}", value)
     oracle = OptunaOracle("val_loss")
@@ -148,8 +150,8 @@ def test_a_worker_keeps_its_own_oracle(tmp_path: Path, monkeypatch: pytest.Monke
     assert tuner.oracle is oracle
 
 
-def test_the_oracle_knows_who_will_ask_again(tmp_path: Path) -> None:
-    """By this KerasTuner's chief knows when it may end: who asks one that is no more waits for an hour."""
+def test_oracle_knows_which_tuners_will_ask_again(tmp_path: Path) -> None:
+    """KerasTuner's chief ends once this set is empty; a tuner that asks an ended chief waits for an hour."""
     oracle = OptunaOracle("val_loss", 1, "random", storage=f"sqlite:///{tmp_path}/study.db")
     oracle.verbose = 0
     trial = oracle.create_trial("tuner0")

@@ -2,17 +2,17 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import keras
 import keras_tuner
+import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning import OptunaOracle, search
 from keras_initx.tuning.space.to_optuna import grid_of
 from keras_initx.tuning.study import heartbeat
 from keras_initx.tuning.study.attributes import failure_reason, seed_records
@@ -21,6 +21,7 @@ from keras_initx.tuning.study.memory import TakenOver
 from optuna.trial import TrialState
 
 from keras_initx import InitxError
+from tests.support import processes
 
 pytestmark = pytest.mark.one_backend
 
@@ -436,63 +437,56 @@ class TestFailures:
         assert len(run(tmp_path, a_number, trials=1).seen) == 1
 
 
-# What a killed process and the one after it both run.
-SCRIPT = """
-import os, signal, sys
-import keras, numpy as np
-import keras_initx
-from keras_initx.tuning import search
+def joined_search(folder: str, kill_after: int = 0, resume: bool = False) -> tuple[list[Any], Any]:
+    """Run a search that kills its process after some seeds; return its seeds and result."""
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    y = (x.sum(axis=1) > 0).astype("int32")
 
-def build():
-    layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
-    model = keras.Sequential(layers)
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
+    def build() -> keras.Model:
+        layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
+        model = keras.Sequential(layers)
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
 
-x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
-y = (x.sum(axis=1) > 0).astype("int32")
+    class Watch:
+        seeds: ClassVar[list[tuple[int, int]]] = []
 
-class Watch:
-    def __init__(self, kill_after): self.done, self.kill_after = [], kill_after
-    def on_trial_begin(self, trial, seeds): pass
-    def on_epoch_end(self, epochs): pass
-    def on_trial_end(self, trial, status): pass
-    def on_seed_end(self, trial, seed, record, skipped_epochs):
-        self.done.append((int(trial.trial_id), seed))
-        if len(self.done) == self.kill_after:
-            os.kill(os.getpid(), signal.SIGKILL)
+        def on_trial_begin(self, trial: Any, seeds: Any) -> None: ...
+        def on_epoch_end(self, epochs: int) -> None: ...
+        def on_trial_end(self, trial: Any, status: str) -> None: ...
+        def on_seed_end(self, trial: Any, seed: int, record: Any, skipped_epochs: int) -> None:
+            self.seeds.append((int(trial.trial_id), seed))
+            if len(self.seeds) == kill_after:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-def run(folder, kill_after=0, resume=False):
-    watch = Watch(kill_after)
-    found = search(build, ((x, y), (x, y)), tuner="random", trials=3, epochs=1, seeds=2,
-                   jit_compile=False, quiet=True, results=folder + "/results", logs=folder + "/logs",
-                   resume=resume, observers=[watch])
-    return watch.done, found
-"""
+    result = search(
+        build, ((x, y), (x, y)), tuner="random", trials=3, epochs=1, seeds=2, jit_compile=False, quiet=True,
+        results=f"{folder}/results", logs=f"{folder}/logs", resume=resume, observers=[Watch()],
+    )  # fmt: skip
+    return Watch.seeds, result
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
-def test_a_trial_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
-    # Three seeds are done: both of trial 0, and the first of trial 1.
-    code = f"{SCRIPT}\nrun({str(tmp_path / 'killed')!r}, kill_after=3)"
-    killed = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
-    storage = f"sqlite:///{tmp_path / 'killed/results/study.db'}"
+def test_trial_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    # Three seeds are finished: both of trial 0, and the first of trial 1.
+    folder = str(tmp_path / "killed")
+    killed = processes.start(joined_search, folder, 3, output=tmp_path / "out")
+    killed.join(200)
+    assert killed.exitcode == -signal.SIGKILL, processes.errors_of(tmp_path / "out")[-2000:]
+    storage = f"sqlite:///{folder}/results/study.db"
     before = optuna.load_study(study_name="keras-initx", storage=storage).trials
-    # The known candidates wait in the study from the first trial on.
+    # The candidates are enqueued in the study before the first trial.
     assert [t.state.name for t in before] == ["COMPLETE", "RUNNING", "WAITING"]
     assert list(seed_records(before[1])) == [0]
 
-    names: dict[str, Any] = {}
-    exec(SCRIPT, names)
-    done, found = names["run"](str(tmp_path / "killed"), resume=True)
-    assert done == [(1, 1), (2, 0), (2, 1)]
+    seeds, resumed = joined_search(folder, resume=True)
+    assert seeds == [(1, 1), (2, 0), (2, 1)]
     after = optuna.load_study(study_name="keras-initx", storage=storage).trials
     assert [t.state.name for t in after] == ["COMPLETE"] * 3
     assert after[1].params == before[1].params
     assert seed_records(after[1])[0] == seed_records(before[1])[0]
 
-    _, whole = names["run"](str(tmp_path / "whole"))
-    assert [dict(t.values) for t in found.trials] == [dict(t.values) for t in whole.trials]
-    assert [t.sample for t in found.trials] == [t.sample for t in whole.trials]
+    _, whole = joined_search(str(tmp_path / "whole"))
+    assert [dict(t.values) for t in resumed.trials] == [dict(t.values) for t in whole.trials]
+    assert [t.sample for t in resumed.trials] == [t.sample for t in whole.trials]

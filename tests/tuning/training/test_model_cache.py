@@ -1,4 +1,4 @@
-"""A reused compiled model trains exactly as a freshly built one, and is reused only where that holds."""
+"""A reused compiled model trains exactly as a fresh one, and models that could differ are never reused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +70,7 @@ def train(models: CompiledModels, make: Callable[[], keras.Model], seed: int) ->
     ("optimizer", "jit"),
     [*((name, False) for name in OPTIMIZERS), pytest.param("adam", True, marks=pytest.mark.slow)],
 )
-def test_a_reused_model_has_the_history_of_a_fresh_one(optimizer: str, jit: bool) -> None:
+def test_reused_model_has_the_history_of_a_fresh_one(optimizer: str, jit: bool) -> None:
     settings = [("glorot_uniform", 0.05, 1), ("he_normal", 0.01, 2), ("glorot_uniform", 0.05, 1)]
     models = CompiledModels(jit, SAMPLE)
     for initializer, rate, seed in settings:
@@ -82,30 +82,30 @@ def test_a_reused_model_has_the_history_of_a_fresh_one(optimizer: str, jit: bool
     assert len(models) == 1
 
 
-def test_the_history_is_that_of_keras_alone() -> None:
+def test_history_equals_plain_keras() -> None:
     train(models := plain(), build, 1)
     reused = train(models, build, 2)
     keras.utils.set_random_seed(2)
     model = build()
     model.jit_compile = False
-    # On JAX an unbuilt metric costs the first fit a batch, and so a shuffle.
+    # On JAX the first fit takes a batch to build the metrics, and so shuffles once more.
     model.evaluate(X, Y, verbose=0)
-    alone = model.fit(X, Y, epochs=2, batch_size=8, validation_data=(X, Y), verbose=0).history
-    assert reused == alone
+    plain_keras = model.fit(X, Y, epochs=2, batch_size=8, validation_data=(X, Y), verbose=0).history
+    assert reused == plain_keras
 
 
-def test_weights_rate_and_optimizer_are_those_of_the_fresh_model() -> None:
+def test_weights_and_rate_are_adopted_and_the_optimizer_is_reset() -> None:
     models = plain()
     first = models.adopt(build(rate=0.05))
     first.fit(X, Y, verbose=0)
     fresh = build(rate=0.002, initializer="he_normal")
-    ready = models.adopt(fresh)
-    assert ready is first
-    for kept, new in zip(ready.get_weights(), fresh.get_weights(), strict=True):
-        np.testing.assert_array_equal(kept, new)
-    assert float(ready.optimizer.learning_rate) == pytest.approx(0.002)
-    assert int(ready.optimizer.iterations) == 0
-    assert all(not np.any(keras.ops.convert_to_numpy(v)) for v in ready.optimizer.variables[2:])
+    adopted = models.adopt(fresh)
+    assert adopted is first
+    for reused, new in zip(adopted.get_weights(), fresh.get_weights(), strict=True):
+        np.testing.assert_array_equal(reused, new)
+    assert float(adopted.optimizer.learning_rate) == pytest.approx(0.002)
+    assert int(adopted.optimizer.iterations) == 0
+    assert all(not np.any(keras.ops.convert_to_numpy(v)) for v in adopted.optimizer.variables[2:])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_weights_rate_and_optimizer_are_those_of_the_fresh_model() -> None:
     [{"initializer": "he_auto"}, {"rate": 0.5}, {"name": "another"}, {"name": "relu"}],
     ids=lambda c: next(iter(c)),
 )
-def test_models_that_differ_in_what_no_trace_freezes_share_one(changes: dict[str, Any]) -> None:
+def test_models_that_differ_only_in_untraced_settings_share_one(changes: dict[str, Any]) -> None:
     models = plain()
     first = models.adopt(build())
     assert models.adopt(build(**changes)) is first
@@ -155,7 +155,7 @@ def steep(slope: float) -> Callable[[Any], Any]:
         ({"regularizer": keras.regularizers.L2(0.1)}, {"regularizer": keras.regularizers.L2(0.2)}),
         ({}, {"momentum": 0.5}),
         ({}, {"units": 7}),
-        # Their configs tell only the name of the inner function, which is the same.
+        # Their configs contain only the name of the inner function, which is the same.
         ({"loss": focal(1.0)}, {"loss": focal(2.0)}),
         ({"activation": steep(1.0)}, {"activation": steep(2.0)}),
     ],
@@ -177,11 +177,11 @@ def steep(slope: float) -> Callable[[Any], Any]:
         "activation_closure",
     ],
 )
-def test_models_that_differ_in_what_a_trace_freezes_get_their_own(
+def test_models_that_differ_in_traced_settings_are_kept_apart(
     one: dict[str, Any], two: dict[str, Any]
 ) -> None:
-    def make(given: dict[str, Any]) -> keras.Model:
-        return build(**{k: v() if k == "optimizer" else v for k, v in given.items()})
+    def make(settings: dict[str, Any]) -> keras.Model:
+        return build(**{k: v() if k == "optimizer" else v for k, v in settings.items()})
 
     models = plain()
     first = models.adopt(make(one))
@@ -190,51 +190,51 @@ def test_models_that_differ_in_what_a_trace_freezes_get_their_own(
     assert models.adopt(make(one)) is not second
 
 
-def test_a_layer_may_be_called_like_an_activation() -> None:
-    def model(first: str, second: str) -> keras.Model:
+def test_layer_may_have_the_name_of_an_activation() -> None:
+    def make(first: str, second: str) -> keras.Model:
         inputs = keras.Input((4,))
         x = L.Dense(6, activation=first, name="tanh")(inputs)
         x = L.Dense(6, activation=second, name="relu")(x)
-        made = keras.Model(inputs, L.Dense(2, activation="softmax", name="softmax")(x))
-        made.compile("sgd", "sparse_categorical_crossentropy")
-        return made
+        model = keras.Model(inputs, L.Dense(2, activation="softmax", name="softmax")(x))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
 
     models = plain()
     settings = [("relu", "tanh"), ("tanh", "relu"), ("relu", "relu")]
-    ready = [models.adopt(model(*setting)) for setting in settings]
-    assert len(set(map(id, ready))) == len(models) == 3
-    assert [models.adopt(model(*setting)) for setting in settings] == ready
+    adopted = [models.adopt(make(*setting)) for setting in settings]
+    assert len(set(map(id, adopted))) == len(models) == 3
+    assert [models.adopt(make(*setting)) for setting in settings] == adopted
 
 
-def test_the_wiring_matters() -> None:
-    def model(other: bool) -> keras.Model:
+def test_order_of_connections_matters() -> None:
+    def make(other: bool) -> keras.Model:
         inputs = keras.Input((4,))
         a = L.Dense(4)(inputs)
         b = L.Dense(4)(a)
-        made = keras.Model(inputs, L.Dense(1)(L.subtract([b, a] if other else [a, b])))
-        made.compile("sgd", "mse")
-        return made
+        model = keras.Model(inputs, L.Dense(1)(L.subtract([b, a] if other else [a, b])))
+        model.compile("sgd", "mse")
+        return model
 
     models = plain()
-    first = models.adopt(model(False))
-    assert models.adopt(model(True)) is not first
-    assert models.adopt(model(False)) is first
+    first = models.adopt(make(False))
+    assert models.adopt(make(True)) is not first
+    assert models.adopt(make(False)) is first
 
 
-def test_a_standardization_that_was_adapted_to_other_data_is_another_model() -> None:
-    def model(scale: float) -> keras.Model:
+def test_normalization_adapted_to_other_data_is_another_model() -> None:
+    def make(scale: float) -> keras.Model:
         standardize = L.Normalization()
         standardize.adapt(X * scale)
-        made = keras.Sequential([keras.Input((4,)), standardize, L.Dense(2, activation="softmax")])
-        made.compile("sgd", "sparse_categorical_crossentropy")
-        return made
+        model = keras.Sequential([keras.Input((4,)), standardize, L.Dense(2, activation="softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
 
     models = plain()
-    first = models.adopt(model(1.0))
+    first = models.adopt(make(1.0))
     first.fit(X, Y, verbose=0)
-    assert models.adopt(model(1.0)) is first
-    # Its mean is a constant of the trace, and no variable.
-    assert models.adopt(model(5.0)) is not first
+    assert models.adopt(make(1.0)) is first
+    # Its mean is a constant of the trace, not a variable.
+    assert models.adopt(make(5.0)) is not first
 
 
 class Subclassed(keras.Model):
@@ -247,7 +247,7 @@ class Subclassed(keras.Model):
 
 
 class _Gentle(keras.losses.Loss):
-    """A loss of the user's own, whose config does not tell its strength."""
+    """A user's loss whose config lacks its strength."""
 
     def __init__(self, strength: float) -> None:
         super().__init__()
@@ -258,11 +258,11 @@ class _Gentle(keras.losses.Loss):
 
 
 class _Quiet(keras.metrics.Mean):
-    """A metric of the user's own."""
+    """A user's metric."""
 
 
 class _OwnStep(keras.Sequential):
-    """A model of the user's own, of which `isinstance` says Sequential."""
+    """A user's subclass of Sequential."""
 
 
 class _OwnRegularizer(keras.regularizers.Regularizer):
@@ -285,7 +285,7 @@ def _without_decay() -> keras.optimizers.Optimizer:
 
 
 def relu(x: Any) -> Any:
-    """The user's own, called like one of Keras's."""
+    """A user's function with the name of one of Keras."""
     return -x
 
 
@@ -302,12 +302,12 @@ def relu(x: Any) -> Any:
     ],
     ids=lambda s: next(iter(s)),
 )
-def test_what_is_not_keras_own_is_never_reused(settings: dict[str, Any]) -> None:
+def test_code_from_outside_of_keras_is_never_reused(settings: dict[str, Any]) -> None:
     def build() -> keras.Model:
-        # Names start anew, as in a search: else two models would differ by them alone.
+        # Names restart, as in a search; otherwise two models would differ in their names alone.
         keras.utils.clear_session(free_memory=False)
         kind = settings.get("model", keras.Sequential)
-        made = kind(
+        model = kind(
             [
                 keras.Input((4,)),
                 settings.get("layer", L.Dropout)(**({} if "layer" in settings else {"rate": 0.1})),
@@ -318,41 +318,41 @@ def test_what_is_not_keras_own_is_never_reused(settings: dict[str, Any]) -> None
                 ),
             ]
         )
-        made.compile(
+        model.compile(
             settings.get("optimizer", keras.optimizers.Adam(1e-3)),
             settings.get("loss", "sparse_categorical_crossentropy"),
             metrics=settings.get("metrics"),
         )
-        return made
+        return model
 
     assert architecture(build()) is None
 
 
-def test_a_subclassed_model_is_never_reused() -> None:
-    def model(slope: float) -> keras.Model:
-        made = Subclassed(slope)
-        made(X[:1])
-        made.compile("sgd", "mse")
-        return made
+def test_subclassed_model_is_never_reused() -> None:
+    def make(slope: float) -> keras.Model:
+        model = Subclassed(slope)
+        model(X[:1])
+        model.compile("sgd", "mse")
+        return model
 
     models = plain()
-    made = [model(1.0), model(1.0)]
-    assert [models.adopt(m) for m in made] == made
+    fresh = [make(1.0), make(1.0)]
+    assert [models.adopt(m) for m in fresh] == fresh
     assert len(models) == 0
 
 
-def test_a_learning_rate_schedule_is_never_reused() -> None:
-    def model() -> keras.Model:
+def test_learning_rate_schedule_is_never_reused() -> None:
+    def make() -> keras.Model:
         return build(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)))
 
     models = plain()
-    made = [model(), model()]
-    assert [models.adopt(m) for m in made] == made
+    fresh = [make(), make()]
+    assert [models.adopt(m) for m in fresh] == fresh
     assert len(models) == 0
-    made[1].fit(X, Y, verbose=0)
+    fresh[1].fit(X, Y, verbose=0)
 
 
-def test_capacity_evicts_the_one_not_used_for_longest() -> None:
+def test_capacity_evicts_the_least_recently_used() -> None:
     models = CompiledModels(False, SAMPLE, capacity=2)
     first, second = models.adopt(build(units=2)), models.adopt(build(units=3))
     assert models.adopt(build(units=2)) is first
@@ -362,59 +362,115 @@ def test_capacity_evicts_the_one_not_used_for_longest() -> None:
     assert models.adopt(build(units=3)) is not second
 
 
-def test_the_probe_leaves_weights_and_optimizer_as_they_were() -> None:
+def test_preparation_restores_weights_and_optimizer() -> None:
     model = build()
     model.optimizer.build(model.trainable_variables)
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in (*model.variables, *model.optimizer.variables)]
-    ready = CompiledModels(True, SAMPLE).ready(model)
-    assert ready.jit_compile is True
-    after = [keras.ops.convert_to_numpy(v) for v in (*ready.variables, *ready.optimizer.variables)]
+    adopted = CompiledModels(True, SAMPLE).ready(model)
+    assert adopted.jit_compile is True
+    after = [keras.ops.convert_to_numpy(v) for v in (*adopted.variables, *adopted.optimizer.variables)]
     for one, two in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, two)
-    assert ready.get_metrics_result()["loss"] == 0
+    assert adopted.get_metrics_result()["loss"] == 0
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow leaves the traced graph")
 @pytest.mark.parametrize("function", ["numpy_function", "py_function"])
-def test_what_xla_cannot_compile_is_trained_without_it(function: str) -> None:
+def test_model_that_xla_cannot_compile_is_trained_without_it(function: str) -> None:
     import tensorflow as tf
 
     class OnTheHost(L.Layer):
         def call(self, inputs: Any) -> Any:
-            kept = getattr(tf, function)(lambda x: np.asarray(x), [tf.stop_gradient(inputs)], tf.float32)
-            kept.set_shape(inputs.shape)
-            return inputs + kept
+            copy = getattr(tf, function)(lambda x: np.asarray(x), [tf.stop_gradient(inputs)], tf.float32)
+            copy.set_shape(inputs.shape)
+            return inputs + copy
 
-    def model() -> keras.Model:
-        made = keras.Sequential([keras.Input((4,)), OnTheHost(), L.Dense(2, activation="softmax")])
-        made.compile("sgd", "sparse_categorical_crossentropy")
-        return made
+    def make() -> keras.Model:
+        model = keras.Sequential([keras.Input((4,)), OnTheHost(), L.Dense(2, activation="softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
 
     models = CompiledModels(True, SAMPLE)
-    fresh = model()
+    fresh = make()
     weights = fresh.get_weights()
     with pytest.warns(
         UserWarning, match=r"XLA cannot compile .* Reason: .*PyFunc.*jit_compile=False"
     ) as caught:
-        ready = models.adopt(fresh)
+        adopted = models.adopt(fresh)
     assert sum("XLA cannot" in str(w.message) for w in caught) == 1
-    assert ready.jit_compile is False
-    for one, two in zip(weights, ready.get_weights(), strict=True):
+    assert adopted.jit_compile is False
+    for one, two in zip(weights, adopted.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    assert int(ready.optimizer.iterations) == 0
-    assert np.isfinite(ready.fit(X, Y, verbose=0, validation_data=(X, Y)).history["val_loss"]).all()
+    assert int(adopted.optimizer.iterations) == 0
+    assert np.isfinite(adopted.fit(X, Y, verbose=0, validation_data=(X, Y)).history["val_loss"]).all()
 
 
 @pytest.mark.parametrize("jit", [True, False])
-def test_an_error_of_the_users_own_is_raised(jit: bool) -> None:
+def test_error_of_the_user_is_raised(jit: bool) -> None:
     class Broken(L.Layer):
         def call(self, inputs: Any, training: bool = False) -> Any:
             if training:
-                raise LookupError("of the user's own")
+                raise LookupError("an error of the user")
             return inputs
 
     model = keras.Sequential([keras.Input((4,)), Broken(), L.Dense(2, activation="softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
     models = CompiledModels(jit, SAMPLE)
-    with pytest.raises(LookupError, match="of the user's own"):
+    with pytest.raises(LookupError, match="an error of the user"):
         models.adopt(model).fit(X, Y, verbose=0)
+
+
+class Noisy(L.Layer):
+    """A user's layer, so that no other model is reused in place of its model."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.drop = L.Dropout(0.3)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.drop(x, training=training)
+
+
+def build_noisy(width: int = 8) -> keras.Model:
+    layers = [L.Dense(width, "relu"), L.BatchNormalization(), Noisy()]
+    model = keras.Sequential([keras.Input((4,)), *layers, L.Dense(3, activation="softmax")])
+    schedule = keras.optimizers.schedules.ExponentialDecay(1e-2, 5, 0.9)
+    model.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+class TestSameModel:
+    """The screened model is the one that is trained, even if no model is ever reused."""
+
+    @pytest.fixture
+    def prepared(self, monkeypatch: Any) -> list[keras.Model]:
+        """The models that were prepared for training."""
+        prepare, models = CompiledModels._prepare, []
+
+        def counted(cache: CompiledModels, model: keras.Model) -> Any:
+            models.append(model)
+            return prepare(cache, model)
+
+        monkeypatch.setattr(CompiledModels, "_prepare", counted)
+        return models
+
+    def test_screening_compiles_no_second_model_and_changes_no_history(
+        self, quick: Any, prepared: list[keras.Model], tmp_path: Any
+    ) -> None:
+        def curves(result: Any) -> list[Any]:
+            return [[record["curves"] for record in trial.seeds.values()] for trial in result.trials]
+
+        options = {"model": build_noisy, "learning_rates": None, "trials": 1, "seeds": 2, "tuner": "random"}
+        screened = quick(**options, results=tmp_path / "screened", logs=tmp_path / "1")
+        assert len(prepared) == 2
+        unscreened = quick(**options, results=tmp_path / "plain", logs=tmp_path / "2", screening=False)
+        assert len(prepared) == 2 * 2
+        assert curves(screened) == curves(unscreened)
+
+    def test_builds_of_another_shape_are_not_the_same_model(self, prepared: list[keras.Model]) -> None:
+        models = CompiledModels(False, (np.zeros((6, 4), "float32"), np.zeros(6, int)))
+        first = models.adopt(build_noisy(8))
+        other = build_noisy(9)
+        assert models.adopt(other, first) is other
+        assert models.adopt(build_noisy(8), first) is first
+        assert len(prepared) == 2

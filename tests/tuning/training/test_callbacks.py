@@ -1,0 +1,87 @@
+"""The callbacks of a run: the best epoch, the target, and the metric that a pruner receives."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import optuna
+import pytest
+from keras_initx.tuning.training.callbacks import BestEpoch
+
+from keras_initx import InitxError
+
+pytestmark = pytest.mark.one_backend
+
+RATES = [0.1, 0.02, 1e-9]
+EPOCHS = 8
+OPTIONS = {
+    "tuner": "grid", "trials": None, "initializers": ["he_normal"], "learning_rates": RATES,
+    "epochs": EPOCHS, "seeds": 1, "screening": False,
+}  # fmt: skip
+
+
+class TestBestEpoch:
+    @pytest.mark.parametrize("direction", ["min", "max"])
+    @pytest.mark.parametrize("worst", [float("nan"), float("inf"), -float("inf")])
+    def test_first_epoch_that_is_not_finite_is_not_the_best(self, direction: str, worst: float) -> None:
+        # Keras's EarlyStopping would restore it: no value is better than NaN.
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        stopper = BestEpoch("value", direction, patience=9)
+        stopper.set_model(model)
+        stopper.on_train_begin()
+        values = [worst, 0.5, worst, 0.5, 0.25 if direction == "max" else 0.75]
+        for epoch, value in enumerate(values):
+            model.set_weights([np.full_like(w, epoch) for w in model.get_weights()])
+            stopper.on_epoch_end(epoch, {"value": value})
+        stopper.on_train_end()
+        assert stopper.best_epoch == 1
+        assert all(np.all(w == 1) for w in model.get_weights())
+
+
+class TestTarget:
+    def test_score_is_the_first_epoch_that_reaches_the_target(self, quick: Any) -> None:
+        whole = {t.values["learning_rate"]: t for t in quick(**OPTIONS).trials}
+        result = quick(target=0.8, overwrite=True, **OPTIONS)
+        assert result.objective.name == "epochs to val_accuracy 0.8"
+        for trial in result.trials:
+            for seed, record in trial.seeds.items():
+                curve = whole[trial.values["learning_rate"]].seeds[seed]["curves"]["val_accuracy"]
+                reached = [n for n, value in enumerate(curve, 1) if value >= 0.8]
+                assert record["score"] == (reached[0] if reached else EPOCHS + 1)
+                # The run ends there.
+                assert record["epochs"] == min(record["score"], EPOCHS)
+                assert record["curves"]["val_accuracy"] == curve[: record["epochs"]]
+        means = {t.values["learning_rate"]: t.sample.mean for t in result.trials}
+        assert result.best.values["learning_rate"] == min(means, key=means.__getitem__)
+        assert min(means.values()) < means[1e-9] == EPOCHS + 1
+        assert "points" not in result.verdict()
+
+    def test_loss_falls_to_its_target(self, quick: Any) -> None:
+        options = {**OPTIONS, "learning_rates": [0.1, 1e-9]}
+        result = quick(objective="val_loss", target=0.5, **options)
+        scores = set()
+        for trial in result.trials:
+            for record in trial.seeds.values():
+                below = np.array(record["curves"]["val_loss"]) <= 0.5
+                assert record["score"] == (int(np.argmax(below)) + 1 if below.any() else EPOCHS + 1)
+                scores.add(record["score"])
+        assert len(scores) == 2
+
+    def test_pruner_receives_the_metric_with_the_sign_of_the_objective(self, quick: Any) -> None:
+        """A search for the fewest epochs is minimized, but a higher accuracy is still better."""
+        rates = [0.1, 0.09, 0.08, 1e-9]
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=2)
+        result = quick(
+            target=2.0, pruner=pruner, initializers=["he_normal"], learning_rates=rates, trials=4, epochs=8,
+            seeds=1, enqueue=[{"learning_rate": rate} for rate in rates],
+        )  # fmt: skip
+        assert result.trials[0].status == "completed"
+        assert result.trials[3].status == "pruned"
+        values = result.tuner.oracle.frozen("0000").intermediate_values
+        curve = result.trials[0].seeds[0]["curves"]["val_accuracy"]
+        assert list(values.values()) == [-value for value in curve]
+
+    @pytest.mark.parametrize("target", ["0.9", True])
+    def test_target_that_is_no_number(self, quick: Any, target: Any) -> None:
+        with pytest.raises(InitxError, match=rf"^`target` must be .*, got {target!r}"):
+            quick(target=target)
