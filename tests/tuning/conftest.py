@@ -12,7 +12,7 @@ from keras_initx.tuning import search
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pairs() -> tuple[Pair, Pair]:
     """Training and validation data of two classes that a line divides."""
     generator = np.random.default_rng(0)
@@ -21,7 +21,7 @@ def pairs() -> tuple[Pair, Pair]:
     return (x[:48], y[:48]), (x[48:], y[48:])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_model() -> Callable[..., keras.Model]:
     def build(units: int = 4, rate: float = 0.05) -> keras.Model:
         model = keras.Sequential(
@@ -88,6 +88,6 @@ class Recorder:
         self.ended.append(status)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recorder() -> type[Recorder]:
     return Recorder

@@ -1,3 +1,5 @@
+"""An interrupt that Python drops is raised again."""
+
 import signal
 import sys
 import time
@@ -14,7 +16,7 @@ class Thing:
 
 
 def interrupt_in_a_callback():
-    """Ctrl-C at a moment at which Python can only print it, and work that goes on."""
+    """Interrupt at a moment at which Python can only print the exception, and continue to work."""
     thing = Thing()
     reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
     del thing
@@ -24,8 +26,8 @@ def interrupt_in_a_callback():
 
 
 @pytest.fixture(autouse=True)
-def heard():
-    """A shell that starts the tests in the background makes them ignore Ctrl-C."""
+def default_handler():
+    """Listen to Ctrl-C, which a shell disables for tests that it starts in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -36,14 +38,14 @@ def test_ctrl_c_in_a_callback_is_raised_again():
         interrupt_in_a_callback()
 
 
-def test_other_errors_go_where_they_went(monkeypatch):
+def test_other_errors_reach_the_original_hook(monkeypatch):
     seen = []
     monkeypatch.setattr(sys, "unraisablehook", lambda dropped: seen.append(dropped.exc_type))
-    mine = sys.unraisablehook
+    original = sys.unraisablehook
     with interruptible():
         thing = Thing()
         reference = weakref.ref(thing, lambda _: 1 / 0)
         del thing
     assert reference() is None
     assert seen == [ZeroDivisionError]
-    assert sys.unraisablehook is mine
+    assert sys.unraisablehook is original

@@ -1,4 +1,4 @@
-"""What one batch shows of a model, against gradients by hand; and the model as it was before."""
+"""The signal of a model on one batch, compared with gradients by hand; the model is restored."""
 
 import gc
 import weakref
@@ -56,27 +56,27 @@ def test_loss_spread_and_gradients_by_hand(batch, jit_compile):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_the_model_is_as_it_was_and_trains_as_if_nothing_had_been(batch, optimizer):
+def test_model_is_restored_and_trains_as_without_the_probe(batch, optimizer):
     histories = []
     for probed in (False, True):
         keras.utils.set_random_seed(3)
         model = network(optimizer=optimizer, dropout=0.5)
         model.train_on_batch(*batch)
         model.reset_metrics()
-        before, own = [array(v) for v in model.variables], model.optimizer
-        state = [array(v) for v in own.variables]
+        before, optimizer_before = [array(v) for v in model.variables], model.optimizer
+        state = [array(v) for v in optimizer_before.variables]
         if probed:
             SignalProbe(batch)(model)
-        assert model.optimizer is own
-        for kept, variables in ((before, model.variables), (state, own.variables)):
-            for value, variable in zip(kept, variables, strict=True):
+        assert model.optimizer is optimizer_before
+        for values, variables in ((before, model.variables), (state, optimizer_before.variables)):
+            for value, variable in zip(values, variables, strict=True):
                 np.testing.assert_array_equal(array(variable), value)
         keras.utils.set_random_seed(4)
-        histories.append(model.fit(*batch, epochs=3, verbose=0).history)
+        histories.append(model.fit(*batch, epochs=2, verbose=0).history)
     assert histories[0] == histories[1]
 
 
-def test_a_second_model_state_is_measured_anew(batch):
+def test_changed_weights_are_measured_again(batch):
     model, probe = network(), SignalProbe(batch)
     first = probe(model)
     model.get_layer("head").kernel.assign(3 * model.get_layer("head").kernel)
@@ -86,26 +86,28 @@ def test_a_second_model_state_is_measured_anew(batch):
     assert probe(model) == second
 
 
-def test_no_model_is_held(batch):
+def test_probe_keeps_no_reference_to_the_model(batch):
     probe, model = SignalProbe(batch), network()
     probe(model)
-    seen = weakref.ref(model)
+    reference = weakref.ref(model)
     del model
     keras.utils.clear_session()
     gc.collect()
-    assert seen() is None
+    assert reference() is None
 
 
-def test_what_was_compiled_is_kept_beside_a_model(batch):
-    model, probe, beside = network(), SignalProbe(batch), {}
-    first = probe(model, beside)
-    ((_, compiled),) = beside.values()
+def test_compiled_function_is_kept_in_the_scratch_dictionary(batch):
+    model, probe, scratch = network(), SignalProbe(batch), {}
+    first = probe(model, scratch)
+    ((_, compiled),) = scratch.values()
     assert compiled is not None
-    assert probe(model, beside) == first
-    assert next(iter(beside.values()))[1] is compiled
+    assert probe(model, scratch) == first
+    assert next(iter(scratch.values()))[1] is compiled
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a training step in TensorFlow's words")
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the training step is written for TensorFlow"
+)
 def test_a_second_optimizer(batch):
     import tensorflow as tf
 
@@ -134,7 +136,7 @@ def test_a_second_optimizer(batch):
         np.testing.assert_array_equal(array(variable), value)
 
 
-def test_units_that_are_alike(batch):
+def test_units_that_are_equal(batch):
     model = network()
     model.get_layer("hidden").kernel.assign(np.full((5, 7), 0.3, "float32"))
     head = np.tile(np.array([[0.1, -0.2, 0.3]], "float32"), (7, 1))
@@ -144,7 +146,7 @@ def test_units_that_are_alike(batch):
     assert (last.units_equal, last.inputs_equal) == (False, True)
     head[0] = 1
     model.get_layer("head").kernel.assign(head)
-    # Other weights behind them: their gradients will tell them apart.
+    # Different weights follow, so that their gradients differ.
     hidden, last = SignalProbe(batch)(model).kernels
     assert not hidden.units_equal
     assert not last.inputs_equal
@@ -160,7 +162,7 @@ def test_look_up_tables_and_half_precision():
     table, kernel = array(model.layers[0].embeddings), array(model.layers[2].kernel)
     out = table[x].reshape(2, -1) @ kernel
     gradient = np.zeros_like(table)
-    # A row that is looked up twice gets both gradients.
+    # A row that is looked up twice receives both gradients.
     np.add.at(gradient, x, ((out - y) @ kernel.T).reshape(2, 3, 4))
     assert SignalProbe((x, y))(model).kernels[0].gradient == pytest.approx(rms(gradient), rel=1e-4)
 

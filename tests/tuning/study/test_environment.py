@@ -1,4 +1,4 @@
-"""What a study remembers of the machines that searched."""
+"""The machines that a study stores."""
 
 import os
 import platform
@@ -15,28 +15,28 @@ pytestmark = pytest.mark.one_backend
 
 
 def test_this_machine() -> None:
-    found = environment.this_machine()
-    versions = found["versions"]
+    machine = environment.this_machine()
+    versions = machine["versions"]
     assert versions["keras"] == keras.__version__
     assert versions["optuna"] == optuna.__version__
     assert versions["keras-initx"] == keras_initx.__version__
     assert versions["python"] == platform.python_version()
     assert versions[keras.backend.backend()][0].isdigit()
-    assert found["backend"] == keras.backend.backend()
-    assert found["cores"] == os.cpu_count()
-    assert found["cpu"]
-    assert found["devices"] in ("cpu", "gpu")
+    assert machine["backend"] == keras.backend.backend()
+    assert machine["cores"] == os.cpu_count()
+    assert machine["cpu"]
+    assert machine["devices"] in ("cpu", "gpu")
 
 
-def test_nothing_of_the_user_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_private_data_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_INITX_STORAGE", "postgresql://me:sesame@host/db")
-    told = str(environment.this_machine())
+    machine = str(environment.this_machine())
     for private in ("sesame", str(Path.home()), platform.node()):
-        assert private not in told
+        assert private not in machine
 
 
 def test_names_of_processor_and_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As the kernel and NVIDIA's driver write them.
+    # In the format of the kernel and of NVIDIA's driver.
     cpu = tmp_path / "cpuinfo"
     cpu.write_text(
         "processor\t: 0\nvendor_id\t: Abacus\nmodel name\t: Abacus 9: the tenth\nmodel name\t: no\n"
@@ -46,14 +46,14 @@ def test_names_of_processor_and_cards(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / f"gpus/000{number}/information").write_text(f"Model: \t\t NVIDIA {number}\nIRQ: 1\n")
     monkeypatch.setattr(environment, "_PROCESSOR", cpu)
     monkeypatch.setattr(environment, "_NVIDIA", tmp_path / "gpus")
-    found = environment.this_machine()
-    assert found["cpu"] == "Abacus 9: the tenth"
-    assert found["gpus"] == ["NVIDIA 0", "NVIDIA 1"]
+    machine = environment.this_machine()
+    assert machine["cpu"] == "Abacus 9: the tenth"
+    assert machine["gpus"] == ["NVIDIA 0", "NVIDIA 1"]
     monkeypatch.setattr(environment, "_PROCESSOR", tmp_path / "none")
     assert environment.this_machine()["cpu"] in (platform.processor(), platform.machine())
 
 
-def test_a_machine_is_noted_once_and_another_one_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_machine_is_stored_once(monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study()
     environment.store_machine(study)
     environment.store_machine(study)
@@ -61,5 +61,5 @@ def test_a_machine_is_noted_once_and_another_one_beside_it(monkeypatch: pytest.M
     assert environment.machines_of(study.user_attrs) == [environment.this_machine()]
     monkeypatch.setattr(os, "cpu_count", lambda: 1234)
     environment.store_machine(study)
-    assert {found["cores"] for found in environment.machines_of(study.user_attrs)} >= {1234}
+    assert {machine["cores"] for machine in environment.machines_of(study.user_attrs)} >= {1234}
     assert len(environment.machines_of(study.user_attrs)) == 2

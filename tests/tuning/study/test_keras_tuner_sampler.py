@@ -1,4 +1,4 @@
-"""KerasTuner's oracles, and a user's, propose; the Optuna study remembers."""
+"""A KerasTuner oracle proposes the values, and the Optuna study stores the results."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ OPTIONS = {"seeds": 1, "epochs": 1, "enqueue": [], "initializers": ["he_normal",
 
 
 class Fixed(keras_tuner.Oracle):
-    """Proposes what it was given, in turn, and writes down what it knows when it is asked."""
+    """Proposes a list of values in turn, and records the results that it has received by then."""
 
     def __init__(self, proposals: list[dict[str, Any]]) -> None:
         super().__init__("val_accuracy")
@@ -32,7 +32,7 @@ def proposals(*names: str) -> list[dict[str, Any]]:
     return [{"initializer": name, "learning_rate": 0.001} for name in names]
 
 
-def test_a_users_oracle_decides_and_is_told_every_score(quick: Any) -> None:
+def test_users_oracle_proposes_and_receives_every_score(quick: Any) -> None:
     oracle = Fixed(proposals("auto", "he_normal", "zeros", "auto"))
     result = quick(tuner=oracle, trials=4, **OPTIONS)
     assert [t.values["initializer"] for t in result.trials] == ["auto", "he_normal", "zeros", "auto"]
@@ -42,13 +42,13 @@ def test_a_users_oracle_decides_and_is_told_every_score(quick: Any) -> None:
     last = oracle.known[-1]
     assert {name: score for name, (score, _) in last.items()} == {
         "0000": scores[0], "0001": scores[1],
-        # What was ended early is as bad as the worst.
+        # A trial that was ended early counts as the worst one.
         "0002": min(scores[0], scores[1]),
     }  # fmt: skip
     assert last["0002"][1]["initializer"] == "zeros"
 
 
-def test_a_resumed_search_tells_a_new_oracle_of_the_old_trials(quick: Any) -> None:
+def test_resumed_search_passes_earlier_trials_to_a_new_oracle(quick: Any) -> None:
     first = quick(tuner=Fixed(proposals("auto", "he_normal")), trials=2, **OPTIONS)
     oracle = Fixed(proposals("he_normal"))
     quick(tuner=oracle, trials=3, resume=True, **OPTIONS)
@@ -57,17 +57,17 @@ def test_a_resumed_search_tells_a_new_oracle_of_the_old_trials(quick: Any) -> No
     }
 
 
-def test_a_value_that_is_not_allowed_is_drawn_at_random(quick: Any) -> None:
+def test_value_that_is_not_allowed_is_drawn_at_random(quick: Any) -> None:
     oracle = Fixed([{"initializer": "nonsense"}, {}])
     for trial in quick(tuner=oracle, trials=2, **OPTIONS).trials:
         assert trial.values["initializer"] in OPTIONS["initializers"]
 
 
 @pytest.mark.parametrize("name", ["BayesianOptimizationOracle", "RandomSearchOracle"])
-def test_kerastuners_own(quick: Any, name: str) -> None:
+def test_oracles_of_keras_tuner(quick: Any, name: str) -> None:
     oracle = getattr(keras_tuner.oracles, name)("val_accuracy", max_trials=99, seed=0)
-    result = quick(tuner=oracle, trials=6, learning_rates=[0.1, 0.01, 0.001], **OPTIONS)
-    assert len(result.trials) == 6
+    result = quick(tuner=oracle, trials=4, learning_rates=[0.1, 0.01, 0.001], **OPTIONS)
+    assert len(result.trials) == 4
     assert len({tuple(t.values.items()) for t in result.trials}) > 2
     assert optuna.trial.TrialState.COMPLETE in {t.state for t in result.tuner.oracle.study.trials}
 
@@ -79,7 +79,7 @@ def test_bayesian_optimization_finds_the_bottom_of_a_bowl() -> None:
         keras_tuner.Objective("y", "min"), num_initial_points=4, seed=0
     )
     study = optuna.create_study(sampler=OracleSampler(oracle, space.copy))
-    study.optimize(lambda trial: (trial.suggest_float("x", -1.0, 1.0) - 0.3) ** 2, n_trials=15)
+    study.optimize(lambda trial: (trial.suggest_float("x", -1.0, 1.0) - 0.3) ** 2, n_trials=10)
     assert study.best_params["x"] == pytest.approx(0.3, abs=0.05)
 
 
@@ -90,22 +90,22 @@ def test_bayesian_optimization_finds_the_bottom_of_a_bowl() -> None:
         (keras_tuner.oracles.HyperbandOracle("val_accuracy"), "pruner='hyperband'"),
     ],
 )
-def test_what_has_a_memory_of_its_own(quick: Any, oracle: Any, instead: str) -> None:
-    with pytest.raises(InitxError, match=f"^tuner: .*Use {instead}"):
+def test_oracle_that_keeps_its_progress_to_itself(quick: Any, oracle: Any, instead: str) -> None:
+    with pytest.raises(InitxError, match=f"^`tuner` .*Oracle cannot be resumed.*Use {instead}"):
         quick(tuner=oracle, **OPTIONS)
 
 
-def test_a_new_process_does_not_propose_what_is_known(quick: Any) -> None:
+def test_new_process_does_not_repeat_proposals(quick: Any) -> None:
     def oracle() -> keras_tuner.Oracle:
         return keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=99, seed=3)
 
     options = {**OPTIONS, "learning_rates": [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]}
-    quick(tuner=oracle(), trials=3, **options)
-    result = quick(tuner=oracle(), trials=6, resume=True, **options)
-    assert len({tuple(t.values.items()) for t in result.trials}) == 6
+    quick(tuner=oracle(), trials=2, **options)
+    result = quick(tuner=oracle(), trials=4, resume=True, **options)
+    assert len({tuple(t.values.items()) for t in result.trials}) == 4
 
 
-def test_an_oracle_that_has_no_more_ends_the_search(quick: Any) -> None:
+def test_oracle_without_further_proposals_ends_the_search(quick: Any) -> None:
     class Two(Fixed):
         def populate_space(self, trial_id: str) -> dict[str, Any]:
             if not self.proposals:
@@ -117,21 +117,21 @@ def test_an_oracle_that_has_no_more_ends_the_search(quick: Any) -> None:
 
 
 @pytest.mark.parametrize("objective", ["val_loss", keras_tuner.Objective("val_accuracy", "min")])
-def test_an_oracle_that_looks_for_something_else(quick: Any, objective: Any) -> None:
+def test_oracle_for_another_objective(quick: Any, objective: Any) -> None:
     oracle = keras_tuner.oracles.RandomSearchOracle(objective)
-    with pytest.raises(InitxError, match=r"^tuner: .*an oracle for .*Objective\('val_accuracy', 'max'\)"):
+    with pytest.raises(InitxError, match=r"^`tuner` .*, got one for .*Objective\('val_accuracy', 'max'\)"):
         quick(tuner=oracle, **OPTIONS)
 
 
-def test_trials_without_values_are_nobodys_proposals() -> None:
-    told: list[Any] = []
+def test_trials_without_values_are_not_passed_to_the_oracle() -> None:
+    received: list[Any] = []
 
     class Watched(keras_tuner.oracles.RandomSearchOracle):
         def populate_space(self, trial_id: str) -> dict[str, Any]:
-            told.append({name: dict(t.hyperparameters.values) for name, t in self.trials.items()})
+            received.append({name: dict(t.hyperparameters.values) for name, t in self.trials.items()})
             return super().populate_space(trial_id)
 
-    # As if it were KerasTuner's own.
+    # Pretend that it is one of KerasTuner.
     Watched.__module__ = "keras_tuner.oracles.own"
     x = {"x": optuna.distributions.FloatDistribution(-1, 1)}
     study = optuna.create_study(direction="maximize")
@@ -143,5 +143,5 @@ def test_trials_without_values_are_nobodys_proposals() -> None:
     space.Float("x", -1.0, 1.0)
     study.sampler = OracleSampler(Watched(keras_tuner.Objective("y", "max"), seed=0), space.copy)
     study.ask(x)
-    # It was asked once, and knows of the one trial that was run.
-    assert told == [{"0001": {"x": 0.1}}]
+    # It was asked once, and had received the one trial that ran.
+    assert received == [{"0001": {"x": 0.1}}]

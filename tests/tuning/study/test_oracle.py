@@ -1,4 +1,4 @@
-"""The oracle behind a plain KerasTuner tuner, and over several processes."""
+"""The oracle of a plain KerasTuner tuner, and of several processes that share its study."""
 
 import os
 import signal
@@ -26,10 +26,11 @@ from tests.support import processes
 pytestmark = pytest.mark.one_backend
 
 Trials = list[dict[str, Any]]
+_STORAGES: dict[Path, optuna.storages.InMemoryStorage] = {}
 
 
 class PlainTuner(keras_tuner.Tuner):
-    """A tuner of a user: `run_trial` is all that it has."""
+    """A user's tuner, which overrides only `run_trial`."""
 
     def __init__(self, oracle: OptunaOracle, folder: Path, score: Callable[[Any], Any], declare: Any = None):
         self.score, self.seen = score, []
@@ -51,9 +52,13 @@ def run(
     *,
     trials: int | None = 5,
     objective: Any = None,
+    storage: Any = "memory",
     **kwargs: Any,
-):
-    tuner = PlainTuner(OptunaOracle(objective, trials, **kwargs), folder, score, declare)
+) -> PlainTuner:
+    """Run a search; its study is in memory, one for each folder, unless `storage` is another one."""
+    if storage == "memory":
+        storage = _STORAGES.setdefault(folder, optuna.storages.InMemoryStorage())
+    tuner = PlainTuner(OptunaOracle(objective, trials, storage=storage, **kwargs), folder, score, declare)
     tuner.oracle.verbose = 0
     tuner.search()
     return tuner
@@ -159,60 +164,56 @@ class TestPlainTuner:
         assert tuner.get_best_hyperparameters()[0].get("x") == drawn[0]
         assert best[0].hyperparameters.get("fixed") == 7
 
-    def test_a_new_oracle_on_the_same_folder_goes_on(self, tmp_path: Path, capsys: Any) -> None:
-        first = run(tmp_path, a_number, numbers, trials=3)
-        second = run(tmp_path, a_number, trials=5)
+    def test_new_oracle_in_the_same_folder_resumes(self, tmp_path: Path) -> None:
+        # On disk, as by default.
+        first = run(tmp_path, a_number, numbers, trials=3, storage=None)
+        second = run(tmp_path, a_number, trials=5, storage=None)
         assert len(second.seen) == 2
         assert second.oracle.remaining_trials() == 0
-        third = run(tmp_path, a_number, trials=5)
+        third = run(tmp_path, a_number, trials=5, storage=None)
         assert third.seen == []
-        kept = [t.params["x"] for t in third.oracle.frozen_trials()]
-        assert kept == [v["x"] for v in first.seen + second.seen]
-        assert third.oracle.get_best_trials()[0].score == min(x**2 for x in kept)
+        stored = [t.params["x"] for t in third.oracle.frozen_trials()]
+        assert stored == [v["x"] for v in first.seen + second.seen]
+        assert third.oracle.get_best_trials()[0].score == min(x**2 for x in stored)
         assert third.oracle.get_trial("0001").hyperparameters.get("x") == first.seen[1]["x"]
 
-    def test_goes_on_as_if_it_had_never_stopped(self, tmp_path: Path) -> None:
-        run(tmp_path / "two", a_number, numbers, trials=12)
-        run(tmp_path / "two", a_number, trials=16)
-        run(tmp_path / "one", a_number, numbers, trials=16)
-        found = [
-            values_of(OptunaOracle(storage=f"sqlite:///{tmp_path / n}/project/study.db"))
-            for n in ("one", "two")
-        ]
-        assert found[0] == found[1]
+    def test_resumed_search_equals_an_uninterrupted_one(self, tmp_path: Path) -> None:
+        # TPE starts to learn after ten trials.
+        run(tmp_path / "two", a_number, a_range, trials=11)
+        two = run(tmp_path / "two", a_number, trials=13).oracle
+        one = run(tmp_path / "one", a_number, a_range, trials=13).oracle
+        assert values_of(one) == values_of(two)
 
     @pytest.mark.parametrize("sampler", ["tpe", "random"])
-    def test_a_seed_repeats(self, tmp_path: Path, sampler: str) -> None:
-        # Above ten trials TPE begins to learn.
+    def test_equal_seeds_equal_searches(self, tmp_path: Path, sampler: str) -> None:
+        # TPE starts to learn after ten trials.
         runs = [
-            run(tmp_path / name, a_number, numbers, trials=13, sampler=sampler, seed=seed).seen
+            run(tmp_path / name, a_number, numbers, trials=12, sampler=sampler, seed=seed).seen
             for name, seed in (("a", 4), ("b", 4), ("c", 5))
         ]
         assert runs[0] == runs[1]
         assert runs[0] != runs[2]
 
     @pytest.mark.parametrize("sampler", ["tpe", "random"])
-    def test_searches_of_neighbouring_seeds_have_nothing_in_common(
-        self, tmp_path: Path, sampler: str
-    ) -> None:
-        # Seeded by the sum of search and trial, one would be the other but for its first trials.
+    def test_searches_of_neighbouring_seeds_share_no_values(self, tmp_path: Path, sampler: str) -> None:
+        # With the sum of seed and number, each search would repeat the next one, shifted by a trial.
         drawn = [
             values["x"]
-            for seed in range(6)
+            for seed in range(4)
             for values in run(
-                tmp_path / str(seed), a_number, a_range, trials=6, sampler=sampler, seed=seed
+                tmp_path / str(seed), a_number, a_range, trials=4, sampler=sampler, seed=seed
             ).seen
         ]
-        assert len(drawn) == len(set(drawn)) == 36
+        assert len(drawn) == len(set(drawn)) == 16
 
-    def test_without_a_seed_one_is_drawn_that_the_study_keeps(self, tmp_path: Path) -> None:
+    def test_without_a_seed_the_study_stores_a_drawn_one(self, tmp_path: Path) -> None:
         seen = [run(tmp_path / n, a_number, a_range, trials=3, seed=None).seen for n in ("a", "b")]
         assert len({values["x"] for values in seen[0] + seen[1]}) == 6
         drawn = run(tmp_path / "a", a_number, trials=5, seed=None).oracle
         whole = run(tmp_path / "c", a_number, a_range, trials=5, seed=drawn.seed).oracle
         assert values_of(drawn) == values_of(whole)
 
-    def test_one_that_is_drawn_is_the_same_in_all_processes(self, tmp_path: Path) -> None:
+    def test_drawn_seed_is_the_same_in_all_processes(self, tmp_path: Path) -> None:
         storage = f"sqlite:///{tmp_path}/study.db"
         seeds = set()
         for _ in range(3):
@@ -225,17 +226,17 @@ class TestPlainTuner:
         assert len(seeds) == 1
         assert None not in seeds
 
-    def test_an_unknown_sampler_suggests_the_nearest(self) -> None:
-        with pytest.raises(InitxError, match=r"tuner: received 'radnom'.*Did you mean 'random'\?"):
+    def test_unknown_sampler_suggests_the_nearest(self) -> None:
+        with pytest.raises(InitxError, match=r"^`tuner` 'radnom' is not known\. Did you mean 'random'\?"):
             OptunaOracle(sampler="radnom")
 
-    def test_runs_without_a_limit_until_it_is_stopped(self, tmp_path: Path) -> None:
+    def test_without_a_limit_it_runs_until_it_is_stopped(self, tmp_path: Path) -> None:
         def score(hp: Any) -> float:
             if len(tuner.seen) > 6:
                 raise KeyboardInterrupt
             return 1.0
 
-        tuner = PlainTuner(OptunaOracle(max_trials=None), tmp_path, score, numbers)
+        tuner = PlainTuner(OptunaOracle(max_trials=None), tmp_path, score, a_range)
         tuner.oracle.verbose = 0
         with pytest.raises(KeyboardInterrupt):
             tuner.search()
@@ -253,7 +254,7 @@ class TestGrid:
         assert len(set(values_of(tuner.oracle))) == len(tuner.seen) == 5
 
     @pytest.mark.parametrize("at", [1, 6, POINTS])
-    def test_visits_every_point_once_also_after_an_interruption(self, tmp_path: Path, at: int) -> None:
+    def test_visits_every_point_once_after_an_interruption(self, tmp_path: Path, at: int) -> None:
         def score(hp: Any) -> float:
             calls.append(1)
             if len(calls) == at:
@@ -269,10 +270,8 @@ class TestGrid:
         assert len(calls) == POINTS + 1
         assert {t.state for t in second.oracle.frozen_trials()} == {TrialState.COMPLETE}
 
-    def test_a_point_that_was_chosen_but_not_drawn_is_not_lost(
-        self, tmp_path: Path, monkeypatch: Any
-    ) -> None:
-        # The process dies between Optuna's choice of the point and the first of its values.
+    def test_point_of_a_trial_without_values_is_not_lost(self, tmp_path: Path, monkeypatch: Any) -> None:
+        # The process dies after Optuna has chosen the point and before it has stored its values.
         def dies(*args: Any) -> None:
             raise KeyboardInterrupt
 
@@ -283,13 +282,13 @@ class TestGrid:
         found = values_of(run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid").oracle)
         assert len(found) == len(set(found)) == POINTS
 
-    def test_without_a_seed_it_goes_on_too(self, tmp_path: Path) -> None:
+    def test_resumes_without_a_seed(self, tmp_path: Path) -> None:
         for trials in (4, 8, None):
             oracle = run(tmp_path, lambda hp: 1.0, discrete, trials=trials, sampler="grid", seed=None).oracle
         found = values_of(oracle)
         assert len(found) == len(set(found)) == POINTS
 
-    def test_a_failed_point_is_not_visited_again(self, tmp_path: Path) -> None:
+    def test_failed_point_is_not_visited_again(self, tmp_path: Path) -> None:
         def score(hp: Any) -> float:
             return float("nan") if hp.get("name") == "b" and hp.get("flag") else 1.0
 
@@ -314,29 +313,29 @@ class TestGrid:
 
 
 class TestFailures:
-    # KerasTuner takes the best of all reported values, by NumPy, before it asks the oracle.
+    # Before it asks the oracle, KerasTuner takes the best of all reported values with NumPy.
     @pytest.mark.filterwarnings("ignore:All-NaN:RuntimeWarning")
-    def test_an_objective_that_is_no_number(self, tmp_path: Path) -> None:
+    def test_objective_that_is_nan(self, tmp_path: Path) -> None:
         scores = iter([1.0, float("nan"), 2.0])
-        tuner = run(tmp_path, lambda hp: next(scores), numbers, trials=3)
+        tuner = run(tmp_path, lambda hp: next(scores), a_range, trials=3)
         states = [t.state for t in tuner.oracle.frozen_trials()]
         assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
         assert "default_objective is nan" in failure_reason(tuner.oracle.frozen_trials()[1])
         assert tuner.oracle.get_trial("0001").status == "FAILED"
         assert len(tuner.oracle.get_best_trials(9)) == 2
 
-    def test_a_trial_that_raises(self, tmp_path: Path) -> None:
+    def test_trial_that_raises(self, tmp_path: Path) -> None:
         def score(hp: Any) -> float:
             if next(order) == 1:
                 raise ValueError("no such thing")
             return 1.0
 
         order = iter(range(9))
-        tuner = run(tmp_path, score, numbers, trials=3)
+        tuner = run(tmp_path, score, a_range, trials=3)
         frozen = tuner.oracle.frozen_trials()
         assert [t.state.name for t in frozen] == ["COMPLETE", "FAIL", "COMPLETE"]
         assert [failure_reason(t) for t in frozen] == ["", "ValueError: no such thing", ""]
-        # The next process reads it from the study.
+        # Another process reads the error from the study.
         again = run(tmp_path, score, trials=3).oracle
         assert again.get_trial("0001").message == "ValueError: no such thing"
 
@@ -348,14 +347,14 @@ class TestFailures:
 
         order = iter(range(9))
         oracle = OptunaOracle(max_trials=9)
-        tuner = PlainTuner(oracle, tmp_path, score, numbers)
+        tuner = PlainTuner(oracle, tmp_path, score, a_range)
         oracle.verbose = 0
         with pytest.raises(RuntimeError, match="consecutive failures exceeded the limit of 3") as caught:
             tuner.search()
         assert "ValueError: broken" in str(caught.value)
         assert [t.state.name for t in oracle.frozen_trials()] == ["FAIL", "FAIL", "COMPLETE", *["FAIL"] * 3]
 
-    def test_the_error_leaves_no_lock_behind(self, tmp_path: Path) -> None:
+    def test_error_leaves_no_lock_behind(self, tmp_path: Path) -> None:
         oracle = OptunaOracle(max_trials=9, max_consecutive_failed_trials=1)
         tuner = PlainTuner(oracle, tmp_path, lambda hp: float("nan"), numbers)
         oracle.verbose = 0
@@ -366,75 +365,78 @@ class TestFailures:
         other.join(timeout=20)
         assert not other.is_alive()
 
-    def test_a_trial_of_a_living_process_is_left_alone(self, tmp_path: Path) -> None:
+    def test_trial_of_a_running_process_is_left_alone(self, tmp_path: Path) -> None:
         oracle = OptunaOracle(max_trials=2)
-        PlainTuner(oracle, tmp_path, a_number, numbers)
+        PlainTuner(oracle, tmp_path, a_number, a_range)
         oracle.verbose = 0
-        begun = oracle.create_trial("tuner0")
-        running = oracle._running[begun.trial_id]
+        trial = oracle.create_trial("tuner0")
+        running = oracle._running[trial.trial_id]
         parent = {**new_owner(), "pid": os.getppid(), "started": None}
         running.set_user_attr("owner", parent)
-        second = run(tmp_path, a_number, numbers, trials=2)
+        second = run(tmp_path, a_number, a_range, trials=2, storage=None)
         assert len(second.seen) == 1
         assert [t.state.name for t in second.oracle.frozen_trials()] == ["RUNNING", "COMPLETE"]
-        # The parent's id is a number that another process had before it.
+        # A process had this id before the parent.
         running.set_user_attr("owner", {**parent, "started": "1"})
-        assert len(run(tmp_path, a_number, trials=2).seen) == 1
+        assert len(run(tmp_path, a_number, trials=2, storage=None).seen) == 1
 
-    def test_a_trial_of_another_machine_is_left_alone_while_there_are_signs_of_life(
+    def test_trial_of_another_machine_is_left_alone_while_its_heartbeat_changes(
         self, tmp_path: Path, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr(heartbeat, "STALE_SECONDS", 3.0)
+        monkeypatch.setattr(heartbeat, "STALE_SECONDS", 2.0)
+        monkeypatch.setattr("keras_initx.tuning.study.oracle._POLL_SECONDS", 0.2)
         oracle = OptunaOracle(max_trials=2)
-        PlainTuner(oracle, tmp_path, a_number, numbers)
+        PlainTuner(oracle, tmp_path, a_number, a_range)
         oracle.verbose = 0
         running = oracle._running[oracle.create_trial("tuner0").trial_id]
         running.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "machine": "another", "token": "a"})
         stopped = threading.Event()
 
         def live() -> None:
-            for beat in range(8):
+            for beat in range(7):
                 running.set_user_attr("heartbeat", beat)
-                stopped.wait(1.0)
+                stopped.wait(0.5)
             stopped.set()
 
         thread = threading.Thread(target=live)
         thread.start()
-        seen = run(tmp_path, a_number, trials=2).seen
+        seen = run(tmp_path, a_number, trials=2, storage=None).seen
         assert stopped.is_set()
         thread.join()
         assert len(seen) == 2
 
-    def test_who_lost_a_trial_does_not_report(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        # Between two looks epochs are kept, and not stored.
+    def test_process_that_lost_a_trial_does_not_report(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Check the owner at every epoch, because otherwise values wait for the next check.
         monkeypatch.setattr("keras_initx.tuning.study.memory._CHECK_SECONDS", -1.0)
         oracle = OptunaOracle(max_trials=2)
-        PlainTuner(oracle, tmp_path, a_number, numbers)
+        PlainTuner(oracle, tmp_path, a_number, a_range)
         oracle.verbose = 0
-        begun = oracle.create_trial("tuner0")
-        oracle.report_seed(begun.trial_id, 0, {"score": 0.1})
-        oracle._running[begun.trial_id].set_user_attr("owner", new_owner())
+        trial = oracle.create_trial("tuner0")
+        oracle.report_seed(trial.trial_id, 0, {"score": 0.1})
+        oracle._running[trial.trial_id].set_user_attr("owner", new_owner())
         for report in (
-            lambda: oracle.report_seed(begun.trial_id, 1, {"score": 0.2}),
-            lambda: oracle.report_epoch(begun.trial_id, 3, 0.2),
-            lambda: oracle.end_early(begun.trial_id, "pruned", "it was bad"),
+            lambda: oracle.report_seed(trial.trial_id, 1, {"score": 0.2}),
+            lambda: oracle.report_epoch(trial.trial_id, 3, 0.2),
+            lambda: oracle.end_early(trial.trial_id, "pruned", "it was bad"),
         ):
             with pytest.raises(TakenOver, match="took over trial 0"):
                 report()
-        begun.status = "COMPLETED"
-        oracle.end_trial(begun)
-        (left,) = oracle.frozen_trials()
-        assert left.state.name == "RUNNING"
-        assert list(oracle.seed_results(begun.trial_id)) == [0]
-        assert left.intermediate_values == {}
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+        (frozen,) = oracle.frozen_trials()
+        assert frozen.state.name == "RUNNING"
+        assert list(oracle.seed_results(trial.trial_id)) == [0]
+        assert frozen.intermediate_values == {}
 
-    def test_what_is_given_back_is_taken_at_once(self, tmp_path: Path) -> None:
+    def test_released_trial_is_taken_at_once(self, tmp_path: Path) -> None:
         oracle = OptunaOracle(max_trials=1)
-        PlainTuner(oracle, tmp_path, a_number, numbers)
+        PlainTuner(oracle, tmp_path, a_number, a_range)
         oracle.verbose = 0
         oracle.create_trial("tuner0")
         oracle.release()
-        assert len(run(tmp_path, a_number, trials=1).seen) == 1
+        assert len(run(tmp_path, a_number, trials=1, storage=None).seen) == 1
 
 
 def joined_search(folder: str, kill_after: int = 0, resume: bool = False) -> tuple[list[Any], Any]:

@@ -1,4 +1,4 @@
-"""What is said of a trial's seeds, and the file that it is written to."""
+"""Statistics over the seeds of a trial, the best trial, and the JSON file."""
 
 import json
 import math
@@ -61,12 +61,12 @@ class TestBest:
     )
 
     @pytest.mark.parametrize(("direction", "number"), [("max", 1), ("min", 2)])
-    def test_best_trial_is_the_best_mean_of_a_completed_one(self, direction: str, number: int) -> None:
+    def test_best_trial_is_the_completed_one_with_the_best_mean(self, direction: str, number: int) -> None:
         best = best_trial(self.TRIALS, direction)
         assert best is not None
         assert best.number == number
 
-    def test_none_is_completed(self) -> None:
+    def test_no_completed_trial(self) -> None:
         assert best_trial(self.TRIALS[4:], "max") is None
         assert best_trial((), "max") is None
 
@@ -78,7 +78,7 @@ class TestBest:
         cells = best_per_cell(self.TRIALS, ("a", "b"), direction)
         assert {cell: t.number for cell, t in cells.items()} == expected
 
-    def test_a_trial_without_the_hyperparameter_has_a_cell_of_its_own(self) -> None:
+    def test_trial_without_the_hyperparameter_has_its_own_cell(self) -> None:
         cells = best_per_cell((trial(0, 1.0, a="x"), trial(1, 2.0)), ("a",), "max")
         assert {cell: t.number for cell, t in cells.items()} == {("x",): 0, (None,): 1}
 
@@ -95,7 +95,7 @@ class TestBest:
 
 
 class TestJson:
-    def test_what_is_no_number_becomes_null(self, tmp_path: Path) -> None:
+    def test_nan_and_infinity_become_null(self, tmp_path: Path) -> None:
         write_json(
             tmp_path / "a.json", {"a": [float("nan"), 1.5, (np.inf, -np.inf)], "b": {"c": np.float64("nan")}}
         )
@@ -122,12 +122,12 @@ class TestJson:
         assert two["interval_95"] == [None, None]
 
     @pytest.mark.parametrize("step", ["serialize", "replace"])
-    def test_is_written_whole_or_not_at_all(self, tmp_path: Path, monkeypatch: Any, step: str) -> None:
+    def test_file_is_replaced_atomically(self, tmp_path: Path, monkeypatch: Any, step: str) -> None:
         path = tmp_path / "a.json"
         write_json(path, {"old": 1})
 
         def dies(*args: Any) -> None:
-            # At this moment all is in the other file.
+            # The new content is complete in the other file.
             (partial,) = tmp_path.glob("partial.*.a.json")
             assert json.loads(partial.read_text()) == {"new": 2}
             raise KeyboardInterrupt
@@ -142,7 +142,7 @@ class TestJson:
         assert json.loads(path.read_text()) == {"old": 1}
 
 
-def test_a_trial_without_seeds_is_never_the_best() -> None:
+def test_trial_without_seeds_is_never_the_best() -> None:
     trials = (TrialResult(0, {}, "completed"), trial(1, 0.9), trial(2, 0.8))
     for direction, number in (("max", 1), ("min", 2)):
         best = best_trial(trials, direction)
@@ -152,16 +152,16 @@ def test_a_trial_without_seeds_is_never_the_best() -> None:
 
 
 def raced(number: int, *scores: float, out: str = "", cell: str = "x") -> TrialResult:
-    """A trial whose seeds, from 2 on, are all of a race."""
+    """A trial whose seeds, from 2 on, all come from the race."""
     seeds = {2 + i: {"score": s} for i, s in enumerate(scores)}
     return TrialResult(number, {"a": cell}, "completed", seeds=seeds, race=tuple(seeds), out=out)
 
 
 class TestBestOfARace:
     @pytest.mark.parametrize("direction", ["max", "min"])
-    def test_a_round_that_was_interrupted_decides_nothing(self, direction: str) -> None:
+    def test_interrupted_round_decides_nothing(self, direction: str) -> None:
         sign = 1 if direction == "max" else -1
-        # Ahead on every seed that both have run.
+        # Better on every seed that both have.
         ahead = raced(0, *(sign * v for v in (0.9, 0.9, 0.6)))
         behind = raced(1, *(sign * v for v in (0.89, 0.89)))
         assert ahead.sample.mean * sign < behind.sample.mean * sign
@@ -169,12 +169,12 @@ class TestBestOfARace:
         assert best is not None
         assert best.number == 0
 
-    def test_who_left_the_race_counts_in_its_level(self) -> None:
-        # Of three trials the last one would be beaten after three seeds, of four it is not: then only these
-        # three seeds are those of all.
+    def test_trial_that_left_the_race_counts_in_its_level(self) -> None:
+        # Among three trials, the last one is beaten after three seeds; among four, it is not, and only these
+        # three seeds are common to all.
         three = (raced(0, 0.9, 1.0, 1.2, 0.0, 0.0), raced(1, 0.8, 0.9, 1.3, 1.0, 1.0), raced(2, 0, 0, 0))
-        left = raced(3, 0.0, out="seed 3: failed", cell="y")
-        for trials, number in ((three, 1), ((*three, left), 0)):
+        failed = raced(3, 0.0, out="seed 3: failed", cell="y")
+        for trials, number in ((three, 1), ((*three, failed), 0)):
             best = best_trial(trials, "max")
             assert best is not None
             assert best.number == number

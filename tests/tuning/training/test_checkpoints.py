@@ -1,4 +1,4 @@
-"""The weights that are loaded are those of the seed that is reported, or none."""
+"""The loaded weights belong to the reported best seed; if they are elsewhere, none are loaded."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,14 +20,14 @@ Trained = dict[tuple[int, int], list[np.ndarray]]
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, float]], Trained]:
-    """Gives each seed the score it is to have; returns the weights that were trained, by trial and seed."""
+    """Replace the score of each seed; return the trained weights, by trial and seed."""
 
     def score(scores: Mapping[int, float]) -> Trained:
         trained: Trained = {}
-        true = InitializerTuner.run_seed
+        original = InitializerTuner.run_seed
 
-        def run_seed(tuner: Any, trial: Any, seed: int, *twin: Any) -> Any:
-            record, model = true(tuner, trial, seed, *twin)
+        def run_seed(tuner: Any, trial: Any, seed: int, *same_model: Any) -> Any:
+            record, model = original(tuner, trial, seed, *same_model)
             trained[int(trial.trial_id), seed] = [np.array(w) for w in model.get_weights()]
             return {**record, "score": scores[seed]}, model
 
@@ -39,17 +39,18 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, float]], T
 
 @pytest.fixture
 def machine(quick: Any, tmp_path: Path) -> Callable[..., SearchResult]:
-    """A search on one of several machines, each with folders of its own, and one storage."""
+    """Run a search on one of several machines, which share a storage but not their folders."""
 
     def run(name: str, **options: Any) -> SearchResult:
         folders = {"results": tmp_path / name / "x", "logs": tmp_path / f"{name}_logs"}
+        options = {"epochs": 1, "screening": False, **options}
         return quick(**folders, storage=f"sqlite:///{tmp_path}/study.db", **options)
 
     return run
 
 
 def assert_has(model: keras.Model, trained: Trained, trial: int, seed: int) -> None:
-    """Checks that a model has the weights of a seed, and that no other seed would do."""
+    """Check that a model has the weights of a seed, and of no other seed."""
     same = [
         key
         for key, weights in trained.items()
@@ -60,36 +61,38 @@ def assert_has(model: keras.Model, trained: Trained, trial: int, seed: int) -> N
 
 def assert_elsewhere(result: SearchResult, seed: int) -> None:
     file = f"trial_{result.best.number:04d}/best_{seed}.weights.h5"
-    with pytest.raises(InitxError, match=rf"^results: received .*That is seed {seed}, .* copy {file} from"):
+    with pytest.raises(
+        InitxError, match=rf"^`results` .* lacks the weights of .* seed {seed}\..* copy {file} from"
+    ):
         result.best_model()
     assert not (result.folders.results / "best_model.keras").exists()
 
 
 class TestTwoFolders:
-    def test_a_race_in_the_other_one(self, machine: Any, scored: Any) -> None:
+    def test_race_in_the_other_folder(self, machine: Any, scored: Any) -> None:
         trained = scored({0: 0.1, 1: 0.2, 2: 0.1, 3: 0.3})
         first = machine("a")
         saved = first.folders.results / "best_model.keras"
         assert_has(keras.models.load_model(saved), trained, first.best.number, 1)
-        # No race tells equals apart: two trials, two runs each.
+        # The two trials are equal, so the race runs two seeds for each.
         other = machine("b", join=True, extra_seeds=4)
         assert_has(other.best_model(), trained, other.best.number, 3)
         saved_there = keras.models.load_model(other.folders.results / "best_model.keras")
         assert_has(saved_there, trained, other.best.number, 3)
-        with pytest.warns(UserWarning, match=r"^There is no best_model\.keras here\. results: .* seed 3"):
+        with pytest.warns(UserWarning, match=r"^best_model\.keras was not written\. `results` .* seed 3"):
             again = machine("a", resume=True, extra_seeds=4)
         assert_elsewhere(again, 3)
         name = f"trial_{again.best.number:04d}/best_3.weights.h5"
         shutil.copy(other.folders.results / name, again.folders.results / name)
         assert_has(again.best_model(), trained, again.best.number, 3)
-        # Nor need the other machine be there.
+        # Training the seed again also works without the other machine.
         model = again.tuner.run_seed(again.tuner.oracle.get_trial(f"{again.best.number:04d}"), 3)[1]
         assert_has(model, trained, again.best.number, 3)
 
-    def test_a_race_in_the_other_one_that_finds_no_better_seed(self, machine: Any, scored: Any) -> None:
+    def test_race_in_the_other_folder_that_finds_no_better_seed(self, machine: Any, scored: Any) -> None:
         trained = scored({0: 0.1, 1: 0.3, 2: 0.2, 3: 0.2})
         first = machine("a")
-        with pytest.warns(UserWarning, match=r"^There is no best_model\.keras here"):
+        with pytest.warns(UserWarning, match=r"^best_model\.keras was not written"):
             other = machine("b", join=True, extra_seeds=4)
         assert_elsewhere(other, 1)
         again = machine("a", resume=True, extra_seeds=4)
@@ -98,40 +101,40 @@ class TestTwoFolders:
         assert (again.folders.results / "best_model.keras").exists()
 
     @pytest.mark.parametrize("best", [0, 2])
-    def test_a_trial_that_was_taken_over(self, machine: Any, scored: Any, recorder: Any, best: int) -> None:
+    def test_trial_that_was_taken_over(self, machine: Any, scored: Any, recorder: Any, best: int) -> None:
         trained = scored({0: 0.3, 1: 0.1, 2: 0.5 if best == 2 else 0.2})
         options = {"trials": 1, "seeds": 3}
         with pytest.raises(KeyboardInterrupt):
             machine("a", **options, observers=[recorder(after=2)])
-        watch = recorder()
+        observer = recorder()
         if best == 2:
-            has = machine("b", **options, join=True, observers=[watch])
-            with pytest.warns(UserWarning, match=r"^There is no best_model\.keras here"):
-                lacks = machine("a", **options, resume=True)
+            owner = machine("b", **options, join=True, observers=[observer])
+            with pytest.warns(UserWarning, match=r"^best_model\.keras was not written"):
+                other = machine("a", **options, resume=True)
         else:
-            with pytest.warns(UserWarning, match=r"^There is no best_model\.keras here"):
-                lacks = machine("b", **options, join=True, observers=[watch])
-            has = machine("a", **options, resume=True)
-        assert watch.seeds == [("0000", 2)]
-        assert_has(has.best_model(), trained, 0, best)
-        assert (has.folders.results / "best_model.keras").exists()
-        assert_elsewhere(lacks, best)
+            with pytest.warns(UserWarning, match=r"^best_model\.keras was not written"):
+                other = machine("b", **options, join=True, observers=[observer])
+            owner = machine("a", **options, resume=True)
+        assert observer.seeds == [("0000", 2)]
+        assert_has(owner.best_model(), trained, 0, best)
+        assert (owner.folders.results / "best_model.keras").exists()
+        assert_elsewhere(other, best)
 
 
 def test_only_the_best_seed_is_kept(quick: Any, scored: Any) -> None:
     scored({0: 0.3, 1: 0.1, 2: 0.5, 3: 0.4, 4: 0.6})
-    result = quick(seeds=4, extra_seeds=2)
+    result = quick(seeds=4, extra_seeds=2, epochs=1, screening=False)
     for trial in ("trial_0000", "trial_0001"):
-        kept = [p.name for p in (result.folders.results / trial).iterdir()]
-        assert kept == ["best_4.weights.h5"]
+        files = [p.name for p in (result.folders.results / trial).iterdir()]
+        assert files == ["best_4.weights.h5"]
 
 
-def test_a_kill_before_a_seed_is_stored_leaves_the_best_one_that_is(
+def test_kill_before_a_seed_is_stored_keeps_the_best_stored_one(
     quick: Any, scored: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
     trained = scored({0: 0.3, 1: 0.5})
-    result = quick(trials=1, seeds=1)
-    true = type(result.tuner.oracle).report_race_seed
+    result = quick(trials=1, seeds=1, epochs=1, screening=False)
+    original = type(result.tuner.oracle).report_race_seed
 
     def killed(*args: Any) -> None:
         raise KeyboardInterrupt
@@ -140,33 +143,35 @@ def test_a_kill_before_a_seed_is_stored_leaves_the_best_one_that_is(
     with pytest.raises(KeyboardInterrupt):
         result.tuner._run_race(result.tuner.oracle.get_trial("0000"), 1)
     assert_has(result.best_model(), trained, 0, 0)
-    monkeypatch.setattr(type(result.tuner.oracle), "report_race_seed", true)
+    monkeypatch.setattr(type(result.tuner.oracle), "report_race_seed", original)
     result.tuner._run_race(result.tuner.oracle.get_trial("0000"), 1)
     assert_has(result.best_model(), trained, 0, 1)
 
 
-def test_a_file_that_another_process_replaces_meanwhile(quick: Any, scored: Any, monkeypatch: Any) -> None:
+def test_file_that_another_process_replaces_during_the_load(
+    quick: Any, scored: Any, monkeypatch: Any
+) -> None:
     trained = scored({0: 0.3, 1: 0.5})
-    result = quick(trials=1)
-    true = InitializerTuner._best_file
+    result = quick(trials=1, epochs=1, screening=False)
+    original = InitializerTuner._best_file
     gone = iter([result.folders.results / "trial_0000/best_0.weights.h5"])
-    monkeypatch.setattr(InitializerTuner, "_best_file", lambda *args: next(gone, None) or true(*args))
+    monkeypatch.setattr(InitializerTuner, "_best_file", lambda *args: next(gone, None) or original(*args))
     assert_has(result.best_model(), trained, 0, 1)
 
 
 class TestFind:
     @pytest.mark.parametrize(("direction", "seed"), [("max", 2), ("min", 1)])
-    def test_the_best(self, tmp_path: Path, direction: str, seed: int) -> None:
-        for kept in (0, 1, 2):
-            (tmp_path / f"best_{kept}.weights.h5").touch()
-        found = find_weights(tmp_path, {0: 0.5, 1: 0.1, 2: 0.9}, direction)
-        assert found == tmp_path / f"best_{seed}.weights.h5"
+    def test_best_seed(self, tmp_path: Path, direction: str, seed: int) -> None:
+        for other in (0, 1, 2):
+            (tmp_path / f"best_{other}.weights.h5").touch()
+        path = find_weights(tmp_path, {0: 0.5, 1: 0.1, 2: 0.9}, direction)
+        assert path == tmp_path / f"best_{seed}.weights.h5"
 
-    def test_of_equals_the_one_that_is_there(self, tmp_path: Path) -> None:
+    def test_of_equal_seeds_the_one_that_exists(self, tmp_path: Path) -> None:
         (tmp_path / "best_7.weights.h5").touch()
         assert find_weights(tmp_path, {3: 0.9, 7: 0.9, 8: 0.1}, "max") == tmp_path / "best_7.weights.h5"
 
-    def test_a_trial_without_seeds(self, tmp_path: Path) -> None:
+    def test_trial_without_seeds(self, tmp_path: Path) -> None:
         (tmp_path / "best_7.weights.h5").touch()
-        with pytest.raises(NoWeights, match="No seed of it was trained"):
+        with pytest.raises(NoWeights, match=r"^`results` .* has no weights of .*: no seed of it was trained"):
             find_weights(tmp_path, {}, "max")

@@ -1,4 +1,4 @@
-"""The race in a search: one process runs it, and it errs no more often when a trial leaves it."""
+"""The race in a search: one process runs it, also after it was taken over and after a seed has failed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,18 +12,18 @@ pytestmark = pytest.mark.one_backend
 
 OTHER = {"host": "elsewhere", "machine": "elsewhere", "pid": 1, "token": "another"}
 OPTIONS: dict[str, Any] = {"tuner": "grid", "trials": None, "initializers": ["he_normal", "auto"], "seeds": 2}
-OPTIONS = {**OPTIONS, "learning_rates": [0.01]}
+OPTIONS = {**OPTIONS, "learning_rates": [0.01], "epochs": 1, "screening": False}
 
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int], float]], None]:
-    """Gives each trial's seed the score that a function of both has for it."""
+    """Replace the score of each seed by a function of the trial and the seed."""
 
     def use(score: Callable[[int, int], float]) -> None:
-        true = InitializerTuner.run_seed
+        original = InitializerTuner.run_seed
 
-        def run_seed(tuner: Any, trial: Any, seed: int, *twin: Any) -> Any:
-            record, model = true(tuner, trial, seed, *twin)
+        def run_seed(tuner: Any, trial: Any, seed: int, *same_model: Any) -> Any:
+            record, model = original(tuner, trial, seed, *same_model)
             return {**record, "score": score(int(trial.trial_id), seed)}, model
 
         monkeypatch.setattr(InitializerTuner, "run_seed", run_seed)
@@ -31,8 +31,8 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int], fl
     return use
 
 
-def test_a_trial_that_fails_makes_no_look_cheaper(quick: Any, scored: Any) -> None:
-    # Two trials would be told apart by their first three seeds; as two of three they are not.
+def test_failed_trial_does_not_lower_the_level(quick: Any, scored: Any) -> None:
+    # Of two trials, three seeds would separate them; as two of three trials, they need more seeds.
     lead = {2: 0.85, 3: 1.0, 4: 1.2}
 
     def score(trial: int, seed: int) -> float:
@@ -48,11 +48,11 @@ def test_a_trial_that_fails_makes_no_look_cheaper(quick: Any, scored: Any) -> No
 
 
 class TestTakenOver:
-    """The race of a process that the others have given up."""
+    """The race of a process that has lost its lock."""
 
     @pytest.fixture
     def other(self, monkeypatch: pytest.MonkeyPatch) -> Any:
-        """Another process, which takes the race when it is told to, and runs as much of it as it is to."""
+        """Another process, which takes the lock over in `take` and runs the seeds in `runs`."""
         monkeypatch.setattr(locks, "SETTLE_SECONDS", 0.0)
 
         class Other:
@@ -70,17 +70,17 @@ class TestTakenOver:
                         self.study.set_user_attr(f"race_{trial}_{seed}", record)
                 self.study.set_user_attr("race_owner", None)
 
-        made = Other()
-        true = StudyLock._take
+        other = Other()
+        original = StudyLock._take
 
-        def take(mine: StudyLock, name: str) -> bool:
-            made.study = mine._study
-            if mine._study.user_attrs.get("race_owner") == OTHER:
-                made.finish()
-            return true(mine, name)
+        def take(lock: StudyLock, name: str) -> bool:
+            other.study = lock._study
+            if lock._study.user_attrs.get("race_owner") == OTHER:
+                other.finish()
+            return original(lock, name)
 
         monkeypatch.setattr(StudyLock, "_take", take)
-        return made
+        return other
 
     def test_between_two_runs(self, quick: Any, recorder: Any, other: Any) -> None:
         class Watch(recorder):
@@ -89,61 +89,61 @@ class TestTakenOver:
                 if seed == 2:
                     other.take()
 
-        watch = Watch()
-        result = quick(**OPTIONS, extra_seeds=4, observers=[watch])
+        observer = Watch()
+        result = quick(**OPTIONS, extra_seeds=4, observers=[observer])
         assert other.waited == 1
-        # Its first run is its own; all others are those of whoever had the race.
-        assert [seed for _, seed in watch.seeds if seed >= 2] == [2]
-        assert [seeds for _, seeds in watch.begun if seeds[0] >= 2] == [[2]]
+        # This process ran only the first seed, and the other process the rest.
+        assert [seed for _, seed in observer.seeds if seed >= 2] == [2]
+        assert [seeds for _, seeds in observer.begun if seeds[0] >= 2] == [[2]]
         assert [t.race for t in result.trials] == [(2, 3), (2, 3)]
 
     @pytest.mark.parametrize("fails", [False, True])
     def test_during_a_run(self, quick: Any, recorder: Any, other: Any, monkeypatch: Any, fails: bool) -> None:
-        true = InitializerTuner.run_seed
+        original = InitializerTuner.run_seed
 
-        def run_seed(tuner: Any, trial: Any, seed: int, *twin: Any) -> Any:
-            record, model = true(tuner, trial, seed, *twin)
+        def run_seed(tuner: Any, trial: Any, seed: int, *same_model: Any) -> Any:
+            record, model = original(tuner, trial, seed, *same_model)
             if seed == 2:
                 other.take()
                 if fails:
                     raise FloatingPointError("no number")
-                # Better than all: its weights would be kept.
+                # The best score of all, so that its weights would be kept.
                 record = {**record, "score": 2.0}
             return record, model
 
         monkeypatch.setattr(InitializerTuner, "run_seed", run_seed)
-        watch = recorder()
-        result = quick(**OPTIONS, extra_seeds=4, observers=[watch])
+        observer = recorder()
+        result = quick(**OPTIONS, extra_seeds=4, observers=[observer])
         assert other.waited == 1
-        assert [seed for _, seed in watch.seeds if seed >= 2] == []
+        assert [seed for _, seed in observer.seeds if seed >= 2] == []
         assert [t.race for t in result.trials] == [(2, 3), (2, 3)]
         assert {t.seeds[2]["score"] for t in result.trials} == {0.25}
         assert {t.out for t in result.trials} == {""}
         assert not list(result.folders.results.glob("trial_*/best_2.weights.h5"))
 
-    def test_what_the_other_one_leaves_is_run(self, quick: Any, recorder: Any, other: Any) -> None:
+    def test_runs_what_the_other_process_leaves(self, quick: Any, recorder: Any, other: Any) -> None:
         class Watch(recorder):
             def on_seed_end(self, trial: Any, seed: int, *args: Any) -> None:
                 super().on_seed_end(trial, seed, *args)
                 if seed == 2 and not other.waited:
                     other.take()
 
-        # It was given up in its turn.
+        # The other process dies before it has run anything.
         other.runs = ()
-        watch = Watch()
-        result = quick(**OPTIONS, extra_seeds=4, observers=[watch])
+        observer = Watch()
+        result = quick(**OPTIONS, extra_seeds=4, observers=[observer])
         assert other.waited == 1
-        assert [seed for _, seed in watch.seeds if seed >= 2] == [2, 2, 3, 3]
+        assert [seed for _, seed in observer.seeds if seed >= 2] == [2, 2, 3, 3]
         assert [t.race for t in result.trials] == [(2, 3), (2, 3)]
 
     @pytest.mark.parametrize("name", ["report_race_seed", "report_out_of_race"])
-    def test_while_it_is_written(self, quick: Any, other: Any, name: str) -> None:
+    def test_during_a_write(self, quick: Any, other: Any, name: str) -> None:
         result = quick(**OPTIONS)
         oracle = result.tuner.oracle
-        given = (2, {"score": 1.0}) if name == "report_race_seed" else ("seed 2: no",)
+        arguments = (2, {"score": 1.0}) if name == "report_race_seed" else ("seed 2: no",)
         with oracle.hold("race"):
             other.take()
             with pytest.raises(locks.LockLost):
-                getattr(oracle, name)("0000", *given)
+                getattr(oracle, name)("0000", *arguments)
         assert oracle.result("0000").race == ()
         assert oracle.result("0000").out == ""

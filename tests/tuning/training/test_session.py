@@ -1,4 +1,4 @@
-"""A new session forgets the models, and nothing that the user has set."""
+"""Layer names restart, and everything that the user has set stays."""
 
 import keras
 import pytest
@@ -25,19 +25,19 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_what_is_switched_off_stays_off(name: str) -> None:
-    is_on, off, on = SETTINGS[name]
+def test_disabled_setting_stays_disabled(name: str) -> None:
+    is_enabled, disable, enable = SETTINGS[name]
     reset_layer_names()
-    assert is_on() is not False
-    off()
+    assert is_enabled() is not False
+    disable()
     try:
         reset_layer_names()
-        assert is_on() is False
+        assert is_enabled() is False
     finally:
-        on()
+        enable()
 
 
-def test_the_policy_stays_and_the_names_start_anew() -> None:
+def test_dtype_policy_stays_and_names_restart() -> None:
     config.set_dtype_policy("mixed_bfloat16")
     try:
         keras.layers.Dense(1)
@@ -48,23 +48,23 @@ def test_the_policy_stays_and_the_names_start_anew() -> None:
         config.set_dtype_policy("float32")
 
 
-def test_what_may_be_deserialized_stays() -> None:
-    x = keras.layers.Lambda(lambda x: 2 * x, name="twice")
+def test_permission_to_deserialize_stays() -> None:
+    twice = keras.layers.Lambda(lambda x: 2 * x, name="twice")
     config.enable_unsafe_deserialization()
     with keras.saving.custom_object_scope({"Own": Own}):
         reset_layer_names()
-        assert keras.layers.Lambda.from_config(x.get_config()).name == "twice"
+        assert keras.layers.Lambda.from_config(twice.get_config()).name == "twice"
         model = keras.Sequential([keras.Input((2,)), Own(1)])
         assert isinstance(keras.Sequential.from_config(model.get_config()).layers[0], Own)
 
 
 class Own(keras.layers.Dense):
-    """Registered by nobody."""
+    """A class that is not registered."""
 
 
-def test_a_distribution_stays() -> None:
+def test_distribution_stays() -> None:
     if keras.backend.backend() != "jax":
-        pytest.skip("Keras distributes on JAX only")
+        pytest.skip("only JAX has distributions")
     with keras.distribution.DataParallel().scope():
         before = keras.distribution.distribution()
         reset_layer_names()
