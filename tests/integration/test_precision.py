@@ -1,4 +1,4 @@
-"""Searches in half precision: under the user's policy, with the optimizer that scales the loss."""
+"""Searches in half precision, under the user's dtype policy and with loss scaling."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -43,7 +43,7 @@ def build(rate: float = 0.01, size: float = 1.0, initializer: str = "glorot_unif
         ]
     )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=0.004)
-    # Of saturated probabilities the gradient would be zero, and overflow nothing.
+    # The gradient of saturated probabilities would be zero and could not overflow.
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=["accuracy"])
     return model
@@ -55,74 +55,76 @@ def scale(model: keras.Model) -> float:
 
 class TestSearching:
     @pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
-    def test_every_trial_is_of_the_policy(self, quick: Any, policy: str, jit: bool) -> None:
-        made: list[keras.Model] = []
+    def test_every_trial_has_the_policy(self, quick: Any, policy: str, jit: bool) -> None:
+        models: list[keras.Model] = []
 
-        def remembered() -> keras.Model:
-            made.append(build())
-            return made[-1]
+        def recorded() -> keras.Model:
+            models.append(build())
+            return models[-1]
 
-        result = quick(remembered, tuner="grid", initializers=["he_auto", "all_zeros"], trials=None,
-                       learning_rates=[0.05], jit_compile=jit)  # fmt: skip
-        assert {m.layers[1].compute_dtype for m in made} == {policy.removeprefix("mixed_")}
-        assert {type(m.optimizer).__name__ for m in made} == {
+        result = quick(recorded, tuner="grid", initializers=["he_auto", "all_zeros"], trials=None,
+                       learning_rates=[0.05], seeds=1, epochs=1, jit_compile=jit)  # fmt: skip
+        assert {m.layers[1].compute_dtype for m in models} == {policy.removeprefix("mixed_")}
+        assert {type(m.optimizer).__name__ for m in models} == {
             "LossScaleOptimizer" if policy == "mixed_float16" else "AdamW"
         }
-        found = {t.values["initializer"]: t for t in result.trials}
-        assert found["he_auto"].status == "completed"
-        assert found["all_zeros"].status == "screened"
-        assert "alike" in found["all_zeros"].reason
+        trials = {t.values["initializer"]: t for t in result.trials}
+        assert trials["he_auto"].status == "completed"
+        assert trials["all_zeros"].status == "screened"
+        assert "equal weights" in trials["all_zeros"].reason
         assert keras.config.dtype_policy().name == policy
 
-    def test_the_best_model_evaluates_to_its_best_seed(self, quick: Any, pairs: Any, policy: str) -> None:
-        result = quick(build, initializers=["he_auto", "auto"])
+    def test_best_model_evaluates_to_its_best_seed(self, quick: Any, pairs: Any, policy: str) -> None:
+        result = quick(build, initializers=["he_auto", "auto"], trials=1)
         saved = keras.models.load_model(result.folders.results / "best_model.keras")
         for model in (result.best_model(), saved):
-            found = model.evaluate(*pairs[1], batch_size=24, verbose=0, return_dict=True)
-            assert found["accuracy"] == pytest.approx(max(result.best.sample.scores), abs=1e-7)
+            metrics = model.evaluate(*pairs[1], batch_size=24, verbose=0, return_dict=True)
+            assert metrics["accuracy"] == pytest.approx(max(result.best.sample.scores), abs=1e-7)
 
-    def test_a_model_that_is_given_keeps_its_own_policy(self, quick: Any, half: None) -> None:
+    def test_model_that_is_passed_keeps_its_policy(self, quick: Any, half: None) -> None:
         model = build()
         keras.config.set_dtype_policy("float32")
-        result = quick(model, initializers=["he_auto"], trials=1)
-        found = result.best_model()
-        assert found.layers[1].compute_dtype == "float16"
-        assert isinstance(found.optimizer, keras.optimizers.LossScaleOptimizer)
-        assert not isinstance(found.optimizer.inner_optimizer, keras.optimizers.LossScaleOptimizer)
+        result = quick(model, initializers=["he_auto"], trials=1, seeds=1, epochs=1)
+        best = result.best_model()
+        assert best.layers[1].compute_dtype == "float16"
+        assert isinstance(best.optimizer, keras.optimizers.LossScaleOptimizer)
+        assert not isinstance(best.optimizer.inner_optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 class TestSettings:
-    def test_they_reach_the_optimizer_that_takes_the_steps(self, half: None) -> None:
+    def test_settings_reach_the_inner_optimizer(self, half: None) -> None:
         hypermodel = InitializerHyperModel(
             build, ["he_auto"], [0.02], weight_decays=[0.3], schedules=["linear"]
         )
         model = hypermodel.build(keras_tuner.HyperParameters())
-        steps = inner_optimizer(model.optimizer)
-        assert isinstance(steps, keras.optimizers.AdamW)
-        assert steps is not model.optimizer
-        assert float(keras.ops.convert_to_numpy(steps.learning_rate)) == pytest.approx(0.02)
-        assert steps.weight_decay == 0.3
+        inner = inner_optimizer(model.optimizer)
+        assert isinstance(inner, keras.optimizers.AdamW)
+        assert inner is not model.optimizer
+        assert float(keras.ops.convert_to_numpy(inner.learning_rate)) == pytest.approx(0.02)
+        assert inner.weight_decay == 0.3
 
         rates: list[float] = []
 
         class Watch(keras.callbacks.Callback):
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                rates.append(float(keras.ops.convert_to_numpy(steps.learning_rate)))
+                rates.append(float(keras.ops.convert_to_numpy(inner.learning_rate)))
 
         model.fit(X, Y, epochs=2, verbose=0, callbacks=[Schedule("linear", 2), Watch()])
         assert rates == pytest.approx([0.02, 0.01])
 
     @pytest.mark.parametrize("name", ["weight_decays", "learning_rates"])
-    def test_they_change_the_training(self, quick: Any, half: None, name: str) -> None:
+    def test_settings_change_the_training(self, quick: Any, half: None, name: str) -> None:
         options: dict[str, Any] = {"learning_rates": [0.05], "weight_decays": [0.01], name: [0.02, 0.2]}
-        result = quick(build, tuner="grid", trials=None, seeds=1, initializers=["he_auto"], **options)
+        result = quick(
+            build, tuner="grid", trials=None, seeds=1, epochs=2, initializers=["he_auto"], **options
+        )
         one, two = (t.seeds[0]["curves"]["loss"] for t in result.trials)
         assert one != two
 
 
 class TestReuse:
-    def test_the_history_is_that_of_a_fresh_model(self, policy: str) -> None:
-        # The first trial's gradients overflow, and leave another scale behind them.
+    def test_history_equals_a_fresh_model(self, policy: str) -> None:
+        # The gradients of the first trial overflow, and leave another scale behind.
         settings = [(0.05, 3000.0, 1), (0.01, 1.0, 2), (0.05, 3000.0, 1)]
         models = CompiledModels(False, SAMPLE)
 
@@ -130,10 +132,10 @@ class TestReuse:
             keras.utils.set_random_seed(seed)
             model = models.adopt(build(rate))
             model.layers[-1].kernel.assign(model.layers[-1].kernel * size)
-            found = model.fit(X, Y, epochs=2, batch_size=8, validation_data=(X, Y), verbose=0).history
+            history = model.fit(X, Y, epochs=2, batch_size=8, validation_data=(X, Y), verbose=0).history
             if policy == "mixed_float16":
                 scales.append(scale(model))
-            return found
+            return history
 
         scales: list[float] = []
         for setting in settings:
@@ -144,7 +146,7 @@ class TestReuse:
             assert scales[0] < scales[2] == FIRST_SCALE
         assert len(models) == 1
 
-    def test_the_scale_starts_anew(self, half: None) -> None:
+    def test_scale_is_reset(self, half: None) -> None:
         models = CompiledModels(False, SAMPLE)
         model = models.adopt(build(size=300.0))
         assert scale(model) == FIRST_SCALE
@@ -155,20 +157,20 @@ class TestReuse:
         assert int(model.optimizer.step_counter) == 0
 
 
-def test_a_gradient_that_overflows_dooms_no_trial(quick: Any, half: None) -> None:
+def test_overflowing_gradient_does_not_end_a_trial(quick: Any, half: None) -> None:
     scales: list[float] = []
-    made: list[keras.Model] = []
+    models: list[keras.Model] = []
 
     class Watch:
         def on_trial_begin(self, trial: Any, seeds: Any) -> None: ...
         def on_seed_end(self, *args: Any) -> None: ...
         def on_trial_end(self, *args: Any) -> None: ...
         def on_epoch_end(self, epochs: int) -> None:
-            scales.extend(scale(model) for model in made if model.optimizer.built)
+            scales.extend(scale(model) for model in models if model.optimizer.built)
 
     def overflowing() -> keras.Model:
-        made.append(build(size=300.0))
-        return made[-1]
+        models.append(build(size=300.0))
+        return models[-1]
 
     result = quick(overflowing, initializers=["own"], learning_rates=None, trials=1, seeds=1, epochs=5,
                    observers=[Watch()])  # fmt: skip

@@ -1,4 +1,4 @@
-"""KerasTuner's chief and workers, told apart by their environment variables.
+"""KerasTuner's chief and workers, which differ in their environment variables.
 
 KerasTuner replaces a worker's oracle by a client, which forwards seven calls to the chief; none of them
 reports a seed, an epoch or a reason. A study can be shared instead: all workers write to it, and the chief

@@ -84,7 +84,7 @@ def _devices() -> str:
 
 
 def _first(path: Path, key: str) -> str:
-    """Return the first value of a key in a file of `/proc`; "" if there is none."""
+    """Return the first value of a key in a file of `/proc`, or ""."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -22,12 +22,12 @@ from .attributes import HEARTBEAT_ATTRIBUTE, OWNER_ATTRIBUTE
 HEARTBEAT_SECONDS = 10.0
 # Seconds without a heartbeat after which other processes take the trial over.
 STALE_SECONDS = 60.0
-# Optuna's `ask` creates a trial milliseconds before its owner is stored. Nobody takes it over in between.
+# Optuna's `ask` creates a trial milliseconds before its owner is stored. No process takes such a trial over.
 _SIGNING_GRACE = timedelta(seconds=10)
 
 Owner = Mapping[str, Any]
 
-# Tokens of the owners in this process that still run. Searches in threads are told apart as processes are.
+# Tokens of the owners in this process that still run. Searches in two threads differ as two processes do.
 _running: set[str] = set()
 
 

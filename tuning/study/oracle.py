@@ -73,7 +73,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         storage: As in `open_storage`: a URL, a journal file, or an Optuna storage. None is a SQLite file
             `study.db` in the tuner's project folder.
         study_name: The study's name in the storage.
-        seed: The seed of a sampler that is given by name. None draws a seed, which the study stores.
+        seed: The seed of a sampler that is chosen by name. None draws a seed, which the study stores.
         enqueue: Candidates to try first, as dictionaries of values by name. Missing values are sampled.
             They count towards `max_trials`.
         shared: Whether other processes may start the same study at the same time.
@@ -111,7 +111,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     @property
     def is_spent(self) -> bool:
-        """Whether this process has started all of the `trials_here` trials that it may run."""
+        """Return whether this process has started all of the `trials_here` trials that it may run."""
         return self.trials_here is not None and len(self.start_order) >= self.trials_here
 
     def enqueue(self, candidates: Sequence[Mapping[str, Any]]) -> None:

@@ -265,8 +265,8 @@ class TestGrid:
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, score, discrete, trials=None, sampler="grid")
         second = run(tmp_path, score, discrete, trials=None, sampler="grid")
-        found = values_of(second.oracle)
-        assert len(found) == len(set(found)) == POINTS
+        points = values_of(second.oracle)
+        assert len(points) == len(set(points)) == POINTS
         assert len(calls) == POINTS + 1
         assert {t.state for t in second.oracle.frozen_trials()} == {TrialState.COMPLETE}
 
@@ -279,14 +279,14 @@ class TestGrid:
             patch.setattr(OptunaOracle, "_suggest", dies)
             with pytest.raises(KeyboardInterrupt):
                 run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid")
-        found = values_of(run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid").oracle)
-        assert len(found) == len(set(found)) == POINTS
+        points = values_of(run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid").oracle)
+        assert len(points) == len(set(points)) == POINTS
 
     def test_resumes_without_a_seed(self, tmp_path: Path) -> None:
         for trials in (4, 8, None):
             oracle = run(tmp_path, lambda hp: 1.0, discrete, trials=trials, sampler="grid", seed=None).oracle
-        found = values_of(oracle)
-        assert len(found) == len(set(found)) == POINTS
+        points = values_of(oracle)
+        assert len(points) == len(set(points)) == POINTS
 
     def test_failed_point_is_not_visited_again(self, tmp_path: Path) -> None:
         def score(hp: Any) -> float:

@@ -1,4 +1,4 @@
-"""Whether a search may use a study that the user's storage contains."""
+"""A study that the user's storage already contains is resumed, replaced or refused."""
 
 from pathlib import Path
 

@@ -93,13 +93,13 @@ def run(name, strategy, rows, normalized):
         "after": len(copies(model.variables[0])),
     }
 
-found = {name: run(name, *settings) for name, settings in json.loads(searches).items()}
+results = {name: run(name, *settings) for name, settings in json.loads(searches).items()}
 saved = sys.argv[5:]
 if saved:
     # A model that another process has saved, on another number of devices.
     model = keras.models.load_model(saved[0])
-    found["saved"] = model.evaluate(x[53:76], y[53:76], verbose=0, return_dict=True)["accuracy"]
-print(json.dumps(found))
+    results["saved"] = model.evaluate(x[53:76], y[53:76], verbose=0, return_dict=True)["accuracy"]
+print(json.dumps(results))
 """
 
 
@@ -111,8 +111,8 @@ def run(*arguments: Any, backend: str) -> dict[str, Any]:
     return json.loads(process.stdout.strip().splitlines()[-1])
 
 
-def curves(found: dict[str, Any]) -> list[float]:
-    completed = [runs for status, _, runs in found["trials"].values() if status == "completed"]
+def curves(results: dict[str, Any]) -> list[float]:
+    completed = [runs for status, _, runs in results["trials"].values() if status == "completed"]
     return [v for runs in completed for record in runs.values() for curve in record.values() for v in curve]
 
 
