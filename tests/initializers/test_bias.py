@@ -51,8 +51,8 @@ def test_kernels_are_refused():
 
 def test_softmax_predicts_the_classes():
     p = [0.7, 0.2, 0.1]
-    for given in (PriorBias(p), PriorBias(class_counts=[70, 20, 10])):
-        layer = L.Dense(3, activation="softmax", kernel_initializer="zeros", bias_initializer=given)
+    for initializer in (PriorBias(p), PriorBias(class_counts=[70, 20, 10])):
+        layer = L.Dense(3, activation="softmax", kernel_initializer="zeros", bias_initializer=initializer)
         np.testing.assert_allclose(numpy(layer(np.ones((2, 5)))), [p, p], rtol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_very_rare_classes_keep_their_log_odds():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "units", "activation", "says"),
+    ("arguments", "units", "activation", "message"),
     [
         ({"p": [0.5, 0.5]}, 3, "softmax", r"^out/bias: `p` must be 3 values.*, got \[0.5, 0.5\]"),
         ({"class_counts": [5, 5]}, 3, "softmax", r"^out/bias: `class_counts` must be 3 values"),
@@ -105,14 +105,14 @@ def test_very_rare_classes_keep_their_log_odds():
     ],
     ids=["too few", "too few counts", "sum", "one for all", "one output", "relu"],
 )
-def test_values_that_do_not_fit_the_layer_are_refused(arguments, units, activation, says):
+def test_values_that_do_not_fit_the_layer_are_refused(arguments, units, activation, message):
     layer = L.Dense(units, activation=activation, bias_initializer=PriorBias(**arguments), name="out")
-    with pytest.raises(InitxError, match=says):
+    with pytest.raises(InitxError, match=message):
         layer.build((None, 4))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({}, "^Exactly one of `p` and `class_counts` must be set, got None and None"),
         (
@@ -129,8 +129,8 @@ def test_values_that_do_not_fit_the_layer_are_refused(arguments, units, activati
     ],
     ids=["neither", "both", "empty class", "number", "one class", "infinite"],
 )
-def test_bad_arguments(arguments, says):
-    with pytest.raises(InitxError, match=says):
+def test_bad_arguments(arguments, message):
+    with pytest.raises(InitxError, match=message):
         PriorBias(**arguments)
 
 

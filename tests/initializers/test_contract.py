@@ -41,15 +41,15 @@ class TestContract:
         assert type(keras.initializers.get(case.name)) is case.cls
 
     def test_config_round_trip(self, case):
-        made = case.cls(**case.arguments)
-        assert made.get_config() == case.arguments
-        again = case.cls.from_config(json.loads(json.dumps(made.get_config())))
+        initializer = case.cls(**case.arguments)
+        assert initializer.get_config() == case.arguments
+        again = case.cls.from_config(json.loads(json.dumps(initializer.get_config())))
         assert again.get_config() == case.arguments
         assert set(case.arguments) == set(inspect.signature(case.cls).parameters)
 
     def test_the_defaults_survive_the_config(self, case):
-        made = case.make()
-        config = made.get_config()
+        initializer = case.make()
+        config = initializer.get_config()
         assert config.get("seed") is None
         assert case.cls.from_config(config).get_config() == config
 
@@ -73,11 +73,11 @@ class TestContract:
         assert isinstance(loaded["kwargs"]["mode"], str)
 
     def test_keras_serialization_round_trip(self, case):
-        made = case.cls(**case.arguments)
-        config = json.loads(json.dumps(keras.saving.serialize_keras_object(made)))
+        initializer = case.cls(**case.arguments)
+        config = json.loads(json.dumps(keras.saving.serialize_keras_object(initializer)))
         again = keras.saving.deserialize_keras_object(config)
         assert type(again) is case.cls
-        assert again.get_config() == made.get_config()
+        assert again.get_config() == initializer.get_config()
         assert config["registered_name"] == f"keras_initx>{case.cls.__name__}"
 
     def test_saved_and_loaded_with_its_model(self, case, tmp_path):
@@ -97,13 +97,13 @@ class TestContract:
         assert rms[0] == pytest.approx(rms[1], rel=0.4)
 
     def test_clone_copy_and_pickle_draw_the_same(self, case):
-        made = case.make(**{k: v for k, v in {"seed": 5}.items() if k in case.arguments})
-        bound = made.bound_to(case.layer(made, 7), case.weight)
+        initializer = case.make(**{k: v for k, v in {"seed": 5}.items() if k in case.arguments})
+        bound = initializer.bound_to(case.layer(initializer, 7), case.weight)
         shape = (6, 7) if case.weight == "kernel" else (7,)
-        want = numpy(bound(shape))
+        expected = numpy(bound(shape))
         for other in (bound, copy.deepcopy(bound), pickle.loads(pickle.dumps(bound))):
-            np.testing.assert_array_equal(want, numpy(other(shape)))
-        assert made.clone().get_config() == made.get_config()
+            np.testing.assert_array_equal(expected, numpy(other(shape)))
+        assert initializer.clone().get_config() == initializer.get_config()
 
     def test_a_bound_copy_can_be_pickled_and_outlives_its_layer(self, case):
         layer = case.layer("zeros", 4, name="tight")
@@ -155,8 +155,8 @@ class TestContract:
             assert tuple(case.make()(shape).shape) == shape
 
     def test_a_vector_and_a_number(self, case):
-        made = case.make()
-        bound = made.bound_to(case.layer(made, 7), case.weight)
+        initializer = case.make()
+        bound = initializer.bound_to(case.layer(initializer, 7), case.weight)
         for shape in ((7,), ()):
             if case.weight == "kernel" or shape:
                 values = numpy(bound(shape))
@@ -259,9 +259,9 @@ class TestSeeds:
         assert not np.array_equal(draw(1), draw(2))
 
     def test_a_seed_generator_moves_on(self, random_case):
-        made = random_case.cls(seed=keras.random.SeedGenerator(4))
-        assert not np.array_equal(numpy(made((8, 8))), numpy(made((8, 8))))
-        again = random_case.cls.from_config(made.get_config())
+        initializer = random_case.cls(seed=keras.random.SeedGenerator(4))
+        assert not np.array_equal(numpy(initializer((8, 8))), numpy(initializer((8, 8))))
+        again = random_case.cls.from_config(initializer.get_config())
         assert isinstance(again.seed, keras.random.SeedGenerator)
 
     def test_weights_of_one_layer_with_one_name_or_none_differ(self, random_case):
@@ -276,9 +276,11 @@ class TestSeeds:
 
     def test_any_integer_is_a_seed(self, random_case):
         for seed in (-1, 2**40, 2**70):
-            made = random_case.cls(seed=seed)
-            np.testing.assert_array_equal(numpy(made((4, 4))), numpy(random_case.cls(seed=seed)((4, 4))))
-            assert made.get_config()["seed"] == seed
+            initializer = random_case.cls(seed=seed)
+            np.testing.assert_array_equal(
+                numpy(initializer((4, 4))), numpy(random_case.cls(seed=seed)((4, 4)))
+            )
+            assert initializer.get_config()["seed"] == seed
 
     def test_a_sublayer_with_the_same_weight_does_not_matter(self, random_case):
         def kernel(own_first):

@@ -186,6 +186,6 @@ def test_a_deep_linear_network_keeps_every_singular_value():
 
 
 def test_the_seeds_of_the_blocks_differ_and_repeat():
-    made = OrthogonalAuto(seed=1)
-    assert len({made._seed_of(block) for block in range(50)}) == 50
-    assert made._seed_of(7) == OrthogonalAuto(seed=1)._seed_of(7)
+    initializer = OrthogonalAuto(seed=1)
+    assert len({initializer._seed_of(block) for block in range(50)}) == 50
+    assert initializer._seed_of(7) == OrthogonalAuto(seed=1)._seed_of(7)

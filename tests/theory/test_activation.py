@@ -12,7 +12,7 @@ L = keras.layers
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    ("value", "name"),
     [
         (None, "linear"),
         ("relu", "relu"),
@@ -28,12 +28,12 @@ L = keras.layers
         ("log_softmax", "log_softmax"),
     ],
 )
-def test_recognised_by_name(given, name):
-    assert read_activation(given).name == name
+def test_recognised_by_name(value, name):
+    assert read_activation(value).name == name
 
 
 @pytest.mark.parametrize(
-    ("given", "slope"),
+    ("value", "slope"),
     [
         ("relu", 0.0),
         ("leaky_relu", 0.2),
@@ -48,9 +48,9 @@ def test_recognised_by_name(given, name):
         ("tanh", None),
     ],
 )
-def test_negative_slope(given, slope):
-    got = read_activation(given).negative_slope
-    assert got == (None if slope is None else pytest.approx(slope))
+def test_negative_slope(value, slope):
+    slope_read = read_activation(value).negative_slope
+    assert slope_read == (None if slope is None else pytest.approx(slope))
 
 
 def test_a_prelu_with_random_slopes_has_their_mean_square():
@@ -101,7 +101,7 @@ def test_row_wise_activations_have_gain_one():
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("value", "message"),
     [
         ("rleu", "Did you mean 'relu'"),
         (3, "a name, a function or a layer"),
@@ -112,9 +112,9 @@ def test_row_wise_activations_have_gain_one():
         (lambda x: 1 / 0, "ZeroDivisionError"),
     ],
 )
-def test_what_cannot_be_read_says_so(given, says):
-    with pytest.raises(InitxError, match=says):
-        read_activation(given)
+def test_unreadable_activations_are_refused(value, message):
+    with pytest.raises(InitxError, match=message):
+        read_activation(value)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch.compile cannot trace a Keras Input")

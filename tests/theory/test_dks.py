@@ -20,17 +20,17 @@ USERS = {
     "sin": (keras.ops.sin, np.sin),
     "steep": (lambda x: x * keras.ops.sigmoid(1.5 * x), lambda z: z * special.expit(1.5 * z)),
 }
-UNSHAPABLE = ("linear", "relu6", "hard_sigmoid", "hard_tanh", "exponential")
+WITHOUT_TRANSFORM = ("linear", "relu6", "hard_sigmoid", "hard_tanh", "exponential")
 
 
 def activation_of(name):
     return read_activation(USERS[name][0] if name in USERS else name)
 
 
-def conditions(name, found):
+def conditions(name, transform):
     """Return E phi^, E phi^^2, Q'(1) and C'(1) by QUADPACK, with derivatives by differences."""
     formula, kinks = (USERS[name][1], ()) if name in USERS else (FORMULAS[name][0], FORMULAS[name][1]())
-    a, b, c, d = found.input_scale, found.input_shift, found.output_scale, found.output_shift
+    a, b, c, d = transform.input_scale, transform.input_shift, transform.output_scale, transform.output_shift
     corners = [(kink - b) / a for kink in kinks]
 
     def phi(x):
@@ -70,7 +70,7 @@ def test_the_four_conditions_hold(name, depth, zeta):
 
 @pytest.mark.parametrize("name", USERS)
 @pytest.mark.parametrize("depth", [5, 30])
-def test_users_functions_are_shaped_to_the_digits_they_have(name, depth):
+def test_custom_functions_are_solved_to_their_precision(name, depth):
     mean, square, q_slope, c_slope = conditions(name, solve_dks(activation_of(name), depth))
     assert mean == pytest.approx(0, abs=1e-4)
     assert square == pytest.approx(1, abs=1e-4)
@@ -80,17 +80,17 @@ def test_users_functions_are_shaped_to_the_digits_they_have(name, depth):
 
 @pytest.mark.parametrize("name", HOMOGENEOUS)
 @pytest.mark.parametrize(("depth", "zeta"), [(3, 1.1), (30, 1.5), (1000, 10.0)])
-def test_homogeneous_ones_meet_three_and_are_stable(name, depth, zeta):
-    found = solve_dks(activation_of(name), depth, zeta)
-    mean, square, q_slope, c_slope = conditions(name, found)
-    assert found.input_scale == 1
-    assert found.input_shift > 0
+def test_homogeneous_activations_meet_three_conditions_and_are_stable(name, depth, zeta):
+    transform = solve_dks(activation_of(name), depth, zeta)
+    mean, square, q_slope, c_slope = conditions(name, transform)
+    assert transform.input_scale == 1
+    assert transform.input_shift > 0
     assert (mean, square) == pytest.approx((0, 1), abs=1e-7)
     assert 0.7 < q_slope < 1
     assert c_slope == pytest.approx(zeta ** (1 / depth), abs=1e-6)
 
 
-def test_homogeneity_is_seen_in_users_functions():
+def test_homogeneity_is_recognized_in_custom_functions():
     relu = solve_dks(Activation("relu"), 30)
     custom = solve_dks(read_activation(lambda x: keras.ops.maximum(x, 0)), 30)
     assert custom.input_scale == 1
@@ -107,14 +107,14 @@ def test_solved_at_every_depth(name):
     # A solution depends on the slope zeta^(1 / depth) alone: here from 1.0001 to 1.39. Near the slope of a
     # transformed ReLU, 1.467, and above it many activations have no solution.
     for depth, zeta in ((1000, 1.1), (200, 1.1), (200, 10.0), (7, 1.1), (20, 10.0), (3, 1.5), (7, 10.0)):
-        found = solve_dks(activation_of(name), depth, zeta)
-        assert 1e-3 < found.input_scale < 100
-        assert found.output_scale > 0
+        transform = solve_dks(activation_of(name), depth, zeta)
+        assert 1e-3 < transform.input_scale < 100
+        assert transform.output_scale > 0
 
 
-@pytest.mark.parametrize("name", UNSHAPABLE)
+@pytest.mark.parametrize("name", WITHOUT_TRANSFORM)
 @pytest.mark.parametrize("depth", [10, 100])
-def test_what_no_weights_shape(name, depth):
+def test_activations_without_a_transform_are_refused(name, depth):
     with pytest.raises(InitxError, match=rf"^`activation` '{name}': no c .*fixed length.*another method"):
         solve_dks(activation_of(name), depth)
 
@@ -131,10 +131,10 @@ def test_the_choice_among_several():
 
 
 @pytest.mark.parametrize("name", [*SMOOTH, *HOMOGENEOUS])
-def test_weights_absorb_the_shape(name):
+def test_weights_absorb_the_transform(name):
     depth, width, rng = 50, 24, np.random.default_rng(7)
-    found = solve_dks(activation_of(name), depth)
-    a, b, c, d = found.input_scale, found.input_shift, found.output_scale, found.output_shift
+    transform = solve_dks(activation_of(name), depth)
+    a, b, c, d = transform.input_scale, transform.input_shift, transform.output_scale, transform.output_shift
     formula = FORMULAS[name][0]
     kernels = [np.linalg.qr(rng.standard_normal((width, width)))[0] for _ in range(depth + 1)]
     x = rng.standard_normal((16, width))
@@ -154,7 +154,7 @@ def test_weights_absorb_the_shape(name):
     assert 0.1 < np.mean(shaped**2) < 10
 
 
-def test_cached_and_told_apart():
+def test_the_cache_separates_functions_of_one_name():
     assert solve_dks(Activation("gelu"), 40) is solve_dks(Activation("gelu"), 40)
     first, second = (read_activation(f) for f in (lambda x: keras.ops.tanh(x), lambda x: keras.ops.sin(x)))
     assert first == second
@@ -162,7 +162,7 @@ def test_cached_and_told_apart():
     assert isinstance(solve_dks(first, 20), DKSTransform)
 
 
-def test_what_cannot_be_asked_for():
+def test_bad_arguments():
     for bad in (0, -3, 2.5, True, None):
         with pytest.raises(InitxError, match=r"^`depth` must be an integer >= 1.*, got "):
             solve_dks(Activation("tanh"), bad)

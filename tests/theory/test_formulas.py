@@ -14,18 +14,18 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMULAS) - {"glu"}))
-def test_formula_is_the_function_of_keras(name):
-    given = PARAMETERS.get(name, {})
+def test_formulas_match_keras(name):
+    arguments = PARAMETERS.get(name, {})
     z = np.linspace(-8, 8, 4001) + 1e-4  # off the jumps, where float32 rounds to the other side
     with np.errstate(all="ignore"):
         keras_values = keras.ops.convert_to_numpy(
-            getattr(keras.activations, name)(keras.ops.convert_to_tensor(z.astype("float32")), **given)
+            getattr(keras.activations, name)(keras.ops.convert_to_tensor(z.astype("float32")), **arguments)
         )
-    np.testing.assert_allclose(FORMULAS[name][0](z, **given), keras_values, rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(FORMULAS[name][0](z, **arguments), keras_values, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "arguments"),
     [
         ("relu", {"negative_slope": 0.1, "max_value": 2.0, "threshold": 0.5}),
         ("leaky_relu", {"negative_slope": 0.4}),
@@ -37,11 +37,13 @@ def test_formula_is_the_function_of_keras(name):
         ("squareplus", {"b": 1}),
     ],
 )
-def test_parameters_mean_what_they_mean_in_keras(name, given):
+def test_parameters_have_the_meaning_of_keras(name, arguments):
     z = np.linspace(-5, 5, 2001) + 1e-4
-    keras_values = getattr(keras.activations, name)(keras.ops.convert_to_tensor(z.astype("float32")), **given)
+    keras_values = getattr(keras.activations, name)(
+        keras.ops.convert_to_tensor(z.astype("float32")), **arguments
+    )
     np.testing.assert_allclose(
-        FORMULAS[name][0](z, **given), keras.ops.convert_to_numpy(keras_values), rtol=2e-5, atol=2e-6
+        FORMULAS[name][0](z, **arguments), keras.ops.convert_to_numpy(keras_values), rtol=2e-5, atol=2e-6
     )
 
 

@@ -30,7 +30,7 @@ def test_forward_and_backward():
 
 
 @pytest.mark.parametrize(
-    ("given", "forward", "backward"),
+    ("activation", "forward", "backward"),
     [
         (L.LeakyReLU(negative_slope=0.5), 1.6, 1.6),
         (L.PReLU(alpha_initializer=keras.initializers.Constant(0.25)), 2 / 1.0625, 2 / 1.0625),
@@ -39,9 +39,9 @@ def test_forward_and_backward():
     ],
     ids=["leaky", "prelu", "capped", "partial"],
 )
-def test_parameters_of_the_relu_family(given, forward, backward):
-    assert gain(given) == pytest.approx(forward, rel=1e-8)
-    assert gain(given, mode="backward") == pytest.approx(backward, rel=1e-7)
+def test_parameters_of_the_relu_family(activation, forward, backward):
+    assert gain(activation) == pytest.approx(forward, rel=1e-8)
+    assert gain(activation, mode="backward") == pytest.approx(backward, rel=1e-7)
 
 
 def test_the_alpha_of_elu():
@@ -53,9 +53,9 @@ def test_the_alpha_of_elu():
         def slope(z, alpha=alpha):
             return 1 if z > 0 else alpha * math.exp(z)
 
-        for given in (L.ELU(alpha=alpha), functools.partial(keras.activations.elu, alpha=alpha)):
-            assert gain(given) == pytest.approx(1 / expectation(lambda z: elu(z) ** 2), rel=1e-9)
-            backward = gain(given, mode="backward")
+        for activation in (L.ELU(alpha=alpha), functools.partial(keras.activations.elu, alpha=alpha)):
+            assert gain(activation) == pytest.approx(1 / expectation(lambda z: elu(z) ** 2), rel=1e-9)
+            backward = gain(activation, mode="backward")
             assert backward == pytest.approx(1 / expectation(lambda z: slope(z) ** 2), rel=1e-8)
 
 
@@ -66,10 +66,10 @@ def test_both_gelus():
     def approximate(z):
         return z / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
 
-    given = functools.partial(keras.activations.gelu, approximate=True)
-    assert gain(given) == pytest.approx(1 / expectation(lambda z: approximate(z) ** 2), rel=1e-9)
+    activation = functools.partial(keras.activations.gelu, approximate=True)
+    assert gain(activation) == pytest.approx(1 / expectation(lambda z: approximate(z) ** 2), rel=1e-9)
     assert gain("gelu") == pytest.approx(1 / expectation(lambda z: exact(z) ** 2), rel=1e-9)
-    assert gain(given) != gain("gelu")
+    assert gain(activation) != gain("gelu")
 
 
 @pytest.mark.parametrize("mode", ["forward", "backward"])
@@ -121,7 +121,7 @@ def test_every_activation_of_keras_has_gains():
 
 
 @pytest.mark.parametrize(
-    ("given", "mode", "says"),
+    ("activation", "mode", "message"),
     [
         ("rleu", "forward", "^`activation` 'rleu' is not known.*Did you mean 'relu'"),
         ("relu", "sideways", "^`mode` must be 'forward' or 'backward', got 'sideways'"),
@@ -170,13 +170,13 @@ def test_every_activation_of_keras_has_gains():
         "swiglu",
     ],
 )
-def test_what_has_no_gain_says_why(given, mode, says):
-    with pytest.raises(InitxError, match=says):
-        gain(given, mode=mode)
+def test_activations_without_a_gain_are_refused(activation, mode, message):
+    with pytest.raises(InitxError, match=message):
+        gain(activation, mode=mode)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"var": 0}, "^`var` must be a finite number > 0, got 0"),
         ({"var": float("nan")}, "^`var` must be a finite number, got nan"),
@@ -185,18 +185,18 @@ def test_what_has_no_gain_says_why(given, mode, says):
     ],
     ids=["zero", "nan", "text", "infinite"],
 )
-def test_bad_gaussians(changes, says):
-    with pytest.raises(InitxError, match=says):
+def test_bad_gaussians(changes, message):
+    with pytest.raises(InitxError, match=message):
         activation_moments("relu", **changes)
 
 
 def test_a_number_of_numpy_is_a_number():
     assert activation_moments("relu", mean=np.float64(0), var=np.float32(4)).second_moment == pytest.approx(2)
-    given = functools.partial(keras.activations.leaky_relu, negative_slope=np.array([0.5]))
-    assert gain(given) == pytest.approx(1.6)
+    activation = functools.partial(keras.activations.leaky_relu, negative_slope=np.array([0.5]))
+    assert gain(activation) == pytest.approx(1.6)
 
 
-def test_a_function_that_changes_is_asked_again():
+def test_a_function_that_changes_is_evaluated_again():
     class Scaled:
         factor = 1.0
 
@@ -209,7 +209,7 @@ def test_a_function_that_changes_is_asked_again():
     assert gain(scaled) == pytest.approx(0.5, rel=1e-5)
 
 
-def test_functions_that_differ_far_out_only_are_not_mixed_up():
+def test_functions_that_differ_only_far_from_zero_are_separate():
     def capped(x):
         return keras.ops.clip(x, 0, 20)
 
@@ -249,7 +249,7 @@ def test_a_layer_of_half_precision_is_read_in_full():
         gain(half, mode="backward")
 
 
-def test_a_subclass_that_computes_something_else_is_what_it_computes():
+def test_a_subclass_with_its_own_call_is_a_custom_function():
     @keras.saving.register_keras_serializable()
     class Tenfold(L.LeakyReLU):
         def call(self, x):
@@ -270,7 +270,7 @@ def test_a_subclass_that_computes_something_else_is_what_it_computes():
     ],
     ids=["sort", "cumsum", "batch cumsum", "flip", "norm", "max"],
 )
-def test_what_acts_on_the_row_or_the_batch_is_refused(row_wise):
+def test_functions_of_the_row_or_the_batch_are_refused(row_wise):
     with pytest.raises(InitxError, match="elementwise"):
         gain(row_wise)
 

@@ -58,7 +58,7 @@ def test_odd_part(name):
         assert chi(psi, 0.7) == pytest.approx(chi(activation_of(name), 0.7), rel=1e-4)
 
 
-def test_parameters_count():
+def test_parameters_matter():
     steep = Activation("leaky_relu", (("negative_slope", 0.5),))
     assert evenness(steep) == pytest.approx((0.5 / 1.5) ** 2)
 
@@ -68,19 +68,19 @@ def test_pairs_of_elu_have_an_edge_of_their_own():
     assert 0 < edge_variance(pair, 1000) < edge_variance(pair, 100) < 1
 
 
-def test_functions_of_one_name_are_told_apart():
+def test_the_cache_separates_functions_of_one_name():
     first, second = (read_activation(f) for f in (lambda x: keras.ops.tanh(x), lambda x: keras.ops.sin(x)))
     assert edge_variance(odd_part(first), 30) != edge_variance(odd_part(second), 30)
 
 
-def test_what_is_not_elementwise_has_no_pairs():
+def test_row_wise_activations_have_no_pairs():
     for name in ("softmax", "glu"):
         assert odd_part(Activation(name)) is None
         with pytest.raises(InitxError, match="whole row"):
             evenness(Activation(name))
 
 
-def test_what_cannot_be():
+def test_bad_arguments():
     even = odd_part(read_activation(lambda x: keras.ops.cos(x)))
     assert edge_variance(even, 10) is None
     with pytest.raises(InitxError, match="not zero everywhere"):

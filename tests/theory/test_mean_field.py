@@ -96,7 +96,7 @@ def test_gpn_shift_solves_its_equation(name):
     assert abs(d) <= abs(other) + 1e-4
 
 
-def test_gpn_shift_of_what_has_none():
+def test_activations_without_a_gpn_shift():
     # The same text on every processor: no -0.0, no rounding error.
     for name in ("linear", "relu", "leaky_relu"):
         assert str(gpn_shift(Activation(name))) == "0.0"
@@ -107,7 +107,7 @@ def test_gpn_shift_of_what_has_none():
     assert gpn_shift(Activation("hard_shrink")) is None
 
 
-def test_gpn_shift_of_a_negative_mean_is_the_lesser_root_too():
+def test_gpn_shift_of_a_negative_mean_is_the_smaller_root():
     # log_sigmoid(z) = -softplus(-z).
     assert gpn_shift(Activation("log_sigmoid")) == pytest.approx(-gpn_shift(Activation("softplus")), rel=1e-9)
 
@@ -117,18 +117,18 @@ def test_deep_networks_have_an_edge():
         assert 1e-4 < edge_variance(activation_of(name), 1000) < edge_variance(activation_of(name), 100) < 1
 
 
-def test_functions_of_one_name_are_told_apart():
+def test_the_cache_separates_functions_of_one_name():
     first, second = (read_activation(f) for f in (lambda x: keras.ops.tanh(x), lambda x: keras.ops.sin(x)))
     assert first == second
     assert edge_variance(first, 30) != edge_variance(second, 30)
 
 
-def test_parameters_count():
+def test_parameters_matter():
     small, large = (Activation("elu", (("alpha", alpha),)) for alpha in (0.5, 2.0))
     assert edge_variance(small, 30) != edge_variance(large, 30)
 
 
-def test_what_is_not_elementwise_has_no_variance():
+def test_row_wise_activations_have_no_edge():
     for name in ("softmax", "glu"):
         assert edge_variance(Activation(name), 10) is None
         for refused in (chi, stability):
@@ -136,7 +136,7 @@ def test_what_is_not_elementwise_has_no_variance():
                 refused(Activation(name), 1.0)
 
 
-def test_what_cannot_be():
+def test_bad_arguments():
     for bad in (0, 2.5, True, None):
         with pytest.raises(InitxError, match=r"^`depth` must be an integer >= 1.*, got "):
             edge_variance(Activation("tanh"), bad)

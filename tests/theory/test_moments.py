@@ -59,11 +59,13 @@ def test_values_agree_with_scipy(name, mean, var):
         return formula(np.asarray([z]), **arguments)[0]
 
     # Only SciPy gets the kinks: gaussian_moments has to find them.
-    got = gaussian_moments(lambda z: formula(z, **arguments), mean, var)
+    result = gaussian_moments(lambda z: formula(z, **arguments), mean, var)
     second = by_scipy(lambda z: phi(z) ** 2, mean, var, kinks)
-    assert got.second_moment == pytest.approx(second, rel=1e-8, abs=1e-30)
-    assert got.mean == pytest.approx(by_scipy(phi, mean, var, kinks), rel=1e-8, abs=1e-8 * math.sqrt(second))
-    assert got.error < 1e-7
+    assert result.second_moment == pytest.approx(second, rel=1e-8, abs=1e-30)
+    assert result.mean == pytest.approx(
+        by_scipy(phi, mean, var, kinks), rel=1e-8, abs=1e-8 * math.sqrt(second)
+    )
+    assert result.error < 1e-7
 
 
 @given(
@@ -83,10 +85,10 @@ def test_slopes_agree_with_scipy(name, mean, var):
         step = min(1e-3, near / 4) or 1e-9
         return slope(lambda x: float(formula(np.asarray([x]), **arguments)[0]), z, step)
 
-    got = gaussian_moments(lambda z: formula(z, **arguments), mean, var)
+    result = gaussian_moments(lambda z: formula(z, **arguments), mean, var)
     second = by_scipy(lambda z: derivative(z) ** 2, mean, var, kinks)
-    assert got.slope_second_moment == pytest.approx(second, rel=1e-6, abs=1e-12)
-    assert got.slope_mean == pytest.approx(
+    assert result.slope_second_moment == pytest.approx(second, rel=1e-6, abs=1e-12)
+    assert result.slope_mean == pytest.approx(
         by_scipy(derivative, mean, var, kinks), rel=1e-6, abs=1e-7 * math.sqrt(second) + 1e-12
     )
 
@@ -111,32 +113,32 @@ def test_known_gains(name, gain):
 
 def test_closed_form_of_the_leaky_rectifier():
     for a in (0.0, 0.2, 1.0, 3.0):
-        got = gaussian_moments(lambda z, a=a: np.where(z < 0, a * z, z))
-        assert moments.leaky_second_moment(a) == pytest.approx(got.second_moment, rel=1e-12)
-        assert moments.leaky_second_moment(a) == pytest.approx(got.slope_second_moment, rel=1e-8)
+        result = gaussian_moments(lambda z, a=a: np.where(z < 0, a * z, z))
+        assert moments.leaky_second_moment(a) == pytest.approx(result.second_moment, rel=1e-12)
+        assert moments.leaky_second_moment(a) == pytest.approx(result.slope_second_moment, rel=1e-8)
 
 
 def test_the_exponential_under_any_variance():
     # E[exp(2z)] = exp(2 var): with var = 100 the integrand peaks at 20 standard deviations.
     for var in (0.25, 1.0, 9.0, 40.0, 100.0):
-        got = gaussian_moments(np.exp, 0.0, var)
-        assert got.second_moment == pytest.approx(math.exp(2 * var), rel=1e-10)
-        assert got.slope_second_moment == pytest.approx(got.second_moment, rel=1e-8)
+        result = gaussian_moments(np.exp, 0.0, var)
+        assert result.second_moment == pytest.approx(math.exp(2 * var), rel=1e-10)
+        assert result.slope_second_moment == pytest.approx(result.second_moment, rel=1e-8)
 
 
 def test_an_unknown_jump_is_found():
     # E[z^2; z > c] = c pdf(c) + sf(c), by parts; the slope is 1 above c, and backpropagation sees no jump.
     c = 0.7321
-    got = gaussian_moments(lambda z: np.where(z > c, z, 0.0))
-    assert got.second_moment == pytest.approx(c * stats.norm.pdf(c) + stats.norm.sf(c), rel=1e-9)
-    assert got.slope_second_moment == pytest.approx(stats.norm.sf(c), rel=1e-8)
+    result = gaussian_moments(lambda z: np.where(z > c, z, 0.0))
+    assert result.second_moment == pytest.approx(c * stats.norm.pdf(c) + stats.norm.sf(c), rel=1e-9)
+    assert result.slope_second_moment == pytest.approx(stats.norm.sf(c), rel=1e-8)
 
 
 def test_many_unknown_kinks_are_found():
     # A triangular wave with 240 kinks within twelve standard deviations: slope +-5 almost everywhere.
-    got = gaussian_moments(lambda z: np.abs(5 * z - np.round(5 * z)))
-    assert got.slope_second_moment == pytest.approx(25, rel=1e-7)
-    assert got.second_moment == pytest.approx(1 / 12, rel=1e-9)
+    result = gaussian_moments(lambda z: np.abs(5 * z - np.round(5 * z)))
+    assert result.slope_second_moment == pytest.approx(25, rel=1e-7)
+    assert result.second_moment == pytest.approx(1 / 12, rel=1e-9)
 
 
 @pytest.mark.parametrize("at", [0.002, 0.3, 1.998, -0.7])
@@ -149,7 +151,7 @@ def test_kinks_and_jumps_anywhere(at):
     assert kink.slope_second_moment == pytest.approx(above, rel=1e-7)
 
 
-def test_the_error_covers_what_is_wrong_with_piecewise_linear_functions():
+def test_the_error_estimate_covers_piecewise_linear_functions():
     rng = np.random.default_rng(0)
     for _ in range(300):
         kinks = np.sort(rng.normal(size=3) * rng.choice([0.003, 0.1, 1.0, 2.0]) + rng.choice([0, 1, 2, -1]))
@@ -160,16 +162,16 @@ def test_the_error_covers_what_is_wrong_with_piecewise_linear_functions():
             return 0.3 + slopes[0] * (z - kinks[0]) + sum(bends)
 
         exact = np.diff(stats.norm.cdf([-np.inf, *kinks, np.inf])) @ np.square(slopes)
-        got = gaussian_moments(phi)
-        assert abs(got.slope_second_moment / exact - 1) <= 10 * got.error + 1e-9
-        assert got.error < 1e-6
+        result = gaussian_moments(phi)
+        assert abs(result.slope_second_moment / exact - 1) <= 10 * result.error + 1e-9
+        assert result.error < 1e-6
 
 
 def test_a_narrow_feature_counts():
     # A box of height 30 and width 0.02 on a ReLU: (z + 30)^2 - z^2 where it stands.
-    got = gaussian_moments(lambda z: np.maximum(z, 0) + 30 * (np.abs(z - 0.33) < 0.01))
+    result = gaussian_moments(lambda z: np.maximum(z, 0) + 30 * (np.abs(z - 0.33) < 0.01))
     added = integrate.quad(lambda z: (60 * z + 900) * stats.norm.pdf(z), 0.32, 0.34)[0]
-    assert got.second_moment == pytest.approx(0.5 + added, rel=1e-7)
+    assert result.second_moment == pytest.approx(0.5 + added, rel=1e-7)
     ramp = gaussian_moments(lambda z: np.clip(z - 0.3, 0, 1e-5) * 1e5)
     assert ramp.slope_second_moment == pytest.approx(1e5 * stats.norm.pdf(0.3), rel=1e-3)
 
@@ -181,17 +183,17 @@ def test_steep_functions_in_single_precision():
         def rounded(z, s=steepness):
             return np.tanh(np.float32(s) * (z.astype("float32") - np.float32(0.123)))
 
-        got = gaussian_moments(rounded)
-        assert got.second_moment == pytest.approx(exact.second_moment, rel=1e-5)
-        assert got.slope_second_moment == pytest.approx(exact.slope_second_moment, rel=1e-4)
+        result = gaussian_moments(rounded)
+        assert result.second_moment == pytest.approx(exact.second_moment, rel=1e-5)
+        assert result.slope_second_moment == pytest.approx(exact.slope_second_moment, rel=1e-4)
 
 
 def test_half_precision_has_values_but_no_slopes():
-    got = gaussian_moments(lambda z: np.maximum(z.astype("float16"), 0))
-    assert got.second_moment == pytest.approx(0.5, rel=2e-3)
-    assert math.isnan(got.slope_second_moment)
-    assert math.isnan(got.slope_mean)
-    assert got.error > 1e-4
+    result = gaussian_moments(lambda z: np.maximum(z.astype("float16"), 0))
+    assert result.second_moment == pytest.approx(0.5, rel=2e-3)
+    assert math.isnan(result.slope_second_moment)
+    assert math.isnan(result.slope_mean)
+    assert result.error > 1e-4
 
 
 def test_a_step_has_no_slope_and_a_root_has_no_finite_one():
@@ -202,12 +204,12 @@ def test_a_step_has_no_slope_and_a_root_has_no_finite_one():
     assert root.second_moment == pytest.approx(math.sqrt(2 / math.pi), rel=1e-7)
 
 
-def test_a_function_that_rounds_to_float32_keeps_six_digits_and_says_so():
+def test_a_function_that_rounds_to_float32_keeps_six_digits_and_reports_the_error():
     exact = gaussian_moments(np.tanh)
-    got = gaussian_moments(lambda z: np.tanh(z.astype("float32")))
-    assert got.second_moment == pytest.approx(exact.second_moment, rel=1e-6)
-    assert got.slope_second_moment == pytest.approx(exact.slope_second_moment, rel=1e-5)
-    assert 1e-9 < got.error < 1e-3
+    result = gaussian_moments(lambda z: np.tanh(z.astype("float32")))
+    assert result.second_moment == pytest.approx(exact.second_moment, rel=1e-6)
+    assert result.slope_second_moment == pytest.approx(exact.slope_second_moment, rel=1e-5)
+    assert 1e-9 < result.error < 1e-3
     kinked = gaussian_moments(lambda z: np.maximum(z.astype("float32"), 0))
     assert kinked.slope_second_moment == pytest.approx(0.5, rel=1e-4)
 
@@ -218,7 +220,7 @@ def test_variance_is_never_negative():
 
 
 @pytest.mark.parametrize(
-    ("function", "says"),
+    ("function", "allowed"),
     [
         (lambda z: np.exp(np.square(z) / 4), "exists"),
         (lambda z: np.exp(np.square(z)), "exists"),
@@ -228,7 +230,7 @@ def test_variance_is_never_negative():
     ],
     ids=["exp(z^2/4)", "exp(z^2)", "log", "nan", "random"],
 )
-def test_a_function_without_moments_is_refused(function, says):
-    message = rf"^`activation` must be a function .*{says}.*, got 'phi'\. Pass gain= to the initializer\.$"
+def test_a_function_without_moments_is_refused(function, allowed):
+    message = rf"^`activation` must be a function .*{allowed}.*, got 'phi'\. Pass gain= to the initializer\.$"
     with pytest.raises(InitxError, match=message):
         gaussian_moments(function, name="phi")

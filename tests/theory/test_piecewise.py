@@ -84,6 +84,6 @@ def test_a_constant_is_one_piece():
 @pytest.mark.parametrize(
     "function", [np.log, lambda z: np.random.default_rng().uniform(size=z.shape)], ids=["log", "random"]
 )
-def test_what_has_no_pieces_says_so(function):
+def test_functions_without_pieces_are_refused(function):
     with pytest.raises(TooRough, match="a function"):
         pieces(function, [-1, 1])
