@@ -31,9 +31,10 @@ def width() -> int:
 
 def number(value: float) -> str:
     """Format a number to three digits; NaN becomes "-"."""
-    return "-" if math.isnan(value) else f"{value:.3g}"
+    # Adding 0.0 turns -0.0 into 0.0, whose sign may depend on the processor.
+    return "-" if math.isnan(value) else f"{value + 0.0:.3g}"
 
 
 def share(value: float) -> str:
     """Format a fraction as a whole percentage; NaN becomes "-"."""
-    return "-" if math.isnan(value) else f"{100 * value:.0f} %"
+    return "-" if math.isnan(value) else f"{round(100 * value) + 0:.0f} %"

@@ -220,7 +220,7 @@ def test_a_training_step(every_case, jit):
 class TestSeeds:
     def test_an_integer_seed_repeats_by_path_and_differs_between_paths(self, random_case):
         def kernels():
-            keras.utils.clear_session()
+            keras.utils.clear_session(free_memory=False)
             layers = [random_case.layer(random_case.cls(seed=7)) for _ in range(3)]
             model = keras.Sequential([keras.Input((8,)), *layers])
             return [numpy(layer.kernel) for layer in model.layers]
