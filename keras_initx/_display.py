@@ -37,4 +37,4 @@ def number(value: float) -> str:
 
 def share(value: float) -> str:
     """Format a fraction as a whole percentage; NaN becomes "-"."""
-    return "-" if math.isnan(value) else f"{round(100 * value) + 0:.0f} %"
+    return "-" if math.isnan(value) else f"{100 * value + 0.0:.0f} %"
