@@ -88,7 +88,7 @@ def test_a_huge_weight_has_a_scale_on_paper(scaled):
 
 
 def test_a_gain_leaves_the_fan_to_the_rule(variance):
-    # tanh is Xavier's in the table of he_auto: the mean of both fans.
+    # In the table of he_auto, tanh has Xavier's mean of both fans.
     scale = variance.cls(gain=2.0).bound_to(L.Dense(70, activation="tanh"), "kernel").scale((30, 70))
     expected = {"auto": "fan_in", "lecun_auto": "fan_in"}.get(variance.name, "fan_avg")
     assert scale.mode == expected

@@ -39,7 +39,7 @@ def test_it_survives_a_reload_of_the_initializers(assert_std):
 
 @pytest.mark.slow
 def test_a_second_import_under_the_same_name_still_binds():
-    # A notebook that drops the package from sys.modules and imports it again: two of every class.
+    # A notebook may drop the package from sys.modules and import it again, so that every class exists twice.
     code = """
 import sys, keras, numpy as np
 import keras_initx

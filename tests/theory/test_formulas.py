@@ -1,4 +1,4 @@
-"""The formulas against the activations of Keras that they stand for."""
+"""Check the formulas against the activations of Keras."""
 
 import keras
 import numpy as np

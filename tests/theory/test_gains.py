@@ -13,7 +13,7 @@ from keras_initx import InitxError, activation_moments, gain
 from tests.support.oracles import density
 
 L = keras.layers
-# A function that computes in float32 keeps six digits; every one does on JAX.
+# A function that computes in float32, as every function on JAX, keeps six digits.
 DIGITS = 1e-5
 
 
@@ -293,7 +293,7 @@ def test_steps_in_single_precision_have_no_slope():
 
 
 def test_a_kink_between_two_lines_of_any_slope():
-    # On JAX all of this is in single precision, and straight lines show no rounding.
+    # On JAX this computes in single precision, and straight lines show no rounding error.
     def bent(x):
         return keras.ops.where(x > 0.7174, -1.38 * x - 0.3636, -0.25 * x - 1.1743)
 

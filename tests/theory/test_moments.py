@@ -103,7 +103,7 @@ def test_two_of_the_moments_are_tied_by_steins_lemma():
 
 @pytest.mark.parametrize(
     ("name", "gain"),
-    # The squares of the exact gains of tanh, sigmoid and SELU; ReLU by hand.
+    # The squares of the published gains of tanh, sigmoid and SELU; ReLU by hand.
     [("relu", 2.0), ("tanh", 1.5925**2), ("sigmoid", 1.8462**2), ("selu", 1.0), ("linear", 1.0)],
 )
 def test_known_gains(name, gain):
@@ -168,7 +168,7 @@ def test_the_error_estimate_covers_piecewise_linear_functions():
 
 
 def test_a_narrow_feature_counts():
-    # A box of height 30 and width 0.02 on a ReLU: (z + 30)^2 - z^2 where it stands.
+    # A box of height 30 and width 0.02 on a ReLU adds (z + 30)^2 - z^2 within the box.
     result = gaussian_moments(lambda z: np.maximum(z, 0) + 30 * (np.abs(z - 0.33) < 0.01))
     added = integrate.quad(lambda z: (60 * z + 900) * stats.norm.pdf(z), 0.32, 0.34)[0]
     assert result.second_moment == pytest.approx(0.5 + added, rel=1e-7)

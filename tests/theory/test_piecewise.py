@@ -31,7 +31,7 @@ def test_the_derivative_of_each_side_at_a_kink():
     cut = pieces(lambda z: np.where(z < 0.3, -z, 2 * z), [-1, 1])
     slopes = cut.derivative(NODES)
     middle = (cut.low + cut.high) / 2
-    # The last pieces before the kink are 1e-9 wide: of values of 1e-16 precision, five digits.
+    # The last pieces before the kink are 1e-9 wide, so values of precision 1e-16 leave about five digits.
     np.testing.assert_allclose(slopes[(middle < 0.3) & ~cut.kink], -1, atol=1e-4)
     np.testing.assert_allclose(slopes[(middle > 0.3) & ~cut.kink], 2, atol=1e-4)
     left, right = cut.sides()

@@ -299,7 +299,7 @@ def test_auto_keeps_a_chain_at_variance_one(activation):
         x = layer(x)
     layers[-1].activation = keras.activations.linear
     variance = np.mean(np.square(keras.ops.convert_to_numpy(layers[-1](x))))
-    # The last kernel was drawn for a linear layer: its gain is 1, and it passes on E[phi^2] = 1 / gain.
+    # The last layer is linear: its kernel has gain 1, so its output has the variance E[phi^2] = 1 / gain.
     gain = {"tanh": TANH, "relu": 2.0, "selu": 1.0}[activation]
     # The second moment of one draw fluctuates by about sqrt(5 L / n) for ReLU.
     assert variance * gain == pytest.approx(1, abs=0.5)
