@@ -116,7 +116,7 @@ def measure(name: str) -> Row:
                 began = time.perf_counter()
                 plan = keras_initx.initialize(model, seed=0)
                 seconds = time.perf_counter() - began
-            said = {row.path.rpartition("/")[0]: row.scaled for row in plan.rows}
+            said = {row.path.rpartition("/")[0]: row.rms_after for row in plan.rows}
         found = pre_activations(model, x, training=True)
         ratios = np.array([size / said.get(path, 1.0) for path, size in found.items()])
         within_2x.append(float(np.mean((ratios > 0.5) & (ratios < 2))))

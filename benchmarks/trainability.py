@@ -162,10 +162,11 @@ def _plain_ends():
     """`auto` without a scale of its own for the ends of residual branches."""
     from unittest.mock import patch
 
-    from keras_initx.model_init.methods.choice import scaled
+    from keras_initx.model_init.methods.choice import variance_choice
 
     # The package has a function of the module's name.
-    return patch.object(importlib.import_module("keras_initx.model_init.methods.auto"), "at_the_end", scaled)
+    auto = importlib.import_module("keras_initx.model_init.methods.auto")
+    return patch.object(auto, "residual_end_choice", variance_choice)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,17 +1,12 @@
-"""The weights of a model: find, select, restore, redraw and copy them."""
+"""The weights of a model: find, select, restore, reinitialize and copy them."""
 
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers, mean_square
+from keras_initx._weights.own_initializers import draw_from, own_initializer
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx._weights.pretrained import Copied, copy_pretrained
-from keras_initx._weights.reinitialize import (
-    draw_again,
-    initializers_kept,
-    known_initializer,
-    known_names,
-    reinitialize,
-)
-from keras_initx._weights.snapshot import Snapshot, generators_kept, untouched
+from keras_initx._weights.reinitialize import initializers_kept, known_names, reinitialize
+from keras_initx._weights.snapshot import Snapshot, generators_kept, pass_states, untouched
 
 __all__ = [
     "Copied",
@@ -20,12 +15,13 @@ __all__ = [
     "WeightIndex",
     "all_layers",
     "copy_pretrained",
-    "draw_again",
+    "draw_from",
     "generators_kept",
     "initializers_kept",
-    "known_initializer",
     "known_names",
     "mean_square",
+    "own_initializer",
+    "pass_states",
     "reinitialize",
     "untouched",
 ]

@@ -1,4 +1,4 @@
-"""The layer that each weight of a model belongs to, and what a pattern may call it."""
+"""The layers of each weight of a model, and the names by which a pattern may match it."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,11 @@ from keras_initx.initializers import Fans, layer_info
 
 
 class WeightIndex:
-    """The layer that each weight belongs to."""
+    """The layers that contain each weight of a model.
+
+    Args:
+        layers: All layers of the model, outer layers before the layers inside them.
+    """
 
     def __init__(self, layers: Iterable[keras.Layer]) -> None:
         self._around: dict[int, tuple[keras.Variable, list[keras.Layer]]] = {}
@@ -17,23 +21,23 @@ class WeightIndex:
                 self._around.setdefault(id(variable), (variable, []))[1].append(layer)
 
     def has(self, variable: keras.Variable) -> bool:
-        """Whether a layer of the model has the weight."""
+        """Return whether a layer of the model contains the weight."""
         return id(variable) in self._around
 
     def of(self, variable: keras.Variable) -> tuple[keras.Layer, str]:
-        """The layer that a weight belongs to, and what it is called there."""
-        # The innermost layer is the last to be listed that has the weight.
+        """Return the layer that a weight belongs to, and its name there."""
+        # The innermost layer is the last one listed.
         return self._around[id(variable)][1][-1], variable.name
 
     def variables(self) -> list[keras.Variable]:
-        """All weights, once each."""
+        """Return all weights, each once."""
         return [variable for variable, _ in self._around.values()]
 
     def names(self, variable: keras.Variable) -> list[str]:
-        """What a pattern may call a weight: its path, the paths and names of all that it is part of."""
+        """Return the names that a pattern may match: the weight's path, and paths and names of its layers."""
         around = [name for layer in self._around[id(variable)][1] for name in (layer.path, layer.name)]
         return [variable.path, *dict.fromkeys(name for name in around if name)]
 
     def fans(self, variable: keras.Variable) -> Fans:
-        """The fans of a weight by the kind of its layer."""
+        """Return the fans of a weight in its layer."""
         return layer_info(*self.of(variable)).geometry.fans(tuple(variable.shape))

@@ -6,16 +6,16 @@ from keras import ops
 
 
 def all_layers(model: keras.Model) -> list[keras.Layer]:
-    """Every layer at any depth.
+    """Return every layer of a model at any depth.
 
     `_flatten_layers` is private: the public `model.layers` stops at wrappers, attention layers and
-    recurrent cells, whose sublayers have no public list. A test fails when Keras changes it.
+    recurrent cells, whose sublayers have no public list. A test fails if Keras changes it.
     """
     return list(model._flatten_layers(include_self=True, recursive=True))
 
 
 def mean_square(variable: keras.Variable) -> float:
-    """The mean square of a weight's entries; not finite where one of them is not."""
+    """Return the mean square of a weight's entries; it is not finite if one of them is not."""
     values = np.asarray(ops.convert_to_numpy(variable), dtype="float32").ravel()
-    # A product of numpy's makes no second copy, and takes a third of the time of TensorFlow's.
+    # NumPy's dot product makes no second copy, and takes a third of the time of TensorFlow's.
     return float(np.dot(values, values)) / max(values.size, 1)

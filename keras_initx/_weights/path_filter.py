@@ -1,4 +1,4 @@
-"""Which weights are meant: patterns of layer and weight paths."""
+"""Select weights by patterns of layer and weight paths."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -6,16 +6,19 @@ from fnmatch import fnmatchcase
 
 from keras_initx.errors import InitxError
 
+# Paths that an error lists.
+_LISTED = 4
+
 
 class PathFilter:
-    """The weights that `only` names and `skip` does not.
+    """The weights that match `only` and do not match `skip`.
 
     Args:
-        only: A pattern with * and ?, or several; None means all.
-        skip: The same for what is left out.
+        only: A pattern with * and ?, or several; None matches all weights.
+        skip: A pattern or several of weights to exclude.
 
     Raises:
-        InitxError: Something that is not a string.
+        InitxError: If a pattern is not a string.
     """
 
     def __init__(
@@ -24,37 +27,48 @@ class PathFilter:
         self._only = None if only is None else _patterns("only", only)
         self._skip = [] if skip is None else _patterns("skip", skip)
 
-    def has(self, names: Sequence[str]) -> bool:
-        """Whether a weight is meant, by its path and those of all layers and models that it is part of."""
-        meant = self._only is None or _matches(self._only, names)
-        return meant and not _matches(self._skip, names)
+    def matches(self, names: Sequence[str]) -> bool:
+        """Return whether a weight is selected, given its path and the names of all layers around it."""
+        included = self._only is None or _match(self._only, names)
+        return included and not _match(self._skip, names)
 
     def check(self, drawn: Iterable[Sequence[str]], others: Iterable[Sequence[str]] = ()) -> None:
-        """Raises an `InitxError` for a pattern that means no weight, each given by all its names.
+        """Raise an `InitxError` for a pattern that matches no weight.
 
         Args:
-            drawn: The weights that `only` may name.
-            others: Those that `skip` may name too, to protect them.
+            drawn: The names of each weight that may be drawn; `only` must match one of them.
+            others: The names of further weights, which `skip` may match to protect them.
         """
-        weights = list(drawn)
-        both = [*weights, *others]
-        for argument, patterns in (("only", self._only or []), ("skip", self._skip)):
+        drawn = list(drawn)
+        protectable = [*drawn, *others]
+        for argument, patterns, weights in (
+            ("only", self._only or [], drawn),
+            ("skip", self._skip, protectable),
+        ):
             for pattern in patterns:
-                if not any(_matches([pattern], names) for names in (both if argument == "skip" else weights)):
-                    known = sorted({name for names in weights for name in names})
-                    near = get_close_matches(pattern, known, n=1)
-                    remedy = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known[:4])} ..."
-                    allowed = "a pattern that matches the path of a layer with a kernel, or of a kernel"
-                    raise InitxError(argument, pattern, allowed, remedy)
+                if not any(_match([pattern], names) for names in weights):
+                    raise _no_match(argument, pattern, sorted({name for names in drawn for name in names}))
 
 
-def _patterns(argument: str, given: str | Sequence[str]) -> list[str]:
-    patterns = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+def _no_match(argument: str, pattern: str, known: list[str]) -> InitxError:
+    nearest = get_close_matches(pattern, known, n=1)
+    listed = f"{', '.join(known[:_LISTED])}{', ...' if len(known) > _LISTED else ''}"
+    return InitxError(
+        argument,
+        pattern,
+        "a pattern that matches the path of a layer with a kernel, or of a kernel",
+        f"Did you mean {nearest[0]!r}?" if nearest else f"Layers and weights: {listed}.",
+        f"`{argument}={pattern!r}` matches no layer and no weight",
+    )
+
+
+def _patterns(argument: str, value: str | Sequence[str]) -> list[str]:
+    patterns = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
     if not patterns or not all(isinstance(p, str) for p in patterns):
-        raise InitxError(argument, given, "a pattern, or a list of patterns, of layer paths")
+        raise InitxError(argument, value, "a pattern of layer paths, or a list of patterns")
     return patterns
 
 
-def _matches(patterns: Sequence[str], names: Sequence[str]) -> bool:
-    # A layer's pattern means what is inside of it too.
+def _match(patterns: Sequence[str], names: Sequence[str]) -> bool:
+    # The pattern of a layer also matches the layers inside it.
     return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}/*") for name in names for p in patterns)

@@ -1,7 +1,7 @@
-"""Copies what matches from a trained model or file, and says what did not, and why."""
+"""Copy the weights that match from a trained model or file, and report the weights that do not match."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from keras_initx.errors import InitxError
 
 @dataclass
 class Copied:
-    """What was copied, and what not.
+    """The result of a copy.
 
     Attributes:
-        variables: The identities of the variables that were set.
+        variables: The ids of the variables that were set.
         matched: Their paths.
-        missing: Paths in the model for which there was nothing, with the reason.
-        unused: Paths in the source that nothing in the model has.
-        by_order: Whether the weights were matched by their order, since no path was the same.
+        missing: The paths of the model's other weights, each with the reason.
+        unused: The paths of the source that the model lacks.
+        by_order: Whether the weights were matched by their order, because no path matched.
     """
 
     variables: set[int] = field(default_factory=set)
@@ -32,9 +32,9 @@ class Copied:
     by_order: bool = False
 
     def notes(self) -> Iterator[str]:
-        """The report, for the plan."""
+        """Yield notes for the plan."""
         if self.matched:
-            how = ", in their order: the names differ, the shapes do not" if self.by_order else ""
+            how = " by their order: the names differ, but the shapes match" if self.by_order else ""
             yield f"pretrained: {len(self.matched)} weights copied{how}"
         for line in self.missing:
             yield f"pretrained: {line}"
@@ -45,25 +45,25 @@ class Copied:
 def copy_pretrained(
     model: keras.Model, source: Any, wanted: Callable[[keras.Variable], bool] = lambda variable: True
 ) -> Copied:
-    """Sets every weight of `model` for which `source` has one of its path and shape.
+    """Set every weight of `model` for which `source` has a weight of the same path and shape.
 
-    Paths are taken from inside of the model, whatever it is called. A source of which no path matches, but
-    all shapes do in their order, is taken for the same model with other names.
+    Paths count from inside the model, without its name. If no path matches but all shapes do, in their
+    order, the source is taken for the same model with other names.
 
     Args:
         model: A built model.
         source: A built model, or the path of a `.keras` or `.weights.h5` file.
-        wanted: Which of the model's weights may be set.
+        wanted: Returns whether a weight of the model may be set.
 
     Raises:
-        InitxError: Something else, a file that is not there or cannot be read, or one of which nothing
-            matches.
+        InitxError: If the source is something else, if its file is missing or cannot be read, or if no
+            weight matches.
     """
     values = dict(_values(model, source))
     weights = {_within(v, model): v for v in model.variables if _is_weight(v)}
     copied = Copied()
     if not set(values) & set(weights) and _shapes(values) == _shapes(weights):
-        # The same model, whose layers were given other automatic names.
+        # The same model, built with other automatic layer names.
         values = dict(zip(weights, values.values(), strict=True))
         copied.by_order = True
     unused = set(values)
@@ -73,7 +73,7 @@ def copy_pretrained(
             continue
         unused.discard(path)
         if not wanted(variable):
-            copied.missing.append(f"{path} is left out by only= or skip=")
+            copied.missing.append(f"{path} is excluded by only= or skip=")
             continue
         value = values[path]
         if tuple(value.shape) != tuple(variable.shape):
@@ -85,17 +85,25 @@ def copy_pretrained(
         copied.matched.append(path)
     copied.unused = sorted(unused)
     if not copied.matched:
-        here = f"this model {_within(model.variables[0], model)} ..."
-        remedy = f"The source has {', '.join(sorted(values)[:3])} ...; {here}"
-        if not values:
-            remedy = f"Nothing in the file fits a layer of {here}"
-        raise InitxError("pretrained", _name(source), "a source of which a path and shape match", remedy)
+        raise InitxError(
+            "pretrained",
+            _name(source),
+            "a source with a weight of the same path and shape",
+            f"It has {_listed(values)}; the model has {_listed(weights)}." if values else "",
+            f"`pretrained` {_name(source)!r} matches no weight of the model by path and shape",
+        )
     return copied
 
 
 def _within(variable: keras.Variable, model: keras.Model) -> str:
-    """A variable's path inside of a model: some put their own name first, a functional one does not."""
+    """Return a variable's path inside a model: some models put their name first, functional ones do not."""
     return variable.path.removeprefix(f"{model.name}/")
+
+
+def _listed(paths: Iterable[str]) -> str:
+    """Return up to three paths, joined for an error."""
+    listed = sorted(paths)
+    return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")
 
 
 def _shapes(weights: Mapping[str, Any]) -> list[tuple[int, ...]]:
@@ -118,18 +126,17 @@ def _values(model: keras.Model, source: Any) -> Iterator[tuple[str, Any]]:
         return
     if not isinstance(source, str | Path):
         allowed = "a model, or the path of a .keras or .weights.h5 file"
-        raise InitxError("pretrained", type(source).__name__, allowed)
+        problem = f"`pretrained` must be {allowed}, got an object of type {type(source).__name__}"
+        raise InitxError("pretrained", type(source).__name__, allowed, problem=problem)
     path = Path(source)
     if not path.is_file():
-        raise InitxError("pretrained", str(path), "a file that is there")
+        problem = f"`pretrained` file {str(path)!r} does not exist"
+        raise InitxError("pretrained", str(path), "an existing file", problem=problem)
     if path.suffix == ".keras":
         try:
             loaded = keras.saving.load_model(path, compile=False)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise InitxError(
-                "pretrained", str(path), f"a file that Keras can load (it raised {reason})"
-            ) from error
+            raise _cannot_load(path, error) from error
         yield from _values(model, loaded)
     elif path.name.endswith(".weights.h5"):
         yield from _from_weights(model, path)
@@ -137,22 +144,26 @@ def _values(model: keras.Model, source: Any) -> Iterator[tuple[str, Any]]:
         raise InitxError("pretrained", str(path), "a .keras or .weights.h5 file")
 
 
+def _cannot_load(path: Path, error: Exception) -> InitxError:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    problem = f"`pretrained` file {str(path)!r} cannot be loaded by Keras ({reason})"
+    return InitxError("pretrained", str(path), "a file that Keras can load", problem=problem)
+
+
 def _from_weights(model: keras.Model, path: Path) -> Iterator[tuple[str, Any]]:
-    """The weights that Keras's own loader finds for `model` in a file without paths."""
+    """Yield the weights that Keras's own loader finds for `model` in a file without paths."""
     weights = [v for v in model.variables if _is_weight(v)]
     with Snapshot(weights) as before:
         try:
             for variable in weights:
-                # What is still NaN afterwards was not in the file, or had another shape.
+                # A weight that is still NaN after loading was not in the file, or had another shape.
                 variable.assign(keras.ops.full_like(keras.ops.convert_to_tensor(variable), float("nan")))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model.load_weights(path, skip_mismatch=True)
             loaded = {_within(v, model): keras.ops.convert_to_numpy(v).copy() for v in weights}
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            allowed = f"a file that Keras can load (it raised {reason})"
-            raise InitxError("pretrained", str(path), allowed) from error
+            raise _cannot_load(path, error) from error
         finally:
             before.restore()
     yield from ((name, value) for name, value in loaded.items() if not np.all(np.isnan(value)))

@@ -1,16 +1,16 @@
-"""Draws the kernels of an existing model anew, in place."""
+"""Draw the kernels of an existing model from another initializer, in place."""
 
 import contextlib
 import copy
-import random
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers
+from keras_initx._weights.own_initializers import reinitialize_all
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx.errors import InitxError, checked_seed, unknown_name
 from keras_initx.initializers import (
@@ -19,22 +19,28 @@ from keras_initx.initializers import (
     OVERRIDDEN_MARK,
     BiasAuto,
     bind,
-    fold_in,
-    initializer_of,
-    record_initializer,
+    folded,
+    remember,
 )
 
-# Attribute of the layer that holds the initializer, and attributes that may hold its weight: a depthwise
-# convolution has a `kernel`, a separable one a `depthwise_kernel`.
+# The attribute of a layer that holds the initializer of a kernel, and the attributes that may hold the kernel: a
+# depthwise convolution has a `kernel`, a separable one a `depthwise_kernel`.
 _KERNELS = {
     "kernel_initializer": ("kernel",),
     "depthwise_initializer": ("depthwise_kernel", "kernel"),
     "pointwise_initializer": ("pointwise_kernel",),
 }
-
-
-# Functions of the module, and initializers of a square or a window, which no kernel is.
+# Functions of `keras.initializers`, and initializers of square matrices or windows, which suit no kernel.
 _NOT_NAMES = frozenset({"get", "serialize", "deserialize", "identity", "stft"})
+
+
+class _Kernel(NamedTuple):
+    """A kernel: its layer, the attributes that hold its initializer and itself, and its variable."""
+
+    layer: keras.Layer
+    initializer_attribute: str
+    attribute: str
+    variable: keras.Variable
 
 
 def reinitialize(
@@ -45,30 +51,31 @@ def reinitialize(
     only: str | Sequence[str] | None = None,
     skip: str | Sequence[str] | None = None,
 ) -> int:
-    """Draws all kernels of a built model from `initializer`, in place, as if it had been built with it.
+    """Draw all kernels of a built model from `initializer`, in place, as if it had been built with it.
 
-    Kernels are what layers draw by their `kernel_initializer` (or depthwise and pointwise
-    initializer): also inside nested models, attention layers and recurrent cells. Recurrent kernels,
+    Kernels are the weights that layers draw with their `kernel_initializer` (or depthwise and pointwise
+    initializer), also inside nested models, attention layers and recurrent cells. Recurrent kernels,
     embeddings, biases and normalizations stay as they are, and so do the optimizer and the compiled
-    state. The layers' configs tell the new initializer, so that a saved model does too.
+    state. The configs of the layers name the new initializer, so that a saved model does too.
 
     Args:
         model: A built Keras model.
-        initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer; each layer gets a
-            copy of its own, so that no two layers of one shape get the same values. None draws every
-            weight (biases, embeddings and normalizations too) from the initializer it was made with: the
-            model is then as if built anew.
-        seed: An integer for the same values in every run, whatever the layers are called; None follows
-            `keras.utils.set_random_seed`. A weight's values do not depend on which others are drawn.
-        only, skip: Patterns (* and ?) of layer or weight paths: which weights to draw, and which not to.
+        initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer. Each layer gets its own
+            copy, so that two layers of one shape get different values. None draws every weight (biases,
+            embeddings and normalizations too) from the initializer that it was made with: the model is then
+            as if built again.
+        seed: An integer for the same values in every run, whatever the names of the layers; None follows
+            `keras.utils.set_random_seed`. The values of a weight do not depend on which others are drawn.
+        only, skip: Patterns (* and ?) of layer or weight paths: the weights to draw, and the weights to leave
+            as they are.
 
     Returns:
         The number of weights drawn.
 
     Raises:
-        InitxError: A model that is not built or has no kernel, a layer with LoRA or quantization, an
-            unknown name, a pattern that matches nothing, or a draw that is not finite. No weight has
-            changed then.
+        InitxError: If the model is not built or has no kernel; if a layer has LoRA or quantization; if a
+            name is unknown; if a pattern matches nothing; if a draw is not finite. No weight has changed
+            then.
 
     Example:
 
@@ -79,70 +86,82 @@ def reinitialize(
     if not isinstance(model, keras.Model):
         raise InitxError("model", model, "a keras.Model")
     if not model.built:
-        raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
+        problem = f"`model` {model.name!r} is not built"
+        raise InitxError("model", model.name, "a built model", "Call it once on a batch: model(x).", problem)
     seed = checked_seed(seed)
-    selection, owners = PathFilter(only, skip), WeightIndex(all_layers(model))
+    path_filter, index = PathFilter(only, skip), WeightIndex(all_layers(model))
 
     def selected(variable: keras.Variable) -> bool:
-        return selection.has(owners.names(variable))
+        return path_filter.matches(index.names(variable))
 
     if initializer is None:
-        selection.check(map(owners.names, owners.variables()))
-        return redraw(model, all_layers(model), seed, selected)
-    targets = list(_kernels(model))
-    if not targets:
-        remedy = "If it has, its layers are not built yet: call it on a batch of data."
-        raise InitxError("model", model.name, "a model in which a layer has a kernel_initializer", remedy)
-    selection.check((owners.names(t[3]) for t in targets), map(owners.names, owners.variables()))
+        path_filter.check(map(index.names, index.variables()))
+        return reinitialize_all(model, all_layers(model), seed, selected)
+    kernels = list(_kernels(model))
+    if not kernels:
+        raise InitxError(
+            "model",
+            model.name,
+            "a model in which a layer has a kernel_initializer",
+            "If its layers are not built yet, call it once on a batch: model(x).",
+            f"`model` {model.name!r} has no layer with a kernel_initializer",
+        )
+    path_filter.check((index.names(k.variable) for k in kernels), map(index.names, index.variables()))
     drawn = []
-    for number, (layer, attribute, weight, variable) in enumerate(targets):
+    for number, kernel in enumerate(kernels):
+        variable = kernel.variable
         if not selected(variable):
             continue
         own = _instance(initializer)
-        bound = bind(own, layer, weight)
+        bound = bind(own, kernel.layer, kernel.attribute)
         first = seed if seed is not None else _integer_seed(own)
         if first is not None and hasattr(bound, "seed"):
-            # Keras's own initializers take the seed as it is: one for all would repeat the values, and
-            # counting up from it would repeat those of the next seed.
-            bound.seed = fold_in(first, str(number)) if number else first
-        bound = _with_axes(bound, layer)
+            # Keras's initializers use a seed as it is: one seed for all kernels would repeat the values, and
+            # counting up from it would repeat the values of the next seed.
+            bound.seed = folded(first, str(number)) if number else first
+        bound = _with_axes(bound, kernel.layer)
         values = bound(tuple(variable.shape), dtype=variable.dtype)
         if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.cast(values, "float32")))):
             raise InitxError(
-                "initializer", initializer, "one whose values are finite", f"At: {variable.path}."
+                "initializer",
+                initializer,
+                "an initializer whose values are finite",
+                "Choose another initializer.",
+                f"`initializer` {initializer!r} draws values for {variable.path} that are not finite",
             )
-        drawn.append((layer, attribute, variable, own, bound, values))
-    for layer, attribute, variable, own, bound, values in drawn:
-        variable.assign(values)
-        record_initializer(variable, bound)
-        setattr(layer, attribute, own)
+        drawn.append((kernel, own, bound, values))
+    for kernel, own, bound, values in drawn:
+        kernel.variable.assign(values)
+        remember(kernel.variable, bound)
+        setattr(kernel.layer, kernel.initializer_attribute, own)
     return len(drawn)
 
 
 @contextlib.contextmanager
 def initializers_kept(model: keras.Model) -> Iterator[None]:
-    """Puts back what each layer, and each weight, names as its initializer."""
-    named = [(layer, attribute, getattr(layer, attribute)) for layer, attribute, _, _ in _kernels(model)]
-    noted = [
-        (v, note, getattr(v, note, None))
+    """Put back the initializer that each layer and each weight names."""
+    attributes = [(k.layer, k.initializer_attribute) for k in _kernels(model)]
+    named = [(layer, attribute, getattr(layer, attribute)) for layer, attribute in attributes]
+    marks = [
+        (v, mark, getattr(v, mark, None))
         for v in model.variables
-        for note in (INITIALIZER_MARK, OVERRIDDEN_MARK)
+        for mark in (INITIALIZER_MARK, OVERRIDDEN_MARK)
     ]
     try:
         yield
     finally:
         for layer, attribute, initializer in named:
             setattr(layer, attribute, initializer)
-        for variable, note, value in noted:
-            setattr(variable, note, value)
+        for variable, mark, value in marks:
+            setattr(variable, mark, value)
 
 
 def _with_axes(initializer: Any, layer: keras.Layer) -> Any:
-    """`initializer` as `EinsumDense.build` of Keras 3.15 and newer calls it; as it is for other layers.
+    """Return `initializer` as `EinsumDense.build` of Keras 3.15 and newer calls it; as it is for other layers.
 
-    There Keras's own initializers are told which axes of the kernel the output lacks, and count those
-    as inputs and all others as outputs. Older ones read the shape alone, and have no `input_axes`. On a
-    copy: the layer keeps the initializer without axes, as it does in Keras.
+    That method passes the axes of the kernel that the output lacks to Keras's initializers, which count
+    them as inputs and all others as outputs. Older initializers read the shape alone, and have no
+    `input_axes`. The axes are set on a copy: the layer keeps the initializer without axes, as in Keras.
     """
     if not isinstance(layer, keras.layers.EinsumDense) or not (
         isinstance(initializer, keras.initializers.VarianceScaling) and hasattr(initializer, "input_axes")
@@ -150,34 +169,39 @@ def _with_axes(initializer: Any, layer: keras.Layer) -> Any:
         return initializer
     if initializer.input_axes is not None and initializer.output_axes is not None:
         return initializer
-    told = copy.copy(initializer)
+    with_axes = copy.copy(initializer)
     kernel, output = layer.equation.split(",")[1].split("->")
-    told.input_axes = [axis for axis, letter in enumerate(kernel) if letter not in output]
-    told.output_axes = [axis for axis, letter in enumerate(kernel) if letter in output]
-    return told
+    with_axes.input_axes = [axis for axis, letter in enumerate(kernel) if letter not in output]
+    with_axes.output_axes = [axis for axis, letter in enumerate(kernel) if letter in output]
+    return with_axes
 
 
-def _kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, str, str, keras.Variable]]:
+def _kernels(model: keras.Model) -> Iterator[_Kernel]:
     seen: set[int] = set()
     for layer in all_layers(model):
-        for attribute, weights in _KERNELS.items():
-            weight = next((name for name in weights if hasattr(layer, name)), None)
-            if weight is None or not hasattr(layer, attribute):
+        for initializer_attribute, attributes in _KERNELS.items():
+            attribute = next((name for name in attributes if hasattr(layer, name)), None)
+            if attribute is None or not hasattr(layer, initializer_attribute):
                 continue
-            variable = getattr(layer, weight)
+            variable = getattr(layer, attribute)
             if variable is not None and (
                 not isinstance(variable, keras.Variable) or "float" not in str(variable.dtype)
             ):
-                remedy = "Draw the model first, then enable LoRA or quantize it."
-                allowed = "a layer whose kernel is a variable of a floating-point type"
-                raise InitxError(layer.path or layer.name, "LoRA or quantization", allowed, remedy)
+                path = layer.path or layer.name
+                raise InitxError(
+                    path,
+                    "LoRA or quantization",
+                    "a layer whose kernel is a floating-point variable",
+                    "Draw the model first, then enable LoRA or quantize it.",
+                    f"{path}: LoRA or quantization has replaced its kernel, so it cannot be drawn",
+                )
             if variable is not None and id(variable) not in seen:
                 seen.add(id(variable))
-                yield layer, attribute, weight, variable
+                yield _Kernel(layer, initializer_attribute, attribute, variable)
 
 
 def _instance(initializer: Any) -> Any:
-    """An initializer of its own for one layer."""
+    """Return an own copy of an initializer for one layer."""
     if isinstance(initializer, str):
         try:
             return keras.initializers.get(initializer)
@@ -188,13 +212,12 @@ def _instance(initializer: Any) -> Any:
     if hasattr(initializer, "get_config"):
         own = type(initializer).from_config(initializer.get_config())
         if isinstance(getattr(initializer, "seed", None), keras.random.SeedGenerator):
-            # One from the config starts where this one started, for every layer alike.
+            # A generator from the config would start at the same state for every layer.
             own.seed = initializer.seed
         return own
     if not callable(initializer):
-        remedy = f"A seed is passed by name: seed={initializer}." if type(initializer) is int else ""
-        allowed = "a name, an initializer or a function of a shape"
-        raise InitxError("initializer", initializer, allowed, remedy)
+        remedy = f"Pass a seed by name: seed={initializer}." if type(initializer) is int else ""
+        raise InitxError("initializer", initializer, "a name, an initializer or a function of a shape", remedy)
     return keras.initializers.get(initializer)
 
 
@@ -205,7 +228,7 @@ def _integer_seed(initializer: Any) -> int | None:
 
 
 def known_names() -> list[str]:
-    """The names of initializers of kernels that need no arguments: ours, and Keras's in lower case."""
+    """Return the names of kernel initializers that need no arguments: ours, and Keras's in lower case."""
     keras_names = {
         name
         for name in dir(keras.initializers)
@@ -213,84 +236,3 @@ def known_names() -> list[str]:
     }
     ours = {name for name, cls in NAMES.items() if not issubclass(cls, BiasAuto)}
     return sorted(keras_names | ours)
-
-
-def redraw(
-    model: keras.Model,
-    layers: list[keras.Layer],
-    seed: int | None,
-    selected: Callable[[keras.Variable], bool],
-) -> int:
-    """Gives the `selected` weights of `layers` new values from their own initializers; returns how many.
-
-    Kernels, biases, embeddings, normalizations and their statistics: the model is then as if built anew.
-
-    Raises:
-        InitxError: A weight whose initializer is not known, because its layer was built before
-            keras_initx was imported and names none; a draw that is not finite. No weight has changed then.
-    """
-    drawn, unknown = [], []
-    for number, (layer, variable) in enumerate(_weights(layers)):
-        if not selected(variable):
-            continue
-        initializer = known_initializer(layer, variable)
-        if initializer is None:
-            unknown.append(variable.path)
-            continue
-        values = draw_again(initializer, variable, None if seed is None else fold_in(seed, str(number)))
-        if not np.all(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(values, "float32")))):
-            raise InitxError("initializer", repr(initializer), "one whose values are finite", variable.path)
-        drawn.append((variable, values))
-    if unknown:
-        remedy = "Import keras_initx before you build the model: then every initializer is remembered."
-        allowed = "a model whose weights tell their initializers"
-        raise InitxError("model", f"{model.name}: {', '.join(unknown)}", allowed, remedy)
-    for variable, values in drawn:
-        variable.assign(values)
-        setattr(variable, OVERRIDDEN_MARK, False)
-    return len(drawn)
-
-
-def _weights(layers: list[keras.Layer]) -> Iterator[tuple[keras.Layer, keras.Variable]]:
-    """Every floating-point weight once, with the innermost layer that has it."""
-    owners: dict[int, tuple[keras.Layer, keras.Variable]] = {}
-    for layer in layers:
-        for variable in layer.weights:
-            owners[id(variable)] = (layer, variable)
-    for layer, variable in owners.values():
-        if "float" in keras.backend.standardize_dtype(variable.dtype):
-            yield layer, variable
-
-
-def known_initializer(layer: keras.Layer, variable: keras.Variable) -> Any:
-    """What drew a weight, as it was called; else what its layer names for it; None where nothing tells."""
-    return initializer_of(variable) or _named(layer, variable)
-
-
-def draw_again(initializer: Any, variable: keras.Variable, seed: int | None) -> Any:
-    """Other values of a weight; the same where its initializer was given a seed, and `seed` is None."""
-    return _with_seed(initializer, seed)(tuple(variable.shape), dtype=variable.dtype)
-
-
-def _named(layer: keras.Layer, variable: keras.Variable) -> Any:
-    """The initializer that the layer names for a weight: kernel_initializer for "kernel"."""
-    name = variable.name
-    for attribute in (f"{name}_initializer", f"{name.removesuffix('_kernel')}_initializer"):
-        found = getattr(layer, attribute, None)
-        if found is not None:
-            return found
-    return None
-
-
-def _with_seed(initializer: Any, seed: int | None) -> Any:
-    """A copy that draws other values than last time; one that was given a seed keeps it without ours."""
-    if not hasattr(initializer, "seed"):
-        return initializer
-    fresh = copy.copy(initializer)
-    given = initializer.get_config().get("seed") if hasattr(initializer, "get_config") else None
-    if seed is not None:
-        fresh.seed = seed
-    elif given is None:
-        # The generator that Keras uses for its own default seeds, so set_random_seed holds here too.
-        fresh.seed = random.randint(1, 10**9)
-    return fresh

@@ -1,4 +1,4 @@
-"""The values of variables as they were, to be put back; large ones wait on disk and not in memory."""
+"""Keep the values of variables and put them back; large values wait on disk, not in memory."""
 
 import contextlib
 import io
@@ -14,14 +14,14 @@ import numpy as np
 
 from keras_initx._weights.layers import all_layers
 
-# A second copy of a model of several GB may not fit beside it.
+# In bytes. A second copy of a model of several GB may not fit in memory.
 _IN_MEMORY = 16 * 2**20
-# The hook is process-wide while it lasts.
+# `generators_kept` patches Keras for the whole process.
 _LOCK = threading.RLock()
 
 
 class Snapshot:
-    """What some variables held when they were added, bit by bit.
+    """The values of some variables when they were added, bit by bit.
 
     Example:
 
@@ -35,7 +35,8 @@ class Snapshot:
 
     def __init__(self, variables: Iterable[keras.Variable] = ()) -> None:
         self._file: IO[bytes] = io.BytesIO()
-        self._places: dict[int, tuple[keras.Variable, int, int, Any]] = {}
+        # The variable, the offset and the number of bytes in the file, and the dtype.
+        self._entries: dict[int, tuple[keras.Variable, int, int, Any]] = {}
         variables = list(variables)
         if 4 * sum(math.prod(variable.shape) for variable in variables) > _IN_MEMORY:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
@@ -43,23 +44,23 @@ class Snapshot:
             self.add(variable)
 
     def add(self, variable: keras.Variable) -> None:
-        """Keeps the value that a variable has now; of one that is kept already, the earlier."""
-        if id(variable) in self._places:
+        """Keep the current value of a variable, unless an earlier value is already kept."""
+        if id(variable) in self._entries:
             return
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
-        place = self._file.seek(0, 2)
+        offset = self._file.seek(0, 2)
         self._file.write(value.reshape(-1).view("uint8").data)
-        self._places[id(variable)] = (variable, place, value.nbytes, value.dtype)
+        self._entries[id(variable)] = (variable, offset, value.nbytes, value.dtype)
 
     def restore(self) -> None:
-        """Gives every variable back what it held."""
-        for variable, place, size, dtype in self._places.values():
-            self._file.seek(place)
+        """Assign to every variable the value that was kept."""
+        for variable, offset, size, dtype in self._entries.values():
+            self._file.seek(offset)
             value = np.frombuffer(self._file.read(size), dtype=dtype)
             variable.assign(value.reshape(tuple(variable.shape)))
 
     def close(self) -> None:
-        """Lets the values go."""
+        """Release the values."""
         self._file.close()
 
     def __enter__(self) -> "Snapshot":
@@ -71,22 +72,22 @@ class Snapshot:
 
 @contextlib.contextmanager
 def generators_kept() -> Iterator[None]:
-    """Puts back every generator of random numbers that is drawn from meanwhile, Keras's global one too.
+    """Put back every random generator that is drawn from inside the block, Keras's global one included.
 
-    That one is no variable of any model, so that only its draws show it.
+    The global generator is not a variable of any model, so only its draws reveal it.
     """
     thread = threading.get_ident()
     with _LOCK, Snapshot() as before:
         true_next = keras.random.SeedGenerator.next
 
-        def kept(generator: Any, *args: Any, **kwargs: Any) -> Any:
+        def recording_next(generator: Any, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() == thread:
-                # While shapes are inferred the state has no value, and is not written either.
+                # While shapes are inferred, the state has no value and is not written either.
                 with contextlib.suppress(Exception):
                     before.add(generator.state)
             return true_next(generator, *args, **kwargs)
 
-        keras.random.SeedGenerator.next = kept
+        keras.random.SeedGenerator.next = recording_next
         try:
             yield
         finally:
@@ -96,13 +97,16 @@ def generators_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(model: keras.Model) -> Iterator[Snapshot]:
-    """Puts back all that a pass may change: weights, statistics, metrics, generators of random numbers.
+    """Put back everything that a pass may change: weights, statistics, metrics, random generators.
 
-    Yields what the variables were, for who puts them back before the end, too.
+    Yields:
+        The values of the variables, so that the caller can put them back before the end of the block, too.
     """
     state = random.getstate()
+    metrics = [v for metric in getattr(model, "metrics", []) for v in metric.variables]
+    variables = [*model.variables, *metrics, *_cell_states(model)]
     try:
-        with generators_kept(), _losses_kept(model), Snapshot(_all_variables(model)) as before:
+        with generators_kept(), _losses_kept(model), Snapshot(variables) as before:
             try:
                 yield before
             finally:
@@ -113,21 +117,24 @@ def untouched(model: keras.Model) -> Iterator[Snapshot]:
 
 @contextlib.contextmanager
 def _losses_kept(model: keras.Model) -> Iterator[None]:
-    """Puts back what layers have added to the loss, which in a compiled pass are tensors without values.
+    """Put back the losses that layers have added, which a compiled pass replaces by tensors without values.
 
     Keras clears them at the next call, and has no public way to write them: a test reads them afterwards.
     """
-    kept = [(layer, list(layer._losses)) for layer in all_layers(model)]
+    losses = [(layer, list(layer._losses)) for layer in all_layers(model)]
     try:
         yield
     finally:
-        for layer, losses in kept:
-            layer._losses[:] = losses
+        for layer, values in losses:
+            layer._losses[:] = values
 
 
-def _all_variables(model: keras.Model) -> list[keras.Variable]:
-    """All that a pass may change: weights, statistics, generators, metrics, states of stateful cells."""
-    cells = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
-    states = [v for cell in cells for v in keras.tree.flatten(cell.states) if isinstance(v, keras.Variable)]
-    metrics = [v for metric in getattr(model, "metrics", []) for v in metric.variables]
-    return [*model.variables, *metrics, *states]
+def pass_states(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables that a call may change: statistics, random generators, states of stateful cells."""
+    return [*model.non_trainable_variables, *_cell_states(model)]
+
+
+def _cell_states(model: keras.Model) -> list[keras.Variable]:
+    recurrent = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
+    states = keras.tree.flatten([layer.states for layer in recurrent])
+    return [state for state in states if isinstance(state, keras.Variable)]

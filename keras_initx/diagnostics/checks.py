@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import Batch
-from keras_initx._weights import WeightIndex, draw_again, known_initializer
+from keras_initx._weights import WeightIndex, draw_from, own_initializer
 from keras_initx.diagnostics.batch import is_constant
 from keras_initx.diagnostics.probe import ProbePoint
 from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
@@ -58,11 +58,11 @@ def check_initializers(points: Sequence[ProbePoint], index: WeightIndex) -> Iter
 
 def _expected_std(kernel: keras.Variable, index: WeightIndex) -> tuple[float, str] | None:
     """Return the std of a draw from the layer's initializer in the kernel's shape, and its name."""
-    initializer = known_initializer(index.of(kernel)[0], kernel)
+    initializer = own_initializer(index.of(kernel)[0], kernel)
     if initializer is None or math.prod(kernel.shape) > _MAX_REDRAWN:
         return None
     try:
-        drawn = _values(draw_again(initializer, kernel, 0))
+        drawn = _values(draw_from(initializer, kernel, 0))
     except Exception:
         # Some classes cannot be drawn a second time.
         return None

@@ -10,50 +10,91 @@ from keras_initx._weights import all_layers
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.model_init.methods import METHODS
 
-_DATA = 64
+# Samples of `data` that the scaling pass runs on.
+_DATA_SAMPLES = 64
 
 
 def check_arguments(
     model: Any, method: Any, data: Any, output_bias: Any, labels: Any, class_counts: Any
 ) -> None:
+    """Raise an `InitxError` for the first argument that cannot be used."""
     if not isinstance(model, keras.Model):
-        remedy = "keras.saving.load_model reads a file." if isinstance(model, str | Path) else ""
+        remedy = "Load a file with keras.saving.load_model." if isinstance(model, str | Path) else ""
         raise InitxError("model", model, "a keras.Model", remedy)
+    _check_method(method)
+    _check_layers(model)
+    if method == "lsuv" and data is None:
+        problem = "`method='lsuv'` needs a batch of data"
+        raise InitxError("data", None, "a batch of data", "Pass data=, or use method='auto'.", problem)
+    _check_output_bias(output_bias, labels, class_counts)
+
+
+def _check_method(method: Any) -> None:
     if not isinstance(method, str):
-        remedy = "A batch of data goes to data=."
-        raise InitxError("method", type(method).__name__, f"a name: {', '.join(METHODS)}", remedy)
+        raise InitxError(
+            "method",
+            type(method).__name__,
+            f"one of {', '.join(METHODS)}",
+            f"Pass a batch of data as data=. Methods: {', '.join(METHODS)}.",
+            f"`method` must be the name of a method, got an object of type {type(method).__name__}",
+        )
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
+
+
+def _check_layers(model: keras.Model) -> None:
     if not model.built:
-        raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
+        problem = f"`model` {model.name!r} is not built"
+        raise InitxError("model", model.name, "a built model", "Call it once on a batch: model(x).", problem)
     if not model.weights:
-        remedy = "Call it on a batch of data, so that its layers are built."
-        raise InitxError("model", model.name, "a model with weights", remedy)
+        raise InitxError(
+            "model",
+            model.name,
+            "a model with weights",
+            "If its layers are not built yet, call it once on a batch: model(x).",
+            f"`model` {model.name!r} has no weights",
+        )
     for layer in all_layers(model):
         if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
-            remedy = "Initialize the model first, then enable LoRA or quantize it."
-            allowed = "a layer whose kernel is a variable of a floating-point type"
-            raise InitxError(layer.path or layer.name, "LoRA or quantization", allowed, remedy)
-    if method == "lsuv" and data is None:
-        raise InitxError("data", None, "a batch of data: LSUV scales on it", "Or use method='auto'.")
+            path = layer.path or layer.name
+            raise InitxError(
+                path,
+                "LoRA or quantization",
+                "a layer whose kernel is a floating-point variable",
+                "Initialize the model first, then enable LoRA or quantize it.",
+                f"{path}: LoRA or quantization has replaced its kernel, so it cannot be initialized",
+            )
+
+
+def _check_output_bias(output_bias: Any, labels: Any, class_counts: Any) -> None:
     if output_bias not in (None, "prior"):
         raise InitxError("output_bias", output_bias, "None or 'prior'")
     if labels is not None and class_counts is not None:
-        raise InitxError("labels", "labels and class_counts", "one of the two")
-    given = labels is not None or class_counts is not None
-    if output_bias == "prior" and not given:
-        raise InitxError("labels", None, "with output_bias='prior': labels=, or class_counts=")
-    if given and output_bias is None:
-        raise InitxError("output_bias", None, "'prior', where labels or class_counts are given")
+        problem = "`labels` and `class_counts` are both given"
+        raise InitxError("labels", "labels and class_counts", "None", "Pass only one of them.", problem)
+    if output_bias == "prior" and labels is None and class_counts is None:
+        problem = "`output_bias='prior'` needs the classes of the data"
+        raise InitxError("labels", None, "the training labels", "Pass labels= or class_counts=.", problem)
+    if output_bias is None and not (labels is None and class_counts is None):
+        argument = "labels" if class_counts is None else "class_counts"
+        problem = f"`{argument}` is given, but `output_bias` is None"
+        raise InitxError("output_bias", None, "'prior'", "Pass output_bias='prior' to use it.", problem)
 
 
 def data_batch(model: keras.Model, data: Any) -> Any:
-    """The first samples of `data`: as many as the model takes where it takes one number only."""
+    """Return the first samples of `data` in the structure of the model's inputs.
+
+    There are up to 64 samples, or exactly one batch if the model has a fixed batch size.
+    """
     fixed = fixed_batch(model)
-    batch = by_name(model, batch_of(inputs_of(model, data), fixed or _DATA))
-    given = len(keras.tree.flatten(batch)[0])
-    if fixed and given < fixed:
+    batch = by_name(model, batch_of(inputs_of(model, data), fixed or _DATA_SAMPLES))
+    samples = len(keras.tree.flatten(batch)[0])
+    if fixed and samples < fixed:
         raise InitxError(
-            "data", f"{given} samples", f"{fixed} or more: the model takes batches of {fixed} only"
+            "data",
+            f"{samples} samples",
+            f"{fixed} or more samples",
+            f"Pass at least {fixed} samples.",
+            f"`data` has {samples} samples, but the model takes batches of exactly {fixed}",
         )
     return batch

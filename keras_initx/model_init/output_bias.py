@@ -1,6 +1,7 @@
 """Set the output bias to the log-odds of the classes."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,53 +14,71 @@ from keras_initx.initializers import PriorBias
 
 def set_output_bias(
     graph: Graph,
-    found: dict[int, WeightContext],
-    owners: WeightIndex,
-    selection: PathFilter,
+    contexts: Iterable[WeightContext],
+    index: WeightIndex,
+    path_filter: PathFilter,
     labels: Any,
     class_counts: Any,
 ) -> str:
-    """Gives the output layer the log-odds of the classes as its bias; returns a note."""
-    heads = [site for site in found.values() if "head" in site.roles and site.biased]
+    """Set the bias of the output layer to the log-odds of the classes, and return a note for the plan."""
+    heads = [context for context in contexts if "head" in context.roles and context.biased]
     if len(heads) != 1:
-        allowed = "a model with one output layer that has a bias"
-        found_heads = ", ".join(site.path for site in heads) or "none"
-        remedy = f"Found: {found_heads}. Or give a layer bias_initializer=keras_initx.PriorBias(...)."
-        raise InitxError("output_bias", "prior", allowed, remedy)
+        listed = f"{len(heads)}: {', '.join(head.path for head in heads)}" if heads else "none"
+        raise InitxError(
+            "output_bias",
+            "prior",
+            "None for this model",
+            "Give a layer bias_initializer=keras_initx.PriorBias(...) instead.",
+            f"`output_bias='prior'` needs one output layer with a bias, but the model has {listed}",
+        )
     bias = graph.steps[heads[0].step].bias
     assert bias is not None
-    if not bias.trainable or not selection.has(owners.names(bias)):
-        received = f"{bias.path}, which is frozen or left out by only= or skip="
-        raise InitxError("output_bias", received, "an output layer that may be changed")
+    if not bias.trainable or not path_filter.matches(index.names(bias)):
+        raise InitxError(
+            "output_bias",
+            "prior",
+            "None for this model",
+            "Make the layer trainable, or include it in only= and skip=.",
+            f"`output_bias='prior'` may not change {bias.path}: it is frozen, or excluded by only= or skip=",
+        )
     if class_counts is None:
-        class_counts = _counts(labels, math.prod(bias.shape))
-    owner, name = owners.of(bias)
-    initializer = PriorBias(class_counts=class_counts).bound_to(owner, name)
+        class_counts = _count_classes(labels, math.prod(bias.shape))
+    layer, name = index.of(bias)
+    initializer = PriorBias(class_counts=class_counts).bound_to(layer, name)
     bias.assign(initializer(tuple(bias.shape), dtype=bias.dtype))
     return f"{bias.path}: log-odds of the classes"
 
 
-def _counts(labels: Any, width: int) -> list[int]:
-    """How many labels each class has, as numbers or one-hot rows."""
+def _count_classes(labels: Any, width: int) -> list[int]:
+    """Return the number of labels of each class, from class numbers or one-hot rows."""
     values = np.asarray(labels)
     # One output is the probability of the second of two classes.
     classes = max(width, 2)
-    given = f"{values.dtype} of shape {values.shape}"
-    allowed = f"class numbers from 0 to {classes - 1}, or one-hot rows: the layer has {classes} classes"
+    received = f"{values.dtype} values of shape {values.shape}"
     if values.dtype.kind not in "biuf":
-        remedy = "np.unique(labels, return_inverse=True)[1] makes numbers of names."
-        raise InitxError("labels", given, allowed, remedy)
-    # One number for each pixel or word is as good as one for each sample.
+        remedy = "Turn names into numbers with np.unique(labels, return_inverse=True)[1]."
+        raise _bad_labels(received, classes, remedy)
+    # One label for each pixel or word counts like one for each sample.
     if values.ndim > 1 and values.shape[-1] == width > 1:
         if not np.all(values.sum(axis=-1) == 1) or not np.all((values == 0) | (values == 1)):
-            raise InitxError("labels", f"{given}, not one-hot", allowed)
+            raise _bad_labels(f"{received} that are not one-hot", classes)
         values = np.argmax(values, axis=-1)
     if not values.size or np.any(values != np.floor(values)) or values.min() < 0 or values.max() >= classes:
-        span = f", values from {values.min():g} to {values.max():g}" if values.size else ""
-        raise InitxError("labels", given + span, allowed)
+        span = f" from {values.min():g} to {values.max():g}" if values.size else ""
+        raise _bad_labels(received + span, classes)
     counts = np.bincount(values.ravel().astype("int64"), minlength=classes)
     if not counts.all():
-        received = f"no label of class {int(np.argmin(counts))}"
-        remedy = "A class without samples has no log-odds: pass class_counts=, with 1 added to each."
-        raise InitxError("labels", received, "labels of every class", remedy)
+        missing = int(np.argmin(counts))
+        raise InitxError(
+            "labels",
+            f"no label of class {missing}",
+            "labels of every class",
+            "Pass class_counts= with 1 added to each count.",
+            f"`labels` has no sample of class {missing}, so its log-odds are infinite",
+        )
     return counts.tolist()
+
+
+def _bad_labels(received: str, classes: int, remedy: str = "") -> InitxError:
+    allowed = f"class numbers from 0 to {classes - 1} or one-hot rows of {classes} classes"
+    return InitxError("labels", received, allowed, remedy, f"`labels` must be {allowed}, got {received}")

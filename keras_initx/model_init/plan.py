@@ -1,4 +1,4 @@
-"""What `initialize` did to each weight, and why: as records, a table, JSON and HTML."""
+"""The plan of `initialize`: its effect on each weight and the reason, as records, a table, JSON and HTML."""
 
 import html
 import io
@@ -16,24 +16,26 @@ from keras_initx._display import html_table, number, plain
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One weight.
+    """One weight of a plan.
 
     Attributes:
-        path: The weight's path, such as "encoder/dense_1/kernel".
+        path: The path of the weight, such as "encoder/dense_1/kernel".
         kind: The class of its layer, or of the operation that reads it.
         shape: Its shape.
-        activation: The activation that its result meets.
-        roles: What it is there for, as the graph shows.
-        depth: How many weights the plain chain has that it stands in.
-        method: The method that drew it; "kept" where it was left out, "pretrained" where it was copied.
+        activation: The first activation that its output meets.
+        roles: Its roles in the graph, such as "residual_end" or "head".
+        depth: The number of weights in its plain chain.
+        method: The method that drew it; "kept" if only= or skip= excluded it, "frozen" if it is not
+            trainable, "pretrained" if it was copied.
         fan_in, fan_out: Its fans.
-        gain: What the variance of its entries is, times fan_in.
-        drawn: The root mean square of its result as drawn, on what it received; NaN where not measured.
-        scaled: The same after scaling.
-        target: What it was scaled to; None where it was left as drawn.
+        gain: The mean square of its entries times fan_in.
+        rms_before: The root mean square of its output before scaling, on its actual inputs; NaN if it was
+            not measured.
+        rms_after: The same after scaling.
+        target: The root mean square that its output was scaled to; None if it was left as drawn.
         error: The relative standard error of the measurement.
-        measured_by: What the result was read from: the pre-activation, an operation, gates ...
-        reason: Why this method.
+        measured_at: Where its output was measured: the pre-activation, an operation, the gates of a cell ...
+        reason: The reason for the method.
     """
 
     path: str
@@ -46,25 +48,25 @@ class PlanRow:
     fan_in: float
     fan_out: float
     gain: float
-    drawn: float
-    scaled: float
+    rms_before: float
+    rms_after: float
     target: float | None
     error: float
-    measured_by: str
+    measured_at: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was done to a model.
+    """The plan of one call of `initialize`.
 
     Attributes:
-        model: The model's name.
+        model: The name of the model.
         method: The method that was asked for.
-        rows: One for each weight that was drawn, scaled, copied or left out, in the order of the graph.
-        notes: What a reader should know beside: layers that could not be opened, tables that were found.
+        rows: One row for each weight that was drawn, scaled, copied or left as it is, in graph order.
+        notes: Remarks on the model as a whole, such as layers that the trace could not open.
         dry_run: Whether the model was left as it was.
-        seconds: How long it took.
+        seconds: The time that the call took.
     """
 
     model: str
@@ -75,22 +77,22 @@ class Plan:
     seconds: float = 0.0
 
     def summary(self) -> str:
-        """One line: how many weights by which method, and the range of the signal after."""
+        """Return one line: the number of weights by method, and the range of pre-activations after scaling."""
         counts = Counter(row.method for row in self.rows).most_common()
-        # What was drawn first, then what was left.
+        # Drawn weights first, then the others.
         counts.sort(key=lambda count: count[0] in NOT_DRAWN)
         methods = ", ".join(f"{n} {name}" for name, n in counts)
         drawn = sum(n for name, n in counts if name not in NOT_DRAWN)
         weights = f"{len(self.rows)} weight{'' if len(self.rows) == 1 else 's'}"
         if drawn < len(self.rows):
             weights = f"{drawn} of {weights}"
-        sizes = [row.scaled for row in self.rows if math.isfinite(row.scaled)]
+        sizes = [row.rms_after for row in self.rows if math.isfinite(row.rms_after)]
         signal = f"; pre-activations {min(sizes):.2g} to {max(sizes):.2g}" if sizes else ""
         done = "would initialize" if self.dry_run else "initialized"
         return f"{self.model}: {done} {weights} by {self.method} ({methods}){signal}"
 
     def table(self) -> Table:
-        """A `rich` table: one row for each weight."""
+        """Return a `rich` table with one row for each weight."""
         table = Table(title=escape(self.summary()), title_justify="left")
         for name, _ in _COLUMNS:
             table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
@@ -102,7 +104,7 @@ class Plan:
         return table
 
     def to_json(self) -> str:
-        """Everything, as JSON; what was not measured is null."""
+        """Return the plan as JSON, with null for values that were not measured."""
         return json.dumps(plain(asdict(self)), indent=2)
 
     def __str__(self) -> str:
@@ -115,14 +117,14 @@ class Plan:
         return f"<p><b>{html.escape(self.summary())}</b></p>{notes}{html_table(_COLUMNS, self.rows)}"
 
 
-# Why a weight was not drawn, which then stands in place of its method.
+# The reason why a weight was not drawn, by the word that replaces its method.
 NOT_DRAWN = {
-    "kept": "left out by only= or skip=",
+    "kept": "excluded by only= or skip=",
     "frozen": "not trainable: left as it is",
     "pretrained": "copied from pretrained=",
 }
 
-_NUMBERS = frozenset({"fan in", "drawn", "scaled"})
+_NUMBERS = frozenset({"fan in", "rms before", "rms after"})
 _COLUMNS = (
     ("weight", lambda row: row.path),
     ("kind", lambda row: row.kind),
@@ -130,7 +132,7 @@ _COLUMNS = (
     ("role", lambda row: ", ".join(row.roles)),
     ("method", lambda row: row.method),
     ("fan in", lambda row: f"{row.fan_in:g}"),
-    ("drawn", lambda row: number(row.drawn)),
-    ("scaled", lambda row: number(row.scaled)),
+    ("rms before", lambda row: number(row.rms_before)),
+    ("rms after", lambda row: number(row.rms_after)),
     ("why", lambda row: row.reason),
 )

@@ -1,8 +1,8 @@
-"""One job for each weight of a model: where it stands, what was decided, what became of it."""
+"""`WeightTask`: one weight on its way through `initialize`, from the choice of a method to the row of the plan."""
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
@@ -13,128 +13,162 @@ from keras_initx._weights import PathFilter, WeightIndex, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
-from keras_initx.model_init.calibration.measure import Weight
 from keras_initx.model_init.methods import Choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow
 
 
 @dataclass
 class WeightTask:
-    """A weight: where it stands, what was decided, and what the pass is told of it.
+    """One weight: its place in the graph, the choice for it, and what the scaling pass measured.
 
     Attributes:
-        status: "drawn", or why it is not: a key of `NOT_DRAWN`.
-        mean_square: Of its entries, in the end.
+        variable: The weight.
+        context: Its place in the graph.
+        choice: How it is drawn and scaled.
+        bias: The bias that is added to its output, if the choice sets it.
+        status: "drawn", or the reason why it is not: a key of `NOT_DRAWN`.
+        target: The root mean square that its output is scaled to. It starts as the target of the choice;
+            None leaves the weight as it is and only measures it.
+        rms_before: The root mean square of its output before scaling; NaN until it is measured.
+        rms_after: The same after scaling, without the offset of the choice.
+        error: The relative standard error of the measurement, from the spread between samples.
+        measured_at: Where its output was measured, in words.
+        mean_square: The mean square of its entries after initialization.
     """
 
     variable: keras.Variable
-    site: WeightContext
+    context: WeightContext
     choice: Choice
-    weight: Weight
+    bias: keras.Variable | None = None
     status: str = "drawn"
-    mean_square: float = math.nan
+    target: float | None = field(init=False)
+    rms_before: float = field(default=math.nan, init=False)
+    rms_after: float = field(default=math.nan, init=False)
+    error: float = field(default=0.0, init=False)
+    measured_at: str = field(default="", init=False)
+    mean_square: float = field(default=math.nan, init=False)
 
-    def keep(self, status: str) -> None:
-        """Leaves the weight as it is, and only measures what it gives."""
-        self.status = status
-        self.weight.target = self.weight.bias = None
-        self.weight.shift, self.weight.offset = 0.0, 0.0
+    def __post_init__(self) -> None:
+        self.target = self.choice.target
+
+    @property
+    def path(self) -> str:
+        """The path of the weight."""
+        return self.variable.path
+
+    def leave_as_is(self, status: str) -> None:
+        """Leave the weight and its bias as they are, and only measure its output."""
+        self.status, self.target, self.bias = status, None, None
+
+    def record(self, rms: float, error: float, measured_at: str) -> None:
+        """Store a measurement; `rms_before` stays at the first one."""
+        # A weight that is left as it is has the same size before and after.
+        if math.isnan(self.rms_before) or self.target is None:
+            self.rms_before = rms
+        self.rms_after = rms if self.target is None else self.target
+        self.error, self.measured_at = error, measured_at
 
 
 def make_tasks(
     graph: Graph,
-    found: dict[int, WeightContext],
+    contexts: dict[int, WeightContext],
     choices: dict[int, Choice],
-    owners: WeightIndex,
-    selection: PathFilter,
-    copied: Collection[int],
+    index: WeightIndex,
+    path_filter: PathFilter,
+    copied: Collection[int] = (),
 ) -> list[WeightTask]:
-    """One job for each weight, in the order of the graph; a shared weight is decided by its first use.
+    """Return one task for each weight, in the order of the graph.
 
-    `copied` are the ids of variables that were copied from a pretrained model.
+    Args:
+        graph: The traced model.
+        contexts: Its weighted steps. The first use of a shared weight decides.
+        choices: The choice for each of them.
+        index: The layers of the model's weights.
+        path_filter: The weights that may change.
+        copied: The ids of variables that were copied from a pretrained model.
     """
-    jobs: dict[int, WeightTask] = {}
-    for number, site in found.items():
+    tasks: dict[int, WeightTask] = {}
+    for number, context in contexts.items():
         step, choice = graph.steps[number], choices[number]
-        bias = step.bias if choice.shift != 0 or choice.offset else None
-        if bias is not None and (id(bias) in copied or not selection.has(owners.names(bias))):
+        bias = step.bias if choice.before.shift != 0 or choice.after.offset else None
+        if bias is not None and (id(bias) in copied or not path_filter.matches(index.names(bias))):
             bias = None
-        # A variable that no layer has is none of the model's weights.
-        for variable in filter(owners.has, step.kernels):
-            own = _going_round(choice) if variable.name.endswith("recurrent_kernel") else choice
-            weight = Weight(variable.path, variable, own.target, bias, own.shift, own.offset)
-            jobs.setdefault(id(variable), WeightTask(variable, site, own, weight))
-    for site, choice, variable in additive_tables(graph, owners):
-        jobs.setdefault(
-            id(variable), WeightTask(variable, site, choice, Weight(variable.path, variable, choice.target))
-        )
-    for job in jobs.values():
-        if id(job.variable) in copied:
-            job.keep("pretrained")
-        elif not job.variable.trainable:
-            job.keep("frozen")
-        elif not selection.has(owners.names(job.variable)):
-            job.keep("kept")
-    return list(jobs.values())
+        # A variable that belongs to no layer is not a weight of the model.
+        for variable in filter(index.has, step.kernels):
+            own = _recurrent_choice(choice) if variable.name.endswith("recurrent_kernel") else choice
+            tasks.setdefault(id(variable), WeightTask(variable, context, own, bias))
+    for context, choice, variable in additive_tables(graph, index):
+        tasks.setdefault(id(variable), WeightTask(variable, context, choice))
+    for task in tasks.values():
+        if id(task.variable) in copied:
+            task.leave_as_is("pretrained")
+        elif not task.variable.trainable:
+            task.leave_as_is("frozen")
+        elif not path_filter.matches(index.names(task.variable)):
+            task.leave_as_is("kept")
+    return list(tasks.values())
 
 
-def _going_round(choice: Choice) -> Choice:
-    """The choice for a recurrent kernel, whatever the method: a state must neither grow nor die in it."""
-    reason = "orthogonal: a state that goes round and round neither grows nor dies"
-    initializer = OrthogonalAuto(gain=1.0)
-    return replace(choice, method="orthogonal", initializer=initializer, target=None, reason=reason)
-
-
-def apply_residual_factor(
-    graph: Graph, job: WeightTask, may_change: Callable[[keras.Variable], bool]
-) -> None:
-    """Puts the choice's last factor into the target, or into the gain of a normalization that undoes it."""
-    if job.choice.factor == 1:
-        return
-    step = normalization_after(graph, graph.steps[job.site.step])
-    gain = getattr(step.call.operation, "gamma", None) if step is not None and step.call else None
-    if gain is not None:
-        # What is frozen, left out or copied stays; a smaller kernel would be undone by the normalization.
-        if may_change(gain):
-            gain.assign(ops.full_like(ops.convert_to_tensor(gain), job.choice.factor))
-    elif job.weight.target is not None:
-        job.weight.target *= job.choice.factor
-
-
-def check_finite(jobs: list[WeightTask]) -> None:
-    """Raises an `InitxError` for a weight with values that are not finite."""
-    for job in jobs:
-        job.mean_square = mean_square(job.variable)
-        if not np.isfinite(job.mean_square):
-            received = "values that are not finite"
-            raise InitxError(job.weight.path, received, "finite ones", "Use another method.")
-
-
-def plan_row(job: WeightTask, owners: WeightIndex) -> PlanRow:
-    """What the plan says of a weight."""
-    weight, choice, site = job.weight, job.choice, job.site
-    fans = owners.fans(job.variable)
-    was = job.status == "drawn"
-    return PlanRow(
-        path=weight.path,
-        kind=site.kind,
-        shape=tuple(job.variable.shape),
-        activation=site.activation.name,
-        roles=site.roles,
-        depth=site.depth,
-        method=choice.method if was else job.status,
-        fan_in=fans.fan_in,
-        fan_out=fans.fan_out,
-        gain=job.mean_square * fans.fan_in,
-        drawn=weight.measured,
-        scaled=weight.result,
-        target=weight.target,
-        error=weight.error,
-        measured_by=weight.how,
-        reason=_reason(job) if was else NOT_DRAWN[job.status],
+def _recurrent_choice(choice: Choice) -> Choice:
+    """Make a recurrent kernel orthogonal, whatever the method: a state must neither grow nor die in it."""
+    reason = "orthogonal: the state neither grows nor dies over time"
+    return replace(
+        choice, method="orthogonal", initializer=OrthogonalAuto(gain=1.0), scales=False, reason=reason
     )
 
 
-def _reason(job: WeightTask) -> str:
-    unmeasured = job.choice.target is not None and job.weight.target is None
-    return job.weight.how if unmeasured else job.choice.reason
+def apply_residual_factor(
+    graph: Graph, task: WeightTask, may_change: Callable[[keras.Variable], bool]
+) -> None:
+    """Apply the last factor of a choice to the target, or to the gain of a normalization that would undo it."""
+    if task.choice.factor == 1:
+        return
+    step = normalization_after(graph, graph.steps[task.context.step])
+    gamma = getattr(step.call.operation, "gamma", None) if step is not None else None
+    if gamma is not None:
+        # A frozen, skipped or copied gain stays: the normalization would undo a smaller kernel anyway.
+        if may_change(gamma):
+            gamma.assign(ops.full_like(ops.convert_to_tensor(gamma), task.choice.factor))
+    elif task.target is not None:
+        task.target *= task.choice.factor
+
+
+def check_finite(tasks: list[WeightTask]) -> None:
+    """Store the mean square of each weight; raise an `InitxError` if one has values that are not finite."""
+    for task in tasks:
+        task.mean_square = mean_square(task.variable)
+        if not np.isfinite(task.mean_square):
+            raise InitxError(
+                task.path,
+                "values that are not finite",
+                "a weight with finite values",
+                f"Use another method, or exclude the weight with skip={task.path!r}.",
+                f"{task.path}: method {task.choice.method!r} gives it values that are not finite",
+            )
+
+
+def plan_row(task: WeightTask, index: WeightIndex) -> PlanRow:
+    """Return the row of the plan for a weight."""
+    choice, context = task.choice, task.context
+    fans = index.fans(task.variable)
+    drawn = task.status == "drawn"
+    unmeasured = choice.target is not None and task.target is None
+    reason = task.measured_at if unmeasured else choice.reason
+    return PlanRow(
+        path=task.path,
+        kind=context.kind,
+        shape=tuple(task.variable.shape),
+        activation=context.activation.name,
+        roles=context.roles,
+        depth=context.depth,
+        method=choice.method if drawn else task.status,
+        fan_in=fans.fan_in,
+        fan_out=fans.fan_out,
+        gain=task.mean_square * fans.fan_in,
+        rms_before=task.rms_before,
+        rms_after=task.rms_after,
+        target=task.target,
+        error=task.error,
+        measured_at=task.measured_at,
+        reason=reason if drawn else NOT_DRAWN[task.status],
+    )

@@ -1,159 +1,164 @@
-"""The gates of a recurrent cell: what arrives at each of them, and the kernel scaled gate by gate."""
+"""Scale the input kernels of recurrent cells, gate by gate."""
 
 import contextlib
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import (
-    carried_mask,
-    first_argument,
-    is_keras_call,
-    mask_argument,
-    own_weights,
-    patched_attribute,
-    zeros,
-)
+from keras_initx._graph import patched_attribute, is_keras_call, own_weights, zeros
+from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
+from keras_initx.model_init.calibration.sequences import Sequences
+from keras_initx.model_init.tasks import WeightTask
 
-# Time steps after which a recurrent state is taken to have settled.
-SETTLED = 12
-# Samples and times that are enough to measure on, and the numbers that may be held for them at once.
-_ROWS, _VALUES = 4096, 2**24
+# Time steps after which a recurrent state counts as settled.
+SETTLING_STEPS = 12
 
 
-@dataclass(frozen=True)
-class Sequences:
-    """The inputs of a recurrent layer without their padding.
+def scale_recurrent(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) -> list[WeightTask]:
+    """Scale the input kernel of each cell of a recurrent layer; leave its other weights as drawn.
 
-    A masked time leaves the state as it is, so that the other times can stand one after another.
-
-    Attributes:
-        values: (samples, times, ...), each sample's own times first.
-        lengths: How many times each sample has.
+    No task is left: the returned list is empty.
     """
-
-    values: Any
-    lengths: np.ndarray
-
-    @classmethod
-    def of(cls, layer: keras.Layer, inputs: Any, mask: Any) -> "Sequences":
-        """The sequences in the order in which the layer reads them, without what is masked."""
-        if getattr(layer, "go_backwards", False):
-            inputs = ops.flip(inputs, axis=1)
-            mask = None if mask is None else ops.flip(mask, axis=1)
-        samples, times = inputs.shape[:2]
-        if mask is None:
-            return cls(inputs, np.full(samples, times))
-        kept = np.asarray(ops.convert_to_numpy(mask), dtype=bool)
-        order = np.argsort(~kept, axis=1, kind="stable")
-        flat = ops.reshape(inputs, (samples * times, *inputs.shape[2:]))
-        moved = ops.take(flat, (order + times * np.arange(samples)[:, None]).reshape(-1), axis=0)
-        return cls(ops.reshape(moved, inputs.shape), kept.sum(axis=1))
-
-    def rows(self, width: int) -> tuple[Any, np.ndarray]:
-        """Times of all samples, by chance where they are many, with the sample of each.
-
-        `width` is how many values the cell computes at each position of an image.
-        """
-        samples, times = self.values.shape[:2]
-        found = np.flatnonzero(np.arange(times)[None] < self.lengths[:, None])
-        size = math.prod(self.values.shape[2:-1]) * max(width, self.values.shape[-1])
-        count = min(len(found), _ROWS, max(_VALUES // size, 1))
-        # At even distances all would be the same time of each sample.
-        found = np.sort(np.random.default_rng(0).choice(found, count, replace=False)) if count else found
-        flat = ops.reshape(self.values, (samples * times, *self.values.shape[2:]))
-        return ops.take(flat, found, axis=0), found // times
+    layer, sequences = call.layer, Sequences.of_call(call)
+    cells = getattr(layer.cell, "cells", [layer.cell])
+    for number, cell in enumerate(cells):
+        if number:
+            sequences = _outputs(layer, cells[number - 1], sequences)
+        kernel = next((task for task in tasks if task.variable is getattr(cell, "kernel", None)), None)
+        for task in scaler.open_tasks(cell.weights):
+            if task is not kernel:
+                scaler.leave_as_drawn(task)
+        if kernel is None or kernel.target is None:
+            continue
+        if _has_known_gates(cell):
+            _scale_gates(scaler, layer, cell, kernel, sequences)
+        else:
+            _scale_input_part(scaler, kernel, sequences)
+    return []
 
 
-def mask_of(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The mask of a recurrent layer's call, (samples, times): the given one, or what its input carries."""
-    mask = mask_argument(layer, args, kwargs)
-    if mask is None:
-        mask = carried_mask(first_argument(layer, args, kwargs))
-    # Keras takes one with a last axis of 1, too.
-    return mask if mask is None else ops.reshape(mask, mask.shape[:2])
+def _scale_gates(
+    scaler: Scaler, layer: keras.Layer, cell: keras.Layer, task: WeightTask, sequences: Sequences
+) -> None:
+    """Scale the kernel of each gate so that the pre-activations of a settled state have the target."""
+    target = float(task.target or 1)
+    gates = input_rms(layer, cell, sequences) or [(0.0, 0.0)]
+    rms = float(np.sqrt(np.mean(np.square([part for part, _ in gates]))))
+    task.record(rms, max(error for _, error in gates), "gates of the cell")
+    for part, _ in gates:
+        scaler.check(task, part)
+    aims = [target] * len(gates)
+    _multiply_gates(task.variable, [aim / part for aim, (part, _) in zip(aims, gates, strict=True)])
+    # The state adds its part to the pre-activations, so lower the input's part by as much.
+    for _ in range(2):
+        settled = settled_rms(layer, cell, sequences)
+        states = [max(total**2 - part**2, 0.0) for total, part in settled]
+        lowered = [math.sqrt(max(target**2 - state, target**2 / 4)) for state in states]
+        _multiply_gates(task.variable, [new / aim for new, aim in zip(lowered, aims, strict=True)])
+        aims = lowered
+    scaler.finish(task)
 
 
-def input_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Sequences) -> list[tuple[float, float]]:
-    """The root mean squares of what the input alone gives each gate, with their errors, over all times."""
-    rows, samples = inputs.rows(cell.kernel.shape[-1])
+def _scale_input_part(scaler: Scaler, task: WeightTask, sequences: Sequences) -> None:
+    """Scale the kernel of a user's cell by its product with the input, if its shape allows the product."""
+    shape = sequences.values.shape
+    if len(shape) == 3 and tuple(task.variable.shape)[:-1] == (shape[-1],):
+        rows, _ = sequences.rows(task.variable.shape[-1])
+        kernel = ops.convert_to_tensor(task.variable)
+        if not len(rows):
+            scaler.check(task, 0.0)
+        scaler.scale(task, ops.matmul(ops.cast(rows, kernel.dtype), kernel), "input's part")
+        return
+    # The cell may use its kernel in any way, so its output cannot be located.
+    scaler.leave_as_drawn(task)
+
+
+def input_rms(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> list[tuple[float, float]]:
+    """Return for each gate the root mean square of the input's part over all times, and its error."""
+    rows, samples = sequences.rows(cell.kernel.shape[-1])
     if not len(samples):
         return []
-    squares, _ = _measured(cell, rows, _initial_states(layer, cell, rows))
-    return [_size(values, samples) for values in squares]
+    gates, _ = _gate_squares(cell, rows, _initial_states(layer, cell, rows))
+    return [rms_over_times(squares, samples) for squares in gates]
 
 
-def settled_sizes(layer: keras.Layer, cell: keras.Layer, inputs: Sequences) -> list[tuple[float, float]]:
-    """For each gate the root mean squares of the whole sum, and of the input's part, once a state settled.
+def settled_rms(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> list[tuple[float, float]]:
+    """Return for each gate the root mean squares of the sum and of the input's part, once a state has settled.
 
-    A sample that is shorter is measured at its last time.
+    A shorter sample is measured at its last time step.
     """
-    ends = np.minimum(inputs.lengths, SETTLED) - 1
-    states = _initial_states(layer, cell, inputs.values[:, 0])
-    sums = np.zeros((gates_of(cell), 2))
+    ends = np.minimum(sequences.lengths, SETTLING_STEPS) - 1
+    states = _initial_states(layer, cell, sequences.values[:, 0])
+    sums = np.zeros((_gate_count(cell), 2))
     for time in range(max(ends) + 1):
-        now = inputs.values[:, time]
-        here = np.flatnonzero(ends == time)
-        if here.size:
-            rows = ops.take(now, here, axis=0)
-            alone, _ = _measured(cell, rows, _initial_states(layer, cell, rows))
-        whole, states = _measured(cell, now, states)
-        if here.size:
-            sums += [[np.sum(w[here]), np.sum(a)] for w, a in zip(whole, alone, strict=True)]
-    return [(float(w), float(a)) for w, a in np.sqrt(sums / np.sum(ends >= 0))]
+        inputs = sequences.values[:, time]
+        ending = np.flatnonzero(ends == time)
+        if ending.size:
+            rows = ops.take(inputs, ending, axis=0)
+            parts, _ = _gate_squares(cell, rows, _initial_states(layer, cell, rows))
+        totals, states = _gate_squares(cell, inputs, states)
+        if ending.size:
+            sums += [[np.sum(t[ending]), np.sum(p)] for t, p in zip(totals, parts, strict=True)]
+    return [(float(total), float(part)) for total, part in np.sqrt(sums / np.sum(ends >= 0))]
 
 
-def after(layer: keras.Layer, cell: keras.Layer, inputs: Sequences) -> Sequences:
-    """What a cell of a stack hands to the next, for as many time steps as a state takes to settle."""
-    states, results = _initial_states(layer, cell, inputs.values[:, 0]), []
-    for time in range(min(SETTLED, inputs.values.shape[1])):
-        result, states = cell(inputs.values[:, time], states)
-        results.append(result)
-    return Sequences(ops.stack(results, axis=1), np.minimum(inputs.lengths, len(results)))
+def _outputs(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> Sequences:
+    """Return the outputs of a cell in a stack, for as many time steps as a state needs to settle."""
+    states, outputs = _initial_states(layer, cell, sequences.values[:, 0]), []
+    for time in range(min(SETTLING_STEPS, sequences.values.shape[1])):
+        output, states = cell(sequences.values[:, time], states)
+        outputs.append(output)
+    return Sequences(ops.stack(outputs, axis=1), np.minimum(sequences.lengths, len(outputs)))
 
 
-def _measured(cell: keras.Layer, inputs: Any, states: Any) -> tuple[list[np.ndarray], Any]:
-    """The mean square of what arrives at each gate without the bias, for each sample; and the new states."""
-    squares: list[np.ndarray] = []
+def _gate_squares(cell: keras.Layer, inputs: Any, states: Any) -> tuple[list[np.ndarray], Any]:
+    """Return the mean square of each gate's pre-activation without bias for each sample, and the new states."""
+    gates: list[np.ndarray] = []
 
-    def probe(activation: Any) -> Any:
-        def measured(z: Any) -> Any:
-            values = ops.square(ops.cast(z, "float32"))
-            by_sample = ops.mean(ops.reshape(values, (values.shape[0], -1)), axis=1)
-            squares.append(np.asarray(ops.convert_to_numpy(by_sample), dtype="float64"))
+    def probed(activation: Any) -> Any:
+        def probe(z: Any) -> Any:
+            squares = ops.square(ops.cast(z, "float32"))
+            per_sample = ops.mean(ops.reshape(squares, (squares.shape[0], -1)), axis=1)
+            gates.append(np.asarray(ops.convert_to_numpy(per_sample), dtype="float64"))
             return activation(z)
 
-        return measured
+        return probe
 
     with contextlib.ExitStack() as stack:
         biases = [v for v in own_weights(cell) if v.name.endswith("bias")]
         stack.enter_context(keras.StatelessScope(zeros(biases)))
         for name in ("activation", "recurrent_activation"):
             if callable(getattr(cell, name, None)):
-                stack.enter_context(patched_attribute(cell, name, probe(getattr(cell, name))))
+                stack.enter_context(patched_attribute(cell, name, probed(getattr(cell, name))))
         _, states = cell(inputs, states)
-    return squares[: gates_of(cell)], states
+    return gates[: _gate_count(cell)], states
 
 
-def _size(squares: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
-    """The root mean square and its relative standard error; the times of one sample are not independent."""
+def rms_over_times(squares: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
+    """Return the root mean square and its relative standard error.
+
+    The time steps of one sample are not independent, so the error counts samples.
+
+    Args:
+        squares: The mean square of each row.
+        samples: The number of the sample of each row.
+    """
     mean = float(np.mean(squares))
-    _, number = np.unique(samples, return_inverse=True)
-    counts = np.bincount(number)
+    _, numbers = np.unique(samples, return_inverse=True)
+    counts = np.bincount(numbers)
     if len(counts) < 2 or not mean > 0:
         return math.sqrt(mean) if mean >= 0 else math.nan, 0.0
-    # The mean counts a sample as often as it has times, and so does its error.
-    off = np.bincount(number, weights=squares) - counts * mean
-    error = math.sqrt(float(np.sum(off**2)) * len(counts) / (len(counts) - 1)) / len(squares)
+    # The mean weights a sample by its number of time steps, so the error must do the same.
+    deviations = np.bincount(numbers, weights=squares) - counts * mean
+    error = math.sqrt(float(np.sum(deviations**2)) * len(counts) / (len(counts) - 1)) / len(squares)
     return math.sqrt(mean), error / (2 * mean)
 
 
-def gates_of(cell: keras.Layer) -> int:
-    """How many gates the kernels of one of Keras's cells have."""
+def _gate_count(cell: keras.Layer) -> int:
+    """Return the number of gates of one of Keras's cells."""
     return int(cell.kernel.shape[-1] // cell.recurrent_kernel.shape[-2])
 
 
@@ -166,12 +171,12 @@ def _initial_states(layer: keras.Layer, cell: keras.Layer, inputs: Any) -> Any:
     return [ops.zeros((inputs.shape[0], size), dtype=inputs.dtype) for size in sizes]
 
 
-def is_known(cell: keras.Layer) -> bool:
-    """Whether what arrives at the gates of a cell can be read: Keras wrote how it computes."""
+def _has_known_gates(cell: keras.Layer) -> bool:
+    """Return whether Keras computes the cell, so that the pre-activations of its gates can be read."""
     return is_keras_call(cell) and hasattr(cell, "recurrent_kernel") and hasattr(cell, "kernel")
 
 
-def scale_gates(kernel: keras.Variable, factors: list[float]) -> None:
-    """Multiplies the part of each gate."""
-    widths = np.repeat(factors, kernel.shape[-1] // len(factors))
-    kernel.assign(kernel * ops.cast(ops.convert_to_tensor(widths), kernel.dtype))
+def _multiply_gates(kernel: keras.Variable, factors: list[float]) -> None:
+    """Multiply the columns of each gate by its factor."""
+    columns = np.repeat(factors, kernel.shape[-1] // len(factors))
+    kernel.assign(kernel * ops.cast(ops.convert_to_tensor(columns), kernel.dtype))

@@ -1,4 +1,4 @@
-"""What a method decides for a weight, and how the two ends of a chain's link come together in it."""
+"""The decision of a method for one weight, and how decisions combine along a plain chain."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,107 +10,113 @@ Contexts = Mapping[int, WeightContext]
 
 
 @dataclass(frozen=True)
+class ChainRule:
+    """What the weights around one activation of a chain do for it.
+
+    Attributes:
+        variance: The variance of the activation's input, before `offset`.
+        offset: The mean of the activation's input, added by the bias of the weight before it.
+        shift: The constant that the weight after it adds to the activation's output; None subtracts the
+            measured mean of that output.
+        mirrored: Whether the activation's units come in pairs of opposite kernels.
+    """
+
+    variance: float = 1.0
+    offset: float = 0.0
+    shift: float | None = 0.0
+    mirrored: bool = False
+
+
+# Outside of chains: variance 1, no bias, no pairs.
+_NO_RULE = ChainRule()
+
+
+@dataclass(frozen=True)
 class Choice:
-    """How the kernel of one weighted step is drawn and scaled.
+    """How one weight is drawn and scaled.
 
     Attributes:
         method: The method that decided.
         initializer: Draws the kernel, or each half of a mirrored one.
-        target: The root mean square that the pre-activations are scaled to; None leaves them as drawn.
-        shift: What the bias adds to each input, through the kernel: bias = shift x (column sums). None
-            takes minus the mean of the inputs.
-        offset: What the bias adds after that.
-        mirror_in, mirror_out: Whether the inputs, or the outputs, come in pairs of opposite kernels.
-        factor: What the scaled kernel is multiplied with in the end.
-        reason: Why, in words.
+        reason: The reason, for the plan.
+        scales: Whether the weight is scaled to `target`; if not, it stays as drawn.
+        before: The rule of the activation that the weight reads from.
+        after: The rule of the activation that its result meets.
+        factor: A last factor on the scaled kernel, such as 1 / sqrt(residual sums).
     """
 
     method: str
     initializer: LayerAware
-    target: float | None = 1.0
-    shift: float | None = 0.0
-    offset: float = 0.0
-    mirror_in: bool = False
-    mirror_out: bool = False
+    reason: str = ""
+    scales: bool = True
+    before: ChainRule = _NO_RULE
+    after: ChainRule = _NO_RULE
     factor: float = 1.0
-    reason: str = ""
+
+    @property
+    def target(self) -> float | None:
+        """The root mean square that the pre-activations are scaled to; None leaves the weight as drawn."""
+        return self.after.variance**0.5 if self.scales else None
 
 
-@dataclass(frozen=True)
-class ChainRule:
-    """What a method makes of one activation of a chain, and of the weights before and after it.
-
-    Attributes:
-        method: The method.
-        variance: The variance of the activation's input, before `offset`.
-        offset: The mean of the activation's input.
-        shift: What centres the activation's output, or lifts it; None measures its mean.
-        mirrored: Whether the units before it come in pairs.
-        reason: Why, in words.
-    """
-
-    method: str
-    variance: float
-    offset: float = 0.0
-    shift: float | None = 0.0
-    mirrored: bool = False
-    reason: str = ""
+def variance_choice(context: WeightContext, reason: str = "") -> Choice:
+    """Choose the exact gain of the effective activation, scaled to variance 1 on the weight's inputs."""
+    # The pass rescales the kernel, so a known gain need not be computed. Uniform draws are several times
+    # faster than normal ones.
+    gain = {"gain": 1.0} if context.activation.function else {"activation": context.activation}
+    return Choice("variance", Auto("uniform", **gain), reason or "scaled to variance 1 on its inputs")
 
 
-def scaled(site: WeightContext, reason: str = "") -> Choice:
-    """The exact gain of the effective activation, scaled to variance 1 where it stands."""
-    # Only the variance counts here, and uniform values are drawn several times faster.
-    of = {"gain": 1.0} if site.activation.function else {"activation": site.activation}
-    return Choice(
-        "variance", Auto("uniform", **of), reason=reason or "scaled to variance 1 on what it receives"
-    )
-
-
-def _with_next(site: WeightContext, following: WeightContext) -> WeightContext:
-    """A site as a link sees it: what the layer after the activation can do with it is its own affair too."""
-    direct = following.direct
-    pairable = direct and site.pairable and following.pairable
-    return replace(site, pairable=pairable, summing=direct and following.summing)
+def chain_choice(method: str, reason: str, after: ChainRule) -> Choice:
+    """Choose an orthogonal kernel for the weight before an activation with the rule `after`."""
+    return Choice(method, OrthogonalAuto(gain=1.0), reason, after=after)
 
 
 def out_of_scope(method: str) -> Callable[[WeightContext], Choice]:
-    """The choice for steps that a method for chains has nothing to say to."""
-    return lambda site: scaled(site, f"out of reach of {method}: scaled to variance 1 on what it receives")
+    """Return the choice for weights that a method for chains does not cover."""
+    return lambda context: variance_choice(
+        context, f"outside the scope of {method}: scaled to variance 1 on its inputs"
+    )
 
 
 def choose_along_chains(
-    sites: Contexts,
-    link_of: Callable[[WeightContext], ChainRule | None],
-    other: Callable[[WeightContext], Choice],
+    contexts: Contexts,
+    choice_before: Callable[[WeightContext], Choice | None],
+    otherwise: Callable[[WeightContext], Choice],
 ) -> dict[int, Choice]:
-    """Choices from links: a weight's target from the activation after it, its bias from the one before.
+    """Choose every weight of a model by the rules of the activations before and after it.
+
+    A weight gets its target and offset from the activation after it, and its shift from the activation
+    before it. A rule holds only if both weights around the activation are drawn.
 
     Args:
-        sites: The weighted steps.
-        link_of: The link after a step; None where the method has nothing to say.
-        other: The choice for steps at which no link ends or begins.
+        contexts: The weighted steps.
+        choice_before: Returns the choice for the weight before an activation, with the rule of the
+            activation as its `after`; None if the method does not cover that activation.
+        otherwise: Returns the choice for a weight without a rule on either side.
     """
-    following = {site.previous: site for site in sites.values() if site.previous is not None}
-    links = {
-        number: link_of(_with_next(site, following[number]))
-        for number, site in sites.items()
-        if number in following and site.drawn and following[number].drawn
+    following = {context.previous: context for context in contexts.values() if context.previous is not None}
+    choices_before = {
+        number: choice_before(_with_next(context, following[number]))
+        for number, context in contexts.items()
+        if number in following and context.drawn and following[number].drawn
     }
     choices = {}
-    for number, site in sites.items():
-        after = links.get(number)
-        before = None if site.previous is None else links.get(site.previous)
-        if after is None and before is None:
-            choices[number] = other(site)
-            continue
-        link = after or before
-        assert link is not None
-        choice = Choice(link.method, OrthogonalAuto(gain=1.0), reason=link.reason)
-        if after is not None:
-            choice = replace(
-                choice, target=after.variance**0.5, offset=after.offset, mirror_out=after.mirrored
-            )
-        if before is not None:
-            choice = replace(choice, shift=before.shift, mirror_in=before.mirrored)
+    for number, context in contexts.items():
+        choice = choices_before.get(number)
+        previous = None if context.previous is None else choices_before.get(context.previous)
+        if choice is None and previous is None:
+            choice = otherwise(context)
+        elif choice is None:
+            assert previous is not None
+            choice = replace(previous, before=previous.after, after=_NO_RULE)
+        elif previous is not None:
+            choice = replace(choice, before=previous.after)
         choices[number] = choice
     return choices
+
+
+def _with_next(context: WeightContext, following: WeightContext) -> WeightContext:
+    """Return the context as a rule needs it: the weight after the activation must play its part, too."""
+    pairable = following.direct and context.pairable and following.pairable
+    return replace(context, pairable=pairable, summing=following.direct and following.summing)

@@ -1,4 +1,4 @@
-"""`edge`: orthogonal kernels at the variance, by depth, at which neither direction grows nor shrinks."""
+"""`edge`: orthogonal kernels at the variance where neither signal nor gradient grows or shrinks."""
 
 import math
 
@@ -8,42 +8,45 @@ from keras_initx.model_init.methods.choice import (
     ChainRule,
     Choice,
     Contexts,
+    chain_choice,
     choose_along_chains,
     out_of_scope,
 )
 
-# Above, a chain is unstable; what float32 functions round is below.
+# A chain with a larger growth is unstable; the rounding of functions in float32 stays below it.
 _STABLE = 1.001
 _BUDGETS = tuple(0.2 / 3**n for n in range(1, 12))
 
 
-def edge(sites: Contexts) -> dict[int, Choice]:
-    """Pre-activations of variance q, the one nearest to 1 with (L - 1) |log10 chi(q)| <= 0.2.
+def edge(contexts: Contexts) -> dict[int, Choice]:
+    """Scale pre-activations to the variance q nearest to 1 with (L - 1) |log10 chi(q)| <= 0.2.
 
-    chi(q) = q E[phi'(z)^2] / E[phi(z)^2], z ~ N(0, q), is what a layer multiplies the gradient's mean square
-    with when the forward one is held at q; L is the depth of the chain. Where no q does that for an
-    activation, and outside of chains, the pre-activations are scaled to variance 1.
+    chi(q) = q E[phi'(z)^2] / E[phi(z)^2], z ~ N(0, q), is the factor by which a layer multiplies the mean
+    square of the gradient while the forward variance is held at q; L is the depth of the chain.
+    Pre-activations are scaled to variance 1 outside of chains, and for activations without such a q.
 
     References: Schoenholz et al. 2017 (arXiv 1611.01232), section 3; Pennington et al. 2017
     (arXiv 1711.04735), section 3, for small q and orthogonal kernels.
     """
-    return choose_along_chains(sites, edge_link, out_of_scope("edge"))
+    return choose_along_chains(contexts, edge_choice, out_of_scope("edge"))
 
 
-def edge_link(site: WeightContext) -> ChainRule | None:
-    """The link of a step whose activation has such a variance."""
-    q = stable_variance(site.activation, site.depth)
+def edge_choice(context: WeightContext) -> Choice | None:
+    """Return the choice for the weight before an activation; None if the activation has no stable variance."""
+    q = stable_variance(context.activation, context.depth)
     if q is None:
         return None
-    reason = f"chain of {site.depth} with {site.activation.name}: variance {q:.3g} keeps both directions"
-    return ChainRule("edge", q, reason=reason)
+    reason = (
+        f"chain of {context.depth} with {context.activation.name}: variance {q:.3g} keeps signal and gradient"
+    )
+    return chain_choice("edge", reason, ChainRule(variance=q))
 
 
 def stable_variance(activation: Activation, depth: int) -> float | None:
-    """The q of `edge`, smaller where samples larger than others would grow away from them.
+    """Return the q of `edge`, made smaller where the variances of different samples would drift apart.
 
-    Q' = d log E[phi(z)^2] / d log q above 1 means that: the theory is of the mean, and finite networks have
-    samples that differ. None where no q keeps (L - 1) log10 Q' under 0.2.
+    They drift apart if Q' = d log E[phi(z)^2] / d log q is above 1: the theory describes the mean, but the
+    samples of a finite network differ. Return None if no q keeps (L - 1) log10 Q' <= 0.2.
     """
     for budget in (0.2, *_BUDGETS):
         q = edge_variance(activation, depth, budget=budget)

@@ -1,4 +1,4 @@
-"""`gpn`: a constant added to each activation through the weights, so that both directions keep their size."""
+"""`gpn`: add a constant to each activation through the weights, so that signal and gradient keep their size."""
 
 from keras_initx._graph import WeightContext
 from keras_initx._theory import gpn_shift
@@ -6,27 +6,29 @@ from keras_initx.model_init.methods.choice import (
     ChainRule,
     Choice,
     Contexts,
+    chain_choice,
     choose_along_chains,
     out_of_scope,
 )
 
 
-def gpn(sites: Contexts) -> dict[int, Choice]:
-    """The activation phi is lifted to phi + d with E[(phi + d)^2] = E[phi'^2] at variance 1.
+def gpn(contexts: Contexts) -> dict[int, Choice]:
+    """Lift the activation phi to phi + d with E[(phi + d)^2] = E[phi'^2] at variance 1.
 
-    The kernel after it is scaled to variance 1, and its bias is d x (its column sums); a layer without a
-    bias has its kernel's mean direction scaled by (mu + d) / mu, mu the mean of its inputs.
+    The kernel after the activation is scaled to variance 1, and its bias is d x (its column sums). In a
+    layer without a bias, the mean direction of the kernel is scaled by (mu + d) / mu instead, where mu is
+    the mean of its inputs.
 
     References: Lu et al. 2020 (arXiv 2006.09011), theorem 1, by weights instead of activations.
     """
-    return choose_along_chains(sites, gpn_link, out_of_scope("gpn"))
+    return choose_along_chains(contexts, gpn_choice, out_of_scope("gpn"))
 
 
-def gpn_link(site: WeightContext) -> ChainRule | None:
-    """The link of a step whose activation can be lifted so."""
-    shift = gpn_shift(site.activation)
-    # The layer after it has to carry the shift.
-    if shift is None or not site.summing:
+def gpn_choice(context: WeightContext) -> Choice | None:
+    """Return the choice for the weight before an activation; None if the activation cannot be lifted."""
+    shift = gpn_shift(context.activation)
+    # The layer after the activation carries the shift.
+    if shift is None or not context.summing:
         return None
-    reason = f"chain of {site.depth} with {site.activation.name}: lifted by {shift:.3g} through the weights"
-    return ChainRule("gpn", 1.0, shift=shift, reason=reason)
+    lifted = f"chain of {context.depth} with {context.activation.name}: lifted by {shift:.3g}"
+    return chain_choice("gpn", f"{lifted} through the weights", ChainRule(shift=shift))

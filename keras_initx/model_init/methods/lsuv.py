@@ -9,20 +9,20 @@ from keras_initx.initializers import LayerAware, OrthogonalAuto, Seeded
 from keras_initx.model_init.methods.choice import Choice, Contexts
 
 
-def lsuv(sites: Contexts) -> dict[int, Choice]:
-    """Layer-sequential unit variance: what each kernel gives has variance 1 on a batch of data.
+def lsuv(contexts: Contexts) -> dict[int, Choice]:
+    """Choose layer-sequential unit variance: pre-activations have variance 1 on a batch of data.
 
     Kernels of convolutions are orthonormal over their whole window, as published.
 
     References: Mishkin & Matas 2016 (arXiv 1511.06422), algorithm 1.
     """
     reason = "orthogonal, scaled to variance 1 on the data"
-    return {number: Choice("lsuv", _initializer(site), reason=reason) for number, site in sites.items()}
+    return {number: Choice("lsuv", _initializer(context), reason) for number, context in contexts.items()}
 
 
-def _initializer(site: WeightContext) -> LayerAware:
-    # Keras's own cuts the kernels of transposed, separable and recurrent convolutions at the wrong axis.
-    return WholeWindow() if site.convolves and site.summing else OrthogonalAuto(gain=1.0)
+def _initializer(context: WeightContext) -> LayerAware:
+    # Keras's initializer splits kernels of transposed, separable and recurrent convolutions at the wrong axis.
+    return WholeWindow() if context.convolves and context.summing else OrthogonalAuto(gain=1.0)
 
 
 class WholeWindow(Seeded):

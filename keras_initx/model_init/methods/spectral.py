@@ -9,8 +9,8 @@ from keras_initx.initializers import Seeded, layout_of
 from keras_initx.model_init.methods.choice import Choice, Contexts
 
 
-def spectral(sites: Contexts) -> dict[int, Choice]:
-    """||W|| = sqrt(fan_out / fan_in): feature learning at any width.
+def spectral(contexts: Contexts) -> dict[int, Choice]:
+    """Draw kernels with ||W|| = sqrt(fan_out / fan_in), which learn features at any width.
 
     A Gaussian kernel of n inputs and m outputs and standard deviation s has the largest singular value
     s (sqrt(n) + sqrt(m)), so s = sqrt(m / n) / (sqrt(n) + sqrt(m)).
@@ -18,7 +18,7 @@ def spectral(sites: Contexts) -> dict[int, Choice]:
     References: Yang, Simon & Bernstein 2023 (arXiv 2310.17813), condition 1 and section 3.
     """
     reason = "largest singular value sqrt(fan_out / fan_in)"
-    return {number: Choice("spectral", Spectral(), target=None, reason=reason) for number in sites}
+    return {number: Choice("spectral", Spectral(), reason, scales=False) for number in contexts}
 
 
 class Spectral(Seeded):

@@ -5,25 +5,25 @@ from keras_initx.initializers import Auto, GainScaled, HeAuto, XavierAuto
 from keras_initx.model_init.methods.choice import Choice, Contexts
 
 
-def variance(sites: Contexts) -> dict[int, Choice]:
-    """Var[w] = gain / fan_in with the exact gain 1 / E[phi(z)^2] of the effective activation phi.
+def variance(contexts: Contexts) -> dict[int, Choice]:
+    """Draw with Var[w] = gain / fan_in and the exact gain 1 / E[phi(z)^2] of the effective activation phi.
 
     References: He et al. 2015 (arXiv 1502.01852), section 2.2; Bingham & Miikkulainen 2021
     (arXiv 2109.08958), section 3.
     """
-    return {number: _analytic("variance", Auto, site) for number, site in sites.items()}
+    return {number: _analytic("variance", Auto, context) for number, context in contexts.items()}
 
 
-def he_auto(sites: Contexts) -> dict[int, Choice]:
-    """The initializer `he_auto` with the effective activation in place of the layer's own."""
-    return {number: _analytic("he_auto", HeAuto, site) for number, site in sites.items()}
+def he_auto(contexts: Contexts) -> dict[int, Choice]:
+    """Draw as the initializer `he_auto`, with the effective activation in place of the layer's own."""
+    return {number: _analytic("he_auto", HeAuto, context) for number, context in contexts.items()}
 
 
-def xavier_auto(sites: Contexts) -> dict[int, Choice]:
-    """The initializer `xavier_auto` with the effective activation in place of the layer's own."""
-    return {number: _analytic("xavier_auto", XavierAuto, site) for number, site in sites.items()}
+def xavier_auto(contexts: Contexts) -> dict[int, Choice]:
+    """Draw as the initializer `xavier_auto`, with the effective activation in place of the layer's own."""
+    return {number: _analytic("xavier_auto", XavierAuto, context) for number, context in contexts.items()}
 
 
-def _analytic(method: str, rule: type[GainScaled], site: WeightContext) -> Choice:
-    reason = f"the gain of {site.activation.name}, which its result meets"
-    return Choice(method, rule(activation=site.activation), target=None, reason=reason)
+def _analytic(method: str, rule: type[GainScaled], context: WeightContext) -> Choice:
+    reason = f"the gain of {context.activation.name}, the activation that its result meets"
+    return Choice(method, rule(activation=context.activation), reason, scales=False)

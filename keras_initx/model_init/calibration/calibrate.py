@@ -1,0 +1,73 @@
+"""Run the scaling pass on noise or data, and again on more noise if its measurements are imprecise."""
+
+import math
+from typing import Any
+
+import keras
+
+from keras_initx._graph import Graph, fixed_batch, noise, trace
+from keras_initx.errors import InitxError
+from keras_initx.initializers import folded
+from keras_initx.model_init.calibration.forward_pass import ScalingPass
+from keras_initx.model_init.tasks import WeightTask
+
+# Values that one pass may compute; it determines the batch size, within these limits.
+_BUDGET = 6e7
+_SMALLEST_BATCH, _LARGEST_BATCH = 2, 256
+# The pass is repeated on more noise if a larger share of the outputs is expected to miss its target by more than
+# 10 %, judged by the standard errors, or if one standard error is larger than this.
+_IMPRECISE_SHARE, _IMPRECISE_ERROR = 0.02, 0.2
+
+
+def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: Any, seed: int) -> list[str]:
+    """Scale the weights of a model, and return notes for the plan.
+
+    Args:
+        model: The model.
+        graph: Its trace.
+        tasks: Its weights, already drawn.
+        batch: The user's data; None takes noise.
+        seed: The seed of the noise.
+    """
+    values = sum(math.prod(n or 1 for n in shape[1:]) for step in graph.steps for shape in step.shapes)
+    size = int(min(max(_BUDGET // max(values, 1), _SMALLEST_BATCH), _LARGEST_BATCH))
+    fixed = fixed_batch(model)
+    note = ""
+    for attempt in range(3):
+        try:
+            inputs = noise(graph, fixed or size, folded(seed, f"noise {attempt}")) if batch is None else batch
+        except InitxError:
+            if all(task.target is None for task in tasks):
+                return ["the signal was not measured: no noise is known for an input of this kind"]
+            raise
+        if not _can_replay(graph, inputs):
+            graph = trace(model, inputs)
+        ScalingPass(graph, tasks, on_data=batch is not None).run(inputs)
+        size *= 4
+        if batch is not None or fixed or not (note := _low_precision(tasks)) or size * values > 8 * _BUDGET:
+            break
+    return [note] if note else []
+
+
+def _can_replay(graph: Graph, inputs: Any) -> bool:
+    """Return whether the graph has the shapes of `inputs` and no constants.
+
+    Constants may have been computed from weights before these were drawn.
+    """
+    pairs = zip(keras.tree.flatten(graph.symbolic), keras.tree.flatten(inputs), strict=True)
+    if any(tuple(a.shape) != tuple(b.shape) for a, b in pairs):
+        return False
+    calls = [step.call for step in graph.steps]
+    arguments = keras.tree.flatten([(call.args, call.kwargs) for call in calls])
+    return not any(keras.ops.is_tensor(v) and not isinstance(v, keras.Variable) for v in arguments)
+
+
+def _low_precision(tasks: list[WeightTask]) -> str:
+    """Return a note about imprecise measurements, or "" if they are precise enough."""
+    scaled = [task for task in tasks if task.target is not None]
+    misses = [math.erfc(0.1 / max(task.error, 1e-9) / math.sqrt(2)) for task in scaled]
+    worst = max(scaled, key=lambda task: task.error, default=None)
+    if worst is None or (sum(misses) <= _IMPRECISE_SHARE * len(misses) and worst.error <= _IMPRECISE_ERROR):
+        return ""
+    share = f"about {100 * sum(misses) / len(misses):.0f} % of the weights may miss their target by more than 10 %"
+    return f"low precision: {share} (worst: {worst.path}, standard error {100 * worst.error:.0f} %)"

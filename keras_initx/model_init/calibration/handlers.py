@@ -1,0 +1,87 @@
+"""Layers and operations that need their own way of scaling, and the last resort for opaque layers."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_initx._graph import Step, first_tensor
+from keras_initx.model_init.calibration.measure import root_mean_square
+from keras_initx.model_init.calibration.recurrent import scale_recurrent
+from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
+from keras_initx.model_init.tasks import WeightTask
+
+# Scales some of the tasks of a layer call, and returns the tasks that are left.
+LayerHandler = Callable[[Scaler, LayerCall, list[WeightTask]], list[WeightTask]]
+# Scales the tasks of an operation, and returns its arguments with the scaled values.
+OperationHandler = Callable[[Scaler, Step, Any, Any, list[WeightTask]], tuple[Any, Any]]
+
+
+def scale_depthwise_half(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) -> list[WeightTask]:
+    """Scale the depthwise kernel of a separable convolution, whose output stays inside the layer's call."""
+    layer, inputs = call.layer, call.inputs
+    depthwise = [task for task in tasks if task.variable is layer.depthwise_kernel]
+    for task in depthwise:
+        strides = layer.strides[0] if len(set(layer.strides)) == 1 else layer.strides
+        kernel = ops.cast(task.variable, inputs.dtype)
+        output = ops.depthwise_conv(
+            inputs, kernel, strides, layer.padding, layer.data_format, layer.dilation_rate
+        )
+        scaler.scale(task, output, "depthwise half")
+    return [task for task in tasks if task not in depthwise]
+
+
+def scale_added_tables(
+    scaler: Scaler, step: Step, args: Any, kwargs: Any, tasks: list[WeightTask]
+) -> tuple[Any, Any]:
+    """Bring tables to the scale of the signal that they are added to or concatenated with."""
+    flat, constants = keras.tree.flatten((args, kwargs)), step.call.tables
+    is_table = [isinstance(v, keras.Variable) or place in constants for place, v in enumerate(flat)]
+    signals = [v for v, table in zip(flat, is_table, strict=True) if not table and ops.is_tensor(v)]
+    signal = max((root_mean_square(v)[0] for v in signals if "float" in str(v.dtype)), default=1.0)
+    for place, value in enumerate(flat):
+        variable = constants.get(place, value)
+        for task in [task for task in tasks if task.variable is variable]:
+            rms = root_mean_square(ops.convert_to_tensor(value))[0]
+            if task.target is None or rms == 0 or not math.isfinite(signal) or signal == 0:
+                continue
+            task.record(rms, 0.0, "table")
+            task.rms_after = task.target * signal
+            factor = task.rms_after / rms
+            scaler.multiply(task, factor)
+            # A variable has just been scaled; a constant was computed from it before.
+            if place in constants:
+                flat[place] = value * ops.cast(factor, value.dtype)
+    args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
+    return args, kwargs
+
+
+def scale_by_response(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) -> Any:
+    """Scale the weights of an opaque layer by its output, in up to four rounds, and return the output."""
+    outputs = call()
+    tasks = [task for task in tasks if task.target is not None]
+    for _ in range(4 if tasks else 0):
+        rms, error = root_mean_square(first_tensor(outputs))
+        scaler.check(tasks[0], rms)
+        factor = float(tasks[0].target or 1) / rms
+        for task in tasks:
+            task.record(rms, error, "response of the layer")
+            scaler.multiply(task, factor ** (1 / len(tasks)))
+        if abs(factor - 1) < 0.01:
+            break
+        outputs = call()
+    return outputs
+
+
+# By the class of a layer. A layer of another class is measured at its activation, inside, or by its response.
+LAYER_HANDLERS: tuple[tuple[tuple[type, ...], LayerHandler], ...] = (
+    ((keras.layers.RNN,), scale_recurrent),
+    ((keras.layers.SeparableConv1D, keras.layers.SeparableConv2D), scale_depthwise_half),
+)
+# By the kind of an operation. The weight of another operation is scaled by the operation's output.
+OPERATION_HANDLERS: dict[str, OperationHandler] = {
+    "Add": scale_added_tables,
+    "Concatenate": scale_added_tables,
+}

@@ -1,0 +1,113 @@
+"""The state of one scaling pass: which weights are open, and how a measured output scales a weight."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_initx._graph import first_argument
+from keras_initx.errors import InitxError
+from keras_initx.model_init.calibration.measure import root_mean_square
+from keras_initx.model_init.tasks import WeightTask
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of a layer on real tensors.
+
+    Attributes:
+        layer: The layer.
+        args, kwargs: The arguments of the call.
+        compute: Computes the outputs from `args` and `kwargs`, as the model does.
+    """
+
+    layer: keras.Layer
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    compute: Callable[[Any, Any], Any]
+
+    def __call__(self) -> Any:
+        """Return the outputs of the layer with its current weights."""
+        return self.compute(self.args, self.kwargs)
+
+    @property
+    def inputs(self) -> Any:
+        """The first argument of the call."""
+        return first_argument(self.layer, self.args, self.kwargs)
+
+
+class Scaler:
+    """Scale each weight once, where it is first used, and record the measurements in its task.
+
+    Args:
+        tasks: The weights to scale.
+        on_data: Whether the inputs are the user's data, not noise. Only error messages depend on it.
+
+    Attributes:
+        factors: The factor of each scaled weight by the id of its variable.
+        failure: The error of an output that cannot be scaled. Keras may wrap the raised error.
+    """
+
+    def __init__(self, tasks: Iterable[WeightTask], on_data: bool) -> None:
+        self._tasks = {id(task.variable): task for task in tasks}
+        self._on_data = on_data
+        self._done: set[int] = set()
+        self.factors: dict[int, float] = {}
+        self.failure: InitxError | None = None
+
+    def open_tasks(self, variables: Iterable[keras.Variable]) -> list[WeightTask]:
+        """Return the tasks of those variables that are not done yet."""
+        tasks = [self._tasks[id(variable)] for variable in variables if id(variable) in self._tasks]
+        return [task for task in tasks if not self.is_done(task)]
+
+    def is_done(self, task: WeightTask) -> bool:
+        """Return whether the weight was scaled, measured or left as drawn in this pass."""
+        return id(task.variable) in self._done
+
+    def finish(self, task: WeightTask) -> None:
+        """Mark a task as done."""
+        self._done.add(id(task.variable))
+
+    def scale(self, task: WeightTask, output: Any, measured_at: str) -> float:
+        """Measure an output of a weight, scale the weight to its target, and return the factor."""
+        rms, error = root_mean_square(output)
+        task.record(rms, error, measured_at)
+        if task.target is None:
+            self.finish(task)
+            return 1.0
+        self.check(task, rms)
+        factor = task.target / rms
+        self.multiply(task, factor)
+        return factor
+
+    def multiply(self, task: WeightTask, factor: float) -> None:
+        """Multiply a weight by a factor."""
+        variable = task.variable
+        self.factors[id(variable)] = factor * self.factors.get(id(variable), 1.0)
+        variable.assign(variable * ops.cast(factor, variable.dtype))
+        self.finish(task)
+
+    def leave_as_drawn(self, task: WeightTask) -> None:
+        """Give up the target of a weight whose output cannot be measured."""
+        if task.target is not None:
+            task.target, task.measured_at = None, "not measured: left as drawn"
+        self.finish(task)
+
+    def check(self, task: WeightTask, rms: float) -> None:
+        """Raise an `InitxError` if an output is all zeros or not finite: no factor brings it to a target."""
+        if rms != 0 and math.isfinite(rms):
+            return
+        received = "all zeros" if rms == 0 else "not finite"
+        inputs = "this data" if self._on_data else "noise"
+        way_out = "Check the input range" if self._on_data else "Pass data= if the model cannot read noise"
+        self.failure = InitxError(
+            task.path,
+            received,
+            "a weight with a finite output that is not zero",
+            f"{way_out}, or exclude the weight with skip={task.path!r}.",
+            f"{task.path}: its output is {received} on {inputs}, so it cannot be scaled",
+        )
+        raise self.failure
