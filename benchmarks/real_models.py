@@ -111,7 +111,7 @@ def measure(name: str) -> Row:
         if turn:
             keras_initx.initialize(model, seed=0)
             with patch.object(
-                importlib.import_module("keras_initx.model_init.initialize"), "noise", listening
+                importlib.import_module("keras_initx.model_init.calibration.passes"), "noise", listening
             ):
                 began = time.perf_counter()
                 plan = keras_initx.initialize(model, seed=0)

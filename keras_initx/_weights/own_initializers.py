@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx.errors import InitxError
-from keras_initx.initializers import OVERRIDDEN_MARK, folded, initializer_of
+from keras_initx.initializers import OVERRIDDEN_MARK, fold_in, initializer_of
 
 
 def own_initializer(layer: keras.Layer, variable: keras.Variable) -> Any:
@@ -48,7 +48,7 @@ def reinitialize_all(
         if initializer is None:
             unknown.append(variable.path)
             continue
-        values = draw_from(initializer, variable, None if seed is None else folded(seed, str(number)))
+        values = draw_from(initializer, variable, None if seed is None else fold_in(seed, str(number)))
         if not np.all(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(values, "float32")))):
             raise InitxError(
                 "initializer",

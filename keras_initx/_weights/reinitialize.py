@@ -19,12 +19,12 @@ from keras_initx.initializers import (
     OVERRIDDEN_MARK,
     BiasAuto,
     bind,
-    folded,
-    remember,
+    fold_in,
+    record_initializer,
 )
 
-# The attribute of a layer that holds the initializer of a kernel, and the attributes that may hold the kernel: a
-# depthwise convolution has a `kernel`, a separable one a `depthwise_kernel`.
+# The attribute of a layer that holds the initializer of a kernel, and the attributes that may hold the
+# kernel: a depthwise convolution has a `kernel`, a separable one a `depthwise_kernel`.
 _KERNELS = {
     "kernel_initializer": ("kernel",),
     "depthwise_initializer": ("depthwise_kernel", "kernel"),
@@ -118,7 +118,7 @@ def reinitialize(
         if first is not None and hasattr(bound, "seed"):
             # Keras's initializers use a seed as it is: one seed for all kernels would repeat the values, and
             # counting up from it would repeat the values of the next seed.
-            bound.seed = folded(first, str(number)) if number else first
+            bound.seed = fold_in(first, str(number)) if number else first
         bound = _with_axes(bound, kernel.layer)
         values = bound(tuple(variable.shape), dtype=variable.dtype)
         if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.cast(values, "float32")))):
@@ -132,7 +132,7 @@ def reinitialize(
         drawn.append((kernel, own, bound, values))
     for kernel, own, bound, values in drawn:
         kernel.variable.assign(values)
-        remember(kernel.variable, bound)
+        record_initializer(kernel.variable, bound)
         setattr(kernel.layer, kernel.initializer_attribute, own)
     return len(drawn)
 
@@ -157,7 +157,7 @@ def initializers_kept(model: keras.Model) -> Iterator[None]:
 
 
 def _with_axes(initializer: Any, layer: keras.Layer) -> Any:
-    """Return `initializer` as `EinsumDense.build` of Keras 3.15 and newer calls it; as it is for other layers.
+    """Return `initializer` as `EinsumDense.build` of Keras 3.15 and newer calls it; unchanged for others.
 
     That method passes the axes of the kernel that the output lacks to Keras's initializers, which count
     them as inputs and all others as outputs. Older initializers read the shape alone, and have no
@@ -217,7 +217,9 @@ def _instance(initializer: Any) -> Any:
         return own
     if not callable(initializer):
         remedy = f"Pass a seed by name: seed={initializer}." if type(initializer) is int else ""
-        raise InitxError("initializer", initializer, "a name, an initializer or a function of a shape", remedy)
+        raise InitxError(
+            "initializer", initializer, "a name, an initializer or a function of a shape", remedy
+        )
     return keras.initializers.get(initializer)
 
 

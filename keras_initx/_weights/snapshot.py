@@ -130,7 +130,7 @@ def _losses_kept(model: keras.Model) -> Iterator[None]:
 
 
 def pass_states(model: keras.Model) -> list[keras.Variable]:
-    """Return the variables that a call may change: statistics, random generators, states of stateful cells."""
+    """Return the variables that a call may change: statistics, generators, states of stateful cells."""
     return [*model.non_trainable_variables, *_cell_states(model)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_initx._graph import Graph, WeightContext, trace
 from keras_initx._weights import Snapshot, WeightIndex
-from keras_initx.initializers import Auto, folded
+from keras_initx.initializers import Auto, fold_in
 from keras_initx.model_init.methods import Choice
 
 _JOINING = frozenset({"Add", "Concatenate"})
@@ -19,7 +19,7 @@ _BIASES = ("bias", "beta", "gamma")
 def additive_tables(
     graph: Graph, index: WeightIndex
 ) -> Iterator[tuple[WeightContext, Choice, keras.Variable]]:
-    """Yield the tables of a graph: weights that are added to a signal or concatenated with it, except biases."""
+    """Yield the tables of a graph: weights that are added to or concatenated with a signal, except biases."""
     seen: set[int] = set()
     for step in graph.steps:
         if step.kind not in _JOINING or not step.inputs:
@@ -34,7 +34,11 @@ def additive_tables(
             context = WeightContext(
                 step.number, layer.path or layer.name, type(layer).__name__, roles=("additive_table",)
             )
-            yield context, Choice("table", Auto(gain=1.0), "added to the signal: brought to its scale"), variable
+            yield (
+                context,
+                Choice("table", Auto(gain=1.0), "added to the signal: brought to its scale"),
+                variable,
+            )
 
 
 def trace_with_tables(model: keras.Model, batch: Any, seed: int) -> Graph:
@@ -48,7 +52,7 @@ def trace_with_tables(model: keras.Model, batch: Any, seed: int) -> Graph:
         return graph
     with Snapshot(hidden) as zeros:
         for number, variable in enumerate(hidden):
-            table_seed = folded(seed, f"table {number}")
+            table_seed = fold_in(seed, f"table {number}")
             variable.assign(keras.random.normal(tuple(variable.shape), dtype=variable.dtype, seed=table_seed))
         graph = trace(model, batch)
         zeros.restore()

@@ -16,9 +16,7 @@ def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable
         return keras.random.normal(shape, stddev=1.0, dtype=dtype, seed=seed)
     initializer = choice.initializer.bound_to(layer, name)
     initializer.seed = seed
-    mirrored_axes = [
-        axis for axis, rule in ((-2, choice.before), (-1, choice.after)) if rule.mirrored
-    ]
+    mirrored_axes = [axis for axis, rule in ((-2, choice.before), (-1, choice.after)) if rule.mirrored]
     half = list(shape)
     for axis in mirrored_axes:
         half[axis] = -(-shape[axis] // 2)

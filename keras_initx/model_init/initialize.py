@@ -20,7 +20,7 @@ from keras_initx._weights import (
     pass_states,
 )
 from keras_initx.errors import InitxError, checked_seed
-from keras_initx.initializers import OVERRIDDEN_MARK, folded
+from keras_initx.initializers import OVERRIDDEN_MARK, fold_in
 from keras_initx.model_init.additive_tables import trace_with_tables
 from keras_initx.model_init.arguments import check_arguments, data_batch
 from keras_initx.model_init.calibration import calibrate
@@ -106,8 +106,8 @@ def initialize(
     seed = checked_seed(seed)
     first_seed = random.randint(1, 10**9) if seed is None else seed
     batch = None if data is None else data_batch(model, data)
-    # Initializers below take default seeds from Python's generator, although only `first_seed` counts. A dry run
-    # also gives back `first_seed`, so that the next call does what it announces.
+    # Initializers take default seeds from this generator, although only `first_seed` counts. A dry run also
+    # gives back `first_seed`, so that the next call draws what it announced.
     random_state = state_at_call if dry_run else random.getstate()
     request = _Request(method, batch, pretrained, first_seed, path_filter, labels, class_counts)
     with generators_kept(), Snapshot([*model.variables, *pass_states(model)]) as before:
@@ -185,9 +185,8 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
     drawn = [task for task in tasks if task.status == "drawn"]
     for number, task in enumerate(drawn):
         layer, name = index.of(task.variable)
-        task.variable.assign(
-            draw(task.choice, layer, name, task.variable, folded(request.seed, str(number)))
-        )
+        weight_seed = fold_in(request.seed, str(number))
+        task.variable.assign(draw(task.choice, layer, name, task.variable, weight_seed))
         apply_residual_factor(graph, task, may_change)
     with Snapshot(states) as statistics:
         notes = [*copied.notes(), *calibrate(model, graph, tasks, request.batch, request.seed)]
@@ -219,9 +218,8 @@ def _graph_notes(graph: Graph, drawn: list[WeightTask]) -> list[str]:
     """Return notes about residual branches, and about layers that the trace could not open."""
     notes = []
     if ends := sum(task.choice.method.startswith("residual") for task in drawn):
-        notes.append(
-            f"{ends} kernels end a residual branch: each, or the normalization after it, is scaled down for it"
-        )
+        kernels = "1 kernel ends" if ends == 1 else f"{ends} kernels end"
+        notes.append(f"{kernels} a residual branch, scaled down there or by the gain of its normalization")
     for step in graph.steps:
         if step.opaque:
             scaled = "scaled by its output" if step.parameters else "taken as it is"

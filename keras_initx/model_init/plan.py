@@ -77,7 +77,7 @@ class Plan:
     seconds: float = 0.0
 
     def summary(self) -> str:
-        """Return one line: the number of weights by method, and the range of pre-activations after scaling."""
+        """Return one line: the number of weights by method, and the range of scaled pre-activations."""
         counts = Counter(row.method for row in self.rows).most_common()
         # Drawn weights first, then the others.
         counts.sort(key=lambda count: count[0] in NOT_DRAWN)

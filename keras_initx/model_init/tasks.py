@@ -1,4 +1,4 @@
-"""`WeightTask`: one weight on its way through `initialize`, from the choice of a method to the row of the plan."""
+"""`WeightTask`: one weight on its way through `initialize`, from the choice to the row of the plan."""
 
 import math
 from collections.abc import Callable, Collection
@@ -17,7 +17,7 @@ from keras_initx.model_init.methods import Choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow
 
 
-@dataclass
+@dataclass(eq=False)
 class WeightTask:
     """One weight: its place in the graph, the choice for it, and what the scaling pass measured.
 
@@ -120,7 +120,7 @@ def _recurrent_choice(choice: Choice) -> Choice:
 def apply_residual_factor(
     graph: Graph, task: WeightTask, may_change: Callable[[keras.Variable], bool]
 ) -> None:
-    """Apply the last factor of a choice to the target, or to the gain of a normalization that would undo it."""
+    """Apply the last factor of a choice to the target, or to the gain of a normalization that follows."""
     if task.choice.factor == 1:
         return
     step = normalization_after(graph, graph.steps[task.context.step])

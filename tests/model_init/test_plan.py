@@ -27,8 +27,8 @@ def test_json_has_no_nan(plan):
     parsed = json.loads(plan.to_json(), parse_constant=lambda name: pytest.fail(name))
     assert len(parsed["rows"]) == len(plan.rows)
     # Nobody measured the recurrent kernels.
-    assert any(row["scaled"] is None for row in parsed["rows"])
-    assert all(math.isnan(row.scaled) for row in plan.rows if row.path.endswith("recurrent_kernel"))
+    assert any(row["rms_after"] is None for row in parsed["rows"])
+    assert all(math.isnan(row.rms_after) for row in plan.rows if row.path.endswith("recurrent_kernel"))
 
 
 def test_html_is_escaped():
@@ -47,3 +47,8 @@ def test_the_fans_and_the_gain_are_those_of_the_weight():
     assert row.fan_in == 9
     assert row.gain == pytest.approx(2, rel=0.2)
     assert row.shape == (3, 3, 64, 1)
+
+
+def test_names_with_brackets_are_printed():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="block[bold]")])
+    assert "block[bold]" in str(initialize(model, seed=0))

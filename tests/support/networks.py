@@ -25,3 +25,8 @@ def by_hand(model, x, y):
     for n in range(len(weights) - 1, 0, -1):
         gradients.insert(0, gradients[0] @ weights[n][0].T * (1 - np.tanh(zs[n - 1]) ** 2))
     return zs, gradients
+
+
+def plain(depth=12, activation="relu", width=32):
+    hidden = [layers.Dense(width, activation=activation) for _ in range(depth - 1)]
+    return keras.Sequential([keras.Input((16,)), *hidden, layers.Dense(10)])

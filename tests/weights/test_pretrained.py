@@ -4,6 +4,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, initialize
+from tests.support.networks import plain
 from tests.support.recorder import pre_activations, same, values
 
 
@@ -71,11 +72,15 @@ def test_what_the_model_lacks(trained):
 def test_nothing_matches(kind, tmp_path):
     if kind == "model":
         source = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="other")])
-        text = "a source of which a path and shape match"
+        text = "^`pretrained` .* matches no weight of the model by path and shape. It has other/bias, "
     else:
         source = tmp_path / ("bad.keras" if kind == "text" else "bad.txt")
         source.write_text("no")
-        text = "Keras can load" if kind == "text" else "a .keras or .weights.h5 file"
+        text = (
+            "bad.keras' cannot be loaded by Keras"
+            if kind == "text"
+            else "must be a .keras or .weights.h5 file, got"
+        )
     target = model()
     before = values(target)
     with pytest.raises(InitxError, match=text):
@@ -95,3 +100,19 @@ def test_a_sequential_source_for_a_functional_model():
     assert methods == {"one/kernel": "pretrained", "two/kernel": "pretrained", "head/kernel": "variance"}
     kernel = other.get_layer("two").kernel
     np.testing.assert_array_equal(ops.convert_to_numpy(kernel), ops.convert_to_numpy(trunk[1].kernel))
+
+
+def test_the_same_model_with_other_names():
+    source, model = plain(3), plain(3)
+    plan = initialize(model, pretrained=source)
+    assert "3 pretrained" in plan.summary()
+    assert any("in their order" in note for note in plan.notes)
+    for mine, theirs in zip(model.weights, source.weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(mine), ops.convert_to_numpy(theirs))
+
+
+def test_skip_protects_from_pretrained_too():
+    source, model = plain(3), plain(3)
+    kernel = ops.convert_to_numpy(model.layers[0].kernel).copy()
+    initialize(model, pretrained=source, skip=model.layers[0].name)
+    np.testing.assert_array_equal(ops.convert_to_numpy(model.layers[0].kernel), kernel)

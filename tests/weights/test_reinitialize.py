@@ -6,6 +6,7 @@ import keras_initx
 from keras_initx._weights.layers import all_layers
 from keras_initx._weights.reinitialize import reinitialize
 from keras_initx.errors import InitxError
+from tests.support.networks import plain
 
 L = keras.layers
 
@@ -99,8 +100,16 @@ def test_the_saved_model_names_its_new_initializer(tmp_path):
 @pytest.mark.parametrize(
     ("make", "initializer", "says"),
     [
-        (lambda: keras.Sequential([L.Dense(3)]), "he_auto", "built"),
-        (lambda: keras.Sequential([keras.Input((3,)), L.ReLU()]), "he_auto", "kernel_initializer"),
+        (
+            lambda: keras.Sequential([L.Dense(3)]),
+            "he_auto",
+            r"`model` 'sequential' is not built. Call it once on a batch: model\(x\)",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((3,)), L.ReLU()]),
+            "he_auto",
+            "has no layer with a kernel_initializer",
+        ),
         (lambda: keras.Sequential([keras.Input((3,)), L.Dense(3)]), "he_atuo", "Did you mean 'he_auto'"),
         (
             lambda: keras.Sequential([keras.Input((3,)), L.Dense(3)]),
@@ -123,7 +132,9 @@ def test_lora_and_quantized_layers_are_refused_by_path(change):
     model = keras.Sequential([keras.Input((8,)), L.Dense(8), L.Dense(8, name="frozen")])
     change(model.layers[1])
     before = [w.copy() for w in model.get_weights()]
-    with pytest.raises(InitxError, match=r"frozen.*LoRA or quantization.*Draw the model first"):
+    with pytest.raises(
+        InitxError, match=r"^frozen: LoRA or quantization has replaced its kernel.*Draw the model first"
+    ):
         keras_initx.reinitialize(model, "he_auto")
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -189,7 +200,10 @@ def test_depthwise_kernels_are_kernels(layer, shape, assert_std):
 
 @pytest.mark.parametrize(
     ("model", "initializer", "says"),
-    [(3, "he_auto", "model: received 3; allowed: a keras.Model"), (None, 3, "initializer: received 3")],
+    [
+        (3, "he_auto", "^`model` must be a keras.Model, got 3"),
+        (None, 3, "^`initializer` must be a name, .*got 3"),
+    ],
 )
 def test_what_is_no_model_or_no_initializer(model, initializer, says):
     model = keras.Sequential([keras.Input((4,)), L.Dense(3)]) if model is None else model
@@ -278,7 +292,10 @@ class TestTheModelsOwn:
             del layer.kernel_initializer
             vars(kernel).pop("_keras_initx_initializer", None)
         before = keras.ops.convert_to_numpy(kernel).copy()
-        with pytest.raises(InitxError, match=r"known/kernel.*Import keras_initx before"):
+        with pytest.raises(
+            InitxError,
+            match=r"has weights whose initializer is not known: known/kernel. Import keras_initx before",
+        ):
             reinitialize(model)
         assert np.array_equal(before, keras.ops.convert_to_numpy(kernel))
 
@@ -299,7 +316,9 @@ def test_a_class_is_as_good_as_its_instance():
 
 
 def test_a_seed_in_the_initializers_place():
-    with pytest.raises(InitxError, match=r"^initializer: received 1.*by name: seed=1"):
+    with pytest.raises(
+        InitxError, match=r"^`initializer` must be a name, .*got 1\. Pass a seed by name: seed=1"
+    ):
         reinitialize(small_model(), 1)
 
 
@@ -334,5 +353,13 @@ class TestSelection:
         )
 
     def test_a_pattern_that_matches_nothing(self):
-        with pytest.raises(InitxError, match=r"^only: received 'd7'.*There are d0"):
+        with pytest.raises(
+            InitxError, match=r"^`only='d7'` matches no layer and no weight. Layers and weights: d0"
+        ):
             reinitialize(self.model(), "he_auto", only="d7")
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, True, [1]])
+def test_reinitialize_checks_its_seed(seed):
+    with pytest.raises(InitxError, match=r"^seed: received"):
+        keras_initx.reinitialize(plain(2), seed=seed)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import patched_attribute, is_keras_call, zeros
+from keras_initx._graph import is_keras_call, patched_attribute, zeros
 from keras_initx.model_init.calibration.measure import root_mean_square, shift_bias
 from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
 from keras_initx.model_init.tasks import WeightTask
@@ -48,7 +48,7 @@ def scale_at_activation(scaler: Scaler, call: LayerCall, task: WeightTask) -> An
         factor = scaler.scale(task, z, "pre-activation")
         z = z * ops.cast(factor, z.dtype)
         if task.bias is not None:
-            # Computed from the scaled kernel: scaling the bias itself would add up rounding over a deep chain.
+            # Computed from the scaled kernel: a scaled bias would add up rounding over a deep chain.
             task.bias.assign(shift_bias(task, inputs) + choice.after.offset)
             z = z + ops.cast(choice.after.offset, z.dtype)
         return activation(z)

@@ -66,7 +66,7 @@ class ScalingPass:
 
     def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute a step of the graph, and scale its weights on the way."""
-            self._place = step.path or step.kind
+        self._place = step.path or step.kind
         args, kwargs = self._rescale_constants(step, args, kwargs)
         if step.is_layer and not step.call.tables:
             return self._layer(LayerCall(step.call.operation, args, kwargs, lambda a, k: compute(step, a, k)))
@@ -82,7 +82,7 @@ class ScalingPass:
 
     def _rescale_constants(self, step: Step, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """Scale constants that the trace computed from weights, as those weights were scaled since."""
-            factors = {
+        factors = {
             place: self._scaler.factors[id(variable)]
             for place, variable in step.call.tables.items()
             if id(variable) in self._scaler.factors

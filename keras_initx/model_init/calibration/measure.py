@@ -12,7 +12,9 @@ from keras_initx.model_init.tasks import WeightTask
 def root_mean_square(tensor: Any) -> tuple[float, float]:
     """Return the root mean square of a tensor, and its relative standard error over the samples."""
     squares = ops.square(ops.cast(tensor, "float32"))
-    per_sample = ops.mean(ops.reshape(squares, (squares.shape[0], -1)), axis=1) if squares.shape else squares[None]
+    per_sample = (
+        ops.mean(ops.reshape(squares, (squares.shape[0], -1)), axis=1) if squares.shape else squares[None]
+    )
     means = np.asarray(ops.convert_to_numpy(per_sample), dtype="float64")
     mean = float(np.mean(means))
     if len(means) < 2 or not mean > 0:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import patched_attribute, is_keras_call, own_weights, zeros
+from keras_initx._graph import is_keras_call, own_weights, patched_attribute, zeros
 from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
 from keras_initx.model_init.calibration.sequences import Sequences
 from keras_initx.model_init.tasks import WeightTask
@@ -86,7 +86,7 @@ def input_rms(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> li
 
 
 def settled_rms(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> list[tuple[float, float]]:
-    """Return for each gate the root mean squares of the sum and of the input's part, once a state has settled.
+    """Return for each gate the root mean squares of the sum and of the input's part in a settled state.
 
     A shorter sample is measured at its last time step.
     """
@@ -115,7 +115,7 @@ def _outputs(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> Seq
 
 
 def _gate_squares(cell: keras.Layer, inputs: Any, states: Any) -> tuple[list[np.ndarray], Any]:
-    """Return the mean square of each gate's pre-activation without bias for each sample, and the new states."""
+    """Return each gate's mean square per sample, of the pre-activation without bias, and the new states."""
     gates: list[np.ndarray] = []
 
     def probed(activation: Any) -> Any:

@@ -68,7 +68,7 @@ class Sequences:
 
 
 def _mask(call: LayerCall) -> Any:
-    """Return the mask of a recurrent layer's call, (samples, times): its argument, or carried by its input."""
+    """Return the mask of a recurrent layer's call, (samples, times): given, or carried by its input."""
     mask = mask_argument(call.layer, call.args, call.kwargs)
     if mask is None:
         mask = carried_mask(call.inputs)

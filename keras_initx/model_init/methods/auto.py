@@ -64,5 +64,7 @@ def _outside_of_chains(context: WeightContext) -> Choice:
     if "residual_end" in context.roles and not context.normalized:
         return residual_end_choice(context)
     if context.normalized:
-        return variance_choice(context, "a normalization follows: the scale only changes the effective learning rate")
+        return variance_choice(
+            context, "a normalization follows: the scale only changes the effective learning rate"
+        )
     return variance_choice(context)

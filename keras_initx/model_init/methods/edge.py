@@ -32,7 +32,7 @@ def edge(contexts: Contexts) -> dict[int, Choice]:
 
 
 def edge_choice(context: WeightContext) -> Choice | None:
-    """Return the choice for the weight before an activation; None if the activation has no stable variance."""
+    """Return the choice for the weight before an activation; None if it has no stable variance."""
     q = stable_variance(context.activation, context.depth)
     if q is None:
         return None

@@ -1,4 +1,4 @@
-"""`gpn`: add a constant to each activation through the weights, so that signal and gradient keep their size."""
+"""`gpn`: lift each activation by a constant, so that signal and gradient keep their size."""
 
 from keras_initx._graph import WeightContext
 from keras_initx._theory import gpn_shift

@@ -21,7 +21,7 @@ def lsuv(contexts: Contexts) -> dict[int, Choice]:
 
 
 def _initializer(context: WeightContext) -> LayerAware:
-    # Keras's initializer splits kernels of transposed, separable and recurrent convolutions at the wrong axis.
+    # Keras's initializer cuts kernels of transposed, separable and recurrent convolutions at the wrong axis.
     return WholeWindow() if context.convolves and context.summing else OrthogonalAuto(gain=1.0)
 
 

@@ -40,7 +40,7 @@ def residual_end_choice(
     method: str = "residual",
     count_sums: Callable[[WeightContext], int] = lambda context: context.residuals,
 ) -> Choice:
-    """Return the choice for a weight, scaled by 1 / sqrt(count_sums(context)) if it ends a residual branch."""
+    """Return the choice for a weight; scale it by 1 / sqrt(number of sums) if it ends a residual branch."""
     if "residual_end" not in context.roles:
         return variance_choice(context)
     count = max(count_sums(context), 1)
@@ -50,9 +50,7 @@ def residual_end_choice(
     return replace(variance_choice(context), method=method, factor=factor, reason=reason)
 
 
-def _choose(
-    contexts: Contexts, method: str, count_sums: Callable[[WeightContext], int]
-) -> dict[int, Choice]:
+def _choose(contexts: Contexts, method: str, count_sums: Callable[[WeightContext], int]) -> dict[int, Choice]:
     if not any("residual_end" in context.roles for context in contexts.values()):
         raise InitxError(
             "method",

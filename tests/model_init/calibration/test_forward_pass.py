@@ -3,23 +3,32 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx import InitxError, OrthogonalAuto, initialize
+from keras_initx import Auto, InitxError, OrthogonalAuto, initialize
+from keras_initx._graph.context import WeightContext
 from keras_initx._graph.noise import noise
 from keras_initx._graph.trace import trace
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
-from keras_initx.model_init.calibration.measure import Weight
+from keras_initx.model_init.methods import Choice
+from keras_initx.model_init.methods.choice import ChainRule
+from keras_initx.model_init.tasks import WeightTask
 from tests.support import zoo
 from tests.support.recorder import pre_activations
 
 BATCH = 512
 
 
-def scale(model, batch=BATCH, **kwargs):
-    """Scales every kernel of a model to 1, and returns what was measured by path."""
+def task_of(variable, bias=None, **choice):
+    """Return a task without a place in a graph."""
+    context = WeightContext(0, variable.path, "Dense")
+    return WeightTask(variable, context, Choice("test", Auto(), **choice), bias)
+
+
+def scale(model, batch=BATCH, **choice):
+    """Scale every kernel of a model to 1, and return the tasks by path, and the graph."""
     graph = trace(model, batch=batch)
-    weights = {id(v): Weight(v.path, v, **kwargs) for s in graph.steps for v in s.kernels}
-    ScalingPass(graph, list(weights.values())).run(noise(graph, batch, seed=1))
-    return {w.path: w for w in weights.values()}, graph
+    tasks = {id(v): task_of(v, **choice) for s in graph.steps for v in s.kernels}
+    ScalingPass(graph, list(tasks.values())).run(noise(graph, batch, seed=1))
+    return {task.path: task for task in tasks.values()}, graph
 
 
 def array(tensor):
@@ -100,13 +109,13 @@ def test_an_lstm_gate_by_gate():
     kernel = array(layer.cell.kernel)
     kernel[:, :32] *= 5
     layer.cell.kernel.assign(kernel)
-    weights, graph = scale(model)
+    tasks, graph = scale(model)
     other = array(noise(graph, BATCH, seed=2))
     for gate in lstm_gates(layer, other):
         assert rms(gate) == pytest.approx(1, abs=0.08)
     # The unit forget bias is the layer's own, and stays.
     assert np.all(array(layer.cell.bias)[32:64] == 1)
-    assert {w.how for w in weights.values() if w.target is not None} == {"gates of the cell"}
+    assert {task.measured_at for task in tasks.values() if task.target is not None} == {"gates of the cell"}
 
 
 @pytest.mark.parametrize("cls", [layers.SimpleRNN, layers.GRU])
@@ -127,8 +136,8 @@ def test_other_recurrent_layers(cls):
 def test_a_convolutional_lstm():
     x = keras.Input((5, 8, 3))
     layer = layers.ConvLSTM1D(6, 3, padding="same")
-    weights, _ = scale(keras.Model(x, layer(x)), 64)
-    assert "gates of the cell" in {w.how for w in weights.values()}
+    tasks, _ = scale(keras.Model(x, layer(x)), 64)
+    assert "gates of the cell" in {task.measured_at for task in tasks.values()}
     assert np.all(np.isfinite(array(layer.cell.kernel)))
 
 
@@ -151,13 +160,13 @@ def test_lookups():
 
 def test_kernels_of_a_users_own():
     model = zoo.subclassed()
-    weights, graph = scale(model)
+    tasks, graph = scale(model)
     x = array(noise(graph, BATCH, seed=2))
     h = np.maximum(x @ array(model.stem.kernel) + array(model.stem.bias), 0)
     assert rms(h @ array(model.experts.router)) == pytest.approx(1, abs=0.06)
     mixed = np.einsum("bi,eiu->beu", h, array(model.experts.w))
     assert rms(mixed) == pytest.approx(1, abs=0.06)
-    assert {"operation", "pre-activation"} == {w.how for w in weights.values()}
+    assert {"operation", "pre-activation"} == {task.measured_at for task in tasks.values()}
 
 
 def test_time_distributed_layers_see_all_times():
@@ -222,7 +231,7 @@ def test_an_activation_in_front_of_an_opaque_kernel_is_not_its_own():
     assert rms(10 * np.maximum(data, 0) @ array(model.layers[0].kernel)) == pytest.approx(1, abs=0.02)
     # A kernel that is only looked at is as it was.
     before = array(model.layers[0].kernel)
-    scale(model, target=None)
+    scale(model, scales=False)
     np.testing.assert_array_equal(array(model.layers[0].kernel), before)
 
 
@@ -250,8 +259,8 @@ def test_shift_and_offset_by_hand():
     graph = trace(model, batch=BATCH)
     inputs = noise(graph, BATCH, seed=1)
     start = array(layer.kernel)
-    weight = Weight("k", layer.kernel, target=0.5, bias=layer.bias, shift=0.3, offset=2.0)
-    ScalingPass(graph, [weight]).run(inputs)
+    task = task_of(layer.kernel, layer.bias, before=ChainRule(shift=0.3), after=ChainRule(0.25, offset=2.0))
+    ScalingPass(graph, [task]).run(inputs)
     lifted = (array(inputs) + 0.3) @ start
     factor = 0.5 / rms(lifted)
     np.testing.assert_allclose(array(layer.kernel), factor * start, rtol=1e-4, atol=1e-6)
@@ -265,7 +274,7 @@ def test_without_a_bias_the_mean_direction_shifts():
     graph = trace(model, batch=BATCH)
     inputs = noise(graph, BATCH, seed=1)
     start = array(layer.kernel)
-    ScalingPass(graph, [Weight("k", layer.kernel, shift=0.5)]).run(inputs)
+    ScalingPass(graph, [task_of(layer.kernel, before=ChainRule(shift=0.5))]).run(inputs)
     relu = np.maximum(array(inputs), 0)
     lifted = (relu + 0.5) @ start
     result = relu @ array(layer.kernel)
@@ -293,12 +302,14 @@ def test_an_existing_bias_goes_on_into_the_next_layer():
     assert rms(array(model(other))) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize(("factor", "text"), [(0.0, "only zeros"), (np.inf, "not finite")])
+@pytest.mark.parametrize(("factor", "text"), [(0.0, "all zeros"), (np.inf, "not finite")])
 def test_a_result_without_a_size_is_named(factor, text):
     x = keras.Input((4,))
     scaled = layers.Rescaling(factor)(layers.Dense(4, name="first")(x))
     model = keras.Model(x, layers.Dense(3, name="second")(scaled))
-    with pytest.raises(InitxError, match=f"^second/kernel: received '.*{text}"):
+    with pytest.raises(
+        InitxError, match=f"^second/kernel: its output is {text} on noise, so it cannot be scaled"
+    ):
         scale(model)
 
 
@@ -474,4 +485,4 @@ def test_cells_with_keras_names_that_compute_otherwise(cell):
 def test_a_recurrent_layer_called_by_keyword():
     x = keras.Input((6, 30))
     plan = initialize(keras.Model(x, layers.Dense(2)(layers.LSTM(4)(sequences=x))), seed=0)
-    assert plan.rows[0].scaled == 1
+    assert plan.rows[0].rms_after == 1

@@ -5,12 +5,20 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx import InitxError, initialize
+from keras_initx import Auto, InitxError, initialize
+from keras_initx._graph.context import WeightContext
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.trace import trace
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
-from keras_initx.model_init.calibration.measure import Weight
-from keras_initx.model_init.calibration.recurrent import SETTLED, Sequences, _size, input_sizes, settled_sizes
+from keras_initx.model_init.calibration.recurrent import (
+    SETTLING_STEPS,
+    input_rms,
+    rms_over_times,
+    settled_rms,
+)
+from keras_initx.model_init.calibration.sequences import Sequences
+from keras_initx.model_init.methods import Choice
+from keras_initx.model_init.tasks import WeightTask
 
 
 def array(tensor):
@@ -95,7 +103,7 @@ def test_long_sequences_are_measured_on_all_samples_and_times():
     layer = layers.LSTM(8)
     layer.build(x.shape)
     whole = x @ array(layer.cell.kernel)
-    (size, *_), *_ = input_sizes(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(x), None))
+    (size, *_), *_ = input_rms(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(x), None))
     assert size == pytest.approx(rms(np.split(whole, 4, axis=-1)[0]), rel=0.05)
 
 
@@ -126,7 +134,7 @@ def test_the_error_counts_samples_and_not_their_times():
     layer = layers.SimpleRNN(64)
     layer.build((64, 1, 16))
     errors = [
-        input_sizes(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(repeated), None))[0][1]
+        input_rms(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(repeated), None))[0][1]
         for repeated in (x, np.repeat(x, 30, axis=1))
     ]
     assert errors[0] > 0.05
@@ -137,10 +145,10 @@ def test_a_settled_state_is_measured_late():
     x = np.random.default_rng(0).normal(size=(256, 30, 8)).astype("float32")
     layer = layers.SimpleRNN(32)
     layer.build(x.shape)
-    ((whole, alone),) = settled_sizes(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(x), None))
+    ((whole, alone),) = settled_rms(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(x), None))
     z = arriving(layer, x, None)
-    assert whole == pytest.approx(rms(z[:, SETTLED - 1]), rel=1e-4)
-    assert alone == pytest.approx(rms(x[:, SETTLED - 1] @ array(layer.cell.kernel)), rel=1e-4)
+    assert whole == pytest.approx(rms(z[:, SETTLING_STEPS - 1]), rel=1e-4)
+    assert alone == pytest.approx(rms(x[:, SETTLING_STEPS - 1] @ array(layer.cell.kernel)), rel=1e-4)
 
 
 def test_later_cells_of_a_masked_stack():
@@ -206,7 +214,7 @@ def test_zeros_in_a_convolutional_lstm_are_named():
     given = keras.Input((4, 6, 6, 2))
     h = layers.ConvLSTM2D(3, 3, name="film")(given)
     model = keras.Model(given, layers.Dense(2)(layers.GlobalAveragePooling2D()(h)))
-    with pytest.raises(InitxError, match=r"film/.*kernel: received 'only zeros'"):
+    with pytest.raises(InitxError, match=r"^film/.*kernel: its output is all zeros on this data"):
         initialize(model, data=np.zeros((8, 4, 6, 6, 2), "float32"), seed=0)
 
 
@@ -297,7 +305,7 @@ def test_masks_in_other_forms(how):
 def test_where_all_is_masked_the_kernel_is_named(cell):
     given = keras.Input((6, 5))
     model = keras.Model(given, layers.Dense(2)(layers.RNN(cell(), name="rnn")(layers.Masking()(given))))
-    with pytest.raises(InitxError, match=r"^rnn/.*kernel: received 'only zeros'"):
+    with pytest.raises(InitxError, match=r"^rnn/.*kernel: its output is all zeros on this data"):
         initialize(model, data=np.zeros((8, 6, 5), "float32"), seed=0)
 
 
@@ -309,9 +317,10 @@ def test_a_gate_without_a_signal_is_named():
     kernel = array(layer.cell.kernel)
     kernel[:, 4:] = 1
     layer.cell.kernel.assign(kernel)
-    weight = Weight("the/kernel", layer.cell.kernel)
-    with pytest.raises(InitxError, match=r"^the/kernel: received 'only zeros'"):
-        ScalingPass(graph, [weight]).run(np.ones((16, 6, 5), "float32"))
+    kernel = layer.cell.kernel
+    task = WeightTask(kernel, WeightContext(0, kernel.path, "LSTM"), Choice("test", Auto()))
+    with pytest.raises(InitxError, match=r"^lstm/lstm_cell/kernel: its output is all zeros on noise"):
+        ScalingPass(graph, [task]).run(np.ones((16, 6, 5), "float32"))
 
 
 def test_an_own_cell_of_whole_numbers():
@@ -327,7 +336,7 @@ def test_the_error_is_that_of_the_mean_over_times():
     samples = np.repeat(np.arange(64), counts)
     for _ in range(300):
         squares = (generator.uniform(0.2, 3, size=64) ** 2)[samples]
-        size, error = _size(squares, samples)
+        size, error = rms_over_times(squares, samples)
         found.append(size)
         errors.append(error)
     assert np.median(errors) == pytest.approx(np.std(found) / np.mean(found), rel=0.3)
@@ -347,7 +356,10 @@ def test_data_for_a_fixed_batch(samples):
     )
     data = np.random.default_rng(0).normal(size=(samples, 6, 5)).astype("float32")
     if samples < 16:
-        with pytest.raises(InitxError, match=r"^data: received '9 samples'; allowed: 16 or more"):
+        with pytest.raises(
+            InitxError,
+            match=r"^`data` has 9 samples, but the model takes batches of exactly 16. Pass at least 16",
+        ):
             initialize(model, data=data, seed=0)
     else:
         initialize(model, data=data, seed=0)
@@ -359,3 +371,61 @@ def test_masking_layers_still_leave_their_mask_on_the_tensor():
     assert array(carried_mask(layers.Masking()(x))).tolist() == [[True, False]]
     ids = np.array([[1, 0]])
     assert array(carried_mask(layers.Embedding(3, 2, mask_zero=True)(ids))).tolist() == [[True, False]]
+
+
+class OwnCell(layers.Layer):
+    """The minimal cell of Keras's guide: names of its own, and no activation attribute."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.units = self.state_size = units
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), initializer="uniform", name="kernel")
+        self.inner = self.add_weight(shape=(self.units, self.units), initializer="uniform", name="inner")
+
+    def call(self, x, states):
+        h = ops.matmul(x, self.kernel) + ops.matmul(states[0], self.inner)
+        return h, [h]
+
+
+class ShapedCell(OwnCell):
+    """Its kernel is no matrix that the input is multiplied with."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.kernel = self.add_weight(shape=(self.units, shape[-1]), initializer="uniform", name="kernel")
+
+    def call(self, x, states):
+        h = ops.matmul(x, ops.transpose(self.kernel)) + ops.matmul(states[0], self.inner)
+        return h, [h]
+
+
+def test_an_own_cell_is_scaled_by_what_its_input_gives():
+    model = keras.Sequential([keras.Input((6, 500)), layers.RNN(OwnCell(4)), layers.Dense(2)])
+    data = np.random.default_rng(0).normal(3, 1, size=(32, 6, 500)).astype("float32")
+    plan = initialize(model, data=data, seed=0)
+    found = data @ ops.convert_to_numpy(model.layers[0].cell.kernel)
+    assert np.sqrt(np.mean(found**2)) == pytest.approx(1, abs=1e-3)
+    (inner,) = (row for row in plan.rows if row.path.endswith("inner"))
+    assert inner.reason == "not measured: left as drawn"
+
+
+def test_a_cell_that_cannot_be_measured_says_so():
+    model = keras.Sequential([keras.Input((6, 5)), layers.RNN(ShapedCell(4)), layers.Dense(2)])
+    rows = [row for row in initialize(model, seed=0).rows if row.path.endswith("/kernel")]
+    assert any(row.reason.startswith("not measured") and row.target is None for row in rows[:-1])
+    assert rows[-1].rms_after == 1
+
+
+def test_cells_of_a_stack_one_after_another():
+    cells = [layers.LSTMCell(40), layers.SimpleRNNCell(30)]
+    model = keras.Sequential([keras.Input((12, 5)), layers.RNN(cells), layers.Dense(2)])
+    data = np.random.default_rng(0).normal(size=(64, 12, 5)).astype("float32")
+    initialize(model, data=data, seed=0)
+    # By hand: what the second cell receives is the sequence of the first one's states.
+    first = layers.RNN(cells[0], return_sequences=True)(data)
+    states = ops.convert_to_numpy(layers.RNN(cells[1], return_sequences=True)(first))
+    kernel, recurrent = (ops.convert_to_numpy(v) for v in (cells[1].kernel, cells[1].recurrent_kernel))
+    arriving = ops.convert_to_numpy(first)[:, 1:] @ kernel + states[:, :-1] @ recurrent
+    assert np.sqrt(np.mean(arriving**2)) == pytest.approx(1, abs=0.15)

@@ -258,7 +258,7 @@ def test_causal_kernels_see_the_present(method):
     ]
     model, x = follow(*stack, shape=(64, 8))
     plan = initialize(model, method, data=x, seed=0)
-    assert method == "orthogonal" or all(row.scaled == pytest.approx(1) for row in plan.rows)
+    assert method == "orthogonal" or all(row.rms_after == pytest.approx(1) for row in plan.rows)
     # Each output sees the input of its own time, and so the first of them is not zero.
     assert np.any(array(model(x))[:, 0])
 
@@ -271,3 +271,11 @@ def test_sigmoid_convolutions_keep_their_signal_at_the_border():
     plain = response(model, x)
     initialize(model, "gpn", seed=0)
     assert plain == pytest.approx(response(model, x), abs=0.3)
+
+
+def test_an_offset_in_front_of_the_head():
+    stack = [layers.DepthwiseConv2D(3, padding="same", activation="relu") for _ in range(3)]
+    model = keras.Sequential([keras.Input((6, 6, 8)), *stack, layers.Flatten(), layers.Dense(4)])
+    assert [row.rms_after for row in initialize(model, "shaped", seed=0).rows] == pytest.approx(
+        [1] * 4, abs=0.5
+    )

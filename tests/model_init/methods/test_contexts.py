@@ -68,10 +68,10 @@ class TestResidual:
         model = zoo.residual_cnn(normalized=False, blocks=5)
         plan = initialize(model, "residual", seed=0)
         ends = [row for row in plan.rows if "residual_end" in row.roles]
-        assert [row.scaled for row in ends] == pytest.approx([5**-0.5] * 5)
+        assert [row.rms_after for row in ends] == pytest.approx([5**-0.5] * 5)
         assert any("5 kernels end a residual branch" in note for note in plan.notes)
         per_layer = initialize(model, "residual_per_layer", seed=0).rows
-        ends = [row.scaled for row in per_layer if "residual_end" in row.roles]
+        ends = [row.rms_after for row in per_layer if "residual_end" in row.roles]
         assert ends == pytest.approx([n**-0.5 for n in range(1, 6)])
 
     def test_a_normalization_between_takes_the_factor(self):
@@ -82,7 +82,7 @@ class TestResidual:
 
     def test_none_is_an_error(self):
         with pytest.raises(
-            InitxError, match=r"^method: received 'residual'; .*no kernel whose result is added"
+            InitxError, match=r"^`method='residual'` needs residual sums, but no kernel of the model ends"
         ):
             initialize(chain(4, "relu"), "residual")
 
@@ -146,3 +146,21 @@ class TestLsuv:
                 z = array(h) @ array(layer.kernel)
                 assert np.sqrt(np.mean(z**2)) == pytest.approx(1, abs=1e-4)
                 h = layer(h)
+
+
+def test_string_initializers_are_corrected_by_what_the_graph_shows():
+    x = keras.Input((100,))
+    layer = layers.Dense(400, kernel_initializer="auto", use_bias=False)
+    model = keras.Model(x, layers.Dense(2)(layers.ReLU()(layers.BatchNormalization()(layer(x)))))
+    assert ops.convert_to_numpy(layer.kernel).var() == pytest.approx(1 / 100, rel=0.1)
+    initialize(model, "variance", seed=0)
+    assert ops.convert_to_numpy(layer.kernel).var() == pytest.approx(2 / 100, rel=0.1)
+
+
+def test_lsuv_fills_the_window_of_a_convolution():
+    model = keras.Sequential([keras.Input((6, 6, 4)), layers.Conv2D(8, 3), layers.Flatten(), layers.Dense(2)])
+    x = np.random.default_rng(0).standard_normal((64, 6, 6, 4)).astype("float32")
+    initialize(model, "lsuv", data=x, seed=0)
+    matrix = ops.convert_to_numpy(model.layers[0].kernel).reshape(36, 8)
+    gram = matrix.T @ matrix
+    np.testing.assert_allclose(gram / gram[0, 0], np.eye(8), atol=1e-4)

@@ -7,15 +7,15 @@ import keras
 
 from keras_initx._graph import Graph, fixed_batch, noise, trace
 from keras_initx.errors import InitxError
-from keras_initx.initializers import folded
+from keras_initx.initializers import fold_in
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
 from keras_initx.model_init.tasks import WeightTask
 
 # Values that one pass may compute; it determines the batch size, within these limits.
 _BUDGET = 6e7
 _SMALLEST_BATCH, _LARGEST_BATCH = 2, 256
-# The pass is repeated on more noise if a larger share of the outputs is expected to miss its target by more than
-# 10 %, judged by the standard errors, or if one standard error is larger than this.
+# The pass is repeated on more noise if a larger share of the outputs is expected to miss its target by more
+# than 10 %, judged by the standard errors, or if one standard error is larger than this.
 _IMPRECISE_SHARE, _IMPRECISE_ERROR = 0.02, 0.2
 
 
@@ -35,7 +35,9 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
     note = ""
     for attempt in range(3):
         try:
-            inputs = noise(graph, fixed or size, folded(seed, f"noise {attempt}")) if batch is None else batch
+            inputs = batch
+            if batch is None:
+                inputs = noise(graph, fixed or size, fold_in(seed, f"noise {attempt}"))
         except InitxError:
             if all(task.target is None for task in tasks):
                 return ["the signal was not measured: no noise is known for an input of this kind"]
@@ -69,5 +71,6 @@ def _low_precision(tasks: list[WeightTask]) -> str:
     worst = max(scaled, key=lambda task: task.error, default=None)
     if worst is None or (sum(misses) <= _IMPRECISE_SHARE * len(misses) and worst.error <= _IMPRECISE_ERROR):
         return ""
-    share = f"about {100 * sum(misses) / len(misses):.0f} % of the weights may miss their target by more than 10 %"
-    return f"low precision: {share} (worst: {worst.path}, standard error {100 * worst.error:.0f} %)"
+    share = f"about {100 * sum(misses) / len(misses):.0f} % of the weights may miss their target"
+    detail = f"worst: {worst.path}, standard error {100 * worst.error:.0f} %"
+    return f"low precision: {share} by more than 10 % ({detail})"

@@ -1,0 +1,34 @@
+"""Check tables that are added to the signal."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import initialize
+from tests.support.recorder import pre_activations
+
+
+class Reshaped(layers.Layer):
+    """Adds a table that the trace sees as a constant, made of what the table held then."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(1, *shape[1:]), initializer=keras.initializers.RandomNormal(0.02))
+
+    def call(self, x):
+        return x + ops.reshape(ops.convert_to_tensor(self.table) * 1.0, (1, *x.shape[1:]))
+
+
+def test_constants_are_made_of_what_was_drawn():
+    x = inputs = keras.Input((4, 8))
+    table = Reshaped()
+    x = layers.Dense(3)(layers.Flatten()(table(layers.Dense(8, activation="relu")(x))))
+    model = keras.Model(inputs, x)
+    data = np.random.default_rng(0).standard_normal((64, 4, 8)).astype("float32")
+    plan = initialize(model, data=data, seed=0)
+    assert any("additive_table" in row.roles for row in plan.rows)
+    hidden = ops.convert_to_numpy(model.layers[1](data))
+    size = np.sqrt(np.mean(ops.convert_to_numpy(table.table) ** 2))
+    assert size == pytest.approx(np.sqrt(np.mean(hidden**2)), rel=0.05)
+    found = pre_activations(model, data)
+    assert found[model.layers[-1].path] == pytest.approx(1, rel=1e-3)

@@ -1,0 +1,99 @@
+"""Check that `initialize` names bad arguments and changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_initx import InitxError, initialize
+from tests.support.networks import plain
+from tests.support.recorder import same, values
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            ({"method": "atuo"}, r"^`method` 'atuo' is not known. Did you mean 'auto'\?"),
+            ({"method": "lsuv"}, "^`method='lsuv'` needs a batch of data. Pass data="),
+            ({"data": np.full((4, 16), np.nan)}, "^data: received 'NaN or infinite values'"),
+            ({"data": np.zeros((4, 3), "float32")}, r"^data: received \(4, 3\); allowed: inputs of shape"),
+            ({"seed": "a"}, "^`seed` must be None or an integer, got 'a'"),
+            ({"output_bias": "zeros"}, "^`output_bias` must be None or 'prior', got 'zeros'"),
+            (
+                {"output_bias": "prior"},
+                "^`output_bias='prior'` needs the classes of the data. Pass labels= or class_counts=",
+            ),
+            ({"labels": [0, 1]}, "^`labels` is given, but `output_bias` is None. Pass output_bias='prior'"),
+            (
+                {"output_bias": "prior", "labels": [0], "class_counts": [1]},
+                "^`labels` and `class_counts` are both given. Pass only one",
+            ),
+            (
+                {"method": np.zeros((4, 16))},
+                "^`method` must be the name of a method, got an object of type ndarray.*as data=",
+            ),
+            ({"data": [np.zeros((4, 16)), np.zeros((5, 16))]}, "^data: .*as many samples of every input"),
+            ({"data": np.zeros((0, 16))}, "^data: .*at least one sample"),
+            ({"data": np.zeros((16,), "float32")}, r"^data: received \(16,\).*dataset.batch"),
+            ({"data": np.array([["a"] * 16])}, "^data: received 'values of type"),
+            ({"data": np.ones((4, 16), "complex64")}, "^data: .*real numbers"),
+            ({"data": np.array([[None] * 16])}, "^data: .*real numbers"),
+            (
+                {"data": np.zeros((4, 16), "float32")},
+                "its output is all zeros on this data, so it cannot be scaled. Check the input range",
+            ),
+            ({"data": lambda: 0}, "^data: received 'function'.*Call the function"),
+            ({"data": [[1.0] * 16] * 4}, "^data: .*np.asarray"),
+            ({"method": "residual"}, "^`method='residual'` needs residual sums"),
+            (
+                {"pretrained": 3},
+                "^`pretrained` must be a model, or the path of a .keras or .weights.h5 file, got an .* int",
+            ),
+            ({"pretrained": "no.keras"}, "^`pretrained` file 'no.keras' does not exist"),
+        ],
+    )
+    def test_it_is_named_and_nothing_changes(self, arguments, text):
+        model = plain(4)
+        before = values(model)
+        with pytest.raises(InitxError, match=text):
+            initialize(model, **arguments)
+        assert same(before, model)
+
+    def test_models(self):
+        with pytest.raises(InitxError, match=r"^`model` must be a keras.Model, got 3"):
+            initialize(3)
+        with pytest.raises(
+            InitxError, match=r"^`model` 'sequential.*' is not built. Call it once on a batch: model"
+        ):
+            initialize(keras.Sequential([layers.Dense(3)]))
+        x = keras.Input((3,))
+        with pytest.raises(
+            InitxError, match=r"has no weights. If its layers are not built yet, call it once"
+        ):
+            initialize(keras.Model(x, layers.ReLU()(x)))
+        model = plain(3)
+        model.layers[1].enable_lora(2)
+        with pytest.raises(
+            InitxError,
+            match=r"^dense_1.*: LoRA or quantization has replaced its kernel.*Initialize the model first",
+        ):
+            initialize(model)
+
+
+def test_x_and_y():
+    model, rng = plain(3), np.random.default_rng(0)
+    x = rng.standard_normal((20, 16)).astype("float32")
+    initialize(model, data=x, seed=0)
+    before = values(model)
+    initialize(model, data=(x, np.zeros(20)), seed=0)
+    assert same(before, model)
+
+
+def test_ids_beyond_their_table():
+    x = keras.Input((5,), dtype="int32")
+    model = keras.Model(x, layers.Dense(2)(layers.Embedding(7, 4, name="words")(x)))
+    before = values(model)
+    with pytest.raises(InitxError, match=r"data|only zeros|not finite"):
+        initialize(model, data=np.full((4, 5), 99), seed=0)
+    assert same(before, model)
