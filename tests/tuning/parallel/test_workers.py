@@ -238,7 +238,8 @@ except FileExistsError:
 class TestWorkerEnvironment:
     def test_cores(self, monkeypatch: Any) -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+            monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "3")
         variables = worker_environment(1, 5)
         assert variables["OMP_NUM_THREADS"] == variables["TF_NUM_INTRAOP_THREADS"] == "3"
