@@ -1,4 +1,4 @@
-"""Take one batch from arrays, data sets, generators or data frames, as the model expects it."""
+"""Take one batch from arrays, datasets, generators or data frames, in the form that the model takes."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from keras_initx.errors import InitxError
 
 
 class Batch(NamedTuple):
-    """What a model is looked at on: inputs, and, where there are some, targets and weights of samples."""
+    """One batch of data: inputs, and optionally targets and sample weights."""
 
     x: Any
     y: Any = None
@@ -20,72 +20,96 @@ class Batch(NamedTuple):
 
 
 def batch_of(data: Any, size: int, argument: str = "data") -> Any:
-    """The inputs of up to `size` samples of anything that `model.fit` takes.
+    """Return the inputs of up to `size` samples from anything that `model.fit` accepts.
 
     Args:
-        data: Arrays or tensors, alone, in a list or in a dict as the model takes them; a tf.data.Dataset, a
-            `keras.utils.PyDataset` or a generator of batches (x, (x, y) or (x, y, weights)).
-        size: The most samples to take.
-        argument: What the caller passed it as.
+        data: Arrays or tensors, alone, in a list or in a dict as the model takes them; or a tf.data.Dataset,
+            a `keras.utils.PyDataset` or a generator of batches (x, (x, y) or (x, y, weights)).
+        size: The maximal number of samples.
+        argument: The name of the caller's argument, for errors.
 
     Raises:
-        InitxError: No samples, or values that are not finite.
+        InitxError: There are no samples, or values are not finite.
     """
-    data = _plain(data)
-    return _taken(data if _is_arrays(data) else _gathered(data, size, argument).x, size, argument)
+    data = _without_frames(data)
+    x = data if _is_arrays(data) else _collected(data, size, argument).x
+    return _first_samples(x, size, argument)
 
 
 def labelled_batch(data: Any, size: int, argument: str = "x") -> Batch:
-    """The inputs as `batch_of` has them, and the targets and weights that came in the same batches."""
-    data = _plain(data)
-    found = Batch(data) if _is_arrays(data) else _gathered(data, size, argument)
-    return Batch(*(None if part is None else _taken(part, size, argument) for part in found))
+    """Return the inputs as `batch_of` does, with the targets and weights of the same samples."""
+    data = _without_frames(data)
+    batch = Batch(data) if _is_arrays(data) else _collected(data, size, argument)
+    return Batch(*(None if part is None else _first_samples(part, size, argument) for part in batch))
 
 
-def _taken(x: Any, size: int, argument: str) -> Any:
-    flat = keras.tree.flatten(x)
-    shapes = [tuple(v.shape) for v in flat]
-    if any(not shape for shape in shapes):
-        raise InitxError(argument, "a single value", "arrays of samples", "x[0] is a sample, x[:1] has one.")
-    if any(not shape or shape[0] is None for shape in shapes) or any(_is_strange(v) for v in flat):
-        given = ", ".join(f"{type(v).__name__} of {getattr(v, 'dtype', 'no type')}" for v in flat)
-        raise InitxError(argument, given, "dense arrays of real numbers or of strings")
-    if not flat or any(not shape[0] for shape in shapes):
-        raise InitxError(argument, f"arrays of shape {shapes}", "at least one sample")
-    if len({shape[0] for shape in shapes}) > 1:
-        raise InitxError(argument, f"arrays of shape {shapes}", "as many samples of every input")
+def _first_samples(x: Any, size: int, argument: str) -> Any:
+    """Return the first `size` samples as tensors; raise an `InitxError` if they cannot be used."""
+    arrays = keras.tree.flatten(x)
+    _check_arrays(arrays, argument)
     try:
-        taken = keras.tree.map_structure(lambda v: ops.convert_to_tensor(v[:size]), x)
+        batch = keras.tree.map_structure(lambda v: ops.convert_to_tensor(v[:size]), x)
     except (TypeError, ValueError) as error:
-        # As JAX says of strings.
-        kinds = ", ".join(sorted({str(v.dtype) for v in flat}))
-        allowed = f"values that {keras.backend.backend()} has tensors of"
-        raise InitxError(argument, f"values of type {kinds}", allowed) from error
-    for tensor in keras.tree.flatten(taken):
+        # JAX, for example, has no strings.
+        dtypes = ", ".join(sorted({str(v.dtype) for v in arrays}))
+        backend = keras.backend.backend()
+        raise InitxError(
+            argument,
+            f"values of dtype {dtypes}",
+            f"of a dtype that {backend} supports",
+            problem=f"`{argument}` has values of dtype {dtypes}, which {backend} does not support",
+        ) from error
+    for tensor in keras.tree.flatten(batch):
         values = ops.convert_to_numpy(tensor)
         if np.issubdtype(values.dtype, np.floating) and not np.all(np.isfinite(values)):
-            raise InitxError(argument, "NaN or infinite values", "finite numbers", "Clean the data first.")
-    return taken
+            problem = f"`{argument}` contains NaN or infinite values"
+            raise InitxError(
+                argument, "NaN or infinite values", "finite numbers", "Clean the data first.", problem
+            )
+    return batch
+
+
+def _check_arrays(arrays: list[Any], argument: str) -> None:
+    """Raise an `InitxError` unless all arrays are dense and have the same number of samples, at least one."""
+    shapes = [tuple(v.shape) for v in arrays]
+    if any(not shape for shape in shapes):
+        remedy = "x[0] is one sample; x[:1] is an array with one sample."
+        problem = f"`{argument}` must hold arrays of samples, got a single value"
+        raise InitxError(argument, "a single value", "arrays of samples", remedy, problem)
+    if any(shape[0] is None for shape in shapes) or any(map(_is_unsupported, arrays)):
+        received = ", ".join(f"{type(v).__name__} of {getattr(v, 'dtype', 'unknown dtype')}" for v in arrays)
+        allowed = "dense arrays of real numbers or of strings"
+        problem = f"`{argument}` must hold {allowed}, got {received}"
+        raise InitxError(argument, received, allowed, problem=problem)
+    received = f"arrays of shape {', '.join(map(str, shapes))}"
+    if not arrays or any(not shape[0] for shape in shapes):
+        received = received if arrays else "no array"
+        problem = f"`{argument}` must have at least one sample, got {received}"
+        raise InitxError(argument, received, "at least one sample", problem=problem)
+    if len({shape[0] for shape in shapes}) > 1:
+        allowed = "arrays with the same number of samples"
+        problem = f"`{argument}` must have the same number of samples in every array, got {received}"
+        raise InitxError(argument, received, allowed, problem=problem)
 
 
 def inputs_of(model: keras.Model, data: Any) -> Any:
-    """x, where data is a tuple (x, y) or (x, y, weights) of arrays and not the model's inputs."""
+    """Return x if data is a tuple (x, y) or (x, y, weights); return other data, such as the inputs, unchanged."""
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         return data
     if any(isinstance(part, dict | list | tuple) for part in data):
-        # No input of a model is one.
+        # No single input of a model is a structure, so this tuple is not a list of inputs.
         return data[0]
     inputs = getattr(model, "inputs", None)
     return data[0] if inputs is not None and len(inputs) != len(data) else data
 
 
 def by_name(model: keras.Model, x: Any, argument: str = "data") -> Any:
-    """A dictionary of inputs by their names in the structure of the model, as `model.fit` takes it.
+    """Return a dictionary of named inputs in the structure of the model, as `model.fit` does.
 
-    What the model has no input for is left out, as `fit` does.
+    Names that are not inputs of the model are dropped, as in `fit`.
 
     Raises:
-        InitxError: An input that is missing.
+        InitxError: An input is missing.
     """
     inputs = getattr(model, "inputs", None)
     if not isinstance(x, dict) or not inputs:
@@ -93,30 +117,29 @@ def by_name(model: keras.Model, x: Any, argument: str = "data") -> Any:
     structure = getattr(model, "input", None)
     names = list(structure) if isinstance(structure, dict) else [tensor.name for tensor in inputs]
     if missing := [name for name in names if name not in x]:
-        raise InitxError(
-            argument, f"inputs called {sorted(x)}", f"those of the model: {names}", f"Missing: {missing}."
-        )
+        problem = f"`{argument}` must have the model's inputs {names}, got {sorted(x)}"
+        raise InitxError(argument, sorted(x), f"a dict with {names}", f"Missing: {missing}.", problem)
     if isinstance(structure, dict):
         return {name: x[name] for name in names}
     return [x[name] for name in names] if len(names) > 1 else x[names[0]]
 
 
-def _plain(data: Any) -> Any:
-    """Data frames and series, as NumPy's arrays; everything else as it is."""
+def _without_frames(data: Any) -> Any:
+    """Convert data frames and series to NumPy arrays; return everything else unchanged."""
     if hasattr(data, "to_numpy"):
         return data.to_numpy()
-    if isinstance(data, tuple | list):
-        return type(data)(_plain(part) for part in data) if type(data) in (tuple, list) else data
-    return {name: _plain(part) for name, part in data.items()} if type(data) is dict else data
+    if type(data) in (tuple, list):
+        return type(data)(_without_frames(part) for part in data)
+    return {name: _without_frames(part) for name, part in data.items()} if type(data) is dict else data
 
 
-def _is_strange(values: Any) -> bool:
-    """Whether an array is sparse or ragged, complex, or of objects that are no strings."""
-    if type(values).__name__.startswith(("Ragged", "Sparse", "csr", "csc", "coo")):
+def _is_unsupported(array: Any) -> bool:
+    """Return whether an array is sparse or ragged, complex, or holds objects other than strings."""
+    if type(array).__name__.startswith(("Ragged", "Sparse", "csr", "csc", "coo")):
         return True
-    if isinstance(values, np.ndarray) and values.dtype.kind == "O":
-        return not all(isinstance(v, str | bytes) for v in values.ravel())
-    return "complex" in str(values.dtype)
+    if isinstance(array, np.ndarray) and array.dtype.kind == "O":
+        return not all(isinstance(v, str | bytes) for v in array.ravel())
+    return "complex" in str(array.dtype)
 
 
 def _is_arrays(data: Any) -> bool:
@@ -124,41 +147,52 @@ def _is_arrays(data: Any) -> bool:
     return bool(leaves) and all(hasattr(v, "shape") and hasattr(v, "dtype") for v in leaves)
 
 
-def _gathered(data: Any, size: int, argument: str) -> Batch:
-    """Batches put together until there are `size` samples: inputs, and what else all of them have."""
-    if isinstance(data, keras.utils.PyDataset):
-        endless = data.num_batches is None
-        numbers = itertools.count() if endless else range(data.num_batches)
-        batches: Iterator[Any] = (data[number] for number in numbers)
-    elif hasattr(data, "__iter__"):
-        batches = iter(data)
-    else:
-        remedy = f"Call the function: {argument}=f()." if callable(data) else ""
-        allowed = "arrays, a tf.data.Dataset, a PyDataset or a generator"
-        raise InitxError(argument, type(data).__name__, allowed, remedy)
-    found: list[list[Any]] = []
+def _collected(data: Any, size: int, argument: str) -> Batch:
+    """Join batches until there are `size` samples: the inputs, and the other parts that all batches have."""
+    batches: list[list[Any]] = []
     count = 0
-    for batch in itertools.islice(batches, size):
+    for batch in itertools.islice(_batches(data, argument), size):
         x = batch[0] if isinstance(batch, tuple) else batch
-        if not _is_arrays(x):
-            remedy = (
-                "np.asarray makes an array of lists." if isinstance(x, list | tuple | float | int) else ""
-            )
-            allowed = "arrays, or batches of them: x, (x, y) or (x, y, weights)"
-            raise InitxError(argument, type(x).__name__, allowed, remedy)
-        if any(not tuple(v.shape) for v in keras.tree.flatten(batch) if hasattr(v, "shape")):
-            remedy = "dataset.batch(32) makes some."
-            raise InitxError(argument, "samples one by one", "batches of them", remedy)
+        _check_batch(x, batch, argument)
         parts = itertools.takewhile(_is_arrays, batch if isinstance(batch, tuple) else (x,))
-        found.append([keras.tree.map_structure(ops.convert_to_numpy, part) for part in parts])
+        batches.append([keras.tree.map_structure(ops.convert_to_numpy, part) for part in parts])
         count += len(keras.tree.flatten(x)[0])
         if count >= size:
             break
-    if not found:
-        raise InitxError(argument, type(data).__name__, "at least one batch")
-    # Of a batch without targets the weights would be of another number of samples.
-    return Batch(*(_joined(parts) for parts in itertools.islice(zip(*found, strict=False), 3)))
+    if not batches:
+        received = f"an empty {type(data).__name__}"
+        problem = f"`{argument}` must yield at least one batch, got {received}"
+        raise InitxError(argument, received, "at least one batch", problem=problem)
+    # `zip` drops the parts that some batch lacks: they would belong to fewer samples than the inputs.
+    return Batch(*(_joined(parts) for parts in itertools.islice(zip(*batches, strict=False), 3)))
 
 
-def _joined(batches: tuple[Any, ...]) -> Any:
-    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+def _batches(data: Any, argument: str) -> Iterator[Any]:
+    if isinstance(data, keras.utils.PyDataset):
+        numbers = itertools.count() if data.num_batches is None else range(data.num_batches)
+        return (data[number] for number in numbers)
+    if hasattr(data, "__iter__"):
+        return iter(data)
+    received = type(data).__name__
+    allowed = "arrays, a tf.data.Dataset, a PyDataset or a generator"
+    remedy = f"Call the function: {argument}=f()." if callable(data) else ""
+    problem = f"`{argument}` must be {allowed}, got an object of type {received}"
+    raise InitxError(argument, received, allowed, remedy, problem)
+
+
+def _check_batch(x: Any, batch: Any, argument: str) -> None:
+    """Raise an `InitxError` unless the inputs of a batch are arrays with an axis for the samples."""
+    if not _is_arrays(x):
+        received = type(x).__name__
+        allowed = "arrays, or batches of arrays: x, (x, y) or (x, y, weights)"
+        remedy = "Convert lists with np.asarray." if isinstance(x, list | tuple | float | int) else ""
+        problem = f"`{argument}` must be {allowed}, got an element of type {received}"
+        raise InitxError(argument, received, allowed, remedy, problem)
+    if any(not tuple(v.shape) for v in keras.tree.flatten(batch) if hasattr(v, "shape")):
+        remedy = "Batch them first: dataset.batch(32)."
+        problem = f"`{argument}` must yield batches, got single samples"
+        raise InitxError(argument, "single samples", "batches", remedy, problem)
+
+
+def _joined(parts: tuple[Any, ...]) -> Any:
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)

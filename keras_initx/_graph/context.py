@@ -1,4 +1,4 @@
-"""Where each weighted step of a graph stands: its activation, its roles, the chain it is part of."""
+"""Give each weighted step its context: the activation that follows, its roles, its chain."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from keras_initx._graph.roles import attention_roles, declared_roles, is_gate, r
 from keras_initx._theory import LINEAR, Activation
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-# What scales or shifts a signal, or moves its pairs apart.
+# Steps that scale or shift a signal, or that reorder its units.
 _CHANGING = frozenset(
     [
         "Mean",
@@ -30,29 +30,32 @@ _CHANGING = frozenset(
 
 @dataclass(frozen=True)
 class WeightContext:
-    """Where a weighted step stands in the graph.
+    """The position of a weighted step in the graph.
 
     Attributes:
-        step: Its number in the graph.
-        path, kind: The layer's path and class; of an operation with a weight, the path of the layer around
-            it and the operation's class.
-        activation: The first activation that its result meets, through normalizations, dropout, reshapes
-            and sums; linear where it meets none.
+        step: The number of the step.
+        path, kind: The path and class of the layer. For an operation with a weight, the path of the layer
+            that contains it and the class of the operation.
+        activation: The first activation that the result reaches through normalizations, dropout, reshapes
+            and sums; linear if it reaches none.
         roles: Names from `ROLES`.
-        previous: The weighted step before it in a plain chain: with nothing but activations, dropout,
-            reshapes and pooling between, and no other reader on the way. None at the start of one.
-        arriving: The activation between the two; linear at the start.
-        direct: Whether nothing but that activation lies between (and what moves values, like Flatten).
-        depth: How many weighted steps the chain has.
-        residual_number: Which residual sum of the model its result goes into, from 1; 0 where none.
-        residuals: How many residual sums the model has.
-        normalized: Whether a normalization is the next that its result meets.
-        biased: Whether the layer adds a bias of its own.
-        summing: Whether it is a layer that sums over all axes of its kernel but the last, so that its bias,
-            or the mean direction of its kernel, can shift its inputs.
+        previous: The number of the weighted step before it in a plain chain: only activations, dropout,
+            reshapes and pooling lie between the two, and nothing else reads the signal on the way. None at
+            the start of a chain.
+        incoming_activation: The activation between `previous` and this step; linear at the start.
+        direct: Whether nothing but that activation lies between the two, apart from steps that only move
+            values, such as Flatten.
+        depth: The number of weighted steps in the chain.
+        residual_number: The number of the residual sum that the result is added to, counted from 1; 0 if it
+            is added to none.
+        residuals: The number of residual sums in the model.
+        normalized: Whether the next step that changes the result is a normalization.
+        biased: Whether the layer adds a bias.
+        summing: Whether the step is a layer that sums over all axes of its kernel except the last, so that
+            its bias, or the mean direction of its kernel, can shift its inputs.
         pairable: Whether every output sums over all inputs, so that units can be paired.
-        drawn: Whether its weights are drawn, and not frozen, left out or copied: what two weights of a chain
-            have in common needs both.
+        drawn: Whether the weights are drawn, rather than frozen, excluded or copied. A property that two
+            weights of a chain share requires both to be drawn.
     """
 
     step: int
@@ -61,7 +64,7 @@ class WeightContext:
     activation: Activation = LINEAR
     roles: tuple[str, ...] = ()
     previous: int | None = None
-    arriving: Activation = LINEAR
+    incoming_activation: Activation = LINEAR
     direct: bool = True
     depth: int = 1
     residual_number: int = 0
@@ -74,44 +77,60 @@ class WeightContext:
 
     @property
     def convolves(self) -> bool:
-        """Whether it is a convolution of any kind."""
+        """Whether the step is a convolution of any kind."""
         return "Conv" in self.kind
 
 
+@dataclass(frozen=True)
+class _Link:
+    """The connection from one weighted step to the next one in a plain chain.
+
+    Attributes:
+        source, target: The numbers of the two steps.
+        activation: The activation between them.
+        direct: Whether nothing else changes the signal between them.
+    """
+
+    source: int
+    target: int
+    activation: Activation
+    direct: bool
+
+
 def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
-    """The weighted steps of a graph by their numbers, in order."""
+    """Return the context of each weighted step by the number of the step, in the order of the graph."""
     weighted = [step for step in graph.steps if step.is_weighted]
     declared = declared_roles(graph)
-    ends, residuals = _ends(graph, declared)
+    ends, residuals = _numbered_ends(graph, declared)
     attention = attention_roles(graph)
-    links = {step.number: link for step in weighted if (link := _next_in_chain(graph, step))}
-    before = {link[0]: (number, link[1], link[2]) for number, link in links.items()}
-    depths = _depths([step.number for step in weighted], {n: link[0] for n, link in links.items()})
-    # Bit n is set if a weighted step depends on step n.
-    read = 0
+    links = [link for step in weighted if (link := _next_in_chain(graph, step))]
+    incoming = {link.target: link for link in links}
+    depths = _chain_depths([step.number for step in weighted], {link.source: link.target for link in links})
+    # The steps that some weighted step depends on, as bits.
+    before_weights = 0
     for step in weighted:
         for tensor in step.inputs:
-            read |= graph.ancestors[tensor]
-    found = {}
+            before_weights |= graph.ancestors[tensor]
+    contexts = {}
     for step in weighted:
-        previous, arriving, direct = before.get(step.number, (None, LINEAR, True))
-        names = [
+        link = incoming.get(step.number)
+        roles = [
             *(name for name, _ in declared.get(step.number, ())),
             *(["residual_end"] if step.number in ends else []),
             *(["gate"] if is_gate(graph, step) else []),
             *attention.get(step.number, ()),
             *(["embedding"] if step.is_lookup else []),
-            *([] if read >> step.number & 1 else ["head"]),
+            *([] if before_weights >> step.number & 1 else ["head"]),
         ]
-        found[step.number] = WeightContext(
+        contexts[step.number] = WeightContext(
             step=step.number,
             path=step.path,
             kind=step.kind,
             activation=effective_activation(graph, step),
-            roles=tuple(dict.fromkeys(names)),
-            previous=previous,
-            arriving=arriving,
-            direct=direct,
+            roles=tuple(dict.fromkeys(roles)),
+            previous=link.source if link else None,
+            incoming_activation=link.activation if link else LINEAR,
+            direct=link.direct if link else True,
             depth=depths[step.number],
             residual_number=ends.get(step.number, 0),
             residuals=residuals,
@@ -120,40 +139,43 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
             summing=_is_summing(step),
             pairable=_is_pairable(step),
         )
-    return found
+    return contexts
 
 
-def _ends(graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]]) -> tuple[dict[int, int], int]:
-    """The ends of residual branches with the numbers of their sums, declared ones among them; how many."""
-    seen, residuals = residual_ends(graph)
-    # A sum that the graph shows is not to be counted again.
-    known = {call for number in seen for name, call in roles.get(number, ()) if name == "residual_end"}
+def _numbered_ends(graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]]) -> tuple[dict[int, int], int]:
+    """Return the number of the residual sum for each branch end, and the number of residual sums.
+
+    Declared branch ends are included: the steps that `roles` gives the role residual_end.
+    """
+    visible, residuals = residual_ends(graph)
+    # The sum of these layer calls is visible in the graph and must not be counted twice.
+    known = {call for number in visible for name, call in roles.get(number, ()) if name == "residual_end"}
     ends: dict[int, int] = {}
     latest = 0
-    # By the layer's call: the branches that end in one layer go into one sum.
-    declared: dict[int, int] = {}
+    # By the layer call: all branches that end in one layer go into one sum.
+    hidden: dict[int, int] = {}
     for step in graph.steps:
-        own = [call for name, call in roles.get(step.number, ()) if name == "residual_end"]
-        calls = [call for call in own if call not in known]
-        if step.number in seen:
-            latest = max(latest, seen[step.number])
-            ends[step.number] = seen[step.number] + len(declared)
+        calls = [
+            call for name, call in roles.get(step.number, ()) if name == "residual_end" and call not in known
+        ]
+        if step.number in visible:
+            latest = max(latest, visible[step.number])
+            ends[step.number] = visible[step.number] + len(hidden)
         elif calls:
-            # Its sum is where nobody can see it.
-            declared.setdefault(calls[0], latest + len(declared) + 1)
-            ends[step.number] = declared[calls[0]]
-    return ends, residuals + len(declared)
+            # The graph does not show this sum: it gets the next number.
+            hidden.setdefault(calls[0], latest + len(hidden) + 1)
+            ends[step.number] = hidden[calls[0]]
+    return ends, residuals + len(hidden)
 
 
 def effective_activation(graph: Graph, step: Step) -> Activation:
-    """The first activation that the result of a step meets; linear where it meets none."""
-    own = step.applied_activation
-    return activation_met(graph, step)[0] if own is None else own
+    """Return the first activation that the result of a step reaches; linear if it reaches none."""
+    return step.applied_activation or activation_met(graph, step)[0]
 
 
 def activation_met(graph: Graph, step: Step) -> tuple[Activation, int | None]:
-    """The first activation after a step, and the number of the tensor it returns; (linear, None) if none."""
-    # By width, so that the nearest wins; a skip connection may lead far.
+    """Return the first activation after a step and the number of its result; (linear, None) without one."""
+    # Breadth-first: the nearest activation wins even if a skip connection leads further.
     tensors, seen = list(step.outputs), set(step.outputs)
     while tensors:
         tensor = tensors.pop(0)
@@ -173,13 +195,13 @@ def _is_summing(step: Step) -> bool:
 
 def _is_pairable(step: Step) -> bool:
     layer = step.operation
-    # Flatten keeps pairs side by side only where the channels come last.
-    last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    return _is_summing(step) and getattr(layer, "groups", 1) == 1 and last
+    # Flatten keeps paired units adjacent only if the channels come last.
+    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    return _is_summing(step) and getattr(layer, "groups", 1) == 1 and channels_last
 
 
 def normalization_after(graph: Graph, step: Step) -> Step | None:
-    """The normalization that reads the result of a step before anything else changes it."""
+    """Return the normalization that reads the result of a step before anything else changes it."""
     if step.applied_activation is not None or not step.outputs:
         return None
     tensor = step.outputs[0]
@@ -193,29 +215,26 @@ def normalization_after(graph: Graph, step: Step) -> Step | None:
     return None
 
 
-def _next_in_chain(graph: Graph, step: Step) -> tuple[int, Activation, bool] | None:
-    """(the next weighted step of a plain chain, the activation between, whether nothing else is)."""
+def _next_in_chain(graph: Graph, step: Step) -> _Link | None:
+    """Return the link to the next weighted step of a plain chain; None if the chain ends here."""
     if step.is_recurrent or len(step.outputs) != 1 or step.is_lookup:
         return None
-    tensor, arriving, direct = step.outputs[0], step.applied_activation, True
+    tensor, activation, direct = step.outputs[0], step.applied_activation, True
     while True:
         if after := activation_after(graph, tensor):
-            if arriving is not None:
-                # Two activations in a row are none of those that the theory knows.
+            if activation is not None:
+                # The theory covers one activation per layer, not two in a row.
                 return None
-            arriving, tensor = after
+            activation, tensor = after
             continue
         consumers = graph.consumers(tensor)
         if len(consumers) != 1:
             return None
         consumer = consumers[0]
         if consumer.is_weighted:
-            recurrent = consumer.is_recurrent
-            return (
-                None
-                if recurrent or len(set(consumer.inputs)) > 1
-                else (consumer.number, arriving or LINEAR, direct)
-            )
+            if consumer.is_recurrent or len(set(consumer.inputs)) > 1:
+                return None
+            return _Link(step.number, consumer.number, activation or LINEAR, direct)
         if consumer.is_merge or consumer.is_normalization or not consumer.is_pass_through:
             return None
         direct = direct and not _changes_statistics(consumer)
@@ -226,13 +245,14 @@ def _changes_statistics(step: Step) -> bool:
     return "Pool" in step.kind or step.kind in _CHANGING
 
 
-def _depths(numbers: list[int], followers: dict[int, int]) -> dict[int, int]:
-    up = dict.fromkeys(numbers, 1)
+def _chain_depths(numbers: list[int], following: dict[int, int]) -> dict[int, int]:
+    """Return the number of weighted steps in the chain of each step."""
+    before = dict.fromkeys(numbers, 1)
     for number in numbers:
-        if (follower := followers.get(number)) is not None:
-            up[follower] = max(up[follower], up[number] + 1)
-    down = dict.fromkeys(numbers, 1)
+        if (target := following.get(number)) is not None:
+            before[target] = max(before[target], before[number] + 1)
+    after = dict.fromkeys(numbers, 1)
     for number in reversed(numbers):
-        if (follower := followers.get(number)) is not None:
-            down[number] = down[follower] + 1
-    return {number: up[number] + down[number] - 1 for number in numbers}
+        if (target := following.get(number)) is not None:
+            after[number] = after[target] + 1
+    return {number: before[number] + after[number] - 1 for number in numbers}

@@ -1,4 +1,4 @@
-"""The kernels of a model by what they are there for, to treat each group in its own way."""
+"""Group the kernels of a model by purpose, so that each group can get its own initializer."""
 
 from typing import Any
 
@@ -12,24 +12,24 @@ _ATTENTION = frozenset({"query", "key", "value", "attention_output"})
 
 
 def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
-    """The group of every kernel, by the kernel's path, in the order of the graph.
+    """Return the group of every kernel by the kernel's path, in the order of the graph.
 
     | group | kernels |
     | --- | --- |
-    | `head` | no other kernel comes after them |
+    | `head` | no other kernel follows |
     | `attention` | queries, keys, values and output of an attention |
-    | `recurrent` | of recurrent layers |
-    | `stem` | the first that read the inputs, or what was looked up for them |
+    | `recurrent` | kernels of recurrent layers |
+    | `stem` | the first kernels after the inputs, or after the embeddings of the inputs |
     | `hidden` | all others |
 
-    Look-up tables are in no group. A shared kernel is in the group of its first use.
+    Look-up tables belong to no group. A shared kernel belongs to the group of its first use.
 
     Args:
         model: A built model.
-        data: A batch of inputs, for a model that does not tell their shapes.
+        data: A batch of inputs, for a model that does not record the shapes of its inputs.
 
     Raises:
-        InitxError: A model that is not built, or does not tell its inputs where `data` is None.
+        InitxError: The model is not built, or it does not record the shapes of its inputs and `data` is None.
 
     Example:
 
@@ -39,13 +39,13 @@ def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
     ['stem', 'hidden', 'head']
     """
     graph = trace(model, data)
-    above = graph.ancestors
-    weighted = [step for step in graph.steps if step.is_weighted and not step.is_lookup]
-    before = sum(1 << step.number for step in weighted)
-    found: dict[str, str] = {}
-    where = weight_contexts(graph)
-    for step in weighted:
-        roles = set(where[step.number].roles)
+    contexts = weight_contexts(graph)
+    steps = [step for step in graph.steps if step.is_weighted and not step.is_lookup]
+    # The weighted steps as bits, to compare them with the ancestors of a tensor.
+    weighted = sum(1 << step.number for step in steps)
+    groups: dict[str, str] = {}
+    for step in steps:
+        roles = set(contexts[step.number].roles)
         if "head" in roles:
             group = "head"
         elif roles & _ATTENTION:
@@ -53,8 +53,8 @@ def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
         elif step.is_recurrent:
             group = "recurrent"
         else:
-            first = not any(above[tensor] & before for tensor in step.inputs)
-            group = "stem" if first else "hidden"
+            is_first = not any(graph.ancestors[tensor] & weighted for tensor in step.inputs)
+            group = "stem" if is_first else "hidden"
         for variable in step.kernels:
-            found.setdefault(variable.path, group)
-    return found
+            groups.setdefault(variable.path, group)
+    return groups

@@ -9,17 +9,18 @@ from keras import ops
 
 
 def own_weights(layer: keras.Layer) -> list[keras.Variable]:
-    """The weights of a layer that none of its sublayers has."""
+    """Return the weights of a layer without those of its sublayers."""
     inner = {id(v) for sub in layer._flatten_layers(include_self=False, recursive=True) for v in sub.weights}
     return [v for v in layer.weights if id(v) not in inner]
 
 
 def first_tensor(outputs: Any) -> Any:
+    """Return the first tensor in a structure."""
     return next(t for t in keras.tree.flatten(outputs) if ops.is_tensor(t))
 
 
 def is_concrete(arguments: Any) -> bool:
-    """Whether all tensors have values: inside of a compiled loop they have none."""
+    """Return whether all tensors have values; inside a compiled loop they have none."""
     for value in keras.tree.flatten(arguments):
         if ops.is_tensor(value):
             try:
@@ -30,19 +31,19 @@ def is_concrete(arguments: Any) -> bool:
 
 
 def zeros(variables: Iterable[keras.Variable]) -> list[tuple[keras.Variable, Any]]:
-    """Variables with zeros for `keras.StatelessScope`, in which they are read so and nothing is written."""
+    """Return a state of zeros for `keras.StatelessScope`, which leaves the variables themselves unchanged."""
     return [(v, ops.zeros(v.shape, dtype=v.dtype)) for v in variables]
 
 
 @contextlib.contextmanager
 def patched_attribute(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
-    """Set an attribute without the layer's own tracking, and restore the previous value at the end."""
-    had, before = name in layer.__dict__, layer.__dict__.get(name)
+    """Set an attribute without the layer's own tracking, and restore the previous state at the end."""
+    existed, before = name in layer.__dict__, layer.__dict__.get(name)
     layer.__dict__[name] = value
     try:
         yield
     finally:
-        if had:
+        if existed:
             layer.__dict__[name] = before
         else:
             del layer.__dict__[name]

@@ -1,4 +1,4 @@
-"""What a model is calibrated on: a batch of the user's data, or noise of the kind that each input takes."""
+"""Draw a batch of noise of the kind that each input of a model takes: floats, ids, pixels or a mask."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +10,11 @@ from keras import ops
 from keras_initx._graph.records import Graph, Step
 from keras_initx.errors import InitxError
 
-# Operations through which whole numbers go on as they are.
+# Operations that pass integers on unchanged.
 _PASSING = frozenset(
     ["Cast", "ConvertToTensor", "Reshape", "ExpandDims", "Squeeze", "Copy", "Flatten", "GetItem", "Transpose"]
 )
-# Reads whole numbers as yes and no, or as weights of 0 and 1.
+# Operations that read integers as truth values, or as weights of 0 and 1.
 _MASKING = frozenset(
     [
         "Equal",
@@ -37,53 +37,58 @@ _MASKING = frozenset(
 
 
 def noise(graph: Graph, batch: int, seed: int) -> Any:
-    """A batch of noise in the structure of the model's inputs.
+    """Return a batch of noise in the structure of the model's inputs.
 
-    Floating-point inputs are standard normal, so that a `Rescaling` or `Normalization` at the start gives
-    that; whole numbers that are looked up are within their table, bytes are those of images, and what masks
-    is ones.
+    Floating-point inputs are standard normal; if a `Rescaling` or `Normalization` reads them, its result is.
+    Integers that are looked up lie within their table, uint8 inputs are the pixels of images, and masks are
+    ones.
 
     Args:
         graph: The traced model.
         batch: The number of samples.
-        seed: Makes it repeatable.
+        seed: An integer that makes the noise repeatable.
 
     Raises:
-        InitxError: An input of strings, or of whole numbers of which the graph does not tell the range.
+        InitxError: An input takes strings, or integers whose range the graph does not show.
     """
     rng = np.random.default_rng(seed)
     flat = keras.tree.flatten(graph.symbolic)
-    made = [
-        _one(graph, number, tensor, batch, rng) for number, tensor in zip(graph.inputs, flat, strict=True)
+    values = [
+        _one_input(graph, number, tensor, batch, rng)
+        for number, tensor in zip(graph.inputs, flat, strict=True)
     ]
-    return keras.tree.pack_sequence_as(graph.symbolic, made)
+    return keras.tree.pack_sequence_as(graph.symbolic, values)
 
 
-def _one(graph: Graph, number: int, tensor: Any, batch: int, rng: np.random.Generator) -> Any:
+def _one_input(graph: Graph, number: int, tensor: Any, batch: int, rng: np.random.Generator) -> Any:
     shape = (batch, *tensor.shape[1:]) if tensor.shape else ()
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     readers = list(_readers(graph, number))
-    rows = min((r for step in readers if (r := _rows(step)) is not None), default=None)
+    rows = min((count for step in readers if (count := _table_rows(step)) is not None), default=None)
     if rows is not None:
         return ops.convert_to_tensor(rng.integers(0, rows, size=shape), dtype=dtype)
     if "float" in dtype:
         values = rng.standard_normal(shape, dtype="float32")
         for step in readers:
-            values = _before(step.operation, values)
+            values = _undone(step.operation, values)
         return ops.convert_to_tensor(values, dtype=dtype)
     if dtype == "uint8":
-        # The pixels of an image, whatever reads them.
+        # The pixels of an image, regardless of the steps that read them.
         return ops.convert_to_tensor(rng.integers(0, 256, size=shape), dtype=dtype)
     if dtype == "bool" or (dtype != "string" and readers and all(s.kind in _MASKING for s in readers)):
         return ops.ones(shape, dtype=dtype)
-    received = f"an input of {dtype} that nothing tells the values of"
+    received = f"{dtype} values of unknown range"
     raise InitxError(
-        f"model input {tensor.name!r}", received, "floats, or ids of an Embedding", "Pass data=."
+        f"model input {tensor.name!r}",
+        received,
+        "floats, or ids of an Embedding",
+        "Pass data=.",
+        f"model input {tensor.name!r} takes {received}, so noise cannot replace data",
     )
 
 
 def _readers(graph: Graph, number: int) -> Iterator[Step]:
-    """The steps that read an input's own values."""
+    """Yield the steps that read the values of an input, through steps that pass them on unchanged."""
     tensors, seen = [number], {number}
     while tensors:
         for step in graph.consumers(tensors.pop()):
@@ -95,8 +100,8 @@ def _readers(graph: Graph, number: int) -> Iterator[Step]:
                 yield step
 
 
-def _rows(step: Step) -> int | None:
-    """How many rows the table has that a step looks up; None for a step that does not."""
+def _table_rows(step: Step) -> int | None:
+    """Return the number of rows in the table of a look-up; None for any other step."""
     layer = step.operation
     if isinstance(layer, keras.layers.Embedding):
         return int(layer.input_dim)
@@ -105,15 +110,15 @@ def _rows(step: Step) -> int | None:
     if step.kind == "OneHot":
         return int(layer.num_classes)
     if step.kind == "Take":
-        table = keras.tree.flatten(step.call.args)[0]
+        table = step.call.arguments[0]
         shape = tuple(table.shape)
         axis = getattr(layer, "axis", None) or 0
         return int(shape[axis]) if shape and not isinstance(table, keras.KerasTensor) else None
     return None
 
 
-def _before(layer: Any, values: np.ndarray) -> np.ndarray:
-    """What a layer of preprocessing has to be given to return `values`."""
+def _undone(layer: Any, values: np.ndarray) -> np.ndarray:
+    """Return the input for which a preprocessing layer returns `values`."""
     if isinstance(layer, keras.layers.Rescaling):
         return (values - np.asarray(layer.offset, "float32")) / np.asarray(layer.scale, "float32")
     if isinstance(layer, keras.layers.Normalization) and not layer.invert:

@@ -1,4 +1,4 @@
-"""Watches the calls of one symbolic pass: which layer or operation was called, on what."""
+"""Intercept and record the calls of one symbolic pass: which layer or operation was called, on what."""
 
 import contextlib
 import inspect
@@ -9,12 +9,22 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph.masks import TAKEN_OFF, arriving, carried_mask, hand_on, is_about_masks, keep
+from keras_initx._graph.masks import (
+    REMOVED,
+    carried_mask,
+    implied_masks,
+    is_mask_helper,
+    propagate_through_layer,
+    propagate_through_operation,
+)
 from keras_initx._graph.records import Call
 
-# The hooks are process-wide while they last.
+# The hooks affect the whole process while they are set, so only one thread may set them.
 _LOCK = threading.RLock()
-_LEFT_OF_TENSOR = {
+# Number of values in a table of 65,536 positions with 128 features.
+_LARGEST_TABLE = 2**23
+# Operators of a variable on the left of a symbolic tensor, with the `keras.ops` function for each.
+_OPERATORS = {
     "__add__": "add",
     "__sub__": "subtract",
     "__mul__": "multiply",
@@ -25,29 +35,36 @@ _LEFT_OF_TENSOR = {
 
 
 class Observer:
-    """Numbers the tensors of one call of `model` and writes down its steps, as `records`."""
+    """Recorder of one symbolic call of `model`: it numbers the tensors and collects a record per step.
+
+    Attributes:
+        records: The fields of each `Step`, in the order of the computation.
+        opened: `Graph.opened`.
+    """
 
     def __init__(self, model: keras.Model) -> None:
         self.records: list[dict[str, Any]] = []
         self._numbers: dict[int, int] = {}
-        # Kept, so that no tensor is given the address of another.
+        # References to the numbered tensors, so that none of their addresses is used again.
         self._tensors: list[Any] = []
         self._calls: list[tuple[int, keras.Layer]] = []
         self._count = 0
         self.opened: dict[int, tuple[int, ...]] = {}
+        # The tensors that carried a mask at some time.
         self._masked: set[int] = set()
         self._model = model
+        # Whether a layer infers the shapes of its outputs, during which nothing is recorded.
         self._inferring = False
-        self._tables: list[tuple[keras.Variable, np.ndarray]] | None = None
+        self._rows: list[tuple[keras.Variable, np.ndarray]] | None = None
 
     def numbers(self, tensors: Any) -> tuple[int, ...]:
-        """The numbers of all symbolic tensors in a structure."""
+        """Return the numbers of all symbolic tensors in a structure."""
         return tuple(self.number(t) for t in keras.tree.flatten(tensors) if is_symbolic(t))
 
     def masks(self, tensors: Any) -> tuple[int | None, ...]:
-        """For each symbolic tensor in a structure the number of the mask that it carries now.
+        """Return the number of the mask that each symbolic tensor in a structure carries now.
 
-        None where it carries none, `TAKEN_OFF` where it did before.
+        The number is None if the tensor never carried a mask, and `REMOVED` if it did so before.
         """
         return tuple(self._mask(t) for t in keras.tree.flatten(tensors) if is_symbolic(t))
 
@@ -56,21 +73,21 @@ class Observer:
         if is_symbolic(mask):
             self._masked.add(self.number(tensor))
             return self.number(mask)
-        return TAKEN_OFF if mask is None and self.number(tensor) in self._masked else None
+        return REMOVED if mask is None and self.number(tensor) in self._masked else None
 
     def number(self, tensor: Any) -> int:
-        """The number of a symbolic tensor, a new one where it has none."""
+        """Return the number of a symbolic tensor; the first request assigns it."""
         if id(tensor) not in self._numbers:
             self._numbers[id(tensor)] = len(self._numbers)
             self._tensors.append(tensor)
         return self._numbers[id(tensor)]
 
-    def layer(self, layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """In place of `Layer.__call__`: follows a composite layer, writes down any other."""
-        if self._inferring or is_about_masks(layer):
-            # The backend traces the inside of a layer for its shapes.
+    def on_layer(self, layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Replace `Layer.__call__`: enter a composite layer, record any other."""
+        if self._inferring or is_mask_helper(layer):
+            # While shapes are inferred, the backend traces the inside of a layer itself.
             return NotImplemented
-        kwargs = _accepted(layer.call, kwargs)
+        kwargs = _accepted_arguments(layer.call, kwargs)
         reason = ""
         self._count += 1
         number = self._count
@@ -78,20 +95,20 @@ class Observer:
         first, masks = first_argument(layer, args, kwargs), self.masks((args, kwargs))
         previous = mask_argument(layer, args, kwargs)
         if previous is None:
-            # Some layers take it off in their call.
+            # Some layers remove the mask of their input in their call, so read it before.
             previous = keras.tree.map_structure(carried_mask, first)
         try:
             if _is_composite(layer):
                 before = len(self.records)
                 try:
-                    outputs = _opened(layer, args, {**kwargs, **arriving(layer, args, kwargs)})
-                    self._hand_masks_on(layer, first, previous, outputs)
+                    outputs = _entered(layer, args, {**kwargs, **implied_masks(layer, args, kwargs)})
+                    self._propagate_masks(layer, first, previous, outputs)
                     self.opened[number] = self.numbers(outputs)
                     return outputs
                 except Exception as error:
-                    # Such as a call of the backend's own functions, which have no symbolic form.
+                    # For example, the backend's own functions have no symbolic form: record the whole layer.
                     del self.records[before:]
-                    # Keras explains itself at length.
+                    # Keras's messages are long; their first sentence suffices.
                     reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]
             self._inferring = True
             try:
@@ -99,44 +116,43 @@ class Observer:
             finally:
                 self._inferring = False
             call = self._call(layer, args, kwargs, outputs)
-            self._write(call, True, [v.path for v in layer.variables], reason, masks)
+            self._record(call, True, [v.path for v in layer.variables], reason, masks)
             before = len(self.records)
             try:
-                self._hand_masks_on(layer, first, previous, outputs)
+                self._propagate_masks(layer, first, previous, outputs)
             except Exception:
-                # Computed by the backend's own functions: the layer itself hands it on where it is called.
+                # The backend's own functions compute this mask: the layer propagates it when it is replayed.
                 del self.records[before:]
             return outputs
         finally:
             self._calls.pop()
 
-    def _hand_masks_on(self, layer: keras.Layer, inputs: Any, previous: Any, outputs: Any) -> None:
-        """Gives what a layer returned its masks; the steps that compute them are marked as such."""
+    def _propagate_masks(self, layer: keras.Layer, inputs: Any, previous: Any, outputs: Any) -> None:
+        """Give the outputs of a layer their masks, and mark the steps that compute those."""
         before = len(self.records)
-        hand_on(layer, inputs, previous, outputs)
+        propagate_through_layer(layer, inputs, previous, outputs)
         for record in self.records[before:]:
             record["of_mask"] = True
 
     def finished(self, outputs: Any) -> list[dict[str, Any]]:
-        """The records, without those of masks that nothing reads."""
+        """Return the records without those of masks that nothing reads."""
         read = set(self.masks(outputs))
-        kept = []
+        records = []
         for record in reversed(self.records):
             if not record["of_mask"] or read.intersection(record["outputs"]):
-                kept.append(record)
+                records.append(record)
                 read.update(record["inputs"], record["masks"])
-        return kept[::-1]
+        return records[::-1]
 
-    def operation(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """In place of `Operation.symbolic_call`: the same result, without a node."""
+    def on_operation(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Replace `Operation.symbolic_call`: return the same result without adding a node."""
         outputs = operation.compute_output_spec(*args, **kwargs)
-        keep(operation, args, kwargs, outputs)
-        given = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, keras.Variable)]
+        propagate_through_operation(operation, args, kwargs, outputs)
         call = self._call(operation, args, kwargs, outputs)
-        self._write(call, False, [v.path for v in (*given, *call.tables.values())], "")
+        self._record(call, False, [v.path for v in call.variables], "")
         return outputs
 
-    def _write(
+    def _record(
         self,
         call: Call,
         is_layer: bool,
@@ -164,15 +180,15 @@ class Observer:
 
     def _call(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Call:
         flat = keras.tree.flatten((args, kwargs))
-        tables = {n: table for n, value in enumerate(flat) if (table := self._table(value)) is not None}
+        tables = {n: source for n, value in enumerate(flat) if (source := self._source(value)) is not None}
         if tables:
-            # PyTorch's may be views of the variable, which would change with it.
+            # With PyTorch they may be views of the variable, which would change with it.
             flat = [keras.ops.copy(value) if n in tables else value for n, value in enumerate(flat)]
             args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
         return Call(operation, args, kwargs, outputs, tables)
 
-    def _table(self, value: Any) -> keras.Variable | None:
-        """The variable that a constant was made from before it got here: sliced, broadcast, reshaped."""
+    def _source(self, value: Any) -> keras.Variable | None:
+        """Return the variable that a constant was made from by slicing, broadcasting or reshaping it."""
         if is_symbolic(value) or isinstance(value, keras.Variable | np.ndarray):
             return None
         if not keras.ops.is_tensor(value) or not tuple(value.shape) or tuple(value.shape)[-1] == 1:
@@ -180,34 +196,30 @@ class Observer:
         if "float" not in keras.backend.standardize_dtype(value.dtype):
             return None
         rows = _rows(keras.ops.convert_to_numpy(value))
-        # Only of rows that differ from zero can be said where they come from.
+        # Rows of zeros do not show where they come from.
         if not rows.size or not np.any(rows[0]):
             return None
-        for variable, table in self._variables_of(rows.shape[-1]):
+        for variable, table in self._weights_as_rows(rows.shape[-1]):
             same = np.flatnonzero((table[:, 0] == rows[0, 0]) & np.all(table == rows[0], axis=1))
             if same.size:
                 return variable
-        for variable, table in self._variables_of(None):
+        for variable, table in self._weights_as_rows(None):
             if table.size == rows.size and np.array_equal(
                 np.sort(table, axis=None), np.sort(rows, axis=None)
             ):
                 return variable
         return None
 
-    def _variables_of(self, width: int | None) -> list[tuple[keras.Variable, np.ndarray]]:
-        """The model's weights as rows: those of one width, or all."""
-        if self._tables is None:
-            self._tables = [
-                # Larger ones are kernels and look-up tables, which are not taken apart.
+    def _weights_as_rows(self, width: int | None) -> list[tuple[keras.Variable, np.ndarray]]:
+        """Return the model's weights as matrices of rows; only those of one width unless it is None."""
+        if self._rows is None:
+            self._rows = [
+                # Larger variables are kernels and look-up tables, which no model slices.
                 (variable, _rows(keras.ops.convert_to_numpy(variable)))
                 for variable in self._model.trainable_variables
                 if variable.shape and np.prod(variable.shape) <= _LARGEST_TABLE
             ]
-        return [(v, rows) for v, rows in self._tables if width in (None, rows.shape[-1])]
-
-
-# A table of 65,536 positions of 128 features.
-_LARGEST_TABLE = 2**23
+        return [(v, rows) for v, rows in self._rows if width in (None, rows.shape[-1])]
 
 
 def _rows(values: np.ndarray) -> np.ndarray:
@@ -216,22 +228,22 @@ def _rows(values: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def intercepted(on_layer: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Hands every layer call of this thread to `on_layer(layer, args, kwargs)`; yields the true call.
+    """Replace every layer call of this thread by `on_layer(layer, args, kwargs)`; yield the original call.
 
-    What it returns NotImplemented for is called as ever. Whatever is raised, the hook is taken off again.
+    A call for which it returns NotImplemented is made as usual. The hook is removed even if an error occurs.
     """
     thread = threading.get_ident()
     with _LOCK:
         call = keras.Layer.__call__
 
-        def watched(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        def hooked(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() != thread:
                 return call(layer, *args, **kwargs)
             outputs = on_layer(layer, args, kwargs)
             return call(layer, *args, **kwargs) if outputs is NotImplemented else outputs
 
         try:
-            keras.Layer.__call__ = watched
+            keras.Layer.__call__ = hooked
             yield call
         finally:
             keras.Layer.__call__ = call
@@ -239,28 +251,26 @@ def intercepted(on_layer: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 @contextlib.contextmanager
 def observed(observer: Observer) -> Iterator[None]:
-    """Hands the calls of this thread to `observer`; whatever is raised, the hooks are taken off again."""
+    """Pass all calls of this thread to `observer`. The hooks are removed even if an error occurs."""
     thread = threading.get_ident()
-    with intercepted(observer.layer):
+    with intercepted(observer.on_layer):
         symbolic_call, initialize = keras.Operation.symbolic_call, keras.Operation.__init__
-        operators = {name: getattr(keras.Variable, name) for name in _LEFT_OF_TENSOR}
+        operators = {name: getattr(keras.Variable, name) for name in _OPERATORS}
 
-        def watched(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        def hooked(operation: Any, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() != thread:
                 return symbolic_call(operation, *args, **kwargs)
-            return observer.operation(operation, args, kwargs)
+            return observer.on_operation(operation, args, kwargs)
 
-        def named(operation: Any, name: str | None = None) -> None:
-            # Automatic names count up for the whole process: the user's next layer would be called otherwise.
-            ours = threading.get_ident() == thread and not isinstance(operation, keras.Layer)
-            initialize(operation, type(operation).__name__ if name is None and ours else name)
+        def initialized(operation: Any, name: str | None = None) -> None:
+            # An automatic name would advance the counter of the process, and so rename the user's next layer.
+            is_traced = threading.get_ident() == thread and not isinstance(operation, keras.Layer)
+            initialize(operation, type(operation).__name__ if name is None and is_traced else name)
 
         try:
-            keras.Operation.symbolic_call, keras.Operation.__init__ = watched, named
+            keras.Operation.symbolic_call, keras.Operation.__init__ = hooked, initialized
             for name, original in operators.items():
-                setattr(
-                    keras.Variable, name, _for_tensors(original, getattr(keras.ops, _LEFT_OF_TENSOR[name]))
-                )
+                setattr(keras.Variable, name, _for_tensors(original, getattr(keras.ops, _OPERATORS[name])))
             yield
         finally:
             keras.Operation.symbolic_call, keras.Operation.__init__ = symbolic_call, initialize
@@ -269,7 +279,7 @@ def observed(observer: Observer) -> Iterator[None]:
 
 
 def _for_tensors(original: Callable[..., Any], operation: Callable[..., Any]) -> Callable[..., Any]:
-    """A variable's operator that leaves a symbolic tensor to `keras.ops`, which the backend's does not."""
+    """Return a variable's operator that passes symbolic tensors to `keras.ops`, as the backend's does not."""
 
     def operator(variable: keras.Variable, other: Any) -> Any:
         return operation(variable, other) if is_symbolic(other) else original(variable, other)
@@ -278,13 +288,13 @@ def _for_tensors(original: Callable[..., Any], operation: Callable[..., Any]) ->
 
 
 def is_symbolic(value: Any) -> bool:
-    """Whether a value is a tensor without values."""
+    """Return whether a value is a tensor without values."""
     return isinstance(value, keras.KerasTensor)
 
 
 def _is_composite(layer: keras.Layer) -> bool:
-    """Whether a layer is to be read in its `call`: it has layers of its own, or a user wrote it."""
-    # The loop of a recurrent layer has no symbolic form, and its cell is scaled as a whole.
+    """Return whether to enter the `call` of a layer: it contains other layers, or a user wrote it."""
+    # The loop of a recurrent layer has no symbolic form; its cell is one step.
     if isinstance(layer, keras.layers.RNN):
         return False
     if isinstance(layer, keras.layers.Lambda):
@@ -294,22 +304,23 @@ def _is_composite(layer: keras.Layer) -> bool:
 
 
 def is_keras_call(layer: keras.Layer) -> bool:
-    """Whether Keras wrote the `call` of a layer: a subclass without its own is what it is called."""
-    author = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
-    return author.__module__.startswith("keras.")
+    """Return whether the `call` of a layer is Keras's own, as in a subclass that does not override it."""
+    definition = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
+    return definition.__module__.startswith("keras.")
 
 
-def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result of a composite layer, computed by what it is made of."""
+def _entered(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the result of a composite layer, computed by its parts."""
     if not isinstance(layer, keras.layers.TimeDistributed) or not is_keras_call(layer):
         return layer.call(*args, **kwargs)
-    # Its own loop would be as many steps as there are times, and only the first would be measured.
+    # The loop of TimeDistributed would add steps for every time, and only the first time would be measured.
+    # Times become samples instead.
     inputs, mask = first_argument(layer, args, kwargs), mask_argument(layer, args, kwargs)
-    given = {name: value for name, value in kwargs.items() if name == "training"}
+    arguments = {name: value for name, value in kwargs.items() if name == "training"}
     if mask is not None:
-        given["mask"] = keras.ops.reshape(mask, (-1, *mask.shape[2:]))
+        arguments["mask"] = keras.ops.reshape(mask, (-1, *mask.shape[2:]))
     folded = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
-    outputs = layer.layer(folded, **_accepted(layer.layer.call, given))
+    outputs = layer.layer(folded, **_accepted_arguments(layer.layer.call, arguments))
 
     def unfold(tensor: Any) -> Any:
         return keras.ops.reshape(tensor, (-1, inputs.shape[1], *tensor.shape[1:]))
@@ -318,25 +329,25 @@ def _opened(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def first_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a layer was called on, by position or by the name of its first parameter."""
+    """Return the first argument of a layer's call, passed by position or by name."""
     if args:
         return args[0]
-    # One whose first parameter has a default may be called by another.
+    # If the first parameter has a default, the call may pass another one only.
     first = next(iter(inspect.signature(layer.call).parameters))
     return kwargs.get(first, next(iter(kwargs.values()), None))
 
 
 def mask_argument(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The mask that a layer's call is given, by name or by position; None where it is not."""
-    if (given := kwargs.get("mask")) is not None:
-        return given
+    """Return the explicit mask of a layer's call, passed by name or by position; None without one."""
+    if (mask := kwargs.get("mask")) is not None:
+        return mask
     names = list(inspect.signature(layer.call).parameters)
-    place = names.index("mask") if "mask" in names else len(args)
-    return args[place] if place < len(args) else None
+    position = names.index("mask") if "mask" in names else len(args)
+    return args[position] if position < len(args) else None
 
 
-def _accepted(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`kwargs` without those that `call` does not take, which `Layer.__call__` drops itself."""
+def _accepted_arguments(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return `kwargs` without the names that `call` does not accept, as `Layer.__call__` drops them."""
     parameters = inspect.signature(call).parameters.values()
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return kwargs
@@ -345,7 +356,7 @@ def _accepted(call: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any
 
 
 def _output_spec(layer: keras.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The symbolic result of a layer, by its own inference where that knows as much as a trace does."""
+    """Return the symbolic result of a layer from its shape inference, or from a trace if that knows more."""
     outputs = layer.compute_output_spec(*args, **kwargs)
     if _has_unknown(outputs) and not _has_unknown((args, kwargs)):
         with contextlib.suppress(Exception):

@@ -59,7 +59,7 @@ class Step:
         calls: The layer calls that contain the step, each with its number: the model's own call first, the
             layer's own call last. For an operation the last one is the layer whose `call` contains it.
         masks: For a layer, the number of the mask that each of `inputs` carries at the call: None if the
-            trace saw no mask, `TAKEN_OFF` if an earlier layer removed it.
+            trace saw no mask, `REMOVED` if an earlier layer removed it.
         of_mask: Whether the step computes the mask that a tensor carries, which no code of the model reads.
         kernels: The weights that multiply the signal: matrices, convolution kernels, look-up tables.
         bias: The bias that a layer adds to the product with its kernel.

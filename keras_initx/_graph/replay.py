@@ -1,4 +1,4 @@
-"""Computes a traced model step by step on real tensors, so that each step can be looked at or changed."""
+"""Compute a traced model step by step on real tensors, so that each step can be measured or changed."""
 
 import inspect
 from collections import Counter
@@ -7,96 +7,94 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph.masks import TAKEN_OFF, carried_mask, carrying
+from keras_initx._graph.masks import REMOVED, carried_mask, with_mask
 from keras_initx._graph.observer import is_symbolic
 from keras_initx._graph.records import Graph, Step
 
-# What a step returns, given the step, its arguments, and the function that computes it as the model does.
+# Computes the outputs of a step from the step, its positional and its keyword arguments.
 Handler = Callable[[Step, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def replay(graph: Graph, inputs: Any, handler: Handler) -> Any:
-    """Calls every step of `graph` on the results of those before, through `handler`.
+    """Compute every step of `graph` with `handler`, in order, on the results of the steps before it.
 
-    Tensors are let go as soon as no later step needs them.
+    Each tensor is released as soon as no later step needs it.
 
     Args:
         graph: The traced model.
-        inputs: Tensors in the structure of the model's inputs, of the shapes that were traced.
-        handler: Computes a step: `compute` does it as the model would.
+        inputs: Tensors in the structure of the model's inputs, with the shapes that were traced.
+        handler: Computes one step; `compute` does it as the model would.
 
     Returns:
         The model's outputs, as a flat list in the order of `graph.outputs`.
     """
     tensors: dict[int, Any] = dict(zip(graph.inputs, keras.tree.flatten(inputs), strict=True))
-    left = Counter(number for step in graph.steps for number in step.inputs)
-    left.update(graph.outputs)
-    left.update(number for step in graph.steps for number in _masks(step.masks))
-    left.update(_masks(graph.masks))
+    uses = Counter(number for step in graph.steps for number in step.inputs)
+    uses.update(graph.outputs)
+    uses.update(number for step in graph.steps for number in _present(step.masks))
+    uses.update(_present(graph.masks))
     for step in graph.steps:
-        _put_masks(step.inputs, step.masks, tensors)
-        args, kwargs = _filled(step, tensors)
+        _restore_masks(step.inputs, step.masks, tensors)
+        args, kwargs = _real_arguments(step, tensors)
         outputs = handler(step, args, kwargs)
-        done = [*step.inputs, *_masks(step.masks)]
         computed = [t for t in keras.tree.flatten(outputs) if keras.ops.is_tensor(t)]
         for number, tensor in zip(step.outputs, computed, strict=False):
-            if left[number]:
+            if uses[number]:
                 tensors[number] = tensor
-        for number in done:
-            left[number] -= 1
-            if not left[number]:
+        for number in [*step.inputs, *_present(step.masks)]:
+            uses[number] -= 1
+            if not uses[number]:
                 del tensors[number]
-    _put_masks(graph.outputs, graph.masks, tensors)
+    _restore_masks(graph.outputs, graph.masks, tensors)
     return [tensors[number] for number in graph.outputs]
 
 
-def _masks(numbers: Iterable[int | None]) -> list[int]:
-    return [number for number in numbers if number is not None and number != TAKEN_OFF]
+def _present(masks: Iterable[int | None]) -> list[int]:
+    """Return the numbers of the masks that exist."""
+    return [number for number in masks if number is not None and number != REMOVED]
 
 
-def _put_masks(numbers: Sequence[int], masks: Sequence[int | None], tensors: dict[int, Any]) -> None:
-    """Lets tensors carry what they do in the model.
+def _restore_masks(numbers: Sequence[int], masks: Sequence[int | None], tensors: dict[int, Any]) -> None:
+    """Give tensors the masks that they carry in the model.
 
-    The layers that would hand a mask on, or take it off, may have been opened, and a handler may return
-    another tensor. Where the trace saw no mask a tensor keeps what it carries: an operation that returns its
-    argument as it is hands that on.
+    The trace may have entered the layers that would propagate or remove a mask, and a handler may return
+    another tensor than the model would. A tensor for which the trace saw no mask keeps the mask that it
+    carries, because an operation that returns its argument unchanged also passes on its mask.
     """
     for number, mask in zip(numbers, masks, strict=False):
-        if mask is None or (carried_mask(tensors[number]) is None) == (mask == TAKEN_OFF):
+        if mask is None or (carried_mask(tensors[number]) is None) == (mask == REMOVED):
             continue
-        tensors[number] = carrying(tensors[number], None if mask == TAKEN_OFF else tensors[mask])
+        tensors[number] = with_mask(tensors[number], None if mask == REMOVED else tensors[mask])
 
 
 def compute(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result of a step in inference mode, but for batch normalization, which sees its batch.
+    """Return the result of a step in inference mode, except that batch normalization uses its batch.
 
-    So it does in training; benchmarks/trainability.py has `auto_moving` to compare it with its moving
-    statistics.
+    Batch normalization does so in training, too. The `auto_moving` variant in benchmarks/trainability.py uses
+    the moving statistics instead, for comparison.
     """
-    operation = step.call.operation
     if not step.is_layer:
-        return operation.call(*args, **kwargs)
-    if _takes_training(operation):
-        kwargs = {**kwargs, "training": isinstance(operation, keras.layers.BatchNormalization)}
-    return operation(*args, **kwargs)
+        return step.operation.call(*args, **kwargs)
+    if _takes_training(step.operation):
+        kwargs = {**kwargs, "training": isinstance(step.operation, keras.layers.BatchNormalization)}
+    return step.operation(*args, **kwargs)
 
 
 def _takes_training(layer: keras.Layer) -> bool:
     return "training" in inspect.signature(layer.call).parameters
 
 
-def _filled(step: Step, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a step with tensors in place of the symbolic ones."""
+def _real_arguments(step: Step, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a step with real tensors in place of the symbolic ones."""
     numbers = iter(step.inputs)
-    given = (step.call.args, step.call.kwargs)
-    flat = [tensors[next(numbers)] if is_symbolic(v) else v for v in keras.tree.flatten(given)]
-    args, kwargs = keras.tree.pack_sequence_as(given, flat)
+    flat = [tensors[next(numbers)] if is_symbolic(value) else value for value in step.call.arguments]
+    args, kwargs = keras.tree.pack_sequence_as((step.call.args, step.call.kwargs), flat)
     return args, kwargs
 
 
 def is_about_inputs(error: Exception) -> bool:
-    """Whether a model may have raised it for the values or shapes that it was called on."""
-    # TensorFlow's own class, by name: no backend is imported here.
+    """Return whether the values or shapes of a model's inputs may have caused an error."""
+    # TensorFlow's own class is recognized by its name, since this package imports no backend.
     return (
         isinstance(error, ValueError | TypeError | IndexError)
         or type(error).__name__ == "InvalidArgumentError"

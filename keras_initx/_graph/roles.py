@@ -1,6 +1,8 @@
-"""What a weighted step of a graph is there for: the end of a residual branch, a gate, an attention ..."""
+"""Find the roles of weighted steps: residual branch ends, gates, attention projections, declared roles."""
 
-from collections.abc import Callable, Iterator
+import functools
+import operator
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import keras
@@ -12,16 +14,17 @@ from keras_initx._theory import Activation
 from keras_initx.errors import InitxError, unknown_name
 
 ROLES = {
-    "residual_end": "its result is added to a signal that went around it",
-    "gate": "its result, squashed, multiplies a signal",
+    "residual_end": "its result is added to a signal that bypasses it",
+    "gate": "its result is squashed and then multiplies a signal",
     "query": "its result is compared with the keys of an attention",
     "key": "its result is compared with the queries of an attention",
     "value": "an attention averages its result",
-    "attention_output": "it reads what an attention averaged",
+    "attention_output": "it reads the average that an attention computes",
     "embedding": "its rows are looked up",
-    "additive_table": "it is added to the signal as it is: positions, class tokens, types",
+    "additive_table": "it is added to the signal unchanged: positions, class tokens, types",
     "head": "no weight comes after it",
 }
+# Activations that are flat on both sides.
 _SQUASHING = frozenset({"sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign"})
 
 _Layer = TypeVar("_Layer", bound=type[keras.Layer])
@@ -29,15 +32,15 @@ _DECLARED: dict[type, str] = {}
 
 
 def role(name: str) -> Callable[[_Layer], _Layer]:
-    """Declares the role of a layer class of your own, where the graph cannot see it.
+    """Declare the role of your own layer class if the graph does not show it.
 
-    Above a class made of other layers it is the role of the weights in it that make its result.
+    If the class contains other layers, the role applies to the inner weights that compute its result.
 
     Args:
         name: residual_end, gate, query, key, value, attention_output, embedding, additive_table or head.
 
     Raises:
-        InitxError: Another name, or something that is no class of layers.
+        InitxError: The name is unknown, or the decorated object is not a layer class.
 
     Example:
 
@@ -46,14 +49,19 @@ def role(name: str) -> Callable[[_Layer], _Layer]:
     ...     pass
     """
     if isinstance(name, type):
-        remedy = 'Write @role("gate"), say, above the class.'
-        raise InitxError("role", name.__name__, ", ".join(ROLES), remedy)
+        remedy = 'Name the role above the class, for example @role("gate").'
+        raise InitxError("role", name.__name__, f"one of {', '.join(ROLES)}", remedy)
     if name not in ROLES:
         raise unknown_name("role", name, ROLES)
 
     def declare(cls: _Layer) -> _Layer:
         if not isinstance(cls, type) or not issubclass(cls, keras.Layer):
-            raise InitxError("role", cls, "a class of layers to stand above")
+            raise InitxError(
+                "role",
+                cls,
+                "placed above a layer class",
+                problem=f"`role` decorates a layer class, not {cls!r}",
+            )
         _DECLARED[cls] = name
         return cls
 
@@ -61,43 +69,44 @@ def role(name: str) -> Callable[[_Layer], _Layer]:
 
 
 def declared_roles(graph: Graph) -> dict[int, tuple[tuple[str, int], ...]]:
-    """The roles that were declared for weighted steps, each with the number of the layer's call.
+    """Return the declared roles of weighted steps, each with the number of the layer call that it is from.
 
-    Of a layer that is made of others they are those of the last weighted steps of its result: of what carries
-    the signal, and not of what gates it. Where it returns several, what is made of another one is left out.
+    The role of a layer that contains other layers goes to the last weighted steps of its result: those that
+    carry the signal, not those that gate it. If the layer returns several tensors, steps that lead to another
+    of these steps are excluded.
     """
-    above = graph.ancestors
-    found: dict[int, tuple[tuple[str, int], ...]] = {}
+    roles: dict[int, tuple[tuple[str, int], ...]] = {}
     done: set[tuple[int, str]] = set()
     for step in graph.steps:
-        for number, layer in step.calls:
+        for call, layer in step.calls:
             for name in [name for cls, name in _DECLARED.items() if isinstance(layer, cls)]:
-                if (number, name) in done:
+                if (call, name) in done:
                     continue
-                done.add((number, name))
+                done.add((call, name))
                 ends = [step] if step.is_weighted else []
-                if number in graph.opened:
-                    ends = _ends_within(graph, above, number)
+                if call in graph.opened:
+                    ends = _ends_within(graph, call)
                 for end in ends:
-                    found[end.number] = (*found.get(end.number, ()), (name, number))
-    return found
+                    roles[end.number] = (*roles.get(end.number, ()), (name, call))
+    return roles
 
 
-def _ends_within(graph: Graph, above: dict[int, int], number: int) -> list[Step]:
-    last = [step for tensor in graph.opened[number] for step in _last_weighted(graph, tensor)]
-    ends = {s.number: s for s in last if any(call == number for call, _ in s.calls)}
-    before = {n: _all(above[tensor] for tensor in step.inputs) for n, step in ends.items()}
+def _ends_within(graph: Graph, call: int) -> list[Step]:
+    """Return the last weighted steps of the result of a layer call."""
+    last = [step for tensor in graph.opened[call] for step in _last_weighted(graph, tensor)]
+    ends = {s.number: s for s in last if any(number == call for number, _ in s.calls)}
+    before = {n: _union(graph.ancestors[tensor] for tensor in step.inputs) for n, step in ends.items()}
     return [step for n, step in ends.items() if not any(before[n] >> other & 1 for other in ends)]
 
 
 def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
-    """The last weighted steps of each residual branch with the number of their sum; and how many sums.
+    """Return the number of the residual sum for each branch end, and the number of residual sums.
 
-    A sum is residual where one operand, the trunk, went around the other, the branch: they have an
-    ancestor in common (an input of the model too), from which the trunk comes with at most one weighted
-    step (a projection) and the branch with more.
+    A branch end is a last weighted step of a residual branch. A sum is residual if one operand, the trunk,
+    bypasses the other, the branch: the two have a common ancestor, which may be an input of the model, and
+    from there the trunk has at most one weighted step (a projection) and the branch has more.
     """
-    above = graph.ancestors
+    ancestors = graph.ancestors
     weighted = sum(1 << step.number for step in graph.steps if step.is_weighted)
     ends: dict[int, int] = {}
     number = 0
@@ -105,11 +114,11 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
         if step.kind != "Add" or len(set(step.inputs)) < 2:
             continue
         operands = list(dict.fromkeys(step.inputs))
-        alone = [above[a] & ~_all(above[b] for b in operands if b != a) for a in operands]
-        counts = [(mask & weighted).bit_count() for mask in alone]
+        exclusive = [ancestors[a] & ~_union(ancestors[b] for b in operands if b != a) for a in operands]
+        counts = [(steps & weighted).bit_count() for steps in exclusive]
         trunk = min(counts)
         most = 1 if len(operands) == 2 else 0
-        if trunk > most or max(counts) <= trunk or not _have_origin(graph, above, operands):
+        if trunk > most or max(counts) <= trunk or not _have_common_origin(graph, operands):
             continue
         number += 1
         for operand, count in zip(operands, counts, strict=True):
@@ -119,29 +128,24 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
     return ends, number
 
 
-def _all(masks: Iterator[int]) -> int:
-    joined = 0
-    for mask in masks:
-        joined |= mask
-    return joined
+def _union(sets: Iterable[int]) -> int:
+    """Return the union of sets that are given as bits."""
+    return functools.reduce(operator.or_, sets, 0)
 
 
-def _have_origin(graph: Graph, above: dict[int, int], operands: list[int]) -> bool:
-    """Whether the operands of a sum come from one tensor, and none of them from constants alone."""
-    common = above[operands[0]]
-    for operand in operands[1:]:
-        common &= above[operand]
-    if common:
+def _have_common_origin(graph: Graph, operands: list[int]) -> bool:
+    """Return whether the operands of a sum come from one tensor, and none of them from constants alone."""
+    if functools.reduce(operator.and_, (graph.ancestors[operand] for operand in operands)):
         return True
-    # Two branches right after an input of the model share no step.
-    return all(_reaches(graph, operand, set(graph.inputs)) for operand in operands)
+    # Two branches right after an input of the model have no step in common.
+    return all(_reaches_inputs(graph, operand) for operand in operands)
 
 
-def _reaches(graph: Graph, tensor: int, goal: set[int]) -> bool:
+def _reaches_inputs(graph: Graph, tensor: int) -> bool:
     tensors, seen = [tensor], {tensor}
     while tensors:
         tensor = tensors.pop()
-        if tensor in goal:
+        if tensor in graph.inputs:
             return True
         producer = graph.producer(tensor)
         new = [t for t in (producer.inputs if producer else ()) if t not in seen]
@@ -151,17 +155,17 @@ def _reaches(graph: Graph, tensor: int, goal: set[int]) -> bool:
 
 
 def _last_weighted(graph: Graph, tensor: int) -> list[Step]:
-    """The weighted steps that a tensor comes from without another one between.
+    """Return the weighted steps from which a tensor comes without another weighted step between.
 
-    Of a product the signal is followed and not what gates it: the size of that is not the product's.
+    In a product, follow the signal and not its gate: the scale of the gate is not the scale of the product.
     """
-    tensors, seen, found = [tensor], {tensor}, []
+    tensors, seen, steps = [tensor], {tensor}, []
     while tensors:
         producer = graph.producer(tensors.pop())
         if producer is None:
             continue
         if producer.is_weighted:
-            found.append(producer)
+            steps.append(producer)
             continue
         operands = list(dict.fromkeys(producer.inputs))
         if len(operands) > 1 and (producer.kind == "Multiply" or producer.kind in CONTRACTIONS):
@@ -169,44 +173,44 @@ def _last_weighted(graph: Graph, tensor: int) -> list[Step]:
         new = [t for t in operands if t not in seen]
         seen.update(new)
         tensors += new
-    return found
+    return steps
 
 
 def _is_gating(graph: Graph, tensor: int) -> bool:
-    """Whether a tensor comes from its weights through a softmax or a squashing activation."""
+    """Return whether a softmax or a squashing activation lies between a tensor and its weights."""
 
-    def gating(step: Step) -> bool:
+    def is_gate_activation(step: Step) -> bool:
         if step.kind == "Softmax":
             return True
-        after = step.activation or step.applied_activation
-        return after is not None and (_squashes(after) or after.name == "softmax")
+        activation = step.activation or step.applied_activation
+        return activation is not None and (_squashes(activation) or activation.name == "softmax")
 
-    # What was gated before is a signal again.
-    return _walk_up(graph, tensor, gating, until=lambda step: step.is_product) is not None
+    # A gated signal is a signal again, so the search ends at products.
+    return _walk_up(graph, tensor, is_gate_activation, until=lambda step: step.is_product) is not None
 
 
 def is_gate(graph: Graph, step: Step) -> bool:
-    """Whether the result of a step is squashed and then multiplies another signal."""
-    own = step.applied_activation
-    tensors = [(t, own is not None and _squashes(own)) for t in step.outputs]
+    """Return whether the result of a step is squashed and then multiplies another signal."""
+    applied = step.applied_activation
+    tensors = [(t, applied is not None and _squashes(applied)) for t in step.outputs]
     seen = set(step.outputs)
     while tensors:
-        tensor, squashed = tensors.pop()
+        tensor, is_squashed = tensors.pop()
         consumers = graph.consumers(tensor)
-        if squashed and any(c.is_product for c in consumers):
+        if is_squashed and any(c.is_product for c in consumers):
             return True
         after = activation_after(graph, tensor)
-        if after and not squashed and _squashes(after[0]):
-            onward = [(after[1], True)]
+        if after and not is_squashed and _squashes(after[0]):
+            following = [(after[1], True)]
         else:
-            onward = [(t, squashed) for c in consumers if c.is_pass_through for t in c.outputs]
-        tensors += [(t, passed) for t, passed in onward if t not in seen]
-        seen.update(t for t, _ in onward)
+            following = [(t, is_squashed) for c in consumers if c.is_pass_through for t in c.outputs]
+        tensors += [(t, squashed) for t, squashed in following if t not in seen]
+        seen.update(t for t, _ in following)
     return False
 
 
 def _squashes(activation: Activation) -> bool:
-    """Whether an activation is flat on both sides, far out."""
+    """Return whether an activation is flat far out on both sides."""
     if activation.function is None:
         return activation.name in _SQUASHING
     try:
@@ -217,44 +221,50 @@ def _squashes(activation: Activation) -> bool:
 
 
 def attention_roles(graph: Graph) -> dict[int, tuple[str, ...]]:
-    """Which weighted steps make the queries, keys and values of an attention, and which read its result."""
-    found: dict[int, tuple[str, ...]] = {}
+    """Return the roles of the weighted steps around attentions: query, key, value, attention_output."""
+    roles: dict[int, tuple[str, ...]] = {}
 
-    def tell(tensor: int, name: str) -> None:
-        for step in _last_weighted(graph, tensor):
-            if not step.is_lookup:
-                found[step.number] = (*found.get(step.number, ()), name)
+    def add(steps: Iterable[Step], name: str) -> None:
+        for step in steps:
+            roles[step.number] = (*roles.get(step.number, ()), name)
+
+    def projections(tensor: int) -> list[Step]:
+        return [step for step in _last_weighted(graph, tensor) if not step.is_lookup]
 
     for step in graph.steps:
-        operands = list(step.inputs)
+        operands = step.inputs
         if step.kind in ATTENTIONS:
             for operand, name in zip(operands, ("query", "key", "value"), strict=False):
-                tell(operand, name)
-        elif step.kind in CONTRACTIONS and not step.is_weighted and len(operands) == 2:
-            weights = [_comes_through_softmax(graph, operand) for operand in operands]
-            if sum(weights) != 1:
+                add(projections(operand), name)
+        elif _multiplies_signals(step) and len(operands) == 2:
+            is_weights = [_comes_through_softmax(graph, operand) for operand in operands]
+            if sum(is_weights) != 1:
                 continue
-            scores = _scores(graph, operands[weights.index(True)])
+            scores = _score_operands(graph, operands[is_weights.index(True)])
             if len(scores) != 2:
-                # A router weighs experts, and compares nothing.
+                # A mixture of experts: its router weighs experts, but compares no two signals.
                 continue
-            tell(operands[weights.index(False)], "value")
+            add(projections(operands[is_weights.index(False)]), "value")
             for operand, name in zip(scores, ("query", "key"), strict=False):
-                tell(operand, name)
+                add(projections(operand), name)
         else:
             continue
-        for reader in _first_weighted(graph, step.outputs):
-            found[reader.number] = (*found.get(reader.number, ()), "attention_output")
-    return {number: tuple(dict.fromkeys(names)) for number, names in found.items()}
+        add(_first_weighted(graph, step.outputs), "attention_output")
+    return {number: tuple(dict.fromkeys(names)) for number, names in roles.items()}
+
+
+def _multiplies_signals(step: Step) -> bool:
+    """Return whether a step is a matrix product without a weight."""
+    return step.kind in CONTRACTIONS and not step.is_weighted
 
 
 def _comes_through_softmax(graph: Graph, tensor: int) -> bool:
     return _walk_up(graph, tensor, lambda step: step.kind == "Softmax") is not None
 
 
-def _scores(graph: Graph, tensor: int) -> tuple[int, ...]:
-    """The two tensors whose product is the scores behind attention weights."""
-    product = _walk_up(graph, tensor, lambda s: s.kind in CONTRACTIONS and not s.is_weighted)
+def _score_operands(graph: Graph, tensor: int) -> tuple[int, ...]:
+    """Return the two tensors whose product is the scores behind attention weights; () without a product."""
+    product = _walk_up(graph, tensor, _multiplies_signals)
     return product.inputs if product else ()
 
 
@@ -264,6 +274,7 @@ def _walk_up(
     wanted: Callable[[Step], bool],
     until: Callable[[Step], bool] = lambda step: step.is_weighted,
 ) -> Step | None:
+    """Return the nearest wanted step before a tensor, up to weighted steps and steps that meet `until`."""
     tensors, seen = [tensor], {tensor}
     while tensors:
         producer = graph.producer(tensors.pop(0))
@@ -280,14 +291,14 @@ def _walk_up(
 
 
 def _first_weighted(graph: Graph, outputs: tuple[int, ...]) -> list[Step]:
-    """The weighted steps that read a tensor through nothing but transparent steps."""
-    tensors, seen, found = list(outputs), set(outputs), []
+    """Return the weighted steps that read a tensor through pass-through steps only."""
+    tensors, seen, steps = list(outputs), set(outputs), []
     while tensors:
         for consumer in graph.consumers(tensors.pop()):
             if consumer.is_weighted:
-                found.append(consumer)
+                steps.append(consumer)
             elif consumer.is_pass_through and not consumer.is_merge and not consumer.is_normalization:
                 new = [t for t in consumer.outputs if t not in seen]
                 seen.update(new)
                 tensors += new
-    return found
+    return steps

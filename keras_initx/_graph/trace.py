@@ -1,9 +1,9 @@
-"""What a model computes, step by step: one symbolic call of it, observed.
+"""Trace a model: record the steps of one symbolic call as a `Graph`.
 
-The model is called once on symbolic tensors while `keras.Layer.__call__` and
-`keras.Operation.symbolic_call` are watched. Composite layers are followed into their `call`, so that
-nested models, subclassed ones and Keras operations (`x + y`, `keras.ops.relu(x)`) are seen alike. Nothing
-is computed, no weight is touched, and the model gains no node: what comes out are frozen records.
+The model is called once on symbolic tensors while `keras.Layer.__call__` and `keras.Operation.symbolic_call`
+are intercepted. The trace enters the `call` of composite layers, so it sees nested models, subclassed models
+and Keras operations (`x + y`, `keras.ops.relu(x)`) alike. It computes nothing, changes no weight and adds no
+node to the model; its result is a set of frozen records.
 """
 
 from typing import Any
@@ -15,23 +15,24 @@ from keras_initx._graph.observer import Observer, observed
 from keras_initx._graph.records import Graph, Step
 from keras_initx.errors import InitxError
 
-# What a model of unknown sizes is traced on: images, then everything else; the first that works.
+# Sizes to try in place of unknown ones, for images and for everything else. The first pair that works is
+# used.
 _IMAGE_SIZES = (64, 128, 224, 331)
 _LENGTHS = (16, 32, 64, 128)
 
 
 def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
-    """The graph of a built model.
+    """Return the graph of a built model.
 
     Args:
-        model: Functional, Sequential or subclassed; built.
-        inputs: What the model is called on, as arrays or `keras.KerasTensor`s: only shapes and dtypes
-            count. None takes what the model was built on.
-        batch: The size of the batch where it is not known; at least 2, since 1 would broadcast.
+        model: A built Functional, Sequential or subclassed model.
+        inputs: Arrays or `keras.KerasTensor`s to call the model on; only their shapes and dtypes matter.
+            None uses the inputs that the model was built on.
+        batch: The batch size if the model leaves it open. At least 2, because a size of 1 would broadcast.
 
     Raises:
-        InitxError: A model that is not built; one that does not tell its inputs where `inputs` is None;
-            inputs on which it cannot be called.
+        InitxError: The model is not built; it does not record the shapes of its inputs and `inputs` is None;
+            or it cannot be called on the inputs.
 
     Example:
 
@@ -42,13 +43,20 @@ def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
     if not isinstance(model, keras.Model):
         raise InitxError("model", model, "a keras.Model")
     if not model.built:
-        raise InitxError("model", model.name, "a built model", "Call it on a batch of data.")
-    given: Any = _own_inputs(model) if inputs is None else inputs
-    if inputs is not None:
-        _check_shapes(model, inputs)
-    sizes = list(zip(_IMAGE_SIZES, _LENGTHS, strict=True)) if _has_unknown_size(given) else [(0, 0)]
+        raise InitxError(
+            "model",
+            model.name,
+            "a built model",
+            "Call it once on a batch: model(x).",
+            f"`model` {model.name!r} is not built",
+        )
+    if inputs is None:
+        inputs = _recorded_inputs(model)
+    else:
+        _check_inputs(model, inputs)
+    sizes = list(zip(_IMAGE_SIZES, _LENGTHS, strict=True)) if _has_unknown_size(inputs) else [(0, 0)]
     for number, (image, length) in enumerate(sizes):
-        symbolic = keras.tree.map_structure(lambda x, i=image, n=length: _symbolic(x, batch, i, n), given)
+        symbolic = keras.tree.map_structure(lambda x, i=image, n=length: _symbolic(x, batch, i, n), inputs)
         try:
             return _traced(model, symbolic)
         except InitxError:
@@ -64,67 +72,89 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
             outputs = model(symbolic)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            allowed = f"inputs that the model can be called on (it raised {reason})"
             shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
-            raise InitxError("data", shapes, allowed, "Pass data= as the model takes it.") from error
+            raise InitxError(
+                "data",
+                shapes,
+                f"inputs that the model can be called on (it raised {reason})",
+                "Pass data= in the form that the model takes.",
+                f"The model cannot be called on `data` of shape {shapes}: {reason.rstrip('.')}",
+            ) from error
     records = observer.finished(outputs)
     steps = tuple(classified(Step(number=number, **record)) for number, record in enumerate(records))
-    ends = observer.numbers(symbolic), observer.numbers(outputs)
-    return Graph(steps, *ends, observer.opened, symbolic, outputs, observer.masks(outputs))
+    return Graph(
+        steps=steps,
+        inputs=observer.numbers(symbolic),
+        outputs=observer.numbers(outputs),
+        opened=observer.opened,
+        symbolic=symbolic,
+        results=outputs,
+        masks=observer.masks(outputs),
+    )
 
 
 def _declared_inputs(model: keras.Model) -> Any:
-    """The inputs of a functional or sequential model, in its structure; None for a subclassed one."""
+    """Return the inputs of a Functional or Sequential model, in its structure; None for a subclassed one."""
     try:
         return model.input
     except (AttributeError, ValueError):
-        # A Sequential model has no node of its own.
+        # A Sequential model has no node of its own, and so no `input`.
         inputs = getattr(model, "inputs", None)
         return inputs[0] if inputs and len(inputs) == 1 else inputs
 
 
 def fixed_batch(model: keras.Model) -> int | None:
-    """The only size of a batch that a model takes, as one with stateful cells does; None for any."""
+    """Return the batch size that a model is fixed to, as with stateful cells; None if it takes any size."""
     declared = [t for t in keras.tree.flatten(_declared_inputs(model)) if t is not None and t.shape]
     return next((size for size, *_ in (t.shape for t in declared) if size is not None), None)
 
 
-def _own_inputs(model: keras.Model) -> Any:
+def _recorded_inputs(model: keras.Model) -> Any:
+    """Return the inputs that the model was built on."""
     declared = _declared_inputs(model)
     if declared is not None:
         return declared
     shape: Any = (model.get_build_config() or {}).get("input_shape")
     if _is_shape(shape):
         return keras.KerasTensor(tuple(shape), dtype=model.input_dtype)
-    remedy = "Pass data=: a batch as the model takes it."
-    raise InitxError("model", model.name, "a model that tells the shapes of its inputs", remedy)
+    raise InitxError(
+        "model",
+        model.name,
+        "a model that records the shapes of its inputs",
+        "Pass data=: one batch in the form that the model takes.",
+        f"`model` {model.name!r} does not record the shapes of its inputs",
+    )
 
 
-def _check_shapes(model: keras.Model, inputs: Any) -> None:
-    """Raises an `InitxError` for inputs of other shapes than the model was built on, where it tells them."""
+def _check_inputs(model: keras.Model, inputs: Any) -> None:
+    """Raise an `InitxError` if shapes or dtypes differ from the model's declared inputs."""
     declared = _declared_inputs(model)
     if declared is None:
         return
-    own = keras.tree.flatten(declared)
-    given = keras.tree.flatten(inputs)
-    shapes = [tuple(t.shape) for t in given], [tuple(t.shape) for t in own]
-    fits = len(given) == len(own) and all(
-        len(mine) == len(theirs)
-        and all(b is None or a == b for a, b in zip(mine[1:], theirs[1:], strict=True))
-        for mine, theirs in zip(*shapes, strict=True)
+    declared, tensors = keras.tree.flatten(declared), keras.tree.flatten(inputs)
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    allowed = [tuple(tensor.shape) for tensor in declared]
+    fits = len(shapes) == len(allowed) and all(
+        len(shape) == len(wanted)
+        and all(n is None or m == n for m, n in zip(shape[1:], wanted[1:], strict=True))
+        for shape, wanted in zip(shapes, allowed, strict=True)
     )
     if not fits:
         remedy = ""
-        if any(len(mine) + 1 == len(theirs) for mine, theirs in zip(*shapes, strict=False)):
-            remedy = "The first axis is that of the samples: x[None] is a batch of one; or dataset.batch(32)."
-        raise InitxError("data", _listed(shapes[0]), f"inputs of shape {_listed(shapes[1])}", remedy)
-    for mine, theirs in zip(given, own, strict=True):
-        kinds = [keras.backend.standardize_dtype(t.dtype) for t in (mine, theirs)]
-        if kinds.count("string") == 1:
-            raise InitxError("data", f"values of type {kinds[0]}", f"values of type {kinds[1]}")
+        if any(len(shape) + 1 == len(wanted) for shape, wanted in zip(shapes, allowed, strict=False)):
+            remedy = "The first axis counts samples: pass x[None] for a single sample, or dataset.batch(32)."
+        received, wanted = _listed(shapes), _listed(allowed)
+        problem = f"`data` must have shape {wanted}, got {received}"
+        raise InitxError("data", received, f"inputs of shape {wanted}", remedy, problem)
+    for tensor, one in zip(tensors, declared, strict=True):
+        received, wanted = (keras.backend.standardize_dtype(t.dtype) for t in (tensor, one))
+        if (received, wanted).count("string") == 1:
+            problem = f"`data` must have dtype {wanted}, got {received}"
+            raise InitxError("data", received, f"values of dtype {wanted}", problem=problem)
 
 
 def _listed(shapes: list[tuple[int | None, ...]]) -> Any:
+    """Return a single shape without its list."""
     return shapes[0] if len(shapes) == 1 else shapes
 
 
@@ -137,14 +167,15 @@ def _has_unknown_size(tensors: Any) -> bool:
 
 
 def _symbolic(tensor: Any, batch: int, image: int, length: int) -> keras.KerasTensor:
+    """Return a tensor without values that has no unknown size."""
     shape = list(tensor.shape)
-    # A static batch, which reshapes inside of models rely on.
+    # The batch size must be static, because models may use it in a reshape.
     if shape and shape[0] is None:
         shape[0] = batch
-    # Three axes and channels, or four, are an image or a film.
+    # Four axes are a batch of images, five a batch of videos or volumes.
     size = image if len(shape) >= 4 else length
     sizes = [size if n is None else n for n in shape]
     dtype = keras.backend.standardize_dtype(tensor.dtype)
-    # Its name is what an error calls an input.
+    # Errors refer to an input by this name.
     name = tensor.name if isinstance(tensor, keras.KerasTensor) else None
     return keras.KerasTensor(tuple(sizes), dtype=dtype, name=name)

@@ -133,7 +133,7 @@ class TestRoles:
         assert found(model)["own"].roles == ("gate",)
 
     def test_an_unknown_role(self):
-        with pytest.raises(ValueError, match=r"role: received 'gat'.*Did you mean 'gate'"):
+        with pytest.raises(ValueError, match=r"^`role` 'gat' is not known\. Did you mean 'gate'\?"):
             role("gat")
 
 
@@ -162,7 +162,7 @@ class TestChains:
         model = keras.Model(x, layers.Dense(4, name="b", activation="relu")(layers.Dropout(0.1)(h)))
         first, second = weight_contexts(trace(model)).values()
         assert (first.previous, second.previous) == (None, first.step)
-        assert (second.arriving.name, second.direct) == ("tanh", True)
+        assert (second.incoming_activation.name, second.direct) == ("tanh", True)
 
     def test_pooling_is_not_direct(self):
         x = keras.Input((8, 2))

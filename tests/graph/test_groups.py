@@ -51,7 +51,7 @@ def test_a_single_layer_is_the_head():
 def test_a_subclassed_model_needs_data():
     model = zoo.subclassed()
     assert set(kernel_groups(model).values()) <= {"stem", "hidden", "head", "attention"}
-    with pytest.raises(InitxError, match=r"^model: .*a built model"):
+    with pytest.raises(InitxError, match=r"^`model` '.*' is not built\."):
         kernel_groups(keras.Sequential([layers.Dense(2)]))
 
 

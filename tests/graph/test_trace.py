@@ -195,16 +195,16 @@ class TestTheModelIsAsItWas:
 
 class TestErrors:
     def test_not_a_model(self):
-        with pytest.raises(InitxError, match=r"^model: received 3; allowed: a keras.Model"):
+        with pytest.raises(InitxError, match=r"^`model` must be a keras.Model, got 3\.$"):
             trace(3)
 
     def test_not_built(self):
-        with pytest.raises(InitxError, match=r"a built model. Call it on a batch of data"):
+        with pytest.raises(
+            InitxError, match=r"^`model` 'sequential.*' is not built\. Call it once on a batch: model\(x\)\.$"
+        ):
             trace(keras.Sequential([layers.Dense(2)]))
 
     def test_inputs_that_do_not_fit(self):
         model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
-        with pytest.raises(
-            InitxError, match=r"^data: received \(2, 7\); allowed: inputs of shape \(None, 3\)"
-        ):
+        with pytest.raises(InitxError, match=r"^`data` must have shape \(None, 3\), got \(2, 7\)\.$"):
             trace(model, np.zeros((2, 7), "float32"))
