@@ -93,7 +93,7 @@ def _check_arrays(arrays: list[Any], argument: str) -> None:
 
 
 def inputs_of(model: keras.Model, data: Any) -> Any:
-    """Return x if data is a tuple (x, y) or (x, y, weights); return other data, such as the inputs, unchanged."""
+    """Return x of a tuple (x, y) or (x, y, weights); return anything else, such as inputs, unchanged."""
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         return data
     if any(isinstance(part, dict | list | tuple) for part in data):

@@ -4,7 +4,6 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, kernel_groups
-from tests.support import zoo
 
 
 def by_layer(model, data=None):
@@ -48,19 +47,20 @@ def test_a_single_layer_is_the_head():
     assert by_layer(keras.Sequential([keras.Input((3,)), layers.Dense(2, name="d")])) == {"d": "head"}
 
 
-def test_a_subclassed_model_needs_data():
-    model = zoo.subclassed()
-    assert set(kernel_groups(model).values()) <= {"stem", "hidden", "head", "attention"}
+def test_a_subclassed_model_must_be_built(plain_model):
+    groups = kernel_groups(plain_model("subclassed"))
+    assert set(groups.values()) <= {"stem", "hidden", "head", "attention"}
     with pytest.raises(InitxError, match=r"^`model` '.*' is not built\."):
         kernel_groups(keras.Sequential([layers.Dense(2)]))
 
 
-def test_every_kernel_that_is_drawn_is_in_a_group():
-    for name in ("vit", "gpt", "unet", "wavenet"):
-        model = zoo.PLAIN[name]()
-        found = kernel_groups(model)
-        drawn = [v.path for v in model.trainable_variables if v.path.endswith("kernel")]
-        assert set(drawn) <= set(found), name
-        # In the decoder attention reads the embeddings at once.
-        assert ({"head"} if name == "gpt" else {"stem", "head"}) <= set(found.values())
-    assert np.mean([group == "attention" for group in kernel_groups(zoo.PLAIN["vit"]()).values()]) > 0.3
+@pytest.mark.parametrize("name", ["vit", "gpt", "unet", "wavenet"])
+def test_every_kernel_has_a_group(name, plain_model):
+    model = plain_model(name)
+    groups = kernel_groups(model)
+    kernels = [v.path for v in model.trainable_variables if v.path.endswith("kernel")]
+    assert set(kernels) <= set(groups)
+    # In the decoder, attention reads the embeddings directly.
+    assert ({"head"} if name == "gpt" else {"stem", "head"}) <= set(groups.values())
+    if name == "vit":
+        assert np.mean([group == "attention" for group in groups.values()]) > 0.3

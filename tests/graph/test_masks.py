@@ -1,11 +1,11 @@
-"""What masks do in a model they do where it is computed step by step."""
+"""Masks have the same effect in a replay as in the model."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx._graph.masks import arriving, carried_mask, carrying
+from keras_initx._graph.masks import carried_mask, implied_masks, with_mask
 from keras_initx._graph.replay import compute, replay
 from keras_initx._graph.trace import trace
 
@@ -21,7 +21,7 @@ for row, length in enumerate([10, 3, 7, 1, 5, 10, 2, 9]):
 
 def replayed(model, x, copies=True):
     def step(step, args, kwargs):
-        # What a handler returns may be another tensor.
+        # A handler may return another tensor than the model would.
         return keras.tree.map_structure(
             lambda t: ops.copy(t) if copies and ops.is_tensor(t) else t, compute(step, args, kwargs)
         )
@@ -30,7 +30,7 @@ def replayed(model, x, copies=True):
 
 
 class Block(layers.Layer):
-    """A user's own, whose inside sees masks only by what Keras hands on."""
+    """A user's layer that receives masks only because Keras propagates them."""
 
     def __init__(self):
         super().__init__()
@@ -43,20 +43,20 @@ class Block(layers.Layer):
 
 
 class Subclassed(keras.Model):
-    """A model that Keras sees nothing of: where a functional one names its masks, it only hands them on."""
+    """A model without a Keras graph: it relies on the propagation of masks from layer to layer."""
 
     def __init__(self, body):
         super().__init__()
-        self.body, self.made = body, []
+        self.body, self.parts = body, []
         self.call(keras.KerasTensor((2, 10), "int32"))
 
     def call(self, x):
         number = iter(range(100))
 
         def use(make):
-            if (n := next(number)) == len(self.made):
-                self.made.append(make())
-            return self.made[n]
+            if (n := next(number)) == len(self.parts):
+                self.parts.append(make())
+            return self.parts[n]
 
         return self.body(use, use(table)(x))
 
@@ -66,8 +66,8 @@ def table():
 
 
 def functional(body):
-    given = keras.Input((10,), dtype="int32")
-    return keras.Model(given, body(lambda make: make(), table()(given)))
+    ids = keras.Input((10,), dtype="int32")
+    return keras.Model(ids, body(lambda make: make(), table()(ids)))
 
 
 def subclassed(body):
@@ -104,22 +104,22 @@ def twice(use, x):
     return attended(use, use(layers.LayerNormalization)(attended(use, x)))
 
 
-# Keras's own grouped attention does not take the masks off, as the other does.
+# Unlike MultiHeadAttention, Keras's grouped attention does not remove the masks of its inputs.
 @pytest.mark.filterwarnings("ignore:(?s).*does not support masking:UserWarning")
 @pytest.mark.parametrize("kind", [functional, subclassed])
 @pytest.mark.parametrize("body", [attended, crossed, grouped, plain, pooled, causal, twice])
-def test_a_replay_computes_what_the_model_does_and_carries_its_mask(body, kind):
+def test_a_replay_has_the_outputs_and_masks_of_the_model(body, kind):
     model = kind(body)
-    expected, (found,) = model(IDS), replayed(model, IDS)
-    assert array(found) == pytest.approx(array(expected), abs=1e-5)
-    masks = carried_mask(expected), carried_mask(found)
+    expected, (actual,) = model(IDS), replayed(model, IDS)
+    assert array(actual) == pytest.approx(array(expected), abs=1e-5)
+    masks = carried_mask(expected), carried_mask(actual)
     assert (masks[0] is None) == (masks[1] is None)
     if masks[0] is not None:
         assert array(masks[1]).tolist() == array(masks[0]).tolist()
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*does not support masking:UserWarning")
-def test_the_mask_is_no_consumer_of_ids_and_unread_ones_are_no_steps():
+def test_masks_are_not_consumers_and_unread_masks_are_dropped():
     read = trace(subclassed(lambda use, x: use(lambda: layers.LSTM(4))(x)), IDS)
     (ids,) = next(s for s in read.steps if s.kind == "Embedding").inputs
     assert [s.kind for s in read.consumers(ids)] == ["Embedding"]
@@ -129,21 +129,21 @@ def test_the_mask_is_no_consumer_of_ids_and_unread_ones_are_no_steps():
 
 
 class Late(layers.Layer):
-    """Adds what it is told by a mask that it gets by its name only."""
+    """Adds its mask, which it accepts by name only."""
 
     def call(self, x, *, mask=None):
         return x if mask is None else x + ops.cast(mask[..., None], x.dtype)
 
 
 class Without(layers.Layer):
-    """One that Keras takes the mask off at, whatever its own code does."""
+    """Does not support masking, so that Keras removes the mask."""
 
     def call(self, x):
         return x * 2
 
 
 class Failing(layers.Layer):
-    """One whose masks the trace cannot follow."""
+    """Computes a mask that the trace cannot follow."""
 
     def __init__(self):
         super().__init__()
@@ -179,27 +179,27 @@ def explicit(use, x):
     )
 
 
-def taken_off(use, x):
+def removed(use, x):
     use(lambda: layers.MultiHeadAttention(2, 4))(x, x)
     return use(lambda: layers.LSTM(4))(x)
 
 
-def in_time(use, x):
+def folded_time(use, x):
     folded = ops.reshape(x, (-1, 5, 2, 8))
     inner = use(lambda: layers.Masking(0.5))(folded)
     return use(lambda: layers.TimeDistributed(layers.LSTM(4)))(inner)
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*does not support masking:UserWarning")
-@pytest.mark.parametrize("body", [cast, converted, by_name, destroyed, explicit, taken_off, in_time])
-def test_masks_that_are_kept_lost_and_given(body):
+@pytest.mark.parametrize("body", [cast, converted, by_name, destroyed, explicit, removed, folded_time])
+def test_masks_that_are_kept_lost_and_passed(body):
     model = subclassed(body)
-    expected, (found,) = model(IDS), replayed(model, IDS, copies=False)
-    assert array(found) == pytest.approx(array(expected), abs=1e-5)
+    expected, (actual,) = model(IDS), replayed(model, IDS, copies=False)
+    assert array(actual) == pytest.approx(array(expected), abs=1e-5)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has no values within a compiled function")
-def test_masks_that_the_trace_cannot_follow_are_those_that_are_computed():
+def test_a_mask_that_the_trace_cannot_follow_is_computed_by_its_layer():
     class Chain(keras.Model):
         def __init__(self):
             super().__init__()
@@ -212,35 +212,35 @@ def test_masks_that_the_trace_cannot_follow_are_those_that_are_computed():
 
     model = Chain()
     model(IDS)
-    expected, (found,) = model(IDS), replayed(model, IDS, copies=False)
-    assert array(found) == pytest.approx(array(expected), abs=1e-5)
+    expected, (actual,) = model(IDS), replayed(model, IDS, copies=False)
+    assert array(actual) == pytest.approx(array(expected), abs=1e-5)
     (step,) = (s for s in trace(model, IDS).steps if s.kind == "Failing")
     assert "not have any" in step.opaque or step.opaque.startswith("ValueError")
 
 
-class TestCarrying:
-    def test_a_mask_is_put_on_changed_and_taken_off(self):
+class TestWithMask:
+    def test_a_mask_is_set_replaced_and_removed(self):
         tensor = ops.ones((2, 3, 4))
         assert carried_mask(tensor) is None
-        first = carrying(tensor, ops.ones((2, 3), dtype="bool"))
+        first = with_mask(tensor, ops.ones((2, 3), dtype="bool"))
         assert array(carried_mask(first)).all()
-        second = carrying(first, ops.zeros((2, 3), dtype="bool"))
+        second = with_mask(first, ops.zeros((2, 3), dtype="bool"))
         assert not array(carried_mask(second)).any()
-        assert carried_mask(carrying(second, None)) is None
+        assert carried_mask(with_mask(second, None)) is None
 
-    def test_layers_see_it_and_hand_it_on(self):
+    def test_layers_read_and_propagate_it(self):
         mask = ops.convert_to_tensor([[True, False, True]])
-        tensor = carrying(ops.ones((1, 3, 4)), mask)
+        tensor = with_mask(ops.ones((1, 3, 4)), mask)
         assert array(carried_mask(layers.Dense(2)(tensor))).tolist() == [[True, False, True]]
-        assert array(layers.GlobalAveragePooling1D()(carrying(ops.ones((1, 3, 4)), mask))).shape == (1, 4)
+        assert array(layers.GlobalAveragePooling1D()(with_mask(ops.ones((1, 3, 4)), mask))).shape == (1, 4)
 
 
-def test_the_names_under_which_keras_hands_masks_to_a_call():
-    x = carrying(ops.ones((2, 3, 4)), ops.ones((2, 3), dtype="bool"))
+def test_the_argument_names_of_implied_masks():
+    x = with_mask(ops.ones((2, 3, 4)), ops.ones((2, 3), dtype="bool"))
     y = ops.ones((2, 3, 4))
     attention = layers.MultiHeadAttention(1, 2)
-    assert set(arriving(attention, (x, y), {})) == {"query_mask"}
-    assert set(arriving(attention, (y,), {"value": x, "key": x})) == {"value_mask", "key_mask"}
-    assert set(arriving(layers.LSTM(2), (x,), {})) == {"mask"}
-    assert not arriving(layers.LSTM(2), (x,), {"mask": ops.zeros((2, 3), dtype="bool")})
-    assert not arriving(layers.Dense(2), (x,), {})
+    assert set(implied_masks(attention, (x, y), {})) == {"query_mask"}
+    assert set(implied_masks(attention, (y,), {"value": x, "key": x})) == {"value_mask", "key_mask"}
+    assert set(implied_masks(layers.LSTM(2), (x,), {})) == {"mask"}
+    assert not implied_masks(layers.LSTM(2), (x,), {"mask": ops.zeros((2, 3), dtype="bool")})
+    assert not implied_masks(layers.Dense(2), (x,), {})

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError
-from keras_initx._graph.trace import trace
+from keras_initx._graph import trace
 from tests.support import zoo
 from tests.support.recorder import same, values
 
@@ -21,7 +21,7 @@ class TestSteps:
         model = keras.Sequential([keras.Input((3,)), inner, layers.Dense(2)])
         assert kinds(model) == ["Dense", "ReLU", "Dense"]
 
-    def test_a_shared_layer_is_seen_at_both_calls(self):
+    def test_a_shared_layer_is_a_step_at_each_call(self):
         shared, x = layers.Dense(3, name="shared"), keras.Input((3,))
         graph = trace(keras.Model(x, shared(shared(x))))
         dense = [step for step in graph.steps if step.kind == "Dense"]
@@ -36,8 +36,8 @@ class TestSteps:
         assert kinds(model) == ["Dense", "Add", "Relu", "Multiply", "GetItem"]
         assert len(graph.inputs) == len(graph.outputs) == 2
 
-    def test_operations_inside_of_a_subclassed_model(self):
-        assert kinds(zoo.subclassed())[:3] == ["Dense", "Relu", "Matmul"]
+    def test_operations_in_a_subclassed_model(self, plain_model):
+        assert kinds(plain_model("subclassed"))[:3] == ["Dense", "Relu", "Matmul"]
 
     def test_variables_left_of_a_tensor(self):
         class Scale(layers.Layer):
@@ -51,7 +51,7 @@ class TestSteps:
         assert kinds(model) == ["Multiply", "Multiply", "Add"]
         assert all("scale" in step.parameters[0] for step in trace(model).steps[-3:-1])
 
-    def test_time_distributed_hands_the_training_mode_on(self):
+    def test_time_distributed_passes_the_training_mode_on(self):
         class Noisy(keras.Model):
             def __init__(self):
                 super().__init__()
@@ -105,7 +105,7 @@ class TestSteps:
         assert "KerasTensor" in step.opaque
 
 
-class TestTheModelIsAsItWas:
+class TestTheModelStaysUnchanged:
     def nodes(self, model):
         return [len(x._inbound_nodes) for x in model._flatten_layers()], len(model.operations)
 
@@ -134,14 +134,14 @@ class TestTheModelIsAsItWas:
         keras.backend.clear_session()
         first = layers.Add().name
         trace(zoo.vit(blocks=1))
-        # The model itself made its own: only the trace must not.
+        # Building the model uses up names; the trace must not.
         names = {layers.Add().name for _ in range(1)}
         trace(zoo.subclassed())
         assert first == "add"
         assert names.isdisjoint({first})
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-    def test_hooks_are_off_after_an_error(self, error):
+    def test_hooks_are_removed_after_an_error(self, error):
         class Fails(keras.Model):
             fail = False
 
@@ -162,7 +162,7 @@ class TestTheModelIsAsItWas:
         assert keras.Operation.__init__ is start
         assert keras.Variable.__mul__ is left
 
-    def test_another_thread_builds_a_model_meanwhile(self):
+    def test_another_thread_can_build_a_model_at_the_same_time(self):
         started, go_on, built = threading.Event(), threading.Event(), []
 
         class Waits(layers.Layer):

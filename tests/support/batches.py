@@ -1,11 +1,11 @@
-"""A dataset of Keras's own kind over one array, for whatever reads batches."""
+"""A `keras.utils.PyDataset` over one array."""
 
 import keras
 import numpy as np
 
 
 class Batches(keras.utils.PyDataset):
-    """Pairs (x, zeros) of `size` rows."""
+    """Dataset of batches (x, zeros) with `size` rows each."""
 
     def __init__(self, x: np.ndarray, size: int) -> None:
         super().__init__()

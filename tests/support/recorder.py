@@ -1,4 +1,4 @@
-"""Measures pre-activations without any code of ours: by what arrives at `layer.activation`."""
+"""Measure pre-activations without code of the package: record the argument of each `layer.activation`."""
 
 import keras
 import numpy as np
@@ -16,51 +16,53 @@ KINDS = (
 
 
 def pre_activations(model: keras.Model, x, training: bool = False) -> dict[str, float]:
-    """The root mean square of what arrives at each activation, by the path of its layer."""
-    found: dict[str, float] = {}
-    seen: dict[str, list[float]] = {}
+    """Return the root mean square of each layer's pre-activations, by the layer's path."""
+    sizes: dict[str, float] = {}
+    mean_squares: dict[str, list[float]] = {}
     repeated = {
-        x.path
-        for y in model._flatten_layers()
-        if isinstance(y, keras.layers.TimeDistributed)
-        for x in y._flatten_layers()
+        inner.path
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.TimeDistributed)
+        for inner in layer._flatten_layers()
     }
-    layers = [x for x in model._flatten_layers() if isinstance(x, KINDS)]
-    rates = [(x, x.rate) for x in model._flatten_layers() if isinstance(x, keras.layers.Dropout)]
-    kept = [(v, ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, KINDS)]
+    dropouts = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
+    rates = [layer.rate for layer in dropouts]
+    states = [(v, ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
 
     def recording(layer, activation):
         def record(z):
             values = np.asarray(ops.convert_to_numpy(z), dtype="float64")
-            seen.setdefault(layer.path, []).append(float(np.mean(values**2)))
-            # One call for each time; of a shared layer the first call is the one that counts.
-            squares = seen[layer.path] if layer.path in repeated else seen[layer.path][:1]
-            found[layer.path] = float(np.sqrt(np.mean(squares)))
+            mean_squares.setdefault(layer.path, []).append(float(np.mean(values**2)))
+            # TimeDistributed calls its layer once per time; of a shared layer only the first call counts.
+            calls = mean_squares[layer.path] if layer.path in repeated else mean_squares[layer.path][:1]
+            sizes[layer.path] = float(np.sqrt(np.mean(calls)))
             return activation(z)
 
         return record
 
-    for layer in layers:
-        layer.__dict__["activation"] = recording(layer, layer.activation)
-    for layer, _ in rates:
+    activations = [layer.activation for layer in layers]
+    for layer, activation in zip(layers, activations, strict=True):
+        layer.__dict__["activation"] = recording(layer, activation)
+    for layer in dropouts:
         layer.rate = 0.0
     try:
         model(x, training=training)
     finally:
-        for layer in layers:
-            layer.__dict__["activation"] = layer.__dict__["activation"].__closure__[0].cell_contents
-        for layer, rate in rates:
+        for layer, activation in zip(layers, activations, strict=True):
+            layer.__dict__["activation"] = activation
+        for layer, rate in zip(dropouts, rates, strict=True):
             layer.rate = rate
-        for variable, value in kept:
+        for variable, value in states:
             variable.assign(value)
-    return found
+    return sizes
 
 
 def values(model: keras.Model) -> list[np.ndarray]:
-    """All variables of a model, bit by bit."""
+    """Return copies of all variables of a model."""
     return [np.array(ops.convert_to_numpy(v), copy=True) for v in model.variables]
 
 
 def same(before: list[np.ndarray], model: keras.Model) -> bool:
-    """Whether every variable of a model holds exactly what it held."""
+    """Return whether every variable of a model is bit by bit what it was."""
     return all(a.tobytes() == b.tobytes() for a, b in zip(before, values(model), strict=True))

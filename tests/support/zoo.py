@@ -1,4 +1,4 @@
-"""Models as people write them, in plain Keras: what `initialize` has to understand."""
+"""Models as users write them in plain Keras, which `initialize` has to understand."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from keras import layers, ops
 
 
 class Patches(layers.Layer):
-    """Patch embedding with a class token and a table of positions, as a user writes it."""
+    """Patch embedding with a class token and a position table, as a user writes it."""
 
     def __init__(self, size: int, width: int, **kwargs):
         super().__init__(**kwargs)
@@ -31,7 +31,7 @@ class Patches(layers.Layer):
 
 
 def vit(blocks: int = 4, width: int = 48, size: int = 32, patch: int = 8, heads: int = 4, classes: int = 10):
-    """A pre-norm vision transformer."""
+    """Return a pre-norm vision transformer."""
     inputs = keras.Input((size, size, 3))
     x = Patches(patch, width, name="patches")(inputs)
     for _ in range(blocks):
@@ -45,7 +45,7 @@ def vit(blocks: int = 4, width: int = 48, size: int = 32, patch: int = 8, heads:
 
 
 class Block(layers.Layer):
-    """A decoder block, its attention by hand."""
+    """A decoder block with handwritten attention."""
 
     def __init__(self, width: int, heads: int, **kwargs):
         super().__init__(**kwargs)
@@ -94,14 +94,14 @@ class GPT(keras.Model):
 
 
 def gpt():
-    """The decoder, built on a batch of ids."""
+    """Return the decoder, built on a batch of ids."""
     model = GPT(name="gpt")
     model(ops.zeros((2, 24), dtype="int32"))
     return model
 
 
 def lstm_tagger():
-    """Embedding, a bidirectional LSTM, a GRU, a label for each word."""
+    """Return a tagger: embedding, bidirectional LSTM, GRU and one label per word."""
     inputs = keras.Input((20,), dtype="int32")
     x = layers.Embedding(200, 32)(inputs)
     x = layers.Bidirectional(layers.LSTM(24, return_sequences=True))(x)
@@ -112,7 +112,7 @@ def lstm_tagger():
 
 
 def unet():
-    """Down and up again, with skip connections that are concatenated."""
+    """Return a U-Net: down and up again, with concatenated skip connections."""
     inputs = keras.Input((32, 32, 3))
     skips, x = [], inputs
     for filters in (16, 32):
@@ -129,7 +129,7 @@ def unet():
 
 
 def wavenet():
-    """Gated, dilated, causal convolutions with residual and skip paths."""
+    """Return a WaveNet: gated, dilated, causal convolutions with residual and skip paths."""
     inputs = keras.Input((64, 1))
     x, skips = layers.Conv1D(24, 1)(inputs), []
     for dilation in (1, 2, 4, 8, 16):
@@ -144,7 +144,7 @@ def wavenet():
 
 
 class Experts(layers.Layer):
-    """Kernels of its own, one for each expert, used through operations."""
+    """A mixture of experts with one kernel per expert, used through operations."""
 
     def __init__(self, experts: int, units: int, **kwargs):
         super().__init__(**kwargs)
@@ -160,7 +160,7 @@ class Experts(layers.Layer):
 
 
 class Subclassed(keras.Model):
-    """A model whose `call` is operations as much as layers."""
+    """A model whose `call` mixes operations and layers."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -177,14 +177,14 @@ class Subclassed(keras.Model):
 
 
 def subclassed():
-    """The subclassed model, built on a batch."""
+    """Return the subclassed model, built on a batch."""
     model = Subclassed(name="subclassed")
     model(ops.zeros((2, 12)))
     return model
 
 
 def residual_cnn(normalized: bool = True, blocks: int = 4):
-    """Two convolutions a block, with or without batch normalization."""
+    """Return a residual network with two convolutions per block, with or without batch normalization."""
 
     def norm(x):
         return layers.BatchNormalization()(x) if normalized else x
