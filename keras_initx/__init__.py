@@ -4,7 +4,7 @@ Importing the package registers its initializers by name ("he_auto", "auto", "or
 wraps `keras.Layer.add_weight`, so that an initializer knows the layer it draws for.
 """
 
-from keras_initx._graph import kernel_groups, role
+from keras_initx._graph import kernel_groups, known_groups, role
 from keras_initx._theory import ActivationMoments, activation_moments, gain
 from keras_initx._weights import all_layers, known_names, reinitialize
 from keras_initx.diagnostics import (
@@ -32,6 +32,7 @@ from keras_initx.initializers import (
     SmallNormal,
     UnitUniform,
     XavierAuto,
+    known_distributions,
 )
 from keras_initx.initializers import install as _install
 from keras_initx.model_init import Plan, PlanRow, initialize, known_methods
@@ -57,12 +58,14 @@ __all__ = [  # noqa: RUF022 (grouped by what a user does)
     "ActivationMoments",
     "activation_moments",
     "gain",
+    "known_distributions",
     # Initialize: the weights of a whole model, and the functions that its methods and groups build on.
     "Plan",
     "PlanRow",
     "all_layers",
     "initialize",
     "kernel_groups",
+    "known_groups",
     "known_methods",
     "known_names",
     "reinitialize",

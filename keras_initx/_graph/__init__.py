@@ -3,7 +3,7 @@
 from keras_initx._graph.batches import Batch, batch_of, by_name, inputs_of, labelled_batch
 from keras_initx._graph.classify import ATTENTIONS
 from keras_initx._graph.context import WeightContext, activation_met, normalization_after, weight_contexts
-from keras_initx._graph.groups import kernel_groups
+from keras_initx._graph.groups import kernel_groups, known_groups
 from keras_initx._graph.hooks import first_tensor, is_concrete, own_weights, patched_attribute, zeros
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.noise import noise
@@ -33,6 +33,7 @@ __all__ = [
     "is_concrete",
     "is_keras_call",
     "kernel_groups",
+    "known_groups",
     "labelled_batch",
     "mask_argument",
     "noise",

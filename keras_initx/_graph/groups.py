@@ -11,6 +11,17 @@ GROUPS = ("stem", "hidden", "recurrent", "attention", "head")
 _ATTENTION = frozenset({"query", "key", "value", "attention_output"})
 
 
+def known_groups() -> list[str]:
+    """Return the names of the groups that `kernel_groups` can assign.
+
+    Example:
+
+    >>> known_groups()
+    ['stem', 'hidden', 'recurrent', 'attention', 'head']
+    """
+    return list(GROUPS)
+
+
 def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
     """Return the group of every kernel by the kernel's path, in the order of the graph.
 

@@ -17,7 +17,14 @@ from keras_initx.initializers.layer_binding import (
 from keras_initx.initializers.layer_info import layer_info
 from keras_initx.initializers.orthogonal import OrthogonalAuto, layout_of
 from keras_initx.initializers.registry import NAMES
-from keras_initx.initializers.variance import DISTRIBUTIONS, Auto, HeAuto, LecunAuto, XavierAuto
+from keras_initx.initializers.variance import (
+    DISTRIBUTIONS,
+    Auto,
+    HeAuto,
+    LecunAuto,
+    XavierAuto,
+    known_distributions,
+)
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -45,6 +52,7 @@ __all__ = [
     "initializer_of",
     "install",
     "is_overridden",
+    "known_distributions",
     "layer_info",
     "layout_of",
     "record_initializer",

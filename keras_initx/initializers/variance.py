@@ -12,6 +12,18 @@ from keras_initx.initializers.gain_scaled import GainScaled
 
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
 
+
+def known_distributions() -> list[str]:
+    """Return the distributions that `HeAuto`, `XavierAuto`, `LecunAuto` and `Auto` can draw from.
+
+    Example:
+
+    >>> known_distributions()
+    ['truncated_normal', 'normal', 'uniform']
+    """
+    return list(DISTRIBUTIONS)
+
+
 # For a standard normal cut off at +-2: the probability of the interval, and the standard deviation within it.
 _WITHIN = math.erf(math.sqrt(2))
 _TRUNCATED_STD = 0.87962566103423978

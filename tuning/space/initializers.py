@@ -1,5 +1,6 @@
-"""The initializers of a model as hyperparameters: of all kernels, or group by group."""
+"""The initializers of a model as hyperparameters, for all kernels at once or group by group."""
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -8,49 +9,61 @@ from typing import Any
 import keras
 import keras_tuner
 
-import keras_initx
-from keras_initx import InitxError, initialize, kernel_groups, known_methods, known_names, reinitialize
+from keras_initx import (
+    InitxError,
+    initialize,
+    kernel_groups,
+    known_distributions,
+    known_groups,
+    known_methods,
+    known_names,
+    reinitialize,
+)
 from keras_initx.errors import unknown_name
 
 from .ranges import Numbers, check_numbers, choose_number
 
 INITIALIZER, GAIN, DISTRIBUTION = "initializer", "gain", "distribution"
-# Ours, the two classics, and what a small random start does.
+# Two of this package, two classics, and one that shows what a small random start does.
 DEFAULT_INITIALIZERS = ("he_auto", "auto", "glorot_uniform", "he_normal", "random_uniform")
-# The model's own initializers, drawn again; and `keras_initx.initialize`, by its method.
-OWN, WHOLE = "own", "initialize:"
-# Without `data=` there is no LSUV.
-WHOLE_METHODS = tuple(WHOLE + method for method in known_methods() if method != "lsuv")
-# What a search tries first, where it is among its names.
-CANDIDATES = (OWN, "he_auto", "auto", f"{WHOLE}auto")
-GROUPS = ("stem", "hidden", "recurrent", "attention", "head")
-DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform")
-# The rules of variance scaling, whose gain and distribution can be given.
-_RULES = {
-    "he_auto": keras_initx.HeAuto,
-    "xavier_auto": keras_initx.XavierAuto,
-    "glorot_auto": keras_initx.XavierAuto,
-    "lecun_auto": keras_initx.LecunAuto,
-    "auto": keras_initx.Auto,
-}
+# "own" redraws each weight from the model's own initializers; "initialize:auto", for example, calls
+# `keras_initx.initialize` with the method "auto".
+OWN, INITIALIZE_PREFIX = "own", "initialize:"
+# Without LSUV, which needs `data=`.
+INITIALIZE_NAMES = tuple(INITIALIZE_PREFIX + method for method in known_methods() if method != "lsuv")
+# The names that a search tries first, if they are among its initializers.
+CANDIDATES = (OWN, "he_auto", "auto", f"{INITIALIZE_PREFIX}auto")
 
 Initializers = Sequence[str] | Mapping[str, Sequence[str]]
 
 
+def _rules() -> dict[str, type[keras.initializers.Initializer]]:
+    """Return the initializers of this package that take a gain and a distribution, by name."""
+    names = [name for name in known_names() if name in keras.saving.get_custom_objects()]
+    classes = {name: type(keras.initializers.get(name)) for name in names}
+    options = {GAIN, DISTRIBUTION}
+    return {n: cls for n, cls in classes.items() if options <= inspect.signature(cls).parameters.keys()}
+
+
+_RULES = _rules()
+
+
 class KernelSpace:
-    """What is searched of a model's kernels.
+    """The part of a search space that concerns the kernels of a model.
 
     Args:
-        initializers: The names to choose among for all kernels; or such names by group ("stem", "hidden",
-            "recurrent", "attention", "head": `keras_initx.kernel_groups`) or by a pattern (* and ?) of layer
-            paths. Kernels in none of them stay as the model has them; of a kernel in two the last decides.
-        gains: Values, or a `Range`, of the gain g of he_auto, xavier_auto, lecun_auto and auto: the
-            variance is g / fan, whatever the activation. None leaves the rules their own.
-        distributions: What these may draw from; None leaves them truncated normal.
+        initializers: The names to choose among for all kernels; or a dictionary with such names by group
+            ("stem", "hidden", "recurrent", "attention", "head": see `keras_initx.kernel_groups`) or by a
+            pattern (* and ?) of layer paths. A kernel that no key matches keeps the model's values; if
+            several keys match it, the last one decides.
+        gains: Values, or a `Range`, for the gain g of he_auto, xavier_auto, lecun_auto and auto: the
+            variance is g / fan, whatever the activation. None keeps each rule's own gain.
+        distributions: The distributions that these rules may draw from
+            (`keras_initx.known_distributions`). None keeps the truncated normal.
 
     Raises:
-        InitxError: An unknown name or distribution, a gain that is not positive; gains or distributions
-            where no rule takes them.
+        InitxError: A name or distribution is unknown, a gain is not positive, or gains or distributions
+            are passed but no initializer takes them.
     """
 
     def __init__(
@@ -63,45 +76,52 @@ class KernelSpace:
         if not groups:
             raise InitxError("initializers", initializers, "names, or names by group or pattern")
         self.groups = {
-            key: check_initializers(names, (OWN,) if key else (OWN, *WHOLE_METHODS))
+            key: check_initializers(names, (OWN,) if key else (OWN, *INITIALIZE_NAMES))
             for key, names in groups.items()
         }
         self._gains = check_numbers(gains, GAIN + "s")
         self._distributions = None
         if distributions is not None:
-            self._distributions = checked_names(DISTRIBUTION + "s", distributions, DISTRIBUTIONS)
-        given = gains if gains is not None else distributions
-        if given is not None and not any(_takers(names) for names in self.groups.values()):
-            argument = "gains" if gains is not None else "distributions"
-            raise InitxError(argument, given, f"None, or one of {', '.join(_RULES)} among the initializers")
+            self._distributions = checked_names(DISTRIBUTION + "s", distributions, known_distributions())
+        for argument, value in ((GAIN + "s", gains), (DISTRIBUTION + "s", distributions)):
+            if value is not None and not any(_with_rule(names) for names in self.groups.values()):
+                problem = f"`{argument}={value!r}` applies to none of the initializers"
+                remedy = f"Add one of {', '.join(_RULES)} to them, or drop `{argument}`."
+                raise InitxError(argument, value, "None for these initializers", remedy, problem)
 
     def draw(self, model: keras.Model, hp: keras_tuner.HyperParameters, declared: frozenset[str]) -> None:
-        """Draws the kernels that `hp` chooses; not those that the user's model has declared itself."""
-        paths = _paths(model) if self.groups.keys() & set(GROUPS) else {}
+        """Draw the kernels of `model` from the initializers that `hp` chooses.
+
+        Args:
+            model: A built model, which changes in place.
+            hp: The hyperparameters.
+            declared: The hyperparameters that the user's model declares itself, which are left to it.
+        """
+        paths = _paths_by_group(model) if self.groups.keys() & set(known_groups()) else {}
         for key, names in self.groups.items():
             suffix = f":{key}" if key else ""
             if INITIALIZER + suffix in declared:
                 continue
-            chosen = self._chosen(hp, names, suffix)
-            only = (paths.get(key) or _no_group(key, model)) if key in GROUPS else key or None
-            if isinstance(chosen, str) and chosen.startswith(WHOLE):
-                initialize(model, chosen.removeprefix(WHOLE))
+            initializer = self._choose(hp, names, suffix)
+            only: Any = key or None
+            if key in known_groups():
+                only = paths.get(key) or _missing_group(key, model)
+            if isinstance(initializer, str) and initializer.startswith(INITIALIZE_PREFIX):
+                initialize(model, initializer.removeprefix(INITIALIZE_PREFIX))
             else:
                 try:
-                    reinitialize(model, None if chosen == OWN else chosen, only=only)
+                    reinitialize(model, None if initializer == OWN else initializer, only=only)
                 except InitxError as error:
                     if error.argument != "only" or not key:
                         raise
-                    near = get_close_matches(key, GROUPS, n=1)
-                    allowed = f"a group ({', '.join(GROUPS)}) or a pattern that matches the path of a layer"
-                    remedy = f"Did you mean {near[0]!r}?" if near else error.remedy
-                    raise InitxError("initializers", key, allowed, remedy) from error
+                    raise _unmatched_key(key, error) from error
 
-    def _chosen(self, hp: keras_tuner.HyperParameters, names: Sequence[str], suffix: str) -> Any:
+    def _choose(self, hp: keras_tuner.HyperParameters, names: Sequence[str], suffix: str) -> Any:
+        """Return the chosen initializer, by name or with the chosen gain and distribution."""
         name = hp.Choice(INITIALIZER + suffix, list(names))
         options: dict[str, Any] = {}
-        if takers := _takers(names):
-            with hp.conditional_scope(INITIALIZER + suffix, takers):
+        if rules := _with_rule(names):
+            with hp.conditional_scope(INITIALIZER + suffix, rules):
                 if self._gains is not None:
                     options[GAIN] = choose_number(hp, GAIN + suffix, self._gains)
                 if self._distributions is not None:
@@ -109,35 +129,46 @@ class KernelSpace:
         return _RULES[name](**options) if options and name in _RULES else name
 
 
-def _takers(names: Sequence[str]) -> list[str]:
+def _with_rule(names: Sequence[str]) -> list[str]:
     return [name for name in names if name in _RULES]
 
 
-def _paths(model: keras.Model) -> dict[str, list[str]]:
-    """The patterns of each group's kernels."""
-    found: dict[str, list[str]] = {}
+def _paths_by_group(model: keras.Model) -> dict[str, list[str]]:
+    """Return for each group the patterns that match the paths of its kernels, and no others."""
+    paths: dict[str, list[str]] = {}
     for path, group in kernel_groups(model).items():
-        found.setdefault(group, []).append(re.sub(r"([\[*?])", r"[\1]", path))
-    return found
+        paths.setdefault(group, []).append(re.sub(r"([\[*?])", r"[\1]", path))
+    return paths
 
 
-def _no_group(key: str, model: keras.Model) -> list[str]:
+def _missing_group(key: str, model: keras.Model) -> list[str]:
     groups = ", ".join(dict.fromkeys(kernel_groups(model).values()))
-    allowed = f"a group that the model has ({groups}), or a pattern of layer paths"
-    raise InitxError("initializers", key, allowed)
+    problem = f"`initializers` has the group {key!r}, but the model has no kernel in it"
+    remedy = f"Groups of the model: {groups}. Use one of them, or a pattern of layer paths."
+    raise InitxError("initializers", key, f"one of the groups {groups}, or a pattern", remedy, problem)
+
+
+def _unmatched_key(key: str, error: InitxError) -> InitxError:
+    near = get_close_matches(key, known_groups(), n=1)
+    groups = ", ".join(known_groups())
+    problem = f"`initializers` has the key {key!r}, which is neither a group nor matches a layer"
+    remedy = f"Did you mean {near[0]!r}?" if near else f"Groups: {groups}. {error.remedy}".strip()
+    allowed = f"a group ({groups}) or a pattern that matches the path of a layer"
+    return InitxError("initializers", key, allowed, remedy, problem)
 
 
 def check_initializers(names: Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
-    """`names` as a tuple, each of them known, or one of `others`.
+    """Return `names` as a tuple.
 
     Raises:
-        InitxError: No name, one twice, or one that is unknown (the nearest is suggested).
+        InitxError: There is no name, a name occurs twice, or a name is neither known nor one of
+            `others` (the message suggests the nearest).
     """
     return checked_names("initializers", names, [*known_names(), *others])
 
 
 def checked_names(argument: str, names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """`names` as a tuple, each one of `known`, none twice."""
+    """Return `names` as a tuple; raise an `InitxError` unless they are different names in `known`."""
     if isinstance(names, str):
         names = [names]
     if not isinstance(names, Iterable):
@@ -146,5 +177,5 @@ def checked_names(argument: str, names: Sequence[str], known: Sequence[str]) -> 
         if name not in known:
             raise unknown_name(argument, name, known)
     if not names or len(set(names)) < len(names):
-        raise InitxError(argument, list(names), "one or more different names")
+        raise InitxError(argument, list(names), "a list of one or more different names")
     return tuple(names)

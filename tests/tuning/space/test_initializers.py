@@ -1,4 +1,4 @@
-"""Initializers by group and by pattern, with their gain and distribution; what is not named stays."""
+"""Test initializers by group and by pattern, with their gains and distributions."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from keras_initx.tuning import InitializerHyperModel, KernelSpace, Range
 
 import keras_initx
-from keras_initx import InitxError
+from keras_initx import InitxError, kernel_groups, known_distributions, known_groups
 
 L = keras.layers
 
@@ -33,73 +33,78 @@ def space(hypermodel: InitializerHyperModel) -> dict[str, Any]:
     return {p.name: p for p in hp.space}
 
 
-def made(hypermodel: InitializerHyperModel, **values: Any) -> keras.Model:
-    """The model that these values give."""
+def model_of(hypermodel: InitializerHyperModel, **values: Any) -> keras.Model:
+    """Return the model that these values of the hyperparameters give."""
     hp = keras_tuner.HyperParameters()
     hypermodel.build(hp)
-    for name, value in values.items():
-        hp.values[name.replace("__", ":")] = value
+    hp.values.update(values)
     keras.utils.set_random_seed(1)
     return hypermodel.build(hp)
 
 
 class TestGroups:
-    def test_each_group_has_its_own(self) -> None:
+    def test_each_group_has_its_own_initializers(self) -> None:
         groups = {"hidden": ["random_normal"], "head": ["ones", "auto"], "d0*": ["zeros"]}
         hypermodel = InitializerHyperModel(build, groups, None)
         assert set(space(hypermodel)) == {"initializer:hidden", "initializer:head", "initializer:d0*"}
-        model = made(hypermodel)
+        model = model_of(hypermodel)
         assert not kernel(model, "d0").any()
         for name in ("d1", "d2"):
             assert np.std(kernel(model, name)) == pytest.approx(0.05, rel=5 / np.sqrt(2 * 40_000))
         assert (kernel(model, "out") == 1).all()
 
-    def test_what_is_in_no_group_stays(self) -> None:
-        given = build()
-        hypermodel = InitializerHyperModel(given, {"head": ["ones"]}, None)
-        model = made(hypermodel)
+    def test_kernels_in_no_group_keep_their_values(self) -> None:
+        original = build()
+        model = model_of(InitializerHyperModel(original, {"head": ["ones"]}, None))
         for name in ("d0", "d1", "d2"):
-            np.testing.assert_array_equal(kernel(model, name), kernel(given, name))
+            np.testing.assert_array_equal(kernel(model, name), kernel(original, name))
 
-    def test_the_last_decides(self) -> None:
-        model = made(InitializerHyperModel(build, {"hidden": ["ones"], "d2": ["zeros"]}, None))
+    def test_the_last_matching_key_decides(self) -> None:
+        model = model_of(InitializerHyperModel(build, {"hidden": ["ones"], "d2": ["zeros"]}, None))
         assert kernel(model, "d1").all()
         assert not kernel(model, "d2").any()
 
-    def test_a_users_own_is_left(self) -> None:
-        def own(hp: Any) -> keras.Model:
+    def test_a_hyperparameter_of_the_users_model_is_left_to_it(self) -> None:
+        def declaring(hp: Any) -> keras.Model:
             hp.Choice("initializer:head", ["a", "b"])
             return build()
 
-        hypermodel = InitializerHyperModel(own, {"hidden": ["ones"], "head": ["zeros"]}, None)
-        assert kernel(made(hypermodel), "out").any()
+        hypermodel = InitializerHyperModel(declaring, {"hidden": ["ones"], "head": ["zeros"]}, None)
+        assert kernel(model_of(hypermodel), "out").any()
 
     @pytest.mark.parametrize(
-        ("groups", "says"),
+        ("groups", "message"),
         [
-            ({"attention": ["auto"]}, r"^initializers: received 'attention'; allowed: .*stem, hidden, head"),
-            ({"d7": ["auto"]}, r"^initializers: received 'd7'"),
-            ({"head": ["he_atuo"]}, r"^initializers: received 'he_atuo'.*'he_auto'"),
-            ({"head": ["initialize:auto"]}, r"^initializers: received 'initialize:auto'"),
-            ({"head": []}, r"^initializers: received \[\]"),
-            ({}, r"^initializers: received \{\}"),
+            (
+                {"attention": ["auto"]},
+                r"^`initializers` has the group 'attention', .* no kernel in it\. .*: stem, hidden, head\.",
+            ),
+            ({"d7": ["auto"]}, r"^`initializers` has the key 'd7', which is neither a group nor .*dense|d0"),
+            ({"head": ["he_atuo"]}, r"^`initializers` 'he_atuo' is not known\. Did you mean 'he_auto'"),
+            ({"head": ["initialize:auto"]}, r"^`initializers` 'initialize:auto' is not known"),
+            ({"head": []}, r"^`initializers` must be a list of one or more different names, got \[\]"),
+            ({}, r"^`initializers` must be names, or names by group or pattern, got \{\}"),
         ],
     )
-    def test_bad_groups(self, groups: Any, says: str) -> None:
-        with pytest.raises(InitxError, match=says):
-            made(InitializerHyperModel(build, groups, None))
+    def test_bad_groups(self, groups: Any, message: str) -> None:
+        with pytest.raises(InitxError, match=message):
+            model_of(InitializerHyperModel(build, groups, None))
 
-    def test_the_groups_are_those_of_the_core(self) -> None:
-        from keras_initx.tuning.space.initializers import GROUPS
+    def test_a_misspelt_group_suggests_the_nearest(self) -> None:
+        with pytest.raises(InitxError, match=r"^`initializers` has the key 'hiden'.*Did you mean 'hidden'\?"):
+            model_of(InitializerHyperModel(build, {"hiden": ["he_auto"]}, None))
 
-        from keras_initx._graph.groups import GROUPS as core
+    def test_every_group_of_the_core_is_known(self) -> None:
+        absent = set(known_groups()) - set(kernel_groups(build()).values())
+        assert {"attention", "recurrent"} <= absent
+        for group in absent:
+            with pytest.raises(InitxError, match=rf"^`initializers` has the group '{group}'"):
+                model_of(InitializerHyperModel(build, {group: ["auto"]}, None))
 
-        assert core == GROUPS
-
-    def test_a_search_by_group_tries_the_known_ones_first(self, quick: Any) -> None:
+    def test_a_search_by_group_tries_the_candidates_first(self, quick: Any) -> None:
         groups = {"stem": ["random_normal", "own", "he_auto"], "head": ["he_auto", "own"]}
-        result = quick(initializers=groups, trials=3, learning_rates=None)
-        assert [dict(t.values) for t in result.trials[:2]] == [
+        result = quick(initializers=groups, trials=2, learning_rates=None, seeds=1, epochs=1)
+        assert [dict(t.values) for t in result.trials] == [
             {"initializer:stem": name, "initializer:head": name} for name in ("own", "he_auto")
         ]
 
@@ -107,51 +112,77 @@ class TestGroups:
 class TestGains:
     NAMES = ("he_normal", "he_auto", "auto")
 
-    def test_gain_and_distribution_are_those_of_the_rules(self) -> None:
+    def test_gain_and_distribution_apply_to_the_rules(self) -> None:
         hypermodel = InitializerHyperModel(
             build, self.NAMES, None, [0.5, 2.0], ["uniform", "truncated_normal"]
         )
-        found = space(hypermodel)
-        assert set(found) == {"initializer", "gain", "distribution"}
+        hyperparameters = space(hypermodel)
+        assert set(hyperparameters) == {"initializer", "gain", "distribution"}
         for name in ("gain", "distribution"):
-            (condition,) = found[name].conditions
+            (condition,) = hyperparameters[name].conditions
             assert (condition.name, sorted(condition.values)) == ("initializer", ["auto", "he_auto"])
         for gain in (0.5, 2.0):
-            model = made(hypermodel, initializer="he_auto", gain=gain, distribution="uniform")
+            model = model_of(hypermodel, initializer="he_auto", gain=gain, distribution="uniform")
             values = kernel(model, "d0")
-            # For tanh he_auto counts the mean of both fans. Of a uniform distribution the largest value is
+            # For tanh, he_auto takes the mean of both fans. The largest value of a uniform distribution is
             # sqrt(3) standard deviations.
             assert np.std(values) == pytest.approx(np.sqrt(gain / 300), rel=5 / np.sqrt(2 * values.size))
             assert np.max(np.abs(values)) == pytest.approx(np.sqrt(3 * gain / 300), rel=1e-2)
-        plain = made(hypermodel, initializer="he_normal")
-        assert np.std(kernel(plain, "d0")) == pytest.approx(np.sqrt(2 / 400), rel=0.02)
+        without_rule = model_of(hypermodel, initializer="he_normal")
+        assert np.std(kernel(without_rule, "d0")) == pytest.approx(np.sqrt(2 / 400), rel=0.02)
         assert isinstance(model.get_layer("d0").kernel_initializer, keras_initx.HeAuto)
 
     def test_by_group(self) -> None:
         groups = {"hidden": ["he_auto"], "head": ["ones"]}
-        found = space(InitializerHyperModel(build, groups, None, Range(0.5, 2.0)))
-        assert set(found) == {"initializer:hidden", "gain:hidden", "initializer:head"}
+        hyperparameters = space(InitializerHyperModel(build, groups, None, Range(0.5, 2.0)))
+        assert set(hyperparameters) == {"initializer:hidden", "gain:hidden", "initializer:head"}
+
+    def test_the_rules_are_all_that_take_a_gain_and_a_distribution(self) -> None:
+        names = ["xavier_auto", "glorot_auto", "lecun_auto", "auto", "he_auto", "he_normal", "ones"]
+        conditions = space(InitializerHyperModel(build, names, None, [1.0]))["gain"].conditions
+        assert [sorted(c.values) for c in conditions] == [
+            ["auto", "glorot_auto", "he_auto", "lecun_auto", "xavier_auto"]
+        ]
 
     @pytest.mark.parametrize(
-        ("options", "says"),
+        ("options", "message"),
         [
-            ({"gains": [0.0]}, r"^gains: received"),
-            ({"distributions": ["normal"]}, r"^distributions: received 'normal'.*truncated_normal"),
-            ({"initializers": ["he_normal"], "gains": [1.0]}, r"^gains: received \[1.0\].*he_auto"),
-            ({"initializers": ["ones"], "distributions": ["uniform"]}, r"^distributions: .*he_auto"),
+            ({"gains": [0.0]}, r"^`gains` must be .*, got \[0\.0\]"),
+            (
+                {"distributions": ["untruncated_normal"]},
+                r"^`distributions` 'untruncated_normal' is not known.* normal, truncated_normal, uniform",
+            ),
+            (
+                {"initializers": ["he_normal"], "gains": [1.0]},
+                r"^`gains=\[1\.0\]` applies to none of the initializers\. Add one of .*he_auto",
+            ),
+            (
+                {"initializers": ["ones"], "distributions": ["uniform"]},
+                r"^`distributions=\['uniform'\]` applies to none of .*he_auto",
+            ),
         ],
     )
-    def test_bad_values(self, options: Any, says: str) -> None:
-        with pytest.raises(InitxError, match=says):
+    def test_bad_values(self, options: Any, message: str) -> None:
+        with pytest.raises(InitxError, match=message):
             KernelSpace(**{"initializers": ["he_auto"], **options})
 
-    def test_a_search_over_them(self, quick: Any) -> None:
-        options = {"initializers": ["he_auto", "he_normal"], "gains": Range(0.5, 4.0), "enqueue": []}
-        result = quick(trials=6, seeds=1, epochs=1, **options)
-        for trial in result.trials:
+    def test_a_search_over_gains_and_every_distribution_of_he_auto(self, quick: Any) -> None:
+        distributions = known_distributions()
+        assert [keras_initx.HeAuto(name).distribution for name in distributions] == distributions
+        assert set(distributions) == {"truncated_normal", "normal", "uniform"}
+        enqueued = [{"initializer": "he_auto", "distribution": name} for name in distributions]
+        enqueued.append({"initializer": "he_normal"})
+        result = quick(
+            initializers=["he_auto", "he_normal"], gains=Range(0.5, 4.0), distributions=distributions,
+            learning_rates=None, enqueue=enqueued, trials=len(enqueued), seeds=1, epochs=1,
+        )  # fmt: skip
+        assert [t.status for t in result.trials] == ["completed"] * 4
+        for trial, values in zip(result.trials, enqueued, strict=True):
+            sampled = {name: value for name, value in trial.values.items() if name != "gain"}
+            assert sampled == values
             assert ("gain" in trial.values) == (trial.values["initializer"] == "he_auto")
-
-
-def test_a_group_that_is_misspelt(quick: Any) -> None:
-    with pytest.raises(InitxError, match=r"^initializers: received 'hiden'.*Did you mean 'hidden'\?"):
-        quick(initializers={"hiden": ["he_auto"]})
+            hp = result.tuner.oracle.get_trial(f"{trial.number:04d}").hyperparameters
+            initializer = result.tuner.hypermodel.build(hp).layers[0].kernel_initializer
+            if "gain" in trial.values:
+                assert initializer.gain == trial.values["gain"]
+                assert initializer.distribution == trial.values["distribution"]
