@@ -106,7 +106,7 @@ def measure(name: str) -> Row:
         return used[-1]
 
     seconds = 0.0
-    said: dict[str, float] = {}
+    planned: dict[str, float] = {}
     for turn in range(2):
         if turn:
             keras_initx.initialize(model, seed=0)
@@ -116,9 +116,9 @@ def measure(name: str) -> Row:
                 began = time.perf_counter()
                 plan = keras_initx.initialize(model, seed=0)
                 seconds = time.perf_counter() - began
-            said = {row.path.rpartition("/")[0]: row.rms_after for row in plan.rows}
+            planned = {row.path.rpartition("/")[0]: row.rms_after for row in plan.rows}
         found = pre_activations(model, x, training=True)
-        ratios = np.array([size / said.get(path, 1.0) for path, size in found.items()])
+        ratios = np.array([size / planned.get(path, 1.0) for path, size in found.items()])
         within_2x.append(float(np.mean((ratios > 0.5) & (ratios < 2))))
         within_10.append(float(np.mean(np.abs(ratios - 1) < 0.1)))
         spreads.append(spread(gradients(model, x)))

@@ -38,7 +38,7 @@ def set_output_bias(
             "output_bias",
             "prior",
             "None for this model",
-            "Make the layer trainable, or include it in only= and skip=.",
+            "Make the layer trainable, or change only= and skip= to include the bias.",
             f"`output_bias='prior'` may not change {bias.path}: it is frozen, or excluded by only= or skip=",
         )
     if class_counts is None:

@@ -10,7 +10,7 @@ from tests.support.recorder import pre_activations
 
 
 class Reshaped(layers.Layer):
-    """Adds a table that the trace sees as a constant, made of what the table held then."""
+    """Add a table that the trace sees as a constant, computed from the values of the table at that time."""
 
     def build(self, shape):
         self.table = self.add_weight(shape=(1, *shape[1:]), initializer=keras.initializers.RandomNormal(0.02))
@@ -19,7 +19,7 @@ class Reshaped(layers.Layer):
         return x + ops.reshape(ops.convert_to_tensor(self.table) * 1.0, (1, *x.shape[1:]))
 
 
-def test_constants_are_made_of_what_was_drawn():
+def test_constants_are_computed_from_drawn_values():
     x = inputs = keras.Input((4, 8))
     table = Reshaped()
     x = layers.Dense(3)(layers.Flatten()(table(layers.Dense(8, activation="relu")(x))))
@@ -30,5 +30,5 @@ def test_constants_are_made_of_what_was_drawn():
     hidden = ops.convert_to_numpy(model.layers[1](data))
     size = np.sqrt(np.mean(ops.convert_to_numpy(table.table) ** 2))
     assert size == pytest.approx(np.sqrt(np.mean(hidden**2)), rel=0.05)
-    found = pre_activations(model, data)
-    assert found[model.layers[-1].path] == pytest.approx(1, rel=1e-3)
+    sizes = pre_activations(model, data)
+    assert sizes[model.layers[-1].path] == pytest.approx(1, rel=1e-3)

@@ -20,7 +20,7 @@ def test_it_is_public():
     assert {"initialize", "Plan", "PlanRow", "role"} <= set(keras_initx.__all__)
 
 
-class TestNothingElseMoves:
+class TestUntouched:
     def test_state(self):
         model = zoo.residual_cnn()
         model.compile("adam", "sparse_categorical_crossentropy")
@@ -48,7 +48,7 @@ class TestNothingElseMoves:
         initialize(model, seed=1)
         assert random.getstate() == before
 
-    def test_frozen_layers_are_kept(self):
+    def test_frozen_layers_are_left_as_they_are(self):
         model = plain()
         model.layers[2].trainable = False
         before = ops.convert_to_numpy(model.layers[2].kernel).copy()
@@ -97,7 +97,7 @@ class TestSeeds:
 class TestAtomic:
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, MemoryError])
     @pytest.mark.parametrize("at", [1, 4, 9, 20])
-    def test_whatever_is_raised(self, monkeypatch, error, at):
+    def test_an_error_restores_the_model(self, monkeypatch, error, at):
         model = zoo.residual_cnn(blocks=2)
         before, call = values(model), keras.Layer.__call__
         original, count = keras.Variable.assign, [0]
@@ -116,7 +116,7 @@ class TestAtomic:
         assert same(before, model)
         assert keras.Layer.__call__ is call
 
-    def test_a_result_of_zeros(self):
+    def test_an_output_of_zeros_restores_the_model(self):
         x = keras.Input((4,))
         dead = layers.Rescaling(0.0)(layers.Dense(4, name="first")(x))
         model = keras.Model(x, layers.Dense(3, name="second")(dead))
@@ -138,11 +138,11 @@ class TestAtomic:
         assert [r.rms_before for r in plan.rows] == [r.rms_before for r in initialize(model, seed=1).rows]
 
 
-def test_a_dry_run_tells_what_comes_next():
+def test_a_dry_run_shows_what_the_next_call_does():
     keras.utils.set_random_seed(3)
     model = plain(3)
-    said = initialize(model, dry_run=True)
-    assert [row.rms_before for row in initialize(model).rows] == [row.rms_before for row in said.rows]
+    announced = initialize(model, dry_run=True)
+    assert [row.rms_before for row in initialize(model).rows] == [row.rms_before for row in announced.rows]
 
 
 class Noisy(layers.Layer):

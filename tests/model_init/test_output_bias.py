@@ -39,7 +39,7 @@ class TestOutputBias:
             ([[1, 1, 0], [0, 0, 1]], "not one-hot"),
         ],
     )
-    def test_labels_that_cannot_be(self, labels, received):
+    def test_bad_labels_change_nothing(self, labels, received):
         model = keras.Sequential([keras.Input((5,)), layers.Dense(3, activation="softmax")])
         before = values(model)
         with pytest.raises(InitxError, match=f"(?s)^`labels` .*{received}"):
@@ -49,10 +49,12 @@ class TestOutputBias:
 
 def test_a_frozen_or_skipped_head_keeps_its_bias():
     model = keras.Sequential([keras.Input((5,)), layers.Dense(3, activation="softmax", name="head")])
-    with pytest.raises(InitxError, match=r"^output_bias: .*head/bias, which is frozen or left out"):
+    with pytest.raises(
+        InitxError, match=r"^`output_bias='prior'` may not change .*head/bias: it is frozen, or excluded by"
+    ):
         initialize(model, output_bias="prior", class_counts=[1, 2, 3], skip="head")
     model.layers[0].trainable = False
-    with pytest.raises(InitxError, match=r"which is frozen"):
+    with pytest.raises(InitxError, match=r"may not change .*head/bias: it is frozen"):
         initialize(model, output_bias="prior", class_counts=[1, 2, 3])
 
 

@@ -26,7 +26,7 @@ def test_the_table_has_every_weight(plan):
 def test_json_has_no_nan(plan):
     parsed = json.loads(plan.to_json(), parse_constant=lambda name: pytest.fail(name))
     assert len(parsed["rows"]) == len(plan.rows)
-    # Nobody measured the recurrent kernels.
+    # Recurrent kernels are not measured.
     assert any(row["rms_after"] is None for row in parsed["rows"])
     assert all(math.isnan(row.rms_after) for row in plan.rows if row.path.endswith("recurrent_kernel"))
 
@@ -40,7 +40,7 @@ def test_html_is_escaped():
     assert "<b></b>" not in page
 
 
-def test_the_fans_and_the_gain_are_those_of_the_weight():
+def test_fans_and_gain_describe_the_weight():
     x = keras.Input((9, 9, 64))
     model = keras.Model(x, keras.layers.DepthwiseConv2D(3, activation="relu")(x))
     row = initialize(model, "variance", seed=0).rows[0]

@@ -34,7 +34,7 @@ class TestSelection:
         assert same(before, model)
 
 
-def test_recurrent_kernels_are_orthogonal_and_say_so():
+def test_recurrent_kernels_are_orthogonal():
     model = keras.Sequential([keras.Input((6, 5)), layers.GRU(4), layers.Dense(2)])
     plan = initialize(model, seed=0)
     row = next(row for row in plan.rows if row.path.endswith("recurrent_kernel"))
@@ -44,14 +44,14 @@ def test_recurrent_kernels_are_orthogonal_and_say_so():
         np.testing.assert_allclose(gate.T @ gate, np.eye(4), atol=1e-5)
 
 
-def test_what_is_left_is_counted_apart():
+def test_the_summary_counts_undrawn_weights_separately():
     model = plain(3)
     model.layers[0].trainable = False
     summary = initialize(model, seed=0).summary()
     assert "initialized 2 of 3 weights by auto (2 variance, 1 frozen)" in summary
 
 
-def test_a_shared_layer_stands_in_the_plan_once():
+def test_a_shared_layer_has_one_row():
     x = keras.Input((16,))
     shared = layers.Dense(16, name="shared")
     plan = initialize(keras.Model(x, shared(shared(x))), seed=0)
@@ -66,7 +66,7 @@ def normalized_branch():
     return keras.Model(inputs, layers.Dense(2)(x))
 
 
-def test_gammas_that_are_not_to_change_stay():
+def test_frozen_and_skipped_gammas_stay():
     model = normalized_branch()
     model.get_layer("bn0").trainable = False
     initialize(model, "residual", seed=0, skip="bn1")
@@ -76,7 +76,7 @@ def test_gammas_that_are_not_to_change_stay():
 
 @pytest.mark.parametrize("method", ["auto", "gpn", "shaped"])
 @pytest.mark.parametrize("how", [{"skip": "*/bias"}, {"only": "*/kernel"}])
-def test_biases_that_are_left_out_stay(method, how):
+def test_excluded_biases_stay(method, how):
     constant = keras.initializers.Constant(0.3)
     stack = [layers.Dense(8, activation="sigmoid", bias_initializer=constant) for _ in range(6)]
     model = keras.Sequential([keras.Input((8,)), *stack, layers.Dense(2, bias_initializer=constant)])
@@ -85,7 +85,7 @@ def test_biases_that_are_left_out_stay(method, how):
         np.testing.assert_array_equal(ops.convert_to_numpy(layer.bias), np.float32(0.3))
 
 
-def test_a_variable_that_no_layer_has_is_left():
+def test_a_variable_without_a_layer_is_left_as_it_is():
     x = keras.Input((4,))
     loose = keras.Variable(np.eye(4, 3, dtype="float32"))
     model = keras.Model(x, layers.Dense(2)(ops.matmul(x, loose)))
@@ -118,7 +118,7 @@ def test_lookups_of_a_users_own(layer):
 
 
 class Normed(layers.Layer):
-    """A kernel that is normalized before it multiplies: the trace sees a constant made of it."""
+    """A kernel that is normalized before the product: the trace sees a constant computed from it."""
 
     def build(self, shape):
         self.kernel = self.add_weight(shape=(shape[-1], 3), name="kernel")
@@ -127,7 +127,7 @@ class Normed(layers.Layer):
         return ops.matmul(x, self.kernel / ops.norm(self.kernel, axis=0))
 
 
-def test_a_matrix_that_the_graph_does_not_show_is_noted():
+def test_a_matrix_outside_the_graph_is_noted():
     x = keras.Input((5,))
     plan = initialize(keras.Model(x, layers.Dense(2)(Normed(name="own")(x))), seed=0)
     assert any("own/kernel" in note for note in plan.notes)
@@ -146,8 +146,7 @@ def test_weights_are_paired_with_drawn_neighbours_only(how):
     elif how == "frozen":
         model.get_layer("h3").trainable = False
     else:
-        given = layers.Dense(16, name="h3")
-        options["pretrained"] = keras.Sequential([keras.Input((16,)), given])
+        options["pretrained"] = keras.Sequential([keras.Input((16,)), layers.Dense(16, name="h3")])
     rows = {row.path.split("/")[-2]: row for row in initialize(model, seed=0, **options).rows}
     assert rows["h3"].method in ("kept", "frozen", "pretrained")
     kernels = {layer.name: ops.convert_to_numpy(layer.kernel) for layer in model.layers}

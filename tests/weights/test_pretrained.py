@@ -49,7 +49,7 @@ def test_what_matches_is_copied_and_the_rest_fits(source, trained):
     assert pre_activations(other, x, training=True)["head"] == pytest.approx(1, abs=0.25)
 
 
-def test_shapes_that_differ_are_told(trained):
+def test_different_shapes_are_noted(trained):
     notes = initialize(model(classes=7), pretrained=trained, seed=0).notes
     assert any("head/kernel has another shape: (32, 4) there, (32, 7) here" in note for note in notes)
 
@@ -61,7 +61,7 @@ def test_a_layer_that_the_source_lacks(trained):
     assert {r.path: r.method for r in plan.rows}["head/kernel"] == "pretrained"
 
 
-def test_what_the_model_lacks(trained):
+def test_weights_that_the_model_lacks_are_noted(trained):
     x = keras.Input((12,))
     small = keras.Model(x, layers.Dense(32, activation="relu", name="body")(x))
     notes = initialize(small, pretrained=trained, seed=0).notes
@@ -106,7 +106,7 @@ def test_the_same_model_with_other_names():
     source, model = plain(3), plain(3)
     plan = initialize(model, pretrained=source)
     assert "3 pretrained" in plan.summary()
-    assert any("in their order" in note for note in plan.notes)
+    assert any("by their order" in note for note in plan.notes)
     for mine, theirs in zip(model.weights, source.weights, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(mine), ops.convert_to_numpy(theirs))
 

@@ -21,10 +21,10 @@ def small_model():
     return keras.Model(inputs, outputs)
 
 
-def test_all_kernels_at_any_depth_are_drawn_anew_and_nothing_else(assert_std):
+def test_all_kernels_at_any_depth_are_drawn_and_nothing_else(assert_std):
     model = small_model()
     before = {v.path: keras.ops.convert_to_numpy(v) for v in model.variables}
-    # Four of attention, two of the LSTM's halves, two of the separable convolution, the head.
+    # Four in the attention layer, two in the LSTM's halves, two in the separable convolution, the head.
     assert keras_initx.reinitialize(model, "auto", seed=1) == 9
     changed = {
         v.path for v in model.variables if not np.array_equal(before[v.path], keras.ops.convert_to_numpy(v))
@@ -79,7 +79,7 @@ def test_a_seed_does_not_depend_on_names_and_never_repeats_a_kernel():
     ids=["dense", "conv", "to heads", "from heads", "per expert"],
 )
 def test_kerass_own_initializers_draw_what_building_draws(name, kind, shape):
-    # Keras 3.15 made EinsumDense tell them more than the shape.
+    # Since Keras 3.15 EinsumDense passes them more than the shape.
     initializer = getattr(keras.initializers, name)(seed=3)
     model = keras.Sequential([keras.Input(shape), kind(initializer)])
     built = model.get_weights()[0]
@@ -133,7 +133,8 @@ def test_lora_and_quantized_layers_are_refused_by_path(change):
     change(model.layers[1])
     before = [w.copy() for w in model.get_weights()]
     with pytest.raises(
-        InitxError, match=r"^frozen: LoRA or quantization has replaced its kernel.*Draw the model first"
+        InitxError,
+        match=r"^sequential/frozen: LoRA or quantization has replaced its kernel.*Draw the model first",
     ):
         keras_initx.reinitialize(model, "he_auto")
     for one, two in zip(before, model.get_weights(), strict=True):
@@ -205,14 +206,14 @@ def test_depthwise_kernels_are_kernels(layer, shape, assert_std):
         (None, 3, "^`initializer` must be a name, .*got 3"),
     ],
 )
-def test_what_is_no_model_or_no_initializer(model, initializer, says):
+def test_the_error_names_a_bad_model_or_initializer(model, initializer, says):
     model = keras.Sequential([keras.Input((4,)), L.Dense(3)]) if model is None else model
     with pytest.raises(InitxError, match=says):
         keras_initx.reinitialize(model, initializer)
 
 
 class TestTheModelsOwn:
-    """`reinitialize(model)`: every weight from the initializer that it was made with."""
+    """Check `reinitialize(model)`: every weight is drawn from the initializer that it was made with."""
 
     def model(self):
         ids = keras.Input((6,), dtype="int32")
@@ -294,13 +295,13 @@ class TestTheModelsOwn:
         before = keras.ops.convert_to_numpy(kernel).copy()
         with pytest.raises(
             InitxError,
-            match=r"has weights whose initializer is not known: known/kernel. Import keras_initx before",
+            match=r"weights whose initializer is not known: sequential/known/kernel. Import keras_initx before",
         ):
             reinitialize(model)
         assert np.array_equal(before, keras.ops.convert_to_numpy(kernel))
 
 
-def test_a_class_is_as_good_as_its_instance():
+def test_a_class_equals_its_instance():
     kernels = []
     for initializer in (
         keras_initx.HeAuto,
@@ -339,7 +340,7 @@ class TestSelection:
             np.array_equal(keras.ops.convert_to_numpy(v), b)
             for v, b in zip(model.weights, before, strict=True)
         ]
-        # Kernel and bias of each; the bias is drawn again as it was, of ones.
+        # The kernel and bias of each layer; a drawn bias is ones again.
         assert same == [True, True, False, True, True, True]
 
     @pytest.mark.parametrize("initializer", ["he_auto", None])
@@ -361,5 +362,5 @@ class TestSelection:
 
 @pytest.mark.parametrize("seed", ["a", 1.5, True, [1]])
 def test_reinitialize_checks_its_seed(seed):
-    with pytest.raises(InitxError, match=r"^seed: received"):
+    with pytest.raises(InitxError, match=r"^`seed` must be None or an integer, got"):
         keras_initx.reinitialize(plain(2), seed=seed)

@@ -52,7 +52,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_one_layer_gives_one(name):
+def test_the_output_of_one_layer_is_one(name):
     shape, make = LAYERS[name]
     x = keras.Input(shape)
     layer = make()
@@ -64,7 +64,7 @@ def test_one_layer_gives_one(name):
     layer.activation = activation
 
 
-def test_the_pass_goes_on_with_what_it_has_scaled():
+def test_later_layers_see_the_scaled_outputs():
     model = keras.Sequential([keras.Input((30,)), *[layers.Dense(64, activation="gelu") for _ in range(12)]])
     for layer in model.layers:
         layer.kernel.assign(layer.kernel * 7.0)
@@ -73,7 +73,7 @@ def test_the_pass_goes_on_with_what_it_has_scaled():
     assert np.allclose(list(found.values()), 1, atol=0.08)
 
 
-def test_a_separable_convolution_in_both_parts():
+def test_both_kernels_of_a_separable_convolution():
     x = keras.Input((9, 9, 8))
     layer = layers.SeparableConv2D(24, 3)
     model = keras.Model(x, layer(x))
@@ -91,7 +91,7 @@ def sigmoid(x):
 
 
 def lstm_gates(layer, x):
-    """The pre-activations of each gate at the last step, by the equations of the LSTM."""
+    """Return the pre-activations of each gate at the last step, by the equations of the LSTM."""
     cell, units = layer.cell, layer.units
     h = c = np.zeros((len(x), units))
     for t in range(x.shape[1]):
@@ -113,7 +113,7 @@ def test_an_lstm_gate_by_gate():
     other = array(noise(graph, BATCH, seed=2))
     for gate in lstm_gates(layer, other):
         assert rms(gate) == pytest.approx(1, abs=0.08)
-    # The unit forget bias is the layer's own, and stays.
+    # The layer's unit forget bias stays.
     assert np.all(array(layer.cell.bias)[32:64] == 1)
     assert {task.measured_at for task in tasks.values() if task.target is not None} == {"gates of the cell"}
 
@@ -158,7 +158,7 @@ def test_lookups():
     assert rms(array(table.embeddings)) == pytest.approx(1, abs=0.03)
 
 
-def test_kernels_of_a_users_own():
+def test_kernels_of_a_users_layer():
     model = zoo.subclassed()
     tasks, graph = scale(model)
     x = array(noise(graph, BATCH, seed=2))
@@ -211,7 +211,7 @@ def test_layers_inside_of_one_that_cannot_be_opened():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
-def test_an_activation_in_front_of_an_opaque_kernel_is_not_its_own():
+def test_an_activation_before_an_opaque_kernel_is_not_its_own():
     import tensorflow as tf
 
     class Before(layers.Layer):
@@ -229,7 +229,7 @@ def test_an_activation_in_front_of_an_opaque_kernel_is_not_its_own():
     data = np.random.default_rng(0).normal(size=(64, 500)).astype("float32")
     initialize(model, data=10 * data, seed=0)
     assert rms(10 * np.maximum(data, 0) @ array(model.layers[0].kernel)) == pytest.approx(1, abs=0.02)
-    # A kernel that is only looked at is as it was.
+    # A kernel that is only measured stays as it was.
     before = array(model.layers[0].kernel)
     scale(model, scales=False)
     np.testing.assert_array_equal(array(model.layers[0].kernel), before)
@@ -303,7 +303,7 @@ def test_an_existing_bias_goes_on_into_the_next_layer():
 
 
 @pytest.mark.parametrize(("factor", "text"), [(0.0, "all zeros"), (np.inf, "not finite")])
-def test_a_result_without_a_size_is_named(factor, text):
+def test_the_error_names_an_output_that_cannot_be_scaled(factor, text):
     x = keras.Input((4,))
     scaled = layers.Rescaling(factor)(layers.Dense(4, name="first")(x))
     model = keras.Model(x, layers.Dense(3, name="second")(scaled))
@@ -325,7 +325,7 @@ def test_a_table_comes_to_the_scale_of_its_signal():
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM"])
 def test_gates_of_a_settled_state_have_the_target(kind):
-    """What the state adds to the gates counts: by hand, from the kernels, after many steps."""
+    """Check by hand, from the kernels after many steps, that the state's part of the gates counts."""
     layer = getattr(layers, kind)(40, return_sequences=True)
     model = keras.Sequential([keras.Input((12, 16)), layer])
     initialize(model, seed=0)
@@ -396,7 +396,7 @@ class Closed(layers.Layer):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_weights_that_are_left_out_keep_every_bit(policy):
+def test_excluded_weights_keep_every_bit(policy):
     keras.config.set_dtype_policy(policy)
     try:
         model = keras.Sequential([keras.Input((9,)), Closed(), layers.Dense(2)])

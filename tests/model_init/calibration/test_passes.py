@@ -14,19 +14,19 @@ from tests.support.recorder import pre_activations
 
 
 def relative(model, plan, batch, training):
-    """Measured on other noise, over what the plan says, by layer."""
-    found = pre_activations(model, noise(trace(model), batch, seed=77), training)
-    said = {row.path.rpartition("/")[0]: row.rms_after for row in plan.rows}
-    return np.array([size / said[path] for path, size in found.items() if path in said])
+    """Return the pre-activations on new noise, relative to the plan, by layer."""
+    sizes = pre_activations(model, noise(trace(model), batch, seed=77), training)
+    planned = {row.path.rpartition("/")[0]: row.rms_after for row in plan.rows}
+    return np.array([size / planned[path] for path, size in sizes.items() if path in planned])
 
 
-class TestTheAim:
+class TestTargets:
     @pytest.mark.parametrize("name", zoo.PLAIN)
     def test_models_in_plain_keras(self, name):
         model = zoo.PLAIN[name]()
         plan = initialize(model, seed=0)
         ratios = relative(model, plan, 256, training=name == "residual_cnn")
-        # Of the tagger only the head can be listened to; tests/test_calibrate.py has its gates.
+        # The recorder sees only the head of the tagger; test_recurrent.py checks its gates.
         assert len(ratios) >= (1 if name == "lstm_tagger" else 3)
         assert np.all((ratios > 0.5) & (ratios < 2))
         assert np.mean(np.abs(ratios - 1) < 0.1) >= 0.95
@@ -36,7 +36,7 @@ class TestTheAim:
     def test_applications(self, name):
         model = getattr(keras.applications, name)(weights=None)
         plan = initialize(model, seed=0)
-        # A small batch changes batch normalization itself, most where squeeze-and-excite gates read it.
+        # A small batch changes batch normalization itself, above all before squeeze-and-excite gates.
         batch = {"MobileNetV3Small": 64, "EfficientNetV2B0": 32}.get(name, 8)
         ratios = relative(model, plan, batch, training=True)
         assert len(ratios) > 30
@@ -53,11 +53,11 @@ class TestPrecision:
         finally:
             keras.config.set_dtype_policy("float32")
         assert model.layers[0].kernel.dtype == "float32"
-        found = pre_activations(model, noise(trace(model), 512, seed=3))
-        assert np.allclose([found[k] for k in found], 1, atol=0.1)
+        sizes = pre_activations(model, noise(trace(model), 512, seed=3))
+        assert np.allclose(list(sizes.values()), 1, atol=0.1)
         assert len(plan.rows) == 12
 
-    def test_a_loose_measurement_is_made_again_on_more_noise(self):
+    def test_an_imprecise_measurement_is_repeated_on_more_noise(self):
         x = keras.Input((4,))
         h = layers.Dense(4)(x)
         model = keras.Model(x, layers.Dense(2)(h * h * h))
@@ -68,7 +68,7 @@ class TestPrecision:
 
 
 class Tied(layers.Layer):
-    """Multiplies with the kernel of another layer, transposed: a constant to the trace."""
+    """Multiply by the transposed kernel of another layer, a constant to the trace."""
 
     def __init__(self, other):
         super().__init__()

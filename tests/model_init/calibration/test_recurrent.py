@@ -1,4 +1,4 @@
-"""What arrives at the gates of recurrent cells, recomputed from the kernels at the times that count."""
+"""Check the gates of recurrent cells, recomputed from the kernels at the unmasked time steps."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def rms(x):
 
 
 def arriving(layer, x, mask):
-    """The pre-activations (kept times, gates of SimpleRNN or LSTM) without the bias, by hand."""
+    """Return the pre-activations (unmasked times, gates of SimpleRNN or LSTM) without bias, by hand."""
     kernel, recurrent = array(layer.cell.kernel), array(layer.cell.recurrent_kernel)
     twin = type(layer).from_config({**layer.get_config(), "return_sequences": True})
     twin.build(x.shape)
@@ -61,7 +61,7 @@ def test_gates_at_the_times_that_are_not_masked(kind, padding):
     mask = MASKS[padding]
     x = np.random.default_rng(0).normal(size=(128, 20, 24)).astype("float32")
     if mask is not None:
-        # Whatever stands in the padding, large numbers too.
+        # The padding may hold any values, large ones too.
         x[~mask] = 10.0
     given, layer = keras.Input((20, 24)), getattr(layers, kind)(32)
     inputs = [given] if mask is None else [given, keras.Input((20,), dtype="bool")]
@@ -83,7 +83,7 @@ def test_an_embedding_that_masks(kind):
     initialize(keras.Model(x, layers.Dense(2)(layer(table(x)))), data=ids, seed=0)
     rows = array(table.embeddings)[ids]
     if kind == "GRU":
-        # Its third gate resets the state: what the input gives is at most all.
+        # Its third gate resets the state, so the input's part is at most the whole.
         assert 0.5 <= rms(rows[mask] @ array(layer.cell.kernel)) <= 1.02
     else:
         assert rms(arriving(layer, rows.astype("float32"), mask)) == pytest.approx(1, abs=0.08)
@@ -120,12 +120,12 @@ def test_the_order_of_reading(backwards):
     x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
     mask = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]], bool)
     layer = layers.LSTM(2, go_backwards=backwards)
-    found = Sequences.of(layer, ops.convert_to_tensor(x), ops.convert_to_tensor(mask))
-    assert found.lengths.tolist() == [3, 0, 2]
+    sequences = Sequences.of(layer, ops.convert_to_tensor(x), ops.convert_to_tensor(mask))
+    assert sequences.lengths.tolist() == [3, 0, 2]
     order = slice(None, None, -1) if backwards else slice(None)
     for number in range(3):
         kept = x[number][mask[number]][order]
-        np.testing.assert_array_equal(array(found.values)[number][: len(kept)], kept)
+        np.testing.assert_array_equal(array(sequences.values)[number][: len(kept)], kept)
 
 
 def test_the_error_counts_samples_and_not_their_times():
@@ -168,7 +168,7 @@ def test_later_cells_of_a_masked_stack():
 
 
 class Cell(layers.Layer):
-    """A user's own cell, with Keras's names."""
+    """A user's cell with Keras's attribute names."""
 
     def __init__(self, units, gates=1):
         super().__init__()
@@ -197,7 +197,7 @@ class OtherOrder(Cell):
 
 
 @pytest.mark.parametrize("make", [lambda: OnTheState(8), lambda: OtherOrder(8, 2)])
-def test_own_cells_with_keras_names(make):
+def test_users_cells_with_keras_names(make):
     mask = lengths(64, 40, 4, 6)
     data = 50 * np.random.default_rng(0).normal(size=(64, 40, 12)).astype("float32")
     data[~mask] = 0
@@ -219,7 +219,7 @@ def test_zeros_in_a_convolutional_lstm_are_named():
 
 
 class Shifted(layers.Layer):
-    """Adds a table to its input; hands the mask on, as Keras does for such layers."""
+    """Add a table to the input, and pass the mask on, as Keras does for such layers."""
 
     def __init__(self):
         super().__init__()
@@ -233,7 +233,7 @@ class Shifted(layers.Layer):
 
 
 class Projected(layers.Layer):
-    """A layer made of another."""
+    """A layer around another layer."""
 
     def __init__(self):
         super().__init__()
@@ -323,26 +323,26 @@ def test_a_gate_without_a_signal_is_named():
         ScalingPass(graph, [task]).run(np.ones((16, 6, 5), "float32"))
 
 
-def test_an_own_cell_of_whole_numbers():
+def test_a_users_cell_on_integers():
     given, cell = keras.Input((6, 5), dtype="int32"), OnTheState(8)
     ids = np.random.default_rng(0).integers(0, 9, size=(64, 6, 5))
     initialize(keras.Model(given, layers.Dense(2)(layers.RNN(cell)(given))), data=ids, seed=0)
     assert rms(ids @ array(cell.kernel)) == pytest.approx(1, abs=1e-3)
 
 
-def test_the_error_is_that_of_the_mean_over_times():
-    generator, found, errors = np.random.default_rng(0), [], []
+def test_the_error_matches_the_spread_of_the_mean():
+    generator, sizes, errors = np.random.default_rng(0), [], []
     counts = np.array([400] * 4 + [2] * 60)
     samples = np.repeat(np.arange(64), counts)
     for _ in range(300):
         squares = (generator.uniform(0.2, 3, size=64) ** 2)[samples]
         size, error = rms_over_times(squares, samples)
-        found.append(size)
+        sizes.append(size)
         errors.append(error)
-    assert np.median(errors) == pytest.approx(np.std(found) / np.mean(found), rel=0.3)
+    assert np.median(errors) == pytest.approx(np.std(sizes) / np.mean(sizes), rel=0.3)
 
 
-def test_few_rows_of_many_are_of_all_times():
+def test_a_subset_of_rows_covers_all_times():
     values = np.zeros((31, 10, 64, 64, 1), "float32") + np.arange(10)[None, :, None, None, None]
     rows, _ = Sequences(values, np.full(31, 10)).rows(width=128)
     assert len(rows) == 32
@@ -374,7 +374,7 @@ def test_masking_layers_still_leave_their_mask_on_the_tensor():
 
 
 class OwnCell(layers.Layer):
-    """The minimal cell of Keras's guide: names of its own, and no activation attribute."""
+    """The minimal cell of Keras's guide: its own names, and no activation attribute."""
 
     def __init__(self, units):
         super().__init__()
@@ -390,7 +390,7 @@ class OwnCell(layers.Layer):
 
 
 class ShapedCell(OwnCell):
-    """Its kernel is no matrix that the input is multiplied with."""
+    """A cell that does not multiply its input by its kernel directly."""
 
     def build(self, shape):
         super().build(shape)
@@ -401,17 +401,17 @@ class ShapedCell(OwnCell):
         return h, [h]
 
 
-def test_an_own_cell_is_scaled_by_what_its_input_gives():
+def test_a_users_cell_is_scaled_by_its_input_part():
     model = keras.Sequential([keras.Input((6, 500)), layers.RNN(OwnCell(4)), layers.Dense(2)])
     data = np.random.default_rng(0).normal(3, 1, size=(32, 6, 500)).astype("float32")
     plan = initialize(model, data=data, seed=0)
-    found = data @ ops.convert_to_numpy(model.layers[0].cell.kernel)
-    assert np.sqrt(np.mean(found**2)) == pytest.approx(1, abs=1e-3)
+    products = data @ ops.convert_to_numpy(model.layers[0].cell.kernel)
+    assert np.sqrt(np.mean(products**2)) == pytest.approx(1, abs=1e-3)
     (inner,) = (row for row in plan.rows if row.path.endswith("inner"))
     assert inner.reason == "not measured: left as drawn"
 
 
-def test_a_cell_that_cannot_be_measured_says_so():
+def test_the_plan_notes_a_cell_that_cannot_be_measured():
     model = keras.Sequential([keras.Input((6, 5)), layers.RNN(ShapedCell(4)), layers.Dense(2)])
     rows = [row for row in initialize(model, seed=0).rows if row.path.endswith("/kernel")]
     assert any(row.reason.startswith("not measured") and row.target is None for row in rows[:-1])
@@ -423,7 +423,7 @@ def test_cells_of_a_stack_one_after_another():
     model = keras.Sequential([keras.Input((12, 5)), layers.RNN(cells), layers.Dense(2)])
     data = np.random.default_rng(0).normal(size=(64, 12, 5)).astype("float32")
     initialize(model, data=data, seed=0)
-    # By hand: what the second cell receives is the sequence of the first one's states.
+    # By hand: the second cell receives the sequence of the first cell's states.
     first = layers.RNN(cells[0], return_sequences=True)(data)
     states = ops.convert_to_numpy(layers.RNN(cells[1], return_sequences=True)(first))
     kernel, recurrent = (ops.convert_to_numpy(v) for v in (cells[1].kernel, cells[1].recurrent_kernel))

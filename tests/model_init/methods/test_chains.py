@@ -1,4 +1,4 @@
-"""edge, gpn, mirrored and shaped: what they promise of deep plain networks, by independent passes."""
+"""Check what edge, gpn, mirrored and shaped promise for deep plain networks, by independent passes."""
 
 import functools
 
@@ -42,7 +42,7 @@ FORMULAS = {
 
 
 def spread(model, activation, samples=64):
-    """log10 of the last over the first mean square, of pre-activations and of their gradients."""
+    """Return log10 of the last over the first mean square, for pre-activations and for their gradients."""
     phi, slope = FORMULAS[activation]
     rng = np.random.default_rng(5)
     h, forward = rng.normal(size=(samples, WIDTH)), []
@@ -79,7 +79,7 @@ class TestGpn:
         initialize(model, "gpn", seed=0)
         assert np.all(np.abs(spread(model, "sigmoid")) < 0.3)
 
-    def test_the_usual_start_does_not(self):
+    def test_the_variance_method_does_not_hold(self):
         model = dense(50, "sigmoid")
         initialize(model, "variance", seed=0)
         assert np.max(np.abs(spread(model, "sigmoid"))) > 10
@@ -117,7 +117,7 @@ class TestMirrored:
         assert np.all(np.isfinite(array(model(np.ones((2, 33), "float32")))))
 
     @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "hard_sigmoid"])
-    def test_odd_activations_are_left_to_others(self, activation):
+    def test_odd_activations_are_out_of_scope(self, activation):
         plan = initialize(dense(6, activation), "mirrored", seed=0)
         assert {row.method for row in plan.rows} == {"variance"}
 
@@ -146,8 +146,13 @@ class TestShaped:
         model = keras.Sequential([keras.Input((WIDTH,)), *hidden, layers.Dense(WIDTH)])
         plan = initialize(model, "shaped", seed=0)
         assert {row.method for row in plan.rows} == {"shaped"}
-        found = solve_dks(read_activation(activation), depth + 1)
-        a, b, c, d = found.input_scale, found.input_shift, found.output_scale, found.output_shift
+        transform = solve_dks(read_activation(activation), depth + 1)
+        a, b, c, d = (
+            transform.input_scale,
+            transform.input_shift,
+            transform.output_scale,
+            transform.output_shift,
+        )
         x = np.random.default_rng(0).normal(size=(16, WIDTH)).astype("float32")
         absorbed = transformed = x.astype("float64")
         for number, layer in enumerate(model.layers):
@@ -155,7 +160,7 @@ class TestShaped:
             kernel = array(layer.kernel) / ((a if inner else 1) * (c if number else 1))
             own = kernel.T @ kernel
             size = np.trace(own) / WIDTH
-            # Orthogonal, and of the size that the theory says up to what a finite width measures.
+            # Orthogonal, and of the theoretical size up to the error of a finite width.
             assert size == pytest.approx(1, abs=0.25)
             np.testing.assert_allclose(own / size, np.eye(WIDTH), atol=1e-4)
             transformed = transformed @ kernel
@@ -164,7 +169,7 @@ class TestShaped:
                 transformed, absorbed = c * (phi(a * transformed + b) + d), phi(absorbed)
         size = np.sqrt(np.mean(transformed**2))
         assert np.sqrt(np.mean((absorbed - transformed) ** 2)) < 1e-6 * size
-        # The model itself adds the rounding of its own sums, layer by layer.
+        # The model adds the rounding of its sums, layer by layer.
         assert np.sqrt(np.mean((array(model(x)) - transformed) ** 2)) < 1e-5 * size
 
     def test_borders_of_convolutions_see_no_padding(self):
@@ -175,7 +180,7 @@ class TestShaped:
         for layer in model.layers[:-2]:
             h = layer(h)
         maps = array(h)
-        # Every position got the same inputs: with a window that saw the padding, borders would differ.
+        # Every position has the same inputs; a window that saw the padding would differ at the border.
         np.testing.assert_allclose(maps, np.broadcast_to(maps[:, 3:4, 3:4], maps.shape), atol=1e-5)
 
     def test_two_inputs_stay_apart(self):
@@ -187,7 +192,7 @@ class TestShaped:
         correlation = np.corrcoef(array(h))
         assert np.mean(correlation[np.triu_indices(40, 1)]) < 0.5
 
-    def test_what_is_out_of_its_reach(self):
+    def test_layers_and_activations_out_of_scope(self):
         assert {r.method for r in initialize(dense(6, "relu", use_bias=False), "shaped", seed=0).rows} == {
             "variance"
         }
@@ -195,7 +200,7 @@ class TestShaped:
 
 
 def response(model, x):
-    """log10 of what a small step in a random direction does to the outputs, over the step, in mean square."""
+    """Return log10 of the mean square change of the outputs over the mean square of a small random step."""
     step = 1e-2 * np.random.default_rng(5).standard_normal(x.shape).astype("float32")
     return np.log10(np.mean((array(model(x + step)) - array(model(x))) ** 2) / np.mean(step**2))
 
@@ -217,7 +222,7 @@ def follow(*stack, shape):
     ],
     ids=["transposed", "einsum", "depthwise", "separable"],
 )
-def test_layers_that_carry_no_shift_get_none(unit, method):
+def test_layers_that_cannot_carry_a_shift_get_none(unit, method):
     stack = [unit(n) for n in range(12)]
     shape = (16,) if isinstance(stack[0], layers.EinsumDense) else (6, 6, 6)
     model, _ = follow(*stack, shape=shape)
@@ -238,14 +243,14 @@ class Called(layers.Dense):
 
 @pytest.mark.parametrize("between", [lambda: layers.Rescaling(3.0), lambda: layers.Activation("tanh")])
 @pytest.mark.parametrize("method", ["gpn", "shaped", "mirrored"])
-def test_what_stands_between_breaks_a_link(between, method):
+def test_a_layer_between_breaks_the_chain(between, method):
     stack = [thing for _ in range(12) for thing in (layers.Dense(32, activation="relu"), between())]
     model, _ = follow(*stack, layers.Dense(4), shape=(32,))
     assert {row.method for row in initialize(model, method, seed=0).rows} == {"variance"}
 
 
 @pytest.mark.parametrize(("kind", "is_dense"), [(Own, True), (Called, False)])
-def test_a_subclass_is_what_it_is_called_unless_it_computes_itself(kind, is_dense):
+def test_a_subclass_counts_as_its_base_unless_it_overrides_call(kind, is_dense):
     model, _ = follow(*(kind(32, activation="sigmoid") for _ in range(12)), shape=(32,))
     assert ("gpn" in {row.method for row in initialize(model, "auto", seed=0).rows}) is is_dense
 
@@ -259,7 +264,7 @@ def test_causal_kernels_see_the_present(method):
     model, x = follow(*stack, shape=(64, 8))
     plan = initialize(model, method, data=x, seed=0)
     assert method == "orthogonal" or all(row.rms_after == pytest.approx(1) for row in plan.rows)
-    # Each output sees the input of its own time, and so the first of them is not zero.
+    # Each output sees the input of its own time, so the first output is not zero.
     assert np.any(array(model(x))[:, 0])
 
 
@@ -267,13 +272,13 @@ def test_sigmoid_convolutions_keep_their_signal_at_the_border():
     stack = [layers.Conv2D(32, 3, padding="same", activation="sigmoid") for _ in range(20)]
     model, x = follow(*stack, shape=(8, 8, 32))
     initialize(model, "auto", seed=0)
-    # A wrong bias at the border costs 1.5 decades here, and is seen as a response that has vanished.
+    # A wrong bias at the border would lower the response by 1.5 decades here.
     plain = response(model, x)
     initialize(model, "gpn", seed=0)
     assert plain == pytest.approx(response(model, x), abs=0.3)
 
 
-def test_an_offset_in_front_of_the_head():
+def test_an_offset_before_the_head():
     stack = [layers.DepthwiseConv2D(3, padding="same", activation="relu") for _ in range(3)]
     model = keras.Sequential([keras.Input((6, 6, 8)), *stack, layers.Flatten(), layers.Dense(4)])
     assert [row.rms_after for row in initialize(model, "shaped", seed=0).rows] == pytest.approx(

@@ -1,4 +1,4 @@
-"""auto, residual, variance and the other methods: which weight gets what."""
+"""Check which weight gets which method: auto, residual, variance and the others."""
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ class TestAuto:
     def test_deep_chains(self, activation, method):
         assert set(methods(chain(20, activation))) == {method}
 
-    def test_short_ones(self):
+    def test_short_chains(self):
         assert set(methods(chain(4, "relu"))) == {"variance"}
         assert set(methods(chain(8, "relu", layers.Conv2D))) == {"variance"}
 
@@ -59,12 +59,12 @@ class TestAuto:
         assert {row.method for row in plan.rows} == {"variance"}
         assert any("normalization" in row.reason for row in plan.rows)
 
-    def test_the_reason_is_told(self):
+    def test_every_row_has_a_reason(self):
         assert all(row.reason for row in initialize(zoo.vit(blocks=1), seed=0).rows)
 
 
 class TestResidual:
-    def test_by_the_number_of_sums(self):
+    def test_the_factor_counts_the_sums(self):
         model = zoo.residual_cnn(normalized=False, blocks=5)
         plan = initialize(model, "residual", seed=0)
         ends = [row for row in plan.rows if "residual_end" in row.roles]
@@ -80,7 +80,7 @@ class TestResidual:
         gammas = [float(array(x.gamma)[0]) for x in model.layers if hasattr(x, "gamma")]
         assert sorted(gammas) == pytest.approx([0.5] * 4 + [1.0] * 5)
 
-    def test_none_is_an_error(self):
+    def test_a_model_without_sums_is_an_error(self):
         with pytest.raises(
             InitxError, match=r"^`method='residual'` needs residual sums, but no kernel of the model ends"
         ):
@@ -102,7 +102,7 @@ class TestAnalytic:
             ("xavier_auto", XavierAuto(activation="relu"), XavierAuto(activation="tanh")),
         ],
     )
-    def test_the_variance_is_that_of_the_effective_activation(self, method, first, last):
+    def test_the_variance_follows_the_effective_activation(self, method, first, last):
         model = self.model()
         initialize(model, method, seed=0)
         for name, expected, size in (("first", first, (300, 200)), ("last", last, (200, 50))):
@@ -148,7 +148,7 @@ class TestLsuv:
                 h = layer(h)
 
 
-def test_string_initializers_are_corrected_by_what_the_graph_shows():
+def test_the_graph_corrects_string_initializers():
     x = keras.Input((100,))
     layer = layers.Dense(400, kernel_initializer="auto", use_bias=False)
     model = keras.Model(x, layers.Dense(2)(layers.ReLU()(layers.BatchNormalization()(layer(x)))))
