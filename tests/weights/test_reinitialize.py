@@ -295,7 +295,7 @@ class TestTheModelsOwn:
         before = keras.ops.convert_to_numpy(kernel).copy()
         with pytest.raises(
             InitxError,
-            match=r"weights whose initializer is not known: sequential/known/kernel. Import keras_initx before",
+            match=r"whose initializer is not known: sequential/known/kernel. Import keras_initx before",
         ):
             reinitialize(model)
         assert np.array_equal(before, keras.ops.convert_to_numpy(kernel))
