@@ -1,10 +1,10 @@
-"""What the wrapped `add_weight` costs on building a model of 1,000 layers.
+"""Measure what wrapping `add_weight` costs when a model of 1,000 layers is built.
 
     python benchmarks/binding.py
 
-The same model is built with `keras.Layer.add_weight` as it is wrapped and as Keras has it, in turns, with
-an initializer of Keras's; the overhead is the difference of the medians. The last line is `he_auto` in
-place of Keras's `he_normal`: what reading the layer costs.
+The same model, with a Keras initializer, is built in turns with the wrapped `keras.Layer.add_weight` and
+with the original; the overhead is the difference of the medians. The last line replaces Keras's `he_normal`
+by `he_auto`, and so shows what it costs to read the layer.
 """
 
 import os
@@ -26,7 +26,7 @@ ORIGINAL = WRAPPED.__wrapped__
 
 
 def build(initializer: str) -> float:
-    """Seconds to build a chain of 1,000 dense layers."""
+    """Return the seconds to build a chain of 1,000 dense layers."""
     keras.utils.clear_session()
     start = time.perf_counter()
     x = inputs = keras.Input((16,))
@@ -37,7 +37,7 @@ def build(initializer: str) -> float:
 
 
 def wrapper_alone(calls: int = 200_000) -> float:
-    """Seconds that the wrapper adds to one call, without what Keras does in it."""
+    """Return the seconds that the wrapper adds to one call, without Keras's own work."""
     layer = keras.layers.Dense(2)
     initializer = keras.initializers.HeNormal()
     from keras_initx.initializers.layer_binding import bind
@@ -49,7 +49,7 @@ def wrapper_alone(calls: int = 200_000) -> float:
 
 
 def main(rounds: int = 15) -> None:
-    """Builds the model with and without the wrapper, in turns."""
+    """Build the model with and without the wrapper, in turns."""
     build("he_normal")
     times: dict[str, list[float]] = {"without": [], "with": [], "he_auto": []}
     for _ in range(rounds):

@@ -1,9 +1,9 @@
-"""Drawing whole models' weights: our initializers against Keras's own, time and memory, in one run.
+"""Compare the time and memory of drawing a model's weights with our initializers and with Keras's.
 
     python benchmarks/drawing.py
 
-Keras's and ours take turns over the same weights in one process; each ratio is that of the medians.
-Memory is the peak above what the process held before, each in a process of its own.
+Both draw the same weights in turns in one process; each ratio is a ratio of medians. Memory is the peak above
+the level before the draw, measured in a process of its own.
 """
 
 import json
@@ -26,17 +26,17 @@ from rich.table import Table
 import keras_initx
 
 L = keras.layers
-# (the layer a weight belongs to, the weight's name, its shape)
+# (layer, name of the weight, its shape)
 Weights = list[tuple[keras.Layer, str, tuple[int, ...]]]
 
 
 def resnet50() -> Weights:
-    """Keras's own ResNet50: 53 convolutions and a dense layer, 25.5 million weights."""
+    """Return the kernels of Keras's own ResNet50: 53 convolutions and a dense layer, 25.5 million weights."""
     return list(_kernels(keras.applications.ResNet50(weights=None)))
 
 
 def vit_b16() -> Weights:
-    """The kernels of ViT-B/16 (Dosovitskiy et al. 2021): 12 blocks of width 768, 86 million weights."""
+    """Return the kernels of ViT-B/16 (Dosovitskiy et al. 2021): 12 blocks, width 768, 86 million weights."""
     image = keras.Input((224, 224, 3))
     x = L.Reshape((196, 768))(L.Conv2D(768, 16, strides=16)(image))
     for _ in range(12):
@@ -46,7 +46,7 @@ def vit_b16() -> Weights:
 
 
 def embedding() -> Weights:
-    """One table of 131,072 x 768: 100.7 million weights."""
+    """Return one table of 131,072 x 768: 100.7 million weights."""
     return [(L.Embedding(131_072, 768), "embeddings", (131_072, 768))]
 
 
@@ -62,7 +62,7 @@ SETS: dict[str, Callable[[], Weights]] = {
     "ViT-B/16": vit_b16,
     "embedding 100M": embedding,
 }
-# Scheme: (Keras's class, ours).
+# Scheme -> (Keras's class, our class).
 SCHEMES: dict[str, tuple[Any, Any]] = {
     "he": (keras.initializers.HeNormal, keras_initx.HeAuto),
     "uniform": (keras.initializers.HeUniform, lambda: keras_initx.HeAuto(distribution="uniform")),
@@ -71,19 +71,19 @@ SCHEMES: dict[str, tuple[Any, Any]] = {
 
 
 def draw(weights: Weights, scheme: str, ours: bool) -> float:
-    """Seconds to draw all weights, one after the other; none is kept."""
+    """Return the seconds to draw all weights, one after the other; none is kept."""
     start = time.perf_counter()
     for layer, weight, shape in weights:
         initializer = SCHEMES[scheme][ours]()
         values = (initializer.bound_to(layer, weight) if ours else initializer)(shape)
-        # JAX and GPUs return before they have drawn.
+        # JAX and GPUs return before the values exist: read one.
         float(keras.ops.reshape(values, (-1,))[0])
         del values
     return time.perf_counter() - start
 
 
 def peak_memory(name: str, scheme: str, ours: bool) -> float:
-    """Peak MB above the level before the draw, in a process of its own."""
+    """Return the peak above the level before the draw in MB, from a process of its own."""
     command = [sys.executable, __file__, "--child", json.dumps([name, scheme, ours])]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
@@ -92,7 +92,7 @@ def _child(name: str, scheme: str, ours: bool) -> float:
     weights = SETS[name]()
     draw(weights[-1:] if len(weights) > 1 else [(L.Dense(300), "kernel", (300, 300))], scheme, ours)
     before = _megabytes("VmRSS")
-    # Linux starts the high-water mark anew.
+    # Resets Linux's high-water mark.
     Path("/proc/self/clear_refs").write_text("5")
     draw(weights, scheme, ours)
     return _megabytes("VmHWM") - before
@@ -106,7 +106,7 @@ def _megabytes(field: str) -> float:
 
 
 def main(rounds: int = 3, memory: bool = True, child: str = "") -> None:
-    """Draws every set by every scheme, ours and Keras's in turn."""
+    """Draw every set with every scheme, ours and Keras's in turn."""
     if child:
         print(_child(*json.loads(child)))
         return

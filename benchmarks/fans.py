@@ -1,9 +1,10 @@
-"""White noise through every kind of layer: Keras's LeCun initializer and ours, side by side in one run.
+"""Send white noise through every kind of layer, under Keras's LeCun initializer and under ours.
 
     python benchmarks/fans.py --write docs/fans.md
 
 Noise of variance 1 goes forward through a layer whose kernel has variance 1 / fan_in, and backward through
-one with 1 / fan_out. A right fan gives 1 again. Borders, where padding leaves inputs out, are not counted.
+one with 1 / fan_out. If the fan is right, the output has variance 1 again. Borders, where padding replaces
+inputs, are left out.
 """
 
 import logging
@@ -24,7 +25,7 @@ from rich.table import Table
 
 import keras_initx
 
-# TensorFlow warns that fresh layers are traced anew: they are meant to be.
+# TensorFlow advises against tracing fresh layers; here each layer is fresh on purpose.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 L = keras.layers
@@ -36,11 +37,11 @@ class Kind:
     """A kind of layer with shapes in which fan_in is far from fan_out.
 
     Attributes:
-        make: From an initializer to the layer.
-        shape: The input's, without the batch.
-        trim: How many positions at each border are not counted.
+        make: Returns the layer for an initializer.
+        shape: The shape of the input, without the batch.
+        trim: How many positions at each border to leave out.
         weight: The name of the weight that is drawn.
-        fans: (fan_in, fan_out) by hand, in words.
+        fans: (fan_in, fan_out), derived by hand, in words.
     """
 
     make: Callable[[Any], keras.Layer]
@@ -124,7 +125,7 @@ GATES = {"LSTM cell, each gate": 4, "GRU cell, each gate": 3}
 
 
 def variances(kind: str, make_initializer: Callable[[str], Any]) -> tuple[float, float]:
-    """(forward, backward) output variance of noise of variance 1, the mean over several draws."""
+    """Return the (forward, backward) output variance of noise of variance 1, averaged over several draws."""
     forward, backward = [], []
     for number in range(LAYERS_OF_ONE_KIND):
         rng = np.random.default_rng(number)
@@ -142,7 +143,7 @@ def _pass(kind: str, layer: keras.Layer, rng: np.random.Generator, forward: bool
     x = rng.standard_normal((16, *spec.shape)).astype("float32")
     layer.build(x.shape)
     if kind in GATES:
-        # A gate's pre-activations; the cell itself squashes and multiplies them.
+        # Only the pre-activations of the gates: the cell itself squashes and multiplies them.
         kernels = np.split(keras.ops.convert_to_numpy(layer.kernel), GATES[kind], axis=1)
         noise = x if forward else rng.standard_normal((16, kernels[0].shape[1]))
         return float(np.mean([np.mean(np.square(noise @ (k if forward else k.T))) for k in kernels]))
@@ -153,7 +154,7 @@ def _pass(kind: str, layer: keras.Layer, rng: np.random.Generator, forward: bool
 
     if forward:
         return _variance(apply(x), spec.trim)
-    # Linear in its input, so that <y, g> = <x, W'g>: the gradient of the sum of y g with respect to x.
+    # The layer is linear, y = W x, so the gradient of the sum of y g with respect to x is W'g.
     import tensorflow as tf
 
     inputs = tf.constant(x)
@@ -172,7 +173,7 @@ def _variance(values: Any, trim: int) -> float:
 
 
 def main(write: Path | None = None) -> None:
-    """Measures all kinds; --write puts the table into a Markdown file too."""
+    """Measure all kinds; --write also writes the table to a Markdown file."""
 
     def of_keras(mode: str) -> Any:
         return keras.initializers.VarianceScaling(1.0, mode, "untruncated_normal")
@@ -202,16 +203,16 @@ PAGE = """<!-- Written by `make fans`. -->
 # Fans by kind of layer
 
 White noise of variance 1 goes forward through layers whose kernel has variance 1 / fan_in, and backward
-(as the gradient of the output) through layers with variance 1 / fan_out. A right fan gives 1 again.
-Keras's `VarianceScaling` and `keras_initx.LecunAuto`, in the same run, Keras {version}, the mean of 6 draws;
-what is off by more than 10 % is bold.
+(as the gradient of the output) through layers with variance 1 / fan_out. If the fan is right, the result is
+1 again. Keras's `VarianceScaling` and `keras_initx.LecunAuto` in the same run, Keras {version}, the mean of
+6 draws; figures that are off by more than 10 % are bold.
 
 {table}
 
-Attention layers are made of `EinsumDense` to and from heads. Before Keras 3.15 these were read from the
-shape too. The depthwise half of a separable convolution is a depthwise kernel, the gates of a convolutional
-LSTM are those of an LSTM with a window. A look-up has no backward figure of its own: the column repeats the
-variance of the table's entries.
+Attention layers are made of `EinsumDense` to and from heads. Before Keras 3.15, Keras read the fans of
+`EinsumDense` from the shape, too. The depthwise half of a separable convolution is a depthwise kernel; the
+gates of a convolutional LSTM are LSTM gates with a window. A look-up has no backward figure of its own: the
+column repeats the variance of the table's entries.
 """
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What `initialize` costs: against building the model, and against Keras's own draws of its weights.
+"""Measure the time of `initialize` against building the model and against Keras's own draws of its weights.
 
-Each model is measured in a process of its own, all sides in turns, the smallest of several rounds; and
-once at first: the first build of the model, and the first `initialize` of it.
+Each model is measured in a process of its own: first its first build and its first `initialize`, then all
+sides in turns, of which the smallest time over several rounds counts.
 
     python benchmarks/initialize_time.py            # ResNet50 and ViT-B/16
     python benchmarks/initialize_time.py --json out.json
@@ -19,7 +19,7 @@ ROUNDS = 5
 
 
 def vit_b16():
-    """ViT-B/16 with 86 M parameters, in plain Keras."""
+    """Return ViT-B/16 with 86 M parameters, in plain Keras."""
     import keras
     from keras import layers
 
@@ -44,7 +44,7 @@ def vit_b16():
 
 
 def resnet50():
-    """ResNet50 of keras.applications."""
+    """Return ResNet50 of keras.applications."""
     import keras
 
     return keras.applications.ResNet50(weights=None)
@@ -54,7 +54,7 @@ MODELS = {"resnet50": resnet50, "vit_b16": vit_b16}
 
 
 def warm_up() -> None:
-    """Initializes, and so computes, a small model with the layers of the large ones."""
+    """Initialize, and so compute, a small model with the layers of the large ones."""
     import keras
     from keras import layers
 
@@ -69,7 +69,7 @@ def warm_up() -> None:
 
 
 def draws(model, name: str) -> None:
-    """Keras's own draw of every weight that `initialize` draws."""
+    """Draw, with a Keras initializer, every weight that `initialize` draws."""
     import keras
 
     for variable in model.trainable_variables:
@@ -79,25 +79,25 @@ def draws(model, name: str) -> None:
 
 
 def resident() -> tuple[float, float]:
-    """The size of this process now and the largest so far, in MB."""
+    """Return the current and the peak size of this process in MB."""
     now = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
     return now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def timed(action) -> float:
-    """The seconds that an action takes."""
+    """Return the seconds that an action takes."""
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
 
 
 def measure(name: str) -> dict:
-    """The times of one model, in seconds, and the memory."""
+    """Return the times of one model in seconds, and its memory."""
     import numpy as np
 
     import keras_initx
 
-    # TensorFlow's own code, thread pools and allocators are there before memory is looked at.
+    # Load TensorFlow's code, thread pools and allocators before memory is measured.
     warm_up()
     models = []
     times: dict[str, list[float]] = {"first_build": [timed(lambda: models.append(MODELS[name]()))]}

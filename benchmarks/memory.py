@@ -1,16 +1,16 @@
-"""Resident memory over a search of 200 trials in one process, and in processes of a few trials each.
+"""Measure resident memory over a search of 200 trials, in one process and in processes of a few trials.
 
-    python benchmarks/memory.py                              # same and schedule, at once
+    python benchmarks/memory.py                              # same and schedule, in parallel
     python benchmarks/memory.py --kinds width processes
-    python benchmarks/memory.py --kinds schedule --types     # with what grows among Python's objects
+    python benchmarks/memory.py --kinds schedule --types     # also the Python objects that accumulate
 
-Each kind is a search in a process of its own; they run at once, since memory does not depend on time:
+Each kind is a search in a process of its own. They run in parallel, because memory does not depend on time:
 
-same        One architecture: the compiled model is used again.
-width       Another width in nearly every trial: each compiles anew, sixteen are kept.
-schedule    A learning rate schedule: none can be used again (a trace freezes it), each compiles anew.
-processes   As `schedule`, by a worker process that ends after `--each` trials and is started again: the
-            most that any of them had.
+same        One architecture: the compiled model is reused.
+width       Another width in nearly every trial: each compiles, sixteen models are kept.
+schedule    A learning rate schedule: no model can be reused (a trace freezes the schedule), each compiles.
+processes   Like `schedule`, in a worker process that ends after `--each` trials and is restarted: the largest
+            memory of any of them.
 
 Prints the memory after some of the trials, and the slope over the second half by least squares.
 """
@@ -34,13 +34,13 @@ MEMORY_FILE = "KERAS_INITX_BENCHMARK_MEMORY"
 
 
 def resident():
-    """This process's resident memory in MB."""
+    """Return the resident memory of this process in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
 def build(kind, hp):
-    """Two layers: what is compiled counts here, not what is computed."""
+    """Build two layers: compilation counts here, not computation."""
     import keras
 
     width = hp.Int("width", 16, 999) if kind == "width" else 32
@@ -55,38 +55,38 @@ def build(kind, hp):
 
 
 class Meter:
-    """An observer that writes down the resident memory after each trial."""
+    """Observer that records the resident memory after each trial."""
 
     def __init__(self, path, types):
         self.path, self.types, self.counts, self.n = path, types, {}, 0
 
     def on_trial_begin(self, trial, seeds):
-        """Nothing."""
+        """Do nothing."""
 
     def on_epoch_end(self, epochs):
-        """Nothing."""
+        """Do nothing."""
 
     def on_seed_end(self, trial, seed, record, skipped_epochs):
-        """Nothing."""
+        """Do nothing."""
 
     def on_trial_end(self, trial, status):
-        """Adds a line to the file, which other processes may write to as well."""
+        """Append a line to the file, which several processes share."""
         self.n += 1
         row = {"trial": int(trial.trial_id), "pid": os.getpid(), "mb": resident()}
         if self.types and self.n % 50 == 0:
             gc.collect()
-            found = collections.Counter(type(o).__name__ for o in gc.get_objects())
-            grown = {name: n - self.counts[name] for name, n in found.items() if name in self.counts}
+            counts = collections.Counter(type(o).__name__ for o in gc.get_objects())
+            grown = {name: n - self.counts[name] for name, n in counts.items() if name in self.counts}
             row["grown"] = sorted(grown.items(), key=lambda item: -item[1])[:25]
-            self.counts = found
+            self.counts = counts
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
 
 def run(kind, folder, options):
-    """One search, in this process or in those that it starts."""
+    """Run one search, in this process or in processes that it starts."""
     from keras_initx.tuning import search
-    from keras_initx.tuning.parallel.workers import Workers
+    from keras_initx.tuning.parallel import Workers
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -108,8 +108,8 @@ def run(kind, folder, options):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def measured(kind, arguments):
-    """The rows of one kind, from a process of its own."""
+def measure(kind, arguments):
+    """Return the rows of one kind, from a process of its own."""
     command = [sys.executable, __file__, "--in", "", "--kinds", kind, *arguments]
     with tempfile.TemporaryDirectory() as folder:
         command[3] = folder
@@ -122,33 +122,33 @@ def measured(kind, arguments):
     return {"kind": kind, "seconds": seconds, "rows": rows, "load": os.getloadavg()}
 
 
-def told(found):
-    """Prints a row of the table."""
-    mb = [row["mb"] for row in sorted(found["rows"], key=lambda row: row["trial"])]
+def report(result):
+    """Print one row of the table."""
+    mb = [row["mb"] for row in sorted(result["rows"], key=lambda row: row["trial"])]
     half = mb[len(mb) // 2 :]
-    found["slope"] = float(np.polyfit(np.arange(len(half)), half, 1)[0]) if len(half) > 1 else float("nan")
+    result["slope"] = float(np.polyfit(np.arange(len(half)), half, 1)[0]) if len(half) > 1 else float("nan")
     shares = (0.1, 0.25, 0.5, 0.75, 1)
     cells = [f"{round(share * len(mb))}: {mb[round(share * len(mb)) - 1]:.0f}" for share in shares]
-    processes = len({row["pid"] for row in found["rows"]})
-    rest = f"{max(mb):.0f} | {found['slope']:+.2f} | {processes} | {found['seconds']:.0f}"
-    print(f"| {found['kind']} | {' | '.join(cells)} | {rest} |", flush=True)
-    for row in found["rows"]:
+    processes = len({row["pid"] for row in result["rows"]})
+    rest = f"{max(mb):.0f} | {result['slope']:+.2f} | {processes} | {result['seconds']:.0f}"
+    print(f"| {result['kind']} | {' | '.join(cells)} | {rest} |", flush=True)
+    for row in result["rows"]:
         if "grown" in row and row["trial"] + 1 >= len(mb):
             print("\n".join(f"    {name} {n:+}" for name, n in row["grown"]))
 
 
 def main():
-    """Measures each kind, or one of them in this process."""
+    """Measure each kind, or one of them in this process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--each", type=int, default=40, help="trials of a process")
+    parser.add_argument("--each", type=int, default=40, help="trials per process")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=("same", "schedule"))
     parser.add_argument("--no-jit-compile", dest="jit_compile", action="store_false")
     parser.add_argument("--no-screening", dest="screening", action="store_false")
-    parser.add_argument("--types", action="store_true", help="tell the objects that 50 trials left behind")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--types", action="store_true", help="print the objects that 50 trials leave behind")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--in", dest="folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.folder:
@@ -161,12 +161,12 @@ def main():
     print("| kind | | | | | | most | MB a trial (second half) | processes | s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     with ThreadPoolExecutor() as pool:
-        found = []
-        for one in pool.map(lambda kind: measured(kind, arguments), options.kinds):
-            told(one)
-            found.append(one)
+        results = []
+        for result in pool.map(lambda kind: measure(kind, arguments), options.kinds):
+            report(result)
+            results.append(result)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What `SignalMonitor` costs a training, at its default setting: with and without, in turns, in one run.
+"""Measure what `SignalMonitor` costs at its default setting: training with and without it, in turns.
 
     python benchmarks/monitor.py                 # a small MLP and ResNet50; about ten minutes on two cores
     python benchmarks/monitor.py --models mlp --seconds 30
 
-Timed are the steps between the first and the last of a `fit`, with whatever the callback does between them;
-what comes before the first (a graph, a compilation, two measurements) is told apart. The bar is of the time
-within the callback: under 2 %. What two trainings differ by is told beside it, with its spread.
+The clock runs from the end of the first step of a `fit` to the end of the last, including the callback. The
+time before the first step (a trace, a compilation, two measurements) is printed separately. The limit applies
+to the time within the callback: under 2 %. The difference of the two trainings is printed next to it, with
+its spread.
 """
 
 import argparse
@@ -19,7 +20,7 @@ BAR = 0.02
 
 
 def mlp():
-    """Four layers of 256 units on MNIST's shape, batches of 128."""
+    """Return four layers of 256 units on MNIST's shape, batches of 128."""
     import keras
 
     hidden = [keras.layers.Dense(256, "relu", kernel_initializer="he_auto") for _ in range(4)]
@@ -28,7 +29,7 @@ def mlp():
 
 
 def resnet():
-    """ResNet50 on images of 96 x 96, batches of 16."""
+    """Return ResNet50 on images of 96 x 96, batches of 16."""
     import keras
 
     shape = (96, 96, 3)
@@ -36,7 +37,7 @@ def resnet():
 
 
 def stamps(model, data, steps, *callbacks):
-    """The times at which a `fit` began, its first step ended and its last one did."""
+    """Return the times at which a `fit` began, ended its first step and ended its last step."""
     import keras
 
     class Stamps(keras.callbacks.Callback):
@@ -44,19 +45,19 @@ def stamps(model, data, steps, *callbacks):
             times.append(time.perf_counter())
 
     times = [time.perf_counter()]
-    # The last to be told of the end of a step: what the others do counts.
+    # Last in the list, so that the work of the other callbacks counts.
     model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=[*callbacks, Stamps()])
     return times[0], times[1], times[-1]
 
 
-def measured(build, seconds, rounds):
-    """One model: seconds a step without and with a monitor, in turns."""
+def measure(build, seconds, rounds):
+    """Measure the seconds per step of one model without and with a monitor, in turns."""
     import keras
 
     from keras_initx import SignalMonitor
 
     class Timed(SignalMonitor):
-        """One that knows how long it took between the first step and the last."""
+        """Monitor that adds up its own time between the first step and the last."""
 
         inside = 0.0
 
@@ -96,12 +97,12 @@ def measured(build, seconds, rounds):
 
 
 def main():
-    """Measures the models that are asked for."""
+    """Measure the chosen models."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", nargs="+", choices=("mlp", "resnet"), default=("mlp", "resnet"))
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each training")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds of each training")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores\n")
@@ -109,7 +110,7 @@ def main():
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     met = True
     for name in options.models:
-        steps, plain, watched, before, counts, shares = measured(
+        steps, plain, watched, before, counts, shares = measure(
             {"mlp": mlp, "resnet": resnet}[name], options.seconds, options.rounds
         )
         ratios = [b / a - 1 for a, b in zip(plain, watched, strict=True)]

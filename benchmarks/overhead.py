@@ -1,16 +1,16 @@
-"""What a trial of `search` costs beyond its training: against a bare loop of `model.fit`.
+"""Measure what a trial of `search` costs beyond its training, against a bare loop of `model.fit`.
 
     python benchmarks/overhead.py
     python benchmarks/overhead.py --json overhead.json --only long
 
-Right after each trial the same process trains the same seeds again in a bare loop: one compiled model, put
-back to the very weights that the trial began with, and nothing timed but `model.fit`. So a machine that is
-busy slows both, and the strictest loop is the measure: drawing weights, putting the optimizer back,
-screening, the study, the weights file and TensorBoard all count as overhead. The first trial, in which both
-compile, is told apart. Two searches: short trials (the command line's network on scikit-learn's digits) and
-long ones (784 inputs, layers of 512 units, as many epochs as take about ten seconds).
+Right after each trial the same process trains the same seeds again in a bare loop: one compiled model, reset
+to the weights that the trial began with, with only `model.fit` timed. A busy machine slows down both, and
+the comparison is strict: drawing weights, resetting the optimizer, screening, the study, the weights file and
+TensorBoard all count as overhead. The first trial, in which both compile, is reported separately. There are
+two searches: short trials (the command line's network on scikit-learn's digits) and long trials (784 inputs,
+layers of 512 units, for about ten seconds of training).
 
-The bars: under 0.5 s a trial, and under 10 % of a long one.
+The limits: under 0.5 s a trial, and under 10 % of a long trial.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BATCH = 64
 
 
 def digits():
-    """scikit-learn's digits: 1,280 to train, 512 to validate."""
+    """Return scikit-learn's digits: 1,280 to train, 512 to validate."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -39,7 +39,7 @@ def digits():
 
 
 def images(rows=4_096):
-    """Noise of MNIST's shape, with the class of the largest of ten projections."""
+    """Return noise of MNIST's shape; its class is the largest of ten projections."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows + 1_024, 784)).astype("float32")
     y = np.argmax(x @ rng.normal(size=(784, 10)), axis=1)
@@ -47,7 +47,7 @@ def images(rows=4_096):
 
 
 def network(inputs, width, hp=None):
-    """Five hidden layers and a softmax; the initializer is a hyperparameter."""
+    """Build five hidden layers and a softmax; the initializer is a hyperparameter."""
     import keras
 
     name = "he_normal" if hp is None else hp.Choice("initializer", ["he_normal", "he_auto", "glorot_uniform"])
@@ -60,7 +60,7 @@ def network(inputs, width, hp=None):
 
 
 class Bare:
-    """Trains after each trial what the trial trained, and keeps the time of both."""
+    """Observer that repeats the training of each trial in a bare loop, and times both."""
 
     def __init__(self, build, data, epochs, seeds, timers):
         self.build, self.epochs, self.seeds, self.timers = build, epochs, seeds, timers
@@ -69,14 +69,14 @@ class Bare:
         self.began, self.began_cpu = time.perf_counter(), time.process_time()
 
     def fit(self, model, epochs=None):
-        """The training of one seed, as anybody would write it."""
+        """Train one seed in the usual way."""
         return model.fit(
             self.x, self.y, epochs=epochs or self.epochs, batch_size=BATCH, verbose=0,
             validation_data=self.validation, validation_batch_size=len(self.validation[0]),
         )  # fmt: skip
 
     def train(self, hp, seed):
-        """The seconds of one seed by the clock and of the processor, and its curves."""
+        """Train one seed; return its wall time, its processor time and its curves."""
         import keras
 
         keras.utils.clear_session(free_memory=False)
@@ -94,17 +94,17 @@ class Bare:
         return time.perf_counter() - started, time.process_time() - cpu, history
 
     def on_trial_begin(self, trial, seeds):
-        """Nothing: a trial begins when the one before it ended."""
+        """Do nothing: a trial begins when the previous one ends."""
 
     def on_epoch_end(self, epochs):
-        """Nothing."""
+        """Do nothing."""
 
     def on_seed_end(self, trial, seed, record, skipped_epochs):
-        """Keeps the curves, to see that the bare loop trains the same."""
+        """Keep the curves, to check that the bare loop trains the same."""
         self.curves[seed] = record["curves"]
 
     def on_trial_end(self, trial, status):
-        """Told last, when all else of the trial is done."""
+        """Run the bare loop, after all other work of the trial is done."""
         wall, cpu = time.perf_counter() - self.began, time.process_time() - self.began_cpu
         parts = self.timers.take()
         with self.timers.off():
@@ -119,8 +119,8 @@ class Bare:
         self.began, self.began_cpu = time.perf_counter(), time.process_time()
 
 
-def timed(timers):
-    """Watches what a trial is made of."""
+def watch(timers):
+    """Time the parts of a trial."""
     import keras
     from keras_initx.tuning.dashboards import observer, progress_bar
     from keras_initx.tuning.pruning import screening
@@ -144,8 +144,8 @@ def timed(timers):
         timers.watch(progress_bar.ProgressObserver, name, "progress and log")
 
 
-def measured(kind, trials, seeds, epochs, seconds):
-    """One search and its bare loop."""
+def measure(kind, trials, seeds, epochs, seconds):
+    """Run one search and its bare loop."""
     from keras_initx.tuning import search
 
     data = digits() if kind == "short" else images()
@@ -160,7 +160,7 @@ def measured(kind, trials, seeds, epochs, seconds):
         bare.fit(model, 3)
         epoch = (time.perf_counter() - started) / 3
         bare.epochs = max(1, round(seconds / seeds / epoch))
-    timed(timers)
+    watch(timers)
     with tempfile.TemporaryDirectory() as folder, timers:
         bare.began, bare.began_cpu = time.perf_counter(), time.process_time()
         search(
@@ -175,31 +175,35 @@ def measured(kind, trials, seeds, epochs, seconds):
     }  # fmt: skip
 
 
-def told(found):
-    """Prints one search; returns whether it is under the bars."""
-    first, rows = found["rows"][0], [r for r in found["rows"][1:] if r["status"] == "completed"]
+def report(result):
+    """Print one search; return whether it is within the limits."""
+    first, rows = result["rows"][0], [r for r in result["rows"][1:] if r["status"] == "completed"]
     overhead = statistics.median(r["overhead"] for r in rows)
     worst = max(r["overhead"] for r in rows)
     bare = statistics.median(r["bare"] for r in rows)
     cpu = statistics.median(r["overhead_cpu"] for r in rows)
     share = statistics.median(r["overhead"] / r["bare"] for r in rows)
-    what = f"{found['seeds']} seeds of {found['epochs']} epochs"
-    print(f"\n{found['kind']} trials: {len(rows)} after the first, each {what}; load {found['load'][0]:.1f}")
+    what = f"{result['seeds']} seeds of {result['epochs']} epochs"
+    print(
+        f"\n{result['kind']} trials: {len(rows)} after the first, each {what}; load {result['load'][0]:.1f}"
+    )
     print(f"  bare loop {bare:.2f} s, search {bare + overhead:.2f} s a trial (medians)")
     print(f"  overhead {overhead:.3f} s a trial (median; worst {worst:.3f}), {share:.1%} of the training")
     print(f"  of the processor {cpu:.3f} s a trial more than the bare loop (all threads)")
-    print(f"  curves bit for bit the same in {sum(r['same'] for r in found['rows'])} of {len(found['rows'])}")
+    print(
+        f"  curves bit for bit the same in {sum(r['same'] for r in result['rows'])} of {len(result['rows'])}"
+    )
     print(f"  first trial: {first['search']:.1f} s with the setup, bare {first['bare']:.1f} s; both compile")
-    print(f"  after the last trial: {found['after_the_last_trial']:.2f} s (results, best model)\n")
+    print(f"  after the last trial: {result['after_the_last_trial']:.2f} s (results, best model)\n")
     print("  | part | s a trial (mean) | of the first trial |")
     print("  |---|---|---|")
     parts = {name: statistics.mean(r["parts"].get(name, 0.0) for r in rows) for name in first["parts"]}
     for name, mean in sorted(parts.items(), key=lambda part: -part[1]):
         print(f"  | {name} | {mean:.3f} | {first['parts'][name]:.2f} |")
-    met = overhead < BAR_SECONDS and (found["kind"] == "short" or share < BAR_SHARE)
-    bar = f"under {BAR_SECONDS} s" + ("" if found["kind"] == "short" else f" and {BAR_SHARE:.0%}")
+    met = overhead < BAR_SECONDS and (result["kind"] == "short" or share < BAR_SHARE)
+    bar = f"under {BAR_SECONDS} s" + ("" if result["kind"] == "short" else f" and {BAR_SHARE:.0%}")
     print(f"\n  {bar}: {'yes' if met else 'NO'}", flush=True)
-    found["summary"] = {
+    result["summary"] = {
         "overhead_s": overhead, "worst_s": worst, "overhead_cpu_s": cpu, "bare_s": bare, "share": share,
         "parts_s": parts, "met": met,
     }  # fmt: skip
@@ -207,26 +211,26 @@ def told(found):
 
 
 def main():
-    """Measures both kinds of trials."""
+    """Measure both kinds of trials."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=12, help="short trials")
+    parser.add_argument("--trials", type=int, default=12, help="number of short trials")
     parser.add_argument("--long-trials", type=int, default=7)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=20, help="of a seed of a short trial")
-    parser.add_argument("--seconds", type=float, default=10.0, help="training of a long trial")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of one seed of a short trial")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of training of a long trial")
     parser.add_argument("--only", choices=("short", "long"))
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
     kinds = {"short": options.trials, "long": options.long_trials}
-    found, met = [], []
+    results, met = [], []
     for kind, trials in kinds.items():
         if options.only in (None, kind):
-            found.append(measured(kind, trials, options.seeds, options.epochs, options.seconds))
-            met.append(told(found[-1]))
+            results.append(measure(kind, trials, options.seeds, options.epochs, options.seconds))
+            met.append(report(results[-1]))
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
     raise SystemExit(not all(met))
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of Debian's package for as long as a benchmark runs; a helper of `throughput.py`."""
+"""Run a PostgreSQL server of Debian's package while a benchmark runs; a helper of `throughput.py`."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 @contextlib.contextmanager
 def server():
-    """The URL of a server in a temporary folder, which writes to the disk before it answers, as is usual."""
-    # The server refuses to run as root.
+    """Yield the URL of a server in a temporary folder; as usual, it writes to disk before it answers."""
+    # PostgreSQL refuses to run as root.
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         Path(folder).chmod(0o777)

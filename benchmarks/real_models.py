@@ -1,13 +1,13 @@
-"""Real models before and after `initialize`: pre-activations, gradients, and how long it takes.
+"""Measure real models before and after `initialize`: pre-activations, gradients, and time.
 
     python benchmarks/real_models.py --write docs/real_models.md
 
-`keras.applications` that no one here wrote, and models in plain Keras (tests/zoo.py). Pre-activations are
-what arrives at each layer's activation, their root mean square measured on noise that the pass has not
-seen, batch normalization in training mode; after `initialize` over the target that the plan states. The
-gradient is that of a random sum of the outputs, by the root mean square that reaches each pre-activation:
-its spread is the log10 of the largest layer's over the smallest's, and "0 in" counts the layers that no
-gradient reaches. The time is that of `initialize`, over that of one forward pass of the noise it measured on.
+The models are nine of `keras.applications` and seven in plain Keras (tests/support/zoo.py). The root mean
+square of each layer's pre-activation is measured on held-out noise, with batch normalization in training
+mode; after `initialize` it is divided by the target in the plan. The gradient of a random sum of the outputs
+is measured by its root mean square at each pre-activation: its spread is the log10 of the largest over the
+smallest layer, and "0 in" counts the layers that no gradient reaches. The time of `initialize` is divided by
+the time of one forward pass of the noise that it measures on.
 """
 
 import argparse
@@ -30,8 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 import keras_initx
-from keras_initx._graph.noise import noise
-from keras_initx._graph.trace import trace
+from keras_initx._graph import noise, trace
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.support import zoo
@@ -55,7 +54,7 @@ class Row:
 
 
 def gradients(model: keras.Model, x) -> list[float]:
-    """The root mean square of the gradient at each pre-activation, in the order of the computation."""
+    """Return the root mean square of the gradient at each pre-activation, in order of computation."""
     arrived: list[tf.Tensor] = []
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, KINDS)]
 
@@ -75,17 +74,17 @@ def gradients(model: keras.Model, x) -> list[float]:
         with tf.GradientTape() as tape:
             outputs = [y for y in keras.tree.flatten(model(x, training=True)) if y.dtype.is_floating]
             total = sum(tf.reduce_sum(y * tf.random.stateless_normal(y.shape, (1, 2))) for y in outputs)
-        found = [g for g in tape.gradient(total, arrived) if g is not None]
+        reached = [g for g in tape.gradient(total, arrived) if g is not None]
     finally:
         for layer in layers:
             layer.__dict__["activation"] = kept[id(layer)]
         for variable, value in zip(model.non_trainable_variables, state, strict=True):
             variable.assign(value)
-    return [float(np.sqrt(np.mean(np.square(g.numpy(), dtype="float64")))) for g in found]
+    return [float(np.sqrt(np.mean(np.square(g.numpy(), dtype="float64")))) for g in reached]
 
 
 def spread(sizes: list[float]) -> str:
-    """The log10 of the largest over the smallest, and how many are 0."""
+    """Return the log10 of the largest over the smallest size, and how many are 0."""
     sizes = [s for s in sizes if np.isfinite(s)]
     reached = [s for s in sizes if s > 0]
     text = f"{np.log10(max(reached) / min(reached)):.1f}" if reached else "-"
@@ -93,10 +92,10 @@ def spread(sizes: list[float]) -> str:
 
 
 def measure(name: str) -> Row:
-    """Keras's own weights first, then those of `initialize`."""
+    """Measure a model with Keras's own weights, then with `initialize`."""
     keras.utils.set_random_seed(0)
     model = MODELS[name]()
-    # A small batch changes batch normalization itself, most where squeeze-and-excite gates read it.
+    # A small batch changes batch normalization itself, most of all in front of squeeze-and-excite gates.
     batch = {"MobileNetV3Small": 64}.get(name, 8 if name in zoo.APPLICATIONS else 256)
     x = noise(trace(model), batch, seed=77)
     within_2x, within_10, spreads, used = [], [], [], []
@@ -106,7 +105,7 @@ def measure(name: str) -> Row:
         return used[-1]
 
     seconds = 0.0
-    planned: dict[str, float] = {}
+    targets: dict[str, float] = {}
     for turn in range(2):
         if turn:
             keras_initx.initialize(model, seed=0)
@@ -116,9 +115,9 @@ def measure(name: str) -> Row:
                 began = time.perf_counter()
                 plan = keras_initx.initialize(model, seed=0)
                 seconds = time.perf_counter() - began
-            planned = {row.path.rpartition("/")[0]: row.rms_after for row in plan.rows}
-        found = pre_activations(model, x, training=True)
-        ratios = np.array([size / planned.get(path, 1.0) for path, size in found.items()])
+            targets = {row.path.rpartition("/")[0]: row.rms_after for row in plan.rows}
+        sizes = pre_activations(model, x, training=True)
+        ratios = np.array([size / targets.get(path, 1.0) for path, size in sizes.items()])
         within_2x.append(float(np.mean((ratios > 0.5) & (ratios < 2))))
         within_10.append(float(np.mean(np.abs(ratios - 1) < 0.1)))
         spreads.append(spread(gradients(model, x)))
@@ -131,7 +130,7 @@ def measure(name: str) -> Row:
 
 
 def table(rows: list[Row]) -> Table:
-    """The rows, Keras's weights before the arrow and those of `initialize` behind it."""
+    """Return a table with Keras's weights before the arrow and `initialize` after it."""
     result = Table(title="Keras's own weights -> initialize(model)", title_justify="left")
     columns = ("model", "layers", "within 0.5..2", "within 10 %", "gradient's spread", "time, in passes")
     for column in columns:
@@ -143,10 +142,10 @@ def table(rows: list[Row]) -> Table:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--write", type=Path, help="write the table to this file too")
+    parser.add_argument("--write", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     rows = [measure(name) for name in track(options.models, console=Console(stderr=True))]
     console = Console(width=120, record=True)

@@ -1,10 +1,10 @@
-"""Fifty initializers of one architecture: `search` against KerasTuner, which builds and compiles each anew.
+"""Time fifty initializers of one architecture: `search` against KerasTuner, which compiles every trial.
 
     python benchmarks/reuse.py
 
-Both train the same fifty settings of a network of six dense layers, each for the same epochs on the same
-data, under XLA; each side in a process of its own. Prints the wall times, their ratio, and the number of
-XLA modules that each side compiled (counted in a further run, since dumping them takes time).
+Both train fifty settings of a network of six dense layers, for the same epochs on the same data, under XLA,
+each side in a process of its own. Prints the wall times, their ratio, and the number of XLA modules that each
+side compiles (counted in a second run, because dumping them takes time).
 """
 
 import argparse
@@ -20,7 +20,7 @@ SIDES = ("search", "keras_tuner")
 
 
 def data():
-    """scikit-learn's digits: 1,280 to train, 512 to validate, whole batches of 128."""
+    """Return scikit-learn's digits: 1,280 to train, 512 to validate, whole batches of 128."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -29,7 +29,7 @@ def data():
 
 
 def build(hp):
-    """Six layers, whose kernels' scale, mode and distribution are hyperparameters."""
+    """Build six layers whose initial scale, mode and distribution are hyperparameters."""
     import keras
 
     kernel = keras.initializers.VarianceScaling(
@@ -46,7 +46,7 @@ def build(hp):
 
 
 def run(side, trials, epochs, screening):
-    """One side; returns the seconds of the search alone."""
+    """Run one side; return the seconds of the search alone."""
     import keras_tuner
     from keras_initx.tuning import search
 
@@ -66,8 +66,8 @@ def run(side, trials, epochs, screening):
         return time.perf_counter() - started
 
 
-def measured(side, arguments, dump=None):
-    """The seconds of one side in a process of its own."""
+def measure(side, arguments, dump=None):
+    """Return the seconds of one side, from a process of its own."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if dump is not None:
         environment["XLA_FLAGS"] = f"--xla_dump_to={dump} --xla_dump_hlo_as_text"
@@ -77,13 +77,13 @@ def measured(side, arguments, dump=None):
 
 
 def main():
-    """Measures both sides, or one of them in this process."""
+    """Measure both sides, or one of them in this process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--no-screening", action="store_true", help="`search` without the look before")
+    parser.add_argument("--no-screening", action="store_true", help="run `search` without screening")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
@@ -91,10 +91,10 @@ def main():
         return
     arguments = ["--trials", str(options.trials), "--epochs", str(options.epochs)]
     arguments += ["--no-screening"] if options.no_screening else []
-    seconds = {side: measured(side, arguments) for side in SIDES}
+    seconds = {side: measure(side, arguments) for side in SIDES}
     for side in SIDES:
         with tempfile.TemporaryDirectory() as dump:
-            measured(side, arguments, dump)
+            measure(side, arguments, dump)
             modules = len({path.name.split(".")[0] for path in Path(dump).glob("module_*")})
         print(f"{side:12} {seconds[side]:7.1f} s   {modules:4} XLA modules")
     print(f"keras_tuner / search = {seconds['keras_tuner'] / seconds['search']:.1f}")

@@ -1,12 +1,12 @@
-"""Does screening save training, and does it ever end what would have won?
+"""Measure whether screening saves training, and whether it ever ends a trial that would have won.
 
-    python benchmarks/screening.py --thresholds   # what one batch shows of starts, and what became of them
-    python benchmarks/screening.py                # seeded searches, each with and without screening
+    python benchmarks/screening.py --thresholds FILE   # what one batch shows of a start, and how it trains
+    python benchmarks/screening.py                     # seeded searches, each with and without screening
 
-The searches are on scikit-learn's digits, over the initializers that people try (zeros, ones, uniform 0..1,
-large and small normals, gains that are wrong at this depth, and right ones) and two learning rates, in a
-network of `--depth` dense layers. Each is run twice from the same seed, with and without screening; counted
-are the epochs trained until the best score of the run without was first reached.
+The searches run on scikit-learn's digits, over common initializers (zeros, ones, uniform 0..1, large and
+small normals, gains that are wrong at this depth, and right ones) and two learning rates, in a network of
+`--depth` dense layers. Each search runs twice from the same seed, with and without screening. The count is
+the number of epochs until the search first reaches the best score of the run without screening.
 """
 
 import argparse
@@ -26,7 +26,7 @@ RATES = (1e-3, 3e-3)
 
 
 def data():
-    """scikit-learn's digits: 1,152 to train, 320 to validate."""
+    """Return scikit-learn's digits: 1,152 to train, 320 to validate."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -36,19 +36,19 @@ def data():
 
 
 def network(kernel, depth, activation="relu", optimizer="adam", rate=1e-3):
-    """Dense layers of 64 units, each with its own copy of an initializer."""
+    """Build dense layers of 64 units, each with its own copy of an initializer."""
     import keras
 
     hidden = [keras.layers.Dense(64, activation, kernel_initializer=kernel) for _ in range(depth)]
     last = keras.layers.Dense(10, activation="softmax", kernel_initializer=kernel)
     model = keras.Sequential([keras.Input((64,)), *hidden, last])
-    made = keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": rate}})
-    model.compile(made, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    instance = keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": rate}})
+    model.compile(instance, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
 def epochs_to(trials, score):
-    """The epochs that a search trained until a trial reached a score; None where none did."""
+    """Return the epochs that a search trained until a trial reached a score; None if no trial did."""
     count = 0
     for trial in trials:
         for record in trial.seeds.values():
@@ -61,7 +61,7 @@ def epochs_to(trials, score):
 
 
 def one_search(seed, options, screening):
-    """The trials of one search."""
+    """Return the trials of one search."""
     from keras_initx.tuning import search
 
     def build(hp):
@@ -82,7 +82,7 @@ def one_search(seed, options, screening):
 
 
 def searches(options):
-    """Seeded searches with and without screening, a row for each."""
+    """Run seeded searches with and without screening; print one row for each."""
     rows, lost = [], 0
     print("| seed | best without | by | epochs to it, without | with | screened of | best with |")
     print("|---|---|---|---|---|---|---|")
@@ -92,23 +92,23 @@ def searches(options):
         ended = [t for t in screened if t.status == "screened"]
         lost += any(dict(t.values) == dict(best.values) for t in ended)
         done = [t for t in screened if t.status == "completed"]
-        found = max((t.sample.mean for t in done), default=float("nan"))
+        best_screened = max((t.sample.mean for t in done), default=float("nan"))
         pair = epochs_to(without, best.sample.mean), epochs_to(screened, best.sample.mean)
         rows.append((pair, sum(len(r["curves"]["loss"]) for t in screened for r in t.seeds.values())))
         winner = f"{best.sample.mean:.3f} | {best.values['initializer']}"
-        share = f"{len(ended)} of {len(screened)} | {found:.3f}"
+        share = f"{len(ended)} of {len(screened)} | {best_screened:.3f}"
         print(f"| {seed} | {winner} | {pair[0]} | {pair[1] or '-'} | {share} |", flush=True)
     both = [pair for pair, _ in rows if None not in pair]
     total = sum(a for a, _ in both) / max(1, sum(b for _, b in both))
     everything = len(rows) * options.trials * options.epochs / max(1, sum(n for _, n in rows))
-    print(f"\nEpochs to the best score of the search without, over those without: {1 / total:.2f}, that is")
+    print(f"\nEpochs to the best score of the search without screening, over its own: {1 / total:.2f}, so")
     print(f"{total:.1f} times fewer, in the {len(both)} of {len(rows)} searches in which both reached it.")
     print(f"Epochs of whole searches: {everything:.1f} times fewer.")
     print(f"Searches whose best trial was screened in the other: {lost} of {len(rows)}.")
 
 
 def starts():
-    """Initializers for the thresholds, from hopeless to right, by name."""
+    """Return initializers by name, from hopeless to right, to find the thresholds on."""
     import keras
 
     normals = {
@@ -121,7 +121,7 @@ def starts():
 
 
 def thresholds(options):
-    """Writes a line of JSON for each start: what one batch shows, and the best accuracy of 15 epochs."""
+    """Write a line of JSON for each start: what one batch shows, and the best accuracy of 15 epochs."""
     import keras
     from keras_initx.tuning.pruning.screening import untrainable_reason
     from keras_initx.tuning.pruning.signal_probe import SignalProbe
@@ -152,7 +152,7 @@ def thresholds(options):
 
 
 def summary(path):
-    """How well those did that would be ended, and those that would not, beside the best of their cell."""
+    """Print how well the ended and the spared starts train, next to the best of their cell."""
     rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
     cells = {}
     for row in rows:
@@ -170,7 +170,7 @@ def summary(path):
 
 
 def main():
-    """Runs what is asked for."""
+    """Run the chosen part."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -179,8 +179,8 @@ def main():
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--depth", type=int, default=30)
     parser.add_argument("--tuner", default="random")
-    parser.add_argument("--thresholds", metavar="FILE", help="measure starts, and write them here")
-    parser.add_argument("--summary", metavar="FILE", help="a table of what --thresholds wrote")
+    parser.add_argument("--thresholds", metavar="FILE", help="measure starts, and write them to this file")
+    parser.add_argument("--summary", metavar="FILE", help="print a table of a file of --thresholds")
     options = parser.parse_args()
     if options.thresholds:
         thresholds(options)

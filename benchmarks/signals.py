@@ -1,14 +1,15 @@
-"""Signals through deep plain networks: who keeps their size, forward and backward, and two inputs apart.
+"""Measure signals through deep plain networks: their size, forward and backward, and two inputs' distance.
 
-Each cell is one network at its start: the log10 of the mean square of the last hidden pre-activation over
-that of the first (forward), the same of the gradient that arrives (backward), and the correlation of what
-two independent inputs have become. A cell holds when the mean size of both, over the seeds, is under 0.3.
+Each cell is one network at its start. Forward is the log10 of the mean square of the last hidden
+pre-activation over the mean square of the first; backward is the same ratio of gradients; the third figure is
+the correlation of two independent inputs at the last layer. A cell holds if the absolute values of both
+ratios, averaged over the seeds, are under 0.3.
 
     python benchmarks/signals.py                                   # dense, depths 10 to 200, 3 seeds
     python benchmarks/signals.py --kinds convolution residual --depths 50
     python benchmarks/signals.py --depths 1000 --methods auto he exact lsuv
 
-Finished runs are kept in `--results` and not run again.
+Finished runs are kept in `--results` and not repeated.
 """
 
 import argparse
@@ -55,7 +56,7 @@ DEPTHS = (10, 50, 100, 200)
 KINDS = ("dense", "convolution", "residual")
 WIDTH, CHANNELS, SIZE = 256, 64, 8
 HOLDS = 0.3
-# What torch calls the recommended gains, of the standard deviation; 1 for the others.
+# PyTorch's recommended gains of the standard deviation; 1 for other activations.
 USUAL_GAINS = {"relu": math.sqrt(2), "leaky_relu": math.sqrt(2 / 1.04), "tanh": 5 / 3, "selu": 3 / 4}
 PEERS = ("glorot", "he", "lecun", "orthogonal_usual", "lsuv", "exact")
 OURS = ("auto", "mirrored", "edge", "gpn", "shaped")
@@ -63,7 +64,7 @@ METHODS = PEERS + OURS
 
 
 def network(kind: str, depth: int) -> keras.Model:
-    """A plain network with `depth` hidden layers, linear as yet: the activation is set later."""
+    """Build a plain network with `depth` hidden layers, still linear: the activation is set later."""
     if kind == "convolution":
         inputs = x = keras.Input((SIZE, SIZE, CHANNELS))
         for _ in range(depth):
@@ -77,19 +78,19 @@ def network(kind: str, depth: int) -> keras.Model:
 
 
 def hidden(model: keras.Model) -> list[keras.layers.Layer]:
-    """The weighted layers before the head."""
+    """Return the weighted layers before the head."""
     return [layer for layer in model.layers if hasattr(layer, "kernel")][:-1]
 
 
 def set_activation(model: keras.Model, kind: str, activation) -> None:
-    """Gives the hidden layers their activation; of a residual block only the first."""
+    """Give the hidden layers their activation; in a residual block only the first of two."""
     for number, layer in enumerate(hidden(model)):
         linear = kind == "residual" and number % 2
         layer.activation = keras.activations.get("linear" if linear else activation)
 
 
 def start(model: keras.Model, method: str, activation: str, seed: int) -> str:
-    """Draws the model's weights, and returns what `initialize` did."""
+    """Draw the model's weights; return the method that `initialize` chose."""
     for layer in model.layers:
         if getattr(layer, "bias", None) is not None:
             layer.bias.assign(keras.ops.zeros_like(layer.bias))
@@ -113,7 +114,7 @@ def _used(plan: keras_initx.Plan) -> str:
 
 
 def propagate(model: keras.Model, kind: str, seed: int) -> dict[str, float]:
-    """The ratios of one drawn network, and the correlation of independent inputs at its end."""
+    """Return the ratios of one drawn network, and the correlation of independent inputs at its end."""
     layers = hidden(model)
     shape = (8 if kind == "convolution" else 64, *model.input_shape[1:])
     x = tf.random.stateless_normal(shape, (seed, 1))
@@ -124,7 +125,7 @@ def propagate(model: keras.Model, kind: str, seed: int) -> dict[str, float]:
         if kind == "residual":
             h = layers[0].activation(first)
             stream = x + _result(layers[1], h)
-            # The stream is what is to keep its size; it begins after the first block.
+            # The residual stream should keep its size; it begins after the first block.
             first = stream
             tape.watch(first)
             last = first
@@ -136,7 +137,7 @@ def propagate(model: keras.Model, kind: str, seed: int) -> dict[str, float]:
         head = model.layers[-1]
         h = last if kind == "residual" else layers[-1].activation(last)
         outputs = tf.reshape(h, (h.shape[0], -1)) @ head.kernel.value + head.bias.value
-    # From the outputs, so that what arrives at the last hidden layer is a gradient and no noise.
+    # Start at the outputs, so that the last hidden layer receives a gradient, not noise.
     cotangent = tf.random.stateless_normal(outputs.shape, (seed, 2))
     gradients = tape.gradient(outputs, [first, last], output_gradients=cotangent)
     return {
@@ -168,7 +169,7 @@ def _correlation(z) -> float:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs what is not in the results yet."""
+    """Run every cell that is not in the results yet."""
     done = {_key(row) for row in read(options.results)}
     for kind in options.kinds:
         for depth in options.depths:
@@ -199,7 +200,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """The rows that are there."""
+    """Return the rows of the results file; none if it does not exist."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -210,12 +211,12 @@ def _key(row: dict) -> tuple:
 
 
 def cell(rows: list[dict]) -> tuple[bool, str, str]:
-    """(whether it holds, its figures, why not) for the seeds of one cell."""
+    """Return whether a cell holds, its figures, and why it does not."""
     failed = next((row["error"] for row in rows if "error" in row), None)
     if failed:
         return False, "-", failed.split(";")[0]
     with np.errstate(all="ignore"):
-        # By size: a seed that grows and one that vanishes must not make up for each other.
+        # Average absolute values: a growing and a vanishing seed must not cancel.
         signs = {k: np.sign(np.mean([row[k] for row in rows])) for k in ("forward", "backward")}
         forward, backward = (float(signs[k] * np.mean([abs(row[k]) for row in rows])) for k in signs)
     correlation = float(np.mean([row["correlation"] for row in rows]))
@@ -230,7 +231,7 @@ def cell(rows: list[dict]) -> tuple[bool, str, str]:
 
 
 def report(options: argparse.Namespace, console: Console) -> None:
-    """The tables: how many cells hold, then every cell of one method, with its reason."""
+    """Print how many cells hold, then every cell of one method, with its reason."""
     cells: dict[tuple, list[dict]] = {}
     for row in read(options.results):
         cells.setdefault((row["kind"], row["depth"], row["method"], row["activation"]), []).append(row)
@@ -258,15 +259,15 @@ def report(options: argparse.Namespace, console: Console) -> None:
         table.add_column("does not hold because", overflow="fold")
         for name in ACTIVATIONS:
             found = {d: cells.get((kind, d, options.show, name)) for d in depths}
-            told = {d: cell(rows) for d, rows in found.items() if rows}
-            why = "; ".join(f"{d}: {t[2]}" for d, t in told.items() if t[2])
-            table.add_row(name, *(told[d][1] if d in told else "" for d in depths), why)
+            judged = {d: cell(rows) for d, rows in found.items() if rows}
+            why = "; ".join(f"{d}: {t[2]}" for d, t in judged.items() if t[2])
+            table.add_row(name, *(judged[d][1] if d in judged else "" for d in depths), why)
         console.print(table)
 
 
 def main() -> None:
-    """The command line."""
-    # Keras builds a functional model by recursion.
+    """Run the command line."""
+    # Keras builds a functional model recursively.
     sys.setrecursionlimit(100_000)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="+", default=["dense"], choices=KINDS)
@@ -274,10 +275,12 @@ def main() -> None:
     parser.add_argument("--activations", nargs="+", default=list(ACTIVATIONS), choices=ACTIVATIONS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--show", default="auto", choices=METHODS, help="whose cells to print one by one")
+    parser.add_argument(
+        "--show", default="auto", choices=METHODS, help="the method whose cells are printed one by one"
+    )
     parser.add_argument("--results", type=Path, default=Path("results/signals.jsonl"))
     parser.add_argument("--report-only", action="store_true")
-    parser.add_argument("--table", type=Path, help="write the tables to this file too")
+    parser.add_argument("--table", type=Path, help="also write the tables to this file")
     options = parser.parse_args()
     options.results.parent.mkdir(parents=True, exist_ok=True)
     if not options.report_only:
@@ -288,7 +291,7 @@ def main() -> None:
         text = "\n".join(line.rstrip() for line in console.export_text().splitlines())
         head = "# Signals through deep plain networks\n\n"
         head += "Written by `python benchmarks/signals.py --table FILE`; "
-        head += "what it measures stands at the top of that file.\n"
+        head += "its docstring describes what it measures.\n"
         options.table.write_text(f"{head}\n```text\n{text}\n```\n", encoding="utf-8")
 
 

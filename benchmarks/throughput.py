@@ -1,4 +1,4 @@
-"""Trials per minute with two workers against one, and how many trials a storage takes without any training.
+"""Measure trials per minute with two workers against one, and the trials per second that a storage takes.
 
     python benchmarks/throughput.py              # both, about five minutes
     python benchmarks/throughput.py --only workers
@@ -8,8 +8,8 @@ workers     The same search by `keras-initx tune` with one and with two workers.
             start of the first trial to the end of the last, and of the whole command, which also starts
             Python, TensorFlow and the compiled models of each process.
 storages    1, 2, 4 and 8 processes that ask an `OptunaOracle` for trials and report epochs, seeds and ends,
-            as fast as they can, for some seconds: on PostgreSQL, SQLite and a journal file. Trials per
-            second, the latency of each call, and the calls that raised.
+            without any training, as fast as they can, for some seconds: on PostgreSQL, SQLite and a journal
+            file. Trials per second, the latency of each call, and the calls that raised.
 """
 
 import argparse
@@ -31,8 +31,8 @@ STORAGES = ("postgresql", "sqlite", "journal")
 CALLS = ("create_trial", "report_epoch", "report_seed", "end_trial")
 
 
-def tuned(workers, options):
-    """The trials per minute of one search, with its start and without."""
+def tune(workers, options):
+    """Run one search; return its trials per minute, with and without its start."""
     import optuna
     from keras_initx.tuning.storage.databases import storage_session
 
@@ -59,12 +59,12 @@ def tuned(workers, options):
 
 
 def workers(options):
-    """One worker, then two."""
+    """Measure one worker, then two."""
     print(f"\nload {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores\n")
     print("| workers | trials | trials a minute | with the start | s |\n|---|---|---|---|---|", flush=True)
     found = []
     for count in (1, 2):
-        found.append(one := tuned(count, options))
+        found.append(one := tune(count, options))
         rates = f"{one['per_minute']:.1f} | {one['per_minute_whole']:.1f}"
         print(f"| {count} | {one['trials']} | {rates} | {one['seconds']:.0f} |", flush=True)
     ratio, whole = (found[1][key] / found[0][key] for key in ("per_minute", "per_minute_whole"))
@@ -73,7 +73,7 @@ def workers(options):
 
 
 def ask_and_tell(storage, folder, seconds, epochs, barrier, found):
-    """One process: trials without training, until the time is over."""
+    """Run trials without training in one process until the time is over."""
     import keras_tuner
     from keras_initx.tuning import OptunaOracle
 
@@ -101,7 +101,7 @@ def ask_and_tell(storage, folder, seconds, epochs, barrier, found):
             oracle.update_space(hp)
             break
         except Exception as error:
-            # Another process is making the tables of the new storage at this moment.
+            # Another process may be creating the tables of the new storage at this moment.
             errors[f"opening: {type(error).__name__}: {str(error).splitlines()[0][:100]}"] += 1
             time.sleep(0.5 * (attempt + 1))
     record = {"score": 0.5, "epochs": epochs, "curves": {name: [0.5] * epochs for name in "abcd"}}
@@ -122,8 +122,8 @@ def ask_and_tell(storage, folder, seconds, epochs, barrier, found):
 
 
 def loaded(storage, folder, processes, options):
-    """What so many processes get out of a storage together."""
-    # Forked, so that all have imported everything before the first begins.
+    """Return what several processes achieve together on one storage."""
+    # Fork, so that every process has imported everything before the first one begins.
     context = multiprocessing.get_context("fork")
     barrier, queue = context.Barrier(processes), context.Queue()
     arguments = (storage, folder, options.seconds, options.toy_epochs, barrier, queue)
@@ -145,7 +145,7 @@ def loaded(storage, folder, processes, options):
 
 
 def storages(options):
-    """Every storage with every number of processes, each in a study of its own."""
+    """Measure every storage with every number of processes, each in a study of its own."""
     print(f"\nload {os.getloadavg()[0]:.1f}; {options.toy_epochs} epochs a trial; ms: median (worst)\n")
     print(
         "| storage | processes | trials/s | " + " | ".join(CALLS) + " | errors |\n|" + "---|" * 8, flush=True
@@ -173,24 +173,26 @@ def storages(options):
 
 
 def main():
-    """Measures what is asked for."""
+    """Measure the chosen parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=("workers", "storages"))
-    parser.add_argument("--epochs", type=int, default=40, help="of a seed of the search by workers")
-    parser.add_argument("--width", type=int, default=128, help="of its layers")
+    parser.add_argument("--epochs", type=int, default=40, help="epochs per seed in the search by workers")
+    parser.add_argument("--width", type=int, default=128, help="units per layer in that search")
     parser.add_argument("--storages", nargs="+", choices=STORAGES, default=STORAGES)
     parser.add_argument("--processes", nargs="+", type=int, default=(1, 2, 4, 8))
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load on a storage")
-    parser.add_argument("--toy-epochs", type=int, default=10, help="reported of each trial without training")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each load on a storage")
+    parser.add_argument(
+        "--toy-epochs", type=int, default=10, help="epochs reported per trial without training"
+    )
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
     found = {}
     if options.only != "storages":
         found["workers"] = workers(options)
     if options.only != "workers":
-        # Imported here, for the processes to come.
+        # Imported here for the forked processes.
         import keras_initx.tuning  # noqa: F401
 
         found["storages"] = storages(options)

@@ -1,4 +1,4 @@
-"""Where the time of a running program goes, by wrapping methods: no method's time is counted twice.
+"""Time the methods of a running program by wrapping them; no time is counted twice.
 
 A helper of `overhead.py`.
 """
@@ -9,26 +9,26 @@ import time
 
 
 class Timers:
-    """Seconds by name, of the methods that are watched while this is entered.
+    """Context manager that adds up the seconds of watched methods, by label.
 
-    A method that calls another one that is watched is charged only for the rest.
+    If a watched method calls another one, its own time excludes the inner call.
     """
 
     def __init__(self):
         self.seconds, self._open, self._watched, self._on = {}, [], [], True
 
     def watch(self, owner, name, label):
-        """Counts the time of a method, or of a function of a module, under a label."""
+        """Add the time of a method, or of a function of a module, to a label."""
         self._watched.append((owner, name, getattr(owner, name), label))
 
     def take(self):
-        """The seconds since the last time, by label."""
+        """Return the seconds since the last call, by label."""
         taken, self.seconds = self.seconds, {}
         return taken
 
     @contextlib.contextmanager
     def off(self):
-        """Counts nothing meanwhile."""
+        """Stop counting within this block."""
         self._on = False
         try:
             yield

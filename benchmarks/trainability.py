@@ -1,14 +1,14 @@
-"""Does it train? Initializers over networks, activations, optimizers, learning rates and seeds.
+"""Train initializers over networks, activations, optimizers, learning rates and seeds.
 
-Real data; the learning rate is chosen on a validation split, over four decades, and the accuracy is that
-of a test split that nothing was chosen on. All rates and seeds of a cell train at once, in one compiled
-step (`jax.vmap` over the variables of the model and of the optimizer), which all methods share.
+The data are real. The learning rate is chosen on a validation split, over four decades; the accuracy is
+measured on a test split that nothing is chosen on. All rates and seeds of a cell train together in one
+compiled step (`jax.vmap` over the variables of the model and the optimizer), which all methods share.
 
     python benchmarks/trainability.py --models mlp30 --activations relu gelu      # a few minutes
     python benchmarks/trainability.py --workers 2                                 # everything
     python benchmarks/trainability.py --report-only
 
-A finished cell is kept in `--results` and not run again: the same command goes on after a stop.
+Finished cells are kept in `--results` and not repeated: after an interruption, the same command continues.
 """
 
 import argparse
@@ -53,12 +53,12 @@ RATES = {
 
 
 def optimizer(name: str) -> keras.optimizers.Optimizer:
-    """The optimizer of a cell; its rate is set for each replicate."""
+    """Return the optimizer of a cell; its rate is set for each replicate."""
     return keras.optimizers.Adam(1.0) if name == "adam" else keras.optimizers.SGD(1.0, momentum=0.9)
 
 
 class Trainer:
-    """Trains many replicates of one model at once, each with weights and a rate of its own."""
+    """Train many replicates of one model together, each with its own weights and learning rate."""
 
     def __init__(self, model: keras.Model, optimizer_name: str, data, epochs: int, batch: int = 64) -> None:
         self.model, self.data, self.epochs, self.batch = model, data, epochs, batch
@@ -87,7 +87,7 @@ class Trainer:
                 found.append(jnp.mean(jnp.argmax(logits, axis=1) == jnp.asarray(labels)))
             return jnp.stack(found)
 
-        # On a CPU a convolution with a kernel for each replicate is far slower than one after the other.
+        # On a CPU, a convolution with a kernel per replicate is far slower than one replicate at a time.
         convolves = any(isinstance(layer, keras.layers.Conv2D) for layer in model.layers)
 
         def over(function):
@@ -97,7 +97,7 @@ class Trainer:
         self._epoch, self._accuracy = over(epoch), over(accuracy)
 
     def run(self, starts: list, rates: list[float]) -> dict[str, list]:
-        """Accuracies by rate and seed, from one set of variables for each seed."""
+        """Return the accuracies by rate and seed, from one set of variables per seed."""
         pairs = list(itertools.product(rates, range(len(starts))))
         trainable = [jnp.stack([starts[s][0][i] for _, s in pairs]) for i in range(len(starts[0][0]))]
         state = [jnp.stack([starts[s][1][i] for _, s in pairs]) for i in range(len(starts[0][1]))]
@@ -125,7 +125,7 @@ class Trainer:
 
 
 def start(model: keras.Model, method: str, seed: int, data) -> None:
-    """Draws the weights of a freshly built model by a method."""
+    """Draw the weights of a freshly built model by a method."""
     if method == "default":
         return
     if method in FIXED and method != "lsuv":
@@ -143,10 +143,10 @@ def start(model: keras.Model, method: str, seed: int, data) -> None:
 
 
 def _moving_statistics():
-    """The pass with batch normalization in inference mode, to be compared with its batch statistics."""
+    """Patch the scaling pass to run batch normalization in inference mode, for comparison."""
     from unittest.mock import patch
 
-    import keras_initx.model_init.calibration.forward_pass as calibrate
+    import keras_initx.model_init.calibration.forward_pass as forward_pass
 
     def compute(step, args, kwargs):
         operation = step.call.operation
@@ -154,23 +154,23 @@ def _moving_statistics():
             return operation(*args, **{**kwargs, "training": False})
         return original(step, args, kwargs)
 
-    original = calibrate.compute
-    return patch.object(calibrate, "compute", compute)
+    original = forward_pass.compute
+    return patch.object(forward_pass, "compute", compute)
 
 
 def _plain_ends():
-    """`auto` without a scale of its own for the ends of residual branches."""
+    """Patch `auto` to treat the ends of residual branches like any other weight."""
     from unittest.mock import patch
 
     from keras_initx.model_init.methods.choice import variance_choice
 
-    # The package has a function of the module's name.
+    # The folder's face binds the name `auto` to the function.
     auto = importlib.import_module("keras_initx.model_init.methods.auto")
     return patch.object(auto, "residual_end_choice", variance_choice)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs the cells that are not in the results yet; with workers, every n-th of them."""
+    """Run the cells that are not in the results yet; with workers, every n-th of them."""
     done = {key(row) for row in read(options.results)}
     groups = [
         (name, activation, opt)
@@ -210,7 +210,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def values(model: keras.Model) -> tuple[list, list]:
-    """The trainable and the other variables of a model."""
+    """Return the values of the trainable and of the other variables of a model."""
     return (
         [jnp.array(v.value) for v in model.trainable_variables],
         [jnp.array(v.value) for v in model.non_trainable_variables],
@@ -218,14 +218,14 @@ def values(model: keras.Model) -> tuple[list, list]:
 
 
 def restore(model: keras.Model, kept: tuple[list, list]) -> None:
-    """Gives a model's variables the values that `values` returned."""
+    """Assign to a model's variables what `values` returned."""
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     for variable, value in zip(variables, (*kept[0], *kept[1]), strict=True):
         variable.assign(value)
 
 
 def read(path: Path) -> list[dict]:
-    """The rows that are there; of a line that a stop cut short, nothing."""
+    """Return the rows of the results file, without a line that an interruption cut short."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
@@ -236,12 +236,12 @@ def read(path: Path) -> list[dict]:
 
 
 def key(row: dict) -> tuple:
-    """What makes a cell."""
+    """Return what identifies a cell."""
     return tuple(row[name] for name in ("model", "activation", "optimizer", "method"))
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     every = (*MODELS["mlp5"][2],)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, default=Path("results/trainability.jsonl"))
     parser.add_argument("--report-only", action="store_true")
-    parser.add_argument("--table", type=Path, help="write the report to this file too")
+    parser.add_argument("--table", type=Path, help="also write the report to this file")
     options = parser.parse_args()
     options.results.parent.mkdir(parents=True, exist_ok=True)
     if not options.report_only:

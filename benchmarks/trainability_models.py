@@ -1,4 +1,4 @@
-"""The data and the networks of `trainability.py`: real data that packages ship, common networks."""
+"""Data and networks of `trainability.py`: real data that packages ship, and common networks."""
 
 import inspect
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_sample_images
 from sklearn.model_selection import train_test_split
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "selu", "softplus")
-# Characters of a piece of text, and how many of them a network reads.
+# The size of the alphabet, and how many characters a network reads.
 _ALPHABET, _LENGTH = 96, 40
 
 
 @dataclass(frozen=True)
 class Data:
-    """Three disjoint parts: rates are chosen on the second, accuracies are of the third."""
+    """Three disjoint parts: rates are chosen on the second, accuracies measured on the third."""
 
     train: tuple[np.ndarray, np.ndarray]
     validation: tuple[np.ndarray, np.ndarray]
@@ -25,7 +25,7 @@ class Data:
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
+        """Return the number of classes."""
         return int(self.train[1].max()) + 1
 
 
@@ -41,13 +41,13 @@ def _split(x: np.ndarray, y: np.ndarray) -> Data:
 
 
 def digits() -> Data:
-    """1,797 handwritten digits of 8 x 8 (scikit-learn)."""
+    """Return 1,797 handwritten digits of 8 x 8 (scikit-learn)."""
     x, y = load_digits(return_X_y=True)
     return _split(x.reshape(-1, 8, 8, 1).astype("float32"), y.astype("int32"))
 
 
 def rotations() -> Data:
-    """Patches of 8 x 8 of two photographs (scikit-learn), by which quarter turn they were given."""
+    """Return patches of 8 x 8 of two photographs (scikit-learn), labelled by their quarter turn."""
     rng = np.random.default_rng(0)
     patches, turns = [], []
     for image in load_sample_images().images:
@@ -61,13 +61,13 @@ def rotations() -> Data:
 
 
 def cancer() -> Data:
-    """569 tumours by 30 measurements (scikit-learn)."""
+    """Return 569 tumours with 30 measurements each (scikit-learn)."""
     x, y = load_breast_cancer(return_X_y=True)
     return _split(x.astype("float32"), y.astype("int32"))
 
 
 def sources() -> Data:
-    """Pieces of source code, as characters, by their package: NumPy, SciPy, scikit-learn or Keras."""
+    """Return pieces of source code, as characters, labelled by package: NumPy, SciPy, scikit-learn, Keras."""
     import scipy.optimize
     import sklearn.linear_model
 
@@ -87,7 +87,7 @@ def sources() -> Data:
 
 
 def mlp(depth: int, width: int = 64) -> Callable[[Data, str], keras.Model]:
-    """A plain network of `depth` weighted layers."""
+    """Return a builder of a plain network of `depth` weighted layers."""
 
     def build(data: Data, activation: str) -> keras.Model:
         inputs = keras.Input(data.train[0].shape[1:])
@@ -100,7 +100,7 @@ def mlp(depth: int, width: int = 64) -> Callable[[Data, str], keras.Model]:
 
 
 def cnn(depth: int) -> Callable[[Data, str], keras.Model]:
-    """A plain network of convolutions, the first with a stride."""
+    """Return a builder of a plain network of convolutions, the first with a stride."""
 
     def build(data: Data, activation: str) -> keras.Model:
         inputs = x = keras.Input(data.train[0].shape[1:])
@@ -113,7 +113,7 @@ def cnn(depth: int) -> Callable[[Data, str], keras.Model]:
 
 
 def residual(normalized: bool) -> Callable[[Data, str], keras.Model]:
-    """Five residual blocks of two convolutions, with or without batch normalization."""
+    """Return a builder of five residual blocks of two convolutions, with or without batch normalization."""
 
     def build(data: Data, activation: str) -> keras.Model:
         def norm(x):
@@ -131,7 +131,7 @@ def residual(normalized: bool) -> Callable[[Data, str], keras.Model]:
 
 
 class Positions(layers.Layer):
-    """Adds a table of positions."""
+    """Layer that adds a table of positions."""
 
     def build(self, shape):
         self.table = self.add_weight(
@@ -143,7 +143,7 @@ class Positions(layers.Layer):
 
 
 def vit(data: Data, activation: str) -> keras.Model:
-    """A pre-norm vision transformer of four blocks."""
+    """Build a pre-norm vision transformer of four blocks."""
     inputs = keras.Input(data.train[0].shape[1:])
     x = layers.Permute((1, 3, 2, 4))(layers.Reshape((4, 2, 4, 2))(inputs))
     x = Positions()(layers.Dense(32)(layers.Reshape((16, 4))(x)))
@@ -157,7 +157,7 @@ def vit(data: Data, activation: str) -> keras.Model:
 
 
 def lstm(data: Data, activation: str) -> keras.Model:
-    """Characters, two LSTMs, a class."""
+    """Build two LSTMs that read characters and predict a class."""
     inputs = keras.Input((_LENGTH,), dtype="int32")
     x = layers.Embedding(_ALPHABET, 16)(inputs)
     x = layers.LSTM(32, return_sequences=True)(x)
@@ -165,7 +165,7 @@ def lstm(data: Data, activation: str) -> keras.Model:
     return keras.Model(inputs, layers.Dense(data.classes)(ops.mean(x, axis=1)))
 
 
-# Name: (data, builder, activations).
+# Name -> (data, builder, activations).
 MODELS: dict[str, tuple[Callable[[], Data], Callable[[Data, str], keras.Model], tuple[str, ...]]] = {
     "mlp5": (digits, mlp(5), ACTIVATIONS),
     "mlp30": (digits, mlp(30), ACTIVATIONS),

@@ -1,4 +1,4 @@
-"""The tables of `trainability.py`: accuracies by cell, regret by network, the range of rates that train."""
+"""Print the tables of `trainability.py`: accuracies by cell, regret by network, the rates that train."""
 
 from pathlib import Path
 
@@ -6,18 +6,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-# Within five points of the best of its cell a method counts as training.
+# A rate counts as training if its accuracy is within five points of the best of the cell.
 _WITHIN = 0.05
 
 
 def chosen(row: dict) -> tuple[float, float]:
-    """(the test accuracy at the rate that was best on validation, that rate), means over the seeds."""
+    """Return the test accuracy at the rate that was best on validation, and that rate; means over seeds."""
     best = int(np.argmax(np.mean(row["validation"], axis=1)))
     return float(np.mean(row["test"][best])), row["rates"][best]
 
 
 def width(row: dict, best: float) -> int:
-    """How many rates train to within five points of the best of the cell."""
+    """Return how many rates train to within five points of the best of the cell."""
     return int(np.sum(np.mean(row["test"], axis=1) >= best - _WITHIN))
 
 
@@ -25,7 +25,7 @@ Cells = dict[tuple, dict[str, dict]]
 
 
 def accuracies(cells: Cells, methods: list[str], title: str) -> Table:
-    """A row for each cell in which one of the methods ran; bold within a point of the best of all."""
+    """Return a row for each cell in which a method ran; bold within a point of the best of all."""
     table = Table(title=title, title_justify="left")
     for name in ("network", "activation", "optimizer", *methods):
         table.add_column(name, justify="right" if name in methods else "left")
@@ -44,12 +44,12 @@ def accuracies(cells: Cells, methods: list[str], title: str) -> Table:
 
 
 def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -> None:
-    """Prints the tables, and writes them to a file where one is given."""
+    """Print the tables, and write them to a file if one is given."""
     console = Console(width=150, record=True)
     cells: Cells = {}
     for row in rows:
         if "error" in row:
-            # A start that could not be made trains at no rate.
+            # A model that could not be initialized trains at no rate.
             nothing = [[0.0] * row["seeds"]] * len(row["rates"])
             row |= {"validation": nothing, "test": nothing}
         cells.setdefault((row["model"], row["activation"], row["optimizer"]), {})[row["method"]] = row
@@ -100,14 +100,14 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
     )
     if file is not None:
         text = "\n".join(line.rstrip() for line in console.export_text().splitlines())
-        head = "# Does it train?\n\nWritten by `python benchmarks/trainability.py --table FILE`; what it "
-        head += "measures stands at the top of that file.\n"
+        head = "# Does it train?\n\nWritten by `python benchmarks/trainability.py --table FILE`; its "
+        head += "docstring describes what it measures.\n"
         file.write_text(f"{head}\n```text\n{text}\n```\n", encoding="utf-8")
 
 
 def _settings(rows):
-    """The seeds and epochs of each network, and of the methods that were run with others."""
-    told = []
+    """Return the seeds and epochs of each network, and of methods that ran with other ones."""
+    texts = []
     for model in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == model]
         groups = {}
@@ -117,5 +117,5 @@ def _settings(rows):
         text = f"{model} {usual[0]} seeds, {usual[1]} epochs"
         for (seeds, epochs), methods in others:
             text += f" ({', '.join(sorted(methods))}: {seeds} seeds, {epochs} epochs)"
-        told.append(text)
-    return told
+        texts.append(text)
+    return texts

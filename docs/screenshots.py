@@ -1,4 +1,4 @@
-"""The README's pictures of TensorBoard: a small search of the digits, seen by headless Chromium.
+"""Take the README's pictures of TensorBoard: a small search on the digits in headless Chromium.
 
 make screenshots        # writes docs/hparams.png, custom_scalars.png, histograms.png, text.png, compare.png
 """
@@ -16,7 +16,7 @@ from PIL import Image
 import keras_initx
 
 DOCS = Path(__file__).parent
-# The browser is that of the test, which is no package.
+# The browser helper belongs to the tests, which are no package.
 sys.path.insert(0, str(DOCS.parent))
 
 from tests.support import browser  # noqa: E402
@@ -26,7 +26,7 @@ DEPTH = 8
 
 
 def build() -> keras.Model:
-    """Deep enough for a start to matter."""
+    """Build a model deep enough for its start to matter."""
     hidden = [keras.layers.Dense(64, activation="tanh", name=f"hidden_{n + 1}") for n in range(DEPTH)]
     flat = [keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Rescaling(1 / 16)]
     model = keras.Sequential([*flat, *hidden, keras.layers.Dense(10, activation="softmax", name="output")])
@@ -35,7 +35,7 @@ def build() -> keras.Model:
 
 
 def run() -> Path:
-    """Searches, and returns the folder of the logs."""
+    """Run the search; return the folder of its logs."""
     result = search(
         build,
         load_dataset("digits"),
@@ -51,28 +51,28 @@ def run() -> Path:
 
 
 def take(board: browser.Board, name: str) -> None:
-    """The window as it is, in 128 colours, which halves the file."""
+    """Save the window as it is, in 128 colours, which halves the file."""
     picture = Image.open(io.BytesIO(board.driver.get_screenshot_as_png())).convert("RGB")
     picture.quantize(128).save(DOCS / f"{name}.png", optimize=True)
     print(f"{DOCS / name}.png: look at it")
 
 
 def compare() -> None:
-    """Signal by depth of a plain network under four starts."""
+    """Draw signal by depth of a plain network under four starts."""
     hidden = [keras.layers.Dense(128, "gelu", name=f"hidden_{n + 1}") for n in range(50)]
     last = keras.layers.Dense(10, name="output")
     model = keras.Sequential([keras.Input((32,)), *hidden, last], name="gelu_50_layers")
     starts = ["glorot_uniform", "he_normal", "auto"]
-    found = keras_initx.compare(model, starts, ["auto"], as_is=False, seed=1)
-    found.plot().savefig(DOCS / "compare.png", dpi=100)
+    comparison = keras_initx.compare(model, starts, ["auto"], as_is=False, seed=1)
+    comparison.plot().savefig(DOCS / "compare.png", dpi=100)
     print(f"{DOCS / 'compare.png'}: look at it")
 
 
 def main() -> None:
-    """Writes the pictures."""
+    """Write the pictures."""
     compare()
     count = len(INITIALIZERS) * 2
-    # The pages name the folder.
+    # TensorBoard's pages show the folder's name, so it must not be this checkout.
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         logs = run()
         with browser.tensorboard(logs) as address, browser.chromium() as driver:

@@ -1,5 +1,7 @@
 """Run every Python snippet of the README and of docs/, and check every command and link in them."""
 
+import contextlib
+import importlib
 import re
 import shlex
 import tomllib
@@ -82,6 +84,20 @@ def check(words: list[str], page: Path) -> None:
         assert program in {*FOREIGN, "pre-commit"}, words
 
 
+@contextlib.contextmanager
+def eagerly(on: bool) -> Iterator[None]:
+    """Run without tf.function where no model is trained: tracing deep models takes most of the time."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    tensorflow = importlib.import_module("tensorflow")
+    tensorflow.config.run_functions_eagerly(on)
+    try:
+        yield
+    finally:
+        tensorflow.config.run_functions_eagerly(False)
+
+
 def test_there_is_something_to_run():
     assert len(blocks(README, "python")) >= 5
     assert len(list(commands(README))) >= 12
@@ -98,7 +114,7 @@ def test_python_snippets_run(path, tmp_path, monkeypatch, capsys):
         assert f"docs/{path.name}" in RUN_ELSEWHERE[path.stem].read_text(encoding="utf-8")
         return
     monkeypatch.chdir(tmp_path)
-    # Compilation under XLA takes most of the time, and changes nothing that a page shows.
+    # Without XLA, which changes nothing that a page shows.
     monkeypatch.setitem(search.__kwdefaults__, "jit_compile", False)
     policy = keras.config.dtype_policy()
     names: dict = {}
@@ -107,7 +123,8 @@ def test_python_snippets_run(path, tmp_path, monkeypatch, capsys):
             # A page is one program; each snippet of the README stands on its own.
             if path == README:
                 names = {}
-            exec(compile(snippet, f"{path.name}[{number}]", "exec"), names)
+            with eagerly("search(" not in snippet):
+                exec(compile(snippet, f"{path.name}[{number}]", "exec"), names)
     finally:
         keras.config.set_dtype_policy(policy)
     printed = capsys.readouterr().out
