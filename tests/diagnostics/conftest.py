@@ -1,9 +1,11 @@
-"""A small model, and data for it."""
+"""Fixtures for the diagnostics: a small model, data for it, and a pass that is not compiled."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
+
+from tests.support.networks import run_probe_eagerly
 
 
 @pytest.fixture
@@ -15,3 +17,9 @@ def model():
 @pytest.fixture
 def x():
     return np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+
+
+@pytest.fixture
+def eager_pass(monkeypatch):
+    """Run the pass of `diagnose` eagerly. The tests of its figures keep the compiled pass."""
+    run_probe_eagerly(monkeypatch)

@@ -1,4 +1,4 @@
-"""Whatever `fit` takes, `diagnose` takes; what is wrong is named."""
+"""`diagnose` takes the same data as `fit`, and its errors name the argument."""
 
 import keras
 import numpy as np
@@ -20,6 +20,7 @@ class Batches(keras.utils.PyDataset):
         return data(8, 8, seed=index), data(8, 5, seed=100 + index)
 
 
+@pytest.mark.usefixtures("eager_pass")
 class TestData:
     def batches(self, kind):
         pairs = [(data(8, 8, seed=n), data(8, 5, seed=100 + n)) for n in range(8)]
@@ -38,17 +39,17 @@ class TestData:
         x = np.concatenate([data(8, 8, seed=n) for n in range(4)])
         y = np.concatenate([data(8, 5, seed=100 + n) for n in range(4)])
         expected = diagnose(model, x, y, "mse", samples=32)
-        found = diagnose(model, self.batches(kind), loss="mse", samples=32)
-        assert found == expected
-        assert found.samples == 32
+        report = diagnose(model, self.batches(kind), loss="mse", samples=32)
+        assert report == expected
+        assert report.samples == 32
 
-    def test_weights_of_samples_count_as_in_a_training(self):
+    def test_sample_weights_apply_as_in_training(self):
         model, x, y = dense(), data(16, 8), data(16, 5)
         model.compile("sgd", "mse")
         weights = np.arange(16, dtype="float32")
         expected = model.evaluate(x, y, sample_weight=weights, batch_size=16, verbose=0)
-        for given in ((x, y, weights), iter([(x[:8], y[:8], weights[:8]), (x[8:], y[8:], weights[8:])])):
-            report = diagnose(model, given)
+        for labelled in ((x, y, weights), iter([(x[:8], y[:8], weights[:8]), (x[8:], y[8:], weights[8:])])):
+            report = diagnose(model, labelled)
             assert report.loss == pytest.approx(expected, rel=1e-5)
             _, gradients = by_hand(model, x, y)
             scaled = gradients[-1] * weights[:, None]
@@ -66,16 +67,16 @@ class TestData:
         expected = model.evaluate(x, y, sample_weight=weights, batch_size=16, verbose=0, return_dict=True)[
             "loss"
         ]
-        found = diagnose(model, (x, y, weights))
-        assert found.loss == pytest.approx(expected, rel=1e-5)
-        # As in `fit`, what the model has no input for is left out.
-        assert diagnose(model, ({**x, "id": np.arange(16)}, y, weights)) == found
+        report = diagnose(model, (x, y, weights))
+        assert report.loss == pytest.approx(expected, rel=1e-5)
+        # As in `fit`, arrays that the model has no input for are ignored.
+        assert diagnose(model, ({**x, "id": np.arange(16)}, y, weights)) == report
         assert diagnose(model, (x, y)).rows[0].std == pytest.approx(
             np.std(x["alpha"] @ ops.convert_to_numpy(model.get_layer("a").kernel)), rel=1e-4
         )
-        with pytest.raises(InitxError, match=r"x: received .*Missing: \['alpha'\]"):
+        with pytest.raises(InitxError, match=r"^`x` must have .*'zalpha'.*Missing: \['alpha'\]"):
             diagnose(model, {"beta": x["beta"], "zalpha": x["alpha"]})
-        with pytest.raises(InitxError, match=r"y: received .*The outputs are .*'one': \(16, 2\)"):
+        with pytest.raises(InitxError, match=r"^`y` of shape .*does not fit.*outputs are .*'one': \(16, 2\)"):
             diagnose(model, x, {"one": y["one"]})
 
     def test_one_input_that_is_the_same_for_all_samples(self):
@@ -86,13 +87,13 @@ class TestData:
         assert report.healthy, report.summary()
         assert "same inputs" not in {f.verdict for f in report.findings}
 
-    def test_inputs_that_noise_says_nothing_of(self):
+    def test_boolean_inputs_need_data(self):
         inputs = keras.Input((4,), dtype="bool")
         model = keras.Model(inputs, layers.Dense(2)(ops.cast(inputs, "float32")))
-        with pytest.raises(InitxError, match="x: received None; allowed: data"):
+        with pytest.raises(InitxError, match="^`x` is needed: noise for the boolean inputs .*Pass data: x="):
             diagnose(model)
 
-    def test_what_is_left_out_may_be_anything(self):
+    def test_an_ignored_array_may_hold_anything(self):
         inputs = [keras.Input((3,), name=name) for name in ("a", "b")]
         model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(inputs)))
         x = {"b": data(16, 3), "a": data(16, 3, seed=1), "junk": np.full(16, np.nan)}
@@ -107,8 +108,8 @@ class TestData:
 
         assert diagnose(dense(), Endless(), loss="mse", samples=32).samples == 32
 
-    def test_weights_of_another_number(self):
-        with pytest.raises(InitxError, match=r"y: received '3 weights'.*16"):
+    def test_too_few_sample_weights(self):
+        with pytest.raises(InitxError, match="^`x` has 16 samples, but there are 3 weights. Pass one for each"):
             diagnose(dense(), (data(16, 8), data(16, 5), np.ones(3, "float32")), loss="mse")
 
     def test_a_pair_of_arrays(self):
@@ -118,26 +119,26 @@ class TestData:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"x": data(16, 8), "loss": "mse"}, "loss: received 'mse'.*together with y"),
-            ({"x": data(16, 8), "y": data(16, 5)}, "loss: received None.*compile the model"),
-            ({"x": data(16, 8), "y": data(9, 5), "loss": "mse"}, "y: received '9 targets'.*16"),
-            ({"x": data(160, 8), "y": data(100, 5), "loss": "mse"}, "y: received '100 targets'.*160"),
-            ({"x": iter([data(16, 8)]), "y": data(16, 5), "loss": "mse"}, "y: received 'targets beside"),
-            ({"x": data(16, 8), "y": data(16, 5), "loss": "crosentropy"}, "loss: received 'crosentropy'"),
-            ({"x": data(16, 8), "y": [0, 1] * 8, "loss": "mse"}, "y: received .*np.asarray"),
-            ({"x": data(16, 9)}, "x: received .*inputs of shape"),
-            ({"x": np.float32(3)}, r"x: received 'a single value'.*x\[:1\]"),
-            ({"x": data(1, 8)}, "x: received '1 sample'"),
-            ({"x": np.full((4, 8), np.nan)}, "x: received 'NaN or infinite values'"),
-            ({"x": data(16, 8), "samples": 1}, "samples: received 1"),
-            ({"x": data(16, 8), "y": np.array(["a", "b"] * 8), "loss": "mse"}, "y: received 'strings'"),
+            ({"x": data(16, 8), "loss": "mse"}, "^`loss='mse'` needs targets. Pass y="),
+            ({"x": data(16, 8), "y": data(16, 5)}, "^`y` is given, but there is no loss: .*compile the model"),
+            ({"x": data(16, 8), "y": data(9, 5), "loss": "mse"}, "^`x` has 16 samples, but there are 9 targets"),
+            ({"x": data(160, 8), "y": data(100, 5), "loss": "mse"}, "^`x` has 160 samples, but there are 100 targets"),
+            ({"x": iter([data(16, 8)]), "y": data(16, 5), "loss": "mse"}, "^`y` must be None if `x` yields batches, got targets in addition to a list_iterator"),
+            ({"x": data(16, 8), "y": data(16, 5), "loss": "crosentropy"}, "^`loss` must be the name of a loss that Keras knows, got 'crosentropy'"),
+            ({"x": data(16, 8), "y": [0, 1] * 8, "loss": "mse"}, "^`y` must be .*np.asarray"),
+            ({"x": data(16, 9)}, r"^`x` must have shape .*got \(16, 9\)"),
+            ({"x": np.float32(3)}, r"^`x` must hold arrays of samples, got a single value.*x\[:1\]"),
+            ({"x": data(1, 8)}, "^`x` must have at least 2 samples to compare, got 1"),
+            ({"x": np.full((4, 8), np.nan)}, "^`x` contains NaN or infinite values"),
+            ({"x": data(16, 8), "samples": 1}, "^`samples` must be an integer >= 2, got 1"),
+            ({"x": data(16, 8), "y": np.array(["a", "b"] * 8), "loss": "mse"}, "^`y` must be numbers, got strings. .*np.unique"),
             (
                 {"x": iter(zip(data(16, 8), data(16), strict=True)), "loss": "mse"},
-                "x: received .samples one by one",
+                "^`x` must yield batches, got single samples",
             ),
             (
                 {"x": data(16, 8), "y": data(16, 5), "loss": "sparse_categorical_crossentropy"},
-                r"y: received 'targets of shape \(16, 5\)'.*One-hot",
+                r"^`y` of shape \(16, 5\) does not fit the loss \(.*one-hot",
             ),
         ],
     )

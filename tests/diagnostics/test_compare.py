@@ -1,4 +1,4 @@
-"""One model under several starts: nothing of it may stay changed, and each start is what it is called."""
+"""`compare` measures each start under its name, and leaves the model unchanged."""
 
 import json
 
@@ -9,18 +9,18 @@ import pytest
 from keras_initx import InitxError, compare, diagnose, initialize, reinitialize
 from tests.support import recorder
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 class TestCompare:
-    def test_each_start_is_what_a_call_of_its_own_shows(self, model, x):
-        found = compare(model, ["he_normal"], ["auto"], x, seed=3)
-        assert list(found.reports) == ["as it is", "he_normal", "initialize: auto"]
-        assert found.reports["as it is"] == diagnose(model, x)
+    def test_each_start_is_measured_like_a_separate_call(self, model, x):
+        comparison = compare(model, ["he_normal"], ["auto"], x, seed=3)
+        assert list(comparison.reports) == ["as it is", "he_normal", "initialize: auto"]
+        assert comparison.reports["as it is"] == diagnose(model, x)
         reinitialize(model, "he_normal", seed=3)
-        assert found.reports["he_normal"].rows == diagnose(model, x).rows
+        assert comparison.reports["he_normal"].rows == diagnose(model, x).rows
         initialize(model, "auto", seed=3)
-        assert found.reports["initialize: auto"].rows == diagnose(model, x).rows
+        assert comparison.reports["initialize: auto"].rows == diagnose(model, x).rows
 
     def test_weights_and_declared_initializers_come_back(self, model, x):
         before = recorder.values(model)
@@ -28,11 +28,11 @@ class TestCompare:
         compare(model, ["zeros", keras.initializers.Constant(2.0)], ["lsuv"], x)
         assert recorder.same(before, model)
         assert model.get_config() == config
-        # What each weight is known to be drawn from is what `reinitialize` draws it from.
+        # `reinitialize` still draws each weight from its declared initializer.
         reinitialize(model, seed=1)
         assert np.std(keras.ops.convert_to_numpy(model.layers[1].kernel)) == pytest.approx(0.25, rel=0.2)
 
-    def test_an_error_in_the_middle_leaves_the_model(self, model, x):
+    def test_an_error_midway_leaves_the_model_unchanged(self, model, x):
         before, config = recorder.values(model), model.get_config()
         with pytest.raises(InitxError, match="he_nromal"):
             compare(model, ["ones", "he_nromal"], x=x)
@@ -40,34 +40,39 @@ class TestCompare:
         assert model.get_config() == config
 
     def test_html_has_every_start(self, model, x):
-        found = compare(model, ["zeros"], x=x)
-        assert found._repr_html_().count("<tr>") == 3
-        assert "<td>zeros</td>" in found._repr_html_()
-        assert repr(found).startswith("<Comparison of ")
+        comparison = compare(model, ["zeros"], x=x)
+        assert comparison._repr_html_().count("<tr>") == 3
+        assert "<td>zeros</td>" in comparison._repr_html_()
+        assert repr(comparison).startswith("<Comparison of ")
 
     def test_all_starts_see_the_one_batch_of_a_generator(self, model, x):
-        found = compare(model, ["he_normal"], ["lsuv"], iter([x[:16], x[16:]]), samples=16)
+        comparison = compare(model, ["he_normal"], ["lsuv"], iter([x[:16], x[16:]]), samples=16)
         expected = compare(model, ["he_normal"], ["lsuv"], x[:16])
-        assert {name: report.rows for name, report in found.reports.items()} == {
+        assert {name: report.rows for name, report in comparison.reports.items()} == {
             name: report.rows for name, report in expected.reports.items()
         }
 
-    def test_two_of_one_name_are_told_apart(self, model, x):
+    def test_two_starts_of_the_same_name_are_numbered(self, model, x):
         normal = [keras.initializers.RandomNormal(stddev=s, seed=1) for s in (0.1, 1.0)]
-        found = compare(model, normal, x=x, as_is=False)
-        assert list(found.reports) == ["RandomNormal", "RandomNormal (2)"]
-        stds = [report.rows[0].kernel_std for report in found.reports.values()]
+        comparison = compare(model, normal, x=x, as_is=False)
+        assert list(comparison.reports) == ["RandomNormal", "RandomNormal (2)"]
+        stds = [report.rows[0].kernel_std for report in comparison.reports.values()]
         assert stds == pytest.approx([0.1, 1.0], rel=0.3)
 
     def test_nothing_to_compare(self, model):
-        with pytest.raises(InitxError, match="one initializer or method at least"):
+        with pytest.raises(InitxError, match="there is nothing to compare.*Pass at least one initializer or method"):
             compare(model, as_is=False)
 
+    @pytest.mark.parametrize("argument", ["initializers", "methods"])
+    def test_a_name_instead_of_a_list(self, model, argument):
+        with pytest.raises(InitxError, match=rf"`{argument}` must be a list of names, got 'auto'.*=\['auto'\]"):
+            compare(model, **{argument: "auto"})
+
     def test_tables_and_json(self, model, x):
-        found = compare(model, ["zeros"], x=x)
-        assert found.table().row_count == 2
-        assert "zeros" in str(found)
-        assert found.layers().row_count == len(model.layers)
-        read = json.loads(found.to_json())
+        comparison = compare(model, ["zeros"], x=x)
+        assert comparison.table().row_count == 2
+        assert "zeros" in str(comparison)
+        assert comparison.layers().row_count == len(model.layers)
+        read = json.loads(comparison.to_json())
         assert read["reports"]["zeros"]["healthy"] is False
-        assert read["reports"]["as it is"]["rows"][0]["std"] == found.reports["as it is"].rows[0].std
+        assert read["reports"]["as it is"]["rows"][0]["std"] == comparison.reports["as it is"].rows[0].std

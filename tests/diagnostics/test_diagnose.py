@@ -1,4 +1,4 @@
-"""`diagnose` against networks that are computed by hand, forward and backward."""
+"""`diagnose` against networks computed in NumPy, forward and backward."""
 
 import random
 
@@ -15,27 +15,28 @@ from tests.support.networks import by_hand, data, dense
 
 
 class TestByHand:
-    @pytest.fixture
-    def found(self):
+    @pytest.fixture(scope="class")
+    def measured(self):
+        keras.utils.set_random_seed(20261124)
         model, x, y = dense(), data(32, 8), data(32, 5, seed=1)
         return model, x, y, diagnose(model, x, y, "mse"), *by_hand(model, x, y)
 
-    def test_the_signal(self, found):
-        _, _, _, report, zs, _ = found
+    def test_the_signal(self, measured):
+        _, _, _, report, zs, _ = measured
         for row, z in zip(report.rows, zs, strict=True):
             assert row.mean == pytest.approx(z.mean(), rel=1e-4, abs=1e-5)
             assert row.std == pytest.approx(z.std(), rel=1e-4)
             assert row.second_moment == pytest.approx(np.mean(z**2), rel=1e-4)
 
-    def test_what_the_activation_returns(self, found):
-        _, _, _, report, zs, _ = found
+    def test_what_the_activation_returns(self, measured):
+        _, _, _, report, zs, _ = measured
         for row, z in zip(report.rows[:-1], zs, strict=False):
             assert row.output_second_moment == pytest.approx(np.mean(np.tanh(z) ** 2), rel=1e-4)
             assert row.saturated == pytest.approx(np.mean(np.abs(np.tanh(z)) >= 0.98), abs=1e-6)
         assert np.isnan(report.rows[-1].output_second_moment)
 
-    def test_the_gradients(self, found):
-        _, x, _, report, zs, gradients = found
+    def test_the_gradients(self, measured):
+        _, x, _, report, zs, gradients = measured
         for row, g in zip(report.rows, gradients, strict=True):
             assert row.gradient_rms == pytest.approx(np.sqrt(np.mean(g**2)), rel=1e-4)
             assert row.gradient_norm == pytest.approx(np.linalg.norm(g), rel=1e-4)
@@ -44,13 +45,13 @@ class TestByHand:
         for row, h, g in zip(report.rows, arriving, gradients, strict=True):
             assert row.kernel_gradient == pytest.approx(np.sqrt(np.mean((h.T @ g) ** 2)), rel=1e-4)
 
-    def test_the_loss(self, found):
-        model, x, y, report, *_ = found
+    def test_the_loss(self, measured):
+        model, x, y, report, *_ = measured
         predicted = ops.convert_to_numpy(model(x))
         assert report.loss == pytest.approx(np.mean((predicted - y) ** 2), rel=1e-5)
 
-    def test_chi_is_the_slope_of_the_map_of_small_differences(self, found):
-        model, _, _, report, _, _ = found
+    def test_chi_is_the_slope_of_the_map_of_small_differences(self, measured):
+        model, _, _, report, _, _ = measured
         for row, layer in zip(report.rows[:-1], model.layers, strict=False):
             kernel = ops.convert_to_numpy(layer.kernel).astype("float64")
 
@@ -60,7 +61,7 @@ class TestByHand:
             expected = kernel.shape[0] * np.mean(kernel**2) * integrate.quad(slope, -9, 9, limit=200)[0]
             assert row.chi == pytest.approx(expected, rel=1e-4)
 
-    def test_chi_behind_a_normalization_knows_its_gamma_and_beta(self, found):
+    def test_chi_behind_a_normalization_depends_on_gamma_and_beta(self, eager_pass):
         inputs = keras.Input((8,))
         norm = layers.BatchNormalization()
         model = keras.Model(inputs, layers.Dense(2)(layers.ReLU()(norm(layers.Dense(400)(inputs)))))
@@ -69,8 +70,8 @@ class TestByHand:
         def chi():
             return diagnose(model, x).rows[0].chi
 
-        plain = chi()
         row = diagnose(model, x).rows[0]
+        plain = row.chi
         kernel = ops.convert_to_numpy(model.layers[1].kernel)
         # Half of a standard normal has a slope of 1.
         assert plain == pytest.approx(8 * np.mean(kernel**2) / row.std**2 / 2, rel=1e-3)
@@ -79,7 +80,7 @@ class TestByHand:
         norm.beta.assign(-9 * ops.ones(400))
         assert chi() == pytest.approx(9 * 2 * stats.norm.sf(3) * plain, rel=1e-2)
 
-    def test_what_is_masked_counts_in_no_loss(self):
+    def test_masked_positions_do_not_count_in_the_loss(self):
         ids = np.random.default_rng(0).integers(1, 20, size=(16, 10))
         ids[:, 6:] = 0
         model = keras.Sequential(
@@ -95,8 +96,8 @@ class TestByHand:
         expected = model.evaluate(ids, y, batch_size=16, verbose=0)
         assert diagnose(model, ids, y).loss == pytest.approx(expected, rel=1e-5)
 
-    def test_without_targets_the_gradient_of_a_random_projection(self, found):
-        model, x, *_ = found
+    def test_without_targets_the_gradient_of_a_random_projection(self, measured):
+        model, x, *_ = measured
         report = diagnose(model, x)
         direction = ops.convert_to_numpy(keras.random.normal((32, 5), seed=20261127))
         assert report.rows[-1].gradient_rms == pytest.approx(
@@ -106,6 +107,7 @@ class TestByHand:
         assert np.isnan(report.loss)
 
 
+@pytest.mark.usefixtures("eager_pass")
 class TestModels:
     def test_several_inputs_and_outputs(self):
         a, b = keras.Input((6,), name="a"), keras.Input((4,), name="b")
@@ -133,47 +135,6 @@ class TestModels:
         assert all(np.isfinite(row.std) for row in report.rows)
         assert all(row.gradient_rms > 0 for row in report.rows)
 
-    @pytest.mark.parametrize("compiled", [True, False])
-    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-    def test_half_precision(self, policy, compiled):
-        x, y = data(32, 8), data(32, 5, seed=1)
-        full = dense(depth=4)
-        expected = diagnose(full, x, y, "mse")
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(policy)
-        try:
-            # The policy still holds while the model is diagnosed, as in a user's program.
-            half = dense(depth=4)
-            half.set_weights(full.get_weights())
-            if compiled:
-                half.compile("sgd", "mse")
-            found = diagnose(half, x, y, None if compiled else "mse")
-        finally:
-            keras.config.set_dtype_policy(before)
-        for a, b in zip(found.rows, expected.rows, strict=True):
-            assert a.std == pytest.approx(b.std, rel=0.02)
-            assert a.gradient_rms == pytest.approx(b.gradient_rms, rel=0.03)
-            assert a.kernel_gradient == pytest.approx(b.kernel_gradient, rel=0.03)
-
-    def test_gradients_that_half_precision_would_round_to_zero(self):
-        x, y = data(64, 8), data(64, 5, seed=1)
-
-        def small(y, outputs):
-            return 1e-5 * ops.mean(ops.square(ops.cast(outputs, "float32") - y))
-
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("mixed_float16")
-        try:
-            half = dense(depth=2)
-        finally:
-            keras.config.set_dtype_policy(before)
-        full = dense(depth=2)
-        full.set_weights(half.get_weights())
-        found, expected = diagnose(half, x, y, small), diagnose(full, x, y, small)
-        assert expected.rows[0].gradient_rms < 1e-7
-        for a, b in zip(found.rows, expected.rows, strict=True):
-            assert a.gradient_rms == pytest.approx(b.gradient_rms, rel=0.1)
-
     def test_units_of_channels_first(self):
         if keras.backend.backend() == "tensorflow":
             pytest.skip("TensorFlow has no convolution of channels first on a CPU")
@@ -192,7 +153,7 @@ class TestModels:
         assert row.activation == "relu"
         assert row.dead == pytest.approx(0.4)
 
-    def test_frozen_layers_have_no_gradient_of_their_kernel(self):
+    def test_a_frozen_layer_has_no_kernel_gradient(self):
         model = dense()
         model.layers[1].trainable = False
         report = diagnose(model, data(16, 8))
@@ -200,7 +161,7 @@ class TestModels:
         assert report.rows[1].gradient_rms > 0
         assert report.rows[0].kernel_gradient > 0
 
-    def test_a_model_that_is_frozen_as_a_whole_says_so(self):
+    def test_a_frozen_model_is_reported(self):
         model = dense()
         model.trainable = False
         report = diagnose(model, data(16, 8))
@@ -208,22 +169,22 @@ class TestModels:
         assert report.healthy
         assert "no weight is trainable" not in diagnose(dense(), data(16, 8)).summary()
 
-    def test_a_loss_that_nothing_changes(self):
+    def test_a_constant_loss_is_reported(self):
         report = diagnose(dense(), data(16, 8), data(16, 5), lambda y, outputs: ops.mean(outputs * 0.0))
         assert [f.verdict for f in report.findings] == ["no gradient"]
         assert not report.healthy
         assert "a constant loss" in report.summary()
 
-    def test_where_a_gradient_is_stopped(self):
+    def test_a_stopped_gradient_is_reported_at_its_layer(self):
         inputs = keras.Input((8,))
         h = layers.Dense(16, "tanh", name="first")(inputs)
         model = keras.Model(inputs, layers.Dense(5)(ops.stop_gradient(h)))
-        (found,) = [f for f in diagnose(model, data(16, 8)).findings if f.verdict == "vanishing"]
-        assert found.path == "first"
-        assert "stop_gradient" in found.text
+        (finding,) = [f for f in diagnose(model, data(16, 8)).findings if f.verdict == "vanishing"]
+        assert finding.path == "first"
+        assert "No gradient arrives here at all: look for stop_gradient" in finding.text
 
     @pytest.mark.parametrize("x", [np.zeros((16, 8), "float32"), np.full((16, 8), 3, "float32")])
-    def test_samples_that_are_all_the_same(self, x):
+    def test_identical_samples_are_reported(self, x):
         report = diagnose(dense(), x)
         assert report.findings[0].verdict == "same inputs"
         assert "all samples in x are the same" in report.summary()
@@ -235,13 +196,13 @@ class TestModels:
         x = {"zebra": data(16, 6), "ant": data(16, 4)}
         assert diagnose(model, x) == diagnose(model, [x["zebra"], x["ant"]])
         initialize(model, data=x, seed=0)
-        with pytest.raises(InitxError, match=r"x: received .*'ants'.*\['zebra', 'ant'\]"):
+        with pytest.raises(InitxError, match=r"^`x` must have .*\['zebra', 'ant'\].*'ants'"):
             diagnose(model, {"zebra": x["zebra"], "ants": x["ant"]})
 
     def test_a_model_that_returns_classes(self):
         inputs = keras.Input((8,))
         logits = layers.Dense(5)(inputs)
-        with pytest.raises(InitxError, match=r"model: received '.*outputs of int.*before its argmax"):
+        with pytest.raises(InitxError, match="^`model` must return floats, .*outputs of type int.*before its argmax"):
             diagnose(keras.Model(inputs, ops.argmax(logits, axis=-1)))
         assert diagnose(keras.Model(inputs, [logits, ops.argmax(logits, axis=-1)])).healthy
 
@@ -256,8 +217,53 @@ class TestModels:
 
         model = Own()
         model.built = True
-        with pytest.raises(InitxError, match="Call it on a batch of data"):
+        with pytest.raises(InitxError, match="^`model` .* has no weights, or its layers are not built. Call it once on a batch"):
             diagnose(model, data(16, 8))
+
+
+class TestHalfPrecision:
+    @pytest.mark.parametrize(
+        ("policy", "compiled"),
+        [("mixed_float16", True), ("mixed_float16", False), ("mixed_bfloat16", False)],
+    )
+    def test_figures_agree_with_single_precision(self, policy, compiled):
+        x, y = data(32, 8), data(32, 5, seed=1)
+        full = dense(depth=4)
+        expected = diagnose(full, x, y, "mse")
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(policy)
+        try:
+            # The policy still holds while the model is diagnosed, as in a user's program.
+            half = dense(depth=4)
+            half.set_weights(full.get_weights())
+            if compiled:
+                half.compile("sgd", "mse")
+            report = diagnose(half, x, y, None if compiled else "mse")
+        finally:
+            keras.config.set_dtype_policy(before)
+        for a, b in zip(report.rows, expected.rows, strict=True):
+            assert a.std == pytest.approx(b.std, rel=0.02)
+            assert a.gradient_rms == pytest.approx(b.gradient_rms, rel=0.03)
+            assert a.kernel_gradient == pytest.approx(b.kernel_gradient, rel=0.03)
+
+    def test_gradients_that_half_precision_would_round_to_zero(self):
+        x, y = data(64, 8), data(64, 5, seed=1)
+
+        def small(y, outputs):
+            return 1e-5 * ops.mean(ops.square(ops.cast(outputs, "float32") - y))
+
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            half = dense(depth=2)
+        finally:
+            keras.config.set_dtype_policy(before)
+        full = dense(depth=2)
+        full.set_weights(half.get_weights())
+        report, expected = diagnose(half, x, y, small), diagnose(full, x, y, small)
+        assert expected.rows[0].gradient_rms < 1e-7
+        for a, b in zip(report.rows, expected.rows, strict=True):
+            assert a.gradient_rms == pytest.approx(b.gradient_rms, rel=0.1)
 
 
 class Scale(layers.Layer):
@@ -268,44 +274,45 @@ class Scale(layers.Layer):
         return x * self.factor
 
 
+@pytest.mark.usefixtures("eager_pass")
 class TestScalars:
-    def test_of_a_layer_of_ones_own(self):
+    def test_in_a_custom_layer(self):
         model = keras.Sequential([keras.Input((8,)), layers.Dense(4), Scale(), layers.Dense(2)])
         assert diagnose(model, data(16, 8)).healthy
 
-    def test_of_an_attention(self):
+    def test_in_an_attention(self):
         inputs = keras.Input((6, 8))
         h = layers.Attention(use_scale=True, score_mode="concat")([layers.Dense(8)(inputs), inputs])
         assert len(diagnose(keras.Model(inputs, layers.Dense(2)(h)), data(16, 6, 8)).heads) == 1
 
 
 class Drawing(layers.Layer):
-    """Draws in inference, too: by Keras's generators, and by Python's, as some layers do."""
+    """A layer that draws in inference too, from Keras's generators and from Python's, as some layers do."""
 
     def call(self, x):
         random.random()
         return x + 1e-3 * keras.random.normal(ops.shape(x), seed=keras.random.SeedGenerator(3))
 
 
-def begun(seed):
-    """Begins all generators anew: Keras 3.12 does not begin its global one with a seed."""
+def reset_generators(seed):
+    """Restart all generators. Keras 3.12 does not restart its global one with `set_random_seed`."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
 
 
 class TestNothingChanges:
-    def test_what_layers_added_to_the_loss(self):
+    def test_losses_that_layers_added(self):
         model = dense(depth=1, activity_regularizer=keras.regularizers.L2(0.1))
         model(data(16, 8))
         before = [float(loss) for loss in model.losses]
         diagnose(model, data(16, 8, seed=1))
         assert [float(loss) for loss in model.losses] == before
 
-    def test_generators_that_a_layer_moves_on(self):
+    def test_generators_that_a_layer_draws_from(self):
         model = keras.Sequential([keras.Input((8,)), layers.Dense(4), Drawing(), layers.Dense(2)])
-        begun(5)
+        reset_generators(5)
         expected = random.random(), float(keras.random.normal(()))
-        begun(5)
+        reset_generators(5)
         diagnose(model, data(16, 8))
         assert (random.random(), float(keras.random.normal(()))) == expected
 
@@ -318,9 +325,9 @@ class TestNothingChanges:
         model.fit(x, y, epochs=1, verbose=0)
         kept = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
         before = [ops.convert_to_numpy(v).tobytes() for v in kept]
-        begun(4)
+        reset_generators(4)
         expected = ops.convert_to_numpy(keras.random.normal((3,))), random.random()
-        begun(4)
+        reset_generators(4)
         optimizer, function = model.optimizer, model.train_function
         diagnose(model, x, y)
         drawn = ops.convert_to_numpy(keras.random.normal((3,))), random.random()
@@ -330,7 +337,7 @@ class TestNothingChanges:
         assert drawn[0] == pytest.approx(expected[0], abs=0)
         assert drawn[1:] == expected[1:]
 
-    def test_a_call_that_fails_leaves_everything(self):
+    def test_a_failing_call_leaves_everything_unchanged(self):
         model = dense()
         before = recorder.values(model)
         with pytest.raises(InitxError):
@@ -345,7 +352,7 @@ class TestNothingChanges:
     def test_values_that_a_layer_cannot_take(self, build, x):
         if build is zoo.gpt and keras.backend.backend() != "tensorflow":
             pytest.skip("only TensorFlow looks at ids")
-        with pytest.raises(InitxError, match="x: received 'values that"):
+        with pytest.raises(InitxError, match="^`x` has values that .* cannot take"):
             diagnose(build(), x)
 
     def test_names_of_later_layers(self):

@@ -1,4 +1,4 @@
-"""The lines of a figure are the figures of the report."""
+"""The lines of a plot show the figures of the report."""
 
 import keras
 import numpy as np
@@ -7,11 +7,11 @@ import pytest
 from keras_initx import compare, diagnose, plot_signals, reinitialize
 from keras_initx.diagnostics.records import HEALTHY
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 class TestPlot:
-    def test_lines_are_the_figures(self, model, x):
+    def test_lines_show_std_and_gradient_rms(self, model, x):
         report = diagnose(model, x)
         forward, backward = plot_signals({"it": report}).axes
         line = next(line for line in forward.lines if line.get_label() == "it")
@@ -39,12 +39,12 @@ class TestPlot:
         assert forward.get_title("right") == "crosses: zero"
         assert list(crosses.get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
 
-    def test_lines_differ_in_more_than_their_colour(self, model, x):
-        found = compare(model, ["he_normal", "lecun_normal", "he_uniform"], x=x)
-        lines = [line for line in found.plot().axes[0].lines if line.get_label() in found.reports]
+    def test_lines_differ_in_style_and_marker(self, model, x):
+        comparison = compare(model, ["he_normal", "lecun_normal", "he_uniform"], x=x)
+        lines = [line for line in comparison.plot().axes[0].lines if line.get_label() in comparison.reports]
         assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == len(lines) == 4
 
-    def test_is_drawn_without_a_warning_whatever_the_figures(self, model, x, tmp_path):
-        found = compare(model, ["zeros", "ones", keras.initializers.RandomNormal(stddev=1e15, seed=1)], x=x)
-        found.plot().savefig(tmp_path / "signal.png")
+    def test_extreme_figures_are_drawn_without_a_warning(self, model, x, tmp_path):
+        comparison = compare(model, ["zeros", "ones", keras.initializers.RandomNormal(stddev=1e15, seed=1)], x=x)
+        comparison.plot().savefig(tmp_path / "signal.png")
         assert (tmp_path / "signal.png").stat().st_size > 10_000

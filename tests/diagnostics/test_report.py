@@ -1,4 +1,4 @@
-"""The report in words, tables, JSON and HTML."""
+"""The report in words, tables, JSON and HTML, and its event files."""
 
 import json
 
@@ -13,7 +13,7 @@ from keras_initx import InitxError, initialize
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data, dense
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 class TestLog:
@@ -24,8 +24,8 @@ class TestLog:
         initialize(model, seed=0)
         second = diagnose(model, data(16, 8))
         second.log(tmp_path, step=7)
-        found = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
-        found.Reload()
+        accumulator = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+        accumulator.Reload()
         for number in range(3):
             for title, figure in (
                 ("signal std", "std"),
@@ -35,16 +35,16 @@ class TestLog:
                 expected = [getattr(report.rows[number], figure) for report in (first, second)]
                 if np.isnan(expected[0]):
                     continue
-                events = found.Tensors(f"{title}/{number + 1:03d} {first.rows[number].path}")
+                events = accumulator.Tensors(f"{title}/{number + 1:03d} {first.rows[number].path}")
                 assert [event.step for event in events] == [0, 7]
                 assert [make_ndarray(e.tensor_proto).item() for e in events] == pytest.approx(
                     expected, rel=1e-6
                 )
-        (text, _) = found.Tensors("diagnosis")
-        assert "nothing is wrong" in make_ndarray(text.tensor_proto).item().decode()
+        (text, _) = accumulator.Tensors("diagnosis")
+        assert "no problems found" in make_ndarray(text.tensor_proto).item().decode()
 
     @pytest.mark.parametrize(
-        ("arguments", "message"), [((3,), "logdir: received 3"), (("runs", 1.5), "step: received 1.5")]
+        ("arguments", "message"), [((3,), "`logdir` must be a folder for TensorBoard, .*, got 3"), (("runs", 1.5), "`step` must be an integer, got 1.5")]
     )
     def test_bad_arguments(self, arguments, message):
         with pytest.raises(InitxError, match=message):
@@ -52,7 +52,7 @@ class TestLog:
 
     def test_a_folder_that_is_a_file(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(InitxError, match="logdir: received"):
+        with pytest.raises(InitxError, match="`logdir` '.*run' cannot be written to .*Choose another folder"):
             diagnose(dense(depth=1), data(16, 8)).log(tmp_path / "file" / "run")
 
 

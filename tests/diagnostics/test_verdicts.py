@@ -1,4 +1,4 @@
-"""Bad starts are called by their names, and good ones are left alone."""
+"""Bad starts get the right verdict, and good ones get none."""
 
 import dataclasses
 import math
@@ -14,12 +14,12 @@ from keras_initx.diagnostics.verdicts import head_verdicts, layer_finding, layer
 from tests.support import zoo
 from tests.support.networks import data, dense
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 class TestVerdicts:
     @pytest.mark.parametrize(
-        ("kernel", "activation", "word"),
+        ("kernel", "activation", "verdict"),
         [
             ("zeros", "tanh", "symmetric"),
             (keras.initializers.RandomNormal(stddev=1e-3, seed=1), "tanh", "vanishing"),
@@ -29,14 +29,14 @@ class TestVerdicts:
             (keras.initializers.RandomUniform(-1, -0.5, seed=1), "relu", "dead"),
         ],
     )
-    def test_a_bad_start_is_called_by_its_name(self, kernel, activation, word):
+    def test_a_bad_start_gets_its_verdict(self, kernel, activation, verdict):
         report = diagnose(dense(kernel=kernel, activation=activation, depth=6), np.abs(data(32, 8)) + 0.1)
         assert not report.healthy
-        assert word in {finding.verdict for finding in report.findings}, report.summary()
-        assert any(word in row.verdicts for row in report.rows)
-        assert word in report.summary()
+        assert verdict in {finding.verdict for finding in report.findings}, report.summary()
+        assert any(verdict in row.verdicts for row in report.rows)
+        assert verdict in report.summary()
 
-    def test_nan_is_told_where_it_begins(self):
+    def test_nan_is_reported_at_the_layer_where_it_begins(self):
         model = dense(depth=4)
         kernel = ops.convert_to_numpy(model.layers[2].kernel).copy()
         kernel[0, 0] = np.nan
@@ -49,8 +49,8 @@ class TestVerdicts:
         model = dense(activation="sigmoid", kernel="glorot_uniform", depth=30, width=64)
         assert "inputs alike" in diagnose(model, data(32, 8)).rows[-1].verdicts
 
-    def test_what_initialize_does_is_healthy(self):
-        model = dense(activation="tanh", kernel="zeros", depth=50, width=64)
+    def test_an_initialized_model_is_healthy(self):
+        model = dense(activation="tanh", kernel="zeros", depth=50, width=32)
         assert not diagnose(model, data(32, 8)).healthy
         initialize(model, seed=0)
         report = diagnose(model, data(32, 8))
@@ -65,11 +65,11 @@ class TestVerdicts:
         report = diagnose(model, x)
         assert report.healthy, report.summary()
 
-    def test_inputs_of_another_scale_are_named(self):
+    def test_an_input_scale_far_from_one_is_reported(self):
         model = dense(activation="relu", depth=6)
-        found = diagnose(model, 1e5 * data(32, 8))
-        assert found.findings[0].verdict == "input scale"
-        assert "initialize(model, data=x)" in found.summary()
+        report = diagnose(model, 1e5 * data(32, 8))
+        assert report.findings[0].verdict == "input scale"
+        assert "call initialize(model, data=x)." in report.summary()
         initialize(model, data=1e5 * data(32, 8), seed=0)
         assert diagnose(model, 1e5 * data(32, 8)).healthy
 
@@ -92,7 +92,7 @@ class TestVerdicts:
         assert report.rows[0].gradient_rms > 0.01 * report.rows[-1].gradient_rms
 
     @pytest.mark.parametrize("kind", ["regression", "last layer", "branch", "gate", "prior", "one unit"])
-    def test_starts_that_are_meant_are_healthy(self, kind):
+    def test_intended_starts_are_healthy(self, kind):
         inputs = keras.Input((8,))
         h = layers.Dense(16, "relu", kernel_initializer="he_normal")(inputs)
         zeros = {"kernel_initializer": "zeros"}
@@ -117,7 +117,7 @@ class TestVerdicts:
         report = diagnose(keras.Model(inputs, outputs), data(32, 8))
         assert report.healthy, report.summary()
 
-    def test_tiny_and_huge_signals_are_measured_as_they_are(self):
+    def test_tiny_and_huge_signals_are_measured_correctly(self):
         model = dense(activation="relu", depth=3)
         plain = diagnose(model, data(32, 8))
         for scale in (1e-18, 1e18):
@@ -128,18 +128,18 @@ class TestVerdicts:
                 assert b.sample_cosine == pytest.approx(a.sample_cosine, rel=1e-3, abs=1e-5)
                 assert "non-finite" not in b.verdicts
 
-    def test_what_the_model_rescales_itself_is_no_input_of_another_scale(self):
+    def test_inputs_that_the_model_rescales_itself_are_no_input_scale(self):
         bad = keras.initializers.RandomNormal(stddev=1e-4, seed=1)
         stem = [keras.Input((8,)), layers.Rescaling(1 / 255)]
         model = keras.Sequential([*stem, *(layers.Dense(24, kernel_initializer=bad) for _ in range(5))])
-        found = {f.verdict for f in diagnose(model, 255 * data(32, 8)).findings}
-        assert "vanishing" in found
-        assert "input scale" not in found
+        verdicts = {f.verdict for f in diagnose(model, 255 * data(32, 8)).findings}
+        assert "vanishing" in verdicts
+        assert "input scale" not in verdicts
 
 
 def rows(*changes, count=4):
-    """Healthy layers, some of them changed."""
-    made = []
+    """Return healthy layers with some figures changed."""
+    signals = []
     for number in range(count):
         figures = {f.name: 1.0 for f in dataclasses.fields(LayerSignal)}
         figures |= {"number": number + 1, "path": f"dense_{number}", "kind": "Dense", "activation": "relu"}
@@ -151,14 +151,14 @@ def rows(*changes, count=4):
             "saturated": 0.0,
             "token_cosine": 0.0,
         }
-        made.append(LayerSignal(**figures))
+        signals.append(LayerSignal(**figures))
     for number, change in changes:
-        made[number] = dataclasses.replace(made[number], **change)
-    return made
+        signals[number] = dataclasses.replace(signals[number], **change)
+    return signals
 
 
-class TestClosed:
-    """Weights of zeros that the first steps of a training open."""
+class TestZeroKernels:
+    """Kernels of zeros that the first training steps open."""
 
     @pytest.mark.parametrize("activation", [None, "sigmoid"])
     def test_an_output_of_one_unit(self, activation):
@@ -169,7 +169,7 @@ class TestClosed:
         )
         assert report.healthy, report.summary()
 
-    def test_a_branch_behind_which_the_output_is_closed_too(self):
+    def test_a_branch_of_a_model_whose_output_is_closed_too(self):
         inputs = keras.Input((8,))
         h = layers.Dense(16)(inputs)
         for _ in range(2):
@@ -178,7 +178,7 @@ class TestClosed:
         report = diagnose(keras.Model(inputs, layers.Dense(3, kernel_initializer="zeros")(h)), data(16, 8))
         assert not {"symmetric", "dead"} & {f.verdict for f in report.findings}, report.summary()
 
-    def test_zeros_in_a_row_are_not(self):
+    def test_zeros_in_consecutive_layers_are_symmetric(self):
         inputs = keras.Input((8,))
         h = layers.Dense(16, "sigmoid", kernel_initializer="zeros")(layers.Dense(16, "tanh")(inputs))
         report = diagnose(keras.Model(inputs, layers.Dense(3, kernel_initializer="zeros")(h)), data(16, 8))
@@ -186,10 +186,10 @@ class TestClosed:
 
 
 class TestLimits:
-    """Each word begins at the limit that the documentation names, and not before."""
+    """Each verdict starts at its documented limit and not before."""
 
     @pytest.mark.parametrize(
-        ("word", "beyond", "within"),
+        ("verdict", "beyond", "within"),
         [
             ("exploding", {"std": 1.1e3}, {"std": 0.9e3}),
             ("exploding", {"gradient_second_moment": 1.1e10}, {"gradient_second_moment": 0.9e10}),
@@ -202,12 +202,12 @@ class TestLimits:
             ("non-finite", {"gradient_not_finite": 1e-6}, {"gradient_not_finite": 0.0}),
         ],
     )
-    def test_of_one_layer(self, word, beyond, within):
-        for change, expected in ((beyond, (word,)), (within, ())):
-            made = rows((1, change))
-            assert layer_verdicts(made[1], made) == expected
+    def test_verdicts_of_one_layer(self, verdict, beyond, within):
+        for change, expected in ((beyond, (verdict,)), (within, ())):
+            signals = rows((1, change))
+            assert layer_verdicts(signals[1], signals) == expected
 
-    def test_a_signal_vanishes_where_no_later_layer_has_one(self):
+    def test_a_signal_vanishes_only_if_no_later_layer_has_one(self):
         lost = rows(*((n, {"std": 0.9e-3}) for n in (1, 2, 3)))
         assert [layer_verdicts(row, lost) for row in lost] == [(), *[("vanishing",)] * 3]
         back = rows((1, {"std": 0.9e-3}))
@@ -215,20 +215,20 @@ class TestLimits:
         kept = rows(*((n, {"std": 1.1e-3}) for n in (1, 2, 3)))
         assert not any(layer_verdicts(row, kept) for row in kept)
 
-    def test_a_gradient_vanishes_where_no_earlier_layer_has_one(self):
+    def test_a_gradient_vanishes_only_if_no_earlier_layer_has_one(self):
         lost = rows(*((n, {"gradient_second_moment": 0.9e-10}) for n in (0, 1)))
         assert [layer_verdicts(row, lost) for row in lost] == [("vanishing",), ("vanishing",), (), ()]
         branch = rows((1, {"gradient_second_moment": 0.9e-10}))
         assert not any(layer_verdicts(row, branch) for row in branch)
-        # An output layer of zeros lets none through, and opens with its first step.
+        # An output layer of zeros passes no gradient on until its first step opens it.
         closed = rows(*((n, {"gradient_second_moment": 0.0}) for n in (0, 1, 2)), (3, {"kernel_std": 0.0}))
         assert not any(layer_verdicts(row, closed) for row in closed)
 
-    def test_what_looks_up_may_be_the_same_for_all(self):
+    def test_a_lookup_may_be_the_same_for_all_samples(self):
         change = {"spread": 0.0, "dead": 1.0, "token_cosine": 1.0}
         assert len(layer_verdicts(rows((1, change))[1], rows((1, change)))) == 3
-        made = rows((1, {**change, "is_lookup": True}))
-        assert layer_verdicts(made[1], made) == ()
+        signals = rows((1, {**change, "is_lookup": True}))
+        assert layer_verdicts(signals[1], signals) == ()
 
     @pytest.mark.parametrize(
         ("entropy", "spread", "expected"),
@@ -240,11 +240,11 @@ class TestLimits:
             (math.nan, math.nan, ()),
         ],
     )
-    def test_of_a_head(self, entropy, spread, expected):
+    def test_verdicts_of_one_head(self, entropy, spread, expected):
         assert head_verdicts(HeadSignal("attention", 0, entropy, spread)) == expected
 
     def test_the_worst_layer_is_named_with_its_figures(self):
-        made = rows((1, {"std": 2e3}), (2, {"std": 5e4}))
-        found = layer_finding("exploding", made[1:3], made[-1])
+        signals = rows((1, {"std": 2e3}), (2, {"std": 5e4}))
+        found = layer_finding("exploding", signals[1:3], signals[-1])
         assert found.path == "dense_2"
         assert "(and 1 more), exploding: pre-activation std 5e+04" in found.text

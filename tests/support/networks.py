@@ -1,8 +1,10 @@
-"""Small networks, data, and what they compute, by hand."""
+"""Small networks, data for them, and their pre-activations and gradients computed in NumPy."""
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+from keras_initx.diagnostics.probe import Probe
 
 
 def data(*shape, seed=0):
@@ -15,7 +17,7 @@ def dense(width=24, depth=3, activation="tanh", kernel="he_normal", classes=5, i
 
 
 def by_hand(model, x, y):
-    """Pre-activations and their gradients of a tanh network under the mean squared error."""
+    """Return the pre-activations of a tanh network, and their gradients under the mean squared error."""
     zs, signal = [], x.astype("float64")
     weights = [[ops.convert_to_numpy(w).astype("float64") for w in layer.weights] for layer in model.layers]
     for n, (kernel, bias) in enumerate(weights):
@@ -30,3 +32,15 @@ def by_hand(model, x, y):
 def plain(depth=12, activation="relu", width=32):
     hidden = [layers.Dense(width, activation=activation) for _ in range(depth - 1)]
     return keras.Sequential([keras.Input((16,)), *hidden, layers.Dense(10)])
+
+
+def run_probe_eagerly(monkeypatch):
+    """Run the pass of `diagnose` op by op on TensorFlow, where tracing a graph takes most of its time."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    true_compile = Probe.compile
+
+    def compile_eagerly(self, jit_compile, **options):
+        true_compile(self, jit_compile=False, run_eagerly=True, **options)
+
+    monkeypatch.setattr(Probe, "compile", compile_eagerly)

@@ -1,4 +1,4 @@
-"""Attention by head, against the scores that Keras returns."""
+"""The signal of attention heads, against the attention scores that Keras returns."""
 
 import json
 
@@ -12,6 +12,7 @@ from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
 
+@pytest.mark.usefixtures("eager_pass")
 class TestAttention:
     def model(self, dropout=0.0, scale=1.0):
         inputs = keras.Input((10, 16))
@@ -22,7 +23,7 @@ class TestAttention:
             dense.kernel.assign(dense.kernel * scale)
         return model, attention
 
-    # Without dropout Keras computes the weights inside of one operation.
+    # Without dropout Keras computes the weights inside a single operation.
     @pytest.mark.parametrize("dropout", [0.0, 0.1])
     def test_entropy_by_head_against_the_scores_of_keras(self, dropout):
         model, attention = self.model(dropout, scale=2)
@@ -49,7 +50,7 @@ class TestAttention:
         assert head.path == "attention"
         assert head.entropy == pytest.approx(stats.entropy(weights, axis=-1).mean() / np.log(10), rel=1e-3)
 
-    def test_entropy_of_attention_that_is_written_out(self):
+    def test_entropy_of_hand_written_attention(self):
         class Own(layers.Layer):
             def build(self, shape):
                 self.query = layers.Dense(16, name="query")
@@ -77,7 +78,7 @@ class TestAttention:
         _, weights = attention(table(ids), table(ids), return_attention_scores=True)
         weights = ops.convert_to_numpy(weights).astype("float64")
         assert weights[:, :, :4, 4:].max() == pytest.approx(0, abs=1e-6)
-        # The queries that are padding see nothing, and do not count.
+        # Queries at padding see no key and do not count.
         weights = weights[:, :, :4]
         expected = stats.entropy(weights, axis=-1).mean(axis=(0, 2)) / np.log(4)
         assert [h.entropy for h in report.heads] == pytest.approx(list(expected), rel=1e-3)
@@ -86,7 +87,7 @@ class TestAttention:
         assert [h.spread for h in report.heads] == pytest.approx(list(spread), abs=1e-5)
 
     @pytest.mark.parametrize("dropout", [0.0, 0.1])
-    def test_a_causal_head_is_measured_against_what_its_queries_may_see(self, dropout):
+    def test_entropy_of_a_causal_head_is_relative_to_the_visible_keys(self, dropout):
         inputs = keras.Input((10, 16))
         attention = layers.MultiHeadAttention(2, 8, dropout=dropout)
         outputs = attention(inputs, inputs, use_causal_mask=True)
@@ -108,7 +109,7 @@ class TestAttention:
         entropy = stats.entropy(weights, axis=-1) / np.log(kept.sum(axis=1))[:, None]
         assert head.entropy == pytest.approx(entropy[kept].mean(), rel=1e-3)
 
-    def test_where_there_is_nothing_to_choose_there_is_no_verdict(self):
+    def test_a_single_key_or_query_gets_no_verdict(self):
         inputs = keras.Input((6, 16))
         one_key = layers.MultiHeadAttention(2, 8, name="one_key")(inputs, inputs[:, :1])
         one_query = layers.MultiHeadAttention(2, 8, name="one_query")(inputs[:, :1], inputs)
@@ -139,24 +140,24 @@ class TestAttention:
         assert [row.is_lookup for row in report.rows] == [True, False, False, False, False]
         assert report.healthy, report.summary()
 
-    def test_a_head_whose_queries_are_all_alike(self):
+    def test_one_head_whose_queries_all_attend_alike(self):
         model, attention = self.model()
         kernel = ops.convert_to_numpy(attention.query_dense.kernel).copy()
         kernel[:, 1] *= 1e-4
         attention.query_dense.kernel.assign(kernel)
         report = diagnose(model, data(8, 10, 16))
         assert [h.verdicts for h in report.heads] == [(), ("rank collapse",), ()]
-        (found,) = [f for f in report.findings if f.verdict == "rank collapse"]
-        assert "`attention` head 1" in found.text
+        (finding,) = [f for f in report.findings if f.verdict == "rank collapse"]
+        assert "`attention` head 1, rank collapse: the queries differ by only " in finding.text
         assert report.healthy
 
-    def test_entropy_collapse_is_told(self):
+    def test_entropy_collapse_is_reported(self):
         model, _ = self.model(scale=40)
         report = diagnose(model, data(8, 10, 16))
         assert "entropy collapse" in {f.verdict for f in report.findings}
         assert "attention" in str(report)
 
-    def test_rank_collapse_is_told(self):
+    def test_rank_collapse_is_reported(self):
         inputs = keras.Input((10, 16))
         h = inputs
         for n in range(5):

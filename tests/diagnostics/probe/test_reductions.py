@@ -1,4 +1,4 @@
-"""Every reduction against NumPy and SciPy on the whole tensor."""
+"""Each reduction against NumPy and SciPy on the whole tensor."""
 
 import numpy as np
 import pytest
@@ -26,63 +26,63 @@ def tensor():
 
 class TestForward:
     def test_moments(self, tensor):
-        found = forward((tensor, -1))
-        assert found["mean"] == pytest.approx(tensor.mean(), rel=1e-5)
-        assert found["second_moment"] == pytest.approx(np.mean(tensor**2), rel=1e-5)
-        assert found["spread"] == pytest.approx(np.sqrt(tensor.var(axis=0).mean()), rel=1e-5)
-        assert found["largest"] == pytest.approx(np.abs(tensor).max(), rel=1e-6)
+        numbers = forward((tensor, -1))
+        assert numbers["mean"] == pytest.approx(tensor.mean(), rel=1e-5)
+        assert numbers["second_moment"] == pytest.approx(np.mean(tensor**2), rel=1e-5)
+        assert numbers["spread"] == pytest.approx(np.sqrt(tensor.var(axis=0).mean()), rel=1e-5)
+        assert numbers["largest"] == pytest.approx(np.abs(tensor).max(), rel=1e-6)
 
     def test_effective_rank_is_the_participation_ratio_of_the_singular_values(self, tensor):
         rows = tensor.reshape(6, -1).astype("float64")
         powers = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) ** 2
-        found = forward((tensor, -1))
-        assert found["effective_rank"] == pytest.approx(powers.sum() ** 2 / (powers**2).sum(), rel=1e-4)
+        numbers = forward((tensor, -1))
+        assert numbers["effective_rank"] == pytest.approx(powers.sum() ** 2 / (powers**2).sum(), rel=1e-4)
 
     def test_rank_of_samples_along_one_line_is_one(self):
         line = np.arange(6)[:, None] * np.arange(1, 9)[None]
         assert forward((line, -1))["effective_rank"] == pytest.approx(1, abs=1e-4)
 
-    def test_alike_is_the_mean_cosine_of_two_samples(self, tensor):
-        found = forward((tensor, -1))
+    def test_sample_cosine_is_the_mean_over_pairs_of_samples(self, tensor):
+        numbers = forward((tensor, -1))
         cosines = 1 - pdist(tensor.reshape(6, -1).astype("float64"), "cosine")
-        assert found["sample_cosine"] == pytest.approx(cosines.mean(), rel=1e-4)
+        assert numbers["sample_cosine"] == pytest.approx(cosines.mean(), rel=1e-4)
 
-    def test_tokens_alike_is_the_mean_cosine_within_a_sample(self, tensor):
-        found = forward((tensor, -1))
+    def test_token_cosine_is_the_mean_within_a_sample(self, tensor):
+        numbers = forward((tensor, -1))
         cosines = [1 - pdist(sample.astype("float64"), "cosine") for sample in tensor]
-        assert found["token_cosine"] == pytest.approx(np.mean(cosines), rel=1e-4)
+        assert numbers["token_cosine"] == pytest.approx(np.mean(cosines), rel=1e-4)
 
     @pytest.mark.parametrize("axis", [-1, 1])
     def test_units_along_either_axis(self, tensor, axis):
-        found = forward((tensor, axis))
+        numbers = forward((tensor, axis))
         expected = np.sqrt(tensor.var(axis=axis).mean() / np.mean(tensor**2))
-        assert found["unit_spread"] == pytest.approx(expected, rel=1e-4)
+        assert numbers["unit_spread"] == pytest.approx(expected, rel=1e-4)
 
-    def test_units_that_are_alike(self, tensor):
+    def test_equal_units_have_no_spread(self, tensor):
         same = np.repeat(tensor[..., :1], 4, axis=-1)
         assert forward((same, -1))["unit_spread"] == pytest.approx(0, abs=1e-5)
 
-    def test_what_is_not_finite_is_counted(self, tensor):
+    def test_entries_that_are_not_finite_are_counted(self, tensor):
         tensor[0, 0, :3] = np.nan, np.inf, -np.inf
-        found = forward((tensor, -1))
-        assert found["not_finite"] == pytest.approx(3 / tensor.size)
+        numbers = forward((tensor, -1))
+        assert numbers["not_finite"] == pytest.approx(3 / tensor.size)
 
     def test_half_precision_is_reduced_in_full(self):
         # 60,000 squared is beyond float16.
-        found = forward((np.full((4, 8), 6e4, "float16"), -1))
-        assert found["second_moment"] == pytest.approx(3.6e9, rel=1e-3)
+        numbers = forward((np.full((4, 8), 6e4, "float16"), -1))
+        assert numbers["second_moment"] == pytest.approx(3.6e9, rel=1e-3)
 
 
-class TestAfter:
-    def test_dead_units_and_what_is_left(self):
+class TestOutput:
+    def test_dead_units_and_second_moment(self):
         y = np.random.default_rng(0).uniform(0.1, 1, size=(8, 3, 5)).astype("float32")
         y[..., 1] = 0
         y[..., 4] = 0.5
         y[0, 0, 2] = 0
-        found = named(reductions.OUTPUT, reductions.output(y, -1, (None, None)))
-        assert found["dead"] == pytest.approx(2 / 5)
-        assert found["output_second_moment"] == pytest.approx(np.mean(y**2), rel=1e-5)
-        assert found["saturated"] == 0
+        numbers = named(reductions.OUTPUT, reductions.output(y, -1, (None, None)))
+        assert numbers["dead"] == pytest.approx(2 / 5)
+        assert numbers["output_second_moment"] == pytest.approx(np.mean(y**2), rel=1e-5)
+        assert numbers["saturated"] == 0
 
     def test_units_of_the_first_axis(self):
         y = np.random.default_rng(0).uniform(0.1, 1, size=(8, 4, 5)).astype("float32")
@@ -95,14 +95,14 @@ class TestAfter:
     )
     def test_saturated_within_one_percent_of_a_bound(self, bounds, expected):
         y = np.array([[-1, -0.5, 0.005, 0.2, 0.5, 0.8, 0.97, 0.992, 0.995, 1.0]], "float32").T
-        found = named(reductions.OUTPUT, reductions.output(y, -1, bounds))
+        numbers = named(reductions.OUTPUT, reductions.output(y, -1, bounds))
         by_hand = {
             (0.0, 1.0): np.mean((y <= 0.01) | (y >= 0.99)),
             (-1.0, 1.0): np.mean((y <= -0.98) | (y >= 0.98)),
             (None, 1.0): np.mean(y >= 0.99),
             (-1.0, None): np.mean(y <= -0.99),
         }[bounds]
-        assert found["saturated"] == pytest.approx(by_hand)
+        assert numbers["saturated"] == pytest.approx(by_hand)
         assert by_hand == pytest.approx(expected + 0.1 * (bounds == (0.0, 1.0)))
 
 
@@ -110,21 +110,21 @@ class TestAttention:
     def test_entropy_and_spread_of_each_head(self):
         logits = np.random.default_rng(1).normal(size=(3, 2, 4, 7)) * np.array([0.1, 3])[:, None, None]
         weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-        found = np.asarray(ops.convert_to_numpy(reductions.attention(weights.astype("float32"))))
+        numbers = np.asarray(ops.convert_to_numpy(reductions.attention(weights.astype("float32"))))
         for head in range(2):
             own = weights[:, head]
-            assert found[0, head] == pytest.approx(entropy(own, axis=-1).mean() / np.log(7), rel=1e-4)
+            assert numbers[0, head] == pytest.approx(entropy(own, axis=-1).mean() / np.log(7), rel=1e-4)
             together = (own.mean(axis=1) ** 2).sum(axis=-1).mean()
             alone = (own**2).sum(axis=-1).mean(axis=1).mean()
-            assert found[1, head] == pytest.approx(1 - together / alone, rel=1e-3, abs=1e-5)
+            assert numbers[1, head] == pytest.approx(1 - together / alone, rel=1e-3, abs=1e-5)
 
-    def test_of_keys_that_are_visible_and_queries_that_can_choose(self):
+    def test_only_visible_keys_and_queries_with_a_choice_count(self):
         visible = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], bool)[None, None]
         weights = np.where(visible, 1.0, 0.0) / np.maximum(visible.sum(axis=-1, keepdims=True), 1)
-        found = ops.convert_to_numpy(reductions.attention(weights.astype("float32"), visible))[:, 0]
+        numbers = ops.convert_to_numpy(reductions.attention(weights.astype("float32"), visible))[:, 0]
         own = weights[0, 0, :2]
         spread = 1 - (own.mean(axis=0) ** 2).sum() / (own**2).sum(axis=1).mean()
-        assert found == pytest.approx([1, spread], abs=1e-5)
+        assert numbers == pytest.approx([1, spread], abs=1e-5)
         alone = ops.convert_to_numpy(reductions.attention(np.ones((2, 1, 4, 1), "float32")))[:, 0]
         assert np.isnan(alone).all()
 
@@ -140,12 +140,12 @@ def test_gradient_of_channels_first_and_of_tiny_numbers():
     g[:, 1] = g[:, :1].mean(axis=1)
     expected = np.sqrt(g.var(axis=1).mean() / np.mean(g**2))
     for size in (1.0, 1e-18):
-        found = named(reductions.GRADIENT, reductions.gradient(g * np.float32(size), 1))
-        assert found["gradient_unit_spread"] == pytest.approx(expected, rel=1e-4)
+        numbers = named(reductions.GRADIENT, reductions.gradient(g * np.float32(size), 1))
+        assert numbers["gradient_unit_spread"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradient():
     g = np.random.default_rng(2).normal(0.3, 2, size=(5, 7)).astype("float32")
-    found = named(reductions.GRADIENT, reductions.gradient(g))
-    assert found["gradient_mean"] == pytest.approx(g.mean(), rel=1e-5)
-    assert found["gradient_second_moment"] == pytest.approx(np.mean(g**2), rel=1e-5)
+    numbers = named(reductions.GRADIENT, reductions.gradient(g))
+    assert numbers["gradient_mean"] == pytest.approx(g.mean(), rel=1e-5)
+    assert numbers["gradient_second_moment"] == pytest.approx(np.mean(g**2), rel=1e-5)
