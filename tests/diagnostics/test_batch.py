@@ -90,7 +90,7 @@ class TestData:
     def test_boolean_inputs_need_data(self):
         inputs = keras.Input((4,), dtype="bool")
         model = keras.Model(inputs, layers.Dense(2)(ops.cast(inputs, "float32")))
-        with pytest.raises(InitxError, match="^`x` is needed: noise for the boolean inputs .*Pass data: x="):
+        with pytest.raises(InitxError, match=r"^`x` is needed: noise for the boolean inputs .*Pass data: x="):
             diagnose(model)
 
     def test_an_ignored_array_may_hold_anything(self):
@@ -109,7 +109,9 @@ class TestData:
         assert diagnose(dense(), Endless(), loss="mse", samples=32).samples == 32
 
     def test_too_few_sample_weights(self):
-        with pytest.raises(InitxError, match="^`x` has 16 samples, but there are 3 weights. Pass one for each"):
+        with pytest.raises(
+            InitxError, match=r"^`x` has 16 samples, but there are 3 weights. Pass one for each"
+        ):
             diagnose(dense(), (data(16, 8), data(16, 5), np.ones(3, "float32")), loss="mse")
 
     def test_a_pair_of_arrays(self):
@@ -120,18 +122,36 @@ class TestData:
         ("arguments", "message"),
         [
             ({"x": data(16, 8), "loss": "mse"}, "^`loss='mse'` needs targets. Pass y="),
-            ({"x": data(16, 8), "y": data(16, 5)}, "^`y` is given, but there is no loss: .*compile the model"),
-            ({"x": data(16, 8), "y": data(9, 5), "loss": "mse"}, "^`x` has 16 samples, but there are 9 targets"),
-            ({"x": data(160, 8), "y": data(100, 5), "loss": "mse"}, "^`x` has 160 samples, but there are 100 targets"),
-            ({"x": iter([data(16, 8)]), "y": data(16, 5), "loss": "mse"}, "^`y` must be None if `x` yields batches, got targets in addition to a list_iterator"),
-            ({"x": data(16, 8), "y": data(16, 5), "loss": "crosentropy"}, "^`loss` must be the name of a loss that Keras knows, got 'crosentropy'"),
+            (
+                {"x": data(16, 8), "y": data(16, 5)},
+                "^`y` is given, but there is no loss: .*compile the model",
+            ),
+            (
+                {"x": data(16, 8), "y": data(9, 5), "loss": "mse"},
+                "^`x` has 16 samples, but there are 9 targets",
+            ),
+            (
+                {"x": data(160, 8), "y": data(100, 5), "loss": "mse"},
+                "^`x` has 160 samples, but there are 100 targets",
+            ),
+            (
+                {"x": iter([data(16, 8)]), "y": data(16, 5), "loss": "mse"},
+                "^`y` must be None if `x` yields batches, got targets in addition to a list_iterator",
+            ),
+            (
+                {"x": data(16, 8), "y": data(16, 5), "loss": "crosentropy"},
+                "^`loss` must be the name of a loss that Keras knows, got 'crosentropy'",
+            ),
             ({"x": data(16, 8), "y": [0, 1] * 8, "loss": "mse"}, "^`y` must be .*np.asarray"),
             ({"x": data(16, 9)}, r"^`x` must have shape .*got \(16, 9\)"),
             ({"x": np.float32(3)}, r"^`x` must hold arrays of samples, got a single value.*x\[:1\]"),
             ({"x": data(1, 8)}, "^`x` must have at least 2 samples to compare, got 1"),
             ({"x": np.full((4, 8), np.nan)}, "^`x` contains NaN or infinite values"),
             ({"x": data(16, 8), "samples": 1}, "^`samples` must be an integer >= 2, got 1"),
-            ({"x": data(16, 8), "y": np.array(["a", "b"] * 8), "loss": "mse"}, "^`y` must be numbers, got strings. .*np.unique"),
+            (
+                {"x": data(16, 8), "y": np.array(["a", "b"] * 8), "loss": "mse"},
+                "^`y` must be numbers, got strings. .*np.unique",
+            ),
             (
                 {"x": iter(zip(data(16, 8), data(16), strict=True)), "loss": "mse"},
                 "^`x` must yield batches, got single samples",

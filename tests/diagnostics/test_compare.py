@@ -60,12 +60,16 @@ class TestCompare:
         assert stds == pytest.approx([0.1, 1.0], rel=0.3)
 
     def test_nothing_to_compare(self, model):
-        with pytest.raises(InitxError, match="there is nothing to compare.*Pass at least one initializer or method"):
+        with pytest.raises(
+            InitxError, match=r"there is nothing to compare.*Pass at least one initializer or method"
+        ):
             compare(model, as_is=False)
 
     @pytest.mark.parametrize("argument", ["initializers", "methods"])
     def test_a_name_instead_of_a_list(self, model, argument):
-        with pytest.raises(InitxError, match=rf"`{argument}` must be a list of names, got 'auto'.*=\['auto'\]"):
+        with pytest.raises(
+            InitxError, match=rf"`{argument}` must be a list of names, got 'auto'.*=\['auto'\]"
+        ):
             compare(model, **{argument: "auto"})
 
     def test_tables_and_json(self, model, x):

@@ -14,13 +14,15 @@ from tests.support import recorder, zoo
 from tests.support.networks import by_hand, data, dense
 
 
-class TestByHand:
-    @pytest.fixture(scope="class")
-    def measured(self):
-        keras.utils.set_random_seed(20261124)
-        model, x, y = dense(), data(32, 8), data(32, 5, seed=1)
-        return model, x, y, diagnose(model, x, y, "mse"), *by_hand(model, x, y)
+@pytest.fixture(scope="module")
+def measured():
+    """Return a model, its data, their report, and the pre-activations and gradients computed in NumPy."""
+    keras.utils.set_random_seed(20261124)
+    model, x, y = dense(), data(32, 8), data(32, 5, seed=1)
+    return model, x, y, diagnose(model, x, y, "mse"), *by_hand(model, x, y)
 
+
+class TestByHand:
     def test_the_signal(self, measured):
         _, _, _, report, zs, _ = measured
         for row, z in zip(report.rows, zs, strict=True):
@@ -202,7 +204,9 @@ class TestModels:
     def test_a_model_that_returns_classes(self):
         inputs = keras.Input((8,))
         logits = layers.Dense(5)(inputs)
-        with pytest.raises(InitxError, match="^`model` must return floats, .*outputs of type int.*before its argmax"):
+        with pytest.raises(
+            InitxError, match=r"^`model` must return floats, .*outputs of type int.*before its argmax"
+        ):
             diagnose(keras.Model(inputs, ops.argmax(logits, axis=-1)))
         assert diagnose(keras.Model(inputs, [logits, ops.argmax(logits, axis=-1)])).healthy
 
@@ -217,8 +221,19 @@ class TestModels:
 
         model = Own()
         model.built = True
-        with pytest.raises(InitxError, match="^`model` .* has no weights, or its layers are not built. Call it once on a batch"):
+        with pytest.raises(
+            InitxError,
+            match=r"^`model` .* has no weights, or its layers are not built. Call it once on a batch",
+        ):
             diagnose(model, data(16, 8))
+
+
+@pytest.fixture(scope="module")
+def single_precision():
+    """Return a model in single precision, its data and their report."""
+    keras.utils.set_random_seed(20261124)
+    model, x, y = dense(depth=4), data(32, 8), data(32, 5, seed=1)
+    return model, x, y, diagnose(model, x, y, "mse")
 
 
 class TestHalfPrecision:
@@ -226,10 +241,8 @@ class TestHalfPrecision:
         ("policy", "compiled"),
         [("mixed_float16", True), ("mixed_float16", False), ("mixed_bfloat16", False)],
     )
-    def test_figures_agree_with_single_precision(self, policy, compiled):
-        x, y = data(32, 8), data(32, 5, seed=1)
-        full = dense(depth=4)
-        expected = diagnose(full, x, y, "mse")
+    def test_figures_agree_with_single_precision(self, single_precision, policy, compiled):
+        full, x, y, expected = single_precision
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(policy)
         try:
@@ -346,14 +359,17 @@ class TestNothingChanges:
             diagnose(model, data(16, 8), data(16, 5), lambda y, f: 1 // 0)
         assert recorder.same(before, model)
 
-    @pytest.mark.parametrize(
-        ("build", "x"), [(zoo.subclassed, data(8, 16)), (zoo.gpt, np.full((8, 24), 999))]
-    )
-    def test_values_that_a_layer_cannot_take(self, build, x):
-        if build is zoo.gpt and keras.backend.backend() != "tensorflow":
-            pytest.skip("only TensorFlow looks at ids")
-        with pytest.raises(InitxError, match="^`x` has values that .* cannot take"):
-            diagnose(build(), x)
+    @pytest.mark.parametrize("kind", ["width", "ids"])
+    def test_values_that_a_layer_cannot_take(self, kind):
+        if kind == "width":
+            model, x = zoo.subclassed(), data(8, 16)
+        elif keras.backend.backend() == "tensorflow":
+            model = keras.Sequential([keras.Input((6,)), layers.Embedding(20, 8), layers.Dense(2)])
+            x = np.full((8, 6), 999)
+        else:
+            pytest.skip("only TensorFlow checks ids")
+        with pytest.raises(InitxError, match=r"^`x` has values that .* cannot take"):
+            diagnose(model, x)
 
     def test_names_of_later_layers(self):
         keras.utils.clear_session()

@@ -24,7 +24,7 @@ def data():
     return labelled_data()
 
 
-def network(jit_compile=False):
+def network(jit_compile=False, run_eagerly=False):
     keras.utils.set_random_seed(5)
     hidden = [
         layers.Dense(12, "relu"),
@@ -33,7 +33,8 @@ def network(jit_compile=False):
         layers.Dense(12, "tanh"),
     ]
     model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(4, "softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile)
+    options = {"jit_compile": jit_compile, "run_eagerly": run_eagerly}
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **options)
     return model
 
 
@@ -76,38 +77,42 @@ class TestTraining:
         first = 0 if keras.backend.backend() == "jax" else 1
         assert [step for step, _ in run[tag]] == [first, 3, 6]
 
-    def test_a_copy_for_each_trial(self, data, tmp_path):
+    def test_a_copy_for_each_trial(self, data, tmp_path, eager_pass):
         monitor = SignalMonitor(tmp_path, every=4, data=data)
         keras.utils.clear_session()
-        fit(network(), data, monitor, epochs=1)
+        fit(network(run_eagerly=True), data, monitor, epochs=1)
         twin = copy.deepcopy(monitor)
         assert twin.measured == 0
         assert twin._settings[1] is data
         keras.utils.clear_session()
-        fit(network(), data, twin, epochs=1)
+        fit(network(run_eagerly=True), data, twin, epochs=1)
         assert twin.measured == monitor.measured == 3
         # Two trainings are two runs, not one run with two values at each step.
         assert events(tmp_path).keys() == events(tmp_path / "fit_2").keys()
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return the first kernel and the diagnosis before a monitored training, and the training's events."""
+    folder, data, model = tmp_path_factory.mktemp("run"), labelled_data(), network()
+    kernel = ops.convert_to_numpy(model.layers[0].kernel).copy()
+    report = diagnose(model, *(part[:16] for part in data))
+    fit(model, data, SignalMonitor(folder, every=100, data=data, window=1))
+    return kernel, report, events(folder)
+
+
 @pytest.mark.one_backend
 class TestEvents:
-    @pytest.fixture(scope="class")
-    def run(self, tmp_path_factory):
-        """Return the first kernel and the diagnosis before a monitored training, and the training's events."""
-        folder, data, model = tmp_path_factory.mktemp("run"), labelled_data(), network()
-        kernel = ops.convert_to_numpy(model.layers[0].kernel).copy()
-        report = diagnose(model, *(part[:16] for part in data))
-        fit(model, data, SignalMonitor(folder, every=100, data=data, window=1))
-        return kernel, report, events(folder)
-
     def test_scalars_are_the_figures_of_diagnose(self, run):
         _, report, tags = run
         for row in report.rows:
             name = f"{row.number:03d} {row.path}"
             assert tags[f"signal std/{name}"][0] == (0, pytest.approx(row.std, rel=1e-5))
             assert tags[f"gradient rms/{name}"][0] == (0, pytest.approx(row.gradient_rms, rel=1e-5))
-            assert tags[f"sample cosine/{name}"][0] == (0, pytest.approx(row.sample_cosine, rel=1e-5, abs=1e-7))
+            assert tags[f"sample cosine/{name}"][0] == (
+                0,
+                pytest.approx(row.sample_cosine, rel=1e-5, abs=1e-7),
+            )
             assert tags[f"kernel gradient rms/{name}"][0] == (
                 0,
                 pytest.approx(row.kernel_gradient, rel=1e-5),
@@ -136,22 +141,22 @@ class TestEvents:
         for kind in ("pre-activations", "gradients"):
             assert tags[f"{kind}/001 {path}"][0][1].shape == (32, 3)
 
-    def test_equal_values_are_one_bin(self, data, tmp_path):
-        model = network()
+    def test_equal_values_are_one_bin(self, data, tmp_path, eager_pass):
+        model = network(run_eagerly=True)
         model.layers[0].kernel.assign(ops.zeros((8, 12)))
         fit(model, data, SignalMonitor(tmp_path, every=100, data=data), epochs=1)
         bins = events(tmp_path)[f"weights/001 {model.layers[0].path}"][0][1]
         assert bins[:, 2].max() == 96
         assert bins[0, 0] == -0.5
 
-    def test_a_unit_is_dead_if_it_is_dead_in_the_whole_window(self, tmp_path):
+    def test_a_unit_is_dead_if_it_is_dead_in_the_whole_window(self, tmp_path, eager_pass):
         # Unit 0 never fires; unit 1 fires on one sample, in one of four batches.
         x = np.zeros((64, 2), "float32")
         x[:, 0] = np.linspace(1, 2, 64)
         x[50, 1] = 1
         model = keras.Sequential([keras.Input((2,)), layers.Dense(4, "relu"), layers.Dense(1)])
         model.layers[0].kernel.assign([[-1, 0, 1, 1], [0, 1, 0, 0]])
-        model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
+        model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
         y = np.zeros((64, 1), "float32")
         monitor = SignalMonitor(tmp_path, every=1, data=(x, y), samples=16, window=4, histograms=False)
         model.fit(x, y, batch_size=8, verbose=0, callbacks=[monitor])
@@ -164,17 +169,18 @@ class TestEvents:
 
 
 @pytest.mark.one_backend
+@pytest.mark.usefixtures("eager_pass")
 class TestOptions:
     def test_without_data_it_measures_noise_and_a_projection(self, data, tmp_path):
         monitor = SignalMonitor(tmp_path, every=100)
-        fit(network(), data, monitor, epochs=1)
+        fit(network(run_eagerly=True), data, monitor, epochs=1)
         assert all(row.gradient_rms > 0 for row in monitor.rows)
 
     def test_the_time_share_sets_the_interval(self, data, tmp_path, monkeypatch):
         # With an infinite share the next measurement is always due.
         monkeypatch.setattr("keras_initx.diagnostics.monitor.TIME_SHARE", np.inf)
         monitor = SignalMonitor(tmp_path, data=data)
-        fit(network(), data, monitor, epochs=1)
+        fit(network(run_eagerly=True), data, monitor, epochs=1)
         assert monitor.measured == 1 + 6
 
     @pytest.mark.parametrize(
@@ -191,10 +197,10 @@ class TestOptions:
 
     def test_a_folder_that_is_a_file(self, data, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(InitxError, match="^`log_dir` '.*file' cannot be written to "):
-            fit(network(), data, SignalMonitor(tmp_path / "file", data=data))
+        with pytest.raises(InitxError, match=r"^`log_dir` '.*file' cannot be written to "):
+            fit(network(run_eagerly=True), data, SignalMonitor(tmp_path / "file", data=data))
 
     def test_too_few_targets(self, data, tmp_path):
-        with pytest.raises(InitxError, match="^`x` has 96 samples, but there are 9 targets"):
-            fit(network(), data, SignalMonitor(tmp_path, data=(data[0], data[1][:9])))
+        with pytest.raises(InitxError, match=r"^`x` has 96 samples, but there are 9 targets"):
+            fit(network(run_eagerly=True), data, SignalMonitor(tmp_path, data=(data[0], data[1][:9])))
         assert not list(tmp_path.iterdir())

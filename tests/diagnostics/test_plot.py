@@ -45,6 +45,8 @@ class TestPlot:
         assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == len(lines) == 4
 
     def test_extreme_figures_are_drawn_without_a_warning(self, model, x, tmp_path):
-        comparison = compare(model, ["zeros", "ones", keras.initializers.RandomNormal(stddev=1e15, seed=1)], x=x)
+        comparison = compare(
+            model, ["zeros", "ones", keras.initializers.RandomNormal(stddev=1e15, seed=1)], x=x
+        )
         comparison.plot().savefig(tmp_path / "signal.png")
         assert (tmp_path / "signal.png").stat().st_size > 10_000

@@ -44,7 +44,11 @@ class TestLog:
         assert "no problems found" in make_ndarray(text.tensor_proto).item().decode()
 
     @pytest.mark.parametrize(
-        ("arguments", "message"), [((3,), "`logdir` must be a folder for TensorBoard, .*, got 3"), (("runs", 1.5), "`step` must be an integer, got 1.5")]
+        ("arguments", "message"),
+        [
+            ((3,), "`logdir` must be a folder for TensorBoard, .*, got 3"),
+            (("runs", 1.5), "`step` must be an integer, got 1.5"),
+        ],
     )
     def test_bad_arguments(self, arguments, message):
         with pytest.raises(InitxError, match=message):
@@ -52,7 +56,9 @@ class TestLog:
 
     def test_a_folder_that_is_a_file(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(InitxError, match="`logdir` '.*run' cannot be written to .*Choose another folder"):
+        with pytest.raises(
+            InitxError, match=r"`logdir` '.*run' cannot be written to .*Choose another folder"
+        ):
             diagnose(dense(depth=1), data(16, 8)).log(tmp_path / "file" / "run")
 
 
