@@ -28,6 +28,7 @@ OPTIONS = {
         *("initializers", "activations", "learning_rates", "schemes", "depth", "width"),
         *("results", "logs", "resume", "overwrite", "join", "storage", "study_name", "out"),
         *("workers", "trials_each", "strategy", "jit_compile", "screening"),
+        *("method", "only", "skip", "data", "loss", "plot", "apply"),
     )
 }
 

@@ -41,7 +41,10 @@ def compare(
     target = figure_file(plot)
     model = load(file)
     x, y = load_arrays(data, model, loss)
-    comparison = keras_initx.compare(model, init or (), method or (), x, y, loss, seed)
+    with common.renamed(
+        initializer="--init", initializers="--init", methods="--method", x="--data", y="--data"
+    ):
+        comparison = keras_initx.compare(model, init or (), method or (), x, y, loss, seed)
     if as_json:
         typer.echo(comparison.to_json())
         save_figure(comparison.plot, target)

@@ -47,17 +47,18 @@ def inspect(
     target = figure_file(plot)
     model = load(file)
     x, _ = load_arrays(data, model)
-    before = None if target is None else diagnose(model, x)
-    plan = initialize(
-        model,
-        method,
-        data=x,
-        seed=seed,
-        only=only or None,
-        skip=skip or None,
-        # A plot needs the initialized model. The loaded copy may change: only --apply saves it.
-        dry_run=apply is None and target is None,
-    )
+    with common.renamed(x="--data"):
+        before = None if target is None else diagnose(model, x)
+        plan = initialize(
+            model,
+            method,
+            data=x,
+            seed=seed,
+            only=only or None,
+            skip=skip or None,
+            # A plot needs the initialized model. The loaded copy may change: only --apply saves it.
+            dry_run=apply is None and target is None,
+        )
     if before is not None:
         plan = replace(plan, dry_run=apply is None)
         reports = {"as it is": before, f"initialize: {method}": diagnose(model, x)}
@@ -97,11 +98,11 @@ def load(file: Path) -> keras.Model:
 
 def _check_target(file: Path, target: Path) -> None:
     if target.suffix != ".keras":
-        raise InitxError("--apply", str(target), "a file name that ends in .keras")
+        raise InitxError("apply", str(target), "a file name that ends in .keras")
     if target.exists() and file.exists() and target.samefile(file):
         remedy = "Choose another file name."
-        raise InitxError("--apply", str(target), "another file than the model itself", remedy)
-    _check_folder("--apply", target)
+        raise InitxError("apply", str(target), "another file than the model itself", remedy)
+    _check_folder("apply", target)
 
 
 def _check_folder(option: str, file: Path) -> None:
@@ -121,8 +122,8 @@ def figure_file(file: Path | None) -> Path | None:
     if file is None:
         return None
     if file.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise InitxError("--plot", str(file), "a file that ends in .png, .pdf or .svg")
-    _check_folder("--plot", file)
+        raise InitxError("plot", str(file), "a file that ends in .png, .pdf or .svg")
+    _check_folder("plot", file)
     return file
 
 
@@ -137,8 +138,8 @@ def save_figure(draw: Callable[[], Any], file: Path | None) -> bool:
     try:
         draw().savefig(file, dpi=150)
     except OSError as error:
-        problem = f"`--plot` {str(file)!r} cannot be written ({error.strerror})"
-        raise InitxError("--plot", str(file), "a writable file", "Choose another file.", problem) from error
+        problem = f"`plot` {str(file)!r} cannot be written ({error.strerror})"
+        raise InitxError("plot", str(file), "a writable file", "Choose another file.", problem) from error
     return True
 
 
@@ -153,9 +154,9 @@ def load_arrays(file: Path | None, model: keras.Model, loss: str | None = None) 
     """
     if file is None:
         if loss is not None:
-            problem = f"`--loss {loss}` needs targets"
+            problem = f"`loss` {loss!r} needs targets"
             remedy = "Pass --data FILE.npz with the arrays x and y."
-            raise InitxError("--loss", loss, "a loss together with --data", remedy, problem)
+            raise InitxError("loss", loss, "a loss together with --data", remedy, problem)
         return None, None
     allowed = "an .npz file with an array x, or one for each input of the model by its name"
     allowed += "" if loss is None else ", and an array y"
@@ -163,12 +164,12 @@ def load_arrays(file: Path | None, model: keras.Model, loss: str | None = None) 
         with np.load(file) as archive:
             by_name = {name: archive[name] for name in archive}
     except (OSError, ValueError, TypeError) as error:
-        raise InitxError("--data", str(file), allowed) from error
+        raise InitxError("data", str(file), allowed) from error
     y = by_name.pop("y", None)
     if not by_name or (loss is not None and y is None):
         names = ", ".join(by_name) or "no array for an input"
-        problem = f"`--data` must be {allowed}, but {str(file)!r} has {names}"
-        raise InitxError("--data", f"{file} with the arrays {list(by_name)}", allowed, "", problem)
+        problem = f"`data` must be {allowed}, but {str(file)!r} has {names}"
+        raise InitxError("data", f"{file} with the arrays {list(by_name)}", allowed, "", problem)
     inputs = [tensor.name for tensor in getattr(model, "inputs", None) or []]
     is_named = "x" not in by_name or (len(inputs) > 1 and set(inputs) <= set(by_name))
     return by_name if is_named else by_name["x"], y if loss is not None else None

@@ -1,19 +1,22 @@
+"""`keras-initx inspect` shows the plan of `initialize`, and saves what Python would compute."""
+
 import json
 
 import keras
 import numpy as np
 import pytest
 
-from keras_initx import cli
+from keras_initx import cli, initialize
 
 pytestmark = pytest.mark.one_backend
 
 
-@pytest.fixture
-def saved(tmp_path):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    keras.utils.clear_session(free_memory=False)
     layers = [keras.layers.Dense(16, activation="gelu") for _ in range(6)]
     model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(3)])
-    path = tmp_path / "model.keras"
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
     model.save(path)
     return path
 
@@ -28,7 +31,7 @@ def weights(path):
     return [keras.ops.convert_to_numpy(v) for v in keras.saving.load_model(path).weights]
 
 
-def test_it_shows_the_plan_and_writes_nothing(saved, capsys):
+def test_it_prints_the_plan_and_writes_nothing(saved, capsys):
     before = saved.read_bytes()
     assert run(saved, "--seed", 1) == 0
     out = capsys.readouterr().out
@@ -38,9 +41,7 @@ def test_it_shows_the_plan_and_writes_nothing(saved, capsys):
     assert [p.name for p in saved.parent.iterdir()] == ["model.keras"]
 
 
-def test_apply_saves_what_python_would_make(saved, tmp_path, capsys):
-    from keras_initx import initialize
-
+def test_apply_saves_the_weights_that_python_draws(saved, tmp_path, capsys):
     target = tmp_path / "out.keras"
     assert run(saved, "--apply", target, "--seed", 4, "--method", "edge", "--skip", "dense_*") == 0
     assert f"Saved: {target}" in capsys.readouterr().out
@@ -61,12 +62,12 @@ def test_json_and_data(saved, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["no.keras"], "FILE.keras: received 'no.keras'; allowed: a file that is there."),
-        (["{saved}", "--method", "atuo"], "Did you mean 'auto'?"),
-        (["{saved}", "--apply", "{saved}"], "another file than the model itself"),
-        (["{saved}", "--apply", "out.h5"], "a file name that ends in .keras"),
-        (["{saved}", "--only", "heda"], "a pattern that matches"),
-        (["{saved}", "--data", "no.npz"], "an .npz file with an array x"),
+        (["no.keras"], "error: no such file: 'no.keras'."),
+        (["{saved}", "--method", "atuo"], "--method 'atuo' is not known. Did you mean 'auto'?"),
+        (["{saved}", "--apply", "{saved}"], "--apply must be another file than the model itself, got "),
+        (["{saved}", "--apply", "out.h5"], "--apply must be a file name that ends in .keras, got 'out.h5'"),
+        (["{saved}", "--only", "heda"], "'heda'"),
+        (["{saved}", "--data", "no.npz"], "--data must be an .npz file with an array x"),
     ],
 )
 def test_bad_input_is_one_line(saved, capsys, arguments, text):
@@ -76,8 +77,10 @@ def test_bad_input_is_one_line(saved, capsys, arguments, text):
     assert error.count("\n") == 1
 
 
-def test_a_file_that_is_no_model(tmp_path, capsys):
+def test_a_file_that_keras_cannot_load(tmp_path, capsys):
     path = tmp_path / "broken.keras"
     path.write_text("no zip")
     assert run(path) == 2
-    assert "a model that Keras can load" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "error: Keras cannot load '" in error
+    assert "call keras_initx.initialize(model) in Python instead." in error
