@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from keras_initx import InitxError, initialize
-from keras_initx.diagnostics import diagnose
-from tests.support.networks import data, dense
+from keras_initx.diagnostics import Finding, Report, diagnose
+from tests.support.networks import data, dense, layer_signals
 
 pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
@@ -60,6 +60,35 @@ class TestLog:
             InitxError, match=r"`logdir` '.*run' cannot be written to .*Choose another folder"
         ):
             diagnose(dense(depth=1), data(16, 8)).log(tmp_path / "file" / "run")
+
+
+class TestSummary:
+    """The words of a report on made-up figures."""
+
+    def report(self, rows=(), findings=()):
+        return Report("net", 16, np.nan, "of the loss", tuple(rows), findings=tuple(findings))
+
+    def test_problems_come_before_notes_of_which_eight_are_listed(self):
+        notes = [Finding("identical", f"w{n}", f"w{n} is equal.") for n in range(10)]
+        lines = self.report(findings=[*notes, Finding("dead", "a", "`a` is dead.")]).summary().splitlines()
+        assert lines[0] == "net: 1 problem would slow or stop training (0 weighted layers, 16 samples)."
+        assert lines[1:3] == ["- `a` is dead.", "- note: w0 is equal."]
+        assert lines[-2:] == ["- note: w7 is equal.", "- and 2 more notes in report.findings"]
+
+    def test_notes_alone_are_no_problem(self):
+        report = self.report(findings=[Finding("frozen", "", "no weight is trainable.")])
+        assert report.healthy
+        assert report.summary().startswith("net: no problems found (")
+
+    def test_figures_are_given_as_ranges(self):
+        report = self.report(layer_signals((1, {"std": 40.0}), (3, {"gradient_second_moment": 4.0})))
+        assert report.summary().splitlines()[1:] == [
+            "The pre-activation std ranges from 1 to 40; "
+            "1 of 4 layers is outside the healthy range of 0.03 to 30.",
+            "The gradient rms is 1 at the first layer and 2 at the last (gradients of the loss).",
+        ]
+        healthy = self.report(layer_signals()).summary().splitlines()
+        assert healthy[1] == "The pre-activation std ranges from 1 to 1."
 
 
 class TestReport:

@@ -1,6 +1,5 @@
 """Bad starts get the right verdict, and good ones get none."""
 
-import dataclasses
 import math
 
 import keras
@@ -9,10 +8,10 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import initialize
-from keras_initx.diagnostics import HeadSignal, LayerSignal, diagnose
+from keras_initx.diagnostics import HeadSignal, diagnose
 from keras_initx.diagnostics.verdicts import head_verdicts, layer_finding, layer_verdicts
 from tests.support import zoo
-from tests.support.networks import data, dense
+from tests.support.networks import data, dense, layer_signals
 
 pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
@@ -137,26 +136,6 @@ class TestVerdicts:
         assert "input scale" not in verdicts
 
 
-def rows(*changes, count=4):
-    """Return healthy layers with some figures changed."""
-    signals = []
-    for number in range(count):
-        figures = {f.name: 1.0 for f in dataclasses.fields(LayerSignal)}
-        figures |= {"number": number + 1, "path": f"dense_{number}", "kind": "Dense", "activation": "relu"}
-        figures |= {"shape": (8, 16), "is_lookup": False, "ends_branch": False, "verdicts": ()}
-        figures |= {
-            "not_finite": 0.0,
-            "gradient_not_finite": 0.0,
-            "dead": 0.0,
-            "saturated": 0.0,
-            "token_cosine": 0.0,
-        }
-        signals.append(LayerSignal(**figures))
-    for number, change in changes:
-        signals[number] = dataclasses.replace(signals[number], **change)
-    return signals
-
-
 class TestZeroKernels:
     """Kernels of zeros that the first training steps open."""
 
@@ -204,30 +183,32 @@ class TestLimits:
     )
     def test_verdicts_of_one_layer(self, verdict, beyond, within):
         for change, expected in ((beyond, (verdict,)), (within, ())):
-            signals = rows((1, change))
+            signals = layer_signals((1, change))
             assert layer_verdicts(signals[1], signals) == expected
 
     def test_a_signal_vanishes_only_if_no_later_layer_has_one(self):
-        lost = rows(*((n, {"std": 0.9e-3}) for n in (1, 2, 3)))
+        lost = layer_signals(*((n, {"std": 0.9e-3}) for n in (1, 2, 3)))
         assert [layer_verdicts(row, lost) for row in lost] == [(), *[("vanishing",)] * 3]
-        back = rows((1, {"std": 0.9e-3}))
+        back = layer_signals((1, {"std": 0.9e-3}))
         assert not any(layer_verdicts(row, back) for row in back)
-        kept = rows(*((n, {"std": 1.1e-3}) for n in (1, 2, 3)))
+        kept = layer_signals(*((n, {"std": 1.1e-3}) for n in (1, 2, 3)))
         assert not any(layer_verdicts(row, kept) for row in kept)
 
     def test_a_gradient_vanishes_only_if_no_earlier_layer_has_one(self):
-        lost = rows(*((n, {"gradient_second_moment": 0.9e-10}) for n in (0, 1)))
+        lost = layer_signals(*((n, {"gradient_second_moment": 0.9e-10}) for n in (0, 1)))
         assert [layer_verdicts(row, lost) for row in lost] == [("vanishing",), ("vanishing",), (), ()]
-        branch = rows((1, {"gradient_second_moment": 0.9e-10}))
+        branch = layer_signals((1, {"gradient_second_moment": 0.9e-10}))
         assert not any(layer_verdicts(row, branch) for row in branch)
         # An output layer of zeros passes no gradient on until its first step opens it.
-        closed = rows(*((n, {"gradient_second_moment": 0.0}) for n in (0, 1, 2)), (3, {"kernel_std": 0.0}))
+        closed = layer_signals(
+            *((n, {"gradient_second_moment": 0.0}) for n in (0, 1, 2)), (3, {"kernel_std": 0.0})
+        )
         assert not any(layer_verdicts(row, closed) for row in closed)
 
     def test_a_lookup_may_be_the_same_for_all_samples(self):
         change = {"spread": 0.0, "dead": 1.0, "token_cosine": 1.0}
-        assert len(layer_verdicts(rows((1, change))[1], rows((1, change)))) == 3
-        signals = rows((1, {**change, "is_lookup": True}))
+        assert len(layer_verdicts(layer_signals((1, change))[1], layer_signals((1, change)))) == 3
+        signals = layer_signals((1, {**change, "is_lookup": True}))
         assert layer_verdicts(signals[1], signals) == ()
 
     @pytest.mark.parametrize(
@@ -244,7 +225,7 @@ class TestLimits:
         assert head_verdicts(HeadSignal("attention", 0, entropy, spread)) == expected
 
     def test_the_worst_layer_is_named_with_its_figures(self):
-        signals = rows((1, {"std": 2e3}), (2, {"std": 5e4}))
+        signals = layer_signals((1, {"std": 2e3}), (2, {"std": 5e4}))
         found = layer_finding("exploding", signals[1:3], signals[-1])
         assert found.path == "dense_2"
         assert "(and 1 more), exploding: pre-activation std 5e+04" in found.text

@@ -1,9 +1,12 @@
-"""Small networks, data for them, and their pre-activations and gradients computed in NumPy."""
+"""Small networks, data for them, their signals computed in NumPy, and made-up signals of layers."""
+
+from dataclasses import fields, replace
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_initx.diagnostics import LayerSignal
 from keras_initx.diagnostics.probe import Probe
 
 
@@ -32,6 +35,26 @@ def by_hand(model, x, y):
 def plain(depth=12, activation="relu", width=32):
     hidden = [layers.Dense(width, activation=activation) for _ in range(depth - 1)]
     return keras.Sequential([keras.Input((16,)), *hidden, layers.Dense(10)])
+
+
+def layer_signals(*changes, count=4):
+    """Return healthy layers with some figures changed."""
+    signals = []
+    for number in range(count):
+        figures = {f.name: 1.0 for f in fields(LayerSignal)}
+        figures |= {"number": number + 1, "path": f"dense_{number}", "kind": "Dense", "activation": "relu"}
+        figures |= {"shape": (8, 16), "is_lookup": False, "ends_branch": False, "verdicts": ()}
+        figures |= {
+            "not_finite": 0.0,
+            "gradient_not_finite": 0.0,
+            "dead": 0.0,
+            "saturated": 0.0,
+            "token_cosine": 0.0,
+        }
+        signals.append(LayerSignal(**figures))
+    for number, change in changes:
+        signals[number] = replace(signals[number], **change)
+    return signals
 
 
 def run_probe_eagerly(monkeypatch):
