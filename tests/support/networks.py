@@ -33,6 +33,7 @@ def by_hand(model, x, y):
 
 
 def plain(depth=12, activation="relu", width=32):
+    """Return a dense network with 16 inputs and 10 outputs."""
     hidden = [layers.Dense(width, activation=activation) for _ in range(depth - 1)]
     return keras.Sequential([keras.Input((16,)), *hidden, layers.Dense(10)])
 
