@@ -58,10 +58,14 @@ _ELEMENTWISE = frozenset(
         "Cosh",
     ]
 )
+# Elementwise operations that are linear even in two inputs.
 _LINEAR_KINDS = frozenset({"Add", "Subtract", "Negative"})
+# Steps that join several signals, and the sums among them.
 _MERGES = frozenset({"Add", "Subtract", "Average", "Concatenate", "Multiply", "Stack", "Maximum", "Minimum"})
 SUMS = frozenset({"Add", "Average"})
+# Operations that scale or shift a single signal, by a number.
 _SCALINGS = frozenset({"Multiply", "Divide", "TrueDivide", "Add", "Subtract"})
+# Steps that move, select or average values, or scale them by learned factors.
 _PASS_THROUGH = frozenset(
     [
         "Reshape",
@@ -102,7 +106,8 @@ _PASS_THROUGH_PREFIXES = (
     "Cropping", "ZeroPadding", "UpSampling", "AveragePooling", "MaxPooling", "GlobalAveragePooling",
     "GlobalMaxPooling", "AveragePool", "MaxPool", "AdaptiveAveragePool", "AdaptiveMaxPool", "SpatialDropout",
 )  # fmt: skip
-_DROPOUTS = (
+# Layers whose subclasses pass the signal through as well, apart from noise, scale and shift.
+_PASS_THROUGH_LAYERS = (
     keras.layers.Dropout,
     keras.layers.GaussianDropout,
     keras.layers.GaussianNoise,
@@ -176,7 +181,7 @@ def _bias(step: Step) -> keras.Variable | None:
 
 
 def _is_pass_through(step: Step, activation: Activation | None) -> bool:
-    if isinstance(step.operation, _DROPOUTS):
+    if isinstance(step.operation, _PASS_THROUGH_LAYERS):
         return True
     if step.kind in _SCALINGS and (
         step.kind in SUMS or step.kind == "Subtract" or len(set(step.inputs)) == 1

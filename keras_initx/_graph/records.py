@@ -11,7 +11,7 @@ from keras_initx._theory import Activation
 
 @dataclass(frozen=True)
 class Call:
-    """A recorded call of a layer or an operation, complete enough to be made again on other tensors.
+    """A recorded call of a layer or an operation, with everything needed to repeat it on other tensors.
 
     Attributes:
         operation: The layer or operation.
@@ -43,10 +43,11 @@ class Call:
 class Step:
     """One layer or one operation of a model, with everything that later code asks about it.
 
-    The fields from `kernels` on are the step's class. `classify` fills them once, when the graph is made.
+    The fields from `kernels` on are the class of the step. `classified` fills them once, when `trace` builds
+    the graph.
 
     Attributes:
-        number: The step's position in the order of the computation.
+        number: The position of the step in the order of the computation.
         kind: The name of the class: "Dense", "Add", "Relu".
         path: The layer's path; for a bare operation, the path of the layer whose `call` contains it.
         is_layer: Whether the step is a layer rather than a bare operation.
@@ -55,12 +56,12 @@ class Step:
         parameters: The paths of the variables that a layer owns or an operation receives, including
             variables that were converted to constants first.
         opaque: Why the trace could not enter a composite layer; "" if it did not have to.
-        call: The call, to repeat it on other tensors.
+        call: The recorded call.
         calls: The layer calls that contain the step, each with its number: the model's own call first, the
             layer's own call last. For an operation the last one is the layer whose `call` contains it.
         masks: For a layer, the number of the mask that each of `inputs` carries at the call: None if the
             trace saw no mask, `REMOVED` if an earlier layer removed it.
-        of_mask: Whether the step computes the mask that a tensor carries, which no code of the model reads.
+        of_mask: Whether the step only computes a mask for Keras, and is no part of the model's own code.
         kernels: The weights that multiply the signal: matrices, convolution kernels, look-up tables.
         bias: The bias that a layer adds to the product with its kernel.
         activation: The activation that the step is; None for any other step.

@@ -24,9 +24,7 @@ def additive_tables(
     for step in graph.steps:
         if step.kind not in _JOINING or not step.inputs:
             continue
-        arguments = keras.tree.flatten((step.call.args, step.call.kwargs))
-        variables = [v for v in arguments if isinstance(v, keras.Variable)] + list(step.call.tables.values())
-        for variable in variables:
+        for variable in step.call.variables:
             if id(variable) in seen or len(variable.shape) < 2 or variable.name.endswith(_BIASES):
                 continue
             seen.add(id(variable))
