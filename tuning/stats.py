@@ -1,4 +1,4 @@
-"""Which of several means differ for more than chance, from a few runs of each."""
+"""Test which settings differ by more than chance, given a few runs of each."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ from itertools import combinations, islice
 import numpy as np
 from scipy import stats
 
-# By what part float32 may tell equal scores apart.
+# Equal scores may differ by this relative error, because they are computed in float32.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Scores of one setting over seeds, and what they say of its mean.
+    """The scores of one setting over several seeds.
 
     Example:
 
@@ -26,47 +26,47 @@ class Sample:
 
     @property
     def n(self) -> int:
-        """The number of seeds."""
+        """Return the number of seeds."""
         return len(self.scores)
 
     @property
     def mean(self) -> float:
-        """The mean; NaN of no score."""
+        """Return the mean, or NaN if there is no score."""
         return float(np.mean(self.scores)) if self.scores else float("nan")
 
     @property
     def std(self) -> float:
-        """The standard deviation (n - 1 in the denominator); NaN below two scores."""
+        """Return the standard deviation (n - 1 in the denominator), or NaN below two scores."""
         return float(np.std(self.scores, ddof=1)) if self.n > 1 else float("nan")
 
     def interval(
         self, confidence: float = 0.95, within: tuple[float, float] = (-np.inf, np.inf)
     ) -> tuple[float, float]:
-        """Student's t interval for the mean, cut to what the metric can be; (NaN, NaN) below two scores."""
+        """Return Student's t interval for the mean, clipped to `within`; (NaN, NaN) below two scores."""
         if self.n < 2:
             return float("nan"), float("nan")
         half = stats.t.ppf((1 + confidence) / 2, self.n - 1) * self.std / np.sqrt(self.n)
         return max(within[0], self.mean - float(half)), min(within[1], self.mean + float(half))
 
     def describe(self) -> str:
-        """Mean ± standard deviation and n, in three digits."""
+        """Return the mean ± standard deviation to three digits, and n."""
         spread = f" ± {self.std:.3f}" if self.n > 1 else ""
         return f"{self.mean:.3f}{spread} (n={self.n})"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One pair of groups.
+    """The test result for one pair of groups.
 
     Attributes:
-        better, worse: Their names, the higher mean first.
+        better, worse: The names of the groups, the better mean first.
         difference: Mean of the better minus mean of the worse.
-        low, high: The interval for the difference; NaN where no group has a spread.
+        low, high: The interval for the difference; NaN if no group has a spread.
         p: The p-value, corrected for the number of pairs.
-        real: Whether the interval leaves zero out.
-        n: The runs of the smaller group.
+        real: Whether the interval excludes zero.
+        n: The number of runs of the smaller group.
         simultaneous: Whether the interval is one of several that hold together.
-        points: Whether the figures are shares between 0 and 1, to be told in percentage points.
+        points: Whether the scores are shares between 0 and 1, to be shown in percentage points.
         level: The interval holds with probability 1 - level.
     """
 
@@ -83,16 +83,16 @@ class Comparison:
     level: float = 0.05
 
     def describe(self) -> str:
-        """The finding in a sentence."""
+        """Return the result as a sentence."""
         points = f"{100 * self.difference:.1f} points" if self.points else f"{self.difference:.3g}"
         if self.low != self.low:
             return (
-                f"{self.better} and {self.worse}: every run of each gave the same figure, {points} apart: "
-                f"without a spread nothing can be tested at n={self.n}."
+                f"{self.better} and {self.worse} differ by {points}, but every run of each gave the same "
+                f"score: without a spread, no test is possible at n={self.n}."
             )
         confidence = f"{100 * (1 - self.level):.4g} % interval"
         kind = f"simultaneous {confidence}" if self.simultaneous else confidence
-        # Of figures between 0 and 1, differences beyond +-1 cannot be.
+        # Scores between 0 and 1 cannot differ by more than 1.
         interval = f"{kind} {100 * max(self.low, -1.0):.1f} to {100 * min(self.high, 1.0):.1f}"
         if not self.points:
             interval = f"{kind} {self.low:.3g} to {self.high:.3g}"
@@ -105,12 +105,12 @@ class Comparison:
 
 
 def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]:
-    """All pairs of groups, by the Games-Howell test: neither equal variances nor equal n assumed.
+    """Compare all pairs of groups by the Games-Howell test, without assuming equal variances or equal n.
 
     Args:
-        groups: At least two runs of each; of two groups the test is Welch's.
-        families: How many such sets of groups are tested together. Each gets 5 % / families
-            (Bonferroni), so that all claims together are wrong in at most 5 % of studies.
+        groups: The samples by name, at least two runs each. For two groups the test is Welch's.
+        families: The number of such sets of groups that are tested together. Each gets 5 % / families
+            (Bonferroni), so that at most 5 % of studies make any wrong claim.
 
     Example:
 
@@ -122,7 +122,7 @@ def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]
     with np.errstate(divide="ignore", invalid="ignore"):
         test = stats.tukey_hsd(*(groups[name].scores for name in names), equal_var=False)
         interval = test.confidence_interval(1 - 0.05 / families)
-    found = []
+    comparisons = []
     for one, two in combinations(names, 2):
         if groups[one].mean < groups[two].mean:
             one, two = two, one
@@ -131,9 +131,9 @@ def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]
         p = min(1.0, float(test.pvalue[i, j]) * families)
         size = max(abs(score) for name in (one, two) for score in groups[name].scores)
         if max(groups[one].std, groups[two].std) <= ROUNDING * size:
-            # Every run of a group gave the same figure, which small test sets do: no spread, no test.
+            # Every run of a group gave the same score, as happens on small test sets: no spread, no test.
             low = high = p = float("nan")
-        found.append(
+        comparisons.append(
             Comparison(
                 one,
                 two,
@@ -146,16 +146,13 @@ def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]
                 families > 1 or len(names) > 2,
             )
         )
-    return found
+    return comparisons
 
 
-# All claims of a race together are wrong in at most so many of 100 searches.
+# At most this share of races makes any wrong claim.
 LEVEL = 0.05
-
-
-# Fewer pairs tell nothing of a spread.
-_FEWEST = 3
-
+# Fewer pairs do not determine a spread.
+_MIN_PAIRS = 3
 
 Scores = Mapping[int, float]
 
@@ -163,16 +160,16 @@ Scores = Mapping[int, float]
 def paired(
     groups: Mapping[str, Scores], direction: str = "max", level: float = LEVEL, points: bool = True
 ) -> Comparison:
-    """Two settings over the seeds that both have run: Student's t test of the differences.
+    """Compare two settings over their common seeds by Student's t test of the differences.
 
-    A seed decides the order of the batches and the dropout of both, so that the differences vary less than
-    the scores do.
+    A seed fixes the order of the batches and the dropout of both settings, so the differences vary less
+    than the scores.
 
     Args:
-        groups: Two names, each with its score for each seed; at least two seeds in common.
-        direction: "max" or "min": which of the two means is the better.
+        groups: Two names, each with its scores by seed; at least two seeds must be common.
+        direction: "max" or "min", whichever mean is better.
         level: The interval holds with probability 1 - level.
-        points: Whether the scores are shares, to be told in percentage points.
+        points: Whether the scores are shares, to be shown in percentage points.
 
     Example:
 
@@ -187,7 +184,7 @@ def paired(
     if differences.mean() < 0:
         one, two, differences = two, one, -differences
     mean, low, high, p = float(differences.mean()), float("nan"), float("nan"), float("nan")
-    # Where all differences are the same there is no spread, and no test; rounding in float32 is none.
+    # If all differences are equal, up to float32 rounding, there is no spread and no test.
     sizes = [abs(score) for scores in groups.values() for score in scores.values()]
     if np.ptp(differences) > ROUNDING * max(sizes):
         test = stats.ttest_1samp(differences, 0.0)
@@ -197,29 +194,29 @@ def paired(
 
 
 def level_of(trials: int, seeds: int) -> float:
-    """alpha_k of `still_in`, for so many trials in a race and so many seeds that two of them have run."""
-    look = seeds - _FEWEST + 1
+    """Return alpha_k of `still_in` for a race of `trials` trials, after `seeds` seeds of a pair."""
+    look = seeds - _MIN_PAIRS + 1
     return LEVEL / (trials * (trials - 1) / 2) / (look * (look + 1)) if look > 0 else 0.0
 
 
 def still_in(scores: Mapping[int, Scores], direction: str, ever: int = 0) -> list[int]:
-    """Which trials of a race are not yet beaten.
+    """Return the trials of a race that are not beaten yet.
 
-    Every pair is looked at after each seed from the third on, and one of the two is out when the paired t
-    test's p is below
+    Each pair is tested after every seed from the third on. The worse trial is out if the p-value of the
+    paired t test is below
 
         alpha_k = 0.05 / (m (m - 1) / 2) / (k (k + 1)),
 
-    m the number of trials that have ever been in the race, k the number of the look. The 1 / (k (k + 1)) add
-    up to 1, so that all looks at all pairs together err in at most 5 % of races (Bonferroni), however long
-    they last. Were m to fall when a trial leaves the race, the looks before would have spent what those
-    after it are given.
+    where m is the number of trials that have ever been in the race and k the number of the look. The terms
+    1 / (k (k + 1)) sum to 1, so all looks at all pairs together err in at most 5 % of races (Bonferroni),
+    however long the races last. m does not fall when a trial leaves, because the earlier looks have already
+    spent their share of the 5 %.
 
     Args:
-        scores: For each trial its scores for the seeds of the race: not those by which it came to it, since
-            a trial that was chosen for its scores is flattered by them.
+        scores: The scores of each trial by the seeds of the race. The seeds that a trial was selected on
+            do not count: selection favors trials whose scores are high by chance.
         direction: "max" or "min".
-        ever: m, where trials have left the race that are not in `scores`, since a run of theirs failed.
+        ever: m, if it exceeds the number of trials in `scores` because runs of other trials failed.
 
     Example:
 
@@ -229,16 +226,16 @@ def still_in(scores: Mapping[int, Scores], direction: str, ever: int = 0) -> lis
     out: set[int] = set()
     for one, two in combinations(scores, 2):
         n = len(scores[one].keys() & scores[two].keys())
-        if n < _FEWEST:
+        if n < _MIN_PAIRS:
             continue
-        found = paired({str(one): scores[one], str(two): scores[two]}, direction)
-        if found.p < level_of(max(len(scores), ever), n):
-            out.add(int(found.worse))
+        comparison = paired({str(one): scores[one], str(two): scores[two]}, direction)
+        if comparison.p < level_of(max(len(scores), ever), n):
+            out.add(int(comparison.worse))
     return [trial for trial in scores if trial not in out]
 
 
 def further_seeds(seeds: Sequence[int], count: int) -> list[int]:
-    """So many seeds that are none of the given ones, from the last of them on.
+    """Return `count` seeds that follow the last of `seeds` and are not among them.
 
     >>> further_seeds((0, 1, 2), 2)
     [3, 4]
@@ -249,15 +246,15 @@ def further_seeds(seeds: Sequence[int], count: int) -> list[int]:
 def next_runs(
     scores: Mapping[int, Scores], direction: str, seeds: list[int], budget: int, ever: int = 0
 ) -> list[tuple[int, int]]:
-    """The runs (trial, seed) that a race needs next; none where it is decided, or its budget spent.
+    """Return the runs (trial, seed) that a race needs next: none if it is decided or its budget is spent.
 
-    Each trial that is still in gets the same number of seeds, one after another.
+    Every trial that is still in gets the same number of seeds, one seed after another.
 
     Args:
-        scores: As in `still_in`: what has been run.
+        scores: The scores so far, as in `still_in`.
         direction: "max" or "min".
-        seeds: The seeds of the race, in their order.
-        budget: How many runs the race may have in all.
+        seeds: The seeds of the race, in order.
+        budget: The number of runs that the race may have in total.
         ever: As in `still_in`.
     """
     left = budget - sum(len(s) for s in scores.values())
@@ -268,6 +265,6 @@ def next_runs(
     if fewest >= len(seeds):
         return []
     waiting = [trial for trial in racing if len(scores[trial]) == fewest]
-    # A seed that only some of the pairs have run is no pair.
-    whole = len(racing) - len(waiting) > 0 or left >= len(waiting)
-    return [(trial, seeds[fewest]) for trial in waiting[:left]] if whole else []
+    # A round that the budget cuts short gives no pairs for its seed.
+    complete = len(racing) - len(waiting) > 0 or left >= len(waiting)
+    return [(trial, seeds[fewest]) for trial in waiting[:left]] if complete else []

@@ -1,4 +1,4 @@
-"""What KerasTuner wrote of a search: the files of its project folder, read and never changed."""
+"""Read the project folder that KerasTuner wrote for a search, without changing it."""
 
 import json
 from collections.abc import Iterable
@@ -13,17 +13,17 @@ from keras_initx.errors import InitxError
 
 ORACLE_FILE = "oracle.json"
 _TRIALS = "trial_*/trial.json"
-# What the classes of KerasTuner raise for JSON that none of them wrote.
+# KerasTuner's classes raise these for JSON that they did not write.
 _FOREIGN = (KeyError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
 class KerasTunerFolder:
-    """A search of KerasTuner's, as its files tell it.
+    """A KerasTuner search, as read from its files.
 
     Attributes:
         path: The project folder.
-        trials: Its trials, in the order in which they began.
+        trials: The trials, in the order in which they started.
         space: All hyperparameters.
     """
 
@@ -33,40 +33,45 @@ class KerasTunerFolder:
 
     @property
     def completed(self) -> list[kt_trial.Trial]:
-        """The trials that KerasTuner gave a score."""
+        """Return the trials to which KerasTuner assigned a score."""
         return [t for t in self.trials if t.status == kt_trial.TrialStatus.COMPLETED and t.score is not None]
 
 
 def is_keras_tuner_folder(folder: Path) -> bool:
-    """Whether there is something of KerasTuner's in a folder."""
+    """Return whether a folder contains files that KerasTuner wrote."""
     return (folder / ORACLE_FILE).is_file() or any(folder.glob(_TRIALS))
 
 
 def nested_folder_hint(folder: Path) -> str:
-    """Where in a folder there is a search: a tuner that is given `directory` writes to a folder in it."""
-    inside = sorted(path.parent for path in folder.glob(f"*/{ORACLE_FILE}"))
-    return f"There is one in it: {inside[0]}." if inside else ""
+    """Return a sentence that names a search in a subfolder, or "".
+
+    A tuner writes to `directory/project_name`, so that its `directory` is easily passed by mistake.
+    """
+    projects = sorted(path.parent for path in folder.glob(f"*/{ORACLE_FILE}"))
+    return f"It contains one: {projects[0]}." if projects else ""
 
 
 def open_folder(folder: str | Path, argument: str = "folder") -> KerasTunerFolder:
-    """Reads a project folder.
+    """Read a project folder.
 
-    Without its `oracle.json`, of which a killed KerasTuner may leave nothing, the trials are in the order of
-    their names.
+    The trials are sorted by name if `oracle.json` is missing, as a killed KerasTuner may leave it.
 
     Args:
-        folder: `directory/project_name` of the tuner that wrote it.
-        argument: What errors call it.
+        folder: The tuner's `directory/project_name`.
+        argument: The argument that errors name.
 
     Raises:
-        InitxError: No such folder, or nothing of KerasTuner's in it; a file that is damaged.
+        InitxError: The folder does not exist or has no files of KerasTuner, or a file is damaged.
     """
     path = Path(folder)
+    allowed = "the project folder of a KerasTuner search"
     if not path.is_dir():
-        raise InitxError(argument, str(folder), "the project folder of a KerasTuner search")
+        problem = f"`{argument}` {str(folder)!r} is not a folder"
+        remedy = "Pass directory/project_name of the tuner."
+        raise InitxError(argument, str(folder), allowed, remedy, problem)
     if not is_keras_tuner_folder(path):
-        allowed = f"the project folder of a KerasTuner search, with its {ORACLE_FILE}"
-        raise InitxError(argument, str(folder), allowed, nested_folder_hint(path))
+        problem = f"`{argument}` {str(folder)!r} is not {allowed} with its {ORACLE_FILE}"
+        raise InitxError(argument, str(folder), allowed, nested_folder_hint(path), problem)
     state: dict[str, Any] = {}
     space = keras_tuner.HyperParameters()
     if (file := path / ORACLE_FILE).is_file():
@@ -79,52 +84,56 @@ def open_folder(folder: str | Path, argument: str = "folder") -> KerasTunerFolde
     trials = [_read_trial(file, argument) for file in sorted(path.glob(_TRIALS))]
     for trial in trials:
         space.merge(trial.hyperparameters, overwrite=False)
-    order = {trial_id: place for place, trial_id in enumerate(state.get("start_order", ()))}
+    order = {trial_id: index for index, trial_id in enumerate(state.get("start_order", ()))}
     trials.sort(key=lambda trial: order.get(trial.trial_id, len(order)))
     return KerasTunerFolder(path, tuple(trials), space)
 
 
 def objective_of_folder(
-    found: KerasTunerFolder, given: str | keras_tuner.Objective | None, argument: str = "folder"
+    folder: KerasTunerFolder, objective: str | keras_tuner.Objective | None, argument: str = "folder"
 ) -> keras_tuner.Objective:
-    """What a search optimized, which KerasTuner does not write down.
+    """Return the objective of a search, which KerasTuner does not store.
 
-    It is the metric whose best value is the score in every completed trial; of several, such as an accuracy
-    that is 1 on all data, one of the validation data.
+    It is the metric whose best value equals the score in every completed trial. If several metrics do, as
+    two accuracies that are both 1, a metric of the validation data wins.
 
     Args:
-        found: The search.
-        given: Another metric to read the trials by; a name has the direction that KerasTuner noted for it.
-        argument: What errors call the folder.
+        folder: The search.
+        objective: Another metric to read the trials by. A name takes the direction that KerasTuner stored.
+        argument: The argument that errors name for the folder.
 
     Raises:
-        InitxError: Nothing is completed; no trial has such a metric; no metric agrees with the scores, or
-            metrics of both directions do.
+        InitxError: No trial is completed, no trial has the metric, or the scores match no metric, or
+            metrics of both directions.
     """
-    directions = {n: h.direction for t in found.trials for n, h in t.metrics.metrics.items()}
-    if given is not None:
-        name = given if isinstance(given, str) else given.name
+    directions = {n: h.direction for t in folder.trials for n, h in t.metrics.metrics.items()}
+    metrics = _listed(directions)
+    if objective is not None:
+        name = objective if isinstance(objective, str) else objective.name
         if name not in directions:
-            raise InitxError("objective", name, f"a metric of the trials: {_listed(directions)}")
-        return keras_tuner.Objective(name, directions[name]) if isinstance(given, str) else given
-    if not found.completed:
-        remedy = f"None of its {len(found.trials)} trials is: run more of them, or pass objective=."
-        raise InitxError(argument, str(found.path), "a search with a completed trial", remedy)
-    agree = [
+            raise InitxError("objective", name, f"a metric of the trials ({metrics})")
+        return keras_tuner.Objective(name, directions[name]) if isinstance(objective, str) else objective
+    if not folder.completed:
+        problem = f"`{argument}` {str(folder.path)!r}: none of its {len(folder.trials)} trials is completed"
+        remedy = "Run more trials, or pass objective=."
+        allowed = "a search with a completed trial"
+        raise InitxError(argument, str(folder.path), allowed, remedy, problem)
+    matching = [
         name
         for name, direction in sorted(directions.items())
-        if all(best_of(trial, name, direction) == trial.score for trial in found.completed)
+        if all(best_of(trial, name, direction) == trial.score for trial in folder.completed)
     ]
-    agree.sort(key=lambda name: not name.startswith("val_"))
-    if len({directions[name] for name in agree}) != 1:
-        told = f"{_listed(agree)} agree with the scores" if agree else "none agrees with the scores"
-        remedy = f"Of the metrics {told}."
-        raise InitxError("objective", None, f"the metric of the search: {_listed(directions)}", remedy)
-    return keras_tuner.Objective(agree[0], directions[agree[0]])
+    matching.sort(key=lambda name: not name.startswith("val_"))
+    if len({directions[name] for name in matching}) != 1:
+        which = f"both of {_listed(matching)}" if matching else "none of the metrics"
+        problem = f"`objective` does not follow from the scores, which match {which}"
+        remedy = f"Pass objective=, one of {metrics}."
+        raise InitxError("objective", None, f"one of the metrics {metrics}", remedy, problem)
+    return keras_tuner.Objective(matching[0], directions[matching[0]])
 
 
 def best_of(trial: kt_trial.Trial, name: str, direction: str) -> float | None:
-    """The best value of a metric over its steps; None where no step has a number."""
+    """Return the best value of a metric over its steps, or None if it is NaN at every step."""
     values = [value for value in steps_of(trial, name).values() if value == value]
     if not values:
         return None
@@ -132,7 +141,7 @@ def best_of(trial: kt_trial.Trial, name: str, direction: str) -> float | None:
 
 
 def steps_of(trial: kt_trial.Trial, name: str) -> dict[int, float]:
-    """The values of a metric by step, each the mean over the executions that reported it."""
+    """Return the values of a metric by step, each the mean over the executions that reported it."""
     if not trial.metrics.exists(name):
         return {}
     return {int(o.step): float(o.mean()) for o in trial.metrics.get_history(name)}
@@ -141,16 +150,17 @@ def steps_of(trial: kt_trial.Trial, name: str) -> dict[int, float]:
 def _read_trial(file: Path, argument: str) -> kt_trial.Trial:
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
-        # Older versions wrote no message.
+        # Older versions of KerasTuner wrote no message.
         return kt_trial.Trial.from_state({"message": None, **state})
     except _FOREIGN as error:
-        remedy = f"Restore it, or move {file.parent.name} away: the others can be read without it."
+        remedy = f"Restore it, or move {file.parent.name} away: the other trials can be read without it."
         raise _damaged(argument, file, remedy) from error
 
 
 def _damaged(argument: str, file: Path, remedy: str) -> InitxError:
-    return InitxError(argument, str(file), "a whole file, as KerasTuner wrote it", remedy)
+    problem = f"`{argument}` has a damaged file: {str(file)!r}"
+    return InitxError(argument, str(file), "an intact file of KerasTuner", remedy, problem)
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "there are none"
+    return ", ".join(sorted(names)) or "none"

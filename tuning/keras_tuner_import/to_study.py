@@ -1,4 +1,4 @@
-"""An Optuna study of what KerasTuner wrote: its folder opened with the tools that read ours."""
+"""Convert a KerasTuner search to an Optuna study, so that the same tools can read it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,30 +29,31 @@ def read_keras_tuner(
     results: str | Path | None = None,
     objective: str | keras_tuner.Objective | None = None,
 ) -> optuna.Study:
-    """Reads the folder of a KerasTuner search into an Optuna study; the folder stays as it is.
+    """Read the folder of a KerasTuner search into an Optuna study, without changing the folder.
 
-    A choice is a categorical parameter, a range an integer or a float with its step or logarithm, and what a
-    condition left out of a trial is left out of it here. A completed trial has the best value of the
-    objective, and all steps of it where there are several (of several executions in one step the mean); a
-    failed one its reason. One that KerasTuner left running is running.
+    A choice becomes a categorical parameter; a range becomes an integer or a float with its step or log
+    scale. A parameter that a condition left out of a trial is left out here too. A completed trial has the
+    best value of the objective as its value, and the objective at each step (averaged over executions) as
+    intermediate values if there are several steps. A failed trial has its reason. A trial that KerasTuner
+    left running is running.
 
-    Each trial has as attributes "trial_id", "metrics" (all, at the step of the best), and "not_searched":
-    values that are fixed, and those of Hyperband's brackets.
+    Each trial has the attributes "trial_id", "metrics" (all metrics, at the best step) and "not_searched"
+    (fixed values and the values of Hyperband's brackets).
 
     Args:
-        folder: `directory/project_name` of the tuner that wrote it, whichever of KerasTuner's it was.
-        results: A new folder for the study, as `study.db`, which `keras-initx importance` and
-            `optuna-dashboard` open; None keeps it in memory.
-        objective: The metric that is the trials' value; None is the one of the search, which is known by the
-            scores.
+        folder: The `directory/project_name` of any KerasTuner tuner.
+        results: A new folder for the study, stored as `study.db`, which `keras-initx importance` and
+            `optuna-dashboard` can open. None keeps the study in memory.
+        objective: The metric that becomes the trials' value. None is the metric of the search, which is
+            inferred from the scores.
 
     Returns:
         The study.
 
     Raises:
-        InitxError: No such folder, or nothing of KerasTuner's in it; a file that is damaged; an objective
-            that no trial has, or that does not follow from the scores; a results folder that is not empty.
-            Nothing has been written then.
+        InitxError: The folder does not exist or has no files of KerasTuner, a file is damaged, no trial
+            has the objective, the scores do not determine it, or the results folder is not empty. Nothing
+            has been written.
 
     Example:
 
@@ -68,11 +69,11 @@ def read_keras_tuner(
     >>> len(study.trials), study.best_params == tuner.get_best_hyperparameters()[0].values
     (5, True)
     """
-    found = open_folder(folder)
-    goal = objective_of_folder(found, objective)
-    frozen = _trials(found, goal)
+    search = open_folder(folder)
+    goal = objective_of_folder(search, objective)
+    trials = _frozen_trials(search, goal)
     if results is None:
-        return _study(found, goal, frozen, optuna.storages.InMemoryStorage())
+        return _create_study(search, goal, trials, optuna.storages.InMemoryStorage())
     target = Path(results)
     _check_new(target)
     target.mkdir(parents=True, exist_ok=True)
@@ -80,48 +81,52 @@ def read_keras_tuner(
         atomic_write(target / STUDY_FILE) as partial,
         storage_session(f"sqlite:///{partial.resolve()}") as storage,
     ):
-        _study(found, goal, frozen, storage)
+        _create_study(search, goal, trials, storage)
     return OptunaOracle(goal, storage=f"sqlite:///{(target / STUDY_FILE).resolve()}").study
 
 
 def _check_new(results: Path) -> None:
-    allowed, remedy = "a new or an empty folder", "Pass another folder."
     if results.exists() and not results.is_dir():
-        raise InitxError("results", str(results), allowed, f"It is a file. {remedy}")
-    if (results / STUDY_FILE).exists():
-        raise InitxError("results", str(results), allowed, f"There is a search in it. {remedy}")
-    if results.exists() and any(results.iterdir()):
-        raise InitxError("results", str(results), allowed, f"It holds other files. {remedy}")
+        state = "is a file"
+    elif (results / STUDY_FILE).exists():
+        state = "already holds a search"
+    elif results.exists() and any(results.iterdir()):
+        state = "holds other files"
+    else:
+        return
+    problem, remedy = f"`results` {str(results)!r} {state}", "Pass a new or an empty folder."
+    raise InitxError("results", str(results), "a new or an empty folder", remedy, problem)
 
 
-def _study(
-    found: KerasTunerFolder, goal: keras_tuner.Objective, frozen: list[FrozenTrial], storage: Any
+def _create_study(
+    search: KerasTunerFolder, goal: keras_tuner.Objective, trials: list[FrozenTrial], storage: Any
 ) -> optuna.Study:
-    # With the oracle's name, direction and space: a search can go on where KerasTuner's ended.
+    # The oracle sets the study's name, direction and space, so that a search can continue the study.
     oracle = OptunaOracle(goal, storage=storage)
-    oracle.update_space(found.space)
-    oracle.study.add_trials(frozen)
+    oracle.update_space(search.space)
+    oracle.study.add_trials(trials)
     return oracle.study
 
 
-def _trials(found: KerasTunerFolder, goal: keras_tuner.Objective) -> list[FrozenTrial]:
-    values = [_searched(trial) for trial in found.trials]
-    known = _distributions(found, values)
-    return [_frozen(*pair, known, goal) for pair in zip(found.trials, values, strict=True)]
+def _frozen_trials(search: KerasTunerFolder, goal: keras_tuner.Objective) -> list[FrozenTrial]:
+    values = [_searched_values(trial) for trial in search.trials]
+    distributions = _distributions(search, values)
+    return [_frozen(*pair, distributions, goal) for pair in zip(search.trials, values, strict=True)]
 
 
 def _frozen(
     trial: kt_trial.Trial,
     values: dict[str, Any],
-    known: dict[str, BaseDistribution],
+    distributions: dict[str, BaseDistribution],
     goal: keras_tuner.Objective,
 ) -> FrozenTrial:
     steps, score = steps_of(trial, goal.name), best_of(trial, goal.name, goal.direction)
-    beside = {name: value for name, value in trial.hyperparameters.values.items() if name not in values}
+    all_values = trial.hyperparameters.values
+    not_searched = {name: value for name, value in all_values.items() if name not in values}
     attributes = {
         "trial_id": trial.trial_id,
         "metrics": {name: _at_best_step(trial, name) for name in trial.metrics.metrics},
-        **({"not_searched": beside} if beside else {}),
+        **({"not_searched": not_searched} if not_searched else {}),
     }
     state = _STATES.get(trial.status, TrialState.FAIL)
     if state == TrialState.COMPLETE and score is None:
@@ -133,7 +138,7 @@ def _frozen(
         state=state,
         value=score if state == TrialState.COMPLETE else None,
         params=values,
-        distributions={name: known[name] for name in values},
+        distributions={name: distributions[name] for name in values},
         user_attrs=attributes,
         intermediate_values=steps if len(steps) > 1 else {},
     )
@@ -144,16 +149,16 @@ def _at_best_step(trial: kt_trial.Trial, name: str) -> float | None:
     return steps.get(trial.best_step, next(reversed(steps.values()), None))
 
 
-def _searched(trial: kt_trial.Trial) -> dict[str, Any]:
-    """The values of the hyperparameters that are no constants and that no condition leaves out."""
+def _searched_values(trial: kt_trial.Trial) -> dict[str, Any]:
+    """Return the values of the active hyperparameters that are not constants."""
     hyperparameters = trial.hyperparameters
     active = [hp for hp in hyperparameters.space if hyperparameters.is_active(hp)]
     names = dict.fromkeys(hp.name for hp in active if not isinstance(hp, hp_types.Fixed))
     return {name: hyperparameters.values[name] for name in names if name in hyperparameters.values}
 
 
-class _Asked:
-    """Stands for a trial of the study, and answers with what it was asked."""
+class _DistributionRecorder:
+    """A stand-in for an Optuna trial that returns the distribution instead of a value."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> BaseDistribution:
         return CategoricalDistribution(choices)
@@ -165,18 +170,21 @@ class _Asked:
         return FloatDistribution(low, high, **options)
 
 
-def _distributions(found: KerasTunerFolder, values: list[dict[str, Any]]) -> dict[str, BaseDistribution]:
+def _distributions(search: KerasTunerFolder, values: list[dict[str, Any]]) -> dict[str, BaseDistribution]:
     declared: dict[str, list[BaseDistribution]] = {}
-    for hyperparameters in (found.space, *(t.hyperparameters for t in found.trials)):
+    for hyperparameters in (search.space, *(t.hyperparameters for t in search.trials)):
         for hp in hyperparameters.space:
             if not isinstance(hp, hp_types.Fixed):
-                declared.setdefault(hp.name, []).append(suggest(_Asked(), hp))
-    used = {name: [found[name] for found in values if name in found] for name in declared}
-    return {name: _joined(declared[name], used[name]) for name in declared}
+                declared.setdefault(hp.name, []).append(suggest(_DistributionRecorder(), hp))
+    used = {name: [of_trial[name] for of_trial in values if name in of_trial] for name in declared}
+    return {name: _merge(declared[name], used[name]) for name in declared}
 
 
-def _joined(declared: list[BaseDistribution], used: list[Any]) -> BaseDistribution:
-    """One distribution for a name: Optuna allows no second, KerasTuner does under another condition."""
+def _merge(declared: list[BaseDistribution], used: list[Any]) -> BaseDistribution:
+    """Return one distribution for a name.
+
+    Optuna allows only one; KerasTuner allows another one under each condition.
+    """
     first = declared[0]
     if all(other == first for other in declared) and all(_allows(first, value) for value in used):
         return first

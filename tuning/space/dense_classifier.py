@@ -1,4 +1,4 @@
-"""The dense classifier that `keras-initx tune` trains when it is given only data."""
+"""The dense classifier that `keras-initx tune` trains when only data are passed."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,6 @@ from .initializers import DEFAULT_INITIALIZERS, INITIALIZER, check_initializers,
 from .ranges import Numbers, check_numbers, choose_number
 
 ACTIVATION = "activation"
-
-
 DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
 
 
@@ -20,13 +18,13 @@ class DenseClassifier:
     """The default model of the command line: standardized inputs, equal hidden layers, a softmax.
 
     Args:
-        data: Tells the input shape, the number of classes, and the mean and variance that the first
-            layer standardizes with, so that the saved model takes raw values.
+        data: The data. Their input shape and number of classes shape the model; their mean and variance
+            go into its first layer, so that the saved model takes raw values.
         activations: The activations to choose among.
-        initializers: The initializer names to choose among, given to the layers as strings.
-        learning_rates: As in `InitializerHyperModel`; None is Adam's usual 0.001.
+        initializers: The initializer names to choose among, passed to the layers as strings.
+        learning_rates: As in `InitializerHyperModel`; None is Adam's default of 0.001.
         depth: The number of hidden layers.
-        width: The units of each.
+        width: The units of each hidden layer.
     """
 
     def __init__(
@@ -69,12 +67,13 @@ class DenseClassifier:
 
 
 def check_activations(names: Sequence[str]) -> tuple[str, ...]:
-    """`names` as a tuple, each of them an activation of `keras.activations`.
+    """Return the names of activations in `keras.activations` as a tuple.
 
     Raises:
-        InitxError: No name, one twice, or one that is unknown (the nearest is suggested).
+        InitxError: There is no name, a name occurs twice, or a name is unknown (the message suggests the
+            nearest).
     """
     public = (n for n in dir(keras.activations) if n.islower() and not n.startswith("_"))
-    # These take arguments, or change the shape.
+    # These need arguments or change the shape.
     unusable = {"get", "serialize", "deserialize", "threshold", "glu"}
     return checked_names("activations", names, [n for n in public if n not in unusable])

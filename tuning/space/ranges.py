@@ -1,4 +1,4 @@
-"""Positive numbers to search: a few values, or a range on a log scale; and how a rate falls over a run."""
+"""Positive numbers as hyperparameters: a list of values, or a range on a log scale."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SCHEDULES = ("constant", "linear", "cosine")
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, searched on a log scale; not for a grid."""
+    """A range of numbers from `low` to `high`, searched on a log scale. A grid search cannot use it."""
 
     low: float
     high: float
@@ -24,34 +24,44 @@ Numbers = Sequence[float] | Range
 
 
 def check_numbers(
-    rates: Numbers | None, argument: str = "learning_rates", zero: bool = False
+    numbers: Numbers | None, argument: str = "learning_rates", allow_zero: bool = False
 ) -> Numbers | None:
-    """`rates` if all are positive and a range is in order.
+    """Return `numbers` if they can be searched.
+
+    Args:
+        numbers: The values to choose among, a `Range`, or None.
+        argument: The argument that errors name.
+        allow_zero: Whether a list of values may contain 0.
 
     Raises:
-        InitxError: A rate that is not a positive number or stands there twice, a range that does not rise.
+        InitxError: A value is not a positive number or occurs twice, there is no value, or the range is
+            empty.
     """
-    if rates is None:
+    if numbers is None:
         return None
-    if not isinstance(rates, Range | Iterable):
-        raise InitxError(
-            argument, rates, "a list of positive numbers, or a Range of them", f"Pass [{rates}]."
-        )
-    values = (rates.low, rates.high) if isinstance(rates, Range) else tuple(rates)
-    if zero and not isinstance(rates, Range):
-        # Which is none.
-        values = tuple(r for r in values if not isinstance(r, Real) or r != 0) or (1.0,)
-    if not values or any(not isinstance(r, Real) or not 0 < r < float("inf") for r in values):
-        raise InitxError(argument, rates, "positive numbers, or a Range of them")
-    if isinstance(rates, Range) and rates.low >= rates.high:
-        raise InitxError(argument, rates, "a Range whose low is below its high")
+    if not isinstance(numbers, Range | Iterable):
+        allowed = "a list of positive numbers, or a Range of them"
+        raise InitxError(argument, numbers, allowed, f"Pass [{numbers}].")
+    values = (numbers.low, numbers.high) if isinstance(numbers, Range) else tuple(numbers)
+    lowest = "numbers >= 0" if allow_zero else "positive numbers"
+    zeros_ok = allow_zero and not isinstance(numbers, Range)
+    if not values or not all(
+        _is_positive(v) or (zeros_ok and isinstance(v, Real) and v == 0) for v in values
+    ):
+        raise InitxError(argument, numbers, f"a list of {lowest}, or a Range of positive numbers")
+    if isinstance(numbers, Range) and numbers.low >= numbers.high:
+        raise InitxError(argument, numbers, "a Range whose low is below its high")
     if len(set(values)) < len(values):
-        raise InitxError(argument, rates, "different numbers")
-    return rates
+        raise InitxError(argument, numbers, "a list of different numbers")
+    return numbers
 
 
-def choose_number(hp: keras_tuner.HyperParameters, name: str, rates: Numbers) -> Any:
-    """The value that `hp` chooses; None under a condition that does not hold."""
-    if isinstance(rates, Range):
-        return hp.Float(name, float(rates.low), float(rates.high), sampling="log")
-    return hp.Choice(name, [float(r) for r in rates])
+def _is_positive(value: float) -> bool:
+    return isinstance(value, Real) and 0 < value < float("inf")
+
+
+def choose_number(hp: keras_tuner.HyperParameters, name: str, numbers: Numbers) -> Any:
+    """Declare a hyperparameter and return its value, or None if it is inactive under a condition."""
+    if isinstance(numbers, Range):
+        return hp.Float(name, float(numbers.low), float(numbers.high), sampling="log")
+    return hp.Choice(name, [float(number) for number in numbers])

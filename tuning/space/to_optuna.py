@@ -1,4 +1,4 @@
-"""KerasTuner's hyperparameters in Optuna's words."""
+"""Convert KerasTuner's hyperparameters to Optuna's."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from keras_initx.errors import InitxError
 
 
 def suggest(trial: Any, hp: Any) -> Any:
-    """The value of one KerasTuner hyperparameter, asked of an Optuna trial."""
+    """Return the value that an Optuna trial suggests for a KerasTuner hyperparameter."""
     if isinstance(hp, hp_types.Fixed):
         return hp.value
     if isinstance(hp, hp_types.Boolean):
@@ -21,7 +21,7 @@ def suggest(trial: Any, hp: Any) -> Any:
         return trial.suggest_categorical(hp.name, list(hp.values))
     log = hp.sampling in ("log", "reverse_log")
     if log and hp.step is not None:
-        # There the step is a factor, which Optuna does not know.
+        # On a log scale the step is a factor, which Optuna does not support.
         return trial.suggest_categorical(hp.name, _values(hp))
     high = hp.max_value if hp.step is None else _last_step(hp)
     if isinstance(hp, hp_types.Int):
@@ -30,19 +30,24 @@ def suggest(trial: Any, hp: Any) -> Any:
 
 
 def check_known(hyperparameters: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> None:
-    """Raises an `InitxError` for a candidate that the space does not have."""
+    """Raise an `InitxError` unless the search space contains the values of a candidate."""
     if not isinstance(values, Mapping):
-        raise InitxError("enqueue", values, "a list of dictionaries: values by the names of hyperparameters")
+        allowed = "a list of dictionaries with values by the names of hyperparameters"
+        raise InitxError("enqueue", values, allowed)
     for name, value in values.items():
-        known = [hp for hp in hyperparameters.space if hp.name == name]
-        if not known:
+        declared = [hp for hp in hyperparameters.space if hp.name == name]
+        if not declared:
             names = ", ".join(dict.fromkeys(hp.name for hp in hyperparameters.space))
-            raise InitxError("enqueue", name, f"a hyperparameter of the space: {names}")
-        if not any(_has(hp, value) for hp in known):
-            raise InitxError(f"enqueue ({name})", value, _allowed(known[0]))
+            problem = f"`enqueue` has {name!r}, which is not a hyperparameter of this search"
+            remedy = f"Hyperparameters: {names}."
+            raise InitxError("enqueue", name, f"one of the hyperparameters {names}", remedy, problem)
+        if not any(_contains(hp, value) for hp in declared):
+            allowed = _allowed(declared[0])
+            problem = f"`enqueue` must give {name!r} {allowed}, got {value!r}"
+            raise InitxError("enqueue", value, allowed, problem=problem)
 
 
-def _has(hp: Any, value: Any) -> bool:
+def _contains(hp: Any, value: Any) -> bool:
     if isinstance(hp, hp_types.Boolean):
         return isinstance(value, bool)
     if isinstance(hp, hp_types.Fixed):
@@ -54,40 +59,42 @@ def _has(hp: Any, value: Any) -> bool:
 
 def _allowed(hp: Any) -> str:
     if isinstance(hp, hp_types.Float | hp_types.Int):
-        return f"from {hp.min_value} to {hp.max_value}"
-    return ", ".join(repr(value) for value in getattr(hp, "values", [hp.default]))
+        return f"a value from {hp.min_value} to {hp.max_value}"
+    return f"one of {', '.join(repr(value) for value in getattr(hp, 'values', [hp.default]))}"
 
 
 def _values(hp: Any) -> list[Any]:
-    """The values of a discrete hyperparameter; KerasTuner lists whole numbers with a factor as floats."""
+    """Return the values of a discrete hyperparameter; KerasTuner lists integers with a factor as floats."""
     return [round(v) for v in hp.values] if isinstance(hp, hp_types.Int) else list(hp.values)
 
 
 def _last_step(hp: Any) -> Any:
-    """The last value of a range with a step: Optuna warns of an upper limit that is none of its steps."""
+    """Return the last value of a range with a step, since Optuna warns if the upper limit is not one."""
     low, high, step = (Decimal(str(value)) for value in (hp.min_value, hp.max_value, hp.step))
     return type(hp.max_value)(low + (high - low) // step * step)
 
 
 def grid_of(hyperparameters: keras_tuner.HyperParameters) -> dict[str, list[Any]]:
-    """Every value of every hyperparameter of a space that is discrete and without conditions.
+    """Return the values of every hyperparameter in a search space.
 
     Raises:
-        InitxError: A continuous range; a hyperparameter under a condition.
+        InitxError: A hyperparameter is a continuous range, or depends on a condition.
     """
     grid: dict[str, list[Any]] = {}
     for hp in hyperparameters.space:
         if hp.conditions:
-            raise InitxError("tuner", "grid", f"random or tpe: {hp.name!r} is under a condition")
+            problem = f"`tuner='grid'` cannot search {hp.name!r}, which depends on another hyperparameter"
+            raise InitxError("tuner", "grid", "'random' or 'tpe'", "Use 'random' or 'tpe'.", problem)
         if isinstance(hp, hp_types.Fixed):
             continue
         if isinstance(hp, hp_types.Float) and hp.step is None:
-            remedy = f"Give {hp.name} a list of values instead of a range."
-            raise InitxError("tuner", "grid", f"random or tpe: {hp.name!r} is a continuous range", remedy)
+            problem = f"`tuner='grid'` cannot search {hp.name!r}, which is a continuous range"
+            remedy = f"Pass a list of values for {hp.name}, or use 'random' or 'tpe'."
+            raise InitxError("tuner", "grid", "'random' or 'tpe'", remedy, problem)
         grid[hp.name] = _values(hp)
     return grid
 
 
 def grid_size(hyperparameters: keras_tuner.HyperParameters) -> int:
-    """The number of points of `grid_of`."""
+    """Return the number of points in the grid."""
     return math.prod(len(values) for values in grid_of(hyperparameters).values())

@@ -218,7 +218,10 @@ class TestTheObjective:
         assert study.direction == optuna.study.StudyDirection.MAXIMIZE
 
     def test_an_unknown_metric(self, searched: Any) -> None:
-        with pytest.raises(InitxError, match=r"^objective: received 'val_auc'; .*: accuracy, loss, val_acc"):
+        with pytest.raises(
+            InitxError,
+            match=r"^`objective` must be a metric of the trials \(accuracy, loss, val_accuracy\), got 'val_auc'",
+        ):
             read_keras_tuner(searched[0], objective="val_auc")
 
     def test_several_at_once(self, tmp_path: Path) -> None:
@@ -248,7 +251,10 @@ class TestTheObjective:
                     name, {"direction": {"loss": "min"}.get(name, "max"), "observations": []}
                 )["observations"] = [{"value": [7.0], "step": 0}]
             file.write_text(json.dumps(trial))
-        with pytest.raises(InitxError, match=r"^objective: received None; .*accuracy, loss, val_accuracy"):
+        with pytest.raises(
+            InitxError,
+            match=r"^`objective` does not follow from the scores.*Pass objective=, one of accuracy, loss, val_acc",
+        ):
             read_keras_tuner(copy)
 
 
@@ -276,33 +282,35 @@ class TestAResultsFolder:
         assert results[2].reason == "ValueError: no such layer"
 
     @pytest.mark.parametrize(
-        ("there", "says"), [("study.db", "a search in it"), ("thesis.tex", "other files")]
+        ("there", "says"), [("study.db", "already holds a search"), ("thesis.tex", "holds other files")]
     )
     def test_nothing_there_is_touched(self, searched: Any, tmp_path: Path, there: str, says: str) -> None:
         (tmp_path / there).write_text("mine")
-        with pytest.raises(InitxError, match=rf"^results: .*new or an empty folder.*{says}"):
+        with pytest.raises(InitxError, match=rf"^`results` .*{says}\. Pass a new or an empty folder"):
             read_keras_tuner(searched[0], tmp_path)
         assert os.listdir(tmp_path) == [there]
-        with pytest.raises(InitxError, match=r"^results: .*is a file"):
+        with pytest.raises(InitxError, match=r"^`results` .* is a file\."):
             read_keras_tuner(searched[0], tmp_path / there)
 
     def test_not_into_the_folder_itself(self, searched: Any) -> None:
         before = content(searched[0])
-        with pytest.raises(InitxError, match=r"^results: .*other files"):
+        with pytest.raises(InitxError, match=r"^`results` .* holds other files\."):
             read_keras_tuner(searched[0], searched[0])
         assert content(searched[0]) == before
 
 
 class TestFoldersThatCannotBeRead:
     def test_no_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(InitxError, match=r"^folder: received '.*nowhere'"):
+        with pytest.raises(InitxError, match=r"^`folder` '.*nowhere' is not a folder\."):
             read_keras_tuner(tmp_path / "nowhere", tmp_path / "results")
         assert not list(tmp_path.iterdir())
 
     def test_nothing_of_keras_tuner(self, tmp_path: Path, searched: Any) -> None:
-        with pytest.raises(InitxError, match=r"^folder: .*with its oracle\.json\.$"):
+        with pytest.raises(
+            InitxError, match=r"^`folder` '.*' is not the project folder .* with its oracle\.json\.$"
+        ):
             read_keras_tuner(tmp_path)
-        with pytest.raises(InitxError, match=r"There is one in it: .*random\.$"):
+        with pytest.raises(InitxError, match=r"It contains one: .*random\.$"):
             read_keras_tuner(searched[0].parent)
 
     @pytest.mark.parametrize("name", ["oracle.json", "trial_3/trial.json"])
@@ -312,7 +320,9 @@ class TestFoldersThatCannotBeRead:
     ) -> None:
         copy = shutil.copytree(searched[0], tmp_path / "copy")
         (copy / name).write_text(damage)
-        with pytest.raises(InitxError, match=rf"^folder: received '.*{name}'; .*can be read without it"):
+        with pytest.raises(
+            InitxError, match=rf"^`folder` has a damaged file: '.*{name}'\. .*can be read without it"
+        ):
             read_keras_tuner(copy, tmp_path / "results")
         assert not (tmp_path / "results").exists()
         (copy / name).unlink()
@@ -327,7 +337,7 @@ class TestFoldersThatCannotBeRead:
 
         with pytest.raises(RuntimeError, match="consecutive"):
             run(tmp_path, tuner=Failing)
-        with pytest.raises(InitxError, match=r"^folder: .*completed trial\. None of its 3 trials"):
+        with pytest.raises(InitxError, match=r"^`folder` .*: none of its 3 trials is completed\."):
             read_keras_tuner(tmp_path / "random")
 
 

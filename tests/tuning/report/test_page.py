@@ -263,7 +263,7 @@ def browse(path: Path, tmp_path: Path) -> str:
         ),
         (
             (trial("he_auto", 0.9, 0.9), trial("zeros", 0.9, 0.9)),
-            ["two completed trials of different scores", "every run of each gave the same figure"],
+            ["two completed trials of different scores", "every run of each gave the same score"],
         ),
     ],
     ids=["nothing", "one", "one-seed", "all-failed", "running", "all-alike"],
