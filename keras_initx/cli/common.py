@@ -172,7 +172,7 @@ def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
     """Return an error that calls the library's arguments by the names of the command line.
 
     Args:
-        error: An error of the library, which names arguments in backticks and as `name=True`.
+        error: An error of the library, which names arguments as `name`, `name=value` and name=True.
         names: The names by argument, such as {"trials": "--trials"}.
 
     Example:
@@ -180,15 +180,18 @@ def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
     >>> error = InitxError("batch_size", 0, "an integer >= 1", "Or pass resume=True.")
     >>> str(reworded(error, OPTIONS))
     '--batch-size must be an integer >= 1, got 0. Or pass --resume.'
+    >>> error = InitxError("only", "x*", "", problem="`only='x*'` matches no layer")
+    >>> str(reworded(error, OPTIONS))
+    "--only 'x*' matches no layer."
     """
     known = "|".join(map(re.escape, names))
 
+    def option(match: re.Match[str]) -> str:
+        name, value = names[match[1] or match[3]], match[2]
+        return name if value in (None, "True") else f"{name} {value}"
+
     def translate(text: str) -> str:
-        return re.sub(
-            rf"`({known})(=True)?`|\b({known})=True\b",
-            lambda match: names[match[1] or match[3]],
-            text,
-        )
+        return re.sub(rf"`({known})(?:=([^`]*))?`|\b({known})=True\b", option, text)
 
     return InitxError(
         names.get(error.argument, error.argument),

@@ -136,7 +136,7 @@ def compare(
 
     Example:
 
-    >>> layers = [keras.layers.Dense(32, activation="tanh") for _ in range(30)]
+    >>> layers = [keras.layers.Dense(32, activation="tanh") for _ in range(6)]
     >>> model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(1)])
     >>> comparison = compare(model, ["zeros"], ["auto"], as_is=False)
     >>> {name: report.healthy for name, report in comparison.reports.items()}
