@@ -211,7 +211,7 @@ class TestInASearch:
         ]
         objective = keras_tuner.Objective("val_accuracy", "max")
         assert describe_lead(trials, objective) == (
-            "The best two in the race: no more than 2 seeds each, which tell nothing yet."
+            "The best two in the race: at most 2 seeds each, which is too few to decide."
         )
 
     def test_the_lead_is_judged_at_the_level_of_all_that_raced(self):
