@@ -1,4 +1,4 @@
-"""A small task and a small search, shared by the tests of the tuner."""
+"""A small task, small searches and an observer, shared by the tests of the tuning package."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning import search
+from keras_initx.tuning import SearchResult, search
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="session")
 def pairs() -> tuple[Pair, Pair]:
-    """Training and validation data of two classes that a line divides."""
+    """Return training and validation data of two classes that a line separates."""
     generator = np.random.default_rng(0)
     x = generator.normal(size=(72, 4)).astype("float32")
     y = (x.sum(axis=1) > 0).astype("int32")
@@ -37,33 +37,57 @@ def small_model() -> Callable[..., keras.Model]:
     return build
 
 
+def run_search(folder: Path, model: Any, data: Any, **options: Any) -> SearchResult:
+    """Run a random search of two trials, two seeds and two epochs without XLA, unless options differ."""
+    defaults: dict[str, Any] = {
+        "tuner": "random",
+        "trials": 2,
+        "epochs": 2,
+        "seeds": 2,
+        "batch_size": 16,
+        "results": folder / "results",
+        "logs": folder / "logs",
+        "jit_compile": False,
+        "quiet": True,
+    }
+    return search(model, data, **{**defaults, **options})
+
+
 @pytest.fixture
 def quick(
     tmp_path: Path, pairs: tuple[Pair, Pair], small_model: Callable[..., keras.Model]
-) -> Callable[..., Any]:
-    """`search` of two trials, two seeds and two epochs, without XLA; any option can be given."""
+) -> Callable[..., SearchResult]:
+    """Run a small search of `small_model` in `tmp_path`, as `run_search`; every option can be replaced."""
 
-    def run(model: Any = small_model, data: Any = pairs, **options: Any) -> Any:
+    def run(model: Any = small_model, data: Any = pairs, **options: Any) -> SearchResult:
         if model is small_model:
-            model = lambda: small_model()  # noqa: E731 - without the arguments, which are no hyperparameters
-        defaults: dict[str, Any] = {
-            "tuner": "random",
-            "trials": 2,
-            "epochs": 2,
-            "seeds": 2,
-            "batch_size": 16,
-            "results": tmp_path / "results",
-            "logs": tmp_path / "logs",
-            "jit_compile": False,
-            "quiet": True,
-        }
-        return search(model, data, **{**defaults, **options})
+            # Without arguments, which a search would take for hyperparameters.
+            model = lambda: small_model()  # noqa: E731
+        return run_search(tmp_path, model, data, **options)
 
     return run
 
 
+@pytest.fixture(scope="session")
+def random_search(
+    tmp_path_factory: pytest.TempPathFactory, pairs: Any, small_model: Callable[..., keras.Model]
+) -> SearchResult:
+    """A finished random search of three trials, for tests that only read it."""
+    return run_search(tmp_path_factory.mktemp("random"), lambda: small_model(), pairs, trials=3, seeds=[4, 9])
+
+
+@pytest.fixture(scope="session")
+def screened_search(
+    tmp_path_factory: pytest.TempPathFactory, pairs: Any, small_model: Callable[..., keras.Model]
+) -> SearchResult:
+    """A finished grid search with one trained and one screened trial, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("screened")
+    options = {"initializers": ["zeros", "auto"], "learning_rates": [0.1], "tuner": "grid", "trials": None}
+    return run_search(folder, lambda: small_model(), pairs, **options)
+
+
 class Recorder:
-    """An observer that remembers, and raises `error` after so many seeds."""
+    """An observer that records its calls, and raises `error` after the given number of seeds."""
 
     def __init__(self, after: int = 0, error: type[BaseException] = KeyboardInterrupt) -> None:
         self.seeds: list[tuple[str, int]] = []

@@ -1,0 +1,142 @@
+"""Test the checks of the arguments of `search`: each error names the argument, and nothing is written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import optuna
+import pytest
+from keras_initx.tuning import Range, SearchResult
+from keras_initx.tuning.arguments import fingerprint
+
+from keras_initx import InitxError
+
+Quick = Callable[..., SearchResult]
+X, Y = np.zeros((20, 4), "float32"), np.arange(20) % 2
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": True}, "epochs"),
+        ({"epochs": 1.5}, "epochs"),
+        ({"batch_size": -1}, "batch_size"),
+        ({"patience": 0}, "patience"),
+        ({"extra_seeds": -1}, "extra_seeds"),
+        ({"extra_seeds": True}, "extra_seeds"),
+        ({"target": "high"}, "target"),
+        ({"trials": 0}, "trials"),
+        ({"seeds": 0}, "seeds"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "seeds"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"tuner": "gird"}, "tuner"),
+        ({"tuner": "grid", "learning_rates": Range(0.1, 0.2)}, "tuner"),
+        ({"initializers": ["he_norml"]}, "initializers"),
+        ({"learning_rates": [0]}, "learning_rates"),
+        ({"model": 3}, "model"),
+        ({"model": lambda: None}, "model"),
+        ({"model": lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])}, "model"),
+        ({"resume": True}, "results"),
+        ({"resume": True, "overwrite": True}, "resume"),
+    ],
+    ids=lambda v: "-".join(v) if isinstance(v, dict) else v,
+)
+def test_nothing_is_written(quick: Quick, tmp_path: Path, options: Any, argument: str) -> None:
+    with pytest.raises(InitxError) as caught:
+        quick(**options)
+    assert caught.value.argument == argument
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("learning_rates", 0.01), ("gains", 3), ("weight_decays", 0.1), ("schedules", 5),
+        ("initializers", 3), ("pruner", 5), ("pruner", optuna.pruners.MedianPruner), ("tuner", 5),
+        ("tuner", optuna.samplers.TPESampler), ("workers", 2), ("screening", "off"), ("quiet", "no"),
+        ("jit_compile", "yes"), ("resume", 1), ("seeds", None), ("seeds", 1.5), ("observers", 3),
+        ("results", 3), ("logs", 3),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type(quick: Quick, tmp_path: Path, argument: str, value: Any) -> None:
+    with pytest.raises(InitxError, match=rf"^`{argument}` must be .+, got "):
+        quick(**{argument: value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_without_kernels(quick: Quick, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.ReLU()])
+    model.compile("sgd", "mse")
+    with pytest.raises(InitxError, match="a model in which a layer has a kernel_initializer"):
+        quick(model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_the_users_function_is_raised_at_once(quick: Quick, tmp_path: Path) -> None:
+    def broken() -> keras.Model:
+        raise AssertionError("no model today")
+
+    with pytest.raises(AssertionError, match="no model today"):
+        quick(broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "argument"),
+    [
+        (None, "data"),
+        ("digits", "data"),
+        ((X,), "data"),
+        (((X, Y), (X[:0], Y[:0])), r"data (validation)"),
+        (((X, Y[:5]), (X, Y)), r"data (train)"),
+        (((X, Y), (X, Y), (X, Y[1:])), r"data (test)"),
+        (((X, Y), (X, Y), (X, Y), (X, Y)), "data"),
+        ((X, Y[:5]), "y"),
+        ((X * np.nan, Y), "x"),
+    ],
+    ids=["none", "name", "single", "empty", "train", "test", "four", "lengths", "nan"],
+)
+def test_data(quick: Quick, tmp_path: Path, data: Any, argument: str) -> None:
+    with pytest.raises(InitxError) as caught:
+        quick(data=data)
+    assert caught.value.argument == argument
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("one_hot", [True, False])
+def test_labels_that_do_not_fit_the_loss(quick: Quick, pairs: Any, one_hot: bool) -> None:
+    def build() -> keras.Model:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy" if one_hot else "categorical_crossentropy")
+        return model
+
+    if one_hot:
+        pairs = tuple((x, np.eye(2, dtype="float32")[y]) for x, y in pairs)
+    remedy = "labels are one-hot.*ompile with categorical" if one_hot else "class numbers.*with sparse"
+    with pytest.raises(InitxError, match=remedy):
+        quick(build, pairs, objective="val_loss")
+
+
+def test_values_that_are_not_finite_cause_a_warning(quick: Quick, pairs: Any) -> None:
+    (x, y), validation = pairs
+    x = x.copy()
+    x[3, 1] = np.nan
+    with pytest.warns(UserWarning, match=r"data \(train\): x has nan at index \(3, 1\)"):
+        quick(data=((x, y), validation), trials=1, seeds=1, epochs=1)
+
+
+def test_the_fingerprint_depends_on_values_shapes_and_types() -> None:
+    x = np.arange(6)
+    prints = [
+        fingerprint((x, x)),
+        fingerprint((x, x), None, (x, x)),
+        fingerprint((x[::-1], x)),
+        fingerprint((x.reshape(2, 3), x)),
+        fingerprint((x.astype("float64"), x)),
+    ]
+    assert len(set(prints)) == len(prints)
+    assert fingerprint((np.asfortranarray(x.reshape(2, 3)), x)) == fingerprint((x.reshape(2, 3), x))
