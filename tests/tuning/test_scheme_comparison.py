@@ -1,3 +1,5 @@
+"""Test the comparison of the classical schemes: its tables, its tests and its names."""
+
 from types import SimpleNamespace
 
 import keras_tuner
@@ -19,7 +21,7 @@ from keras_initx.errors import InitxError
 
 pytestmark = pytest.mark.one_backend
 
-# Test accuracies of five runs: one clear winner and one tie.
+# Test accuracies of five runs: Random is clearly worse, the other two are tied.
 SCORES = {
     ("Random", "relu"): (0.50, 0.52, 0.51, 0.49, 0.53),
     ("Xavier", "relu"): (0.90, 0.91, 0.92, 0.90, 0.91),
@@ -55,26 +57,26 @@ def test_one_row_for_each_run_of_a_scheme():
     assert rows[0][2:5] == ["3 of 9", "91.0 %", "90.0 %"]
 
 
-def test_the_summary_has_mean_std_interval_and_the_textbooks_figure():
+def test_the_accuracy_table_has_mean_std_interval_and_the_textbook_figure():
     rows = {(row[0], row[1]): row[2:] for row in cells(accuracy_table(result(SCORES)))}
     assert len(rows) == len(SCHEMES) * len(ACTIVATIONS)
     mean, std, interval, n, textbook = rows["Random", "relu"]
-    # By hand: the standard deviation of .49 ... .53 is .0158, t(4) = 2.776, so +-.0196.
+    # By hand: the standard deviation of 0.49 ... 0.53 is 0.0158 and t(4) = 2.776, so ± 0.0196.
     assert (mean, std, interval, n) == ("51.0 %", "1.6", "49.0 to 53.0", "5")
     assert textbook == "78-81 %"
     assert rows["He", "sigmoid"] == ["–", "–", "–", "0", "–"]
 
 
-def test_the_closing_lines_tell_the_real_from_the_rest():
-    found = scheme_differences(result(SCORES))
-    assert list(found) == ["relu"]
-    verdicts = {frozenset((pair.better, pair.worse)): pair.real for pair in found["relu"]}
-    assert verdicts == {
+def test_the_differences_separate_real_ones_from_chance():
+    differences = scheme_differences(result(SCORES))
+    assert list(differences) == ["relu"]
+    real = {frozenset((pair.better, pair.worse)): pair.real for pair in differences["relu"]}
+    assert real == {
         frozenset(("Random", "Xavier")): True,
         frozenset(("Random", "He")): True,
         frozenset(("Xavier", "He")): False,
     }
-    assert all(pair.simultaneous for pair in found["relu"])
+    assert all(pair.simultaneous for pair in differences["relu"])
 
 
 def test_one_run_of_each_is_not_tested():
@@ -96,12 +98,12 @@ def test_other_schemes_join_the_tables_and_the_comparison():
     assert schemes_in(study) == ["He", "Uniform 0..1", "Zeros"]
     rows = {(row[0], row[1]): row[2] for row in cells(accuracy_table(study))}
     assert rows["Zeros", "relu"] == "10.0 %"
-    verdicts = {frozenset((p.better, p.worse)): p.real for p in scheme_differences(study)["relu"]}
-    assert verdicts[frozenset(("He", "Zeros"))]
-    assert not verdicts[frozenset(("Uniform 0..1", "Zeros"))]
+    real = {frozenset((p.better, p.worse)): p.real for p in scheme_differences(study)["relu"]}
+    assert real[frozenset(("He", "Zeros"))]
+    assert not real[frozenset(("Uniform 0..1", "Zeros"))]
 
 
-def test_schemes_that_fail_say_so_before_training():
+def test_failing_schemes_have_a_verdict_before_training():
     assert scheme_verdict("Zeros", 64).startswith("symmetric")
     assert scheme_verdict("Uniform 0..1", 64).startswith("exploding")
     assert scheme_verdict("Small normal", 64).startswith("vanishing")
@@ -110,7 +112,7 @@ def test_schemes_that_fail_say_so_before_training():
 
 def test_schemes_are_named_by_label_or_by_initializer():
     assert labels_of(["he", " Zeros", "unit_uniform", "HE_normal"]) == ["He", "Zeros", "Uniform 0..1"]
-    with pytest.raises(InitxError, match=r"schemes: received 'zero'.*Did you mean 'Zeros'"):
+    with pytest.raises(InitxError, match=r"`schemes` 'zero' is not known\. Did you mean 'Zeros'\?"):
         labels_of(["zero"])
-    with pytest.raises(InitxError, match="one scheme or more"):
+    with pytest.raises(InitxError, match=r"`schemes` must be a list of at least one scheme, got \[\]"):
         labels_of([])

@@ -1,4 +1,4 @@
-"""The pictures: what is in them, by the figures themselves; and that they are drawn of any search."""
+"""Test the content of the images, and that they can be drawn for any search."""
 
 import io
 
@@ -26,7 +26,7 @@ def trial(number, scores=(), status="completed", start=((1.0, 0.5), (2.0, 0.25))
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that are drawn, in turn."""
+    """Collect the figures that are drawn, in order."""
     drawn = []
 
     class Canvas(FigureCanvasAgg):
@@ -101,12 +101,12 @@ def test_no_two_styles_are_one_in_grey():
 
 
 @pytest.mark.parametrize("draw", [images.scores_image, images.signal_image])
-def test_any_search(draw):
+def test_any_search_can_be_drawn(draw):
     for trials in ([], [trial(0, status="failed", start=())], [trial(0, status="running", start=())]):
         assert draw(trials, OBJECTIVE) is None
     many = [trial(n, (n / 300,), start=((1.0, 1.0),) * 100) for n in range(300)]
     assert draw(many, OBJECTIVE).startswith(b"\x89PNG")
-    # Nothing of the best, and of the others what has no numbers.
+    # Trials without a signal: no layers, or layers without numbers.
     assert draw([trial(0, (0.5,), start=()), trial(1, (0.4,), start=((None, None),))], OBJECTIVE) is not None
 
 

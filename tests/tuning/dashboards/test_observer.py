@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a search, read back with TensorBoard's own back end."""
+"""Test the dashboards of a search, read back with TensorBoard's own back end."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning import OptunaOracle, SearchResult
 from keras_initx.tuning.dashboards import images
 from keras_initx.tuning.dashboards.observer import DashboardObserver, as_markdown, parameter_of
 from rich.table import Table
@@ -27,8 +27,8 @@ def regression() -> keras.Model:
     return model
 
 
-def test_one_session_for_each_trial_and_curves_for_each_seed(quick: Quick) -> None:
-    result = quick(trials=3)
+def test_one_session_for_each_trial_and_curves_for_each_seed(random_search: SearchResult) -> None:
+    result = random_search
     reader = Reader(result.folders.logs)
     groups = reader.sessions()
     assert sorted(g.name for g in groups) == [t.name for t in result.trials]
@@ -44,58 +44,74 @@ def test_one_session_for_each_trial_and_curves_for_each_seed(quick: Quick) -> No
             curves = reader.scalars(f"{trial.name}/seed_{seed}")
             assert curves.keys() == {f"epoch/{name}" for name in record["curves"]}
             for name, values in record["curves"].items():
-                steps, read = zip(*curves[f"epoch/{name}"], strict=True)
+                steps, written = zip(*curves[f"epoch/{name}"], strict=True)
                 assert steps == (0, 1)
-                np.testing.assert_allclose(read, values, rtol=1e-6)
+                np.testing.assert_allclose(written, values, rtol=1e-6)
     (page,) = reader.texts()[("summary", "ranking")]
     assert page.startswith("### All trials")
     assert page.count("completed") == 3
 
 
-@pytest.mark.parametrize("screening", [True, False])
-def test_the_signal_before_training_also_of_what_is_not_trained(
-    quick: Quick, pairs: Any, screening: bool
-) -> None:
-    result = quick(tuner="grid", initializers=["zeros", "auto"], learning_rates=None, screening=screening)
+def check_signal(result: SearchResult, screening: bool) -> None:
     reader = Reader(result.folders.logs)
     assert {t.status for t in result.trials} == ({"screened", "completed"} if screening else {"completed"})
     for trial in result.trials:
         assert list(trial.start) == [1, 2]
         scalars = reader.scalars(trial.name)
         for tag, side in (("signal/forward", "forward"), ("signal/backward", "backward")):
-            known = [(n, getattr(layer, side)) for n, layer in trial.start.items()]
-            known = [(n, value) for n, value in known if value is not None]
-            assert bool(known) == (screening or side == "forward")
-            assert scalars.get(tag, []) == [(n, pytest.approx(value, rel=1e-6)) for n, value in known]
+            values = [(depth, getattr(layer, side)) for depth, layer in trial.start.items()]
+            values = [(depth, value) for depth, value in values if value is not None]
+            assert bool(values) == (screening or side == "forward")
+            assert scalars.get(tag, []) == [(n, pytest.approx(value, rel=1e-6)) for n, value in values]
         forward = [layer.forward for layer in trial.start.values()]
         assert (max(forward) == 0) == (trial.values["initializer"] == "zeros")
         kinds = {tag.split("/")[0] for run, tag in reader.histograms() if run == trial.name}
         assert kinds == {"weights", "activations"} | ({"gradients"} if screening else set())
 
 
-def test_pictures_and_how_to_repeat_it(quick: Quick) -> None:
-    result = quick(tuner="grid", initializers=["zeros", "auto"])
-    reader = Reader(result.folders.logs)
+def test_the_signal_before_training_also_of_a_screened_trial(screened_search: SearchResult) -> None:
+    check_signal(screened_search, screening=True)
+
+
+def test_the_forward_signal_without_screening(quick: Quick) -> None:
+    options = {"tuner": "grid", "initializers": ["zeros", "auto"], "learning_rates": None, "seeds": 1}
+    check_signal(quick(**options, screening=False), screening=False)
+
+
+def test_images_and_how_to_repeat_the_search(screened_search: SearchResult) -> None:
+    reader = Reader(screened_search.folders.logs)
     assert reader.images().keys() == {("summary", "search/scores"), ("summary", "search/signal")}
     (page,) = reader.texts()[("summary", "repeat")]
     assert "tuner='grid'" in page
-    assert f"enqueue=[{result.best.values!r}]" in page
+    assert f"enqueue=[{screened_search.best.values!r}]" in page
 
 
-def test_an_interrupted_search_has_its_pages(quick: Quick, recorder: Any) -> None:
+def test_an_interrupted_search_has_its_pages_and_a_resumed_one_shows_all_trials_once(
+    quick: Quick, recorder: Any, tmp_path: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        quick(trials=3, observers=[recorder(after=1)])
-    reader = Reader(quick(trials=3, resume=True).folders.logs)
-    assert reader.texts().keys() == {("summary", "ranking"), ("summary", "repeat")}
+        quick(observers=[recorder(after=3)])
+    pages = {("summary", "ranking"), ("summary", "repeat")}
+    assert Reader(tmp_path / "logs").texts().keys() == pages
+    result = quick(resume=True)
+    reader = Reader(result.folders.logs)
+    assert reader.texts().keys() == pages
+    assert sorted(g.name for g in reader.sessions()) == [t.name for t in result.trials]
+    for trial in result.trials:
+        assert reader.metrics(trial.name)["objective/mean"] == pytest.approx(trial.sample.mean, rel=1e-6)
 
 
-def test_a_picture_that_cannot_be_drawn_ends_nothing(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_cannot_be_drawn_does_not_fail_the_search(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(trials: Any, objective: Any) -> bytes:
         raise ZeroDivisionError("no room")
 
     monkeypatch.setattr(images, "scores_image", broken)
-    with pytest.warns(UserWarning, match="search/scores could not be drawn: ZeroDivisionError: no room"):
-        result = quick()
+    with pytest.warns(
+        UserWarning, match="The image search/scores could not be drawn: ZeroDivisionError: no room"
+    ):
+        result = quick(trials=1, seeds=1)
     assert Reader(result.folders.logs).images().keys() == {("summary", "search/signal")}
 
 
@@ -109,6 +125,7 @@ def test_a_failed_trial_has_a_session_without_a_mean(quick: Quick) -> None:
         learning_rates=[1e30, 0.01],
         initializers=["auto"],
         tuner="grid",
+        seeds=1,
     )
     reader = Reader(result.folders.logs)
     for trial in result.trials:
@@ -117,29 +134,19 @@ def test_a_failed_trial_has_a_session_without_a_mean(quick: Quick) -> None:
         assert ("objective/mean" in reader.metrics(trial.name)) is not failed
 
 
-def test_a_resumed_search_shows_all_trials_once(quick: Quick, recorder: Any) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        quick(trials=3, observers=[recorder(after=3)])
-    result = quick(trials=3, resume=True)
-    reader = Reader(result.folders.logs)
-    assert sorted(g.name for g in reader.sessions()) == [t.name for t in result.trials]
-    for trial in result.trials:
-        assert reader.metrics(trial.name)["objective/mean"] == pytest.approx(trial.sample.mean, rel=1e-6)
-
-
 def test_a_hyperparameter_that_appears_later_gets_its_column(tmp_path: Path) -> None:
     class Tuner(keras_tuner.Tuner):
         def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> float:
-            board.on_trial_begin(trial, [])
+            dashboard.on_trial_begin(trial, [])
             return 1.0
 
         def on_trial_end(self, trial: Any) -> None:
             super().on_trial_end(trial)
-            board.on_trial_end(trial, "completed")
+            dashboard.on_trial_end(trial, "completed")
 
     oracle = OptunaOracle(max_trials=1)
     oracle.verbose = 0
-    board = DashboardObserver(tmp_path / "logs", oracle)
+    dashboard = DashboardObserver(tmp_path / "logs", oracle)
     tuner = Tuner(oracle, directory=str(tmp_path), project_name="p")
     for number, name in enumerate(["first", "second"]):
         hp = keras_tuner.HyperParameters()

@@ -1,39 +1,34 @@
-"""What is said while a search runs: a line for each trial, in a log too."""
+"""Test the progress of a search: a bar on a terminal, lines elsewhere and in the log."""
 
 import io
 import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning import OptunaOracle, SearchResult
 from keras_initx.tuning.dashboards.progress_bar import ProgressObserver
 from rich.console import Console
 
-pytestmark = pytest.mark.one_backend
 
-
-def test_a_log_with_times_beside_the_results(quick: Any, tmp_path: Path) -> None:
-    quick(initializers=["zeros", "he_normal"], learning_rates=[0.1], tuner="grid", trials=None)
-    lines = (tmp_path / "results/search.log").read_text().splitlines()
+def test_the_log_has_a_line_with_the_time_for_each_trial(screened_search: SearchResult) -> None:
+    lines = (screened_search.folders.results / "search.log").read_text().splitlines()
     assert len(lines) == 2
     assert all(re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d trial \d", line) for line in lines)
     assert any(" screened: initializer=zeros learning_rate=0.1: symmetric" in line for line in lines)
     assert "(2 of 2, 1 screened" in lines[1]
 
 
-def test_the_log_goes_on_when_the_search_does_and_ends_with_overwrite(quick: Any, tmp_path: Path) -> None:
+def test_the_log_continues_with_the_search_and_restarts_with_overwrite(quick: Any, tmp_path: Path) -> None:
     log = tmp_path / "results/search.log"
-    quick(trials=1)
-    quick(trials=3, resume=True)
-    assert [line.split(" trial ")[1][0] for line in log.read_text().splitlines()] == ["0", "1", "2"]
-    quick(trials=1, overwrite=True)
+    quick(trials=1, seeds=1)
+    quick(trials=2, seeds=1, resume=True)
+    assert [line.split(" trial ")[1][0] for line in log.read_text().splitlines()] == ["0", "1"]
+    quick(trials=1, seeds=1, epochs=1, overwrite=True)
     assert len(log.read_text().splitlines()) == 1
 
 
-def test_a_bar_with_the_best_its_interval_and_what_ended_early(quick: Any) -> None:
-    found = quick(initializers=["zeros", "he_normal"], learning_rates=[0.1], tuner="grid", trials=None)
-    oracle: OptunaOracle = found.tuner.oracle
+def test_the_bar_shows_the_best_trial_its_interval_and_early_ends(screened_search: SearchResult) -> None:
+    oracle: OptunaOracle = screened_search.tuner.oracle
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=200)
     with ProgressObserver(oracle, 2, 2, console) as bar:
@@ -42,10 +37,10 @@ def test_a_bar_with_the_best_its_interval_and_what_ended_early(quick: Any) -> No
             bar.on_trial_end(trial, "completed")
     shown = text.getvalue()
     assert re.search(r"best 0\.\d{3} ± 0\.\d{3} \(n=2\) \[0\.\d{3}, [01]\.\d{3}\], 1 screened", shown)
-    # The bar says it: no line besides.
+    # With a bar there are no lines.
     assert "trial 1 completed" not in shown
 
 
-def test_nothing_is_logged_by_a_silent_helper(quick: Any, tmp_path: Path) -> None:
-    quick(trials=1, join=True)
+def test_a_quiet_process_that_joins_writes_no_log(quick: Any, tmp_path: Path) -> None:
+    quick(trials=1, seeds=1, epochs=1, join=True)
     assert not (tmp_path / "results/search.log").exists()

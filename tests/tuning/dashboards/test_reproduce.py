@@ -1,4 +1,4 @@
-"""The page that tells how to repeat a search: what it says can be run, and names no password."""
+"""Test the page on how to repeat a search: its commands and calls can be run, and contain no password."""
 
 import ast
 import shlex
@@ -41,7 +41,7 @@ def arguments(block):
 
 
 def test_a_call():
-    again, best = map(arguments, blocks(reproduce_page(BEST, SETTINGS)))
+    search, best = map(arguments, blocks(reproduce_page(BEST, SETTINGS)))
     common = {
         "epochs": 3,
         "seeds": [4, 5],
@@ -51,28 +51,28 @@ def test_a_call():
         "jit_compile": False,
     }
     more = {"tuner": "tpe", "trials": 7, "seed": 4, "pruner": ["median"], "extra_seeds": 6}
-    assert again == common | more
+    assert search == common | more
     assert best == common | {"tuner": "random", "trials": 1, "enqueue": [VALUES], "results": "results/best"}
 
 
 def test_a_command():
-    typed = shlex.split(
+    command = shlex.split(
         "keras-initx tune --csv 'my table.csv' --target label --tuner=tpe --trials 7 "
         "--initializers auto,he_auto "
         "--seeds 2 --workers 2 --results results/t --overwrite"
     )
-    again, best = blocks(reproduce_page(BEST, SETTINGS, typed))
-    assert shlex.split(again) == typed[:-1]
+    search, best = blocks(reproduce_page(BEST, SETTINGS, command))
+    assert shlex.split(search) == command[:-1]
     assert best == (
         "keras-initx tune --csv 'my table.csv' --target label --seeds 2 --tuner grid --initializers he_auto "
         "--activations tanh --learning-rates 0.003 --results results/best"
     )
 
 
-def test_what_has_no_option_is_repeated_in_python():
-    typed = ["keras-initx", "study", "--quick"]
-    again, best = blocks(reproduce_page(BEST, SETTINGS, typed))
-    assert again == "keras-initx study --quick"
+def test_a_value_without_an_option_is_repeated_in_python():
+    command = ["keras-initx", "study", "--quick"]
+    search, best = blocks(reproduce_page(BEST, SETTINGS, command))
+    assert search == "keras-initx study --quick"
     assert arguments(best)["enqueue"] == [VALUES]
     other = TrialResult(3, {**VALUES, "gain": 2.0}, "completed")
     assert arguments(blocks(reproduce_page(other, SETTINGS, ["keras-initx", "tune"]))[1])["trials"] == 1
@@ -81,8 +81,8 @@ def test_what_has_no_option_is_repeated_in_python():
 @pytest.mark.parametrize("joined", [True, False])
 def test_no_password(joined):
     url = "postgresql://me:s3cret@host/db?sslpassword=hidden"
-    typed = ["keras-initx", "tune", *([f"--storage={url}"] if joined else ["--storage", url])]
-    page = reproduce_page(BEST, SETTINGS, typed)
+    command = ["keras-initx", "tune", *([f"--storage={url}"] if joined else ["--storage", url])]
+    page = reproduce_page(BEST, SETTINGS, command)
     assert "postgresql://me:***@host" in page
     assert "s3cret" not in page
     assert "hidden" not in page

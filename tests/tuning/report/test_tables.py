@@ -1,4 +1,4 @@
-"""The tables, as they are shown."""
+"""Test the tables as they are printed."""
 
 import io
 from typing import Any
@@ -49,12 +49,12 @@ def test_ranking(direction: str, order: str) -> None:
     assert column(table, 1)[at] == "initializer=auto rate=0.01 gain=2"
     assert column(table, 2)[at] == "0.850 ± 0.071 (n=2)"
     assert column(table, 3)[at] == "0.215 to 1.000"
-    # One seed has no interval, and a trial without a result nothing.
+    # One seed has no interval; a failed trial has no scores either.
     assert column(table, 3)[order.index("3")] == "–"
     assert [column(table, i)[-1] for i in (2, 3)] == ["–", "–"]
 
 
-def test_a_reason_is_shown_as_it_is() -> None:
+def test_a_reason_is_shown_unchanged() -> None:
     assert f"failed: {REASON}" in shown(ranking(TRIALS, keras_tuner.Objective("val_accuracy", "max")))
 
 

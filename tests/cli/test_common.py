@@ -1,0 +1,40 @@
+"""Test what the commands share: help, resuming, and arguments called by their options."""
+
+import pytest
+
+from keras_initx import InitxError
+from keras_initx.cli.common import OPTIONS, command_line, renamed, resume_line, reworded, worker_command
+from tests.support.commands import run
+
+
+def test_help_and_no_arguments(capsys):
+    code, out, _ = run(capsys)
+    assert code == 0
+    assert "tune" in out
+    assert "study" in out
+    code, out, _ = run(capsys, "tune", "--help")
+    assert code == 0
+    for option in ("--csv", "--target", "--npz", "--tuner", "--trials", "--resume", "--quiet"):
+        assert option in out
+
+
+def test_the_commands_that_repeat_resume_and_join():
+    command = ["tune", "--csv", "a b.csv", "--overwrite", "--workers", "2", "--storage=x.journal", "--json"]
+    assert command_line(command) == ["keras-initx", *command]
+    assert resume_line(command[:4]) == "keras-initx tune --csv 'a b.csv' --resume"
+    assert worker_command(command)[1:] == [
+        "-m", "keras_initx.tuning", "--csv", "a b.csv", "--join", "--quiet",
+    ]  # fmt: skip
+
+
+def test_an_error_calls_arguments_by_their_options():
+    problem = "`resume=True` and `overwrite=True` exclude each other, as do `results` and resumed"
+    error = reworded(InitxError("resume", True, "False", "Drop resume=True.", problem), OPTIONS)
+    text = "--resume and --overwrite exclude each other, as do --results and resumed. Drop --resume."
+    assert str(error) == text
+    assert error.argument == "--resume"
+    with (
+        pytest.raises(InitxError, match=r"^--csv must be a table, got 3\. See `rows`\.$"),
+        renamed(path="--csv"),
+    ):
+        raise InitxError("path", 3, "a table", "See `rows`.")

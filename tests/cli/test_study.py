@@ -1,0 +1,14 @@
+"""Test `keras-initx study`: its tables and its differences."""
+
+from tests.support.commands import SMALL, run
+
+
+def test_a_row_for_each_run_and_the_differences(capsys, in_a_new_folder):
+    code, out, _ = run(capsys, "study", "--dataset", "iris", *SMALL, "--quiet")
+    assert code == 0
+    for scheme in ("Random: uniform", "Xavier: uniform", "He: truncated normal"):
+        assert scheme in out
+    # Three schemes, three activations, two seeds.
+    assert sum(" of 1 " in line for line in out.splitlines()) == 18
+    assert sum(" at n=2" in line for line in out.splitlines()) == 9
+    assert "85-88 %" in out
