@@ -50,9 +50,9 @@ def run() -> Path:
     return result.folders.logs
 
 
-def take(board: browser.Board, name: str) -> None:
+def take(pages: browser.TensorBoardPages, name: str) -> None:
     """Save the window as it is, in 128 colours, which halves the file."""
-    picture = Image.open(io.BytesIO(board.driver.get_screenshot_as_png())).convert("RGB")
+    picture = Image.open(io.BytesIO(pages.driver.get_screenshot_as_png())).convert("RGB")
     picture.quantize(128).save(DOCS / f"{name}.png", optimize=True)
     print(f"{DOCS / name}.png: look at it")
 
@@ -76,18 +76,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         logs = run()
         with browser.tensorboard(logs) as address, browser.chromium() as driver:
-            board = browser.Board(driver, address)
+            pages = browser.TensorBoardPages(driver, address)
             driver.set_window_size(1440, 760)
-            board.rows(count)
-            take(board, "hparams")
-            board.histograms(3)
-            take(board, "histograms")
+            pages.rows(count)
+            take(pages, "hparams")
+            pages.histograms(3)
+            take(pages, "histograms")
             driver.set_window_size(1440, 1220)
-            board.charts([count, count])
-            board.enlarge_charts()
-            take(board, "custom_scalars")
-            board.texts(2)
-            take(board, "text")
+            pages.charts([count, count])
+            pages.enlarge_charts()
+            take(pages, "custom_scalars")
+            pages.texts(2)
+            take(pages, "text")
 
 
 if __name__ == "__main__":

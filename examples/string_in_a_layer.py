@@ -1,4 +1,4 @@
-"""A string in a layer: a deep network that the default initializer cannot start, and one that can.
+"""Name an initializer in a layer: a deep network learns with "he_auto", but not with Keras's default.
 
 Run: python examples/string_in_a_layer.py
 """

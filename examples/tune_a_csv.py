@@ -1,7 +1,7 @@
-"""A CSV: any table with a header, numbers and one target column.
+"""Tune a network on a CSV file: a table with a header row, numeric columns and one target column.
 
 Run: python examples/tune_a_csv.py [TABLE.csv TARGET_COLUMN]
-Without arguments it writes scikit-learn's wine data to wine.csv first.
+Without arguments it first writes scikit-learn's wine data to wine.csv.
 """
 
 import sys
@@ -45,7 +45,7 @@ def main() -> None:
     )
     rich.print(cross_table(result.trials, "initializer", "activation", "max", "Validation accuracy"))
     print(f"Test accuracy of the best: {result.best.test_sample('accuracy').describe()}")
-    print(f"The classes of the model's outputs: {', '.join(data.classes)}")
+    print(f"Classes, in the order of the model's outputs: {', '.join(data.classes)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tuning your own model: the initializer beside your own hyperparameters, over several seeds.
+"""Tune your own model: search the initializer together with your own hyperparameters.
 
 Run: python examples/tune_your_model.py
 """
@@ -10,7 +10,7 @@ from keras_initx.tuning import Range, load_dataset, search
 
 
 def build(hp: keras_tuner.HyperParameters) -> keras.Model:
-    """An ordinary KerasTuner function: `search` adds "initializer" and "learning_rate" to its space."""
+    """Build a model as for KerasTuner; `search` adds "initializer" and "learning_rate" to the space."""
     model = keras.Sequential(
         [
             keras.Input((8, 8)),

@@ -1,4 +1,4 @@
-"""TensorBoard's pages of a finished search, in a real browser."""
+"""Test TensorBoard's pages of a finished search in a real browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,16 +57,16 @@ def result(tmp_path_factory: Any) -> SearchResult:
 
 
 @pytest.fixture(scope="module")
-def board(result: SearchResult) -> Iterator[browser.Board]:
+def pages(result: SearchResult) -> Iterator[browser.TensorBoardPages]:
     logs: Path = result.folders.logs
     with browser.tensorboard(logs) as address, browser.chromium() as driver:
-        yield browser.Board(driver, address)
+        yield browser.TensorBoardPages(driver, address)
 
 
 def test_hparams_has_a_row_for_each_trial_with_its_objective(
-    board: browser.Board, result: SearchResult
+    pages: browser.TensorBoardPages, result: SearchResult
 ) -> None:
-    rows = {row["Trial ID"]: row for row in board.rows(len(result.trials))}
+    rows = {row["Trial ID"]: row for row in pages.rows(len(result.trials))}
     assert rows.keys() == {trial.name for trial in result.trials}
     assert [trial.status for trial in result.trials].count("screened") == 2
     for trial in result.trials:
@@ -75,31 +75,33 @@ def test_hparams_has_a_row_for_each_trial_with_its_objective(
         assert row["initializer"] == trial.values["initializer"]
         assert float(row["learning_rate"]) == trial.values["learning_rate"]
         if trial.status == "completed":
-            # Five digits are shown.
+            # The page shows five digits.
             assert float(row["val_accuracy mean"]) == pytest.approx(trial.sample.mean, rel=1e-4)
             assert float(row["val_accuracy std"]) == pytest.approx(trial.sample.std, rel=1e-4)
             assert float(row["seeds"]) == 2
         else:
-            # It was not trained: any number there would be made up.
+            # A screened trial was not trained, so it has no numbers.
             assert (row["val_accuracy mean"], float(row["seeds"])) == ("", 0)
 
 
-def test_custom_scalars_draw_two_charts_with_a_line_for_each_trial(board: browser.Board) -> None:
-    assert board.charts([4, 4]) == [4, 4]
+def test_custom_scalars_draw_two_charts_with_a_line_for_each_trial(pages: browser.TensorBoardPages) -> None:
+    assert pages.charts([4, 4]) == [4, 4]
 
 
-def test_histograms_draw(board: browser.Board) -> None:
-    # Weights, gradients and activations, of which the page shows some at a time.
-    assert board.histograms(3 * 4) >= 3 * 4
+def test_histograms_draw(pages: browser.TensorBoardPages) -> None:
+    # Weights, gradients and activations; the page shows some of each at a time.
+    assert pages.histograms(3 * 4) >= 3 * 4
 
 
-def test_text_shows_the_ranking_and_how_to_repeat_it(board: browser.Board, result: SearchResult) -> None:
-    text = "\n".join(board.texts(2))
+def test_text_shows_the_ranking_and_how_to_repeat_it(
+    pages: browser.TensorBoardPages, result: SearchResult
+) -> None:
+    text = "\n".join(pages.texts(2))
     assert "All trials" in text
     assert result.best.sample.describe() in text
     assert "screened: symmetric" in text
     assert f"enqueue=[{result.best.values!r}]" in text
 
 
-def test_images_are_drawn(board: browser.Board) -> None:
-    assert sorted(width for width in board.images(2) if width >= 100) == [700, 800]
+def test_images_are_drawn(pages: browser.TensorBoardPages) -> None:
+    assert sorted(width for width in pages.images(2) if width >= 100) == [700, 800]

@@ -1,4 +1,4 @@
-"""TensorBoard in headless Chromium, for the test of its pages and for the pictures of the README."""
+"""TensorBoard in headless Chromium, for tests of its pages and for the screenshots of the README."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from selenium import webdriver
 from selenium.common.exceptions import JavascriptException, TimeoutException
@@ -17,10 +17,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 CHROMIUM, CHROMEDRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 MISSING = [str(path) for path in (CHROMIUM, CHROMEDRIVER) if not path.exists()]
 SECONDS = 10
-# How often a page is opened anew: it asks once for what the server may still be reading.
+# How often a page is opened: it asks the server once, which may still be reading files.
 TRIES = 4
 
-# TensorBoard's pages are components within components, each with a document of its own.
+# TensorBoard's pages are nested web components, each with its own shadow document.
 _DEEP = """
 const found = [], selector = arguments[0];
 const walk = root => root.querySelectorAll('*').forEach(element => {
@@ -29,7 +29,7 @@ const walk = root => root.querySelectorAll('*').forEach(element => {
 });
 walk(document);
 """
-# The grid shows its rows through slots: a row's own text is empty. Rows that are out of sight do not exist.
+# The grid displays its rows through slots, so a row itself has no text. Rows out of sight do not exist.
 _ROWS = """
 return [...found[0].shadowRoot.querySelectorAll('thead tr, tbody tr')]
   .filter(row => row.offsetHeight)
@@ -50,32 +50,30 @@ return found.filter(chart => chart.shadowRoot.querySelector('path.outline')?.get
 _TEXTS = "return found.map(view => view.shadowRoot.querySelector('#markdown')?.innerText || '');"
 _IMAGES = "return found.filter(image => image.complete).map(image => image.naturalWidth);"
 
-Found = TypeVar("Found")
-
 
 @contextmanager
 def tensorboard(logs: Path) -> Iterator[str]:
-    """TensorBoard on a folder, as `tensorboard --logdir` starts it; its address."""
+    """Start TensorBoard on a folder as `tensorboard --logdir` does; yield its address."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--port", "0"]
     with subprocess.Popen(
         [*command, "--host", "127.0.0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as server:
         try:
-            said = []
+            lines = []
             for line in server.stderr:
-                said.append(line)
+                lines.append(line)
                 if address := re.search(r"http://127\.0\.0\.1:\d+/", line):
                     yield address.group()
                     break
             else:
-                raise RuntimeError(f"TensorBoard ended: {''.join(said)}")
+                raise RuntimeError(f"TensorBoard ended: {''.join(lines)}")
         finally:
             server.terminate()
 
 
 @contextmanager
 def chromium(size: tuple[int, int] = (1400, 1000)) -> Iterator[webdriver.Chrome]:
-    """Headless Chromium with a window of that size, without a network."""
+    """Start headless Chromium with a window of that size; yield its driver."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for argument in (
@@ -94,29 +92,29 @@ def chromium(size: tuple[int, int] = (1400, 1000)) -> Iterator[webdriver.Chrome]
         driver.quit()
 
 
-class Board:
-    """The pages of a TensorBoard, each read once what it is to show has come.
+class TensorBoardPages:
+    """The pages of a TensorBoard; each method waits until its page shows the expected content.
 
     Args:
         driver: The browser.
-        address: Where TensorBoard is.
+        address: The address of TensorBoard.
     """
 
     def __init__(self, driver: webdriver.Chrome, address: str) -> None:
         self.driver, self._address = driver, address
 
     def rows(self, count: int) -> list[dict[str, str]]:
-        """The table of HParams: `count` rows, by the columns' titles."""
+        """Return the `count` rows of the HParams table, by the titles of the columns."""
         table = self._opened("hparams", "vaadin-grid", _ROWS, lambda rows: len(rows) > count)
         return [dict(zip(table[0], row, strict=False)) for row in table[1:]]
 
     def charts(self, lines: Sequence[int]) -> list[int]:
-        """How many lines each chart of Custom Scalars draws, once there are as many as that."""
+        """Return the number of lines in each chart of Custom Scalars, once it equals `lines`."""
         page = "custom_scalars&_smoothingWeight=0"
-        return self._opened(page, "vz-line-chart2", _LINES, lambda found: found == list(lines))
+        return self._opened(page, "vz-line-chart2", _LINES, lambda counts: counts == list(lines))
 
     def enlarge_charts(self) -> None:
-        """Makes the charts of Custom Scalars as large as the page, on a logarithmic axis."""
+        """Enlarge the charts of Custom Scalars to the whole page, with a logarithmic axis."""
         for selector in ("paper-icon-button[icon='fullscreen']", "paper-icon-button[icon='line-weight']"):
             self.driver.execute_script(f"{_DEEP} found.forEach(button => button.click());", selector)
         WebDriverWait(self.driver, SECONDS, 0.1).until(
@@ -127,16 +125,16 @@ class Board:
         )
 
     def histograms(self, count: int) -> int:
-        """How many histograms are drawn on the first page of each group, once there are so many."""
-        return self._opened("histograms", "vz-histogram-timeseries", _OUTLINES, lambda found: found >= count)
+        """Return the number of histograms on the first page of each group, once it reaches `count`."""
+        return self._opened("histograms", "vz-histogram-timeseries", _OUTLINES, lambda drawn: drawn >= count)
 
     def texts(self, count: int) -> list[str]:
-        """The pages of Text, as they are drawn."""
-        return self._opened("text", "tf-markdown-view", _TEXTS, lambda found: sum(map(bool, found)) >= count)
+        """Return the rendered pages of Text, once there are `count`."""
+        return self._opened("text", "tf-markdown-view", _TEXTS, lambda items: sum(map(bool, items)) >= count)
 
     def images(self, count: int) -> list[int]:
-        """The widths of the pictures that are loaded."""
-        return self._opened("images", "img", _IMAGES, lambda found: sum(map(bool, found)) >= count)
+        """Return the widths of the loaded images, once there are `count`."""
+        return self._opened("images", "img", _IMAGES, lambda items: sum(map(bool, items)) >= count)
 
     def _opened(self, page: str, selector: str, script: str, is_there: Callable[[Any], bool]) -> Any:
         seen = []
@@ -146,7 +144,7 @@ class Board:
             return seen[-1] if is_there(seen[-1]) else None
 
         for _ in range(TRIES):
-            # Another fragment of the same address would not be a new page.
+            # A different fragment of the same address would not reload the page.
             self.driver.get("about:blank")
             self.driver.get(f"{self._address}#{page}")
             try:

@@ -1,4 +1,4 @@
-"""Read a log folder back with TensorBoard's own back end."""
+"""Read a log folder with TensorBoard's own back end."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ EVERYTHING = provider.RunTagFilter()
 
 
 class Reader:
-    """What TensorBoard's own back end makes of a folder, loaded afresh."""
+    """The content of a log folder as TensorBoard's back end loads it."""
 
     def __init__(self, logdir: Path) -> None:
         multiplexer = plugin_event_multiplexer.EventMultiplexer()
@@ -49,40 +49,39 @@ class Reader:
         return {metric.name.tag: metric.value for metric in self.session(trial).metric_values}
 
     def scalars(self, run: str) -> dict[str, list[tuple[int, float]]]:
-        read = self._provider.read_scalars(
+        by_run = self._provider.read_scalars(
             self._context, experiment_id="", plugin_name="scalars", downsample=1000, run_tag_filter=None
         )
-        return {tag: [(datum.step, datum.value) for datum in data] for tag, data in read.get(run, {}).items()}
+        return {
+            tag: [(datum.step, datum.value) for datum in data] for tag, data in by_run.get(run, {}).items()
+        }
 
     def histograms(self) -> dict[tuple[str, str], list[list[float]]]:
-        read = self._tensors("histograms")
-        return {key: data[-1].numpy.tolist() for key, data in read.items()}
+        by_run = self._tensors("histograms")
+        return {key: data[-1].numpy.tolist() for key, data in by_run.items()}
 
     def images(self) -> dict[tuple[str, str], list[bytes]]:
-        read = self._provider.read_blob_sequences(
+        by_run = self._provider.read_blob_sequences(
             self._context, experiment_id="", plugin_name="images", downsample=10, run_tag_filter=EVERYTHING
         )
         return {
             (run, tag): [
                 self._provider.read_blob(self._context, blob_key=ref.blob_key) for ref in data[-1].values
             ]
-            for run, tags in read.items()
+            for run, tags in by_run.items()
             for tag, data in tags.items()
         }
-
-    def _blob(self, key: str) -> bytes:
-        return self._provider.read_blob(self._context, blob_key=key)
 
     def layout(self) -> layout_pb2.Layout:
         (data,) = self._tensors("custom_scalars").values()
         return layout_pb2.Layout.FromString(data[-1].numpy.item())
 
     def _tensors(self, plugin: str) -> dict[tuple[str, str], list]:
-        read = self._provider.read_tensors(
+        by_run = self._provider.read_tensors(
             self._context, experiment_id="", plugin_name=plugin, downsample=1000, run_tag_filter=EVERYTHING
         )
-        return {(run, tag): data for run, tags in read.items() for tag, data in tags.items()}
+        return {(run, tag): data for run, tags in by_run.items() for tag, data in tags.items()}
 
     def texts(self) -> dict[tuple[str, str], list[str]]:
-        read = self._tensors("text")
-        return {key: [datum.numpy.item().decode() for datum in data] for key, data in read.items()}
+        by_run = self._tensors("text")
+        return {key: [datum.numpy.item().decode() for datum in data] for key, data in by_run.items()}
