@@ -82,7 +82,7 @@ def tune(
     workers: Annotated[int, typer.Option(help="Number of processes that run trials at the same time.")] = 1,
     strategy: Annotated[
         str | None,
-        typer.Option(help="mirrored trains each trial on all GPUs of this machine. [default: on one]"),
+        typer.Option(help="mirrored trains each trial on all GPUs of this machine. [default: one device]"),
     ] = None,
     trials_each: Annotated[
         int | None,
@@ -96,9 +96,7 @@ def tune(
     jit_compile: common.JitOption = True,
     screening: Annotated[
         bool,
-        typer.Option(
-            "--screening/--no-screening", help="End trials that cannot learn before their training."
-        ),
+        typer.Option("--screening/--no-screening", help="Before training, end trials that cannot learn."),
     ] = True,
     pruner: Annotated[
         str,
