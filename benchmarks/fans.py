@@ -129,9 +129,9 @@ def variances(kind: str, make_initializer: Callable[[str], Any]) -> tuple[float,
     forward, backward = [], []
     for number in range(LAYERS_OF_ONE_KIND):
         rng = np.random.default_rng(number)
-        for mode, found in (("fan_in", forward), ("fan_out", backward)):
+        for mode, outputs in (("fan_in", forward), ("fan_out", backward)):
             layer = KINDS[kind].make(make_initializer(mode))
-            found.append(_pass(kind, layer, rng, mode == "fan_in"))
+            outputs.append(_pass(kind, layer, rng, mode == "fan_in"))
     return float(np.mean(forward)), float(np.mean(backward))
 
 

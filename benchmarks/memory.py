@@ -156,7 +156,7 @@ def main():
         return
     arguments = ["--trials", str(options.trials), "--each", str(options.each)]
     flags = {"--no-jit-compile": not options.jit_compile, "--no-screening": not options.screening}
-    arguments += [flag for flag, given in {**flags, "--types": options.types}.items() if given]
+    arguments += [flag for flag, is_set in {**flags, "--types": options.types}.items() if is_set]
     print(f"MB after trial n; load {os.getloadavg()[0]:.1f}\n")
     print("| kind | | | | | | most | MB a trial (second half) | processes | s |")
     print("|---|---|---|---|---|---|---|---|---|---|")

@@ -132,7 +132,7 @@ def watch(timers):
     timers.watch(hypermodel.InitializerHyperModel, "build", "building and drawing the model")
     timers.watch(model_cache.CompiledModels, "adopt", "lending the weights to the compiled model")
     timers.watch(screening.Screen, "__call__", "screening")
-    timers.watch(checkpoints, "keep", "saving weights")
+    timers.watch(checkpoints, "save_weights", "saving weights")
     timers.watch(callbacks.BestEpoch, "on_epoch_end", "keeping the best epoch in memory")
     timers.watch(callbacks.BestEpoch, "on_train_end", "keeping the best epoch in memory")
     for name in ("create_trial", "end_trial"):

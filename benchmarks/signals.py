@@ -243,8 +243,10 @@ def report(options: argparse.Namespace, console: Console) -> None:
     for kind, depth in sorted({key[:2] for key in cells}, key=lambda k: (KINDS.index(k[0]), k[1])):
         held = []
         for method in methods:
-            found = [rows for key, rows in cells.items() if key[:3] == (kind, depth, method)]
-            held.append(f"{sum(cell(rows)[0] for rows in found)}/{len(found)}" if found else "")
+            same_network = [rows for key, rows in cells.items() if key[:3] == (kind, depth, method)]
+            held.append(
+                f"{sum(cell(rows)[0] for rows in same_network)}/{len(same_network)}" if same_network else ""
+            )
         counts.add_row(f"{kind} {depth}", *held)
     console.print(counts)
     for kind in KINDS:
@@ -258,8 +260,8 @@ def report(options: argparse.Namespace, console: Console) -> None:
             table.add_column(str(depth))
         table.add_column("does not hold because", overflow="fold")
         for name in ACTIVATIONS:
-            found = {d: cells.get((kind, d, options.show, name)) for d in depths}
-            judged = {d: cell(rows) for d, rows in found.items() if rows}
+            by_depth = {d: cells.get((kind, d, options.show, name)) for d in depths}
+            judged = {d: cell(rows) for d, rows in by_depth.items() if rows}
             why = "; ".join(f"{d}: {t[2]}" for d, t in judged.items() if t[2])
             table.add_row(name, *(judged[d][1] if d in judged else "" for d in depths), why)
         console.print(table)

@@ -62,17 +62,17 @@ def workers(options):
     """Measure one worker, then two."""
     print(f"\nload {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores\n")
     print("| workers | trials | trials a minute | with the start | s |\n|---|---|---|---|---|", flush=True)
-    found = []
+    results = []
     for count in (1, 2):
-        found.append(one := tune(count, options))
+        results.append(one := tune(count, options))
         rates = f"{one['per_minute']:.1f} | {one['per_minute_whole']:.1f}"
         print(f"| {count} | {one['trials']} | {rates} | {one['seconds']:.0f} |", flush=True)
-    ratio, whole = (found[1][key] / found[0][key] for key in ("per_minute", "per_minute_whole"))
+    ratio, whole = (results[1][key] / results[0][key] for key in ("per_minute", "per_minute_whole"))
     print(f"\ntwo workers / one = {ratio:.2f}, with the start {whole:.2f}")
-    return found
+    return results
 
 
-def ask_and_tell(storage, folder, seconds, epochs, barrier, found):
+def ask_and_tell(storage, folder, seconds, epochs, barrier, queue):
     """Run trials without training in one process until the time is over."""
     import keras_tuner
     from keras_initx.tuning import OptunaOracle
@@ -118,7 +118,7 @@ def ask_and_tell(storage, folder, seconds, epochs, barrier, found):
         trial.status = "COMPLETED"
         call("end_trial", trial)
         trials += 1
-    found.put((trials, dict(latencies), dict(errors)))
+    queue.put((trials, dict(latencies), dict(errors)))
 
 
 def loaded(storage, folder, processes, options):
@@ -150,7 +150,7 @@ def storages(options):
     print(
         "| storage | processes | trials/s | " + " | ".join(CALLS) + " | errors |\n|" + "---|" * 8, flush=True
     )
-    found = []
+    results = []
     for kind in options.storages:
         if kind == "postgresql" and not postgres.PROGRAMS:
             print("| postgresql | not installed |")
@@ -163,13 +163,13 @@ def storages(options):
                 if kind == "postgresql":
                     storage = stack.enter_context(postgres.server())
                 one = loaded(storage, folder, processes, options)
-            found.append({"storage": kind, "processes": processes, **one})
+            results.append({"storage": kind, "processes": processes, **one})
             cells = [f"{v['median']:.1f} ({v['worst']:.0f})" for v in one["latency_ms"].values()]
             rate, errors = one["trials"] / options.seconds, sum(one["errors"].values())
             print(f"| {kind} | {processes} | {rate:.1f} | {' | '.join(cells)} | {errors} |", flush=True)
             for error, count in one["errors"].items():
                 print(f"    {count} times {error}")
-    return found
+    return results
 
 
 def main():
@@ -188,16 +188,16 @@ def main():
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
-    found = {}
+    results = {}
     if options.only != "storages":
-        found["workers"] = workers(options)
+        results["workers"] = workers(options)
     if options.only != "workers":
         # Imported here for the forked processes.
         import keras_initx.tuning  # noqa: F401
 
-        found["storages"] = storages(options)
+        results["storages"] = storages(options)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -81,11 +81,11 @@ class Trainer:
             return jax.lax.scan(step, (trainable, state, slots), order)[0]
 
         def accuracy(trainable, state):
-            found = []
+            shares = []
             for inputs, labels in (data.validation, data.test):
                 logits, _ = model.stateless_call(trainable, state, jnp.asarray(inputs), training=False)
-                found.append(jnp.mean(jnp.argmax(logits, axis=1) == jnp.asarray(labels)))
-            return jnp.stack(found)
+                shares.append(jnp.mean(jnp.argmax(logits, axis=1) == jnp.asarray(labels)))
+            return jnp.stack(shares)
 
         # On a CPU, a convolution with a kernel per replicate is far slower than one replicate at a time.
         convolves = any(isinstance(layer, keras.layers.Conv2D) for layer in model.layers)
@@ -117,10 +117,12 @@ class Trainer:
             ]
             order = jnp.asarray(np.stack([orders[s].reshape(count, self.batch) for _, s in pairs]))
             trainable, state, slots = self._epoch(trainable, state, slots, order)
-        found = np.asarray(self._accuracy(trainable, state), "float64").reshape(len(rates), len(starts), 2)
+        accuracies = np.asarray(self._accuracy(trainable, state), "float64").reshape(
+            len(rates), len(starts), 2
+        )
         return {
-            "validation": np.round(found[..., 0], 4).tolist(),
-            "test": np.round(found[..., 1], 4).tolist(),
+            "validation": np.round(accuracies[..., 0], 4).tolist(),
+            "test": np.round(accuracies[..., 1], 4).tolist(),
         }
 
 

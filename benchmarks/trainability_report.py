@@ -29,15 +29,15 @@ def accuracies(cells: Cells, methods: list[str], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for name in ("network", "activation", "optimizer", *methods):
         table.add_column(name, justify="right" if name in methods else "left")
-    for (model, activation, opt), found in cells.items():
-        best = max(chosen(row)[0] for row in found.values())
+    for (model, activation, opt), by_method in cells.items():
+        best = max(chosen(row)[0] for row in by_method.values())
         texts = []
         for method in methods:
-            if method not in found:
+            if method not in by_method:
                 texts.append("")
                 continue
-            accuracy, _ = chosen(found[method])
-            text = f"{accuracy:.3f} ({width(found[method], best)})"
+            accuracy, _ = chosen(by_method[method])
+            text = f"{accuracy:.3f} ({width(by_method[method], best)})"
             texts.append(f"[bold]{text}[/]" if accuracy >= best - 0.01 else text)
         table.add_row(model, activation, opt, *texts)
     return table
@@ -57,18 +57,23 @@ def report(rows: list[dict], fixed: tuple[str, ...], file: Path | None = None) -
     title = "Test accuracy at the rate chosen on validation (rates that train to within .05 of the best)"
     console.print(accuracies(cells, [*fixed, "auto"], title))
     if others:
-        some = {key: found for key, found in cells.items() if any(m in found for m in others)}
+        some = {key: by_method for key, by_method in cells.items() if any(m in by_method for m in others)}
         console.print(accuracies(some, ["auto", *others], "The same, of the methods that auto chooses from"))
     summary: dict[str, list[tuple[float, int, int, bool]]] = {}
-    for (model, _, _), found in cells.items():
-        best = max(chosen(row)[0] for row in found.values())
-        peers = [found[m] for m in fixed if m in found]
-        if "auto" in found and len(peers) == len(fixed):
+    for (model, _, _), by_method in cells.items():
+        best = max(chosen(row)[0] for row in by_method.values())
+        peers = [by_method[m] for m in fixed if m in by_method]
+        if "auto" in by_method and len(peers) == len(fixed):
             top = max(peers, key=lambda row: chosen(row)[0])
-            own = chosen(found["auto"])[0]
+            own = chosen(by_method["auto"])[0]
             fails = own < 0.5 * best
             summary.setdefault(model, []).append(
-                (chosen(top)[0] - own, width(found["auto"], best), max(width(p, best) for p in peers), fails)
+                (
+                    chosen(top)[0] - own,
+                    width(by_method["auto"], best),
+                    max(width(p, best) for p in peers),
+                    fails,
+                )
             )
     totals = Table(title="auto against the best fixed initializer of each cell", title_justify="left")
     for name in (

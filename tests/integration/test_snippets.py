@@ -1,5 +1,6 @@
 """Run every Python snippet of the README and of docs/, and check every command and link in them."""
 
+import ast
 import contextlib
 import importlib
 import re
@@ -175,3 +176,21 @@ def test_links_lead_somewhere(path):
 
 def test_the_readme_is_short():
     assert len(README.read_text(encoding="utf-8").splitlines()) < 250
+
+
+def test_programs_import_names_that_exist():
+    programs = [
+        path for folder in ("benchmarks", "docs", "examples") for path in (ROOT / folder).glob("*.py")
+    ]
+    imports = [
+        (node.module, alias.name)
+        for path in programs
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("keras_initx", "tests")
+        for alias in node.names
+    ]
+    assert len(imports) > 30
+    for module, imported in imports:
+        package = importlib.import_module(module)
+        if not hasattr(package, imported):
+            importlib.import_module(f"{module}.{imported}")
