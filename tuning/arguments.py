@@ -1,4 +1,4 @@
-"""Checks what `search` was given, and that the model trains on the data, before anything is written."""
+"""Check the arguments of `search`, and that the model trains on the data, before anything is written."""
 
 import hashlib
 import re
@@ -29,45 +29,47 @@ SEARCH_KINDS = {
     "workers": (Workers | None, "None or Workers(command, count)"),
     "observers": (Sequence, "a list of observers"),
 }
-_MOST = 2**32
-# Keras's errors may be in bold.
+# NumPy accepts seeds of 32 bits.
+_SEEDS = 2**32
+# Keras prints some errors in bold.
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def check_flags(**flags: object) -> None:
-    """Raises an `InitxError` for one that is neither True nor False: "off" would count as true."""
+    """Raise an `InitxError` for a flag that is not a bool: "off" would count as true."""
     for argument, value in flags.items():
         if not isinstance(value, bool | np.bool_):
             raise InitxError(argument, value, "True or False")
 
 
-def check_kinds(given: Mapping[str, object], allowed: Mapping[str, tuple[Any, str]]) -> None:
-    """Raises an `InitxError` for a value that is not of its kind, which is told in words."""
-    for argument, (kind, text) in allowed.items():
-        if not isinstance(given[argument], kind):
-            raise InitxError(argument, given[argument], text)
+def check_kinds(values: Mapping[str, object], kinds: Mapping[str, tuple[Any, str]]) -> None:
+    """Raise an `InitxError` for a value of the wrong type; `kinds` has the type and its words by argument."""
+    for argument, (kind, text) in kinds.items():
+        if not isinstance(values[argument], kind):
+            raise InitxError(argument, values[argument], text)
 
 
 def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
-    """The pairs (x, y) to train, to validate and, where there is one, to test.
+    """Return the pairs (x, y) for training, validation and, if there is one, testing.
 
     Raises:
-        InitxError: Data of another form, or x and y of different lengths.
+        InitxError: If the data has another form, or x and y differ in length.
     """
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         if all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
             arrays: list[Pair] = [(np.asarray(x), np.asarray(y)) for x, y in data]
-            for name, (x, y) in zip(("train", "validation", "test"), arrays, strict=False):
+            for name, (x, y) in zip(("training", "validation", "test"), arrays, strict=False):
                 if len(x) != len(y) or not len(x):
-                    received = f"{len(x)} x and {len(y)} y"
-                    raise InitxError(f"data ({name})", received, "as many x as y, at least one")
+                    allowed = f"a {name} pair (x, y) of equal length, with at least one row"
+                    raise InitxError("data", f"{len(x)} rows of x and {len(y)} of y", allowed)
                 _warn_of_gaps(name, x=x, y=y)
             return arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None
         if len(data) == 2:
             return _split(*data)
     if not isinstance(data, Dataset):
         allowed = "a Dataset, (x, y), or ((x, y), (x_validation, y_validation))"
-        raise InitxError("data", type(data).__name__, allowed)
+        kind = type(data).__name__
+        raise InitxError("data", kind, allowed, problem=f"`data` must be {allowed}, got a {kind}")
     return (
         (data.x_train, data.y_train),
         (data.x_validation, data.y_validation),
@@ -76,12 +78,12 @@ def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
 
 
 def _warn_of_gaps(name: str, **arrays: np.ndarray) -> None:
+    # Only a warning, since a model may handle such values.
     for which, values in arrays.items():
         if values.dtype.kind == "f" and (index := first_gap(values)) is not None:
-            # A model may know what to do with them.
             warnings.warn(
-                f"data ({name}): {which} has {values[index]} at index {index}; nearly every model then has "
-                "a loss that is not finite.",
+                f"`data` contains {values[index]} in {which} of the {name} pair, at index {index}. Most models "
+                "then have a loss that is not finite.",
                 stacklevel=4,
             )
 
@@ -91,55 +93,55 @@ def _split(x: Any, y: Any) -> tuple[Pair, Pair, Pair | None]:
     labels = np.asarray(y)
     if labels.ndim < 2 or labels.shape[1] == 1:
         return train, validation, test
-    # One-hot labels are what the model's loss expects: they stay so.
+    # Keep labels one-hot, since the model's loss expects that. The split returned class indices.
     rows = np.eye(labels.shape[1], dtype="float32")[np.unique(labels.argmax(axis=1))]
     one_hot: list[Pair] = [(x, rows[y]) for x, y in (train, validation, test or train)]
     return one_hot[0], one_hot[1], one_hot[2]
 
 
 def seeds_of(seeds: int | Sequence[int], first: int) -> list[int]:
-    """The seeds of every trial: so many from `first` on, or those given.
+    """Return the seeds of every trial: a number of seeds starting at `first`, or the listed seeds.
 
     Raises:
-        InitxError: No seed, one twice, or one below 0.
+        InitxError: If there is no seed, a seed twice, or a seed outside 32 bits.
     """
-    if not isinstance(first, Integral) or not 0 <= first < _MOST:
-        raise InitxError("seed", first, f"a whole number from 0 to {_MOST - 1}")
+    if not isinstance(first, Integral) or not 0 <= first < _SEEDS:
+        raise InitxError("seed", first, f"an integer from 0 to {_SEEDS - 1}")
     if isinstance(seeds, Integral):
-        # NumPy takes no seed beyond 32 bits.
-        return [(int(first) + i) % _MOST for i in range(check_positive("seeds", seeds))]
-    given = list(seeds) if isinstance(seeds, Iterable) else []
-    if not given or len(set(given)) < len(given) or not all(_is_seed(s) for s in given):
-        raise InitxError("seeds", seeds, f"a number of seeds, or different seeds from 0 to {_MOST - 1}")
-    return [int(seed) for seed in given]
+        return [(int(first) + i) % _SEEDS for i in range(check_positive("seeds", seeds))]
+    listed = list(seeds) if isinstance(seeds, Iterable) else []
+    if not listed or len(set(listed)) < len(listed) or not all(_is_seed(seed) for seed in listed):
+        allowed = f"an integer >= 1, or a list of distinct seeds from 0 to {_SEEDS - 1}"
+        raise InitxError("seeds", seeds, allowed)
+    return [int(seed) for seed in listed]
 
 
 def _is_seed(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < _MOST
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < _SEEDS
 
 
 def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objective:
-    """The objective with its direction.
+    """Return the objective with its direction.
 
     Raises:
-        InitxError: A metric of which Keras does not know whether more is better.
+        InitxError: If KerasTuner does not know whether more or less of the metric is better.
     """
     try:
         return keras_tuner.Oracle(objective).objective
     except ValueError:
         near = get_close_matches(str(objective), ["val_accuracy", "val_loss", "val_auc"], n=1)
         remedy = f"Did you mean {near[0]!r}?" if near else ""
-        allowed = "a metric of which Keras knows the direction, or keras_tuner.Objective(name, direction)"
+        allowed = "a metric with a known direction, or keras_tuner.Objective(name, direction)"
         raise InitxError("objective", objective, allowed, remedy) from None
 
 
-def probe(
+def check_model(
     hypermodel: InitializerHyperModel, train: Pair, objective: str
 ) -> tuple[keras_tuner.HyperParameters, str]:
-    """The space that one build declares, and the model in words: it must train on a few rows.
+    """Build the model once and train it on two rows; return its search space and a description.
 
     Raises:
-        InitxError: A model that cannot be built or trained on these data, or that lacks the objective.
+        InitxError: If the model cannot be built, does not train on the data, or lacks the objective.
     """
     hp = keras_tuner.HyperParameters()
     model = hypermodel.build(hp)
@@ -147,35 +149,36 @@ def probe(
     key = architecture(model)
     if key is not None:
         text += f" [{hashlib.sha256(key.encode()).hexdigest()[:12]}]"
-    # Eagerly: this step is for its errors, and a compilation would cost more than it.
+    # Eagerly, since compiling would take longer than this one step.
     model.run_eagerly, model.jit_compile = True, False
     try:
         logs = model.train_on_batch(train[0][:2], train[1][:2], return_dict=True)
     except Exception as error:
         reason = " ".join(_COLOURS.sub("", str(error)).split())[:300]
-        allowed = "a model that trains on the data"
-        remedy = f"{_labels_against(model.loss, train[1])}Keras: {type(error).__name__}: {reason}"
-        raise InitxError("model", model.name, allowed, remedy) from error
+        remedy = f"{_label_remedy(model.loss, train[1])}Keras: {type(error).__name__}: {reason}"
+        problem = f"`model` {model.name!r} does not train on the data"
+        raise InitxError("model", model.name, "a model that trains on the data", remedy, problem) from error
     names = [f"val_{name}" for name in logs] + list(logs)
     if objective not in names:
-        remedy = "Compile the model with metrics=[...] that has it, or pass another objective."
-        raise InitxError("objective", objective, ", ".join(names), remedy)
+        allowed = f"a metric of the model ({', '.join(names)})"
+        remedy = "Add it to metrics=[...] when you compile the model, or pass another objective."
+        raise InitxError("objective", objective, allowed, remedy)
     return hp, text
 
 
-def _labels_against(loss: Any, labels: Any) -> str:
-    """Says so where a loss for class numbers meets one-hot labels, or the other way round."""
+def _label_remedy(loss: Any, labels: Any) -> str:
+    """Return what to do if a loss for class numbers meets one-hot labels, or the reverse; "" otherwise."""
     name = (loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))) or ""
     one_hot = np.ndim(labels) == 2 and np.shape(labels)[1] > 1
     if name == "sparse_categorical_crossentropy" and one_hot:
-        return f"The labels are one-hot, of shape {np.shape(labels)}: compile with categorical_crossentropy. "
+        return f"The labels are one-hot, of shape {np.shape(labels)}. Compile with categorical_crossentropy. "
     if name == "categorical_crossentropy" and not one_hot:
-        return "The labels are class numbers: compile with sparse_categorical_crossentropy. "
+        return "The labels are class numbers. Compile with sparse_categorical_crossentropy. "
     return ""
 
 
 def fingerprint(*pairs: Pair | None) -> str:
-    """A short hash of all arrays, by which a resumed search knows its data."""
+    """Return a short hash of all arrays, by which a resumed search recognizes its data."""
     digest = hashlib.sha256()
     for pair in pairs:
         for array in pair or ():

@@ -18,12 +18,12 @@ from .arguments import (
     check_flags,
     check_kinds,
     check_limits,
+    check_model,
     devices_of,
     fingerprint,
     goal_of,
     objective_of,
     pairs_of,
-    probe,
     seeds_of,
     trials_of,
 )
@@ -210,13 +210,13 @@ def search(
     hypermodel = InitializerHyperModel(
         model, initializers, learning_rates, gains, distributions, weight_decays, schedules
     )
-    space, architecture = probe(hypermodel, train, metric.name)
+    space, description = check_model(hypermodel, train, metric.name)
     candidates = _enqueue(oracle, enqueue, space, tuner)
     settings = {
         "version": keras_initx.__version__,
         "data": f"{getattr(data, 'name', 'arrays')} [{fingerprint(train, validation, test)}]",
         "classes": list(getattr(data, "classes", ())),
-        "model": architecture,
+        "model": description,
         "tuner": tuner if isinstance(tuner, str) else type(tuner).__name__,
         "storage": redacted(storage),
         "trials": trials,
