@@ -302,44 +302,45 @@ class TestSeeds:
         assert random_case.cls(seed=np.int64(3)).get_config()["seed"] == 3
 
 
-@pytest.mark.slow
-def test_a_new_process_with_another_order_draws_the_same(tmp_path, every_case):
-    """Check all initializers at once, because a process costs seconds."""
-    code = (
-        "import sys, keras, numpy as np, keras_initx\n"
-        "names = sys.argv[2].split(',')\n"
-        "layers = {n: keras.layers.Dense(30, kernel_initializer=type(keras.initializers.get(n))(seed=11),"
-        " activation='tanh', name='layer_' + n) for n in ['first', *names][1:]}\n"
-        "for n in names: layers[n].build((None, 700))\n"
-        "np.savez(sys.argv[1], **{n: keras.ops.convert_to_numpy(layers[n].kernel) for n in names})\n"
-    )
-    random = [c.name for c in every_case if c.name and "seed" in c.arguments]
-    for file, order in (("one.npz", random), ("two.npz", random[::-1])):
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / file), ",".join(order)], check=True)
-    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
-    for name in random:
-        np.testing.assert_array_equal(one[name], two[name])
-    # Different initializers and different layers get different values.
-    assert len({one[name].tobytes() for name in random}) == len(random)
+# Draws with integer seeds in the given order, and loads a saved model.
+NEW_PROCESS = """
+import json, sys, keras, numpy as np, keras_initx
+folder, names, weights = sys.argv[1], sys.argv[2].split(","), sys.argv[3].split(",")
+kernels = {}
+for name in names:
+    initializer = type(keras.initializers.get(name))(seed=11)
+    layer = keras.layers.Dense(30, kernel_initializer=initializer, activation="tanh", name="layer_" + name)
+    layer.build((None, 700))
+    kernels[name] = keras.ops.convert_to_numpy(layer.kernel)
+np.savez(folder + "/kernels.npz", **kernels)
+model = keras.models.load_model(folder + "/model.keras")
+print(json.dumps([float(keras.ops.sum(getattr(model.get_layer(f"n{i}"), w))) for i, w in enumerate(weights)]))
+"""
 
 
 @pytest.mark.slow
-def test_a_new_process_loads_what_was_saved(tmp_path, every_case):
-    layers = [case.layer(case.of(case.make()), 4, name=f"n{i}") for i, case in enumerate(every_case)]
+def test_a_new_process_draws_the_same_in_another_order_and_loads_a_saved_model(tmp_path, every_case):
+    """Check all initializers in one process, because a process costs seconds."""
     x = keras.Input((20,))
+    layers = [case.layer(case.of(case.make()), 4, name=f"n{i}") for i, case in enumerate(every_case)]
     keras.Model(x, [layer(x) for layer in layers]).save(tmp_path / "model.keras")
-    code = (
-        "import sys, json, keras, keras_initx; model = keras.models.load_model(sys.argv[1]);"
-        "names = sys.argv[2].split(',');"
-        "print(json.dumps([float(keras.ops.sum(getattr(model.get_layer(f'n{i}'), w)))"
-        " for i, w in enumerate(names)]))"
-    )
-    weights = ",".join(case.weight for case in every_case)
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "model.keras"), weights],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    random = [case for case in every_case if case.name and "seed" in case.arguments]
+    kernels = {}
+    for case in random:
+        layer = L.Dense(
+            30, kernel_initializer=case.cls(seed=11), activation="tanh", name=f"layer_{case.name}"
+        )
+        layer.build((None, 700))
+        kernels[case.name] = numpy(layer.kernel)
+
+    names, weights = ",".join(reversed(kernels)), ",".join(case.weight for case in every_case)
+    arguments = [sys.executable, "-c", NEW_PROCESS, str(tmp_path), names, weights]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+
+    drawn = np.load(tmp_path / "kernels.npz")
+    for name, kernel in kernels.items():
+        np.testing.assert_array_equal(drawn[name], kernel)
+    # Different initializers and different layers get different values.
+    assert len({kernel.tobytes() for kernel in kernels.values()}) == len(random)
     expected = [float(keras.ops.sum(getattr(a, c.weight))) for a, c in zip(layers, every_case, strict=True)]
     assert json.loads(done.stdout) == expected
