@@ -1,8 +1,6 @@
 import functools
-import random
 
 import keras
-import numpy as np
 import pytest
 
 from keras_initx._theory.activation import LINEAR, read_activation
@@ -58,34 +56,6 @@ def test_a_prelu_with_random_slopes_has_their_mean_square():
     assert read_activation(layer).moments().second_moment == pytest.approx((1 + 0.25) / 2, rel=0.05)
 
 
-def test_a_lambda_is_integrated():
-    written = read_activation(lambda x: keras.ops.tanh(x))
-    assert written.moments().second_moment == pytest.approx(
-        read_activation("tanh").moments().second_moment, rel=1e-6
-    )
-
-
-def test_a_custom_layer_is_read_without_building_it():
-    @keras.saving.register_keras_serializable()
-    class Swish(L.Layer):
-        def build(self, input_shape):
-            self.beta = self.add_weight(shape=(input_shape[-1],), initializer="ones")
-
-        def call(self, x):
-            return x * keras.ops.sigmoid(self.beta * x)
-
-    layer = Swish()
-    expected = read_activation("silu").moments().second_moment
-    assert read_activation(layer).moments().second_moment == pytest.approx(expected, rel=1e-6)
-    assert not layer.built
-
-
-def test_a_foreign_function_need_not_be_keras():
-    assert read_activation(lambda x: keras.ops.maximum(x, 0)).moments().second_moment == pytest.approx(
-        0.5, rel=1e-5
-    )
-
-
 def test_parameters_reach_the_moment():
     gelu = functools.partial(keras.activations.gelu, approximate=True)
     exact, approximate = (
@@ -117,40 +87,5 @@ def test_unreadable_activations_are_refused(value, message):
         read_activation(value)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch.compile cannot trace a Keras Input")
-def test_reading_inside_a_trace_gives_the_same():
-    seen = []
-
-    class Probe(L.Layer):
-        def call(self, x):
-            seen.append(read_activation(lambda z: keras.ops.sin(z)).moments().second_moment)
-            return x
-
-    keras.Model(inputs := keras.Input((2,)), Probe()(inputs)).compile("sgd", "mse", jit_compile=True)
-    model = keras.Sequential([Probe()])
-    model.compile(loss="mse", jit_compile=True)
-    model.predict(np.ones((2, 2)), verbose=0)
-    # E[sin^2] = (1 - exp(-2)) / 2.
-    assert len(seen) >= 2
-    assert seen == pytest.approx([(1 - np.exp(-2)) / 2] * len(seen), rel=1e-6)
-
-
 def test_linear_is_one_object_for_all():
     assert read_activation(None) is LINEAR
-
-
-def test_reading_a_layer_leaves_the_random_state_alone():
-    @keras.saving.register_keras_serializable()
-    class Noisy(L.Layer):
-        def build(self, input_shape):
-            self.scale = self.add_weight(shape=(1,), initializer=keras.initializers.RandomNormal(1.0, 0.0))
-
-        def call(self, x):
-            return self.scale * x
-
-    activation = Noisy()
-    keras.utils.set_random_seed(1)
-    expected = random.random()
-    keras.utils.set_random_seed(1)
-    read_activation(activation)
-    assert random.random() == expected
