@@ -1,10 +1,13 @@
 """`InitxError`, the error that bad input raises, and the checks that several modules share."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Integral
 
 import numpy as np
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class InitxError(ValueError):
@@ -60,6 +63,22 @@ def unknown_name(argument: str, name: object, known: Iterable[str], remedy: str 
     return InitxError(
         argument, name, f"one of {', '.join(names)}", listed, f"`{argument}` {name!r} is not known"
     )
+
+
+def error_line(error: BaseException) -> str:
+    """Return the type and the first informative line of an error that a layer or a function raised.
+
+    Keras puts "Exception encountered when calling ..." in front of an error, and colours around it.
+
+    Example:
+
+    >>> error_line(TypeError("Exception encountered when calling Mine.call().\\n\\nno axis"))
+    'TypeError: no axis'
+    """
+    lines = [line for line in _COLOURS.sub("", str(error)).strip().splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        del lines[0]
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
 
 
 def is_number(value: object) -> bool:

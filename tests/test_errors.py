@@ -1,6 +1,6 @@
 import pickle
 
-from keras_initx.errors import InitxError, unknown_name
+from keras_initx.errors import InitxError, error_line, unknown_name
 
 
 def test_the_message_names_argument_value_rule_and_remedy_in_one_line():
@@ -25,3 +25,15 @@ def test_it_survives_pickling_between_processes():
     error = pickle.loads(pickle.dumps(InitxError("x", 1, "2", "3", "4")))
     assert (error.argument, error.received, error.allowed, error.remedy) == ("x", 1, "2", "3")
     assert str(error) == "4. 3"
+
+
+def test_the_reason_is_the_first_informative_line():
+    assert error_line(ZeroDivisionError("division by zero")) == "ZeroDivisionError: division by zero"
+    wrapped = (
+        "Exception encountered when calling Mine.call().\n\n\x1b[1mno axis\x1b[0m\n\nArguments received: ..."
+    )
+    assert error_line(ValueError(wrapped)) == "ValueError: no axis"
+    assert error_line(ValueError("Exception encountered when calling")) == (
+        "ValueError: Exception encountered when calling"
+    )
+    assert error_line(KeyError()) == "KeyError"

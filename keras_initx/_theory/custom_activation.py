@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._theory.piecewise import Function
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, error_line
 
 _T = TypeVar("_T")
 
@@ -52,7 +52,7 @@ def evaluated(function: Callable[..., Any]) -> tuple[str, CustomFunction]:
     except InitxError:
         raise
     except Exception as error:
-        problem = f"`activation` {name!r} raised {type(error).__name__} on a tensor: {error}"
+        problem = f"`activation` {name!r} cannot be evaluated on a tensor ({error_line(error)})"
         allowed = "an elementwise function of a tensor"
         raise InitxError("activation", name, allowed, PASS_GAIN_OR_ACTIVATION, problem) from error
     return name, CustomFunction(values.tobytes(), on_arrays)
