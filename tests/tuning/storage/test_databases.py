@@ -67,7 +67,7 @@ class TestOpening:
 
     def test_no_driver_and_no_password_in_the_message(self, tmp_path: Path) -> None:
         with pytest.raises(
-            InitxError, match=r"^`storage` 'mysql\+oursql://me:\*\*\*@host/db' needs a .*driver"
+            InitxError, match=r"^`storage` 'mysql\+oursql://me:\*\*\*@host/db' cannot be opened: .*oursql"
         ) as caught:
             open_storage("mysql+oursql://me:secret@host/db", tmp_path)
         assert "secret" not in str(caught.value)
@@ -106,7 +106,7 @@ class TestSearching:
         assert (tmp_path / "other/best_model.keras").exists()
 
     # Which machine has the best seed is a matter of the scores.
-    @pytest.mark.filterwarnings(r"ignore:There is no best_model\.keras here")
+    @pytest.mark.filterwarnings(r"ignore:best_model\.keras was not written")
     def test_a_study_of_that_name_is_kept_joined_or_removed(self, quick: Any, tmp_path: Path) -> None:
         storage = str(tmp_path / "own.journal")
         quick(storage=storage, trials=1)
@@ -133,7 +133,7 @@ class TestSearching:
         storage = str(tmp_path / "own.journal")
         quick(storage=storage, trials=1)
         (tmp_path / "file").touch()
-        with pytest.raises(InitxError, match=r"^logs: "):
+        with pytest.raises(InitxError, match=r"^`logs` '.*file' must be a folder, but .*file is a file\."):
             quick(storage=storage, trials=1, overwrite=True, logs=tmp_path / "file")
         assert len(quick(storage=storage, trials=1, resume=True).trials) == 1
 
