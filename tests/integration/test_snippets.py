@@ -174,6 +174,13 @@ def test_links_lead_somewhere(path):
             assert anchor in map(slug, headings), link
 
 
+@pytest.mark.parametrize("path", TEXTS, ids=name)
+def test_files_exist(path):
+    folders = "tests|benchmarks|docs|examples|tuning|keras_initx"
+    for file in re.findall(rf"`((?:{folders})/[\w/.]*)`", path.read_text(encoding="utf-8")):
+        assert (ROOT / file).exists(), file
+
+
 def test_the_readme_is_short():
     assert len(README.read_text(encoding="utf-8").splitlines()) < 250
 
