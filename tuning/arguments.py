@@ -82,8 +82,8 @@ def _warn_of_gaps(name: str, **arrays: np.ndarray) -> None:
     for which, values in arrays.items():
         if values.dtype.kind == "f" and (index := first_gap(values)) is not None:
             warnings.warn(
-                f"`data` contains {values[index]} in {which} of the {name} pair, at index {index}. Most models "
-                "then have a loss that is not finite.",
+                f"`data` contains {values[index]} in {which} of the {name} pair, at index {index}. Most "
+                "models then have a loss that is not finite.",
                 stacklevel=4,
             )
 
