@@ -202,7 +202,7 @@ def search(
     goal = goal_of(metric, target)
     results = Path(results)
     folders = SearchFolders(results, Path("runs") / results.name if logs is None else Path(logs))
-    place = storage_label(storage, results)
+    location = storage_label(storage, results)
     study_name = STUDY_NAME if storage is None else results.name
     shared = join or workers is not None or storage is not None
     oracle = OptunaOracle(goal, trials, tuner, storage, study_name, seed, shared=shared)
@@ -245,7 +245,7 @@ def search(
         interruptible(),
         without_retracing_advice(),
         disk_errors("results", results),
-        storage_errors(place),
+        storage_errors(location),
         _progress(oracle, folders, len(seed_list), epochs, quiet, join) as progress,
     ):
         runner = InitializerTuner(
@@ -269,13 +269,13 @@ def search(
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )
-        folders.check_study_kept(place, len(oracle.frozen_trials()))
+        folders.check_study_kept(location, len(oracle.frozen_trials()))
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
         store_machine(oracle.study)
         storage_failed = False
         try:
-            with disk_errors("results", results), storage_errors(place):
+            with disk_errors("results", results), storage_errors(location):
                 if workers is None:
                     oracle.trials_here = trials_each() if join else None
                     runner.search()

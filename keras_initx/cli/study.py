@@ -95,7 +95,7 @@ def _print(result: SearchResult, width: int) -> None:
     common.console.print()
     common.console.print(accuracy_table(result))
     common.print_plain(
-        "The textbook figures are for another, unnamed data set: compare the order, not the numbers."
+        "Textbook figures are for another, unnamed data set: compare the order, not the numbers."
     )
     differences = scheme_differences(result)
     if differences:
