@@ -83,7 +83,7 @@ def _one_input(graph: Graph, number: int, tensor: Any, batch: int, rng: np.rando
         received,
         "floats, or ids of an Embedding",
         "Pass data=.",
-        f"model input {tensor.name!r} takes {received}, so noise cannot replace data",
+        f"Model input {tensor.name!r} takes {received}, so noise cannot replace data",
     )
 
 

@@ -55,7 +55,7 @@ class Observer:
         self._model = model
         # Whether a layer infers the shapes of its outputs, during which nothing is recorded.
         self._inferring = False
-        self._rows: list[tuple[keras.Variable, np.ndarray]] | None = None
+        self._weight_rows: list[tuple[keras.Variable, np.ndarray]] | None = None
 
     def numbers(self, tensors: Any) -> tuple[int, ...]:
         """Return the numbers of all symbolic tensors in a structure."""
@@ -212,14 +212,14 @@ class Observer:
 
     def _weights_as_rows(self, width: int | None) -> list[tuple[keras.Variable, np.ndarray]]:
         """Return the model's weights as matrices of rows; only those of one width unless it is None."""
-        if self._rows is None:
-            self._rows = [
+        if self._weight_rows is None:
+            self._weight_rows = [
                 # Larger variables are kernels and look-up tables, which no model slices.
                 (variable, _rows(keras.ops.convert_to_numpy(variable)))
                 for variable in self._model.trainable_variables
                 if variable.shape and np.prod(variable.shape) <= _LARGEST_TABLE
             ]
-        return [(v, rows) for v, rows in self._rows if width in (None, rows.shape[-1])]
+        return [(v, rows) for v, rows in self._weight_rows if width in (None, rows.shape[-1])]
 
 
 def _rows(values: np.ndarray) -> np.ndarray:

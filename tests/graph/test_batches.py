@@ -70,7 +70,7 @@ class TestBatchOf:
 
 def test_parts_that_some_batches_lack_are_dropped():
     x, y = np.zeros((6, 2), "float32"), np.zeros(6, "float32")
-    batch = labelled_batch([(x[:4], y[:4], y[:4]), (x[4:], y[4:])], 6)
+    batch = labelled_batch(iter([(x[:4], y[:4], y[:4]), (x[4:], y[4:])]), 6)
     assert (batch.x.shape, batch.y.shape, batch.weights) == ((6, 2), (6,), None)
 
 

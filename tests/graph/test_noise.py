@@ -65,6 +65,6 @@ class TestNoise:
         i = keras.Input((6,), dtype="int32", name="ages")
         model = keras.Model(i, layers.Dense(2)(ops.log1p(ops.cast(i, "float32"))))
         with pytest.raises(
-            InitxError, match=r"^model input 'ages' takes int32 values of unknown range.*\. Pass data=\.$"
+            InitxError, match=r"^Model input 'ages' takes int32 values of unknown range.*\. Pass data=\.$"
         ):
             noise_for(model)
