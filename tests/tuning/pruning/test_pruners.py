@@ -117,7 +117,7 @@ def test_pruned_run_does_not_affect_the_next_trial_of_the_reused_model(quick):
 
     options = {
         "tuner": "grid", "trials": None, "initializers": ["he_normal"], "learning_rates": [0.1, 0.01, 0.05],
-        "screening": False,
+        "screening": False, "seeds": 1,
     }  # fmt: skip
     pruned = quick(pruner=Second(), **options)
     keras.utils.clear_session()

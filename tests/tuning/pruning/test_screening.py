@@ -213,7 +213,7 @@ class TestInASearch:
         assert [t.status for t in result.trials] == ["completed"]
 
     def test_screening_does_not_change_the_scores(self, quick, tmp_path):
-        options = {"initializers": ["he_normal", "auto"], "tuner": "grid", "trials": None}
+        options = {"initializers": ["he_normal", "auto"], "trials": 2, "seeds": 1, "epochs": 1}
         with_screening, without = (
             quick(screening=on, results=tmp_path / str(on), logs=tmp_path / f"l{on}", **options).trials
             for on in (True, False)

@@ -381,7 +381,7 @@ def test_preparation_restores_weights_and_optimizer() -> None:
     model = build()
     model.optimizer.build(model.trainable_variables)
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in (*model.variables, *model.optimizer.variables)]
-    adopted = CompiledModels(True, SAMPLE).ready(model)
+    adopted = CompiledModels(True, SAMPLE).adopt(model)
     assert adopted.jit_compile is True
     after = [keras.ops.convert_to_numpy(v) for v in (*adopted.variables, *adopted.optimizer.variables)]
     for one, two in zip(before, after, strict=True):

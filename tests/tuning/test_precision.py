@@ -125,7 +125,7 @@ class TestSettings:
 class TestReuse:
     def test_history_equals_a_fresh_model(self, policy: str) -> None:
         # The gradients of the first trial overflow, and leave another scale behind.
-        settings = [(0.05, 3000.0, 1), (0.01, 1.0, 2), (0.05, 3000.0, 1)]
+        settings = [(0.05, 3000.0, 1), (0.01, 1.0, 2)]
         models = CompiledModels(False, SAMPLE)
 
         def train(models: CompiledModels, rate: float, size: float, seed: int) -> Any:
@@ -138,12 +138,13 @@ class TestReuse:
             return history
 
         scales: list[float] = []
-        for setting in settings:
-            history = train(models, *setting)
-            assert np.isfinite(history["loss"]).all()
-            assert history == train(CompiledModels(False, SAMPLE), *setting)
+        first = train(models, *settings[0])
+        assert train(models, *settings[1]) == train(CompiledModels(False, SAMPLE), *settings[1])
+        # The first model of a cache is the fresh one itself.
+        assert train(models, *settings[0]) == first
+        assert np.isfinite(first["loss"]).all()
         if policy == "mixed_float16":
-            assert scales[0] < scales[2] == FIRST_SCALE
+            assert scales[0] < scales[1] == FIRST_SCALE
         assert len(models) == 1
 
     def test_scale_is_reset(self, half: None) -> None:
