@@ -18,7 +18,7 @@ BATCH = 512
 
 
 def task_of(variable, bias=None, **choice):
-    """Return a task without a place in a graph."""
+    """Return a task for a variable, outside of any graph."""
     context = WeightContext(0, variable.path, "Dense")
     return WeightTask(variable, context, Choice("test", Auto(), **choice), bias)
 
@@ -191,7 +191,7 @@ def test_time_distributed_models_with_pictures():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
-def test_layers_inside_of_one_that_cannot_be_opened():
+def test_layers_inside_an_opaque_model():
     import tensorflow as tf
 
     class Backend(keras.Model):
@@ -282,7 +282,7 @@ def test_without_a_bias_the_mean_direction_shifts():
     assert rms(result) == pytest.approx(1, abs=0.01)
 
 
-def test_a_bias_that_no_method_set_is_left_and_not_scaled():
+def test_an_existing_bias_is_not_scaled():
     x = keras.Input((16,))
     layer = layers.Dense(64, activation="tanh", bias_initializer="ones")
     model = keras.Model(x, layer(x))
@@ -292,7 +292,7 @@ def test_a_bias_that_no_method_set_is_left_and_not_scaled():
     assert rms(other @ array(layer.kernel)) == pytest.approx(1, abs=0.05)
 
 
-def test_an_existing_bias_goes_on_into_the_next_layer():
+def test_an_existing_bias_reaches_the_next_layer():
     x = keras.Input((16,))
     first = layers.Dense(64, bias_initializer=keras.initializers.Constant(3.0))
     second = layers.Dense(32)
@@ -354,7 +354,7 @@ class Sub(layers.Dense):
     pass
 
 
-def test_a_subclass_with_a_bias_is_scaled_as_what_it_is():
+def test_a_subclass_with_a_bias_is_scaled_without_it():
     layer = Sub(40, activation="relu", bias_initializer=keras.initializers.Constant(3.0))
     model = keras.Sequential([keras.Input((300,)), layer, layers.Dense(2)])
     data = np.random.default_rng(0).normal(size=(64, 300)).astype("float32")
@@ -378,7 +378,7 @@ class OwnActivated(layers.Layer):
 
 
 class Closed(layers.Layer):
-    """Nobody can look into it: it asks its tensors for values."""
+    """An opaque layer: it converts its tensors to NumPy arrays."""
 
     def __init__(self):
         super().__init__()
@@ -461,7 +461,7 @@ class Independent(layers.Layer):
 
 
 class Unasked(Independent):
-    """It has an activation that it does not call."""
+    """A cell with an activation that it does not call."""
 
     def build(self, shape):
         self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
@@ -473,7 +473,7 @@ class Unasked(Independent):
 
 
 @pytest.mark.parametrize("cell", [Independent, Unasked])
-def test_cells_with_keras_names_that_compute_otherwise(cell):
+def test_cells_with_keras_names_and_another_computation(cell):
     x = keras.Input((6, 30))
     layer = layers.RNN(cell(7))
     model = keras.Model(x, layers.Dense(2)(layer(x)))
