@@ -11,7 +11,7 @@ from keras_initx._graph.trace import trace
 
 
 def test_roles_decorate_classes():
-    with pytest.raises(InitxError, match=r"^`role` must be a class of layers"):
+    with pytest.raises(InitxError, match=r"^`role` decorates a layer class, not <Dense"):
         keras_initx.role("gate")(layers.Dense(3))
     with pytest.raises(InitxError, match=r"^`role` must be .*got 'Own'.*@role"):
 
