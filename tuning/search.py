@@ -276,12 +276,7 @@ def search(
         storage_failed = False
         try:
             with disk_errors("results", results), storage_errors(location):
-                if workers is None:
-                    oracle.trials_here = trials_each() if join else None
-                    runner.search()
-                else:
-                    oracle.begin()
-                    workers.run(oracle, folders.results, seed_list, [*progress, *observers])
+                _run_trials(runner, workers, folders, [*progress, *observers], join)
                 if not oracle.is_spent:
                     runner.race(extra_seeds)
         except StorageFailure:
@@ -359,6 +354,22 @@ def _open_folders(
         join or (resume and has_study),
         lambda: remove_study(storage, study_name),
     )
+
+
+def _run_trials(
+    runner: InitializerTuner,
+    workers: Workers | None,
+    folders: SearchFolders,
+    observers: Sequence[Observer],
+    join: bool,
+) -> None:
+    """Run the trials in this process, or in workers whose progress the observers follow."""
+    if workers is None:
+        runner.oracle.trials_here = trials_each() if join else None
+        runner.search()
+    else:
+        runner.oracle.begin()
+        workers.run(runner.oracle, folders.results, runner.seeds, observers)
 
 
 @contextmanager

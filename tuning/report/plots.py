@@ -1,9 +1,8 @@
 """Draw the plots of a report: Optuna's plots of the study, and the learning curves of each trial."""
 
 import html
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ class StudyPlots:
 
     study: optuna.Study
     target_name: str
-    _ids: Iterator[int] = field(default_factory=count)
+    _drawn: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._started = started_trials(self.study.get_trials(deepcopy=False))
@@ -75,8 +74,8 @@ class StudyPlots:
 
     @property
     def drawn(self) -> bool:
-        """Whether any plot has been drawn; read it once, after the last plot."""
-        return next(self._ids) > 0
+        """Whether any plot has been drawn."""
+        return self._drawn > 0
 
     def history(self) -> Plot:
         """Draw the value of each trial and the best value so far."""
@@ -207,8 +206,9 @@ class StudyPlots:
             update(automargin=True, exponentformat="power")
         options = {"displaylogo": False, "displayModeBar": False}
         element = figure.to_html(
-            config=options, include_plotlyjs=False, full_html=False, div_id=f"plot-{next(self._ids)}"
+            config=options, include_plotlyjs=False, full_html=False, div_id=f"plot-{self._drawn}"
         )
+        self._drawn += 1
         return str(element)
 
 
