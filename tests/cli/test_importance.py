@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from tests.support.commands import run
+
+pytestmark = pytest.mark.one_backend
 
 
 def test_a_table_with_a_note_and_json(capsys, in_a_copy):

@@ -1,6 +1,10 @@
 """Test `keras-initx study`: its tables and its differences."""
 
+import pytest
+
 from tests.support.commands import SMALL, run
+
+pytestmark = pytest.mark.one_backend
 
 
 def test_a_row_for_each_run_and_the_differences(capsys, in_a_new_folder):

@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.commands import ONE, TUNE, run
 
+pytestmark = pytest.mark.one_backend
+
 
 def files(folder):
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}

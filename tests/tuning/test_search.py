@@ -15,6 +15,8 @@ from keras_initx.tuning import InitializerTuner, SearchResult, from_arrays, sear
 
 from keras_initx import InitxError
 
+pytestmark = pytest.mark.one_backend
+
 Quick = Callable[..., SearchResult]
 # The smallest search: one seed of one epoch.
 TINY = {"trials": 1, "seeds": 1, "epochs": 1}

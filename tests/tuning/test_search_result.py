@@ -8,6 +8,8 @@ import pytest
 from keras_initx.tuning import DEFAULT_INITIALIZERS, SearchResult
 from keras_initx.tuning.search_result import has_search
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_the_mean_is_over_seeds_and_the_best_trial_has_the_best_mean(random_search: SearchResult) -> None:
     assert [t.number for t in random_search.trials] == [0, 1, 2]

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from keras_initx.tuning.dashboards.hparams import INACTIVE, Parameter, experiment_summary
 
+pytestmark = pytest.mark.one_backend
+
 
 class TestParameter:
     @pytest.mark.parametrize(

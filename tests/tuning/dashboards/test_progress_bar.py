@@ -5,9 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from keras_initx.tuning import OptunaOracle, SearchResult
 from keras_initx.tuning.dashboards.progress_bar import ProgressObserver
 from rich.console import Console
+
+pytestmark = pytest.mark.one_backend
 
 
 def test_the_log_has_a_line_with_the_time_for_each_trial(screened_search: SearchResult) -> None:

@@ -1,6 +1,9 @@
 """Test the summaries of scalars without files; test_writer.py reads all kinds back from files."""
 
+import pytest
 from keras_initx.tuning.dashboards.summaries import curve_summaries, objective_summaries
+
+pytestmark = pytest.mark.one_backend
 
 
 def tags(summaries: list) -> list[str]:

@@ -1,7 +1,10 @@
 """Test the comparison of the best values of one hyperparameter; test_paired.py compares the best trials."""
 
 import keras_tuner
+import pytest
 from keras_initx.tuning import TrialResult, describe_lead_by
+
+pytestmark = pytest.mark.one_backend
 
 
 def trial(number: int, initializer: str, scores: tuple[float, ...], metric: str, shift: float) -> TrialResult:

@@ -10,6 +10,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.support.report_page import ALL, Page, folder_of, plotly, seeds, trial
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.mark.parametrize(
     ("trials", "lines"),

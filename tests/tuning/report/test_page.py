@@ -15,6 +15,8 @@ from scipy import stats
 from keras_initx import InitxError
 from tests.support.report_page import ALL, NASTY, Page, folder_of, plotly, trial
 
+pytestmark = pytest.mark.one_backend
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

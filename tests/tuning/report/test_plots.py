@@ -8,6 +8,8 @@ from optuna.trial import TrialState, create_trial
 
 from tests.support.report_page import Page, folder_of, plots, trial
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_the_plots_show_the_numbers_and_the_best_trial_in_blue(tmp_path: Path, direction: str) -> None:
