@@ -88,7 +88,6 @@ class TestResiduals:
         assert not blocks(False, 12**-0.5)
         assert not blocks(True, 1.0)
 
-    @pytest.mark.slow
     def test_branches_that_were_never_scaled(self):
         model = zoo.residual_cnn(normalized=False, blocks=6)
         for layer in model.layers:

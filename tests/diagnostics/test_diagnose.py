@@ -128,7 +128,6 @@ class TestModels:
         model = keras.Model(inputs, shared(shared(inputs)))
         assert [row.path for row in diagnose(model, data(8, 6)).rows] == ["shared", "shared (call 2)"]
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("build", [zoo.gpt, zoo.lstm_tagger])
     def test_models_of_ids(self, build):
         report = diagnose(

@@ -55,7 +55,6 @@ class TestVerdicts:
         report = diagnose(model, data(32, 8))
         assert report.healthy, report.summary()
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("build", [zoo.vit, zoo.unet, zoo.residual_cnn, zoo.subclassed])
     def test_networks_that_train_are_healthy(self, build):
         model = build()

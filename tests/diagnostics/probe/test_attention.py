@@ -12,21 +12,22 @@ from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
 
-@pytest.mark.usefixtures("eager_pass")
-class TestAttention:
-    def model(self, dropout=0.0, scale=1.0):
-        inputs = keras.Input((10, 16))
-        attention = layers.MultiHeadAttention(3, 8, dropout=dropout, name="attention")
-        model = keras.Model(inputs, layers.Dense(2)(attention(inputs, inputs)))
-        for part in ("query", "key"):
-            dense = getattr(attention, f"{part}_dense")
-            dense.kernel.assign(dense.kernel * scale)
-        return model, attention
+def attention_model(dropout=0.0, scale=1.0):
+    """Return a model with an attention of three heads, and that attention."""
+    inputs = keras.Input((10, 16))
+    attention = layers.MultiHeadAttention(3, 8, dropout=dropout, name="attention")
+    model = keras.Model(inputs, layers.Dense(2)(attention(inputs, inputs)))
+    for part in ("query", "key"):
+        dense = getattr(attention, f"{part}_dense")
+        dense.kernel.assign(dense.kernel * scale)
+    return model, attention
 
+
+class TestCompiledPass:
     # Without dropout Keras computes the weights inside a single operation.
     @pytest.mark.parametrize("dropout", [0.0, 0.1])
     def test_entropy_by_head_against_the_scores_of_keras(self, dropout):
-        model, attention = self.model(dropout, scale=2)
+        model, attention = attention_model(dropout, scale=2)
         x = data(8, 10, 16)
         report = diagnose(model, x)
         _, weights = attention(x, x, return_attention_scores=True)
@@ -36,6 +37,39 @@ class TestAttention:
         assert [h.head for h in report.heads] == [0, 1, 2]
         assert {h.path for h in report.heads} == {"attention"}
 
+    def test_padding_that_an_embedding_masks_gets_no_weight(self):
+        ids = np.random.default_rng(0).integers(1, 20, size=(8, 10))
+        ids[:, 4:] = 0
+        inputs, table = keras.Input((10,), dtype="int32"), layers.Embedding(20, 16, mask_zero=True)
+        attention = layers.MultiHeadAttention(2, 8)
+        embedded = table(inputs)
+        report = diagnose(keras.Model(inputs, layers.Dense(2)(attention(embedded, embedded))), ids)
+        _, weights = attention(table(ids), table(ids), return_attention_scores=True)
+        weights = ops.convert_to_numpy(weights).astype("float64")
+        assert weights[:, :, :4, 4:].max() == pytest.approx(0, abs=1e-6)
+        # Queries at padding see no key and do not count.
+        weights = weights[:, :, :4]
+        expected = stats.entropy(weights, axis=-1).mean(axis=(0, 2)) / np.log(4)
+        assert [h.entropy for h in report.heads] == pytest.approx(list(expected), rel=1e-3)
+        middle = weights.mean(axis=2, keepdims=True)
+        spread = 1 - (middle**2).sum(axis=(2, 3)).mean(axis=0) / (weights**2).sum(axis=3).mean(axis=(0, 2))
+        assert [h.spread for h in report.heads] == pytest.approx(list(spread), abs=1e-5)
+
+    @pytest.mark.parametrize("dropout", [0.0, 0.1])
+    def test_entropy_of_a_causal_head_is_relative_to_the_visible_keys(self, dropout):
+        inputs = keras.Input((10, 16))
+        attention = layers.MultiHeadAttention(2, 8, dropout=dropout)
+        outputs = attention(inputs, inputs, use_causal_mask=True)
+        x = 3 * data(8, 10, 16)
+        report = diagnose(keras.Model(inputs, layers.Dense(2)(outputs)), x)
+        _, weights = attention(x, x, use_causal_mask=True, return_attention_scores=True)
+        weights = ops.convert_to_numpy(weights).astype("float64")[:, :, 1:]
+        entropy = stats.entropy(weights, axis=-1) / np.log(np.arange(2, 11))
+        assert [h.entropy for h in report.heads] == pytest.approx(list(entropy.mean(axis=(0, 2))), rel=1e-3)
+
+
+@pytest.mark.usefixtures("eager_pass")
+class TestAttention:
     @pytest.mark.parametrize("kind", [layers.Attention, layers.AdditiveAttention])
     @pytest.mark.parametrize("asked", [False, True])
     def test_entropy_of_a_layer_with_one_head(self, kind, asked):
@@ -67,36 +101,6 @@ class TestAttention:
         scores = ops.convert_to_numpy(own.query(x)).astype("float64") @ x.transpose(0, 2, 1)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         assert head.entropy == pytest.approx(stats.entropy(weights, axis=-1).mean() / np.log(10), rel=1e-3)
-
-    def test_padding_that_an_embedding_masks_gets_no_weight(self):
-        ids = np.random.default_rng(0).integers(1, 20, size=(8, 10))
-        ids[:, 4:] = 0
-        inputs, table = keras.Input((10,), dtype="int32"), layers.Embedding(20, 16, mask_zero=True)
-        attention = layers.MultiHeadAttention(2, 8)
-        embedded = table(inputs)
-        report = diagnose(keras.Model(inputs, layers.Dense(2)(attention(embedded, embedded))), ids)
-        _, weights = attention(table(ids), table(ids), return_attention_scores=True)
-        weights = ops.convert_to_numpy(weights).astype("float64")
-        assert weights[:, :, :4, 4:].max() == pytest.approx(0, abs=1e-6)
-        # Queries at padding see no key and do not count.
-        weights = weights[:, :, :4]
-        expected = stats.entropy(weights, axis=-1).mean(axis=(0, 2)) / np.log(4)
-        assert [h.entropy for h in report.heads] == pytest.approx(list(expected), rel=1e-3)
-        middle = weights.mean(axis=2, keepdims=True)
-        spread = 1 - (middle**2).sum(axis=(2, 3)).mean(axis=0) / (weights**2).sum(axis=3).mean(axis=(0, 2))
-        assert [h.spread for h in report.heads] == pytest.approx(list(spread), abs=1e-5)
-
-    @pytest.mark.parametrize("dropout", [0.0, 0.1])
-    def test_entropy_of_a_causal_head_is_relative_to_the_visible_keys(self, dropout):
-        inputs = keras.Input((10, 16))
-        attention = layers.MultiHeadAttention(2, 8, dropout=dropout)
-        outputs = attention(inputs, inputs, use_causal_mask=True)
-        x = 3 * data(8, 10, 16)
-        report = diagnose(keras.Model(inputs, layers.Dense(2)(outputs)), x)
-        _, weights = attention(x, x, use_causal_mask=True, return_attention_scores=True)
-        weights = ops.convert_to_numpy(weights).astype("float64")[:, :, 1:]
-        entropy = stats.entropy(weights, axis=-1) / np.log(np.arange(2, 11))
-        assert [h.entropy for h in report.heads] == pytest.approx(list(entropy.mean(axis=(0, 2))), rel=1e-3)
 
     def test_masked_queries_of_a_layer_with_one_head(self):
         x, kept = data(8, 10, 16), np.arange(10) < np.arange(2, 10)[:, None]
@@ -141,7 +145,7 @@ class TestAttention:
         assert report.healthy, report.summary()
 
     def test_one_head_whose_queries_all_attend_alike(self):
-        model, attention = self.model()
+        model, attention = attention_model()
         kernel = ops.convert_to_numpy(attention.query_dense.kernel).copy()
         kernel[:, 1] *= 1e-4
         attention.query_dense.kernel.assign(kernel)
@@ -152,7 +156,7 @@ class TestAttention:
         assert report.healthy
 
     def test_entropy_collapse_is_reported(self):
-        model, _ = self.model(scale=40)
+        model, _ = attention_model(scale=40)
         report = diagnose(model, data(8, 10, 16))
         assert "entropy collapse" in {f.verdict for f in report.findings}
         assert "attention" in str(report)
