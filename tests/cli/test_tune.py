@@ -129,7 +129,7 @@ def test_an_npz_file(capsys, in_a_new_folder):
         (["--extra-seeds=-1"], r"--extra-seeds must be an integer >= 0, got -1\."),
         (["--workers", "0"], r"--workers must be an integer >= 1, got 0\."),
         (["--learning-rates", "fast"], r"--learning-rates must be numbers .*, got 'fast'\. Example"),
-        (["--learning-rates=-0.1"], r"--learning-rates must be positive numbers.*-0\.1"),
+        (["--learning-rates=-0.1"], r"--learning-rates must be a list of positive numbers.*, got \[-0\.1\]"),
         (["--tuner", "gird"], r"--tuner 'gird' is not known\. Did you mean 'grid'"),
         (["--dataset", "digit"], r"--dataset 'digit' is not known\. Did you mean 'digits'"),
         (["--csv", "missing.csv", "--target", "y"], r"--csv 'missing\.csv' cannot be read"),
