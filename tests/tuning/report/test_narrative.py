@@ -8,7 +8,7 @@ from keras_initx.tuning import write_report
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tests.support.report_page import ALL, Page, folder_of, plotly, seeds, trial
+from tests.support.report_page import Page, folder_of, plotly, seeds, trial
 
 pytestmark = pytest.mark.one_backend
 
@@ -55,16 +55,16 @@ def test_a_study_with_little_to_show(
     assert (plotly() in page.source) == bool(trials)
 
 
-def test_a_hyperparameter_that_some_trials_lack_and_a_single_one(tmp_path: Path) -> None:
-    page = Page(write_report(folder_of(tmp_path, *ALL)))
+def test_a_hyperparameter_that_some_trials_lack(page: Page) -> None:
     assert "Left out, since not every completed trial has it: gain." in page.text
     assert set(page.table("share")) == {"hyperparameter", "initializer", "learning_rate"}
     assert "2 completed trials are few for 2 hyperparameters" in page.text
+
+
+def test_a_study_of_another_program_with_a_single_hyperparameter(tmp_path: Path) -> None:
     rate = {"rate": FloatDistribution(0, 1)}
     alone = [create_trial(value=v, params={"rate": v}, distributions=rate) for v in (0.1, 0.5, 0.9)]
-    folder = tmp_path / "alone"
-    folder.mkdir()
-    page = Page(write_report(folder_of(folder, *alone)))
+    page = Page(write_report(folder_of(tmp_path, *alone)))
     # A study of another program: one value for each trial, and no seeds.
     assert "Best: trial 2 (rate=0.9), val_accuracy 0.900." in page.text
     assert "no seeds, so a difference may be chance" in page.text

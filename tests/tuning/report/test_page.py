@@ -13,15 +13,14 @@ from keras_initx.tuning import SearchResult, write_report
 from scipy import stats
 
 from keras_initx import InitxError
-from tests.support.report_page import ALL, NASTY, Page, folder_of, plotly, trial
+from tests.support.report_page import ALL, NASTY, Page, folder_of, plotly
 
 pytestmark = pytest.mark.one_backend
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def test_the_numbers_equal_those_computed_by_hand(tmp_path: Path) -> None:
-    page = Page(write_report(folder_of(tmp_path, *ALL)))
+def test_the_numbers_equal_those_computed_by_hand(page: Page) -> None:
     rows = page.table("95 % interval")
     for number, scores in ((0, [0.90, 0.92, 0.94]), (1, [0.5, 0.6, 0.7])):
         low, high = stats.t.interval(0.95, 2, loc=np.mean(scores), scale=stats.sem(scores))
@@ -45,8 +44,8 @@ def test_the_numbers_equal_those_computed_by_hand(tmp_path: Path) -> None:
     assert f"by 32.0 points (95 % interval {100 * paired.low:.1f} to {100 * paired.high:.1f})" in page.text
 
 
-def test_trials_that_ended_early_have_reasons_and_texts_are_escaped(tmp_path: Path) -> None:
-    page = Page(write_report(folder_of(tmp_path, *ALL, trial(NASTY, 0.1, 0.2, 0.3))))
+def test_trials_that_ended_early_have_reasons_and_texts_are_escaped(nasty_report: Path) -> None:
+    page = Page(nasty_report)
     reasons = page.table("reason")
     assert reasons["2"] == ["screened", "symmetric: alike"]
     assert reasons["3"] == ["pruned", "behind after epoch 1"]
@@ -58,8 +57,7 @@ def test_trials_that_ended_early_have_reasons_and_texts_are_escaped(tmp_path: Pa
     assert sum("alert(1)" in code for code in page.code) >= 2
 
 
-def test_the_page_loads_nothing_and_contains_plotly_once(tmp_path: Path) -> None:
-    page = Page(write_report(folder_of(tmp_path, *ALL)))
+def test_the_page_loads_nothing_and_contains_plotly_once(page: Page) -> None:
     assert {tag for tag, _ in page.tags}.isdisjoint(
         {"link", "img", "iframe", "object", "embed", "form", "a", "base", "video", "audio", "source"}
     )
@@ -78,9 +76,8 @@ def test_the_page_loads_nothing_and_contains_plotly_once(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: chromium)")
-def test_a_browser_draws_every_plot_without_a_network(tmp_path: Path) -> None:
-    path = write_report(folder_of(tmp_path, *ALL, trial(NASTY, 0.1, 0.2, 0.3)))
-    drawn = browse(path, tmp_path)
+def test_a_browser_draws_every_plot_without_a_network(nasty_report: Path, tmp_path: Path) -> None:
+    drawn = browse(nasty_report, tmp_path)
     # Learning curves of the trials with seeds (0, 1, 3 and 5), and Optuna's five plots.
     assert drawn.count("plotly-graph-div js-plotly-plot") == 4 + 5
     assert len(re.findall(r'class="[^"]*svg-container', drawn)) == 4 + 5
@@ -113,8 +110,7 @@ def test_machine_versions_and_settings_are_those_of_the_search(tmp_path: Path) -
     assert values["storage"] == "postgresql://me:***@host/db"
 
 
-def test_a_study_without_machine_and_settings(tmp_path: Path) -> None:
-    page = Page(write_report(folder_of(tmp_path, *ALL)))
+def test_a_study_without_machine_and_settings(page: Page) -> None:
     assert "The study records no machine: another program ran the search" in page.text
     assert "The study contains no settings of a search." in page.text
 
