@@ -52,7 +52,8 @@ class PathFilter:
 
 def _no_match(argument: str, pattern: str, known: list[str]) -> InitxError:
     nearest = get_close_matches(pattern, known, n=1)
-    listed = f"{', '.join(known[:_LISTED])}{', ...' if len(known) > _LISTED else ''}"
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    listed = f"{', '.join(known[:_LISTED])}{more}"
     return InitxError(
         argument,
         pattern,

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._weights.snapshot import Snapshot
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, error_line
 
 
 @dataclass
@@ -101,9 +101,9 @@ def _within(variable: keras.Variable, model: keras.Model) -> str:
 
 
 def _listed(paths: Iterable[str]) -> str:
-    """Return up to three paths, joined for an error."""
+    """Return up to three paths and the number of the others, for an error."""
     listed = sorted(paths)
-    return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
 def _shapes(weights: Mapping[str, Any]) -> list[tuple[int, ...]]:
@@ -145,8 +145,7 @@ def _values(model: keras.Model, source: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _cannot_load(path: Path, error: Exception) -> InitxError:
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    problem = f"`pretrained` file {str(path)!r} cannot be loaded by Keras ({reason})"
+    problem = f"`pretrained` file {str(path)!r} cannot be loaded by Keras ({error_line(error)})"
     return InitxError("pretrained", str(path), "a file that Keras can load", problem=problem)
 
 

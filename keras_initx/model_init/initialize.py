@@ -106,7 +106,7 @@ def initialize(
     seed = checked_seed(seed)
     first_seed = random.randint(1, 10**9) if seed is None else seed
     batch = None if data is None else data_batch(model, data)
-    # Initializers take default seeds from this generator, although only `first_seed` counts. A dry run also
+    # Initializers draw default seeds that no weight uses, so put this state back at the end. A dry run also
     # gives back `first_seed`, so that the next call draws what it announced.
     random_state = state_at_call if dry_run else random.getstate()
     request = _Request(method, batch, pretrained, first_seed, path_filter, labels, class_counts)

@@ -16,7 +16,7 @@ from keras_initx._graph import (
     own_weights,
     replay,
 )
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, error_line
 from keras_initx.model_init.calibration.activation import is_activated, scale_at_activation
 from keras_initx.model_init.calibration.handlers import (
     LAYER_HANDLERS,
@@ -39,7 +39,7 @@ class ScalingPass:
     def __init__(self, graph: Graph, tasks: Sequence[WeightTask], on_data: bool = False) -> None:
         self._graph, self._on_data = graph, on_data
         self._scaler = Scaler(tasks, on_data)
-        self._place = "the model"
+        self._place = ""
 
     def run(self, inputs: Any) -> list[Any]:
         """Scale the weights on `inputs`, and return the outputs of the scaled model.
@@ -54,13 +54,12 @@ class ScalingPass:
             if self._scaler.failure is not None:
                 raise self._scaler.failure from None
             if self._on_data and is_about_inputs(error):
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 raise InitxError(
                     "data",
-                    f"values that {self._place} cannot take",
+                    f"values that {self._place!r} cannot take",
                     "inputs that the model can be called on",
                     "Check that ids are within the tables that read them, and that the types are right.",
-                    f"`data` has values that {self._place} cannot take ({reason})",
+                    f"`data` has values that {self._place!r} cannot take ({error_line(error)})",
                 ) from error
             raise
 
