@@ -71,14 +71,14 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
         try:
             outputs = model(symbolic)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = _reason(error)
             shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
             raise InitxError(
                 "data",
                 shapes,
                 f"inputs that the model can be called on (it raised {reason})",
                 "Pass data= in the form that the model takes.",
-                f"The model cannot be called on `data` of shape {shapes}: {reason.rstrip('.')}",
+                f"The model cannot be called on `data` of shape {shapes}: {reason}",
             ) from error
     records = observer.finished(outputs)
     steps = tuple(classified(Step(number=number, **record)) for number, record in enumerate(records))
@@ -91,6 +91,12 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
         results=outputs,
         masks=observer.masks(outputs),
     )
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error, without the text that Keras puts before the cause."""
+    cause = str(error).rpartition("Error encountered:")[2].strip()
+    return f"{type(error).__name__}: {cause}".splitlines()[0].rstrip(".")
 
 
 def _declared_inputs(model: keras.Model) -> Any:

@@ -208,3 +208,40 @@ class TestErrors:
         model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
         with pytest.raises(InitxError, match=r"^`data` must have shape \(None, 3\), got \(2, 7\)\.$"):
             trace(model, np.zeros((2, 7), "float32"))
+
+    def test_a_sample_without_a_batch_axis(self):
+        model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+        message = (
+            r"^`data` must have shape \(None, 3\), got \(3,\)\. The first axis counts samples: pass x\[None\]"
+        )
+        with pytest.raises(InitxError, match=message):
+            trace(model, np.zeros(3, "float32"))
+
+    def test_a_model_that_does_not_record_its_inputs(self):
+        class Named(keras.Model):
+            def call(self, inputs):
+                return inputs["a"] + inputs["b"]
+
+        model = Named(name="named")
+        x = {name: np.zeros((2, 3), "float32") for name in "ab"}
+        model(x)
+        assert [step.kind for step in trace(model, x).steps if step.kind != "ConvertToTensor"] == ["Add"]
+        with pytest.raises(
+            InitxError, match=r"^`model` 'named' does not record the shapes .*\. Pass data=: "
+        ):
+            trace(model)
+
+    def test_a_model_that_cannot_be_called(self):
+        class Wide(keras.Model):
+            def call(self, x):
+                if x.shape[-1] < 3:
+                    raise ValueError("too narrow.")
+                return x
+
+        model = Wide()
+        model(np.zeros((2, 3), "float32"))
+        message = (
+            r"^The model cannot be called on `data` of shape \(2, 2\): ValueError: .*too narrow\. Pass data="
+        )
+        with pytest.raises(InitxError, match=message):
+            trace(model, np.zeros((2, 2), "float32"))
