@@ -19,7 +19,7 @@ class TestBadInput:
             ({"data": np.full((4, 16), np.nan)}, "^`data` .*NaN or infinite values.*Clean the data first"),
             (
                 {"data": np.zeros((4, 3), "float32")},
-                r"^`data` must be inputs of shape \(None, 16\), got \(4, 3\)",
+                r"^`data` must have shape \(None, 16\), got \(4, 3\)",
             ),
             ({"seed": "a"}, "^`seed` must be None or an integer, got 'a'"),
             ({"output_bias": "zeros"}, "^`output_bias` must be None or 'prior', got 'zeros'"),
@@ -38,14 +38,14 @@ class TestBadInput:
             ),
             (
                 {"data": [np.zeros((4, 16)), np.zeros((5, 16))]},
-                r"^`data` .*samples .*\[\(4, 16\), \(5, 16\)\]",
+                r"^`data` must have the same number of samples .*\(4, 16\), \(5, 16\)",
             ),
             ({"data": np.zeros((0, 16))}, r"^`data` .*at least one sample.*\(0, 16\)"),
             (
                 {"data": np.zeros((16,), "float32")},
-                r"^`data` must be inputs of shape \(None, 16\), got \(16,\).*dataset.batch",
+                r"^`data` must have shape \(None, 16\), got \(16,\).*dataset.batch",
             ),
-            ({"data": np.array([["a"] * 16])}, "^`data` .*values of type"),
+            ({"data": np.array([["a"] * 16])}, "^`data` must have dtype float32, got string"),
             ({"data": np.ones((4, 16), "complex64")}, "^`data` .*real numbers"),
             ({"data": np.array([[None] * 16])}, "^`data` .*real numbers"),
             (
