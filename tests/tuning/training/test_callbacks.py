@@ -10,7 +10,7 @@ from keras_initx.tuning.training.callbacks import BestEpoch
 
 from keras_initx import InitxError
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("no_images")]
 
 RATES = [0.1, 1e-9]
 EPOCHS = 8
