@@ -1,13 +1,17 @@
-# `make demo` and `make test` need nothing but Python 3.11 or newer: each makes its own virtual environment.
+# `make demo` and `make test` need only Python 3.11 or newer: each makes its own virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
 STUDY ?=
-# TensorFlow reports that it found no GPU, and more, before anything of ours can be read.
+# TensorFlow logs that it found no GPU, and more, above everything that we print.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo study test fans compat docs screenshots lint clean
+.DEFAULT_GOAL := help
+.PHONY: help demo study check test compat lint docs screenshots fans clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -21,28 +25,31 @@ demo: $(VENV)/.installed  ## compare initializers on handwritten digits (about t
 	$(BIN)/keras-initx tune --results results/demo --logs runs/demo --overwrite $(DEMO)
 	@echo "(tensorboard is in $(BIN))"
 
-study: $(VENV)/.installed  ## random, Xavier and He, as the textbooks compare them
+study: $(VENV)/.installed  ## compare random, Xavier and He initialization, as the textbooks do
 	$(BIN)/keras-initx study $(STUDY)
 
-test: $(VENV)/.installed  ## the whole test suite
+check: lint  ## lint, types and the tests that catch most faults: run it before every commit
+	$(BIN)/python -m pytest --numprocesses auto -q -m check $(PYTEST)
+
+test: $(VENV)/.installed  ## the whole test suite; PYTEST="-k fans" narrows it
 	$(BIN)/python -m pytest --numprocesses auto $(PYTEST)
 
-docs: $(VENV)/.installed  ## the reference in docs/reference, from the docstrings and the gains
-	$(BIN)/python docs/generate.py
-
-screenshots: $(VENV)/.installed  ## the README's pictures of TensorBoard, taken by Chromium and chromedriver
-	$(BIN)/python docs/screenshots.py
-
-compat:  ## the core's tests on every Keras version that pyproject.toml allows
+compat:  ## the core's tests and a small search on every Keras version that pyproject.toml allows
 	.ci/compat
 
-fans: $(VENV)/.installed  ## measure the fans of every kind of layer, ours and Keras's (docs/fans.md)
-	$(BIN)/python benchmarks/fans.py --write docs/fans.md
-
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean:
+docs: $(VENV)/.installed  ## write docs/reference from the docstrings
+	$(BIN)/python docs/generate.py
+
+screenshots: $(VENV)/.installed  ## take the README's pictures of TensorBoard (needs chromium and chromedriver)
+	$(BIN)/python docs/screenshots.py
+
+fans: $(VENV)/.installed  ## measure the fans of every kind of layer, ours and Keras's (docs/fans.md)
+	$(BIN)/python benchmarks/fans.py --write docs/fans.md
+
+clean:  ## remove the virtual environment
 	rm -rf $(VENV)
