@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
 STUDY ?=
+# A file stays on one worker, so that it builds its shared models and searches once.
+PARALLEL := --numprocesses auto --dist loadfile
 # TensorFlow logs that it found no GPU, and more, above everything that we print.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -29,10 +31,10 @@ study: $(VENV)/.installed  ## compare random, Xavier and He initialization, as t
 	$(BIN)/keras-initx study $(STUDY)
 
 check: lint  ## lint, types and the tests that catch most faults: run it before every commit
-	$(BIN)/python -m pytest --numprocesses auto -q -m check $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) -q -m check $(PYTEST)
 
 test: $(VENV)/.installed  ## the whole test suite; PYTEST="-k fans" narrows it
-	$(BIN)/python -m pytest --numprocesses auto $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 compat:  ## the core's tests and a small search on every Keras version that pyproject.toml allows
 	.ci/compat

@@ -1,5 +1,13 @@
 """Fixtures for the whole suite."""
 
+import os
+
+# pytest-xdist starts one worker per core, so more threads per worker would only compete. The libraries read
+# these variables once, when they are imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
 import keras
 import numpy as np
 import pytest
@@ -7,13 +15,13 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def repeatable():
-    """Every test starts from the same seeds and layer names, whatever ran before it."""
+    """Start every test from the same seeds and layer names."""
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(20261124)
 
 
 def sampling_bound(count: int) -> float:
-    """Five standard errors of the relative standard deviation of `count` Gaussian draws."""
+    """Return five standard errors of the relative standard deviation of `count` Gaussian draws."""
     return 5 / np.sqrt(2 * count)
 
 
