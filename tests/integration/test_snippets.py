@@ -25,8 +25,8 @@ TEXTS = [README, ROOT / "CONTRIBUTING.md", *PAGES]
 RUN_ELSEWHERE = {"kerastuner": ROOT / "tests/tuning/parallel/test_keras_tuner_chief.py"}
 # What a page's snippets print, as its comments show it.
 PRINTED = {
-    "README": [" against 0.005 at the last layer, vanishing; try initialize(model)", "True"],
-    "diagnose": ["vanishing; try initialize(model)"],
+    "README": [" (0.005 at the last layer). Try initialize(model).", "True"],
+    "diagnose": ["vanishing: pre-activation std 0.", " at the last layer). Try initialize(model)."],
     "initialize": ["sequential: initialized 101 weights by auto (101 mirrored); pre-activations 1 to 1"],
     "initializers": ["2.35171", "2.19369", "Scale(gain=2.0, mode='fan_in'", "std=0.0883883"],
 }
@@ -124,7 +124,8 @@ def test_python_snippets_run(path, tmp_path, monkeypatch, capsys):
             # A page is one program; each snippet of the README stands on its own.
             if path == README:
                 names = {}
-            with eagerly("search(" not in snippet):
+            program = snippet if path == README else "".join(snippets)
+            with eagerly("search(" not in program):
                 exec(compile(snippet, f"{path.name}[{number}]", "exec"), names)
     finally:
         keras.config.set_dtype_policy(policy)
