@@ -103,9 +103,9 @@ class KernelSpace:
             if INITIALIZER + suffix in declared:
                 continue
             initializer = self._choose(hp, names, suffix)
-            only: Any = key or None
-            if key in known_groups():
-                only = paths.get(key) or _missing_group(key, model)
+            if key in known_groups() and key not in paths:
+                raise _missing_group(key, paths)
+            only = paths.get(key, key or None)
             if isinstance(initializer, str) and initializer.startswith(INITIALIZE_PREFIX):
                 initialize(model, initializer.removeprefix(INITIALIZE_PREFIX))
             else:
@@ -141,11 +141,11 @@ def _paths_by_group(model: keras.Model) -> dict[str, list[str]]:
     return paths
 
 
-def _missing_group(key: str, model: keras.Model) -> list[str]:
-    groups = ", ".join(dict.fromkeys(kernel_groups(model).values()))
+def _missing_group(key: str, paths: Mapping[str, list[str]]) -> InitxError:
+    groups = ", ".join(paths)
     problem = f"`initializers` has the group {key!r}, but the model has no kernel in it"
     remedy = f"Groups of the model: {groups}. Use one of them, or a pattern of layer paths."
-    raise InitxError("initializers", key, f"one of the groups {groups}, or a pattern", remedy, problem)
+    return InitxError("initializers", key, f"one of the groups {groups}, or a pattern", remedy, problem)
 
 
 def _unmatched_key(key: str, error: InitxError) -> InitxError:

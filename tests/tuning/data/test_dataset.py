@@ -26,7 +26,7 @@ class TestLoadDataset:
             ("iris", "iris: 150 rows of 4 features, 3 classes (90 train / 30 validation / 30 test)"),
         ],
     )
-    def test_describes_itself_in_one_line(self, name: str, line: str) -> None:
+    def test_describe_returns_one_line(self, name: str, line: str) -> None:
         assert load_dataset(name).describe() == line
 
     def test_table_holds_the_four_shipped_sets(self) -> None:

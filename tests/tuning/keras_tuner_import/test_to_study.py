@@ -1,4 +1,4 @@
-"""KerasTuner's own searches, read in: what it says of them itself is what the study has to say."""
+"""Test that a study read from a KerasTuner search contains what KerasTuner itself reports."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def space(hp: keras_tuner.HyperParameters) -> None:
 
 
 class Tuner(keras_tuner.Tuner):
-    """A search without models: the third trial raises, the fifth is not a number, the last may end it all."""
+    """A search without models: the third trial raises, the fifth scores NaN, the last may end the search."""
 
     end: type[BaseException] | None = None
 
@@ -62,17 +62,17 @@ class Tuner(keras_tuner.Tuner):
 
 
 def run(folder: Path, name: str = "random", tuner: type[keras_tuner.Tuner] = Tuner) -> keras_tuner.Tuner:
-    made = tuner(ORACLES[name](), space, directory=str(folder), project_name=name)
+    search = tuner(ORACLES[name](), space, directory=str(folder), project_name=name)
     with warnings.catch_warnings():
-        # KerasTuner's own, of the trial that is not a number.
+        # KerasTuner's own warning about the trial that scores NaN.
         warnings.filterwarnings("ignore", "All-NaN axis", RuntimeWarning)
-        made.search(verbose=0)
-    return made
+        search.search(verbose=0)
+    return search
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: Any) -> tuple[Path, keras_tuner.Tuner]:
-    """A folder that no test may change, and the tuner that wrote it."""
+    """The folder of a search, which no test may change, and the tuner that wrote it."""
     folder = tmp_path_factory.mktemp("kerastuner")
     return folder / "random", run(folder)
 
@@ -87,7 +87,7 @@ def searched_values(trial: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_the_trials_are_what_keras_tuner_says(tmp_path: Path, name: str) -> None:
+def test_the_trials_match_those_of_keras_tuner(tmp_path: Path, name: str) -> None:
     oracle = run(tmp_path, name).oracle
     before = content(tmp_path / name)
     study = read_keras_tuner(tmp_path / name)
@@ -165,7 +165,7 @@ def test_steps_are_intermediate_values(tmp_path: Path) -> None:
     assert trial.value == pytest.approx(0.8)
 
 
-def test_what_was_interrupted_is_running(tmp_path: Path) -> None:
+def test_an_interrupted_trial_is_running(tmp_path: Path) -> None:
     class Interrupted(Tuner):
         end = KeyboardInterrupt
 
@@ -176,8 +176,8 @@ def test_what_was_interrupted_is_running(tmp_path: Path) -> None:
     assert last.params["units"] in (2, 5, 8, 11)
 
 
-def test_a_name_has_one_distribution_whatever_keras_tuner_allows(tmp_path: Path) -> None:
-    """A name under two conditions, of which KerasTuner loses the first; defaults beside steps and ranges."""
+def test_a_name_has_one_distribution_even_if_keras_tuner_has_two(tmp_path: Path) -> None:
+    """A name is declared under two conditions, and defaults lie between steps or outside of a range."""
 
     def build(hp: keras_tuner.HyperParameters) -> None:
         hp.Choice("kind", ["a", "b"])
@@ -197,8 +197,8 @@ def test_a_name_has_one_distribution_whatever_keras_tuner_allows(tmp_path: Path)
     study = read_keras_tuner(tmp_path / "late")
     assert [t.params for t in study.trials] == [t.hyperparameters.values for t in oracle.trials.values()]
     assert study.trials[0].params["late"] == 5
-    found = {name: d for t in study.trials for name, d in t.distributions.items()}
-    assert found == {
+    distributions = {name: d for t in study.trials for name, d in t.distributions.items()}
+    assert distributions == {
         "kind": CategoricalDistribution(["a", "b"]),
         "which": CategoricalDistribution(["x", "y", "z"]),
         "depth": IntDistribution(1, 5),
@@ -206,7 +206,7 @@ def test_a_name_has_one_distribution_whatever_keras_tuner_allows(tmp_path: Path)
         "beyond": FloatDistribution(0, 1.5),
     }
     for trial in study.trials:
-        assert trial.distributions == {name: found[name] for name in trial.params}
+        assert trial.distributions == {name: distributions[name] for name in trial.params}
 
 
 class TestTheObjective:
@@ -239,8 +239,10 @@ class TestTheObjective:
         assert study.best_value == oracle.get_best_trials()[0].score
 
     @pytest.mark.parametrize("metric", [{"other": 3.0}, {"loss": 7.0}])
-    def test_scores_that_do_not_tell(self, searched: Any, tmp_path: Path, metric: dict[str, float]) -> None:
-        """A score of the user's own oracle; one that a loss and an accuracy have both."""
+    def test_scores_that_do_not_determine_the_objective(
+        self, searched: Any, tmp_path: Path, metric: dict[str, float]
+    ) -> None:
+        """The score is a custom oracle's, or equals both a loss and an accuracy."""
         copy = shutil.copytree(searched[0], tmp_path / "copy")
         for number in range(8):
             file = copy / f"trial_{number}/trial.json"
@@ -260,17 +262,17 @@ class TestTheObjective:
 
 class TestAResultsFolder:
     def test_our_tools_and_optunas_open_it(self, searched: Any, tmp_path: Path) -> None:
-        made = read_keras_tuner(searched[0], tmp_path / "deep/results")
+        written = read_keras_tuner(searched[0], tmp_path / "deep/results")
         assert os.listdir(tmp_path / "deep/results") == ["study.db"]
         with storage_session(None, tmp_path / "deep/results") as storage:
             study = optuna.load_study(study_name="keras-initx", storage=storage)
             memory = read_keras_tuner(searched[0])
-            for one in (study, made):
+            for one in (study, written):
                 assert [t.params for t in one.trials] == [t.params for t in memory.trials]
                 assert [t.values for t in one.trials] == [t.values for t in memory.trials]
         assert importances(tmp_path / "deep/results")[0][0].name == "units"
 
-    def test_a_search_goes_on_there(self, searched: Any, tmp_path: Path) -> None:
+    def test_a_search_can_continue_there(self, searched: Any, tmp_path: Path) -> None:
         read_keras_tuner(searched[0], tmp_path / "results")
         oracle = OptunaOracle(
             "val_accuracy", max_trials=11, storage=f"sqlite:///{tmp_path / 'results/study.db'}"
@@ -282,11 +284,11 @@ class TestAResultsFolder:
         assert results[2].reason == "ValueError: no such layer"
 
     @pytest.mark.parametrize(
-        ("there", "says"), [("study.db", "already holds a search"), ("thesis.tex", "holds other files")]
+        ("there", "state"), [("study.db", "already holds a search"), ("thesis.tex", "holds other files")]
     )
-    def test_nothing_there_is_touched(self, searched: Any, tmp_path: Path, there: str, says: str) -> None:
+    def test_nothing_there_is_touched(self, searched: Any, tmp_path: Path, there: str, state: str) -> None:
         (tmp_path / there).write_text("mine")
-        with pytest.raises(InitxError, match=rf"^`results` .*{says}\. Pass a new or an empty folder"):
+        with pytest.raises(InitxError, match=rf"^`results` .*{state}\. Pass a new or an empty folder"):
             read_keras_tuner(searched[0], tmp_path)
         assert os.listdir(tmp_path) == [there]
         with pytest.raises(InitxError, match=r"^`results` .* is a file\."):
@@ -299,7 +301,7 @@ class TestAResultsFolder:
         assert content(searched[0]) == before
 
 
-class TestFoldersThatCannotBeRead:
+class TestUnreadableFolders:
     def test_no_folder(self, tmp_path: Path) -> None:
         with pytest.raises(InitxError, match=r"^`folder` '.*nowhere' is not a folder\."):
             read_keras_tuner(tmp_path / "nowhere", tmp_path / "results")
@@ -363,25 +365,28 @@ class TestTheCommandLine:
         assert f"sqlite:///{tmp_path}/new/study.db" in out
 
     @pytest.mark.parametrize(
-        ("arguments", "says"),
+        ("arguments", "message"),
         [
             (
                 ["importance", "."],
-                "error: DIR: received '.'; allowed: the folder of a search, with its study.db",
+                "error: DIR must be the folder of a search, which contains study.db, or of a ",
             ),
-            (["import-kerastuner", "nowhere", "new"], "error: SRC: received 'nowhere'"),
-            (["import-kerastuner", "{}", "full"], "error: DIR: received 'full'"),
-            (["import-kerastuner", "{}", "new", "--objective", "auc"], "error: --objective: received 'auc'"),
+            (["import-kerastuner", "nowhere", "new"], "error: SRC 'nowhere' is not a folder."),
+            (["import-kerastuner", "{}", "full"], "error: DIR 'full' holds other files."),
+            (
+                ["import-kerastuner", "{}", "new", "--objective", "auc"],
+                "error: --objective must be a metric of the trials (accuracy, loss, val_accuracy), got",
+            ),
         ],
     )
     def test_errors(
-        self, searched: Any, tmp_path: Path, monkeypatch: Any, capsys: Any, arguments: list[str], says: str
+        self, searched: Any, tmp_path: Path, monkeypatch: Any, capsys: Any, arguments: list[str], message: str
     ) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "full").mkdir()
         (tmp_path / "full/mine").touch()
         code, _, err = self.run(capsys, *(a.format(searched[0]) for a in arguments))
         assert code == 2
-        assert err.startswith(says)
+        assert err.startswith(message)
         assert len(err.splitlines()) == 1
         assert sorted(os.listdir()) == ["full"]

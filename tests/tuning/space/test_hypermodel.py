@@ -1,4 +1,4 @@
-"""Any model of the user gets the initializer and the learning rate as hyperparameters, and stays as it is."""
+"""Test that a model gets the initializer and the learning rate as hyperparameters, and does not change."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import DenseClassifier, InitializerHyperModel, Range, from_arrays
-from keras_initx.tuning.space.dense_classifier import check_activations
+from keras_initx.tuning import InitializerHyperModel, Range
 from keras_initx.tuning.space.initializers import DEFAULT_INITIALIZERS, check_initializers
 from keras_initx.tuning.space.ranges import check_numbers
 
@@ -58,11 +57,11 @@ class TestSpace:
         [(wide, []), (lambda: wide(), []), (of_hp, ["units"]), (UsersHyperModel(), ["units"])],
         ids=["arguments with defaults", "no argument", "hp", "HyperModel"],
     )
-    def test_the_two_are_added(self, model: Any, own: list[str]) -> None:
-        found = space(model, NAMES, RATES)
-        assert list(found) == [*own, "initializer", "learning_rate"]
-        assert found["initializer"].values == NAMES
-        assert found["learning_rate"].values == RATES
+    def test_initializer_and_rate_are_added(self, model: Any, own: list[str]) -> None:
+        hyperparameters = space(model, NAMES, RATES)
+        assert list(hyperparameters) == [*own, "initializer", "learning_rate"]
+        assert hyperparameters["initializer"].values == NAMES
+        assert hyperparameters["learning_rate"].values == RATES
 
     def test_a_built_model(self) -> None:
         assert list(space(wide(), NAMES, RATES)) == ["initializer", "learning_rate"]
@@ -71,7 +70,7 @@ class TestSpace:
         rate = space(wide, NAMES, Range(1e-4, 1e-1))["learning_rate"]
         assert (rate.min_value, rate.max_value, rate.sampling) == (1e-4, 1e-1, "log")
 
-    def test_the_models_own_rate(self) -> None:
+    def test_none_keeps_the_models_rate(self) -> None:
         model = wide(optimizer=keras.optimizers.SGD(0.125))
         assert list(space(model, NAMES, None)) == ["initializer"]
         built = InitializerHyperModel(model, NAMES, None).build(chosen(initializer="he_normal"))
@@ -84,22 +83,22 @@ class TestSpace:
             model.compile(keras.optimizers.SGD(hp.Choice("learning_rate", [0.5, 0.25])), "mse")
             return model
 
-        found = space(build, NAMES, RATES)
-        assert found["initializer"].values == ["zeros", "ones"]
-        assert found["learning_rate"].values == [0.5, 0.25]
+        hyperparameters = space(build, NAMES, RATES)
+        assert hyperparameters["initializer"].values == ["zeros", "ones"]
+        assert hyperparameters["learning_rate"].values == [0.5, 0.25]
         model = InitializerHyperModel(build, NAMES, RATES).build(
             chosen(initializer="ones", learning_rate=0.25)
         )
         assert np.all(model.get_weights()[0] == 1)
         assert float(model.optimizer.learning_rate) == 0.25
 
-    def test_one_of_the_two_is_the_users(self) -> None:
+    def test_one_hyperparameter_of_the_user_stays(self) -> None:
         def build(hp: Any) -> keras.Model:
             return wide(optimizer=keras.optimizers.SGD(hp.Float("learning_rate", 0.5, 0.75)))
 
-        found = space(build, NAMES, RATES)
-        assert list(found) == ["learning_rate", "initializer"]
-        assert found["learning_rate"].max_value == 0.75
+        hyperparameters = space(build, NAMES, RATES)
+        assert list(hyperparameters) == ["learning_rate", "initializer"]
+        assert hyperparameters["learning_rate"].max_value == 0.75
 
 
 class TestBuild:
@@ -121,7 +120,7 @@ class TestBuild:
         kernel = built.layers[1].get_weights()[0]
         assert 0.0499 < np.abs(kernel).max() <= 0.05
 
-    def test_the_users_model_stays_as_it_is(self) -> None:
+    def test_the_users_model_does_not_change(self) -> None:
         model = wide(optimizer=keras.optimizers.Adam(0.125))
         model.fit(np.ones((4, 300)), np.ones((4, 3)), verbose=0)
         weights = [w.copy() for w in model.get_weights()]
@@ -140,7 +139,7 @@ class TestBuild:
         assert float(model.optimizer.learning_rate) == 0.125
         assert model.get_config() == config
 
-    def test_what_is_no_kernel_is_kept(self) -> None:
+    def test_other_weights_are_kept(self) -> None:
         x = np.random.default_rng(0).normal(3, 2, size=(500, 300)).astype("float32")
         inputs = keras.Input((300,))
         standardize = L.Normalization()
@@ -158,7 +157,7 @@ class TestBuild:
         np.testing.assert_allclose(normalized, keras.ops.convert_to_numpy(standardize(x)), rtol=1e-6)
         assert abs(normalized.mean()) < 1e-3
 
-    def test_a_nested_adapted_layer_is_kept_too(self) -> None:
+    def test_a_nested_adapted_layer_is_kept(self) -> None:
         x = np.random.default_rng(0).normal(3, 2, size=(50, 300)).astype("float32")
         standardize = L.Normalization()
         standardize.adapt(x)
@@ -214,7 +213,7 @@ SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
 
 class TestErrors:
     @pytest.mark.parametrize(
-        ("model", "says"),
+        ("model", "message"),
         [
             (lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]), "is not compiled. Pass a built and"),
             (unbuilt, "is not built. Pass a built and compiled model"),
@@ -225,12 +224,12 @@ class TestErrors:
         ],
         ids=["uncompiled", "unbuilt", "subclassed", "custom loss", "schedule", "number"],
     )
-    def test_of_a_model(self, model: Any, says: str) -> None:
-        with pytest.raises(InitxError, match=says):
+    def test_bad_model(self, model: Any, message: str) -> None:
+        with pytest.raises(InitxError, match=message):
             InitializerHyperModel(model(), NAMES, RATES).build(keras_tuner.HyperParameters())
 
     @pytest.mark.parametrize(
-        ("build", "says"),
+        ("build", "message"),
         [
             (lambda: None, "a function that returns a Keras model"),
             (lambda hp: "model", "a function that returns a Keras model"),
@@ -243,8 +242,8 @@ class TestErrors:
         ],
         ids=["none", "string", "uncompiled", "unbuilt", "schedule"],
     )
-    def test_of_a_function(self, build: Any, says: str) -> None:
-        with pytest.raises(InitxError, match=says):
+    def test_bad_function(self, build: Any, message: str) -> None:
+        with pytest.raises(InitxError, match=message):
             InitializerHyperModel(build, NAMES, RATES).build(keras_tuner.HyperParameters())
 
     def test_a_schedule_may_be_kept(self) -> None:
@@ -253,7 +252,7 @@ class TestErrors:
         assert isinstance(built.optimizer._learning_rate, keras.optimizers.schedules.ExponentialDecay)
 
     @pytest.mark.parametrize(
-        ("names", "says"),
+        ("names", "message"),
         [
             (["he_norml"], "Did you mean 'he_normal'"),
             ("he_atuo", "Did you mean 'he_auto'"),
@@ -262,12 +261,12 @@ class TestErrors:
             (["identity"], "^`initializers` 'identity' is not known"),
         ],
     )
-    def test_of_initializers(self, names: Any, says: str) -> None:
-        with pytest.raises(InitxError, match=says):
+    def test_bad_initializers(self, names: Any, message: str) -> None:
+        with pytest.raises(InitxError, match=message):
             InitializerHyperModel(wide, names)
 
     @pytest.mark.parametrize(
-        ("rates", "says"),
+        ("rates", "message"),
         [
             ([], "positive numbers"),
             ([0.1, 0.0], "positive numbers"),
@@ -282,57 +281,10 @@ class TestErrors:
             (Range(0.1, float("inf")), "positive numbers"),
         ],
     )
-    def test_of_rates(self, rates: Any, says: str) -> None:
-        with pytest.raises(InitxError, match=rf"^`learning_rates` must be .*{says}"):
+    def test_bad_rates(self, rates: Any, message: str) -> None:
+        with pytest.raises(InitxError, match=rf"^`learning_rates` must be .*{message}"):
             InitializerHyperModel(wide, NAMES, rates)
 
     def test_numpy_rates_are_numbers(self) -> None:
         assert check_numbers(np.array([0.1, 0.2])) is not None
         assert space(wide, NAMES, np.array([0.25, 0.5], "float32"))["learning_rate"].values == [0.25, 0.5]
-
-    @pytest.mark.parametrize(
-        ("names", "says"),
-        [
-            (["rleu"], "Did you mean 'relu'"),
-            (["relu", "relu"], "different names"),
-            (["glu"], "^`activations` 'glu' is not known"),
-            (["get"], "^`activations` 'get' is not known"),
-        ],
-    )
-    def test_of_activations(self, names: Any, says: str) -> None:
-        with pytest.raises(InitxError, match=says):
-            check_activations(names)
-
-    def test_every_known_activation_can_be_used(self) -> None:
-        with pytest.raises(InitxError) as caught:
-            check_activations(["none at all"])
-        names = caught.value.allowed.removeprefix("one of ").split(", ")
-        assert {"relu", "gelu", "silu", "tanh"} <= set(names)
-        for name in check_activations(names):
-            assert L.Dense(4, activation=name)(np.ones((2, 3), "float32")).shape == (2, 4)
-
-
-class TestDenseClassifier:
-    def test_declares_its_own_and_standardizes(self) -> None:
-        x = np.random.default_rng(0).normal(5, 3, size=(60, 2, 3)).astype("float32")
-        data = from_arrays(x, np.arange(60) % 3)
-        build = DenseClassifier(data, ["relu", "tanh"], NAMES, RATES, depth=2, width=5)
-        assert list(space(build)) == ["initializer", "activation", "learning_rate"]
-        model = build(chosen(initializer="random_uniform", activation="tanh", learning_rate=0.02))
-        assert model.output_shape == (None, 3)
-        dense = [layer for layer in model.layers if isinstance(layer, L.Dense)]
-        assert [d.units for d in dense] == [5, 5, 3]
-        assert [d.activation.__name__ for d in dense] == ["tanh", "tanh", "softmax"]
-        assert all(np.abs(d.get_weights()[0]).max() <= 0.05 for d in dense)
-        assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
-        standardized = keras.ops.convert_to_numpy(model.layers[1](model.layers[0](data.x_train)))
-        np.testing.assert_allclose(standardized.mean(axis=0), 0, atol=1e-5)
-        np.testing.assert_allclose(standardized.std(axis=0), 1, atol=1e-5)
-
-    @pytest.mark.parametrize(
-        "given", [{"activations": ["rleu"]}, {"initializers": ["x"]}, {"learning_rates": [0]}]
-    )
-    def test_checks_its_arguments(self, given: dict[str, Any]) -> None:
-        data = from_arrays(np.arange(40.0).reshape(20, 2), np.arange(20) % 2)
-        with pytest.raises(InitxError):
-            DenseClassifier(data, **given)

@@ -103,7 +103,7 @@ class TestGroups:
 
     def test_a_search_by_group_tries_the_candidates_first(self, quick: Any) -> None:
         groups = {"stem": ["random_normal", "own", "he_auto"], "head": ["he_auto", "own"]}
-        result = quick(initializers=groups, trials=2, learning_rates=None, seeds=1, epochs=1)
+        result = quick(initializers=groups, trials=2, learning_rates=None, seeds=1, epochs=1, screening=False)
         assert [dict(t.values) for t in result.trials] == [
             {"initializer:stem": name, "initializer:head": name} for name in ("own", "he_auto")
         ]
@@ -175,6 +175,7 @@ class TestGains:
         result = quick(
             initializers=["he_auto", "he_normal"], gains=Range(0.5, 4.0), distributions=distributions,
             learning_rates=None, enqueue=enqueued, trials=len(enqueued), seeds=1, epochs=1,
+            batch_size=48, screening=False,
         )  # fmt: skip
         assert [t.status for t in result.trials] == ["completed"] * 4
         for trial, values in zip(result.trials, enqueued, strict=True):

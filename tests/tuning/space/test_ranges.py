@@ -1,4 +1,4 @@
-"""Weight decay and the fall of the learning rate beside the rate itself."""
+"""Test weight decays and schedules of the learning rate as hyperparameters."""
 
 from typing import Any
 
@@ -42,19 +42,26 @@ class TestInASearch:
     def test_a_schedule_shares_the_compiled_model_and_matters(self, quick: Any) -> None:
         result = quick(
             tuner="grid", trials=None, initializers=["he_normal"], learning_rates=[0.1], epochs=4,
-            schedules=["constant", "linear", "cosine"],
+            schedules=["constant", "linear", "cosine"], seeds=1, batch_size=48, screening=False,
         )  # fmt: skip
         assert len(result.tuner.models) == 1
         losses = {t.values["schedule"]: t.seeds[0]["curves"]["loss"] for t in result.trials}
         assert len({curve[0] for curve in losses.values()}) == 1
         assert len({curve[-1] for curve in losses.values()}) == 3
 
-    def test_weight_decay_is_the_optimizers(self, quick: Any, small_model: Any) -> None:
+    def test_weight_decay_reaches_the_optimizer(self, quick: Any, small_model: Any) -> None:
         decays = [1e-6, 0.5]
         result = quick(
-            tuner="grid", trials=None, initializers=["he_normal"], learning_rates=[0.05], weight_decays=decays
+            tuner="grid",
+            trials=None,
+            initializers=["he_normal"],
+            learning_rates=[0.05],
+            weight_decays=decays,
+            seeds=1,
+            batch_size=48,
+            screening=False,
         )
-        # What a trace freezes: each value has a model of its own.
+        # A trace freezes the weight decay, so each value needs its own compiled model.
         assert len(result.tuner.models) == 2
         for trial in result.trials:
             assert (
@@ -67,17 +74,17 @@ class TestInASearch:
         assert one != two
 
     @pytest.mark.parametrize(
-        ("options", "says"),
+        ("options", "message"),
         [
             ({"schedules": ["cosin"]}, r"^`schedules` 'cosin' is not known\. Did you mean 'cosine'"),
             ({"weight_decays": [-1.0]}, r"^`weight_decays` must be a list of numbers >= 0, .* got \[-1\.0\]"),
         ],
     )
-    def test_bad_values(self, quick: Any, options: Any, says: str) -> None:
-        with pytest.raises(InitxError, match=says):
+    def test_bad_values(self, quick: Any, options: Any, message: str) -> None:
+        with pytest.raises(InitxError, match=message):
             quick(**options)
 
-    def test_a_schedule_of_the_optimizers_own(self, quick: Any, small_model: Any) -> None:
+    def test_an_optimizer_with_its_own_schedule(self, quick: Any, small_model: Any) -> None:
         def build() -> keras.Model:
             model = small_model()
             rate = keras.optimizers.schedules.CosineDecay(0.1, 10)
@@ -90,9 +97,11 @@ class TestInASearch:
             quick(build, learning_rates=None, schedules=["cosine"])
 
 
-def test_no_weight_decay_is_a_value(quick: Any) -> None:
-    result = quick(weight_decays=[0.0, 0.01], tuner="grid", trials=None, learning_rates=[0.1],
-                   initializers=["auto"])  # fmt: skip
+def test_a_weight_decay_of_zero_is_a_value(quick: Any) -> None:
+    result = quick(
+        weight_decays=[0.0, 0.01], tuner="grid", trials=None, learning_rates=[0.1], initializers=["auto"],
+        seeds=1, epochs=1, batch_size=48, screening=False,
+    )  # fmt: skip
     assert sorted(t.values["weight_decay"] for t in result.trials) == [0.0, 0.01]
     with pytest.raises(InitxError, match=r"^`weight_decays` must be a list of numbers >= 0"):
         quick(weight_decays=[0.0, -1.0], overwrite=True)

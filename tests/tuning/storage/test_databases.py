@@ -1,4 +1,4 @@
-"""Where a study is kept: files, journals, databases; and what is said of those that cannot be opened."""
+"""Test the storages of a study: files, journals and databases, and the errors of those that fail to open."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from keras_initx import InitxError
 pytestmark = pytest.mark.one_backend
 
 
-class TestOpening:
+class TestOpenStorage:
     def test_a_file_by_default(self, tmp_path: Path) -> None:
         optuna.create_study(storage=open_storage(None, tmp_path))
         assert (tmp_path / "study.db").is_file()
@@ -27,7 +27,7 @@ class TestOpening:
     def test_a_damaged_file(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "study.db").write_bytes(content)
         if not content:
-            # What SQLite takes for a new database.
+            # SQLite takes an empty file for a new database.
             open_storage(None, tmp_path)
             return
         with pytest.raises(
@@ -36,8 +36,8 @@ class TestOpening:
             open_storage(None, tmp_path)
 
     @pytest.mark.slow
-    def test_processes_that_begin_in_the_same_moment(self, tmp_path: Path) -> None:
-        """One in ten failed when nobody tried twice."""
+    def test_processes_that_start_at_the_same_moment(self, tmp_path: Path) -> None:
+        """Without a second attempt, one in ten failed."""
         code = (
             "import pathlib, sys, time, optuna\n"
             "from keras_initx.tuning.storage.databases import open_storage\n"
@@ -49,10 +49,10 @@ class TestOpening:
             "    optuna.create_study(storage=storage, study_name='s', load_if_exists=True)\n"
         )
         command = [sys.executable, "-c", code, str(tmp_path)]
-        started = [
+        processes = [
             subprocess.Popen([*command, f"ready{n}"], stderr=subprocess.PIPE, text=True) for n in range(3)
         ]
-        ended = [(process.communicate(timeout=120)[1], process.returncode) for process in started]
+        ended = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
         assert [code for _, code in ended] == [0, 0, 0], ended
 
     def test_a_damaged_journal(self, tmp_path: Path) -> None:
@@ -87,32 +87,32 @@ class TestOpening:
         (optuna.storages.InMemoryStorage(), "InMemoryStorage"),
     ],
 )
-def test_named_without_a_password(storage: Any, text: str | None) -> None:
+def test_redacted_hides_passwords(storage: Any, text: str | None) -> None:
     assert redacted(storage) == text
 
 
-class TestSearching:
-    @pytest.mark.parametrize("kind", ["url", "journal", "object"])
-    def test_the_same_search_as_in_a_file(self, quick: Any, tmp_path: Path, kind: str) -> None:
+class TestSearches:
+    def test_the_same_search_as_in_a_file(self, quick: Any, tmp_path: Path) -> None:
+        in_file = quick()
         storages = {
             "url": f"sqlite:///{tmp_path}/own.db",
             "journal": str(tmp_path / "own.journal"),
             "object": optuna.storages.InMemoryStorage(),
         }
-        plain = quick()
-        other = quick(storage=storages[kind], results=tmp_path / "other", logs=tmp_path / "otherlogs")
-        assert [t.sample for t in other.trials] == [t.sample for t in plain.trials]
-        assert not (tmp_path / "other/study.db").exists()
-        assert (tmp_path / "other/best_model.keras").exists()
+        for kind, storage in storages.items():
+            other = quick(storage=storage, results=tmp_path / kind, logs=tmp_path / f"{kind}_logs")
+            assert [t.sample for t in other.trials] == [t.sample for t in in_file.trials], kind
+            assert not (tmp_path / kind / "study.db").exists()
+            assert (tmp_path / kind / "best_model.keras").exists()
 
-    # Which machine has the best seed is a matter of the scores.
+    # Whether this machine trained the best seed depends on the scores.
     @pytest.mark.filterwarnings(r"ignore:best_model\.keras was not written")
     def test_a_study_of_that_name_is_kept_joined_or_removed(self, quick: Any, tmp_path: Path) -> None:
         storage = str(tmp_path / "own.journal")
         quick(storage=storage, trials=1)
 
         def again(**options: Any) -> Any:
-            # Another machine: the storage is the same, the folder is its own.
+            # As from another machine: with the same storage and another folder.
             return quick(storage=storage, results=tmp_path / "b/results", logs=tmp_path / "b/logs", **options)
 
         with pytest.raises(
@@ -123,13 +123,13 @@ class TestSearching:
         with pytest.raises(InitxError, match=r"^`epochs` must be 2, as when the search began, got 3\."):
             again(trials=2, epochs=3, join=True)
         assert len(again(trials=2, join=True).trials) == 2
-        # How the storage is written is no matter of the search; nor does resume need this machine's folder.
+        # The storage may be spelled differently, and resume needs no results folder on this machine.
         assert len(again(trials=3, resume=True).trials) == 3
         other = {"storage": str(Path(storage).parent / "." / "own.journal"), "logs": tmp_path / "c/logs"}
         assert len(quick(trials=4, resume=True, results=tmp_path / "c/results", **other).trials) == 4
         assert len(quick(storage=storage, trials=1, overwrite=True).trials) == 1
 
-    def test_what_cannot_be_started_again_is_not_removed(self, quick: Any, tmp_path: Path) -> None:
+    def test_a_search_that_cannot_start_again_is_not_removed(self, quick: Any, tmp_path: Path) -> None:
         storage = str(tmp_path / "own.journal")
         quick(storage=storage, trials=1)
         (tmp_path / "file").touch()
@@ -138,12 +138,12 @@ class TestSearching:
         assert len(quick(storage=storage, trials=1, resume=True).trials) == 1
 
 
-def test_what_a_driver_takes_for_the_host_is_not_told() -> None:
+def test_a_part_of_the_password_that_a_driver_takes_for_the_host_is_hidden() -> None:
     reason = 'could not translate host name "ssw0rd@127.0.0.1" to address'
     assert "ssw0rd" not in _without_secrets("postgresql://u:pa@ssw0rd@127.0.0.1/db", reason)
 
 
-def test_a_server_of_several_hosts_keeps_what_its_url_says() -> None:
+def test_a_server_of_several_hosts_keeps_the_options_in_its_url() -> None:
     url = "postgresql+psycopg2://u:p@/db?host=a:5433&host=b:5434&connect_timeout=3"
     options = _engine_options(url)["connect_args"]
     assert "host" not in options
@@ -151,7 +151,7 @@ def test_a_server_of_several_hosts_keeps_what_its_url_says() -> None:
     assert options["tcp_user_timeout"] == 20_000
 
 
-def test_a_storage_that_was_forgotten(quick: Any, tmp_path: Path) -> None:
+def test_resuming_without_the_storage_changes_nothing(quick: Any, tmp_path: Path) -> None:
     quick(storage=str(tmp_path / "own.journal"), trials=1)
     before = (tmp_path / "results/settings.json").read_bytes()
     with pytest.raises(InitxError, match=r"^`storage` must be '.*own\.journal', .*, got None"):

@@ -1,4 +1,4 @@
-"""A journal file whose last line is half written is mended, and nothing else of it is touched."""
+"""Test that a half-written last line of a journal file is removed, and nothing else."""
 
 import os
 import time
@@ -26,7 +26,7 @@ def study_of(path: Path, backend: Any = Journal) -> optuna.Study:
     )
 
 
-def test_it_is_optunas_file(path: Path) -> None:
+def test_optuna_reads_and_writes_the_same_file(path: Path) -> None:
     study_of(path).ask().set_user_attr("grüße", [1.5, None])
     theirs = study_of(path, JournalFileBackend)
     assert theirs.trials[0].user_attrs == {"grüße": [1.5, None]}
@@ -39,7 +39,7 @@ def test_a_line_that_a_killed_process_left_is_removed(path: Path, half: str) -> 
     study_of(path).ask()
     whole = path.read_bytes()
     path.write_bytes(whole + half.encode())
-    # It is not believed before, and not in the way afterwards.
+    # The line counts neither before the next write nor after it.
     assert len(study_of(path).trials) == 1
     study_of(path).ask()
     assert path.read_bytes().startswith(whole + b"{")
@@ -47,7 +47,7 @@ def test_a_line_that_a_killed_process_left_is_removed(path: Path, half: str) -> 
     assert len(study_of(path).trials) == 2
 
 
-def test_a_file_of_half_a_line_begins_anew(path: Path) -> None:
+def test_a_file_of_half_a_line_starts_empty(path: Path) -> None:
     path.write_bytes(b'{"op_')
     study_of(path).ask()
     assert len(study_of(path).trials) == 1
@@ -58,19 +58,19 @@ def test_the_lock_of_a_killed_process_is_waited_for_ten_seconds(
     path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
 ) -> None:
     monkeypatch.chdir(path.parent.parent)
-    named = path.relative_to(path.parent.parent) if relative else path
-    Journal(str(named))._lock_file.acquire()
+    journal = path.relative_to(path.parent.parent) if relative else path
+    Journal(str(journal))._lock_file.acquire()
     now = [0.0]
 
     def clock() -> float:
-        # Also for who does not sleep.
+        # Time also passes for a loop that does not sleep.
         now[0] += 0.001
         assert now[0] < 30
         return now[0]
 
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    study_of(named)
+    study_of(journal)
     assert 10 < now[0] < 13
 
 
@@ -82,7 +82,7 @@ def test_all_lines_of_a_write_or_none(path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        # The write itself has come through.
+        # The write itself succeeds.
         patched.setattr(os, "fsync", full)
         with pytest.raises(StorageInternalError) as caught:
             study.ask()

@@ -1,4 +1,4 @@
-"""Nothing of the user's is overwritten, and a resumed search is the same search."""
+"""Test that a user's files are never overwritten, and that a resumed search keeps its settings."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def folders(tmp_path: Path) -> SearchFolders:
 
 @pytest.fixture
 def used(folders: SearchFolders) -> SearchFolders:
-    """With a search in it."""
+    """Folders that hold a search."""
     folders.open(SETTINGS, resume=False, overwrite=False)
     write(folders.results, *OURS)
     write(folders.logs, *LOGS)
@@ -78,17 +78,17 @@ def refused(
 
 
 class TestNew:
-    def test_is_made(self, folders: SearchFolders) -> None:
+    def test_both_folders_are_created(self, folders: SearchFolders) -> None:
         assert folders.open(SETTINGS, resume=False, overwrite=False) is False
         assert json.loads((folders.results / "settings.json").read_text()) == json.loads(json.dumps(SETTINGS))
         assert folders.logs.is_dir()
 
-    def test_an_empty_folder_will_do(self, folders: SearchFolders) -> None:
+    def test_an_empty_folder_is_accepted(self, folders: SearchFolders) -> None:
         folders.results.mkdir(parents=True)
         folders.logs.mkdir()
         assert folders.open(SETTINGS, resume=False, overwrite=True) is False
 
-    def test_other_logs_may_be_beside_ours(self, folders: SearchFolders) -> None:
+    def test_logs_of_other_programs_may_be_there(self, folders: SearchFolders) -> None:
         write(folders.logs, "another/events.out.tfevents.1.v2")
         folders.open(SETTINGS, resume=False, overwrite=False)
         assert list(content(folders.logs)) == ["another/events.out.tfevents.1.v2"]
@@ -117,7 +117,7 @@ class TestForeign:
 
     @pytest.mark.parametrize("text", ["{", "[1, 2]", '"text"', "\xff"])
     @pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}], ids=str)
-    def test_settings_that_are_none(
+    def test_settings_that_no_search_wrote(
         self, folders: SearchFolders, tmp_path: Path, text: str, flags: Any
     ) -> None:
         folders.results.mkdir(parents=True)
@@ -131,15 +131,15 @@ class TestForeign:
 
 
 class TestExisting:
-    def test_is_refused_without_a_word(self, used: SearchFolders, tmp_path: Path) -> None:
+    def test_needs_resume_or_overwrite(self, used: SearchFolders, tmp_path: Path) -> None:
         error = refused(used, tmp_path)
         assert "resume=True" in str(error)
         assert "overwrite=True" in str(error)
 
-    def test_both_words(self, used: SearchFolders, tmp_path: Path) -> None:
+    def test_resume_and_overwrite_exclude_each_other(self, used: SearchFolders, tmp_path: Path) -> None:
         assert refused(used, tmp_path, resume=True, overwrite=True).argument == "resume"
 
-    def test_resume_keeps_all(self, used: SearchFolders, tmp_path: Path) -> None:
+    def test_resume_changes_no_file(self, used: SearchFolders, tmp_path: Path) -> None:
         before = content(tmp_path)
         assert used.open(SETTINGS, resume=True, overwrite=False) is True
         assert content(tmp_path) == before

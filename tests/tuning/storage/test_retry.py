@@ -1,4 +1,4 @@
-"""A database that is out of reach for a while, and one that stays so."""
+"""Test the retries for a database that is out of reach for a while, or for good."""
 
 import sqlite3
 import time
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.one_backend
 
 
 class ServerGone(Exception):
-    """What a driver raises."""
+    """Stand-in for the error of a database driver."""
 
 
 def lost() -> OperationalError:
@@ -21,7 +21,7 @@ def lost() -> OperationalError:
 
 
 class Flaky:
-    """Fails so many times, then returns what it was given."""
+    """A function that raises a number of times, then returns its argument."""
 
     def __init__(self, failures: int, error: Exception) -> None:
         self.failures, self.error, self.calls = failures, error, 0
@@ -35,18 +35,18 @@ class Flaky:
 
 @pytest.fixture
 def waits(monkeypatch: Any) -> list[float]:
-    """No waiting, but the seconds that would have been waited."""
+    """Replace the clock; return the list of the pauses."""
     clock: list[float] = []
     monkeypatch.setattr(time, "sleep", clock.append)
     monkeypatch.setattr(time, "monotonic", lambda: sum(clock))
     return clock
 
 
-def test_tries_until_it_is_back_and_warns_once(waits: list[float]) -> None:
+def test_retries_until_the_database_is_back_and_warns_once(waits: list[float]) -> None:
     flaky = Flaky(6, lost())
-    with pytest.warns(UserWarning, match=r"cannot be reached.*10 minutes.*connection refused") as told:
+    with pytest.warns(UserWarning, match=r"cannot be reached.*10 minutes.*connection refused") as warned:
         assert retry(flaky, "value") == "value"
-    assert (flaky.calls, len(told)) == (7, 1)
+    assert (flaky.calls, len(warned)) == (7, 1)
     assert waits == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
 
 
@@ -67,14 +67,14 @@ def test_other_errors_are_raised_at_once(error: Exception, waits: list[float]) -
     assert (flaky.calls, waits) == (1, [])
 
 
-def test_what_optuna_makes_of_it() -> None:
+def test_an_error_wrapped_by_optuna_is_recognized() -> None:
     error = StorageInternalError("An exception is raised during the commit.")
     error.__cause__ = lost()
     assert is_out_of_reach(error)
     assert not is_out_of_reach(StorageInternalError("another"))
 
 
-def test_nothing_is_waited_for_at_the_end(waits: list[float]) -> None:
+def test_no_retry_turns_waiting_off(waits: list[float]) -> None:
     with no_retry(), pytest.raises(OperationalError):
         retry(Flaky(1, lost()), 1)
     assert waits == []
