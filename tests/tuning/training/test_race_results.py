@@ -11,7 +11,7 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning import InitializerTuner, SearchResult, TrialResult
-from keras_initx.tuning.report.tables import describe_lead
+from keras_initx.tuning.report.lead import describe_lead
 from keras_initx.tuning.study.results import best_trial
 from rich.console import Console
 
