@@ -237,7 +237,7 @@ class TestErrors:
                 lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]),
                 r"is not compiled\. Call model.compile\(...\) in the function",
             ),
-            (lambda: unbuilt(), "a built model"),
+            (lambda: unbuilt(), r"is not built\. Call it once on a batch"),
             (lambda: wide(optimizer=keras.optimizers.SGD(SCHEDULE)), "learning_rates=None"),
         ],
         ids=["none", "string", "uncompiled", "unbuilt", "schedule"],

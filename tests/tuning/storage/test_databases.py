@@ -120,7 +120,7 @@ class TestSearches:
         ):
             again(trials=1)
         assert not (tmp_path / "b").exists()
-        with pytest.raises(InitxError, match=r"^`epochs` must be 2, as when the search began, got 3\."):
+        with pytest.raises(InitxError, match=r"^`epochs` must be 1, as when the search began, got 3\."):
             again(trials=2, epochs=3, join=True)
         assert len(again(trials=2, join=True).trials) == 2
         # The storage may be spelled differently, and resume needs no results folder on this machine.

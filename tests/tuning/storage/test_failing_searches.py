@@ -119,7 +119,9 @@ def fill(folder: Path) -> None:
 
 
 class TestFull:
-    @pytest.mark.parametrize("which", ["results", "logs", "journal", "seed"])
+    @pytest.mark.parametrize(
+        "which", ["results", "logs", pytest.param("journal", marks=pytest.mark.slow), "seed"]
+    )
     def test_nothing_is_lost(
         self, quick: Any, disk: Path, tmp_path: Path, check_resumed: Any, compiled_model: Any, which: str
     ) -> None:
@@ -127,7 +129,8 @@ class TestFull:
         options: dict[str, Any] = {}
         if which == "journal":
             # Long records, because the last page of a full disk may have room for short ones.
-            options |= {"storage": str(disk / "study.journal"), "epochs": 40, "model": compiled_model}
+            journal = str(disk / "study.journal")
+            options |= {"storage": journal, "epochs": 40, "trials": 1, "model": compiled_model}
         else:
             name = "logs" if which == "logs" else "results"
             paths[name] = disk / name
