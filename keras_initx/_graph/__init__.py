@@ -7,7 +7,7 @@ from keras_initx._graph.groups import kernel_groups, known_groups
 from keras_initx._graph.hooks import first_tensor, is_concrete, own_weights, patched_attribute, zeros
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.noise import noise
-from keras_initx._graph.observer import first_argument, intercepted, is_keras_call, mask_argument
+from keras_initx._graph.call_recorder import first_argument, intercepted, is_keras_call, mask_argument
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.replay import compute, is_about_inputs, replay
 from keras_initx._graph.roles import role

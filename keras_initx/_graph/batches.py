@@ -12,7 +12,7 @@ from keras_initx.errors import InitxError
 
 
 class Batch(NamedTuple):
-    """One batch of data: inputs, and optionally targets and sample weights."""
+    """A batch of data: inputs, and optionally targets and sample weights."""
 
     x: Any
     y: Any = None

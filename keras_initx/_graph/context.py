@@ -77,7 +77,7 @@ class WeightContext:
 
     @property
     def convolves(self) -> bool:
-        """Whether the step is a convolution of any kind."""
+        """Return whether the step is a convolution of any kind."""
         return "Conv" in self.kind
 
 

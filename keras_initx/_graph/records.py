@@ -17,7 +17,7 @@ class Call:
         operation: The layer or operation.
         args, kwargs: Its arguments; symbolic tensors stand for the real ones of a later pass.
         outputs: The symbolic result.
-        tables: The variable that a constant among the arguments was made from, by the constant's position
+        sources: The variable that a constant among the arguments was made from, by the constant's position
             in the flat list of arguments.
     """
 
@@ -25,7 +25,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: Any
-    tables: dict[int, keras.Variable]
+    sources: dict[int, keras.Variable]
 
     @property
     def arguments(self) -> list[Any]:
@@ -36,12 +36,12 @@ class Call:
     def variables(self) -> list[keras.Variable]:
         """The variables among the arguments, followed by those that constants were made from."""
         direct = [value for value in self.arguments if isinstance(value, keras.Variable)]
-        return direct + list(self.tables.values())
+        return direct + list(self.sources.values())
 
 
 @dataclass(frozen=True)
 class Step:
-    """One layer or one operation of a model, with everything that later code asks about it.
+    """A layer or an operation of a model, with everything that later code asks about it.
 
     The fields from `kernels` on are the class of the step. `classified` fills them once, when `trace` builds
     the graph.
@@ -108,17 +108,17 @@ class Step:
 
     @property
     def is_weighted(self) -> bool:
-        """Whether the step multiplies its signal by weights."""
+        """Return whether the step multiplies its signal by weights."""
         return bool(self.kernels)
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether the step is a recurrent layer."""
+        """Return whether the step is a recurrent layer."""
         return isinstance(self.operation, keras.layers.RNN)
 
     @property
     def is_product(self) -> bool:
-        """Whether the step multiplies two signals element by element."""
+        """Return whether the step multiplies two signals element by element."""
         return self.kind == "Multiply" and self.is_merge
 
 

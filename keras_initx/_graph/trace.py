@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph.classify import classified
-from keras_initx._graph.observer import Observer, observed
+from keras_initx._graph.call_recorder import CallRecorder, observed
 from keras_initx._graph.records import Graph, Step
 from keras_initx.errors import InitxError
 
@@ -66,8 +66,8 @@ def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
 
 
 def _traced(model: keras.Model, symbolic: Any) -> Graph:
-    observer = Observer(model)
-    with observed(observer):
+    recorder = CallRecorder(model)
+    with observed(recorder):
         try:
             outputs = model(symbolic)
         except Exception as error:
@@ -80,16 +80,16 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
                 "Pass data= in the form that the model takes.",
                 f"The model cannot be called on `data` of shape {shapes}: {reason}",
             ) from error
-    records = observer.finished(outputs)
+    records = recorder.finished(outputs)
     steps = tuple(classified(Step(number=number, **record)) for number, record in enumerate(records))
     return Graph(
         steps=steps,
-        inputs=observer.numbers(symbolic),
-        outputs=observer.numbers(outputs),
-        opened=observer.opened,
+        inputs=recorder.numbers(symbolic),
+        outputs=recorder.numbers(outputs),
+        opened=recorder.opened,
         symbolic=symbolic,
         results=outputs,
-        masks=observer.masks(outputs),
+        masks=recorder.masks(outputs),
     )
 
 

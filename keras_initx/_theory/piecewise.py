@@ -34,7 +34,7 @@ class TooRough(ArithmeticError):
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a kink, or of a pole of the derivative.
+    """A side of a kink, or of a pole of the derivative.
 
     Attributes:
         at: The position of the kink.

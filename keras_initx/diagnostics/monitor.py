@@ -67,7 +67,7 @@ class SignalMonitor(keras.callbacks.Callback):
     >>> monitor.measured
     2
 
-    References: those of `diagnose`.
+    References: see `diagnose`.
     """
 
     def __init__(

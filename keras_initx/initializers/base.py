@@ -34,7 +34,7 @@ class LayerAware(keras.initializers.Initializer, ABC):
 
     @property
     def is_bound(self) -> bool:
-        """Whether `bound_to` made this initializer for one weight of one layer."""
+        """Return whether `bound_to` made this initializer for one weight of one layer."""
         return self._layer_info is not NO_LAYER
 
     @abstractmethod

@@ -16,7 +16,7 @@ from keras_initx._display import html_table, number, plain
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One weight of a plan.
+    """A weight of a plan.
 
     Attributes:
         path: The path of the weight, such as "encoder/dense_1/kernel".

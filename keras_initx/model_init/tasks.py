@@ -19,7 +19,7 @@ from keras_initx.model_init.plan import NOT_DRAWN, PlanRow
 
 @dataclass(eq=False)
 class WeightTask:
-    """One weight: its place in the graph, the choice for it, and what the scaling pass measured.
+    """A weight to initialize: its place in the graph, the choice for it, and what the scaling pass measured.
 
     Attributes:
         variable: The weight.

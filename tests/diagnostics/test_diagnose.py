@@ -236,10 +236,8 @@ def single_precision():
 
 
 class TestHalfPrecision:
-    @pytest.mark.parametrize(
-        ("policy", "compiled"),
-        [("mixed_float16", True), ("mixed_float16", False), ("mixed_bfloat16", False)],
-    )
+    @pytest.mark.parametrize("compiled", [True, False])
+    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
     def test_figures_agree_with_single_precision(self, single_precision, policy, compiled):
         full, x, y, expected = single_precision
         before = keras.config.dtype_policy()

@@ -49,7 +49,7 @@ class TestVerdicts:
         assert "inputs alike" in diagnose(model, data(32, 8)).rows[-1].verdicts
 
     def test_an_initialized_model_is_healthy(self):
-        model = dense(activation="tanh", kernel="zeros", depth=30, width=32)
+        model = dense(activation="tanh", kernel="zeros", depth=50, width=64)
         assert not diagnose(model, data(32, 8)).healthy
         initialize(model, seed=0)
         report = diagnose(model, data(32, 8))

@@ -75,7 +75,7 @@ class Probe(keras.Model):
         self.model, self.graph, self._loss_argument = model, graph, loss
         self.points, self.attention_steps = tuple(points), tuple(attention_steps)
         self._point_numbers = {point.context.step: n for n, point in enumerate(points)}
-        self._currenttention_numbers = {step.number: n for n, step in enumerate(attention_steps)}
+        self._attention_numbers = {step.number: n for n, step in enumerate(attention_steps)}
         self._first_on_data = next((n for n, point in enumerate(points) if point.depends_on_data), None)
         # The step that returns an activation's output -> the points that read it.
         self._output_points: dict[int, list[int]] = {}
@@ -202,7 +202,7 @@ class Probe(keras.Model):
                 extremes.assign(reductions.extremes(tensor, read.output_unit_axis))
             numbers = reductions.output(tensor, read.output_unit_axis, read.bounds)
             self.activation_outputs[reader].assign(numbers)
-        if (attention := self._currenttention_numbers.get(step.number)) is not None:
+        if (attention := self._attention_numbers.get(step.number)) is not None:
             source = self.attention_steps[attention].source
             weights = attention_weights(source, step, args, kwargs, outputs)
             self.attention[attention].assign(reductions.attention(*weights))

@@ -28,7 +28,7 @@ from keras_initx.model_init.tasks import WeightTask
 
 
 class ScalingPass:
-    """One forward pass over a model that scales its weights and records the measurements in their tasks.
+    """A forward pass over a model that scales its weights and records the measurements in their tasks.
 
     Args:
         graph: The model, traced after its weights were drawn.
@@ -67,10 +67,10 @@ class ScalingPass:
         """Compute a step of the graph, and scale its weights on the way."""
         self._place = step.path or step.kind
         args, kwargs = self._rescale_constants(step, args, kwargs)
-        if step.is_layer and not step.call.tables:
+        if step.is_layer and not step.call.sources:
             return self._layer(LayerCall(step.call.operation, args, kwargs, lambda a, k: compute(step, a, k)))
         variables = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, keras.Variable)]
-        tasks = self._scaler.open_tasks([*variables, *step.call.tables.values()])
+        tasks = self._scaler.open_tasks([*variables, *step.call.sources.values()])
         if not tasks:
             return compute(step, args, kwargs)
         if step.kind in OPERATION_HANDLERS:
@@ -82,15 +82,15 @@ class ScalingPass:
     def _rescale_constants(self, step: Step, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """Scale constants that the trace computed from weights, as those weights were scaled since."""
         factors = {
-            place: self._scaler.factors[id(variable)]
-            for place, variable in step.call.tables.items()
+            position: self._scaler.factors[id(variable)]
+            for position, variable in step.call.sources.items()
             if id(variable) in self._scaler.factors
         }
         if not factors:
             return args, kwargs
         flat = [
-            value * ops.cast(factors[place], value.dtype) if place in factors else value
-            for place, value in enumerate(keras.tree.flatten((args, kwargs)))
+            value * ops.cast(factors[position], value.dtype) if position in factors else value
+            for position, value in enumerate(keras.tree.flatten((args, kwargs)))
         ]
         args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
         return args, kwargs

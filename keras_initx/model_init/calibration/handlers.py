@@ -37,12 +37,12 @@ def scale_added_tables(
     scaler: Scaler, step: Step, args: Any, kwargs: Any, tasks: list[WeightTask]
 ) -> tuple[Any, Any]:
     """Bring tables to the scale of the signal that they are added to or concatenated with."""
-    flat, constants = keras.tree.flatten((args, kwargs)), step.call.tables
-    is_table = [isinstance(v, keras.Variable) or place in constants for place, v in enumerate(flat)]
+    flat, sources = keras.tree.flatten((args, kwargs)), step.call.sources
+    is_table = [isinstance(v, keras.Variable) or position in sources for position, v in enumerate(flat)]
     signals = [v for v, table in zip(flat, is_table, strict=True) if not table and ops.is_tensor(v)]
     signal = max((root_mean_square(v)[0] for v in signals if "float" in str(v.dtype)), default=1.0)
-    for place, value in enumerate(flat):
-        variable = constants.get(place, value)
+    for position, value in enumerate(flat):
+        variable = sources.get(position, value)
         for task in [task for task in tasks if task.variable is variable]:
             rms = root_mean_square(ops.convert_to_tensor(value))[0]
             if task.target is None or rms == 0 or not math.isfinite(signal) or signal == 0:
@@ -52,8 +52,8 @@ def scale_added_tables(
             factor = task.rms_after / rms
             scaler.multiply(task, factor)
             # A variable has just been scaled; a constant was computed from it before.
-            if place in constants:
-                flat[place] = value * ops.cast(factor, value.dtype)
+            if position in sources:
+                flat[position] = value * ops.cast(factor, value.dtype)
     args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
     return args, kwargs
 

@@ -16,7 +16,7 @@ from keras_initx.model_init.tasks import WeightTask
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer on real tensors.
+    """A call of a layer on real tensors.
 
     Attributes:
         layer: The layer.

@@ -58,13 +58,15 @@ class Sequences:
             width: The number of values that the cell computes at each position of an image.
         """
         samples, times = self.values.shape[:2]
-        places = np.flatnonzero(np.arange(times)[None] < self.lengths[:, None])
+        positions = np.flatnonzero(np.arange(times)[None] < self.lengths[:, None])
         size = math.prod(self.values.shape[2:-1]) * max(width, self.values.shape[-1])
-        count = min(len(places), _ROWS, max(_VALUES // size, 1))
+        count = min(len(positions), _ROWS, max(_VALUES // size, 1))
         # At even distances all rows could be the same time step of each sample.
-        places = np.sort(np.random.default_rng(0).choice(places, count, replace=False)) if count else places
+        positions = (
+            np.sort(np.random.default_rng(0).choice(positions, count, replace=False)) if count else positions
+        )
         flat = ops.reshape(self.values, (samples * times, *self.values.shape[2:]))
-        return ops.take(flat, places, axis=0), places // times
+        return ops.take(flat, positions, axis=0), positions // times
 
 
 def _mask(call: LayerCall) -> Any:

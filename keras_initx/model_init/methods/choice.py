@@ -11,7 +11,7 @@ Contexts = Mapping[int, WeightContext]
 
 @dataclass(frozen=True)
 class ChainRule:
-    """What the weights around one activation of a chain do for it.
+    """The shift and scale that the weights around an activation of a chain give it.
 
     Attributes:
         variance: The variance of the activation's input, before `offset`.

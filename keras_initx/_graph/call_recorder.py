@@ -34,7 +34,7 @@ _OPERATORS = {
 }
 
 
-class Observer:
+class CallRecorder:
     """Recorder of one symbolic call of `model`: it numbers the tensors and collects a record per step.
 
     Attributes:
@@ -180,12 +180,12 @@ class Observer:
 
     def _call(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Call:
         flat = keras.tree.flatten((args, kwargs))
-        tables = {n: source for n, value in enumerate(flat) if (source := self._source(value)) is not None}
-        if tables:
+        sources = {n: source for n, value in enumerate(flat) if (source := self._source(value)) is not None}
+        if sources:
             # With PyTorch they may be views of the variable, which would change with it.
-            flat = [keras.ops.copy(value) if n in tables else value for n, value in enumerate(flat)]
+            flat = [keras.ops.copy(value) if n in sources else value for n, value in enumerate(flat)]
             args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
-        return Call(operation, args, kwargs, outputs, tables)
+        return Call(operation, args, kwargs, outputs, sources)
 
     def _source(self, value: Any) -> keras.Variable | None:
         """Return the variable that a constant was made from by slicing, broadcasting or reshaping it."""
@@ -250,17 +250,17 @@ def intercepted(on_layer: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 
 @contextlib.contextmanager
-def observed(observer: Observer) -> Iterator[None]:
-    """Pass all calls of this thread to `observer`. The hooks are removed even if an error occurs."""
+def observed(recorder: CallRecorder) -> Iterator[None]:
+    """Pass all calls of this thread to `recorder`. The hooks are removed even if an error occurs."""
     thread = threading.get_ident()
-    with intercepted(observer.on_layer):
+    with intercepted(recorder.on_layer):
         symbolic_call, initialize = keras.Operation.symbolic_call, keras.Operation.__init__
         operators = {name: getattr(keras.Variable, name) for name in _OPERATORS}
 
         def hooked(operation: Any, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() != thread:
                 return symbolic_call(operation, *args, **kwargs)
-            return observer.on_operation(operation, args, kwargs)
+            return recorder.on_operation(operation, args, kwargs)
 
         def initialized(operation: Any, name: str | None = None) -> None:
             # An automatic name would advance the counter of the process, and so rename the user's next layer.
