@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph.masks import REMOVED, carried_mask, with_mask
 from keras_initx._graph.call_recorder import is_symbolic
+from keras_initx._graph.masks import REMOVED, carried_mask, with_mask
 from keras_initx._graph.records import Graph, Step
 
 # Computes the outputs of a step from the step, its positional and its keyword arguments.

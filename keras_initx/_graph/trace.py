@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph.classify import classified
 from keras_initx._graph.call_recorder import CallRecorder, observed
+from keras_initx._graph.classify import classified
 from keras_initx._graph.records import Graph, Step
 from keras_initx.errors import InitxError
 

@@ -79,7 +79,7 @@ class Report:
         return lines
 
     def table(self, *, narrow: bool = False) -> Table:
-        """Return a `rich` table with one row for each weighted layer; `narrow` keeps only the main columns."""
+        """Return a `rich` table with one row per weighted layer; `narrow` keeps only the main columns."""
         table = Table(title=escape(self.summary()), title_justify="left")
         columns = [c for c in _COLUMNS if not narrow or c[0] in _NARROW]
         for name, _ in columns:

@@ -1,3 +1,5 @@
+"""Check that one forward pass scales each weight where it is used, layer by layer."""
+
 import keras
 import numpy as np
 import pytest
@@ -191,26 +193,6 @@ def test_time_distributed_models_with_pictures():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
-def test_layers_inside_an_opaque_model():
-    import tensorflow as tf
-
-    class Backend(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two = layers.Dense(32, activation="relu"), layers.Dense(24)
-
-        def call(self, x):
-            return self.two(tf.square(self.one(x)))
-
-    model = Backend()
-    model(np.zeros((2, 8), "float32"))
-    plan = initialize(model, data=np.random.default_rng(0).normal(size=(64, 8)).astype("float32"), seed=0)
-    found = pre_activations(model, np.random.default_rng(1).normal(size=(2000, 8)).astype("float32"))
-    assert np.allclose(list(found.values()), 1, atol=0.3)
-    assert any("not opened" in note for note in plan.notes)
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
 def test_an_activation_before_an_opaque_kernel_is_not_its_own():
     import tensorflow as tf
 
@@ -233,23 +215,6 @@ def test_an_activation_before_an_opaque_kernel_is_not_its_own():
     before = array(model.layers[0].kernel)
     scale(model, scales=False)
     np.testing.assert_array_equal(array(model.layers[0].kernel), before)
-
-
-def test_a_lambda_is_opened():
-    kernel = layers.Dense(6, use_bias=False, name="kept")
-    x = keras.Input((40,))
-    h = layers.Lambda(lambda z: ops.matmul(ops.relu(z), kernel.kernel), output_shape=(6,))
-    model = keras.Model(x, layers.Dense(2)(h(x) + kernel(x)))
-    kinds = [step.kind for step in trace(model).steps]
-    assert {"Relu", "Matmul"} <= set(kinds)
-    assert "Lambda" not in kinds
-
-
-def test_a_lambda_that_cannot_be_opened_is_noted():
-    x = keras.Input((40,))
-    opaque = layers.Lambda(lambda z: ops.convert_to_tensor(ops.convert_to_numpy(z)), output_shape=(40,))
-    plan = initialize(keras.Model(x, layers.Dense(2)(opaque(x))), seed=0)
-    assert any("lambda" in note and "not opened" in note for note in plan.notes)
 
 
 def test_shift_and_offset_by_hand():
@@ -321,168 +286,3 @@ def test_a_table_comes_to_the_scale_of_its_signal():
     signal = rms(array(patches.projection(x)))
     assert rms(array(patches.positions)) == pytest.approx(signal, rel=0.1)
     assert rms(array(patches.token)) == pytest.approx(signal, rel=0.1)
-
-
-@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM"])
-def test_gates_of_a_settled_state_have_the_target(kind):
-    """Check by hand, from the kernels after many steps, that the state's part of the gates counts."""
-    layer = getattr(layers, kind)(40, return_sequences=True)
-    model = keras.Sequential([keras.Input((12, 16)), layer])
-    initialize(model, seed=0)
-    x = np.random.default_rng(1).standard_normal((256, 12, 16)).astype("float32")
-    states = ops.convert_to_numpy(model(x))
-    kernel, recurrent, bias = (ops.convert_to_numpy(v) for v in layer.cell.weights)
-    z = x[:, -1] @ kernel + states[:, -2] @ recurrent + bias
-    for gate in np.split(z - bias, z.shape[1] // 40, axis=1):
-        assert np.sqrt(np.mean(gate**2)) == pytest.approx(1, rel=0.08)
-
-
-def test_padding_does_not_count_in_recurrent_layers():
-    x = keras.Input((20, 30))
-    layer = layers.LSTM(8)
-    model = keras.Model(x, layers.Dense(2)(layer(layers.Masking()(x))))
-    generator = np.random.default_rng(0)
-    data = generator.normal(size=(64, 20, 30)).astype("float32")
-    for sample in data:
-        sample[generator.integers(2, 13) :] = 0
-    initialize(model, data=data, seed=0)
-    rows = data[np.any(data != 0, axis=2)]
-    assert rms(rows @ array(layer.cell.kernel)) == pytest.approx(1, abs=0.1)
-
-
-class Sub(layers.Dense):
-    pass
-
-
-def test_a_subclass_with_a_bias_is_scaled_without_it():
-    layer = Sub(40, activation="relu", bias_initializer=keras.initializers.Constant(3.0))
-    model = keras.Sequential([keras.Input((300,)), layer, layers.Dense(2)])
-    data = np.random.default_rng(0).normal(size=(64, 300)).astype("float32")
-    initialize(model, data=data, seed=0)
-    assert rms(data @ array(layer.kernel)) == pytest.approx(1, abs=1e-3)
-
-
-class OwnActivated(layers.Layer):
-    """A user's layer that applies an activation to the product with its kernel."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.activation = keras.activations.tanh
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(shape[-1], 6), name="kernel")
-        self.bias = self.add_weight(shape=(6,), initializer=keras.initializers.Constant(0.1), name="bias")
-
-    def call(self, x=None, y=None):
-        return self.activation(ops.matmul(x if y is None else y, self.kernel) + self.bias)
-
-
-class Closed(layers.Layer):
-    """An opaque layer: it converts its tensors to NumPy arrays."""
-
-    def __init__(self):
-        super().__init__()
-        self.inner = OwnActivated(name="inner")
-
-    def build(self, shape):
-        self.inner.build(shape)
-
-    def call(self, x):
-        ops.convert_to_numpy(x)
-        return self.inner(y=x)
-
-    def compute_output_spec(self, x):
-        return keras.KerasTensor((*x.shape[:-1], 6), dtype=self.compute_dtype)
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_excluded_weights_keep_every_bit(policy):
-    keras.config.set_dtype_policy(policy)
-    try:
-        model = keras.Sequential([keras.Input((9,)), Closed(), layers.Dense(2)])
-    finally:
-        keras.config.set_dtype_policy("float32")
-    inner = model.layers[0].inner
-    inner.bias.assign(np.linspace(0.1, 0.2, 6))
-    before = [array(v) for v in inner.weights]
-    initialize(model, seed=0, skip="*inner*")
-    for variable, value in zip(inner.weights, before, strict=True):
-        np.testing.assert_array_equal(array(variable), value)
-
-
-def test_a_users_activation_behind_a_large_bias():
-    x = keras.Input((40,))
-    layer = OwnActivated()
-    model = keras.Model(x, layers.Dense(2)(layer(x)))
-    layer.bias.assign(np.full(6, 5.0))
-    data = np.random.default_rng(1).normal(size=(500, 40)).astype("float32")
-    initialize(model, data=data, seed=0)
-    assert rms(data[:64] @ array(layer.kernel)) == pytest.approx(1, abs=1e-3)
-
-
-def test_a_layer_called_by_its_second_argument():
-    x = keras.Input((40,))
-    layer = OwnActivated()
-    model = keras.Model(x, layers.Dense(2)(layer(y=x)))
-    initialize(model, seed=0)
-    data = np.random.default_rng(1).normal(size=(2000, 40))
-    assert rms(data @ array(layer.kernel)) == pytest.approx(1, abs=0.08)
-
-
-class ScaledTimes(layers.TimeDistributed):
-    def call(self, inputs, training=None, mask=None):
-        return 100.0 * super().call(inputs, training=training, mask=mask)
-
-
-def test_a_time_distributed_of_a_user_keeps_its_own_call():
-    x = keras.Input((5, 30))
-    times, last = ScaledTimes(layers.Dense(20, activation="relu")), layers.Dense(3)
-    model = keras.Model(x, last(layers.Flatten()(times(x))))
-    data = np.random.default_rng(0).normal(size=(64, 5, 30)).astype("float32")
-    initialize(model, data=data, seed=0)
-    assert rms(array(times(data)).reshape(64, -1) @ array(last.kernel)) == pytest.approx(1, abs=1e-3)
-
-
-class Independent(layers.Layer):
-    """A cell with Keras's names and other shapes (IndRNN)."""
-
-    def __init__(self, units):
-        super().__init__()
-        self.units = self.state_size = units
-        self.activation = keras.activations.relu
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
-        self.recurrent_kernel = self.add_weight(shape=(self.units,), name="recurrent_kernel")
-
-    def call(self, x, states):
-        h = self.activation(ops.matmul(x, self.kernel) + states[0] * self.recurrent_kernel)
-        return h, [h]
-
-
-class Unasked(Independent):
-    """A cell with an activation that it does not call."""
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
-        self.recurrent_kernel = self.add_weight(shape=(self.units, self.units), name="recurrent_kernel")
-
-    def call(self, x, states):
-        h = ops.tanh(ops.matmul(x, self.kernel) + ops.matmul(states[0], self.recurrent_kernel))
-        return h, [h]
-
-
-@pytest.mark.parametrize("cell", [Independent, Unasked])
-def test_cells_with_keras_names_and_another_computation(cell):
-    x = keras.Input((6, 30))
-    layer = layers.RNN(cell(7))
-    model = keras.Model(x, layers.Dense(2)(layer(x)))
-    data = 50 * np.random.default_rng(0).normal(size=(64, 6, 30)).astype("float32")
-    initialize(model, data=data, seed=0)
-    assert rms(data @ array(layer.cell.kernel)) == pytest.approx(1, abs=1e-3)
-
-
-def test_a_recurrent_layer_called_by_keyword():
-    x = keras.Input((6, 30))
-    plan = initialize(keras.Model(x, layers.Dense(2)(layers.LSTM(4)(sequences=x))), seed=0)
-    assert plan.rows[0].rms_after == 1
