@@ -20,6 +20,15 @@ def x():
 
 
 @pytest.fixture
-def eager_pass(monkeypatch):
-    """Run the pass of `diagnose` eagerly. The tests of its figures keep the compiled pass."""
-    run_probe_eagerly(monkeypatch)
+def compiled_pass():
+    """Keep the pass of `diagnose` compiled in a test of a file that uses `eager_pass`."""
+
+
+@pytest.fixture
+def eager_pass(request, monkeypatch):
+    """Run the pass of `diagnose` eagerly, unless the test uses `compiled_pass`.
+
+    The tests of its figures, and a few of each of verdicts, comparisons, plots and reports, keep it compiled.
+    """
+    if "compiled_pass" not in request.fixturenames:
+        run_probe_eagerly(monkeypatch)

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 class TestCompare:
+    @pytest.mark.usefixtures("compiled_pass")
     def test_each_start_is_measured_like_a_separate_call(self, model, x):
         comparison = compare(model, ["he_normal"], ["auto"], x, seed=3)
         assert list(comparison.reports) == ["as it is", "he_normal", "initialize: auto"]

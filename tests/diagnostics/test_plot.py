@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 class TestPlot:
+    @pytest.mark.usefixtures("compiled_pass")
     def test_lines_show_std_and_gradient_rms(self, model, x):
         report = diagnose(model, x)
         forward, backward = plot_signals({"it": report}).axes

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 class TestLog:
+    @pytest.mark.usefixtures("compiled_pass")
     def test_every_figure_of_every_layer_at_its_step(self, tmp_path):
         model = dense(depth=2)
         first = diagnose(model, data(16, 8))

@@ -35,6 +35,7 @@ class TestVerdicts:
         assert any(verdict in row.verdicts for row in report.rows)
         assert verdict in report.summary()
 
+    @pytest.mark.usefixtures("compiled_pass")
     def test_nan_is_reported_at_the_layer_where_it_begins(self):
         model = dense(depth=4)
         kernel = ops.convert_to_numpy(model.layers[2].kernel).copy()
@@ -78,6 +79,7 @@ class TestVerdicts:
         assert f"`{model.layers[5].path}` (and 6 more), vanishing: pre-activation std " in text
         assert "at the last layer). Try initialize(model)." in text
 
+    @pytest.mark.usefixtures("compiled_pass")
     @pytest.mark.parametrize("targets", [True, False])
     def test_gradients_pass_a_batch_normalization(self, targets):
         inputs = keras.Input((8,))
