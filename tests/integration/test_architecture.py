@@ -86,7 +86,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def defines(module: str, name: str) -> bool:
-    """Whether a package binds a name, which then hides its submodule of that name."""
+    """Return whether a package binds a name, which then hides its submodule of that name."""
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     other = [n for n in imported if n.module != module]

@@ -74,7 +74,7 @@ class StudyPlots:
 
     @property
     def drawn(self) -> bool:
-        """Whether any plot has been drawn."""
+        """Return whether any plot has been drawn."""
         return self._drawn > 0
 
     def history(self) -> Plot:
