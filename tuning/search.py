@@ -149,8 +149,8 @@ def search(
             that one program can be started several times. Each process takes the next trial, or a trial
             whose process died.
         storage: Where to keep the study. None means `study.db` in `results`. Otherwise a file that ends in
-            ".journal", a URL ("postgresql://...") or an Optuna storage; the study is then named after
-            `results`.
+            ".journal", a URL ("postgresql+psycopg2://...") or an Optuna storage; the study is then named
+            after `results`.
         workers: Processes that run the trials while this one waits for them: `Workers`.
         strategy: "mirrored" trains each trial on all GPUs of this machine at once, or on all devices of the
             backend if it has no GPU: `tf.distribute.MirroredStrategy` on TensorFlow, without XLA, and
@@ -165,8 +165,9 @@ def search(
         pruner: End a trial that falls behind: "median", "halving", "hyperband" (compare epochs),
             "wilcoxon" (compares seeds), an `optuna.pruners.BasePruner`, or one of each kind. None never
             ends one.
-        extra_seeds: Total number of extra runs for the best three trials, the same seed for each in turn,
-            until all but one are beaten (`still_in` states the rule). These runs decide which trial is best.
+        extra_seeds: Number of extra runs, in total, for the best three trials: the same seed for each in
+            turn, until all but one are beaten (`still_in` states the rule). These runs decide which trial is
+            best.
         seed: The seed of the sampler, and the first of `seeds` if that is a number.
         enqueue: Candidates to try first, as values by name; missing values are sampled. None means "own",
             "he_auto", "auto" and "initialize:auto", as far as `initializers` contains them. A grid tries

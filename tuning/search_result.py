@@ -40,12 +40,14 @@ class SearchResult:
         """The completed trial with the best mean over seeds.
 
         Raises:
-            RuntimeError: If no trial is completed; the message contains the reason of the last one.
+            RuntimeError: If no trial was completed; the message contains the first reason.
         """
         best = best_trial(self.trials, self.objective.direction)
         if best is None:
-            reasons = [t.reason for t in self.trials if t.reason]
-            raise RuntimeError(f"No trial is completed. {reasons[-1] if reasons else ''}".strip())
+            reason = next(
+                (f"; the first reason: {t.reason.rstrip('.')}" for t in self.trials if t.reason), ""
+            )
+            raise RuntimeError(f"No trial was completed{reason}.")
         return best
 
     def best_model(self) -> keras.Model:

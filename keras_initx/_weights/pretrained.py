@@ -89,10 +89,18 @@ def copy_pretrained(
             "pretrained",
             _name(source),
             "a source with a weight of the same path and shape",
-            f"It has {_listed(values)}; the model has {_listed(weights)}." if values else "",
+            _way_out(values, weights),
             f"`pretrained` {_name(source)!r} matches no weight of the model by path and shape",
         )
     return copied
+
+
+def _way_out(values: Mapping[str, Any], weights: Mapping[str, keras.Variable]) -> str:
+    """Return the remedy for a source of which nothing matches."""
+    if not values:
+        return "Its layers must have the names and shapes of the model's layers."
+    found = f"It has {_listed(values)}; the model has {_listed(weights)}."
+    return found if set(values) & set(weights) else f"{found} Give the layers the same names in both."
 
 
 def _within(variable: keras.Variable, model: keras.Model) -> str:

@@ -31,6 +31,10 @@ OPTIONS = {
         *("method", "only", "skip", "data", "loss", "plot", "apply"),
     )
 }
+# The functions of the library that the messages of `load_dataset` name.
+OPTIONS |= {"load_csv": "--csv", "load_npz": "--npz"}
+# The types of options that typer checks itself, worded to follow "must be".
+_TYPES = {int: "an integer", float: "a number"}
 
 # Wide in a file or a pipe, where lines should not be broken at 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -145,7 +149,7 @@ def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
         print_error(f"error: {reworded(error, OPTIONS)}")
         return 2
     except TyperException as error:
-        print_error(f"error: {' '.join(error.format_message().split())} See keras-initx --help.")
+        print_error(f"error: {_usage(error, app, arguments)}")
         return 2
     except (OSError, RuntimeError) as error:
         print_error(f"error: {' '.join(str(error).split())}")
@@ -202,14 +206,34 @@ def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
     )
 
 
+def _usage(error: TyperException, app: typer.Typer, arguments: Sequence[str]) -> str:
+    """Return typer's error as sentences that name the value and the help of the command."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    parameter = getattr(error, "param", None)
+    kind = _TYPES.get(getattr(getattr(parameter, "type_descriptor", None), "annotation", None))
+    for option in getattr(parameter, "opts", ()):
+        value = _value_of(option, arguments)
+        if kind is not None and value is not None:
+            text = f"{option} must be {kind}, got {value!r}"
+    known = [command.name for command in app.registered_commands]
+    command = f"{arguments[0]} " if arguments and arguments[0] in known else ""
+    return f"{text}. See keras-initx {command}--help."
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """Return the value that the arguments give to an option, or None."""
+    for number, argument in enumerate(arguments):
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+        if argument == option and number + 1 < len(arguments):
+            return arguments[number + 1]
+    return None
+
+
 def _results_folder(arguments: Sequence[str]) -> Path:
     """Return the results folder that the arguments name, or the default of the command."""
-    for number, argument in enumerate(arguments):
-        if argument.startswith("--results="):
-            return Path(argument.removeprefix("--results="))
-        if argument == "--results" and number + 1 < len(arguments):
-            return Path(arguments[number + 1])
-    return Path("results") / (arguments[0] if arguments else "")
+    folder = _value_of("--results", arguments)
+    return Path("results") / (arguments[0] if arguments else "") if folder is None else Path(folder)
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:

@@ -75,8 +75,8 @@ def tune(
         str | None,
         typer.Option(
             envvar=common.STORAGE_VARIABLE,
-            help="Where to keep the study: a file that ends in .journal, or a URL such as postgresql://... "
-            "[default: study.db in --results]",
+            help="Where to keep the study: a file that ends in .journal, or a URL such as "
+            "postgresql+psycopg2://... [default: study.db in --results]",
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Number of processes that run trials at the same time.")] = 1,
@@ -105,7 +105,7 @@ def tune(
         ),
     ] = "",
     extra_seeds: Annotated[
-        int, typer.Option(help="Total number of extra runs to decide between the best three trials.")
+        int, typer.Option(help="Number of extra runs, in total, to decide between the best three trials.")
     ] = 0,
 ) -> None:
     """Compare initializers on real data, with TensorBoard dashboards of the result.

@@ -1,5 +1,7 @@
 """Test what the commands share: help, resuming, and arguments called by their options."""
 
+import re
+
 import pytest
 
 from keras_initx import InitxError
@@ -18,6 +20,9 @@ def test_help_and_no_arguments(capsys):
     assert code == 0
     for option in ("--csv", "--target", "--npz", "--tuner", "--trials", "--resume", "--quiet"):
         assert option in out
+    code, _, err = run(capsys, "tuen")
+    assert code == 2
+    assert re.fullmatch(r"error: .*'tuen'.*\. See keras-initx --help\.", err.strip())
 
 
 def test_the_commands_that_repeat_resume_and_join():

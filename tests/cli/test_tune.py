@@ -131,7 +131,11 @@ def test_an_npz_file(capsys, in_a_new_folder):
         (["--learning-rates", "fast"], r"--learning-rates must be numbers .*, got 'fast'\. Example"),
         (["--learning-rates=-0.1"], r"--learning-rates must be a list of positive numbers.*, got \[-0\.1\]"),
         (["--tuner", "gird"], r"--tuner 'gird' is not known\. Did you mean 'grid'"),
-        (["--dataset", "digit"], r"--dataset 'digit' is not known\. Did you mean 'digits'"),
+        (
+            ["--dataset", "digit"],
+            r"--dataset 'digit' is not known\. Did you mean 'digits'\? .*\. "
+            r"Load your own data with --csv or --npz\.$",
+        ),
         (["--csv", "missing.csv", "--target", "y"], r"--csv 'missing\.csv' cannot be read"),
         (["--csv", "empty.csv", "--target", "y"], r"--csv 'empty\.csv' is empty"),
         (["--csv", "words.csv", "--target", "y"], r"--csv 'words\.csv' must contain numbers .*'red'"),
@@ -146,8 +150,13 @@ def test_an_npz_file(capsys, in_a_new_folder):
         (["--logs", "words.csv"], r"--logs 'words\.csv' must be a folder"),
         (["--resume"], r"Nothing to resume in 'results/tune'\. Drop --resume to start a new search there\."),
         (["--resume", "--overwrite"], r"--resume and --overwrite exclude each other"),
-        (["--trials", "many"], r".*'--trials'.*integer.*--help"),
-        (["--no-such-option"], r".*--no-such-option"),
+        (
+            ["--trials", "many"],
+            r"--trials must be an integer, got 'many'\. See keras-initx tune --help\.$",
+        ),
+        (["--trials=1.5"], r"--trials must be an integer, got '1\.5'\. See keras-initx tune --help\.$"),
+        (["--no-such-option"], r".*--no-such-option.*\. See keras-initx tune --help\.$"),
+        (["--trials"], r".*'--trials'.*argument\. See keras-initx tune --help\.$"),
     ],
 )
 def test_bad_input_is_one_line_with_a_remedy(capsys, in_a_new_folder, arguments, message):

@@ -55,7 +55,8 @@ def test_every_path_exists(path):
 def test_the_tree_is_complete():
     files = {path.relative_to(ROOT) for path in SOURCES if not path.name.startswith("__")}
     folders = {path.parent.relative_to(ROOT) for path in SOURCES}
-    assert tree() == files | folders
+    templates = {path.relative_to(ROOT) for path in (ROOT / "tuning").rglob("*.jinja")}
+    assert tree() == files | folders | templates
 
 
 @pytest.mark.parametrize(("path", "name"), PLACES)

@@ -281,7 +281,10 @@ class TestFailures:
 
     def test_a_search_without_a_completed_trial_has_no_best(self, quick: Quick, numbers: Any) -> None:
         result = quick(regression(), numbers, objective="val_loss", learning_rates=[1e30], trials=1, seeds=1)
-        with pytest.raises(RuntimeError, match=r"No trial is completed.*not finite in any epoch"):
+        with pytest.raises(
+            RuntimeError,
+            match=r"^No trial was completed; the first reason: .*not finite in any epoch.*[^.]\.$",
+        ):
             _ = result.best
 
 

@@ -72,7 +72,10 @@ def test_weights_that_the_model_lacks_are_noted(trained):
 def test_nothing_matches(kind, tmp_path):
     if kind == "model":
         source = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="other")])
-        text = "^`pretrained` .* matches no weight of the model by path and shape. It has other/bias, "
+        text = (
+            r"^`pretrained` .* matches no weight of the model by path and shape\. It has other/bias, .*; "
+            r"the model has .*\. Give the layers the same names in both\.$"
+        )
     else:
         source = tmp_path / ("bad.keras" if kind == "text" else "bad.txt")
         source.write_text("no")

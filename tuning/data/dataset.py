@@ -91,7 +91,7 @@ def load_dataset(name: str) -> Dataset:
     (8, 8)
     """
     if name not in DATASETS:
-        raise unknown_name("dataset", name, DATASETS, "Load your own data with load_csv or load_npz.")
+        raise unknown_name("dataset", name, DATASETS, "Load your own data with `load_csv` or `load_npz`.")
     bunch = DATASETS[name]()
     return from_arrays(bunch.get("images", bunch.data), bunch.target, name=name, classes=bunch.target_names)
 

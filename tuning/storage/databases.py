@@ -41,7 +41,7 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
     Args:
         storage: None for `study.db` in `folder`; the path of a file that ends in ".journal" (for network
             file systems, on which several machines must not share a SQLite file); a URL in SQLAlchemy's
-            form ("postgresql://user:password@host/database"); or an Optuna storage.
+            form ("postgresql+psycopg2://user:password@host/database"); or an Optuna storage.
         folder: The results folder.
 
     Raises:
@@ -57,9 +57,18 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
         if text.endswith(JOURNAL_SUFFIX):
             return JournalStorage(Journal(text))
         return _create(text, _engine_options(text))
-    except ImportError as error:
-        problem = f"`storage` {label!r} needs a database driver that is not installed: {error}"
-        raise InitxError("storage", label, allowed, "Install the driver.", problem) from None
+    except ImportError:
+        url = sqlalchemy.make_url(text)
+        problem = (
+            f"`storage` {label!r} needs a database driver, {url.get_driver_name()}, that is not installed"
+        )
+        remedy = f"Install the package of {url.get_driver_name()}."
+        if url.drivername in ("postgresql", "postgresql+psycopg2"):
+            # SQLAlchemy 2.1 takes postgresql:// for psycopg, but the extra installs psycopg2.
+            remedy = (
+                'Run pip install "keras-initx[postgresql]", and begin the URL with postgresql+psycopg2://.'
+            )
+        raise InitxError("storage", label, allowed, remedy, problem) from None
     except Exception as error:
         reason = reason_of(error)
         problem = f"`storage` {label!r} cannot be opened: {_without_secrets(text, reason)}"

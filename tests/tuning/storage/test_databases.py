@@ -73,6 +73,30 @@ class TestOpenStorage:
         assert "secret" not in str(caught.value)
         assert "secret" not in repr(caught.value.__cause__)
 
+    @pytest.mark.parametrize(
+        ("url", "message"),
+        [
+            (
+                "postgresql://me:secret@host/db",
+                r"^`storage` 'postgresql://me:\*\*\*@host/db' needs a database driver, psycopg2?, that is "
+                r'not installed\. Run pip install "keras-initx\[postgresql\]", and begin the URL with '
+                r"postgresql\+psycopg2://\.$",
+            ),
+            (
+                "mysql+pymysql://me:secret@host/db",
+                r"^`storage` 'mysql\+pymysql://me:\*\*\*@host/db' needs a database driver, pymysql, that is "
+                r"not installed\. Install the package of pymysql\.$",
+            ),
+        ],
+    )
+    def test_a_driver_that_is_not_installed(
+        self, url: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in ("psycopg", "psycopg2", "pymysql"):
+            monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(InitxError, match=message):
+            open_storage(url, tmp_path)
+
 
 @pytest.mark.parametrize(
     ("storage", "text"),
