@@ -34,7 +34,7 @@ OPTIONS = {
 # The functions of the library that the messages of `load_dataset` name.
 OPTIONS |= {"load_csv": "--csv", "load_npz": "--npz"}
 # The types of options that typer checks itself, worded to follow "must be".
-_TYPES = {int: "an integer", float: "a number"}
+_TYPES: dict[object, str] = {int: "an integer", float: "a number"}
 
 # Wide in a file or a pipe, where lines should not be broken at 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 120)
