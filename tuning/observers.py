@@ -21,6 +21,6 @@ class Observer(Protocol):
 
         Args:
             trial: The trial.
-            status: "completed", "failed", "screened", "pruned", or "taken over" if another process received
-                no heartbeat of this one for too long and runs the trial now.
+            status: "completed", "failed", "screened", "pruned", or "taken over" if this process sent no
+                heartbeat for too long, and another process runs the trial now.
         """

@@ -13,7 +13,7 @@ from .data import Dataset
 from .search import search
 from .search_result import SearchResult
 from .space import ACTIVATION, INITIALIZER, DenseClassifier
-from .stats import Comparison, compare
+from .stats import GroupComparison, compare
 from .study import Sample, TrialResult
 
 # Each scheme as textbooks present it: one distribution for all layers, regardless of the activation.
@@ -165,7 +165,7 @@ def accuracy_table(result: SearchResult) -> Table:
     return table
 
 
-def scheme_differences(result: SearchResult) -> dict[str, list[Comparison]]:
+def scheme_differences(result: SearchResult) -> dict[str, list[GroupComparison]]:
     """Test which schemes differ for each activation, corrected over all pairs of all activations.
 
     An activation is left out if a scheme has fewer than two runs with it, since there is nothing to test.

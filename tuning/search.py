@@ -125,9 +125,9 @@ def search(
         seeds: Number of seeds for each trial, or the seeds themselves.
         batch_size: Number of rows in each training step.
         patience: Stop a seed after this many epochs without a better objective; None never stops.
-        initializers: The names to choose from, unless the model declares "initializer": those of this
-            package and of Keras, "own" for what the model was built with, and "initialize:auto" (or another
-            method) for `keras_initx.initialize`. A dictionary chooses by group ("stem", "hidden",
+        initializers: The names to choose from, unless the model declares "initializer": the initializers
+            of this package and of Keras, "own" for what the model was built with, and "initialize:auto" (or
+            another method) for `keras_initx.initialize`. A dictionary chooses by group ("stem", "hidden",
             "recurrent", "attention", "head") or by pattern of layer paths:
             {"hidden": ["he_auto", "auto"], "head": ["small_normal"]}. Kernels that no key covers keep the
             model's own initializer.

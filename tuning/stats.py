@@ -55,7 +55,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GroupComparison:
     """The test result for one pair of groups.
 
     Attributes:
@@ -104,7 +104,7 @@ class Comparison:
         )
 
 
-def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]:
+def compare(groups: Mapping[str, Sample], families: int = 1) -> list[GroupComparison]:
     """Compare all pairs of groups by the Games-Howell test, without assuming equal variances or equal n.
 
     Args:
@@ -134,7 +134,7 @@ def compare(groups: Mapping[str, Sample], families: int = 1) -> list[Comparison]
             # Every run of a group gave the same score, as happens on small test sets: no spread, no test.
             low = high = p = float("nan")
         comparisons.append(
-            Comparison(
+            GroupComparison(
                 one,
                 two,
                 groups[one].mean - groups[two].mean,
@@ -159,7 +159,7 @@ Scores = Mapping[int, float]
 
 def paired(
     groups: Mapping[str, Scores], direction: str = "max", level: float = LEVEL, points: bool = True
-) -> Comparison:
+) -> GroupComparison:
     """Compare two settings over their common seeds by Student's t test of the differences.
 
     A seed fixes the order of the batches and the dropout of both settings, so the differences vary less
@@ -190,7 +190,7 @@ def paired(
         test = stats.ttest_1samp(differences, 0.0)
         interval = test.confidence_interval(1 - level)
         low, high, p = float(interval.low), float(interval.high), float(test.pvalue)
-    return Comparison(one, two, mean, low, high, p, low > 0, len(seeds), points=points, level=level)
+    return GroupComparison(one, two, mean, low, high, p, low > 0, len(seeds), points=points, level=level)
 
 
 def level_of(trials: int, seeds: int) -> float:

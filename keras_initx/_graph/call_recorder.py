@@ -135,7 +135,7 @@ class CallRecorder:
             record["of_mask"] = True
 
     def finished(self, outputs: Any) -> list[dict[str, Any]]:
-        """Return the records without those of masks that nothing reads."""
+        """Return the records, but leave out the masks that nothing reads."""
         read = set(self.masks(outputs))
         records = []
         for record in reversed(self.records):
@@ -211,7 +211,7 @@ class CallRecorder:
         return None
 
     def _weights_as_rows(self, width: int | None) -> list[tuple[keras.Variable, np.ndarray]]:
-        """Return the model's weights as matrices of rows; only those of one width unless it is None."""
+        """Return the model's weights as matrices of rows; only weights of this width unless it is None."""
         if self._weight_rows is None:
             self._weight_rows = [
                 # Larger variables are kernels and look-up tables, which no model slices.

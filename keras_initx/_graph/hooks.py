@@ -9,7 +9,7 @@ from keras import ops
 
 
 def own_weights(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the weights of a layer without those of its sublayers."""
+    """Return the weights of a layer without the weights of its sublayers."""
     inner = {id(v) for sub in layer._flatten_layers(include_self=False, recursive=True) for v in sub.weights}
     return [v for v in layer.weights if id(v) not in inner]
 

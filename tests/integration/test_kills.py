@@ -16,7 +16,7 @@ from keras_initx.tuning.study.attributes import seed_records
 
 from tests.support import processes
 
-TRIALS, SEEDS, KILLS = 12, 2, 14
+TRIALS, SEEDS, KILLS = 30, 2, 50
 
 
 def search_until_killed(folder: str, storage: str | None, seconds: float, is_training: bool) -> None:

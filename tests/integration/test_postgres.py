@@ -156,7 +156,7 @@ import keras, numpy as np
 import keras_initx
 from keras_initx.tuning import search
 from keras_initx.tuning.study import heartbeat
-heartbeat.HEARTBEAT_SECONDS, heartbeat.STALE_SECONDS = 0.5, 4.0
+heartbeat.HEARTBEAT_SECONDS, heartbeat.STALE_SECONDS = 1.0, 6.0
 
 def build():
     layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
@@ -166,13 +166,13 @@ def build():
 
 class Slow:
     def on_trial_begin(self, trial, seeds): print("begin", int(trial.trial_id), flush=True)
-    def on_epoch_end(self, epochs): time.sleep(0.3)
+    def on_epoch_end(self, epochs): time.sleep(0.5)
     def on_seed_end(self, trial, seed, *more): print("seed", int(trial.trial_id), seed, flush=True)
     def on_trial_end(self, trial, status): print("end", int(trial.trial_id), status, flush=True)
 
 x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 y = (x.sum(axis=1) > 0).astype("int32")
-search(build, ((x, y), (x, y)), tuner="random", trials=3, epochs=6, seeds=3, jit_compile=False, quiet=True,
+search(build, ((x, y), (x, y)), tuner="random", trials=4, epochs=8, seeds=3, jit_compile=False, quiet=True,
        results=sys.argv[1] + "/cut", logs=sys.argv[1] + "/logs", storage=os.environ["URL"], join=True,
        observers=[Slow()])
 """
@@ -248,14 +248,14 @@ def test_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_pa
             process.wait()
     with storage_session(server) as storage:
         done = optuna.load_study(study_name="cut", storage=storage).trials
-    assert [t.state.name for t in done] == ["COMPLETE"] * 3
+    assert [t.state.name for t in done] == ["COMPLETE"] * 4
     after = seed_records(done[cut.number])
     assert list(after) == [0, 1, 2]
     assert {seed: after[seed] for seed in before} == before
     printed = {name: (tmp_path / name / "out").read_text().split("\n") for name in ("far", "near")}
     seeds = [line for lines in printed.values() for line in lines if line.startswith("seed")]
     # Each seed of each trial was reported once, by one of the two.
-    assert sorted(seeds) == sorted(f"seed {trial} {seed}" for trial in range(3) for seed in range(3))
+    assert sorted(seeds) == sorted(f"seed {trial} {seed}" for trial in range(4) for seed in range(3))
     assert f"end {cut.number} completed" in printed["near"]
     assert f"end {cut.number} taken over" in printed["far"]
 

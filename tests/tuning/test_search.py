@@ -185,12 +185,12 @@ class TestTasks:
             numbers,
             objective="val_loss",
             learning_rates=[0.1, 1e-5],
-            initializers=["auto", "own"],
             tuner="grid",
             trials=None,
         )
         assert result.objective.direction == "min"
-        assert len(result.trials) == 4
+        # Six initializers by default.
+        assert len(result.trials) == 12
         assert result.best.values["learning_rate"] == 0.1
         assert result.best.sample.mean == min(t.sample.mean for t in result.trials)
         loss = result.best_model().evaluate(*numbers[1], verbose=0, return_dict=True)["loss"]

@@ -10,7 +10,7 @@ PATHS = ["block/dense_1/kernel", "block/dense_2/kernel", "head/kernel"]
 
 
 def names(path):
-    """A weight's path and those of the layers around it, as `WeightIndex.names` returns them."""
+    """Return a weight's path and the paths of the layers around it, as `WeightIndex.names` does."""
     parts = path.split("/")
     around = ["/".join(parts[:n]) for n in range(1, len(parts))]
     return [path, *around, *parts[:-1]]

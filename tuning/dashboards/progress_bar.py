@@ -63,7 +63,7 @@ class ProgressObserver:
         self._bar.stop()
 
     def on_trial_begin(self, trial: Any, seeds: Sequence[int]) -> None:
-        """Count the remaining epochs: those of this trial's seeds, and of all seeds of later trials."""
+        """Count the remaining epochs of this trial's seeds and of all seeds of later trials."""
         finished = sum(t.state.is_finished() for t in self._oracle.frozen_trials())
         total = self._oracle.trial_limit or finished + 1
         after = max(0, total - finished - 1) * self._seeds

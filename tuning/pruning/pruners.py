@@ -33,7 +33,7 @@ class Pruning:
 
     Attributes:
         names: The names of the pruners.
-        over_epochs: The pruner over epochs; Optuna's `NopPruner` if there is none.
+        over_epochs: The pruner over epochs; Optuna's `NopPruner` if no pruner over epochs was given.
         over_seeds: The pruner over seeds, or None.
     """
 

@@ -164,7 +164,7 @@ def _curve_plots(
 
 
 def _metric(names: Sequence[str], objective: str) -> str:
-    # With a target the objective is "epochs to val_accuracy 0.9": the curve is that of the metric in it.
+    # With a target the objective is "epochs to val_accuracy 0.9": show the curve of the metric in it.
     words = objective.split()
     in_objective = [name for name in names if name in words]
     return next(iter([*in_objective, *(name for name in names if name.startswith("val_")), *names]))

@@ -234,10 +234,6 @@ class StudyMemory:
         if self._study is not None:
             self._study.pruner = pruner
 
-    def race_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
-        """Return the records of the seeds that the race gave a finished trial."""
-        return _race_records(self.attributes(), int(trial_id))
-
     def report_race_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
         """Store the result of a seed of the race.
 

@@ -194,11 +194,11 @@ class TestInASearch:
             model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
             return model
 
-        result = quick(build, tuner="grid", trials=None, learning_rates=[0.001], seeds=1, epochs=1)
+        result = quick(build, tuner="grid", trials=None, learning_rates=[0.001, 0.003], seeds=1)
         status = {}
         for trial in result.trials:
             status.setdefault(trial.values["initializer"], set()).add(trial.status)
-        assert len(result.trials) == 4
+        assert len(result.trials) == 8
         assert status == {
             "all_zeros": {"screened"}, "zeros": {"screened"}, "small_normal": {"screened"},
             "he_normal": {"completed"},
@@ -210,11 +210,11 @@ class TestInASearch:
         assert result.best.values["initializer"] == "he_normal"
 
     def test_screening_can_be_turned_off(self, quick):
-        result = quick(initializers=["zeros"], screening=False, trials=1, seeds=1, epochs=1)
+        result = quick(initializers=["zeros"], screening=False, trials=1)
         assert [t.status for t in result.trials] == ["completed"]
 
     def test_screening_does_not_change_the_scores(self, quick, tmp_path):
-        options = {"initializers": ["he_normal", "auto"], "trials": 2, "seeds": 1, "epochs": 1}
+        options = {"initializers": ["he_normal", "auto"], "tuner": "grid", "trials": None}
         with_screening, without = (
             quick(screening=on, results=tmp_path / str(on), logs=tmp_path / f"l{on}", **options).trials
             for on in (True, False)

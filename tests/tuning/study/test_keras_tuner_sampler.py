@@ -66,8 +66,8 @@ def test_value_that_is_not_allowed_is_drawn_at_random(quick: Any) -> None:
 @pytest.mark.parametrize("name", ["BayesianOptimizationOracle", "RandomSearchOracle"])
 def test_oracles_of_keras_tuner(quick: Any, name: str) -> None:
     oracle = getattr(keras_tuner.oracles, name)("val_accuracy", max_trials=99, seed=0)
-    result = quick(tuner=oracle, trials=4, learning_rates=[0.1, 0.01, 0.001], **OPTIONS)
-    assert len(result.trials) == 4
+    result = quick(tuner=oracle, trials=6, learning_rates=[0.1, 0.01, 0.001], **OPTIONS)
+    assert len(result.trials) == 6
     assert len({tuple(t.values.items()) for t in result.trials}) > 2
     assert optuna.trial.TrialState.COMPLETE in {t.state for t in result.tuner.oracle.study.trials}
 
@@ -79,7 +79,7 @@ def test_bayesian_optimization_finds_the_bottom_of_a_bowl() -> None:
         keras_tuner.Objective("y", "min"), num_initial_points=4, seed=0
     )
     study = optuna.create_study(sampler=OracleSampler(oracle, space.copy))
-    study.optimize(lambda trial: (trial.suggest_float("x", -1.0, 1.0) - 0.3) ** 2, n_trials=10)
+    study.optimize(lambda trial: (trial.suggest_float("x", -1.0, 1.0) - 0.3) ** 2, n_trials=15)
     assert study.best_params["x"] == pytest.approx(0.3, abs=0.05)
 
 
@@ -100,9 +100,9 @@ def test_new_process_does_not_repeat_proposals(quick: Any) -> None:
         return keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=99, seed=3)
 
     options = {**OPTIONS, "learning_rates": [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]}
-    quick(tuner=oracle(), trials=2, **options)
-    result = quick(tuner=oracle(), trials=4, resume=True, **options)
-    assert len({tuple(t.values.items()) for t in result.trials}) == 4
+    quick(tuner=oracle(), trials=3, **options)
+    result = quick(tuner=oracle(), trials=6, resume=True, **options)
+    assert len({tuple(t.values.items()) for t in result.trials}) == 6
 
 
 def test_oracle_without_further_proposals_ends_the_search(quick: Any) -> None:

@@ -1,91 +1,21 @@
-"""The oracle of a plain KerasTuner tuner, and of several processes that share its study."""
+"""The oracle of a plain KerasTuner tuner: its samplers, its grid, and its failed trials."""
 
-import os
-import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import keras
 import keras_tuner
-import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning import OptunaOracle, search
+from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.space.to_optuna import grid_of
-from keras_initx.tuning.study import heartbeat
-from keras_initx.tuning.study.attributes import failure_reason, seed_records
-from keras_initx.tuning.study.heartbeat import new_owner
-from keras_initx.tuning.study.memory import TakenOver
+from keras_initx.tuning.study.attributes import failure_reason
 from optuna.trial import TrialState
 
 from keras_initx import InitxError
-from tests.support import processes
+from tests.tuning.study.plain_tuner import PlainTuner, a_number, a_range, numbers, run
 
 pytestmark = pytest.mark.one_backend
-
-Trials = list[dict[str, Any]]
-_STORAGES: dict[Path, optuna.storages.InMemoryStorage] = {}
-
-
-class PlainTuner(keras_tuner.Tuner):
-    """A user's tuner, which overrides only `run_trial`."""
-
-    def __init__(self, oracle: OptunaOracle, folder: Path, score: Callable[[Any], Any], declare: Any = None):
-        self.score, self.seen = score, []
-        super().__init__(oracle, None, directory=str(folder), project_name="project")
-        if declare is not None:
-            hp = oracle.get_space()
-            declare(hp)
-            oracle.update_space(hp)
-
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> float:
-        self.seen.append(dict(trial.hyperparameters.values))
-        return self.score(trial.hyperparameters)
-
-
-def run(
-    folder: Path,
-    score: Any,
-    declare: Any = None,
-    *,
-    trials: int | None = 5,
-    objective: Any = None,
-    storage: Any = "memory",
-    **kwargs: Any,
-) -> PlainTuner:
-    """Run a search; its study is in memory, one for each folder, unless `storage` is another one."""
-    if storage == "memory":
-        storage = _STORAGES.setdefault(folder, optuna.storages.InMemoryStorage())
-    tuner = PlainTuner(OptunaOracle(objective, trials, storage=storage, **kwargs), folder, score, declare)
-    tuner.oracle.verbose = 0
-    tuner.search()
-    return tuner
-
-
-def numbers(hp: Any) -> None:
-    hp.Float("x", -1.0, 1.0)
-    hp.Float("rate", 1e-4, 1e-1, sampling="log")
-    hp.Float("half", 0.0, 1.3, step=0.5)
-    hp.Float("tenth", 0.0, 0.7, step=0.1)
-    hp.Float("decade", 1e-3, 1.0, sampling="log", step=10)
-    hp.Int("width", 3, 9)
-    hp.Int("odd", 1, 10, step=4)
-    hp.Int("power", 2, 40, sampling="log", step=2)
-    hp.Int("log", 1, 100, sampling="log")
-    hp.Choice("name", ["a", "b"])
-    hp.Choice("number", [1, 2])
-    hp.Boolean("flag")
-    hp.Fixed("fixed", 7)
-
-
-def a_range(hp: Any) -> None:
-    hp.Float("x", -1.0, 1.0)
-
-
-def a_number(hp: Any) -> float:
-    return hp.get("x") ** 2
 
 
 def discrete(hp: Any) -> None:
@@ -179,16 +109,16 @@ class TestPlainTuner:
 
     def test_resumed_search_equals_an_uninterrupted_one(self, tmp_path: Path) -> None:
         # TPE starts to learn after ten trials.
-        run(tmp_path / "two", a_number, a_range, trials=11)
-        two = run(tmp_path / "two", a_number, trials=13).oracle
-        one = run(tmp_path / "one", a_number, a_range, trials=13).oracle
+        run(tmp_path / "two", a_number, numbers, trials=12)
+        two = run(tmp_path / "two", a_number, trials=16).oracle
+        one = run(tmp_path / "one", a_number, numbers, trials=16).oracle
         assert values_of(one) == values_of(two)
 
     @pytest.mark.parametrize("sampler", ["tpe", "random"])
     def test_equal_seeds_equal_searches(self, tmp_path: Path, sampler: str) -> None:
         # TPE starts to learn after ten trials.
         runs = [
-            run(tmp_path / name, a_number, numbers, trials=12, sampler=sampler, seed=seed).seen
+            run(tmp_path / name, a_number, numbers, trials=13, sampler=sampler, seed=seed).seen
             for name, seed in (("a", 4), ("b", 4), ("c", 5))
         ]
         assert runs[0] == runs[1]
@@ -199,12 +129,12 @@ class TestPlainTuner:
         # With the sum of seed and number, each search would repeat the next one, shifted by a trial.
         drawn = [
             values["x"]
-            for seed in range(4)
+            for seed in range(6)
             for values in run(
-                tmp_path / str(seed), a_number, a_range, trials=4, sampler=sampler, seed=seed
+                tmp_path / str(seed), a_number, a_range, trials=6, sampler=sampler, seed=seed
             ).seen
         ]
-        assert len(drawn) == len(set(drawn)) == 16
+        assert len(drawn) == len(set(drawn)) == 36
 
     def test_without_a_seed_the_study_stores_a_drawn_one(self, tmp_path: Path) -> None:
         seen = [run(tmp_path / n, a_number, a_range, trials=3, seed=None).seen for n in ("a", "b")]
@@ -236,7 +166,7 @@ class TestPlainTuner:
                 raise KeyboardInterrupt
             return 1.0
 
-        tuner = PlainTuner(OptunaOracle(max_trials=None), tmp_path, score, a_range)
+        tuner = PlainTuner(OptunaOracle(max_trials=None), tmp_path, score, numbers)
         tuner.oracle.verbose = 0
         with pytest.raises(KeyboardInterrupt):
             tuner.search()
@@ -364,131 +294,3 @@ class TestFailures:
         other.start()
         other.join(timeout=20)
         assert not other.is_alive()
-
-    def test_trial_of_a_running_process_is_left_alone(self, tmp_path: Path) -> None:
-        oracle = OptunaOracle(max_trials=2)
-        PlainTuner(oracle, tmp_path, a_number, a_range)
-        oracle.verbose = 0
-        trial = oracle.create_trial("tuner0")
-        running = oracle._running[trial.trial_id]
-        parent = {**new_owner(), "pid": os.getppid(), "started": None}
-        running.set_user_attr("owner", parent)
-        second = run(tmp_path, a_number, a_range, trials=2, storage=None)
-        assert len(second.seen) == 1
-        assert [t.state.name for t in second.oracle.frozen_trials()] == ["RUNNING", "COMPLETE"]
-        # A process had this id before the parent.
-        running.set_user_attr("owner", {**parent, "started": "1"})
-        assert len(run(tmp_path, a_number, trials=2, storage=None).seen) == 1
-
-    def test_trial_of_another_machine_is_left_alone_while_its_heartbeat_changes(
-        self, tmp_path: Path, monkeypatch: Any
-    ) -> None:
-        monkeypatch.setattr(heartbeat, "STALE_SECONDS", 2.0)
-        monkeypatch.setattr("keras_initx.tuning.study.oracle._POLL_SECONDS", 0.2)
-        oracle = OptunaOracle(max_trials=2)
-        PlainTuner(oracle, tmp_path, a_number, a_range)
-        oracle.verbose = 0
-        running = oracle._running[oracle.create_trial("tuner0").trial_id]
-        running.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "machine": "another", "token": "a"})
-        stopped = threading.Event()
-
-        def live() -> None:
-            for beat in range(7):
-                running.set_user_attr("heartbeat", beat)
-                stopped.wait(0.5)
-            stopped.set()
-
-        thread = threading.Thread(target=live)
-        thread.start()
-        seen = run(tmp_path, a_number, trials=2, storage=None).seen
-        assert stopped.is_set()
-        thread.join()
-        assert len(seen) == 2
-
-    def test_process_that_lost_a_trial_does_not_report(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        # Check the owner at every epoch, because otherwise values wait for the next check.
-        monkeypatch.setattr("keras_initx.tuning.study.memory._CHECK_SECONDS", -1.0)
-        oracle = OptunaOracle(max_trials=2)
-        PlainTuner(oracle, tmp_path, a_number, a_range)
-        oracle.verbose = 0
-        trial = oracle.create_trial("tuner0")
-        oracle.report_seed(trial.trial_id, 0, {"score": 0.1})
-        oracle._running[trial.trial_id].set_user_attr("owner", new_owner())
-        for report in (
-            lambda: oracle.report_seed(trial.trial_id, 1, {"score": 0.2}),
-            lambda: oracle.report_epoch(trial.trial_id, 3, 0.2),
-            lambda: oracle.end_early(trial.trial_id, "pruned", "it was bad"),
-        ):
-            with pytest.raises(TakenOver, match="took over trial 0"):
-                report()
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
-        (frozen,) = oracle.frozen_trials()
-        assert frozen.state.name == "RUNNING"
-        assert list(oracle.seed_results(trial.trial_id)) == [0]
-        assert frozen.intermediate_values == {}
-
-    def test_released_trial_is_taken_at_once(self, tmp_path: Path) -> None:
-        oracle = OptunaOracle(max_trials=1)
-        PlainTuner(oracle, tmp_path, a_number, a_range)
-        oracle.verbose = 0
-        oracle.create_trial("tuner0")
-        oracle.release()
-        assert len(run(tmp_path, a_number, trials=1, storage=None).seen) == 1
-
-
-def joined_search(folder: str, kill_after: int = 0, resume: bool = False) -> tuple[list[Any], Any]:
-    """Run a search that kills its process after some seeds; return its seeds and result."""
-    x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
-    y = (x.sum(axis=1) > 0).astype("int32")
-
-    def build() -> keras.Model:
-        layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
-        model = keras.Sequential(layers)
-        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
-
-    class Watch:
-        seeds: ClassVar[list[tuple[int, int]]] = []
-
-        def on_trial_begin(self, trial: Any, seeds: Any) -> None: ...
-        def on_epoch_end(self, epochs: int) -> None: ...
-        def on_trial_end(self, trial: Any, status: str) -> None: ...
-        def on_seed_end(self, trial: Any, seed: int, record: Any, skipped_epochs: int) -> None:
-            self.seeds.append((int(trial.trial_id), seed))
-            if len(self.seeds) == kill_after:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    result = search(
-        build, ((x, y), (x, y)), tuner="random", trials=3, epochs=1, seeds=2, jit_compile=False, quiet=True,
-        results=f"{folder}/results", logs=f"{folder}/logs", resume=resume, observers=[Watch()],
-    )  # fmt: skip
-    return Watch.seeds, result
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
-def test_trial_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
-    # Three seeds are finished: both of trial 0, and the first of trial 1.
-    folder = str(tmp_path / "killed")
-    killed = processes.start(joined_search, folder, 3, output=tmp_path / "out")
-    killed.join(200)
-    assert killed.exitcode == -signal.SIGKILL, processes.errors_of(tmp_path / "out")[-2000:]
-    storage = f"sqlite:///{folder}/results/study.db"
-    before = optuna.load_study(study_name="keras-initx", storage=storage).trials
-    # The candidates are enqueued in the study before the first trial.
-    assert [t.state.name for t in before] == ["COMPLETE", "RUNNING", "WAITING"]
-    assert list(seed_records(before[1])) == [0]
-
-    seeds, resumed = joined_search(folder, resume=True)
-    assert seeds == [(1, 1), (2, 0), (2, 1)]
-    after = optuna.load_study(study_name="keras-initx", storage=storage).trials
-    assert [t.state.name for t in after] == ["COMPLETE"] * 3
-    assert after[1].params == before[1].params
-    assert seed_records(after[1])[0] == seed_records(before[1])[0]
-
-    _, whole = joined_search(str(tmp_path / "whole"))
-    assert [dict(t.values) for t in resumed.trials] == [dict(t.values) for t in whole.trials]
-    assert [t.sample for t in resumed.trials] == [t.sample for t in whole.trials]

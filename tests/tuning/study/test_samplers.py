@@ -15,7 +15,7 @@ from keras_initx.tuning import InitializerHyperModel, OptunaOracle, Range
 from keras_initx.tuning.study.samplers import check_sampler, make_sampler
 
 from keras_initx import InitxError
-from tests.tuning.study.test_oracle import a_number, a_range, run
+from tests.tuning.study.plain_tuner import a_number, a_range, run
 
 pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("no_images")]
 

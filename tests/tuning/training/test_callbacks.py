@@ -1,4 +1,4 @@
-"""The callbacks of a run: the best epoch, the target, and the metric that a pruner receives."""
+"""The callbacks of a run: the best epoch, the target, the metric that a pruner receives, and the schedule."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning.training.callbacks import BestEpoch
+from keras_initx.tuning.training.callbacks import BestEpoch, Schedule
 
 from keras_initx import InitxError
 
@@ -18,6 +18,20 @@ OPTIONS = {
     "tuner": "grid", "trials": None, "initializers": ["he_normal"], "learning_rates": RATES,
     "epochs": EPOCHS, "seeds": 1, "screening": False,
 }  # fmt: skip
+
+
+def rates_of(name: str, epochs: int = 4) -> list[float]:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.8), "mse")
+    seen: list[float] = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            seen.append(float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
+
+    x = np.zeros((4, 2), "float32")
+    model.fit(x, x[:, :1], epochs=epochs, verbose=0, callbacks=[Schedule(name, epochs), Watch()])
+    return seen
 
 
 class TestBestEpoch:
@@ -84,3 +98,42 @@ class TestTarget:
     def test_target_that_is_no_number(self, quick: Any, target: Any) -> None:
         with pytest.raises(InitxError, match=rf"^`target` must be .*, got {target!r}"):
             quick(target=target)
+
+
+class TestSchedule:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("constant", [0.8] * 4),
+            ("linear", [0.8, 0.6, 0.4, 0.2]),
+            ("cosine", [0.8, 0.8 * (1 + 0.5**0.5) / 2, 0.4, 0.8 * (1 - 0.5**0.5) / 2]),
+        ],
+    )
+    def test_the_rate_of_each_epoch(self, name: str, expected: list[float]) -> None:
+        assert rates_of(name) == pytest.approx(expected, rel=1e-6)
+
+    def test_a_schedule_shares_the_compiled_model_and_matters(self, quick: Any) -> None:
+        result = quick(
+            tuner="grid", trials=None, initializers=["he_normal"], learning_rates=[0.1], epochs=4,
+            schedules=["constant", "linear", "cosine"], seeds=1, batch_size=48, screening=False,
+        )  # fmt: skip
+        assert len(result.tuner.models) == 1
+        losses = {t.values["schedule"]: t.seeds[0]["curves"]["loss"] for t in result.trials}
+        assert len({curve[0] for curve in losses.values()}) == 1
+        assert len({curve[-1] for curve in losses.values()}) == 3
+
+    def test_name_that_is_not_known(self, quick: Any) -> None:
+        with pytest.raises(InitxError, match=r"^`schedules` 'cosin' is not known\. Did you mean 'cosine'"):
+            quick(schedules=["cosin"])
+
+    def test_an_optimizer_with_its_own_schedule(self, quick: Any, small_model: Any) -> None:
+        def build() -> keras.Model:
+            model = small_model()
+            rate = keras.optimizers.schedules.CosineDecay(0.1, 10)
+            model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+            return model
+
+        with pytest.raises(
+            InitxError, match=r"^`schedules` must be None for an optimizer with a schedule of its own, got"
+        ):
+            quick(build, learning_rates=None, schedules=["cosine"])
