@@ -153,8 +153,14 @@ class TestEnqueue:
     @pytest.mark.parametrize(
         ("values", "text"),
         [
-            ({"initialiser": "auto"}, r"^`enqueue` .*initializer, learning_rate.*'initialiser'"),
-            ({"initializer": "zeros"}, r"^`enqueue \(initializer\)` must be .*he_normal.*'zeros'"),
+            (
+                {"initialiser": "auto"},
+                r"^`enqueue` has 'initialiser', which .* Hyperparameters: initializer, learning_rate\.$",
+            ),
+            (
+                {"initializer": "zeros"},
+                r"^`enqueue` must give 'initializer' one of 'auto', 'he_normal', got 'zeros'",
+            ),
             ("initializer", r"^`enqueue` must be a list of dictionaries .*, got \['initializer'\]"),
         ],
     )
@@ -166,7 +172,9 @@ class TestEnqueue:
         assert not list(tmp_path.rglob("*"))
 
     def test_a_candidate_out_of_range(self, quick: Quick) -> None:
-        with pytest.raises(InitxError, match=r"learning_rate\)` must be .*from 0.0001 to 0.01, got 1.0\."):
+        with pytest.raises(
+            InitxError, match=r"^`enqueue` must give 'learning_rate' .*from 0.0001 to 0.01, got 1.0\."
+        ):
             quick(learning_rates=Range(1e-4, 1e-2), enqueue=[{"learning_rate": 1.0}])
 
     def test_single_dictionary(self, quick: Quick) -> None:
