@@ -31,7 +31,7 @@ study: $(VENV)/.installed  ## compare random, Xavier and He initialization, as t
 	$(BIN)/keras-initx study $(STUDY)
 
 check: lint  ## lint, types and the tests that catch most faults: run it before every commit
-	$(BIN)/python -m pytest $(PARALLEL) -q -m check $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) -q -m "check and not slow" $(PYTEST)
 
 test: $(VENV)/.installed  ## the whole test suite; PYTEST="-k fans" narrows it
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)

@@ -5,6 +5,8 @@ import pytest
 
 from keras_initx._display import html_table, number, plain, share, width
 
+pytestmark = pytest.mark.check
+
 
 def test_numbers_have_three_digits_and_no_negative_zero():
     assert [number(value) for value in (0.0, -0.0, 1.23456, -1234.5, 1e-9)] == [

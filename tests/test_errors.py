@@ -1,6 +1,10 @@
 import pickle
 
+import pytest
+
 from keras_initx.errors import InitxError, error_line, unknown_name
+
+pytestmark = pytest.mark.check
 
 
 def test_the_message_names_argument_value_rule_and_remedy_in_one_line():

@@ -8,7 +8,7 @@ from keras_initx import InitxError
 from keras_initx.cli.common import OPTIONS, command_line, renamed, resume_line, reworded, worker_command
 from tests.support.commands import run
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 def test_help_and_no_arguments(capsys):

@@ -10,7 +10,7 @@ from keras_initx import compare
 from keras_initx.cli import main
 from tests.support.networks import run_probe_eagerly
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from keras_initx import cli, initialize
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 @pytest.fixture(scope="module")

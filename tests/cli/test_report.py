@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.commands import run
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 def test_the_report_of_a_folder_and_of_a_storage(capsys, in_a_copy, monkeypatch):

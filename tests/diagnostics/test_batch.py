@@ -9,7 +9,7 @@ from keras_initx import InitxError
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import by_hand, data, dense
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 class Batches(keras.utils.PyDataset):

@@ -13,7 +13,7 @@ from keras_initx import InitxError, initialize
 from keras_initx.diagnostics import Finding, Report, diagnose
 from tests.support.networks import data, dense, layer_signals
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = [pytest.mark.check, pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 class TestLog:

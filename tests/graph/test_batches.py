@@ -7,6 +7,8 @@ from keras_initx import InitxError
 from keras_initx._graph import batch_of, by_name, labelled_batch
 from tests.support.batches import Batches
 
+pytestmark = pytest.mark.check
+
 
 class TestBatchOf:
     x = np.arange(40, dtype="float32").reshape(20, 2)

@@ -6,6 +6,8 @@ from keras import layers, ops
 from keras_initx._graph import trace
 from keras_initx._graph.classify import activation_after
 
+pytestmark = pytest.mark.check
+
 
 def steps_of(model, *inputs):
     """Return the steps of a model by kind, the first of each."""

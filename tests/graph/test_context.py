@@ -5,6 +5,8 @@ from keras import layers, ops
 from keras_initx._graph import trace, weight_contexts
 from tests.support.contexts import contexts_of
 
+pytestmark = pytest.mark.check
+
 
 def activation_of_dense(after, **kwargs):
     """Return the activation that the context of a Dense layer names if `after` follows it."""

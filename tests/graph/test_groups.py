@@ -5,6 +5,8 @@ from keras import layers, ops
 
 from keras_initx import InitxError, kernel_groups
 
+pytestmark = pytest.mark.check
+
 
 def by_layer(model, data=None):
     return {path.split("/")[-2]: group for path, group in kernel_groups(model, data).items()}

@@ -9,6 +9,8 @@ from keras_initx._graph.masks import carried_mask, implied_masks, with_mask
 from keras_initx._graph.replay import compute, replay
 from keras_initx._graph.trace import trace
 
+pytestmark = pytest.mark.check
+
 
 def array(tensor):
     return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")

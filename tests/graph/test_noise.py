@@ -6,6 +6,8 @@ from keras import layers, ops
 from keras_initx import InitxError
 from keras_initx._graph import noise, trace
 
+pytestmark = pytest.mark.check
+
 
 def noise_for(model, batch=512):
     return keras.tree.map_structure(ops.convert_to_numpy, noise(trace(model), batch, 0))

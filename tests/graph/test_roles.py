@@ -7,6 +7,8 @@ from keras_initx._graph import trace, weight_contexts
 from tests.support import zoo
 from tests.support.contexts import contexts_by_name, contexts_of
 
+pytestmark = pytest.mark.check
+
 
 def branch_ends(model):
     contexts = weight_contexts(trace(model)).values()

@@ -10,6 +10,8 @@ from keras_initx._graph import trace
 from tests.support import zoo
 from tests.support.recorder import same, values
 
+pytestmark = pytest.mark.check
+
 
 def kinds(model, *args):
     return [step.kind for step in trace(model, *args).steps if step.kind != "ConvertToTensor"]

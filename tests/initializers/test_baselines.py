@@ -4,6 +4,8 @@ import pytest
 
 from keras_initx import AllZeros, SmallNormal, UnitUniform
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 
 

@@ -7,6 +7,8 @@ from scipy import special
 
 from keras_initx import BiasAuto, InitxError, PriorBias
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 
 

@@ -15,6 +15,8 @@ import keras_initx
 from keras_initx.errors import InitxError
 from keras_initx.initializers import NAMES
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 
 

@@ -7,6 +7,8 @@ import pytest
 import keras_initx
 from keras_initx.initializers.fans import Fans, Geometry, einsum_axes, from_shape
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 UNIT = {"distribution": "normal", "gain": 1.0, "mode": "fan_in"}
 

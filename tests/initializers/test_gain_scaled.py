@@ -8,6 +8,8 @@ import pytest
 
 from keras_initx.errors import InitxError
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 
 

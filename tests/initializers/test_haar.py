@@ -8,7 +8,7 @@ from scipy import stats
 from keras_initx.initializers import haar as module
 from keras_initx.initializers.haar import haar
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 def draw(count, rows, columns, seed=0, dtype="float32"):

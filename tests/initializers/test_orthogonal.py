@@ -6,6 +6,8 @@ import pytest
 
 from keras_initx import OrthogonalAuto
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 UNIT = {"gain": 1.0, "seed": 3}
 

@@ -11,6 +11,8 @@ import pytest
 
 import keras_initx
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 GELU, TANH, SIGMOID = 2.35171561, 2.53617543, 3.40855984
 

@@ -10,6 +10,8 @@ import pytest
 
 import keras_initx
 
+pytestmark = pytest.mark.check
+
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = sorted(REFERENCE.glob("*.md"))

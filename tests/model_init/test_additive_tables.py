@@ -8,6 +8,8 @@ from keras import layers, ops
 from keras_initx import initialize
 from tests.support.recorder import pre_activations
 
+pytestmark = pytest.mark.check
+
 
 class Reshaped(layers.Layer):
     """Add a table that the trace sees as a constant, computed from the values of the table at that time."""

@@ -8,6 +8,8 @@ from keras import layers, ops
 from keras_initx import InitxError, initialize
 from tests.support.recorder import same, values
 
+pytestmark = pytest.mark.check
+
 
 class TestOutputBias:
     def test_softmax_gives_the_frequencies(self):

@@ -9,6 +9,8 @@ from rich.console import Console
 from keras_initx import Plan, PlanRow, initialize
 from tests.support import zoo
 
+pytestmark = pytest.mark.check
+
 
 @pytest.fixture(scope="module")
 def plan():

@@ -9,6 +9,8 @@ from keras_initx import InitxError, initialize
 from tests.support.networks import plain
 from tests.support.recorder import same, values
 
+pytestmark = pytest.mark.check
+
 
 class TestSelection:
     def test_only_and_skip(self):

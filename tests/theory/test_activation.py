@@ -6,6 +6,8 @@ import pytest
 from keras_initx._theory.activation import LINEAR, read_activation
 from keras_initx.errors import InitxError
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 
 

@@ -13,6 +13,8 @@ from keras_initx import InitxError, activation_moments, gain
 from keras_initx._theory.activation import read_activation
 from tests.support.oracles import density
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 
 

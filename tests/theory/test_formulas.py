@@ -6,7 +6,7 @@ import pytest
 
 from keras_initx._theory.formulas import FORMULAS
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 PARAMETERS = {
     "threshold": {"threshold": 0.3, "default_value": -0.4},

@@ -11,6 +11,8 @@ from scipy import integrate, stats
 from keras_initx import InitxError, activation_moments, gain
 from tests.support.oracles import density
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 # A function that computes in float32, as every function on JAX, keeps six digits.
 DIGITS = 1e-5

@@ -12,6 +12,8 @@ from keras_initx._theory.mean_field import chi, edge_variance
 from keras_initx.errors import InitxError
 from tests.support.oracles import NAMES, ODD, activation_of, expect, oracle, orthogonal
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_evenness_agrees_with_scipy(name):

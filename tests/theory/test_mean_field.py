@@ -11,6 +11,8 @@ from keras_initx._theory.mean_field import chi, edge_variance, elementwise, gpn_
 from keras_initx.errors import InitxError
 from tests.support.oracles import NAMES, USERS, activation_of, expect, oracle, orthogonal
 
+pytestmark = pytest.mark.check
+
 
 def oracle_chi(name, var):
     phi, slope, kinks = oracle(name)

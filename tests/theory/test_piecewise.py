@@ -3,7 +3,7 @@ import pytest
 
 from keras_initx._theory.piecewise import TooRough, pieces
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 NODES = np.array([-0.9, 0.1, 0.7])
 

@@ -13,7 +13,7 @@ from keras_initx.tuning.arguments import fingerprint
 
 from keras_initx import InitxError
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 Quick = Callable[..., SearchResult]
 X, Y = np.zeros((20, 4), "float32"), np.arange(20) % 2

@@ -19,7 +19,7 @@ from keras_initx.tuning.study.results import TrialResult
 
 from keras_initx.errors import InitxError
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 # Test accuracies of five runs: Random is clearly worse, the other two are tied.
 SCORES = {

@@ -8,7 +8,7 @@ import pytest
 from keras_initx.tuning import DEFAULT_INITIALIZERS, SearchResult
 from keras_initx.tuning.search_result import has_search
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 def test_the_mean_is_over_seeds_and_the_best_trial_has_the_best_mean(random_search: SearchResult) -> None:

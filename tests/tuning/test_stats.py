@@ -14,7 +14,7 @@ from keras_initx.tuning.stats import (
 )
 from scipy import stats
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 def sample(*values):

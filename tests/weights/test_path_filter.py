@@ -6,6 +6,8 @@ import keras_initx
 from keras_initx import InitxError
 from keras_initx._weights.path_filter import PathFilter
 
+pytestmark = pytest.mark.check
+
 PATHS = ["block/dense_1/kernel", "block/dense_2/kernel", "head/kernel"]
 
 

@@ -7,6 +7,8 @@ from keras_initx import InitxError, initialize
 from tests.support.networks import plain
 from tests.support.recorder import pre_activations, same, values
 
+pytestmark = pytest.mark.check
+
 
 def model(classes=4, extra=False):
     x = keras.Input((12,))

@@ -8,6 +8,8 @@ from keras_initx._weights.reinitialize import reinitialize
 from keras_initx.errors import InitxError
 from tests.support.networks import plain
 
+pytestmark = pytest.mark.check
+
 L = keras.layers
 
 

@@ -6,6 +6,8 @@ from keras import ops
 from keras_initx._weights import snapshot
 from keras_initx._weights.snapshot import Snapshot
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.parametrize("limit", [2**20, 16])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32"])

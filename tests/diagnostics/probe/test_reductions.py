@@ -8,6 +8,8 @@ from scipy.stats import entropy
 
 from keras_initx.diagnostics.probe import reductions
 
+pytestmark = pytest.mark.check
+
 
 def forward(arguments):
     return reductions.unscaled(named(reductions.FORWARD, reductions.forward(*arguments)))

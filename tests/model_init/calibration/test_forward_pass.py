@@ -16,6 +16,8 @@ from keras_initx.model_init.tasks import WeightTask
 from tests.support import zoo
 from tests.support.recorder import pre_activations
 
+pytestmark = pytest.mark.check
+
 BATCH = 512
 
 

@@ -9,6 +9,8 @@ from keras_initx import HeAuto, InitxError, XavierAuto, initialize
 from tests.support import zoo
 from tests.support.batches import Batches
 
+pytestmark = pytest.mark.check
+
 
 def array(tensor):
     return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")

@@ -9,6 +9,8 @@ from keras_initx import InitxError, initialize
 from keras_initx._graph.context import weight_contexts
 from keras_initx._graph.trace import trace
 
+pytestmark = pytest.mark.check
+
 
 def test_roles_decorate_classes():
     with pytest.raises(InitxError, match=r"^`role` decorates a layer class, not <Dense"):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_initx.diagnostics import HEALTHY
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
 

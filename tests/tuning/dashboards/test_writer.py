@@ -19,7 +19,7 @@ from keras_initx import _event_files
 from keras_initx._event_files import Histogram
 from tests.support.tensorboard_reader import Reader
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 PARAMETERS = [
     Parameter("initializer", values=("he_normal", "orthogonal")),

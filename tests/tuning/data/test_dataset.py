@@ -12,6 +12,8 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from keras_initx import InitxError
 from tests.support.datasets import ROWS, X, Y, assert_message, assert_same, parts
 
+pytestmark = pytest.mark.check
+
 
 class TestLoadDataset:
     @pytest.mark.parametrize(

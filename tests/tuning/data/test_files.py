@@ -15,6 +15,8 @@ from keras_initx.tuning.data import from_arrays, load_csv, load_npz
 from keras_initx import InitxError
 from tests.support.datasets import ROWS, X, Y, assert_message, assert_same, csv_text, parts, with_row, write
 
+pytestmark = pytest.mark.check
+
 
 class TestLoadCsv:
     def test_values_arrive_unchanged(self, tmp_path: Path) -> None:

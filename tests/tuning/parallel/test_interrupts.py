@@ -8,7 +8,7 @@ import weakref
 import pytest
 from keras_initx.tuning.parallel.interrupts import interruptible
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 class Thing:

@@ -22,6 +22,8 @@ from scipy import stats
 
 from keras_initx._event_files import Histogram
 
+pytestmark = pytest.mark.check
+
 
 def array(tensor):
     return np.array(ops.convert_to_numpy(tensor), dtype="float64")

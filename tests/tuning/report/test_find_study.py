@@ -9,7 +9,7 @@ from keras_initx.tuning import contains_study, write_report
 from keras_initx import InitxError
 from tests.support.report_page import ALL, Page, folder_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 def test_a_storage_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

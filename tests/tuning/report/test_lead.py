@@ -1,4 +1,4 @@
-"""Test the comparison of the best values of one hyperparameter; test_paired.py compares the best trials."""
+"""Test the comparison of the best values of one hyperparameter; test_stats.py compares the best trials."""
 
 import keras_tuner
 import pytest

@@ -8,7 +8,7 @@ from optuna.trial import TrialState, create_trial
 
 from tests.support.report_page import Page, folder_of, plots, trial
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])

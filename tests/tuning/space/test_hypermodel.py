@@ -13,7 +13,7 @@ from keras_initx.tuning.space.ranges import check_numbers
 
 from keras_initx import InitxError
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 L = keras.layers
 NAMES = ["he_normal", "random_uniform"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras_initx.tuning.study.attributes import reason_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 def traceback_of(function) -> str:

@@ -11,7 +11,7 @@ import pytest
 from keras_initx.tuning.study import heartbeat
 from keras_initx.tuning.study.heartbeat import Heartbeat, Liveness, is_local, new_owner
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 ELSEWHERE = {"host": "h", "machine": "another boot", "pid": 1, "started": "1", "token": "a"}
 

@@ -10,7 +10,7 @@ from keras_initx.tuning.study import heartbeat, locks
 from keras_initx.tuning.study.heartbeat import Liveness, new_owner
 from keras_initx.tuning.study.locks import LockLost, StudyLock
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 ELSEWHERE = {"host": "h", "machine": "another boot", "pid": 1, "started": "1", "token": "a"}
 

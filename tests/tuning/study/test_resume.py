@@ -8,7 +8,7 @@ from keras_initx.tuning.study.resume import SETTINGS_ATTRIBUTE, check_study, rem
 
 from keras_initx import InitxError
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import keras
 import pytest
 from keras_initx.tuning.training.session import reset_layer_names
 
+pytestmark = pytest.mark.check
+
 config = keras.config
 SETTINGS = {
     "flash attention": (
