@@ -30,7 +30,7 @@ from .space import (
     KernelSpace,
     Range,
 )
-from .storage import STUDY_FILE
+from .storage import STUDY_FILE, redacted
 from .study import OptunaOracle, Sample, TrialResult, status_of
 from .training import InitializerTuner
 
@@ -67,6 +67,7 @@ __all__ = [
     "load_dataset",
     "load_npz",
     "read_keras_tuner",
+    "redacted",
     "scheme_differences",
     "scheme_table",
     "scheme_verdict",

@@ -1,38 +1,25 @@
 """Check the arguments of `search`, and that the model trains on the data, before anything is written."""
 
 import hashlib
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import keras_tuner
 import numpy as np
 
-from keras_initx.errors import InitxError, check_positive, is_number
+from keras_initx.errors import InitxError, check_positive, error_line, is_number
 
 from .data import Dataset, first_gap, from_arrays
-from .parallel import Workers
 from .space import InitializerHyperModel
-from .study import Sampler
-from .training import Strategy, architecture, strategy_of
+from .training import architecture
 
 Pair = tuple[Any, Any]
 
-# The arguments of `search` that are checked by their type alone, with the words for an error.
-SEARCH_KINDS = {
-    "results": (str | Path, "the path of a folder"),
-    "logs": (str | Path | None, "None or the path of a folder"),
-    "workers": (Workers | None, "None or Workers(command, count)"),
-    "observers": (Sequence, "a list of observers"),
-}
 # NumPy accepts seeds of 32 bits.
 _SEEDS = 2**32
-# Keras prints some errors in bold.
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def check_flags(**flags: object) -> None:
@@ -154,8 +141,7 @@ def check_model(
     try:
         logs = model.train_on_batch(train[0][:2], train[1][:2], return_dict=True)
     except Exception as error:
-        reason = " ".join(_COLOURS.sub("", str(error)).split())[:300]
-        remedy = f"{_label_remedy(model.loss, train[1])}Keras: {type(error).__name__}: {reason}"
+        remedy = f"{_label_remedy(model.loss, train[1])}Keras: {error_line(error)}."
         problem = f"`model` {model.name!r} does not train on the data"
         raise InitxError("model", model.name, "a model that trains on the data", remedy, problem) from error
     names = [f"val_{name}" for name in logs] + list(logs)
@@ -198,27 +184,7 @@ def check_limits(epochs: object, batch_size: object, patience: object, extra_see
         raise InitxError("extra_seeds", extra_seeds, "an integer >= 0")
 
 
-def devices_of(
-    strategy: str | None,
-    workers: Workers | None,
-    pairs: tuple[Pair, Pair, Pair | None],
-    batch_size: int,
-) -> Strategy:
-    """Return the devices that train each trial.
-
-    Raises:
-        InitxError: If the strategy is unknown or impossible here, or if the devices cannot share the
-            batches of one of the pairs.
-    """
-    train, validation, test = pairs
-    devices = strategy_of(strategy, workers)
-    devices.trim(train, batch_size)
-    for pair in (validation, test or validation):
-        devices.evaluation_batch(len(pair[0]))
-    return devices
-
-
-def trials_of(trials: int | None, tuner: Sampler) -> int | None:
+def trials_of(trials: int | None, tuner: object) -> int | None:
     """Return the number of trials: by default 20, or None, which means all, for a grid."""
     if trials is not None:
         return check_positive("trials", trials)

@@ -1,6 +1,6 @@
 """`search`: tune the initializer of a model like any other hyperparameter."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,11 @@ import keras_initx
 from keras_initx._tf_logging import without_retracing_advice
 
 from .arguments import (
-    SEARCH_KINDS,
     Pair,
     check_flags,
     check_kinds,
     check_limits,
     check_model,
-    devices_of,
     fingerprint,
     goal_of,
     objective_of,
@@ -65,9 +63,17 @@ from .study import (
     remove_study,
     store_machine,
 )
-from .training import InitializerTuner, save_model
+from .training import InitializerTuner, devices_of, save_model
 
 _LOG_FILE = "search.log"
+# The arguments that are checked by their type alone, with the words for an error.
+_KINDS = {
+    "results": (str | Path, "the path of a folder"),
+    "logs": (str | Path | None, "None or the path of a folder"),
+    "workers": (Workers | None, "None or Workers(command, count)"),
+    "observers": (Sequence, "a list of observers"),
+    "command": (Callable | None, "None or a function that returns a command line"),
+}
 
 
 def search(
@@ -104,7 +110,7 @@ def search(
     enqueue: Sequence[Mapping[str, Any]] | None = None,
     quiet: bool = False,
     observers: Sequence[Observer] = (),
-    command: Sequence[str] | None = None,
+    command: Callable[[Mapping[str, Any] | None], str | None] | None = None,
 ) -> SearchResult:
     """Search initializers, learning rates and more for a model, with several seeds for each trial.
 
@@ -174,8 +180,9 @@ def search(
             everything anyway.
         quiet: Print no progress.
         observers: Further observers of the search.
-        command: The command line that started the search, if there is one, for the TensorBoard page on
-            how to repeat it.
+        command: A function that returns the command line that repeats the trial with the given
+            hyperparameters, or the whole search for None; it returns None where there is none. The
+            TensorBoard page on how to repeat a search then shows it. By default the page shows calls.
 
     Returns:
         A `SearchResult`.
@@ -193,7 +200,10 @@ def search(
         screening=screening,
         quiet=quiet,
     )
-    check_kinds({"results": results, "logs": logs, "workers": workers, "observers": observers}, SEARCH_KINDS)
+    check_kinds(
+        {"results": results, "logs": logs, "workers": workers, "observers": observers, "command": command},
+        _KINDS,
+    )
     train, validation, test = pairs_of(data)
     seed_list = seeds_of(seeds, seed)
     check_limits(epochs, batch_size, patience, extra_seeds)
@@ -233,13 +243,8 @@ def search(
         "space": {hp.name: hp.get_config() for hp in space.space},
         "enqueue": enqueue if enqueue is None else [dict(values) for values in candidates],
     }
-    call = {
-        **settings,
-        "objective": metric.name,
-        "target": target,
-        "jit_compile": jit_compile,
-        "strategy": strategy,
-    }
+    call = {**settings, "objective": metric.name, "target": target}
+    call |= {"jit_compile": jit_compile, "strategy": strategy}
     _open_folders(folders, settings, storage, study_name, resume, overwrite, join)
     dashboard = DashboardObserver(folders.logs, oracle)
     with (

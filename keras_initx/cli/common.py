@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from typer.exceptions import TyperException
 
 from keras_initx.errors import InitxError
 from keras_initx.tuning import Dataset, SearchResult, has_search, load_csv, load_dataset, load_npz
+
+from .command_lines import resume_line, value_of
 
 INTERRUPTED = 130
 # An environment variable that replaces --storage, so that a password need not be typed on a command line.
@@ -212,7 +213,7 @@ def _usage(error: TyperException, app: typer.Typer, arguments: Sequence[str]) ->
     parameter = getattr(error, "param", None)
     kind = _TYPES.get(getattr(getattr(parameter, "type_descriptor", None), "annotation", None))
     for option in getattr(parameter, "opts", ()):
-        value = _value_of(option, arguments)
+        value = value_of(option, arguments)
         if kind is not None and value is not None:
             text = f"{option} must be {kind}, got {value!r}"
     known = [command.name for command in app.registered_commands]
@@ -220,42 +221,7 @@ def _usage(error: TyperException, app: typer.Typer, arguments: Sequence[str]) ->
     return f"{text}. See keras-initx {command}--help."
 
 
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """Return the value that the arguments give to an option, or None."""
-    for number, argument in enumerate(arguments):
-        if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}=")
-        if argument == option and number + 1 < len(arguments):
-            return arguments[number + 1]
-    return None
-
-
 def _results_folder(arguments: Sequence[str]) -> Path:
     """Return the results folder that the arguments name, or the default of the command."""
-    folder = _value_of("--results", arguments)
+    folder = value_of("--results", arguments)
     return Path("results") / (arguments[0] if arguments else "") if folder is None else Path(folder)
-
-
-def command_line(arguments: Sequence[str]) -> list[str]:
-    """Return the whole command as it was typed."""
-    return ["keras-initx", *arguments]
-
-
-def resume_line(arguments: Sequence[str]) -> str:
-    """Return the same command with --resume."""
-    kept = [argument for argument in arguments if argument not in ("--overwrite", "--resume")]
-    return shlex.join(["keras-initx", *kept, "--resume"])
-
-
-def worker_command(arguments: Sequence[str]) -> list[str]:
-    """Return the command of a process that joins the search of this command."""
-    kept, skipping = [], False
-    for argument in arguments:
-        name = argument.split("=")[0]
-        if skipping:
-            skipping = False
-        elif name in ("--workers", "--trials-each", "--extra-seeds", "--storage"):
-            skipping = "=" not in argument
-        elif name not in ("--overwrite", "--resume", "--json", "--quiet", "-q"):
-            kept.append(argument)
-    return [sys.executable, "-m", "keras_initx.tuning", *kept[1:], "--join", "--quiet"]

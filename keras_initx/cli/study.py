@@ -1,5 +1,6 @@
 """`keras-initx study`: compare random, Xavier and He initialization as textbooks do."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ from keras_initx.tuning import (
     scheme_verdict,
     schemes_in,
 )
+
+from .command_lines import repeat_line
 
 QUICK_EPOCHS = 10
 EPOCHS = 100
@@ -78,7 +81,7 @@ def study(
         overwrite=overwrite,
         quiet=quiet,
         jit_compile=jit_compile,
-        command=common.command_line(context.obj),
+        command=partial(repeat_line, context.obj),
     )
     if as_json:
         common.print_json(result)

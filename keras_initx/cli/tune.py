@@ -1,5 +1,6 @@
 """`keras-initx tune`: search initializer, activation and learning rate of a dense network."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,8 @@ from keras_initx.tuning import (
     describe_lead_by,
     search,
 )
+
+from .command_lines import repeat_line, worker_command
 
 _ENDED_EARLY = {
     "failed": "failed",
@@ -150,7 +153,7 @@ def tune(
         screening=screening,
         pruner=common.split_names(pruner),
         extra_seeds=extra_seeds,
-        command=common.command_line(context.obj),
+        command=partial(repeat_line, context.obj),
     )
     if as_json:
         common.print_json(result)
@@ -163,7 +166,7 @@ def _workers(arguments: list[str], count: int, each: int | None, storage: str | 
         return None
     # Through the environment: every user of the machine can read the command line of a process.
     environment = {} if storage is None else {common.STORAGE_VARIABLE: storage}
-    return Workers(common.worker_command(arguments), count, environment, each)
+    return Workers(worker_command(arguments), count, environment, each)
 
 
 def _print(result: SearchResult, model: DenseClassifier, raced: bool) -> None:

@@ -1,11 +1,11 @@
-"""Test what the commands share: help, resuming, and arguments called by their options."""
+"""Test what the commands share: help, and arguments called by their options."""
 
 import re
 
 import pytest
 
 from keras_initx import InitxError
-from keras_initx.cli.common import OPTIONS, command_line, renamed, resume_line, reworded, worker_command
+from keras_initx.cli.common import OPTIONS, renamed, reworded
 from tests.support.commands import run
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
@@ -23,15 +23,6 @@ def test_help_and_no_arguments(capsys):
     code, _, err = run(capsys, "tuen")
     assert code == 2
     assert re.fullmatch(r"error: .*'tuen'.*\. See keras-initx --help\.", err.strip())
-
-
-def test_the_commands_that_repeat_resume_and_join():
-    command = ["tune", "--csv", "a b.csv", "--overwrite", "--workers", "2", "--storage=x.journal", "--json"]
-    assert command_line(command) == ["keras-initx", *command]
-    assert resume_line(command[:4]) == "keras-initx tune --csv 'a b.csv' --resume"
-    assert worker_command(command)[1:] == [
-        "-m", "keras_initx.tuning", "--csv", "a b.csv", "--join", "--quiet",
-    ]  # fmt: skip
 
 
 def test_an_error_calls_arguments_by_their_options():

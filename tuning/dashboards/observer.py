@@ -14,7 +14,7 @@ from ..storage import disk_errors
 from ..study import OptunaOracle, TrialResult, best_trial
 from . import images
 from .hparams import Parameter
-from .reproduce import reproduce_page
+from .reproduce import CommandLine, reproduce_page
 from .writer import DashboardWriter
 
 
@@ -66,7 +66,7 @@ class DashboardObserver:
         self,
         trials: Sequence[TrialResult],
         settings: Mapping[str, Any],
-        command: Sequence[str] | None = None,
+        command: CommandLine | None = None,
     ) -> None:
         """Write the ranking and how to repeat the search to the Text tab, and the images.
 

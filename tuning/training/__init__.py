@@ -1,14 +1,13 @@
 """Train the seeds of a trial: tuner, model cache, checkpoints, devices."""
 
 from .checkpoints import save_model
-from .devices import Strategy, strategy_of
+from .devices import devices_of
 from .model_cache import architecture
 from .tuner import InitializerTuner
 
 __all__ = [
     "InitializerTuner",
-    "Strategy",
     "architecture",
+    "devices_of",
     "save_model",
-    "strategy_of",
 ]

@@ -60,6 +60,31 @@ class Strategy:
         return rows - rows % self.replicas if self.equal else rows
 
 
+def devices_of(
+    strategy: str | None,
+    workers: object,
+    pairs: tuple[Pair, Pair, Pair | None],
+    batch_size: int,
+) -> Strategy:
+    """Return the devices that train each trial, after a check that they can share every batch.
+
+    Args:
+        strategy, workers: As in `strategy_of`.
+        pairs: The data (x, y) for training, validation and, if there is a third pair, testing.
+        batch_size: The number of rows in a training step.
+
+    Raises:
+        InitxError: If the strategy is unknown or impossible here, or if the devices cannot share the
+            batches of one of the pairs.
+    """
+    train, validation, test = pairs
+    devices = strategy_of(strategy, workers)
+    devices.trim(train, batch_size)
+    for pair in (validation, test or validation):
+        devices.evaluation_batch(len(pair[0]))
+    return devices
+
+
 def strategy_of(name: str | None, workers: object = None) -> Strategy:
     """Return the strategy of that name.
 

@@ -1,7 +1,6 @@
-"""Test the page on how to repeat a search: its commands and calls can be run, and contain no password."""
+"""Test the page on how to repeat a search: its calls have the arguments of the search."""
 
 import ast
-import shlex
 
 import pytest
 from keras_initx.tuning.dashboards.reproduce import reproduce_page
@@ -55,37 +54,16 @@ def test_a_call():
     assert best == common | {"tuner": "random", "trials": 1, "enqueue": [VALUES], "results": "results/best"}
 
 
-def test_a_command():
-    command = shlex.split(
-        "keras-initx tune --csv 'my table.csv' --target label --tuner=tpe --trials 7 "
-        "--initializers auto,he_auto "
-        "--seeds 2 --workers 2 --results results/t --overwrite"
-    )
-    search, best = blocks(reproduce_page(BEST, SETTINGS, command))
-    assert shlex.split(search) == command[:-1]
-    assert best == (
-        "keras-initx tune --csv 'my table.csv' --target label --seeds 2 --tuner grid --initializers he_auto "
-        "--activations tanh --learning-rates 0.003 --results results/best"
-    )
+def test_command_lines():
+    search, best = blocks(reproduce_page(BEST, SETTINGS, lambda values: f"repeat {values}"))
+    assert search == "repeat None"
+    assert best == f"repeat {VALUES}"
 
 
-def test_a_value_without_an_option_is_repeated_in_python():
-    command = ["keras-initx", "study", "--quick"]
-    search, best = blocks(reproduce_page(BEST, SETTINGS, command))
-    assert search == "keras-initx study --quick"
+def test_a_trial_without_a_command_line_is_repeated_in_python():
+    search, best = blocks(reproduce_page(BEST, SETTINGS, lambda values: None if values else "search"))
+    assert search == "search"
     assert arguments(best)["enqueue"] == [VALUES]
-    other = TrialResult(3, {**VALUES, "gain": 2.0}, "completed")
-    assert arguments(blocks(reproduce_page(other, SETTINGS, ["keras-initx", "tune"]))[1])["trials"] == 1
-
-
-@pytest.mark.parametrize("joined", [True, False])
-def test_no_password(joined):
-    url = "postgresql://me:s3cret@host/db?sslpassword=hidden"
-    command = ["keras-initx", "tune", *([f"--storage={url}"] if joined else ["--storage", url])]
-    page = reproduce_page(BEST, SETTINGS, command)
-    assert "postgresql://me:***@host" in page
-    assert "s3cret" not in page
-    assert "hidden" not in page
 
 
 def test_without_a_completed_trial():
