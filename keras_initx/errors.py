@@ -66,19 +66,25 @@ def unknown_name(argument: str, name: object, known: Iterable[str], remedy: str 
 
 
 def error_line(error: BaseException) -> str:
-    """Return the type and the first informative line of an error that a layer or a function raised.
+    """Return the type of an error that a layer or a function raised, and the line that names the cause.
 
-    Keras puts "Exception encountered when calling ..." in front of an error, and colours around it.
+    The line has at most 300 characters and no period at its end. Keras puts "Exception encountered when
+    calling ..." or "... Error encountered:" in front of the cause, and colours around it. TensorFlow puts a
+    traceback in front of it.
 
     Example:
 
-    >>> error_line(TypeError("Exception encountered when calling Mine.call().\\n\\nno axis"))
+    >>> error_line(TypeError("Exception encountered when calling Mine.call().\\n\\nno axis."))
     'TypeError: no axis'
     """
-    lines = [line for line in _COLOURS.sub("", str(error)).strip().splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+    name = type(error).__name__
+    text = _COLOURS.sub("", str(error)).rpartition("Error encountered:")[2]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if name == "InvalidArgumentError":
+        lines = [line for line in lines if "[[" not in line and not line.startswith("File ")][-1:]
+    elif len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
         del lines[0]
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    return f"{name}: {lines[0][:300].rstrip('.')}" if lines else name
 
 
 def is_number(value: object) -> bool:

@@ -40,4 +40,13 @@ def test_the_reason_is_the_first_informative_line():
     assert error_line(ValueError("Exception encountered when calling")) == (
         "ValueError: Exception encountered when calling"
     )
+    assert error_line(ValueError("A LayerError. Error encountered:\n\nno axis.\n\nArguments: x")) == (
+        "ValueError: no axis"
+    )
+    # TensorFlow's own, with the traceback of the graph in front of the cause.
+    text = "Graph execution error:\n\n  File 'a.py', line 3\n\nthe label is 9\n\t [[{{node loss}}]]"
+    assert error_line(type("InvalidArgumentError", (Exception,), {})(text)) == (
+        "InvalidArgumentError: the label is 9"
+    )
+    assert len(error_line(ValueError("x" * 1000))) == 300 + len("ValueError: ")
     assert error_line(KeyError()) == "KeyError"

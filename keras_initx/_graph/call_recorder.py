@@ -18,6 +18,7 @@ from keras_initx._graph.masks import (
     propagate_through_operation,
 )
 from keras_initx._graph.records import Call
+from keras_initx.errors import error_line
 
 # The hooks affect the whole process while they are set, so only one thread may set them.
 _LOCK = threading.RLock()
@@ -109,7 +110,7 @@ class CallRecorder:
                     # For example, the backend's own functions have no symbolic form: record the whole layer.
                     del self.records[before:]
                     # Keras's messages are long; their first sentence suffices.
-                    reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]
+                    reason = error_line(error).split(". ")[0]
             self._inferring = True
             try:
                 outputs = _output_spec(layer, args, kwargs)

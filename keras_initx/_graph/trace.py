@@ -13,7 +13,7 @@ import keras
 from keras_initx._graph.call_recorder import CallRecorder, observed
 from keras_initx._graph.classify import classified
 from keras_initx._graph.records import Graph, Step
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, error_line
 
 # Sizes to try in place of unknown ones, for images and for everything else. The first pair that works is
 # used.
@@ -71,7 +71,7 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
         try:
             outputs = model(symbolic)
         except Exception as error:
-            reason = _reason(error)
+            reason = error_line(error)
             shapes = keras.tree.map_structure(lambda x: tuple(x.shape), symbolic)
             raise InitxError(
                 "data",
@@ -91,12 +91,6 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
         results=outputs,
         masks=recorder.masks(outputs),
     )
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an error, without the text that Keras puts before the cause."""
-    cause = str(error).rpartition("Error encountered:")[2].strip()
-    return f"{type(error).__name__}: {cause}".splitlines()[0].rstrip(".")
 
 
 def _declared_inputs(model: keras.Model) -> Any:

@@ -28,7 +28,7 @@ from keras_initx.diagnostics.probe import reductions
 from keras_initx.diagnostics.probe.attention import AttentionStep, attention_weights
 from keras_initx.diagnostics.probe.points import ProbePoint
 from keras_initx.diagnostics.probe.recorder import GradientRecorder
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, error_line
 
 # The loss is multiplied by this under float16, where small gradients would round to zero.
 _FLOAT16_SCALE = 2.0**10
@@ -157,7 +157,7 @@ class Probe(keras.Model):
         """Return the exception to raise: one that names the argument, if its values may be the cause."""
         if not is_about_inputs(error):
             return error
-        reason = f"{type(error).__name__}: {_reason(error)}"
+        reason = error_line(error)
         if "No loss to compute" in reason:
             problem = "`y` is given, but there is no loss: the model was compiled without one"
             remedy = "Pass loss=, or leave y out."
@@ -291,14 +291,3 @@ def _rms(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if ops.is_tensor(value) and "float" in keras.backend.standardize_dtype(value.dtype):
             return ops.sqrt(ops.mean(ops.square(ops.cast(value, "float32"))))[None]
     return ops.zeros((1,))
-
-
-def _reason(error: Exception) -> str:
-    """Return the line of an error that names the cause, at most 300 characters of it.
-
-    TensorFlow puts a traceback before that line, other errors put it first.
-    """
-    lines = [line.strip() for line in str(error).splitlines()]
-    lines = [line for line in lines if line and "[[" not in line and not line.startswith("File ")]
-    reasons = lines[-1:] if type(error).__name__ == "InvalidArgumentError" else lines[:1]
-    return reasons[0][:300] if reasons else ""
