@@ -4,7 +4,7 @@ from keras_initx.initializers.base import LayerAware, Seeded, fold_in
 from keras_initx.initializers.baselines import AllZeros, SmallNormal, UnitUniform
 from keras_initx.initializers.bias import BiasAuto, PriorBias
 from keras_initx.initializers.fans import Fans
-from keras_initx.initializers.gain_scaled import MODES, GainScaled, Scale
+from keras_initx.initializers.gain_scaled import GainScaled, Scale
 from keras_initx.initializers.layer_binding import (
     INITIALIZER_MARK,
     OVERRIDDEN_MARK,
@@ -18,7 +18,6 @@ from keras_initx.initializers.layer_info import layer_info
 from keras_initx.initializers.orthogonal import OrthogonalAuto, layout_of
 from keras_initx.initializers.registry import NAMES
 from keras_initx.initializers.variance import (
-    DISTRIBUTIONS,
     Auto,
     HeAuto,
     LecunAuto,
@@ -27,9 +26,7 @@ from keras_initx.initializers.variance import (
 )
 
 __all__ = [
-    "DISTRIBUTIONS",
     "INITIALIZER_MARK",
-    "MODES",
     "NAMES",
     "OVERRIDDEN_MARK",
     "AllZeros",

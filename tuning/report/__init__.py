@@ -1,13 +1,12 @@
 """Describe a search, finished or running: report page, tables, plots, importances."""
 
 from .find_study import contains_study
-from .importance import Importance, importances
+from .importance import importances
 from .lead import describe_lead, describe_lead_by
 from .page import write_report
 from .tables import bounds_of, cross_table, ranking, values_text
 
 __all__ = [
-    "Importance",
     "bounds_of",
     "contains_study",
     "cross_table",
