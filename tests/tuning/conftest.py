@@ -1,13 +1,17 @@
 """A small task, small searches and an observer, shared by the tests of the tuning package."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 from keras_initx.tuning import SearchResult, search
+from keras_initx.tuning.training.model_cache import CompiledModels
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -37,8 +41,31 @@ def small_model() -> Callable[..., keras.Model]:
     return build
 
 
-def run_search(folder: Path, model: Any, data: Any, **options: Any) -> SearchResult:
-    """Run a random search of two trials, two seeds and two epochs without XLA, unless options differ."""
+_compiled: dict[bool, dict[str, Any]] = defaultdict(dict)
+
+
+class SharedModels(CompiledModels):
+    """A cache that outlives its search: tracing a model takes most of the time of a small search.
+
+    The model of a search that ended is then the model of the next one, which trains as a fresh one would.
+    """
+
+    def __init__(self, jit_compile: bool, *args: Any, **kwargs: Any) -> None:
+        super().__init__(jit_compile, *args, **kwargs)
+        self._models = _compiled[jit_compile]
+
+
+def run_search(
+    folder: Path, model: Any, data: Any, images: bool = False, shared: bool = True, **options: Any
+) -> SearchResult:
+    """Run a random search of two trials, two seeds and two epochs without XLA, unless options differ.
+
+    Args:
+        folder: Where to put results/ and logs/.
+        model, data, options: As in `search`.
+        images: Whether to draw the images of the dashboards, which take a fifth of the time of a search.
+        shared: Whether to train compiled models of earlier searches.
+    """
     defaults: dict[str, Any] = {
         "tuner": "random",
         "trials": 2,
@@ -50,7 +77,12 @@ def run_search(folder: Path, model: Any, data: Any, **options: Any) -> SearchRes
         "jit_compile": False,
         "quiet": True,
     }
-    return search(model, data, **{**defaults, **options})
+    with ExitStack() as stack:
+        if shared:
+            stack.enter_context(mock.patch("keras_initx.tuning.training.tuner.CompiledModels", SharedModels))
+        if not images:
+            stack.enter_context(mock.patch("keras_initx.tuning.dashboards.observer._images", return_value={}))
+        return search(model, data, **{**defaults, **options})
 
 
 @pytest.fixture
@@ -83,13 +115,7 @@ def screened_search(
     """A finished grid search with one trained and one screened trial, for tests that only read it."""
     folder = tmp_path_factory.mktemp("screened")
     options = {"initializers": ["zeros", "auto"], "learning_rates": [0.1], "tuner": "grid", "trials": None}
-    return run_search(folder, lambda: small_model(), pairs, **options)
-
-
-@pytest.fixture
-def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the images of the dashboards, which take a fifth of the time of a small search."""
-    monkeypatch.setattr("keras_initx.tuning.dashboards.observer._images", lambda *arguments: {})
+    return run_search(folder, lambda: small_model(), pairs, images=True, **options)
 
 
 class Recorder:

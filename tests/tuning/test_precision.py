@@ -12,8 +12,6 @@ from keras_initx.tuning.space.hypermodel import InitializerHyperModel
 from keras_initx.tuning.training.callbacks import Schedule
 from keras_initx.tuning.training.model_cache import CompiledModels
 
-pytestmark = pytest.mark.usefixtures("no_images")
-
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = (X.sum(axis=1) > 0).astype("int32")

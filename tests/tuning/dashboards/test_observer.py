@@ -111,7 +111,7 @@ def test_an_image_that_cannot_be_drawn_does_not_fail_the_search(
     with pytest.warns(
         UserWarning, match="The image search/scores could not be drawn: ZeroDivisionError: no room"
     ):
-        result = quick(trials=1, seeds=1)
+        result = quick(trials=1, seeds=1, images=True)
     assert Reader(result.folders.logs).images().keys() == {("summary", "search/signal")}
 
 

@@ -15,15 +15,19 @@ from keras_initx.tuning.parallel.workers import Workers, worker_environment
 from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 from keras_initx.tuning.study.heartbeat import new_owner
+from optuna.trial import TrialState
 
 from keras_initx import InitxError
 from keras_initx.cli import app
-from keras_initx.cli.common import run_safely, worker_command
+from keras_initx.cli.command_lines import worker_command
+from keras_initx.cli.common import run_safely
 from tests.support import processes
+from tests.support.studies import study_of_others, wait_for
 
 TUNE = [
     "tune", "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
-    "--learning-rates", "0.003", "--epochs", "12", "--seeds", "2", "--no-jit-compile", "--quiet",
+    "--learning-rates", "0.003", "--epochs", "12", "--seeds", "2", "--depth", "1",
+    "--no-jit-compile", "--quiet",
 ]  # fmt: skip
 
 pytestmark = [
@@ -52,15 +56,8 @@ def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
         return optuna.load_study(study_name="keras-initx", storage=storage).trials
 
 
-def running(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    if not (folder / "results/study.db").exists():
-        return []
-    try:
-        trials = [t for t in study(folder) if t.state == optuna.trial.TrialState.RUNNING]
-    except Exception:
-        # The tables are being created.
-        return []
-    return [t for t in trials if OWNER_ATTRIBUTE in t.user_attrs]
+def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [t for t in study.get_trials(states=[TrialState.RUNNING]) if OWNER_ATTRIBUTE in t.user_attrs]
 
 
 @pytest.fixture(scope="module")
@@ -72,25 +69,24 @@ def one_process(tmp_path_factory: Any) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("one_process")
 def test_two_workers_find_what_one_process_finds_although_one_is_killed(
     one_process: Path, tmp_path: Path
 ) -> None:
     options = command(tmp_path, "--extra-seeds", "6", "--workers", "2")
     process = processes.start(processes.command_line, *options, output=tmp_path / "out")
-    killed, before = None, {}
-    deadline = time.monotonic() + 200
-    while killed is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+
+    def with_one_seed() -> optuna.trial.FrozenTrial | None:
         # A trial with one of its two seeds, while both workers are at work.
-        trials = running(tmp_path)
-        for trial in trials if len(trials) == 2 else []:
-            if len(records := seed_records(trial)) == 1:
-                killed, before = trial, records
-                os.kill(trial.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
-                break
+        trials = running(others)
+        return next((t for t in trials if len(trials) == 2 and len(seed_records(t)) == 1), None)
+
+    with study_of_others(None, tmp_path / "results", "keras-initx") as others:
+        killed = wait_for(with_one_seed)
+    before = seed_records(killed)
+    os.kill(killed.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
     process.join(300)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")
-    assert killed is not None
     trials = study(tmp_path)
     assert [t.state.name for t in trials] == ["COMPLETE"] * 6
     after = trials[killed.number]
@@ -110,6 +106,7 @@ def test_two_workers_find_what_one_process_finds_although_one_is_killed(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("one_process")
 def test_workers_that_end_after_a_few_trials_find_the_same(one_process: Path, tmp_path: Path) -> None:
     assert run_safely(app, command(tmp_path, "--trials-each", "2")) == 0
     assert curves(tmp_path) == curves(one_process, seeds=2)
@@ -121,10 +118,8 @@ def test_workers_that_end_after_a_few_trials_find_the_same(one_process: Path, tm
 def test_ctrl_c_stops_all_and_prints_how_to_resume(tmp_path: Path) -> None:
     options = command(tmp_path, "--epochs", "200", "--workers", "2")
     process = processes.start(processes.command_line, *options, output=tmp_path / "out")
-    deadline = time.monotonic() + 120
-    while len(trials := running(tmp_path)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    with study_of_others(None, tmp_path / "results", "keras-initx") as others:
+        trials = wait_for(lambda: trials if len(trials := running(others)) == 2 else None)
     started = time.monotonic()
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
@@ -191,6 +186,21 @@ except FileExistsError:
         code = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); import os; os.kill(os.getpid(), 9)"
         with pytest.raises(RuntimeError, match=r"See .*worker_0\.log"):
             Workers(python(code), 1).run(Quiet(), tmp_path, [0])  # type: ignore[arg-type]
+        assert (tmp_path / "starts").read_text() == "xxxx"
+
+    def test_worker_that_is_killed_while_the_study_is_read_is_restarted(self, tmp_path: Path) -> None:
+        code = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); import os; os.kill(os.getpid(), 9)"
+        workers = Workers(python(code), 1)
+
+        class Slow(Quiet):
+            def frozen_trials(self) -> list[Any]:
+                # The worker ends now, after the round has looked for killed workers.
+                for process in workers._processes:
+                    process.wait()
+                return []
+
+        with pytest.raises(RuntimeError, match="All 1 workers"):
+            workers.run(Slow(), tmp_path, [0])  # type: ignore[arg-type]
         assert (tmp_path / "starts").read_text() == "xxxx"
 
     def test_long_output_does_not_block(self, tmp_path: Path) -> None:

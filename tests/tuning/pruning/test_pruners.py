@@ -9,7 +9,7 @@ from scipy import stats
 
 from keras_initx import InitxError
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("no_images")]
+pytestmark = pytest.mark.one_backend
 
 
 class TestNames:

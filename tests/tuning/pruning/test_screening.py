@@ -176,7 +176,6 @@ class TestScreen:
         assert screen(model) is None
 
 
-@pytest.mark.usefixtures("no_images")
 class TestInASearch:
     def test_trials_that_cannot_learn_end_before_training_and_the_search_continues(self, quick, pairs):
         initializer = ["all_zeros", "zeros", "small_normal", "he_normal"]

@@ -9,9 +9,8 @@ from typing import Any
 import keras
 import pytest
 from keras_initx.tuning import SearchResult
-from keras_initx.tuning.dashboards import observer
 
-# One batch for each epoch, and no images: the tests of this folder are about what is stored.
+# One batch for each epoch: the tests of this folder are about what is stored.
 SMALL = {"epochs": 1, "batch_size": 48, "screening": False}
 
 
@@ -43,11 +42,6 @@ def small_model() -> Callable[..., keras.Model]:
 @pytest.fixture
 def quick(quick: Callable[..., SearchResult]) -> Callable[..., SearchResult]:
     return lambda *args, **options: quick(*args, **{**SMALL, **options})
-
-
-@pytest.fixture(autouse=True)
-def without_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observer, "_images", lambda trials, objective: {})
 
 
 def as_root(*command: str) -> bool:

@@ -9,7 +9,7 @@ from keras_initx.tuning.study.keras_tuner_sampler import OracleSampler
 
 from keras_initx import InitxError
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("no_images")]
+pytestmark = pytest.mark.one_backend
 
 OPTIONS = {"seeds": 1, "epochs": 1, "enqueue": [], "initializers": ["he_normal", "auto", "zeros"]}
 

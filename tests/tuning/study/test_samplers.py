@@ -17,7 +17,7 @@ from keras_initx.tuning.study.samplers import check_sampler, make_sampler
 from keras_initx import InitxError
 from tests.tuning.study.plain_tuner import a_number, a_range, run
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("no_images")]
+pytestmark = pytest.mark.one_backend
 
 Quick = Callable[..., Any]
 

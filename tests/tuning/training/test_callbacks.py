@@ -10,7 +10,7 @@ from keras_initx.tuning.training.callbacks import BestEpoch, Schedule
 
 from keras_initx import InitxError
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("no_images")]
+pytestmark = pytest.mark.one_backend
 
 RATES = [0.1, 1e-9]
 EPOCHS = 8
@@ -114,6 +114,7 @@ class TestSchedule:
 
     def test_a_schedule_shares_the_compiled_model_and_matters(self, quick: Any) -> None:
         result = quick(
+            shared=False,
             tuner="grid", trials=None, initializers=["he_normal"], learning_rates=[0.1], epochs=4,
             schedules=["constant", "linear", "cosine"], seeds=1, batch_size=48, screening=False,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from keras_initx.tuning.training.checkpoints import NoWeights, find_weights
 
 from keras_initx import InitxError
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("no_images")]
+pytestmark = pytest.mark.one_backend
 
 Trained = dict[tuple[int, int], list[np.ndarray]]
 

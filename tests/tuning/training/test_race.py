@@ -8,7 +8,7 @@ from keras_initx.tuning import InitializerTuner
 from keras_initx.tuning.study import locks
 from keras_initx.tuning.study.locks import StudyLock
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("no_images")]
+pytestmark = pytest.mark.one_backend
 
 OTHER = {"host": "elsewhere", "machine": "elsewhere", "pid": 1, "token": "another"}
 OPTIONS: dict[str, Any] = {"tuner": "grid", "trials": None, "initializers": ["he_normal", "auto"], "seeds": 2}
