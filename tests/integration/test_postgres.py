@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ import optuna
 import pytest
 from keras_initx.tuning.storage.databases import open_storage, storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
+from optuna.trial import TrialState
 
 from keras_initx import InitxError
 from keras_initx.cli import app
 from keras_initx.cli.common import run_safely
 from tests.support import processes
+from tests.support.studies import study_of_others, wait_for
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 PASSWORD = "not-to-be-seen"
@@ -67,21 +68,13 @@ def server() -> Iterator[str]:
 
 TUNE = [
     "tune", "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
-    "--learning-rates", "0.003", "--epochs", "12", "--seeds", "2", "--no-jit-compile", "--quiet",
+    "--learning-rates", "0.003", "--epochs", "12", "--seeds", "2", "--depth", "1",
+    "--no-jit-compile", "--quiet",
 ]  # fmt: skip
 
 
 def command(folder: Path, *options: str) -> list[str]:
     return [*TUNE, *options, "--results", str(folder / "results"), "--logs", str(folder / "logs")]
-
-
-def trials(url: str) -> list[optuna.trial.FrozenTrial]:
-    try:
-        with storage_session(url) as storage:
-            return optuna.load_study(study_name="results", storage=storage).trials
-    except (KeyError, InitxError):
-        # The study does not exist yet.
-        return []
 
 
 def curves(trial: dict[str, Any]) -> list[Any]:
@@ -106,23 +99,21 @@ def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
         output=tmp_path / "out",
         environment={"KERAS_INITX_STORAGE": server},
     )
-    killed, deadline = None, time.monotonic() + 200
-    while killed is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-        for trial in trials(server):
-            if (
-                trial.state.name == "RUNNING"
-                and OWNER_ATTRIBUTE in trial.user_attrs
-                and len(seed_records(trial)) == 1
-            ):
-                killed, before = trial, seed_records(trial)
-                assert PASSWORD not in command_lines()
-                os.kill(trial.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
-                break
+
+    def with_one_seed() -> optuna.trial.FrozenTrial | None:
+        trials = others.get_trials(states=[TrialState.RUNNING])
+        owned = [t for t in trials if OWNER_ATTRIBUTE in t.user_attrs]
+        return next((t for t in owned if len(seed_records(t)) == 1), None)
+
+    with study_of_others(server, tmp_path, "results") as others:
+        killed = wait_for(with_one_seed)
+    before = seed_records(killed)
+    assert PASSWORD not in command_lines()
+    os.kill(killed.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
     process.join(300)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")
-    assert killed is not None
-    finished = trials(server)
+    with storage_session(server) as storage:
+        finished = optuna.load_study(study_name="results", storage=storage).trials
     assert [t.state.name for t in finished] == ["COMPLETE"] * 6
     (seed,) = before
     assert seed_records(finished[killed.number])[seed] == before[seed]
@@ -210,35 +201,20 @@ def test_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_pa
                 command, env={**os.environ, "URL": url}, stdout=out, stderr=err, text=True
             )
 
-    def running(seeds: int, owner: Any = None) -> optuna.trial.FrozenTrial | None:
-        with storage_session(server) as storage:
-            if "cut" not in optuna.get_all_study_names(storage):
-                return None
-            for trial in optuna.load_study(study_name="cut", storage=storage).trials:
-                known = trial.user_attrs.get(OWNER_ATTRIBUTE) or {}
-                if len(seed_records(trial)) >= seeds and (owner is None or known.get("pid") == owner):
-                    return trial
-        return None
-
-    def wait(find: Any) -> optuna.trial.FrozenTrial:
-        deadline = time.monotonic() + 120
-        while (trial := find()) is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        return trial
-
     far = start(
         "far", server.replace("127.0.0.1", f"{NETWORK}.1"), "ip", "netns", "exec", f"initx{os.getpid()}"
     )
     near = None
     try:
         # `ip netns exec` replaces itself by the worker, so both have the same process id.
-        cut = wait(lambda: running(1, far.pid))
-        near = start("near", server)
-        subprocess.run(["ip", "link", "set", network, "down"], check=True)
-        before = seed_records(wait(lambda: running(1, far.pid)))
-        taken = wait(lambda: next((t for t in [trial_of(server, cut.number)] if is_of(t, near)), None))
-        assert is_of(taken, near)
+        with study_of_others(server, tmp_path, "cut") as others:
+            cut = wait_for(
+                lambda: next((t for t in others.trials if is_of(t, far) and seed_records(t)), None)
+            )
+            near = start("near", server)
+            subprocess.run(["ip", "link", "set", network, "down"], check=True)
+            before = seed_records(others.trials[cut.number])
+            wait_for(lambda: is_of(others.trials[cut.number], near))
         subprocess.run(["ip", "link", "set", network, "up"], check=True)
         for process in (far, near):
             assert process.wait(timeout=240) == 0, (tmp_path / "far/err").read_text()[-3000:]
@@ -258,11 +234,6 @@ def test_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_pa
     assert sorted(seeds) == sorted(f"seed {trial} {seed}" for trial in range(4) for seed in range(3))
     assert f"end {cut.number} completed" in printed["near"]
     assert f"end {cut.number} taken over" in printed["far"]
-
-
-def trial_of(url: str, number: int) -> optuna.trial.FrozenTrial:
-    with storage_session(url) as storage:
-        return optuna.load_study(study_name="cut", storage=storage).trials[number]
 
 
 def is_of(trial: optuna.trial.FrozenTrial, process: subprocess.Popen[str]) -> bool:

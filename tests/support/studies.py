@@ -1,0 +1,46 @@
+"""Follow the study of other processes."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import optuna
+from keras_initx.tuning.storage.databases import storage_session
+
+from keras_initx import InitxError
+
+Found = TypeVar("Found")
+
+
+def wait_for(find: Callable[[], Found | None], seconds: float = 200, pause: float = 0.02) -> Found:
+    """Return the first true value that `find` returns within some seconds."""
+    deadline = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < deadline, f"not found within {seconds:g} seconds"
+        time.sleep(pause)
+    return found
+
+
+@contextmanager
+def study_of_others(storage: str | None, folder: Path, name: str) -> Iterator[optuna.Study]:
+    """Wait for another process to create a study, and open it.
+
+    The study stays open, because opening one takes far longer than reading its trials, and a test that
+    polls would take the time of the processes that it waits for.
+    """
+
+    def created() -> bool:
+        if storage is None and not (folder / "study.db").exists():
+            return False
+        try:
+            with storage_session(storage, folder) as session:
+                return name in optuna.get_all_study_names(session)
+        except (InitxError, RuntimeError):
+            # The other process is creating the tables.
+            return False
+
+    wait_for(created, pause=0.3)
+    with storage_session(storage, folder) as session:
+        yield optuna.load_study(study_name=name, storage=session)
