@@ -1,9 +1,10 @@
-"""Fixtures for the whole suite."""
+"""Fixtures for the whole suite, and how pytest-xdist shares it out."""
 
+import gc
 import os
 
-# pytest-xdist starts one worker per core, so more threads per worker would only compete. The libraries read
-# these variables once, when they are imported.
+# The workers of pytest-xdist occupy every core, so more threads per worker would only compete. The libraries
+# read these variables once, when they are imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
@@ -11,6 +12,30 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import keras
 import numpy as np
 import pytest
+
+# TensorFlow leaves many objects behind, and Python would search all of them for cycles again and again.
+gc.freeze()
+gc.set_threshold(200_000, 20, 100)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return twice the cores for `--numprocesses auto`: the longest tests wait for other processes."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file on one worker, so that it builds its shared models once; run slow tests first and apart.
+
+    A slow test that needs what its file shares has an `xdist_group` of its own choice.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            is_slow = item.get_closest_marker("slow")
+            item.add_marker(pytest.mark.xdist_group(item.nodeid if is_slow else item.location[0]))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
