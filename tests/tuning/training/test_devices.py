@@ -27,8 +27,6 @@ os.environ["KERAS_BACKEND"] = backend
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
 if backend == "tensorflow":
     import tensorflow as tf
-    # Optimizing the graphs of several devices takes longer than all their steps.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     parts = [tf.config.LogicalDeviceConfiguration()] * int(devices)
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 import keras
