@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
 STUDY ?=
-# tests/conftest.py keeps a file on one worker and orders the tests.
-PARALLEL := --numprocesses auto --dist loadgroup --no-loadscope-reorder
+# A file stays on one worker, so that it builds its shared models and searches once. tests/conftest.py orders them.
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 # TensorFlow logs that it found no GPU, and more, above everything that we print.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 

@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_TENSORFLOW = re.compile(r"\{\{function_node [^}]*\}\} ?| \[Op:\w+\].*")
 
 
 class InitxError(ValueError):
@@ -69,8 +70,9 @@ def error_line(error: BaseException) -> str:
     """Return the type of an error that a layer or a function raised, and the line that names the cause.
 
     The line has at most 300 characters and no period at its end. Keras puts "Exception encountered when
-    calling ..." or "... Error encountered:" in front of the cause, and colours around it. TensorFlow puts a
-    traceback in front of it.
+    calling ..." or "... Error encountered:" in front of the cause, colours around it, and the arguments of
+    the call after it. TensorFlow puts the traceback of a graph in front of it, and names of operations around
+    it.
 
     Example:
 
@@ -78,10 +80,10 @@ def error_line(error: BaseException) -> str:
     'TypeError: no axis'
     """
     name = type(error).__name__
-    text = _COLOURS.sub("", str(error)).rpartition("Error encountered:")[2]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if name == "InvalidArgumentError":
-        lines = [line for line in lines if "[[" not in line and not line.startswith("File ")][-1:]
+    text = _COLOURS.sub("", str(error)).rpartition("Error encountered:")[2].partition("Arguments received")[0]
+    lines = [line.strip() for line in _TENSORFLOW.sub("", text).splitlines() if line.strip()]
+    if lines and lines[0].startswith("Graph execution error"):
+        lines = [line for line in lines if not line.startswith(("[[", "File "))][-1:]
     elif len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
         del lines[0]
     return f"{name}: {lines[0][:300].rstrip('.')}" if lines else name

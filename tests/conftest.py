@@ -19,23 +19,18 @@ gc.set_threshold(200_000, 20, 100)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Return twice the cores for `--numprocesses auto`: the longest tests wait for other processes."""
-    return 2 * (os.cpu_count() or 1)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Return four workers on one or two cores, because the longest tests wait for other processes."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ or (os.cpu_count() or 1) > 2:
+        return None
+    return 4
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file on one worker, so that it builds its shared models once; run slow tests first and apart.
-
-    A slow test that needs what its file shares has an `xdist_group` of its own choice.
-    """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            is_slow = item.get_closest_marker("slow")
-            item.add_marker(pytest.mark.xdist_group(item.nodeid if is_slow else item.location[0]))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin with the files that have slow tests, so that none of them runs alone at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 import pickle
 
+import keras
+import numpy as np
 import pytest
 
 from keras_initx.errors import InitxError, error_line, unknown_name
@@ -43,10 +45,22 @@ def test_the_reason_is_the_first_informative_line():
     assert error_line(ValueError("A LayerError. Error encountered:\n\nno axis.\n\nArguments: x")) == (
         "ValueError: no axis"
     )
-    # TensorFlow's own, with the traceback of the graph in front of the cause.
-    text = "Graph execution error:\n\n  File 'a.py', line 3\n\nthe label is 9\n\t [[{{node loss}}]]"
-    assert error_line(type("InvalidArgumentError", (Exception,), {})(text)) == (
-        "InvalidArgumentError: the label is 9"
+    # TensorFlow's own, with the traceback of a graph in front of the cause.
+    text = (
+        "Graph execution error:\n\n  File 'a.py', line 3\n\nthe label is 9\n\t [[{{node loss}}]] [Op:__f_3]"
     )
+    assert error_line(RuntimeError(text)) == "RuntimeError: the label is 9"
     assert len(error_line(ValueError("x" * 1000))) == 300 + len("ValueError: ")
     assert error_line(KeyError()) == "KeyError"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends take any index")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_reason_of_an_index_that_is_too_large(compiled):
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 2)])
+    ids = np.array([[0, 9, 1]])
+    model.compile(loss="mse", jit_compile=False)
+    call = model.predict_on_batch if compiled else model
+    with pytest.raises(Exception, match="indices") as caught:
+        call(ids)
+    assert error_line(caught.value) == "InvalidArgumentError: indices[0,1] = 9 is not in [0, 5)"

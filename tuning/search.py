@@ -25,7 +25,7 @@ from .arguments import (
     seeds_of,
     trials_of,
 )
-from .dashboards import DashboardObserver, ProgressObserver
+from .dashboards import CommandLine, DashboardObserver, ProgressObserver
 from .data import Dataset
 from .observers import Observer
 from .parallel import Workers, interruptible, trials_each
@@ -110,7 +110,7 @@ def search(
     enqueue: Sequence[Mapping[str, Any]] | None = None,
     quiet: bool = False,
     observers: Sequence[Observer] = (),
-    command: Callable[[Mapping[str, Any] | None], str | None] | None = None,
+    command: CommandLine | None = None,
 ) -> SearchResult:
     """Search initializers, learning rates and more for a model, with several seeds for each trial.
 
@@ -180,9 +180,9 @@ def search(
             everything anyway.
         quiet: Print no progress.
         observers: Further observers of the search.
-        command: A function that returns the command line that repeats the trial with the given
-            hyperparameters, or the whole search for None; it returns None where there is none. The
-            TensorBoard page on how to repeat a search then shows it. By default the page shows calls.
+        command: A function that maps a trial's hyperparameters to the command line that repeats it, and
+            None to the command line of the whole search. It returns None if no command line can. The
+            TensorBoard page on how to repeat a search shows them; by default it shows calls of `search`.
 
     Returns:
         A `SearchResult`.
@@ -345,8 +345,8 @@ def _open_folders(
     """Create the folders, or check that they hold the search to resume.
 
     Raises:
-        InitxError: If the folders or the storage hold something else than `resume`, `overwrite` and `join`
-            allow.
+        InitxError: If the folders or the storage hold anything other than what `resume`, `overwrite` and
+            `join` allow.
     """
     if storage is None:
         folders.open(settings, resume, overwrite, join)

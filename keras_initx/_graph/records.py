@@ -34,7 +34,7 @@ class Call:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The variables among the arguments, followed by those that constants were made from."""
+        """The variables among the arguments, then the variables whose values became constants."""
         direct = [value for value in self.arguments if isinstance(value, keras.Variable)]
         return direct + list(self.sources.values())
 

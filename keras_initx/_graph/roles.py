@@ -100,11 +100,11 @@ def _ends_within(graph: Graph, call: int) -> list[Step]:
 
 
 def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
-    """Return the number of the residual sum for each branch end, and the number of residual sums.
+    """Map each residual end to the index of its residual sum; also return how many residual sums there are.
 
-    A branch end is a last weighted step of a residual branch. A sum is residual if one operand, the trunk,
-    bypasses the other, the branch: the two have a common ancestor, which may be an input of the model, and
-    from there the trunk has at most one weighted step (a projection) and the branch has more.
+    A residual end is the last weighted step of a residual branch. A sum is residual if one operand, the
+    trunk, bypasses the other, the branch: the two have a common ancestor, which may be an input of the model,
+    and from there the trunk has at most one weighted step (a projection) and the branch has more.
     """
     ancestors = graph.ancestors
     weighted = sum(1 << step.number for step in graph.steps if step.is_weighted)

@@ -86,7 +86,7 @@ class Activation:
                 allowed = f"a function {'that' if forward else 'whose slope'} is not zero everywhere"
             elif np.isnan(moment):
                 allowed = "a function that computes in float32 or float64"
-                problem = f"`activation` {self.name!r} computes in half precision, which drowns the slope"
+                problem = f"`activation` {self.name!r} computes in half precision, too coarse for its slope"
             else:
                 symbol = "phi(z)^2" if forward else "phi'(z)^2"
                 allowed = f"a function whose E[{symbol}] exists for z ~ N(0, 1)"

@@ -127,7 +127,7 @@ def _check_elementwise(function: Callable[..., np.ndarray], name: str) -> None:
     values = function(z)
     allowed = "an elementwise function of one tensor"
     if values.size == z.size and values.shape != z.shape:
-        problem = f"`activation` {name!r} halves the row, as a gate does, so it is not elementwise"
+        problem = f"`activation` {name!r} returns half as many columns, as a gated unit does"
         raise InitxError("activation", name, allowed, PASS_GAIN_OR_ACTIVATION, problem)
     # The same points in a smaller batch, with another neighbor in the row, and at the end of the row.
     variants = (

@@ -89,7 +89,7 @@ def solve_dks(activation: Activation, depth: int, zeta: float = 1.5) -> DKSTrans
     if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
         raise InitxError("depth", depth, "an integer >= 1 (the number of layers with the activation)")
     if not is_number(zeta) or not 1 < zeta < math.inf:
-        raise InitxError("zeta", zeta, "a finite number > 1", "The paper and the default use 1.5.")
+        raise InitxError("zeta", zeta, "a finite number > 1", "The default, 1.5, is the paper's value.")
     return _solve(activation, activation.function, int(depth), float(zeta))
 
 

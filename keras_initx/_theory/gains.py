@@ -50,8 +50,8 @@ def gain(activation: Any, mode: str = "forward") -> float:
 def activation_moments(activation: Any, mean: float = 0.0, var: float = 1.0) -> ActivationMoments:
     """Return the moments of phi(z) and of its slope phi'(z) for a pre-activation z ~ N(mean, var).
 
-    The integrals are computed in float64 between the kinks of phi, which the function finds itself. A
-    user's function that computes in float32 (every one on the JAX backend) limits the result to six
+    The integrals are computed in float64 between the kinks of phi, which are located automatically. A
+    user's function that computes in float32 (as all do on JAX) limits the result to six
     digits, and to four or five in the slopes.
 
     Args:

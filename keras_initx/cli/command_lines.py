@@ -24,8 +24,8 @@ _OF_THE_PARENT = ("--workers", "--trials-each", "--extra-seeds", "--storage")
 
 
 def resume_line(arguments: Sequence[str]) -> str:
-    """Return the same command with --resume."""
-    return _line([*_without(arguments, flags=("--overwrite", "--resume")), "--resume"])
+    """Return the same command with --resume, with passwords hidden."""
+    return _line([*_public(_without(arguments, flags=("--overwrite", "--resume"))), "--resume"])
 
 
 def repeat_line(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> str | None:
@@ -39,7 +39,7 @@ def repeat_line(arguments: Sequence[str], values: Mapping[str, Any] | None = Non
         The command, or None if no option sets one of the values.
     """
     if values is None:
-        return _line(_public(_without(arguments, flags=("--resume", "--overwrite"))))
+        return _line(_public(_without(arguments, flags=("--resume", "--overwrite", "--join"))))
     if not values.keys() <= _HYPERPARAMETERS.keys() or arguments[0] != "tune":
         return None
     options = [part for name, value in values.items() for part in (_HYPERPARAMETERS[name], str(value))]
@@ -55,13 +55,14 @@ def worker_command(arguments: Sequence[str]) -> list[str]:
 
 
 def value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """Return the value that the arguments give to an option, or None."""
-    for number, argument in enumerate(arguments):
-        if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}=")
-        if argument == option and number + 1 < len(arguments):
-            return arguments[number + 1]
-    return None
+    """Return the value that the arguments give to an option, the last one if there are several, or None."""
+    value = None
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument == option:
+            value = following
+        elif argument.startswith(f"{option}="):
+            value = argument.removeprefix(f"{option}=")
+    return value
 
 
 def _line(arguments: Sequence[str]) -> str:

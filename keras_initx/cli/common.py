@@ -158,7 +158,12 @@ def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
     # Typer turns Ctrl-C into this code, even outside its standalone mode.
     if code == INTERRUPTED:
         if has_search(_results_folder(arguments)):
-            print_error(f"Interrupted. Finished seeds are saved. To continue:\n  {resume_line(arguments)}")
+            line = resume_line(arguments)
+            print_error(f"Interrupted. Finished seeds are saved. To continue:\n  {line}")
+            if ":***@" in line:
+                print_error(
+                    f"Replace *** by the password, or leave out --storage and set {STORAGE_VARIABLE}."
+                )
         else:
             print_error("Interrupted before the search began.")
     return code if isinstance(code, int) else 0

@@ -11,7 +11,7 @@ import typer
 
 from keras_initx import diagnose, initialize, plot_signals
 from keras_initx.cli import common
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, error_line
 from keras_initx.model_init import METHODS
 
 
@@ -89,9 +89,8 @@ def load(file: Path) -> keras.Model:
     try:
         return keras.saving.load_model(file, compile=False)
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
         remedy = "If it uses your own classes, call keras_initx.initialize(model) in Python instead."
-        problem = f"Keras cannot load {str(file)!r} ({type(error).__name__}: {reason})"
+        problem = f"Keras cannot load {str(file)!r} ({error_line(error)})"
         allowed = "a model that Keras can load by itself"
         raise InitxError("FILE.keras", str(file), allowed, remedy, problem) from error
 

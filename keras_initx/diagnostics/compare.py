@@ -175,6 +175,6 @@ def _name(initializer: Any) -> str:
 
 
 def _unique(name: str, taken: dict[str, Report]) -> str:
-    """Return `name`, with the lowest number from 2 on that makes it unique if it is taken."""
+    """Return `name`; if it is taken, append the lowest free number, from 2."""
     numbered = (f"{name} ({n})" for n in itertools.count(2))
     return name if name not in taken else next(text for text in numbered if text not in taken)

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from keras_initx.cli.command_lines import repeat_line, resume_line, worker_command
+from keras_initx.cli.command_lines import repeat_line, resume_line, value_of, worker_command
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
@@ -25,7 +25,8 @@ def test_resume_and_join():
 
 def test_repeat_a_search():
     assert shlex.split(repeat_line(TYPED)) == ["keras-initx", *TYPED[:-1]]
-    assert repeat_line(["study", "--quick"]) == "keras-initx study --quick"
+    # Joining the search again would find it finished.
+    assert repeat_line(["study", "--quick", "--join"]) == "keras-initx study --quick"
 
 
 def test_repeat_a_trial():
@@ -40,11 +41,18 @@ def test_a_trial_that_no_options_describe():
     assert repeat_line(TYPED, VALUES | {"gain": 2.0}) is None
 
 
-@pytest.mark.parametrize("values", [None, VALUES])
 @pytest.mark.parametrize("joined", [True, False])
-def test_no_password(joined, values):
+def test_no_password(joined):
     url = "postgresql://me:s3cret@host/db?sslpassword=hidden"
-    line = repeat_line(["tune", *([f"--storage={url}"] if joined else ["--storage", url])], values)
-    assert ("postgresql://me:***@host" in line) is (values is None)
-    assert "s3cret" not in line
-    assert "hidden" not in line
+    command = ["tune", *([f"--storage={url}"] if joined else ["--storage", url])]
+    for line in (resume_line(command), repeat_line(command), repeat_line(command, VALUES)):
+        assert "s3cret" not in line
+        assert "hidden" not in line
+    assert "postgresql://me:***@host" in resume_line(command)
+    # A single trial needs no storage.
+    assert "postgresql" not in repeat_line(command, VALUES)
+
+
+def test_the_last_value_of_an_option_counts():
+    assert value_of("--results", ["tune", "--results", "a", "--seeds=2", "--results=b"]) == "b"
+    assert value_of("--logs", ["tune", "--results", "a"]) is None

@@ -14,7 +14,6 @@ from tests.support import browser
 pytestmark = [
     pytest.mark.one_backend,
     pytest.mark.slow,
-    pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(
         bool(browser.MISSING),
         reason=f"no {' and no '.join(browser.MISSING)}: apt-get install chromium chromium-driver",

@@ -105,8 +105,8 @@ def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
         owned = [t for t in trials if OWNER_ATTRIBUTE in t.user_attrs]
         return next((t for t in owned if len(seed_records(t)) == 1), None)
 
-    with study_of_others(server, tmp_path, "results") as others:
-        killed = wait_for(with_one_seed)
+    with study_of_others(server, tmp_path, "results", process.is_alive) as others:
+        killed = wait_for(with_one_seed, process.is_alive)
     before = seed_records(killed)
     assert PASSWORD not in command_lines()
     os.kill(killed.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
@@ -207,14 +207,15 @@ def test_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_pa
     near = None
     try:
         # `ip netns exec` replaces itself by the worker, so both have the same process id.
-        with study_of_others(server, tmp_path, "cut") as others:
+        with study_of_others(server, tmp_path, "cut", lambda: far.poll() is None) as others:
             cut = wait_for(
-                lambda: next((t for t in others.trials if is_of(t, far) and seed_records(t)), None)
+                lambda: next((t for t in others.trials if is_of(t, far) and seed_records(t)), None),
+                lambda: far.poll() is None,
             )
             near = start("near", server)
             subprocess.run(["ip", "link", "set", network, "down"], check=True)
             before = seed_records(others.trials[cut.number])
-            wait_for(lambda: is_of(others.trials[cut.number], near))
+            wait_for(lambda: is_of(others.trials[cut.number], near), lambda: near.poll() is None)
         subprocess.run(["ip", "link", "set", network, "up"], check=True)
         for process in (far, near):
             assert process.wait(timeout=240) == 0, (tmp_path / "far/err").read_text()[-3000:]

@@ -14,17 +14,25 @@ from keras_initx import InitxError
 Found = TypeVar("Found")
 
 
-def wait_for(find: Callable[[], Found | None], seconds: float = 200, pause: float = 0.02) -> Found:
-    """Return the first true value that `find` returns within some seconds."""
+def wait_for(
+    find: Callable[[], Found | None],
+    is_running: Callable[[], bool],
+    seconds: float = 200,
+    pause: float = 0.02,
+) -> Found:
+    """Return the first true value of `find`, within some seconds and while a process runs that causes it."""
     deadline = time.monotonic() + seconds
     while not (found := find()):
+        assert is_running(), "the process ended before"
         assert time.monotonic() < deadline, f"not found within {seconds:g} seconds"
         time.sleep(pause)
     return found
 
 
 @contextmanager
-def study_of_others(storage: str | None, folder: Path, name: str) -> Iterator[optuna.Study]:
+def study_of_others(
+    storage: str | None, folder: Path, name: str, is_running: Callable[[], bool]
+) -> Iterator[optuna.Study]:
     """Wait for another process to create a study, and open it.
 
     The study stays open, because opening one takes far longer than reading its trials, and a test that
@@ -41,6 +49,6 @@ def study_of_others(storage: str | None, folder: Path, name: str) -> Iterator[op
             # The other process is creating the tables.
             return False
 
-    wait_for(created, pause=0.3)
+    wait_for(created, is_running, pause=0.3)
     with storage_session(storage, folder) as session:
         yield optuna.load_study(study_name=name, storage=session)

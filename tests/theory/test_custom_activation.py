@@ -81,7 +81,7 @@ def test_a_layer_of_half_precision_is_read_in_full():
         return keras.ops.cast(keras.ops.relu(keras.ops.cast(x, "float16")), x.dtype)
 
     assert gain(half) == pytest.approx(2, rel=1e-2)
-    with pytest.raises(InitxError, match="half precision, which drowns the slope"):
+    with pytest.raises(InitxError, match="half precision, too coarse for its slope"):
         gain(half, mode="backward")
 
 

@@ -1,8 +1,7 @@
 """A small task, small searches and an observer, shared by the tests of the tuning package."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,7 +10,6 @@ import keras
 import numpy as np
 import pytest
 from keras_initx.tuning import SearchResult, search
-from keras_initx.tuning.training.model_cache import CompiledModels
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -41,30 +39,13 @@ def small_model() -> Callable[..., keras.Model]:
     return build
 
 
-_compiled: dict[bool, dict[str, Any]] = defaultdict(dict)
-
-
-class SharedModels(CompiledModels):
-    """A cache that outlives its search: tracing a model takes most of the time of a small search.
-
-    The model of a search that ended is then the model of the next one, which trains as a fresh one would.
-    """
-
-    def __init__(self, jit_compile: bool, *args: Any, **kwargs: Any) -> None:
-        super().__init__(jit_compile, *args, **kwargs)
-        self._models = _compiled[jit_compile]
-
-
-def run_search(
-    folder: Path, model: Any, data: Any, images: bool = False, shared: bool = True, **options: Any
-) -> SearchResult:
+def run_search(folder: Path, model: Any, data: Any, images: bool = False, **options: Any) -> SearchResult:
     """Run a random search of two trials, two seeds and two epochs without XLA, unless options differ.
 
     Args:
         folder: Where to put results/ and logs/.
         model, data, options: As in `search`.
         images: Whether to draw the images of the dashboards, which take a fifth of the time of a search.
-        shared: Whether to train compiled models of earlier searches.
     """
     defaults: dict[str, Any] = {
         "tuner": "random",
@@ -77,11 +58,8 @@ def run_search(
         "jit_compile": False,
         "quiet": True,
     }
-    with ExitStack() as stack:
-        if shared:
-            stack.enter_context(mock.patch("keras_initx.tuning.training.tuner.CompiledModels", SharedModels))
-        if not images:
-            stack.enter_context(mock.patch("keras_initx.tuning.dashboards.observer._images", return_value={}))
+    without = mock.patch("keras_initx.tuning.dashboards.observer._images", return_value={})
+    with nullcontext() if images else without:
         return search(model, data, **{**defaults, **options})
 
 

@@ -2,8 +2,10 @@
 
 from .observer import DashboardObserver
 from .progress_bar import ProgressObserver
+from .reproduce import CommandLine
 
 __all__ = [
+    "CommandLine",
     "DashboardObserver",
     "ProgressObserver",
 ]

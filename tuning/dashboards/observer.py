@@ -8,6 +8,8 @@ from typing import Any
 from keras_tuner.engine import hyperparameters as hp_types
 from rich.table import Table
 
+from keras_initx.errors import error_line
+
 from ..pruning import LayerStart
 from ..report import ranking
 from ..storage import disk_errors
@@ -97,9 +99,7 @@ def _images(trials: Sequence[TrialResult], objective: Any) -> dict[str, bytes]:
             drawn[tag] = draw(trials, objective)
         except Exception as error:
             # A missing image must not fail a search that took hours.
-            warnings.warn(
-                f"The image {tag} could not be drawn: {type(error).__name__}: {error}", stacklevel=3
-            )
+            warnings.warn(f"The image {tag} could not be drawn: {error_line(error)}", stacklevel=3)
     return {tag: png for tag, png in drawn.items() if png is not None}
 
 

@@ -22,7 +22,7 @@ def reproduce_page(
     Args:
         best: The best trial, or None if no trial is completed.
         settings: The arguments of `search` by name, and "space".
-        command: The command lines that do so. Without one, the page shows calls of `search`.
+        command: A function that returns the command lines. Without it, the page shows calls of `search`.
     """
     call = _call(settings, tuner=settings["tuner"], trials=settings["trials"], seed=settings["seed"],
                  pruner=list(settings["pruner"]) or None, extra_seeds=settings["extra_seeds"])  # fmt: skip

@@ -89,9 +89,9 @@ class Workers:
             while True:
                 # A process that ends after this moment may need a successor, so the next round looks at it.
                 have_ended = [p.poll() is not None for p in self._processes]
-                restarted = self._restart_killed(starts) + self._start_successors(oracle, progress)
+                started = self._restart_killed(starts) + self._start_successors(oracle, progress)
                 follower.poll()
-                if all(have_ended) and not restarted:
+                if all(have_ended) and not started:
                     break
                 time.sleep(_POLL_SECONDS)
         finally:
@@ -125,7 +125,10 @@ class Workers:
         return self._log(number).read_text(errors="replace").strip().splitlines()
 
     def _restart_killed(self, starts: list[int]) -> int:
-        """Restart workers that were killed, and return how many; an error of a worker would recur."""
+        """Restart workers that were killed; return how many.
+
+        Workers that failed stay down, because their error would recur.
+        """
         restarted = 0
         for number, process in enumerate(self._processes):
             # A negative return code means a signal.

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_initx.errors import error_line
+
 from .signal_probe import Batch, Signal, SignalProbe
 
 # From `benchmarks/screening.py --thresholds`; docs/tuning.md lists the runs.
@@ -50,10 +52,9 @@ class Screen:
                 reason = untrainable_reason(signal)
             except Exception as error:
                 if not self._has_warned:
-                    text = " ".join(str(error).split())[:200]
                     warnings.warn(
                         f"{model.name!r} cannot be screened, so it is trained without: "
-                        f"{type(error).__name__}: {text}. Pass screening=False to silence this.",
+                        f"{error_line(error)}. Pass screening=False to silence this.",
                         stacklevel=2,
                     )
                 self._has_warned = True

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_initx.errors import error_line
+
 from ..stats import further_seeds, next_runs
 from ..storage import StorageFailure, disk_errors, storage_errors
 from ..study import LockLost, OptunaOracle
@@ -78,9 +80,7 @@ class Racing:
             raise
         except Exception as error:
             # As in KerasTuner's search, any other error counts against the trial.
-            text = " ".join(str(error).split())[:200]
-            reason = f"seed {seed}: {type(error).__name__}: {text}"
-            self.oracle.report_out_of_race(trial.trial_id, reason)
+            self.oracle.report_out_of_race(trial.trial_id, f"seed {seed}: {error_line(error)}")
 
     def _run_race(self, trial: Any, seed: int) -> None:
         for observer in self.observers:

@@ -90,10 +90,10 @@ def test_an_interrupted_search_has_its_pages_and_a_resumed_one_shows_all_trials_
     quick: Quick, recorder: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        quick(observers=[recorder(after=3)])
+        quick(observers=[recorder(after=3)], images=True)
     pages = {("summary", "ranking"), ("summary", "repeat")}
     assert Reader(tmp_path / "logs").texts().keys() == pages
-    result = quick(resume=True)
+    result = quick(resume=True, images=True)
     reader = Reader(result.folders.logs)
     assert reader.texts().keys() == pages
     assert sorted(g.name for g in reader.sessions()) == [t.name for t in result.trials]

@@ -69,7 +69,6 @@ def one_process(tmp_path_factory: Any) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("one_process")
 def test_two_workers_find_what_one_process_finds_although_one_is_killed(
     one_process: Path, tmp_path: Path
 ) -> None:
@@ -81,8 +80,8 @@ def test_two_workers_find_what_one_process_finds_although_one_is_killed(
         trials = running(others)
         return next((t for t in trials if len(trials) == 2 and len(seed_records(t)) == 1), None)
 
-    with study_of_others(None, tmp_path / "results", "keras-initx") as others:
-        killed = wait_for(with_one_seed)
+    with study_of_others(None, tmp_path / "results", "keras-initx", process.is_alive) as others:
+        killed = wait_for(with_one_seed, process.is_alive)
     before = seed_records(killed)
     os.kill(killed.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
     process.join(300)
@@ -106,7 +105,6 @@ def test_two_workers_find_what_one_process_finds_although_one_is_killed(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("one_process")
 def test_workers_that_end_after_a_few_trials_find_the_same(one_process: Path, tmp_path: Path) -> None:
     assert run_safely(app, command(tmp_path, "--trials-each", "2")) == 0
     assert curves(tmp_path) == curves(one_process, seeds=2)
@@ -118,8 +116,8 @@ def test_workers_that_end_after_a_few_trials_find_the_same(one_process: Path, tm
 def test_ctrl_c_stops_all_and_prints_how_to_resume(tmp_path: Path) -> None:
     options = command(tmp_path, "--epochs", "200", "--workers", "2")
     process = processes.start(processes.command_line, *options, output=tmp_path / "out")
-    with study_of_others(None, tmp_path / "results", "keras-initx") as others:
-        trials = wait_for(lambda: trials if len(trials := running(others)) == 2 else None)
+    with study_of_others(None, tmp_path / "results", "keras-initx", process.is_alive) as others:
+        trials = wait_for(lambda: t if len(t := running(others)) == 2 else None, process.is_alive)
     started = time.monotonic()
     os.kill(process.pid, signal.SIGINT)
     process.join(60)

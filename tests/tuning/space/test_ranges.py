@@ -13,7 +13,6 @@ class TestInASearch:
     def test_weight_decay_reaches_the_optimizer(self, quick: Any, small_model: Any) -> None:
         decays = [1e-6, 0.5]
         result = quick(
-            shared=False,
             tuner="grid",
             trials=None,
             initializers=["he_normal"],

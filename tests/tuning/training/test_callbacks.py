@@ -114,7 +114,6 @@ class TestSchedule:
 
     def test_a_schedule_shares_the_compiled_model_and_matters(self, quick: Any) -> None:
         result = quick(
-            shared=False,
             tuner="grid", trials=None, initializers=["he_normal"], learning_rates=[0.1], epochs=4,
             schedules=["constant", "linear", "cosine"], seeds=1, batch_size=48, screening=False,
         )  # fmt: skip
