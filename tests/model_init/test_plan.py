@@ -54,3 +54,10 @@ def test_fans_and_gain_describe_the_weight():
 def test_names_with_brackets_are_printed():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="block[bold]")])
     assert "block[bold]" in str(initialize(model, seed=0))
+
+
+def test_the_summary_counts_in_the_singular_and_the_plural():
+    for units, words in ((1, "1 weight by"), (2, "2 weights by")):
+        layers = [keras.layers.Dense(3, use_bias=False) for _ in range(units)]
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        assert f": would initialize {words}" in initialize(model, dry_run=True).summary()
