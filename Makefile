@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
 STUDY ?=
-# A file stays on one worker, so that it builds its shared models and searches once. tests/conftest.py orders them.
+# A file stays on one worker, so that it builds its shared models and searches once. tests/conftest.py has the order.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 # TensorFlow logs that it found no GPU, and more, above everything that we print.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
