@@ -119,7 +119,7 @@ def test_every_activation_of_keras_has_gains():
         (lambda x: keras.ops.exp(x * x), "forward", "exists|finite"),
         (lambda x: x / 0, "forward", "finite"),
         (lambda x: keras.ops.softmax(x), "forward", "elementwise"),
-        (lambda x: x[:, :1] * keras.ops.sigmoid(x[:, 1:]), "forward", "half as many columns, as a gated unit"),
+        (lambda x: x[:, :1] * keras.ops.sigmoid(x[:, 1:]), "forward", "half as many columns, as a gat"),
         ("threshold", "forward", r"'threshold' does not work with its arguments.*functools.partial"),
         (keras.activations.threshold, "forward", r"'threshold' does not work.*functools.partial"),
         (
