@@ -29,6 +29,10 @@ class WeightIndex:
         # The innermost layer is the last one listed.
         return self._around[id(variable)][1][-1], variable.name
 
+    def is_frozen(self, variable: keras.Variable) -> bool:
+        """Return whether the weight's layer, or one around it, is not trainable."""
+        return not all(layer.trainable for layer in self._around[id(variable)][1])
+
     def variables(self) -> list[keras.Variable]:
         """Return all weights, each once."""
         return [variable for variable, _ in self._around.values()]

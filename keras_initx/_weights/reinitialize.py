@@ -55,15 +55,18 @@ def reinitialize(
 
     Kernels are the weights that layers draw with their `kernel_initializer` (or depthwise and pointwise
     initializer), also inside nested models, attention layers and recurrent cells. Recurrent kernels,
-    embeddings, biases and normalizations stay as they are, and so do the optimizer and the compiled
-    state. The configs of the layers name the new initializer, so that a saved model does too.
+    embeddings, biases and normalizations stay as they are, and so do frozen layers (`trainable=False`) and
+    the compiled state. The configs of the layers name the new initializer, so that a saved model does too.
+
+    The optimizer keeps its moments and its step, which belong to the weights of the last training. Call
+    `model.compile` again to start with a new one.
 
     Args:
         model: A built Keras model.
         initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer. Each layer gets its own
             copy, so that two layers of one shape get different values. None draws every weight (biases,
-            embeddings and normalizations too) from the initializer that it was made with: the model is then
-            as if built again.
+            embeddings and normalizations too) from the initializer that it was made with: apart from frozen
+            layers, the model is then as if built again.
         seed: An integer for the same values in every run, whatever the names of the layers; None follows
             `keras.utils.set_random_seed`. The values of a weight do not depend on which others are drawn.
         only, skip: Patterns (* and ?) of layer or weight paths: the weights to draw, and the weights to leave
@@ -73,9 +76,9 @@ def reinitialize(
         The number of weights drawn.
 
     Raises:
-        InitxError: If the model is not built or has no kernel; if a layer has LoRA or quantization; if a
-            name is unknown; if a pattern matches nothing; if a draw is not finite. No weight has changed
-            then.
+        InitxError: If the model is not built or has no kernel; if all weights to draw are frozen; if a layer
+            has LoRA or quantization; if a name is unknown; if a pattern matches nothing; if a draw is not
+            finite. No weight has changed then.
 
     Example:
 
@@ -92,10 +95,23 @@ def reinitialize(
     path_filter, index = PathFilter(only, skip), WeightIndex(all_layers(model))
 
     def selected(variable: keras.Variable) -> bool:
-        return path_filter.matches(index.names(variable))
+        return path_filter.matches(index.names(variable)) and not index.is_frozen(variable)
+
+    def check_selection(variables: Sequence[keras.Variable]) -> None:
+        path_filter.check(map(index.names, variables), map(index.names, index.variables()))
+        matching = [v for v in variables if path_filter.matches(index.names(v))]
+        if matching and not any(map(selected, matching)):
+            listed = f"{matching[0].path}{f' and {len(matching) - 1} more' if len(matching) > 1 else ''}"
+            raise InitxError(
+                "model",
+                model.name,
+                "a model with trainable weights",
+                "Set layer.trainable = True, or choose other weights with only= and skip=.",
+                f"Every weight to draw of `model` {model.name!r} is frozen: {listed}",
+            )
 
     if initializer is None:
-        path_filter.check(map(index.names, index.variables()))
+        check_selection(index.variables())
         return reinitialize_all(model, all_layers(model), seed, selected)
     kernels = list(_kernels(model))
     if not kernels:
@@ -106,7 +122,7 @@ def reinitialize(
             "If its layers are not built yet, call it once on a batch: model(x).",
             f"`model` {model.name!r} has no layer with a kernel_initializer",
         )
-    path_filter.check((index.names(k.variable) for k in kernels), map(index.names, index.variables()))
+    check_selection([kernel.variable for kernel in kernels])
     drawn = []
     for number, kernel in enumerate(kernels):
         variable = kernel.variable

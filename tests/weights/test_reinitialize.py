@@ -366,3 +366,28 @@ class TestSelection:
 def test_reinitialize_checks_its_seed(seed):
     with pytest.raises(InitxError, match=r"^`seed` must be None or an integer, got"):
         keras_initx.reinitialize(plain(2), seed=seed)
+
+
+@pytest.mark.parametrize("initializer", [None, "he_auto"])
+def test_frozen_layers_stay(initializer):
+    backbone = keras.Sequential([keras.Input((4,)), L.Dense(8), L.BatchNormalization()], name="backbone")
+    backbone.layers[1].moving_mean.assign(np.full(8, 3.0))
+    backbone.trainable = False
+    model = keras.Sequential([keras.Input((4,)), backbone, L.Dense(2)])
+    before = [keras.ops.convert_to_numpy(w) for w in backbone.weights]
+    head = keras.ops.convert_to_numpy(model.layers[1].kernel)
+    assert reinitialize(model, initializer, seed=1) == (2 if initializer is None else 1)
+    after = [keras.ops.convert_to_numpy(w) for w in backbone.weights]
+    assert all(map(np.array_equal, before, after))
+    assert not np.array_equal(head, keras.ops.convert_to_numpy(model.layers[1].kernel))
+    message = r"^Every weight to draw of `model` .* is frozen: .*backbone.*Set layer.trainable = True"
+    with pytest.raises(InitxError, match=message):
+        reinitialize(model, initializer, only="backbone")
+
+
+def test_the_optimizer_keeps_its_step():
+    model = keras.Sequential([keras.Input((4,)), L.Dense(2)])
+    model.compile("adam", "mse")
+    model.train_on_batch(np.ones((3, 4)), np.ones((3, 2)))
+    reinitialize(model, seed=1)
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 1
