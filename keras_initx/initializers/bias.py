@@ -56,8 +56,11 @@ class PriorBias(LayerAware):
 
     where b_k is the bias of output k and p_k the probability of class k. An output without activation
     (logits) counts as a softmax if it has several classes whose probabilities sum to 1, and as sigmoids
-    otherwise. If the kernel starts small compared to the bias, the first loss is the entropy of the classes,
-    and no steps are lost on learning how rare they are.
+    otherwise. Several sigmoids are independent labels, so their counts alone do not tell the probabilities:
+    pass `p`, the count of each label divided by the number of samples.
+
+    If the kernel starts small compared to the bias, the first loss is the entropy of the classes, and no
+    steps are lost on learning how rare they are.
 
     Args:
         p: One probability for all outputs of a sigmoid layer, or one for each output.
@@ -67,8 +70,8 @@ class PriorBias(LayerAware):
     Raises:
         InitxError: Both or neither of `p` and `class_counts` are passed; a probability is outside (0, 1) or
             a count is not positive (a class without samples has no log-odds); the number of values is not
-            the number of outputs; the probabilities of a softmax do not sum to 1; the layer has another
-            activation.
+            the number of outputs; the probabilities of a softmax do not sum to 1; the counts belong to
+            several sigmoids, which need the number of samples too; the layer has another activation.
 
     Example: a rare positive class.
 
@@ -97,6 +100,10 @@ class PriorBias(LayerAware):
         activation = read_activation(self._layer_info.activation).name
         p = self._probabilities(shape)
         exclusive = activation in _SOFTMAX
+        if activation in _SIGMOID and p.size > 1 and self.class_counts is not None:
+            allowed = "left out for several sigmoids, whose labels are independent"
+            remedy = "Pass p=, the count of each label divided by the number of samples."
+            raise self._error(InitxError(*self._argument(), allowed, remedy))
         if activation == "linear":
             exclusive = p.size > 1 and math.isclose(p.sum(), 1, rel_tol=1e-3)
         elif not exclusive and activation not in _SIGMOID:

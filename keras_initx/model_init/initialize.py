@@ -74,7 +74,7 @@ def initialize(
         seed: An integer for the same values in every run; None follows `keras.utils.set_random_seed`.
         output_bias: "prior" sets the bias of the output layer to the log-odds of the classes, from `labels`
             or `class_counts`; None leaves it.
-        labels: The training labels, as class numbers or one-hot rows.
+        labels: The training labels, as class numbers or rows of 0 and 1: one-hot, or multi-hot for sigmoids.
         class_counts: The number of samples of each class.
         only, skip: Patterns (* and ?) of layer or weight paths: the weights to draw, and the weights to leave
             as they are.

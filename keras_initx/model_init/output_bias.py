@@ -41,16 +41,25 @@ def set_output_bias(
             "Make the layer trainable, or change only= and skip= to include the bias.",
             f"`output_bias='prior'` may not change {bias.path}: it is frozen, or excluded by only= or skip=",
         )
-    if class_counts is None:
-        class_counts = _count_classes(labels, math.prod(bias.shape))
+    p = None if class_counts is not None else _frequencies(labels, math.prod(bias.shape))
     layer, name = index.of(bias)
-    initializer = PriorBias(class_counts=class_counts).bound_to(layer, name)
-    bias.assign(initializer(tuple(bias.shape), dtype=bias.dtype))
+    initializer = PriorBias(p, class_counts).bound_to(layer, name)
+    try:
+        values = initializer(tuple(bias.shape), dtype=bias.dtype)
+    except InitxError as error:
+        if not error.argument.endswith(": p"):
+            raise
+        allowed = "class numbers or one-hot rows, since the output is a softmax"
+        raise InitxError("labels", "rows that are not one-hot", allowed) from error
+    bias.assign(values)
     return f"{bias.path}: log-odds of the classes"
 
 
-def _count_classes(labels: Any, width: int) -> list[int]:
-    """Return the number of labels of each class, from class numbers or one-hot rows."""
+def _frequencies(labels: Any, width: int) -> list[float]:
+    """Return the frequency of each output's class, from class numbers, or from rows of 0 and 1.
+
+    A row has the classes of a sample, one (one-hot) or several (multi-hot).
+    """
     values = np.asarray(labels)
     # One output is the probability of the second of two classes.
     classes = max(width, 2)
@@ -60,25 +69,28 @@ def _count_classes(labels: Any, width: int) -> list[int]:
         raise _bad_labels(received, classes, remedy)
     # One label for each pixel or word counts like one for each sample.
     if values.ndim > 1 and values.shape[-1] == width > 1:
-        if not np.all(values.sum(axis=-1) == 1) or not np.all((values == 0) | (values == 1)):
-            raise _bad_labels(f"{received} that are not one-hot", classes)
-        values = np.argmax(values, axis=-1)
-    if not values.size or np.any(values != np.floor(values)) or values.min() < 0 or values.max() >= classes:
-        span = f" from {values.min():g} to {values.max():g}" if values.size else ""
-        raise _bad_labels(received + span, classes)
-    counts = np.bincount(values.ravel().astype("int64"), minlength=classes)
-    if not counts.all():
-        missing = int(np.argmin(counts))
+        if not values.size or not np.all((values == 0) | (values == 1)):
+            raise _bad_labels(f"{received} other than 0 and 1", classes)
+        frequencies = values.reshape(-1, width).mean(axis=0)
+    else:
+        is_class = np.floor(values) == values
+        if not values.size or not np.all(is_class & (values >= 0) & (values < classes)):
+            span = f" from {values.min():g} to {values.max():g}" if values.size else ""
+            raise _bad_labels(received + span, classes)
+        frequencies = np.bincount(values.ravel().astype("int64"), minlength=classes) / values.size
+    if np.any((frequencies <= 0) | (frequencies >= 1)):
+        never = int(np.argmin(frequencies)) if frequencies.min() <= 0 else int(np.argmax(frequencies))
+        which = "no sample of" if frequencies[never] <= 0 else "only samples of"
         raise InitxError(
             "labels",
-            f"no label of class {missing}",
-            "labels of every class",
+            f"{which} class {never}",
+            "labels with and without every class",
             "Pass class_counts= with 1 added to each count.",
-            f"`labels` has no sample of class {missing}, so its log-odds are infinite",
+            f"`labels` has {which} class {never}, so its log-odds are infinite",
         )
-    return counts.tolist()
+    return [float(f) for f in (frequencies if width > 1 else frequencies[1:])]
 
 
 def _bad_labels(received: str, classes: int, remedy: str = "") -> InitxError:
-    allowed = f"class numbers from 0 to {classes - 1} or one-hot rows of {classes} classes"
+    allowed = f"class numbers from 0 to {classes - 1}, or rows of 0 and 1 for {classes} classes"
     return InitxError("labels", received, allowed, remedy, f"`labels` must be {allowed}, got {received}")

@@ -99,13 +99,14 @@ def test_very_rare_classes_keep_their_log_odds():
     ("arguments", "units", "activation", "message"),
     [
         ({"p": [0.5, 0.5]}, 3, "softmax", r"^out/bias: `p` must be 3 values.*, got \[0.5, 0.5\]"),
+        ({"class_counts": [5, 5]}, 2, "sigmoid", r"`class_counts` .*several sigmoids.*Pass p=, the count"),
         ({"class_counts": [5, 5]}, 3, "softmax", r"^out/bias: `class_counts` must be 3 values"),
         ({"p": [0.5, 0.1, 0.1]}, 3, "softmax", r"^out/bias: `p` must be .*sum to 1"),
         ({"p": 0.1}, 3, "softmax", r"^out/bias: `p` must be .*sum to 1"),
         ({"class_counts": [9, 1]}, 1, "softmax", r"^out/bias: `class_counts` .*sum to 1.*, got \[9.0, 1.0\]"),
         ({"p": 0.1}, 3, "relu", r"^out/bias: `activation` must be softmax, sigmoid or None.*, got 'relu'"),
     ],
-    ids=["too few", "too few counts", "sum", "one for all", "one output", "relu"],
+    ids=["too few", "counts of sigmoids", "too few counts", "sum", "one for all", "one output", "relu"],
 )
 def test_values_that_do_not_fit_the_layer_are_refused(arguments, units, activation, message):
     layer = L.Dense(units, activation=activation, bias_initializer=PriorBias(**arguments), name="out")

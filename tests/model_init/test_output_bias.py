@@ -66,3 +66,27 @@ def test_labels_of_pixels():
     labels = np.array([0, 0, 1, 2] * 8).reshape(2, 4, 4)
     initialize(keras.Model(x, head(x)), output_bias="prior", labels=labels, seed=0)
     np.testing.assert_allclose(ops.convert_to_numpy(ops.softmax(head.bias)), [0.5, 0.25, 0.25], atol=1e-6)
+
+
+def test_labels_of_several_sigmoids_are_independent():
+    counts, samples = np.array([2500, 50, 1000]), 5000
+    labels = np.random.default_rng(0).permuted(np.arange(samples)[:, None] < counts, axis=0)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="sigmoid")])
+    initialize(model, output_bias="prior", labels=labels.astype(int), seed=0)
+    log_odds = np.log(counts / (samples - counts))
+    np.testing.assert_allclose(ops.convert_to_numpy(model.layers[0].bias), log_odds, atol=1e-5)
+    # One class for each sample, and a sigmoid for each class.
+    initialize(model, output_bias="prior", labels=[0, 0, 1, 2], seed=0)
+    log_odds = np.log([1, 1 / 3, 1 / 3])
+    np.testing.assert_allclose(ops.convert_to_numpy(model.layers[0].bias), log_odds, atol=1e-5)
+    before = values(model)
+    for options, message in (
+        (
+            {"class_counts": counts},
+            r"`class_counts` .* several sigmoids.*number of samples",
+        ),
+        ({"labels": [[1, 0, 1], [1, 1, 0]]}, "only samples of class 0"),
+    ):
+        with pytest.raises(InitxError, match=message):
+            initialize(model, output_bias="prior", **options)
+        assert same(before, model)
