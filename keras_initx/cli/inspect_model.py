@@ -1,5 +1,7 @@
 """`keras-initx inspect`: show the plan of `initialize` for a saved model, and apply it on request."""
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +38,9 @@ def inspect(
         Path | None,
         typer.Option(metavar="OUT.png", help="Plot the signal by depth, before and after."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --apply replace a file that exists.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show the role, method, scale and reason for each weight of a saved model.
@@ -43,7 +48,7 @@ def inspect(
     Nothing is written without --apply.
     """
     if apply is not None:
-        _check_target(file, apply)
+        _check_target(file, apply, overwrite)
     target = figure_file(plot)
     model = load(file)
     x, _ = load_arrays(data, model)
@@ -95,12 +100,16 @@ def load(file: Path) -> keras.Model:
         raise InitxError("FILE.keras", str(file), allowed, remedy, problem) from error
 
 
-def _check_target(file: Path, target: Path) -> None:
+def _check_target(file: Path, target: Path, overwrite: bool) -> None:
     if target.suffix != ".keras":
         raise InitxError("apply", str(target), "a file name that ends in .keras")
     if target.exists() and file.exists() and target.samefile(file):
         remedy = "Choose another file name."
         raise InitxError("apply", str(target), "another file than the model itself", remedy)
+    # A broken link does not exist, but writing to it would create the file that it names.
+    if (target.exists() or target.is_symlink()) and not overwrite:
+        remedy = "Choose another file name, or add --overwrite."
+        raise InitxError("apply", str(target), "a new file", remedy, f"`apply` {str(target)!r} exists")
     _check_folder("apply", target)
 
 
@@ -160,10 +169,12 @@ def load_arrays(file: Path | None, model: keras.Model, loss: str | None = None) 
     allowed = "an .npz file with an array x, or one for each input of the model by its name"
     allowed += "" if loss is None else ", and an array y"
     try:
-        with np.load(file) as archive:
+        # If NumPy opens the file itself, it does not close one with a broken zip directory.
+        with file.open("rb") as opened, np.load(opened) as archive:
             by_name = {name: archive[name] for name in archive}
-    except (OSError, ValueError, TypeError) as error:
-        raise InitxError("data", str(file), allowed) from error
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        problem = f"`data` must be {allowed}, got {str(file)!r} ({error_line(error)})"
+        raise InitxError("data", str(file), allowed, "", problem) from error
     y = by_name.pop("y", None)
     if not by_name or (loss is not None and y is None):
         names = ", ".join(by_name) or "no array for an input"

@@ -1,5 +1,6 @@
 """`keras-initx inspect` shows the plan of `initialize`, and saves what Python would compute."""
 
+import io
 import json
 
 import keras
@@ -74,6 +75,51 @@ def test_bad_input_is_one_line(saved, capsys, arguments, text):
     assert run(*(a.format(saved=saved) for a in arguments)) == 2
     error = capsys.readouterr().err
     assert text in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("link", [None, "to a file", "to nothing"])
+def test_an_existing_file_is_overwritten_on_request_only(saved, tmp_path, capsys, link):
+    target = other = tmp_path / "out.keras"
+    if link is not None:
+        other = tmp_path / "other.keras"
+        target.symlink_to(other)
+    if link != "to nothing":
+        other.write_text("precious")
+    assert run(saved, "--apply", target, "--seed", 4) == 2
+    assert capsys.readouterr().err.endswith("exists. Choose another file name, or add --overwrite.\n")
+    assert not other.exists() or other.read_text() == "precious"
+    assert run(saved, "--apply", target, "--seed", 4, "--overwrite") == 0
+    assert len(weights(other)) == 14
+
+
+def damaged_files():
+    """Yield the bytes of .npz files that cannot be read, each for another reason."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x=np.random.default_rng(0).normal(size=(50, 8)))
+    whole = buffer.getvalue()
+    middle = len(whole) // 2
+    yield b""
+    yield b"no zip"
+    yield whole[:middle]
+    yield whole[:middle] + bytes(200) + whole[middle + 200 :]
+    objects = io.BytesIO()
+    np.savez(objects, x=np.array([{}], dtype=object))
+    yield objects.getvalue()
+    single = io.BytesIO()
+    np.save(single, np.zeros(3))
+    yield single.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", list(damaged_files()), ids=["empty", "text", "cut", "zeros", "objects", "npy"]
+)
+def test_damaged_data_is_one_line(saved, tmp_path, capsys, content):
+    path = tmp_path / "data.npz"
+    path.write_bytes(content)
+    assert run(saved, "--data", path) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --data must be an .npz file with an array x")
     assert error.count("\n") == 1
 
 
