@@ -15,13 +15,12 @@ import optuna
 import pytest
 from keras_initx.tuning.storage.databases import open_storage, storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
-from optuna.trial import TrialState
 
 from keras_initx import InitxError
 from keras_initx.cli import app
 from keras_initx.cli.common import run_safely
 from tests.support import processes
-from tests.support.studies import study_of_others, wait_for
+from tests.support.studies import running, study_of_others, wait_for
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 PASSWORD = "not-to-be-seen"
@@ -101,9 +100,7 @@ def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
     )
 
     def with_one_seed() -> optuna.trial.FrozenTrial | None:
-        trials = others.get_trials(states=[TrialState.RUNNING])
-        owned = [t for t in trials if OWNER_ATTRIBUTE in t.user_attrs]
-        return next((t for t in owned if len(seed_records(t)) == 1), None)
+        return next((t for t in running(others) if len(seed_records(t)) == 1), None)
 
     with study_of_others(server, tmp_path, "results", process.is_alive) as others:
         killed = wait_for(with_one_seed, process.is_alive)

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import optuna
 from keras_initx.tuning.storage.databases import storage_session
+from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE
+from optuna.trial import TrialState
 
 from keras_initx import InitxError
 
@@ -52,3 +54,8 @@ def study_of_others(
     wait_for(created, is_running, pause=0.3)
     with storage_session(storage, folder) as session:
         yield optuna.load_study(study_name=name, storage=session)
+
+
+def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials that a process runs and owns."""
+    return [t for t in study.get_trials(states=[TrialState.RUNNING]) if OWNER_ATTRIBUTE in t.user_attrs]

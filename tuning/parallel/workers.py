@@ -89,9 +89,11 @@ class Workers:
             while True:
                 # A process that ends after this moment may need a successor, so the next round looks at it.
                 have_ended = [p.poll() is not None for p in self._processes]
-                started = self._restart_killed(starts) + self._start_successors(oracle, progress)
+                present = list(self._processes)
+                self._restart_killed(starts)
+                self._start_successors(oracle, progress)
                 follower.poll()
-                if all(have_ended) and not started:
+                if all(have_ended) and self._processes == present:
                     break
                 time.sleep(_POLL_SECONDS)
         finally:
@@ -124,23 +126,16 @@ class Workers:
     def _log_lines(self, number: int) -> list[str]:
         return self._log(number).read_text(errors="replace").strip().splitlines()
 
-    def _restart_killed(self, starts: list[int]) -> int:
-        """Restart workers that were killed; return how many.
-
-        Workers that failed stay down, because their error would recur.
-        """
-        restarted = 0
+    def _restart_killed(self, starts: list[int]) -> None:
+        """Restart workers that were killed, but not workers that ended with an error, which would recur."""
         for number, process in enumerate(self._processes):
             # A negative return code means a signal.
             if (process.returncode or 0) < 0 and starts[number] <= MAX_RESTARTS:
                 starts[number] += 1
                 self._processes[number] = self._start(number)
-                restarted += 1
-        return restarted
 
-    def _start_successors(self, oracle: OptunaOracle, progress: list[int]) -> int:
-        """Replace workers that ended after `trials_each` trials while trials are left; return how many."""
-        started = 0
+    def _start_successors(self, oracle: OptunaOracle, progress: list[int]) -> None:
+        """Replace workers that ended after `trials_each` trials, as long as there are trials to run."""
         for number, process in enumerate(self._processes):
             if self.trials_each is None or process.returncode != 0 or oracle.remaining_trials() == 0:
                 continue
@@ -148,8 +143,6 @@ class Workers:
             if (current := _progress(oracle)) > progress[number]:
                 progress[number] = current
                 self._processes[number] = self._start(number)
-                started += 1
-        return started
 
     def _stop(self) -> None:
         running = [p for p in self._processes if p.poll() is None]

@@ -15,14 +15,13 @@ from keras_initx.tuning.parallel.workers import Workers, worker_environment
 from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 from keras_initx.tuning.study.heartbeat import new_owner
-from optuna.trial import TrialState
 
 from keras_initx import InitxError
 from keras_initx.cli import app
 from keras_initx.cli.command_lines import worker_command
 from keras_initx.cli.common import run_safely
 from tests.support import processes
-from tests.support.studies import study_of_others, wait_for
+from tests.support.studies import running, study_of_others, wait_for
 
 TUNE = [
     "tune", "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
@@ -54,10 +53,6 @@ def curves(folder: Path, seeds: int | None = None) -> dict[str, Any]:
 def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
     with storage_session(None, folder / "results") as storage:
         return optuna.load_study(study_name="keras-initx", storage=storage).trials
-
-
-def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return [t for t in study.get_trials(states=[TrialState.RUNNING]) if OWNER_ATTRIBUTE in t.user_attrs]
 
 
 @pytest.fixture(scope="module")
