@@ -85,7 +85,7 @@ def _frequencies(labels: Any, width: int) -> list[float]:
             "labels",
             f"{which} class {never}",
             "labels with and without every class",
-            "Pass class_counts= with 1 added to each count.",
+            "Give the layer bias_initializer=keras_initx.PriorBias(p=...) for the frequencies you expect.",
             f"`labels` has {which} class {never}, so its log-odds are infinite",
         )
     return [float(f) for f in (frequencies if width > 1 else frequencies[1:])]
