@@ -33,7 +33,12 @@ def small_model() -> Callable[..., keras.Model]:
                 keras.layers.Dense(2, activation="softmax"),
             ]
         )
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+        model.compile(
+            keras.optimizers.Adam(rate),
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            run_eagerly=True,
+        )
         return model
 
     return build
