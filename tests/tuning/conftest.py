@@ -33,12 +33,7 @@ def small_model() -> Callable[..., keras.Model]:
                 keras.layers.Dense(2, activation="softmax"),
             ]
         )
-        model.compile(
-            keras.optimizers.Adam(rate),
-            "sparse_categorical_crossentropy",
-            metrics=["accuracy"],
-            run_eagerly=True,
-        )
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
 
     return build
