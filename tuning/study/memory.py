@@ -273,14 +273,13 @@ class StudyMemory:
         """Return whether to wait for trials of other processes, since those processes may die.
 
         A search that is not `shared` waits only for processes on another machine, whose death shows late,
-        and for trials whose owner is not stored yet.
+        for trials whose owner is not stored yet, and for stale trials.
         """
         for frozen in self._trials_of_others():
-            if self._liveness.is_stale(frozen):
-                continue
             owner = frozen.user_attrs.get(OWNER_ATTRIBUTE)
-            # A process may have been killed between `ask` and storing its owner.
-            if self._shared or owner is None or not is_local(owner):
+            # A process may have been killed between `ask` and storing its owner. A stale trial became stale
+            # after this process had looked for one to take over, and it will look again.
+            if self._shared or owner is None or not is_local(owner) or self._liveness.is_stale(frozen):
                 return True
         return False
 

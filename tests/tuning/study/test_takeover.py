@@ -63,6 +63,20 @@ class TestTakeover:
         thread.join()
         assert len(seen) == 2
 
+    def test_trial_that_becomes_stale_between_two_looks_is_taken_over(
+        self, tmp_path: Path, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr("keras_initx.tuning.study.oracle._POLL_SECONDS", 0.0)
+        oracle = OptunaOracle(max_trials=1)
+        PlainTuner(oracle, tmp_path, a_number, a_range)
+        oracle.verbose = 0
+        running = oracle._running[oracle.create_trial("tuner0").trial_id]
+        running.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "machine": "another", "token": "a"})
+        # It is alive when the second process looks for a stale trial, and stale when it decides to wait.
+        looks = iter([False])
+        monkeypatch.setattr(heartbeat.Liveness, "is_stale", lambda *_: next(looks, True))
+        assert len(run(tmp_path, a_number, trials=1, storage=None).seen) == 1
+
     def test_process_that_lost_a_trial_does_not_report(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
