@@ -1,13 +1,12 @@
 """The computation graph of a model: trace it, classify its steps, replay it on real tensors."""
 
-from keras_initx._graph.batches import Batch, batch_of, by_name, inputs_of, labelled_batch
 from keras_initx._graph.call_recorder import first_argument, intercepted, is_keras_call, mask_argument
 from keras_initx._graph.classify import ATTENTIONS
 from keras_initx._graph.context import WeightContext, activation_met, normalization_after, weight_contexts
 from keras_initx._graph.groups import kernel_groups, known_groups
 from keras_initx._graph.hooks import first_tensor, is_concrete, own_weights, patched_attribute, zeros
+from keras_initx._graph.inputs import Batch, batch_of, by_name, inputs_of, labelled_batch, noise
 from keras_initx._graph.masks import carried_mask
-from keras_initx._graph.noise import noise
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.replay import compute, is_about_inputs, replay
 from keras_initx._graph.roles import role

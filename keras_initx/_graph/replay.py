@@ -35,7 +35,7 @@ def replay(graph: Graph, inputs: Any, handler: Handler) -> Any:
     uses.update(_present(graph.masks))
     for step in graph.steps:
         _restore_masks(step.inputs, step.masks, tensors)
-        args, kwargs = _real_arguments(step, tensors)
+        args, kwargs = real_arguments(step, tensors)
         outputs = handler(step, args, kwargs)
         computed = [t for t in keras.tree.flatten(outputs) if keras.ops.is_tensor(t)]
         for number, tensor in zip(step.outputs, computed, strict=False):
@@ -84,7 +84,7 @@ def _takes_training(layer: keras.Layer) -> bool:
     return "training" in inspect.signature(layer.call).parameters
 
 
-def _real_arguments(step: Step, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def real_arguments(step: Step, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments of a step with real tensors in place of the symbolic ones."""
     numbers = iter(step.inputs)
     flat = [tensors[next(numbers)] if is_symbolic(value) else value for value in step.call.arguments]

@@ -12,13 +12,9 @@ import keras
 
 from keras_initx._graph.call_recorder import CallRecorder, observed
 from keras_initx._graph.classify import classified
+from keras_initx._graph.inputs import fitting_graph
 from keras_initx._graph.records import Graph, Step
 from keras_initx.errors import InitxError, error_line
-
-# Sizes to try in place of unknown ones, for images and for everything else. The first pair that works is
-# used.
-_IMAGE_SIZES = (64, 128, 224, 331)
-_LENGTHS = (16, 32, 64, 128)
 
 
 def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
@@ -54,15 +50,12 @@ def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
         inputs = _recorded_inputs(model)
     else:
         _check_inputs(model, inputs)
-    sizes = list(zip(_IMAGE_SIZES, _LENGTHS, strict=True)) if _has_unknown_size(inputs) else [(0, 0)]
-    for number, (image, length) in enumerate(sizes):
-        symbolic = keras.tree.map_structure(lambda x, i=image, n=length: _symbolic(x, batch, i, n), inputs)
-        try:
-            return _traced(model, symbolic)
-        except InitxError:
-            if number == len(sizes) - 1:
-                raise
-    raise AssertionError("unreachable: the loop returns or raises")
+
+    def traced_at(image: int, length: int) -> Graph:
+        symbolic = keras.tree.map_structure(lambda x: _symbolic(x, batch, image, length), inputs)
+        return _traced(model, symbolic)
+
+    return fitting_graph(model, traced_at) if _has_unknown_size(inputs) else traced_at(0, 0)
 
 
 def _traced(model: keras.Model, symbolic: Any) -> Graph:

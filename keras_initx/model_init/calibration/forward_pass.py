@@ -61,6 +61,14 @@ class ScalingPass:
                     "Check that ids are within the tables that read them, and that the types are right.",
                     f"`data` has values that {self._place!r} cannot take ({error_line(error)})",
                 ) from error
+            if is_about_inputs(error):
+                raise InitxError(
+                    "data",
+                    None,
+                    "a batch of data",
+                    "Pass data=: one batch in the form that the model takes.",
+                    f"{self._place}: noise cannot replace `data` here ({error_line(error)})",
+                ) from error
             raise
 
     def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

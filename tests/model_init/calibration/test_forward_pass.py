@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from keras_initx import Auto, InitxError, OrthogonalAuto, initialize
 from keras_initx._graph.context import WeightContext
-from keras_initx._graph.noise import noise
+from keras_initx._graph.inputs.noise import noise
 from keras_initx._graph.trace import trace
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
 from keras_initx.model_init.methods import Choice
@@ -288,3 +288,28 @@ def test_a_table_comes_to_the_scale_of_its_signal():
     signal = rms(array(patches.projection(x)))
     assert rms(array(patches.positions)) == pytest.approx(signal, rel=0.1)
     assert rms(array(patches.token)) == pytest.approx(signal, rel=0.1)
+
+
+def test_noise_that_a_layer_cannot_take_is_one_sentence():
+    class Picky(layers.Layer):
+        def call(self, x):
+            if not isinstance(x, keras.KerasTensor) and float(ops.min(x)) < 0:
+                raise ValueError("negative numbers")
+            return x
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    class Closed(Picky):
+        def call(self, x):
+            if isinstance(x, keras.KerasTensor):
+                raise TypeError("no symbolic form")
+            return super().call(x)
+
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2)(Closed(name="picky")(x)))
+    with pytest.raises(
+        InitxError,
+        match=r"^picky: noise cannot replace `data` here \(ValueError: negative .*\. Pass data=: one",
+    ):
+        initialize(model)

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import initialize
-from keras_initx._graph.noise import noise
+from keras_initx._graph.inputs.noise import noise
 from keras_initx._graph.trace import trace
 from tests.support import zoo
 from tests.support.networks import plain

@@ -1,39 +1,14 @@
 """Draw a batch of noise of the kind that each input of a model takes: floats, ids, pixels or a mask."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.inputs.kinds import is_mask, readers, table_rows
+from keras_initx._graph.records import Graph
 from keras_initx.errors import InitxError
-
-# Operations that pass integers on unchanged.
-_PASSING = frozenset(
-    ["Cast", "ConvertToTensor", "Reshape", "ExpandDims", "Squeeze", "Copy", "Flatten", "GetItem", "Transpose"]
-)
-# Operations that read integers as truth values, or as weights of 0 and 1.
-_MASKING = frozenset(
-    [
-        "Equal",
-        "NotEqual",
-        "Greater",
-        "GreaterEqual",
-        "Less",
-        "LessEqual",
-        "LogicalAnd",
-        "LogicalOr",
-        "LogicalNot",
-        "Where",
-        "Multiply",
-        "Masking",
-        "Softmax",
-        "DotProductAttention",
-        "Subtract",
-    ]
-)
 
 
 def noise(graph: Graph, batch: int, seed: int) -> Any:
@@ -63,19 +38,18 @@ def noise(graph: Graph, batch: int, seed: int) -> Any:
 def _one_input(graph: Graph, number: int, tensor: Any, batch: int, rng: np.random.Generator) -> Any:
     shape = (batch, *tensor.shape[1:]) if tensor.shape else ()
     dtype = keras.backend.standardize_dtype(tensor.dtype)
-    readers = list(_readers(graph, number))
-    rows = min((count for step in readers if (count := _table_rows(step)) is not None), default=None)
+    rows = table_rows(graph, number)
     if rows is not None:
         return ops.convert_to_tensor(rng.integers(0, rows, size=shape), dtype=dtype)
     if "float" in dtype:
         values = rng.standard_normal(shape, dtype="float32")
-        for step in readers:
+        for step, _ in readers(graph, number):
             values = _undone(step.operation, values)
         return ops.convert_to_tensor(values, dtype=dtype)
     if dtype == "uint8":
         # The pixels of an image, regardless of the steps that read them.
         return ops.convert_to_tensor(rng.integers(0, 256, size=shape), dtype=dtype)
-    if dtype == "bool" or (dtype != "string" and readers and all(s.kind in _MASKING for s in readers)):
+    if dtype == "bool" or (dtype != "string" and is_mask(graph, number)):
         return ops.ones(shape, dtype=dtype)
     received = f"{dtype} values of unknown range"
     raise InitxError(
@@ -85,36 +59,6 @@ def _one_input(graph: Graph, number: int, tensor: Any, batch: int, rng: np.rando
         "Pass data=.",
         f"Model input {tensor.name!r} takes {received}, so noise cannot replace data",
     )
-
-
-def _readers(graph: Graph, number: int) -> Iterator[Step]:
-    """Yield the steps that read the values of an input, through steps that pass them on unchanged."""
-    tensors, seen = [number], {number}
-    while tensors:
-        for step in graph.consumers(tensors.pop()):
-            if step.kind in _PASSING:
-                new = [t for t in step.outputs if t not in seen]
-                seen.update(new)
-                tensors += new
-            else:
-                yield step
-
-
-def _table_rows(step: Step) -> int | None:
-    """Return the number of rows in the table of a look-up; None for any other step."""
-    layer = step.operation
-    if isinstance(layer, keras.layers.Embedding):
-        return int(layer.input_dim)
-    if isinstance(layer, keras.layers.CategoryEncoding):
-        return int(layer.num_tokens)
-    if step.kind == "OneHot":
-        return int(layer.num_classes)
-    if step.kind == "Take":
-        table = step.call.arguments[0]
-        shape = tuple(table.shape)
-        axis = getattr(layer, "axis", None) or 0
-        return int(shape[axis]) if shape and not isinstance(table, keras.KerasTensor) else None
-    return None
 
 
 def _undone(layer: Any, values: np.ndarray) -> np.ndarray:
