@@ -147,7 +147,19 @@ class CallRecorder:
 
     def on_operation(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Replace `Operation.symbolic_call`: return the same result without adding a node."""
-        outputs = operation.compute_output_spec(*args, **kwargs)
+        try:
+            outputs = operation.compute_output_spec(*args, **kwargs)
+        except Exception:
+            # Keras infers no shapes for some valid arguments, such as capital letters in einsum.
+            self._inferring = True
+            try:
+                outputs = keras.Operation.compute_output_spec(operation, *args, **kwargs)
+            except Exception:
+                outputs = None
+            finally:
+                self._inferring = False
+            if outputs is None:
+                raise
         propagate_through_operation(operation, args, kwargs, outputs)
         call = self._call(operation, args, kwargs, outputs)
         self._record(call, False, [v.path for v in call.variables], "")

@@ -85,8 +85,8 @@ def initialize(
 
     Raises:
         InitxError: If the model is not built or has no weights; if the method is unknown; if data is
-            missing, empty or not finite; if a pattern matches nothing; if a pretrained file does not match;
-            if an output is all zeros or not finite. Every weight is then as it was.
+            missing, empty, not finite or all zeros; if a pattern matches nothing; if a pretrained file does
+            not match; if an output is not finite. Every weight is then as it was.
 
     Example:
 

@@ -16,6 +16,9 @@ from keras_initx.model_init.additive_tables import additive_tables
 from keras_initx.model_init.methods import Choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow
 
+# The reason for a weight that a gain, a table or a kernel of zeros comes before.
+ON_ZEROS = "reads zeros, so it is drawn for inputs of root mean square 1"
+
 
 @dataclass(eq=False)
 class WeightTask:
@@ -33,6 +36,7 @@ class WeightTask:
         rms_after: The same after scaling, without the offset of the choice.
         error: The relative standard error of the measurement, from the spread between samples.
         measured_at: Where its output was measured, in words.
+        left: Why its output was not scaled to the target of the choice; "" if it was.
         mean_square: The mean square of its entries after initialization.
     """
 
@@ -46,6 +50,7 @@ class WeightTask:
     rms_after: float = field(default=math.nan, init=False)
     error: float = field(default=0.0, init=False)
     measured_at: str = field(default="", init=False)
+    left: str = field(default="", init=False)
     mean_square: float = field(default=math.nan, init=False)
 
     def __post_init__(self) -> None:
@@ -152,8 +157,6 @@ def plan_row(task: WeightTask, index: WeightIndex) -> PlanRow:
     choice, context = task.choice, task.context
     fans = index.fans(task.variable)
     drawn = task.status == "drawn"
-    unmeasured = choice.target is not None and task.target is None
-    reason = task.measured_at if unmeasured else choice.reason
     return PlanRow(
         path=task.path,
         kind=context.kind,
@@ -170,5 +173,5 @@ def plan_row(task: WeightTask, index: WeightIndex) -> PlanRow:
         target=task.target,
         error=task.error,
         measured_at=task.measured_at,
-        reason=reason if drawn else NOT_DRAWN[task.status],
+        reason=(task.left or choice.reason) if drawn else NOT_DRAWN[task.status],
     )

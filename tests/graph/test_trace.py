@@ -53,6 +53,22 @@ class TestSteps:
         assert kinds(model) == ["Multiply", "Multiply", "Add"]
         assert all("scale" in step.parameters[0] for step in trace(model).steps[-3:-1])
 
+    @pytest.mark.parametrize(
+        "equation", ["btd,bsd->bts", "BTD,BSD->BTS", "bTd,bSd->bTS", "...TD,...SD->...TS"]
+    )
+    def test_letters_in_an_einsum(self, equation):
+        class Scores(layers.Layer):
+            def call(self, x, y):
+                return ops.einsum(equation, x, y)
+
+            def compute_output_spec(self, x, y):
+                return keras.KerasTensor((x.shape[0], x.shape[1], y.shape[1]), x.dtype)
+
+        x, y = keras.Input((5, 3)), keras.Input((4, 3))
+        model = keras.Model([x, y], layers.Dense(2)(Scores()(x, y)))
+        assert kinds(model) == ["Einsum", "Dense"]
+        assert [s.shapes for s in trace(model).steps if s.kind == "Einsum"] == [((2, 5, 4),)]
+
     def test_time_distributed_passes_the_training_mode_on(self):
         class Noisy(keras.Model):
             def __init__(self):

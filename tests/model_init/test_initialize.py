@@ -95,6 +95,71 @@ class TestSeeds:
         assert same(first, model)
 
 
+class Queries(layers.Layer):
+    """Learned queries that start at zero."""
+
+    def build(self, shape):
+        self.queries = self.add_weight(name="queries", shape=(1, 4, 16), initializer="zeros")
+
+    def call(self, x):
+        return ops.broadcast_to(self.queries, (ops.shape(x)[0], 4, 16))
+
+    def compute_output_shape(self, shape):
+        return (shape[0], 4, 16)
+
+
+class TestZeroOnTheWay:
+    """A zero that a model starts with stays, and the weights that read it are drawn for inputs of size 1."""
+
+    def test_a_gain_of_zero(self):
+        x = keras.Input((16, 16, 3))
+        h = layers.Conv2D(8, 3, name="first")(x)
+        h = layers.BatchNormalization(gamma_initializer="zeros", name="zero")(h)
+        h = layers.Conv2D(32, 3, name="second")(h)
+        model = keras.Model(x, layers.Dense(4, name="out")(layers.Flatten()(h)))
+        plan = initialize(model, seed=0)
+        first, second, out = plan.rows
+        assert first.rms_after == 1
+        assert (second.rms_before, second.rms_after, second.target) == (0, 0, None)
+        assert plan.notes == ("second/kernel (and 1 more): " + out.reason,)
+        assert "reads zeros" in out.reason
+        # The mean square of an entry times the number of inputs: the output for inputs of size 1.
+        for row in (second, out):
+            assert row.gain == pytest.approx(1, abs=0.15)
+        assert not np.any(ops.convert_to_numpy(model.get_layer("zero").gamma))
+        x = np.random.default_rng(0).normal(size=(64, 16, 16, 3)).astype("float32")
+        assert not np.any(ops.convert_to_numpy(model(x)))
+
+    def test_a_residual_end_keeps_its_factor(self):
+        x = keras.Input((32,))
+        h = x
+        for n in range(4):
+            zeros = layers.LayerNormalization(gamma_initializer="zeros")(h)
+            h = h + layers.Dense(32, name=f"end{n}")(zeros)
+        plan = initialize(keras.Model(x, layers.Dense(2)(h)), seed=0)
+        ends = [row for row in plan.rows if "residual_end" in row.roles]
+        assert [row.gain for row in ends] == pytest.approx([1 / 4] * 4, rel=0.15)
+
+    def test_queries_of_zero(self):
+        x = keras.Input((8, 16))
+        q = layers.LayerNormalization()(Queries()(x))
+        h = q + layers.MultiHeadAttention(2, 8, name="self")(q, q)
+        h = h + layers.MultiHeadAttention(2, 8, name="cross")(h, x)
+        plan = initialize(keras.Model(x, layers.Dense(3, name="out")(h)), seed=0)
+        rows = {row.path: row for row in plan.rows}
+        assert "reads zeros" in rows["self/query/kernel"].reason
+        # The image's part of the signal arrives, so these are measured.
+        for path in ("cross/key/kernel", "cross/value/kernel", "out/kernel"):
+            assert rows[path].rms_after == 1
+        assert sum("reads zeros" in note for note in plan.notes) == 1
+
+    def test_data_of_zeros_are_an_error(self):
+        x = keras.Input((4,))
+        model = keras.Model(x, layers.Dense(2, name="one")(x))
+        with pytest.raises(InitxError, match=r"^one/kernel: its output is all zeros on this data"):
+            initialize(model, data=np.zeros((8, 4), "float32"))
+
+
 class TestAtomic:
     def test_an_error_restores_the_model(self):
         model = zoo.residual_cnn(blocks=2)
@@ -117,14 +182,14 @@ class TestAtomic:
             assert same(before, model)
             assert keras.Layer.__call__ is call
 
-    def test_an_output_of_zeros_restores_the_model(self):
+    def test_an_output_that_is_not_finite_restores_the_model(self):
         x = keras.Input((4,))
-        dead = layers.Rescaling(0.0)(layers.Dense(4, name="first")(x))
+        dead = layers.Rescaling(np.inf)(layers.Dense(4, name="first")(x))
         model = keras.Model(x, layers.Dense(3, name="second")(dead))
         before = values(model)
         with pytest.raises(
             InitxError,
-            match=r"^second/kernel: its output is all zeros on noise, so it cannot .*skip='second/kernel'",
+            match=r"^second/kernel: its output is not finite on noise, so it cannot .*skip='second/kernel'",
         ):
             initialize(model, seed=1)
         assert same(before, model)
@@ -158,7 +223,7 @@ class Noisy(layers.Layer):
 @pytest.mark.parametrize("fails", [False, True])
 def test_generators_and_states_stay(fails):
     cell, noisy = layers.GRU(4, stateful=True), Noisy()
-    end = [layers.Rescaling(0.0), layers.Dense(2)] if fails else [layers.Dense(2)]
+    end = [layers.Rescaling(np.inf), layers.Dense(2)] if fails else [layers.Dense(2)]
     model = keras.Sequential([keras.Input(batch_shape=(2, 5, 6)), noisy, cell, *end])
     kept = [ops.convert_to_numpy(v).copy() for v in (noisy.generator.state, *cell.states)]
     with pytest.raises(InitxError) if fails else contextlib.nullcontext():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_initx._graph import (
@@ -45,8 +46,13 @@ class ScalingPass:
         """Scale the weights on `inputs`, and return the outputs of the scaled model.
 
         Raises:
-            InitxError: If an output is all zeros or not finite; the error names the weight.
+            InitxError: If an output is not finite, or is all zeros because the inputs are; the error names
+                the weight.
         """
+        floats = [
+            v for v in keras.tree.flatten(inputs) if "float" in keras.backend.standardize_dtype(v.dtype)
+        ]
+        self._scaler.reads_zeros = bool(floats) and not any(np.any(ops.convert_to_numpy(v)) for v in floats)
         try:
             return replay(self._graph, inputs, self._step)
         except Exception as error:

@@ -64,7 +64,10 @@ def scale_by_response(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) 
     tasks = [task for task in tasks if task.target is not None]
     for _ in range(4 if tasks else 0):
         rms, error = root_mean_square(first_tensor(outputs))
-        scaler.check(tasks[0], rms)
+        # All tasks share the output, so each of them decides alike.
+        tasks = [task for task in tasks if scaler.can_scale(task, rms)]
+        if not tasks:
+            break
         factor = float(tasks[0].target or 1) / rms
         for task in tasks:
             task.record(rms, error, "response of the layer")

@@ -9,7 +9,7 @@ from keras_initx._graph import Graph, fixed_batch, noise, trace
 from keras_initx.errors import InitxError
 from keras_initx.initializers import fold_in
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
-from keras_initx.model_init.tasks import WeightTask
+from keras_initx.model_init.tasks import ON_ZEROS, WeightTask
 
 # Values that one pass may compute; it determines the batch size, within these limits.
 _BUDGET = 6e7
@@ -48,7 +48,7 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
         size *= 4
         if batch is not None or fixed or not (note := _low_precision(tasks)) or size * values > 8 * _BUDGET:
             break
-    return [note] if note else []
+    return [text for text in (note, _zeros(tasks)) if text]
 
 
 def _can_replay(graph: Graph, inputs: Any) -> bool:
@@ -62,6 +62,13 @@ def _can_replay(graph: Graph, inputs: Any) -> bool:
     calls = [step.call for step in graph.steps]
     arguments = keras.tree.flatten([(call.args, call.kwargs) for call in calls])
     return not any(keras.ops.is_tensor(v) and not isinstance(v, keras.Variable) for v in arguments)
+
+
+def _zeros(tasks: list[WeightTask]) -> str:
+    """Return a note about the weights that read zeros, or "" without any."""
+    paths = [task.path for task in tasks if task.left == ON_ZEROS]
+    others = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+    return f"{paths[0]}{others}: {ON_ZEROS}" if paths else ""
 
 
 def _low_precision(tasks: list[WeightTask]) -> str:

@@ -48,8 +48,8 @@ def _scale_gates(
     gates = input_rms(layer, cell, sequences) or [(0.0, 0.0)]
     rms = float(np.sqrt(np.mean(np.square([part for part, _ in gates]))))
     task.record(rms, max(error for _, error in gates), "gates of the cell")
-    for part, _ in gates:
-        scaler.check(task, part)
+    if not all(scaler.can_scale(task, part) for part, _ in gates):
+        return
     aims = [target] * len(gates)
     _multiply_gates(task.variable, [aim / part for aim, (part, _) in zip(aims, gates, strict=True)])
     # The state adds its part to the pre-activations, so lower the input's part by as much.
@@ -68,9 +68,8 @@ def _scale_input_part(scaler: Scaler, task: WeightTask, sequences: Sequences) ->
     if len(shape) == 3 and tuple(task.variable.shape)[:-1] == (shape[-1],):
         rows, _ = sequences.rows(task.variable.shape[-1])
         kernel = ops.convert_to_tensor(task.variable)
-        if not len(rows):
-            scaler.check(task, 0.0)
-        scaler.scale(task, ops.matmul(ops.cast(rows, kernel.dtype), kernel), "input's part")
+        if len(rows) or scaler.can_scale(task, 0.0):
+            scaler.scale(task, ops.matmul(ops.cast(rows, kernel.dtype), kernel), "input's part")
         return
     # The cell may use its kernel in any way, so its output cannot be located.
     scaler.leave_as_drawn(task)

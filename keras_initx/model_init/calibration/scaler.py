@@ -11,7 +11,7 @@ from keras import ops
 from keras_initx._graph import first_argument
 from keras_initx.errors import InitxError
 from keras_initx.model_init.calibration.measure import root_mean_square
-from keras_initx.model_init.tasks import WeightTask
+from keras_initx.model_init.tasks import ON_ZEROS, WeightTask
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Scaler:
 
     Attributes:
         factors: The factor of each scaled weight by the id of its variable.
+        reads_zeros: Whether all inputs of the model are zeros.
         failure: The error of an output that cannot be scaled. Keras may wrap the raised error.
     """
 
@@ -56,6 +57,7 @@ class Scaler:
         self._on_data = on_data
         self._done: set[int] = set()
         self.factors: dict[int, float] = {}
+        self.reads_zeros = False
         self.failure: InitxError | None = None
 
     def open_tasks(self, variables: Iterable[keras.Variable]) -> list[WeightTask]:
@@ -78,7 +80,8 @@ class Scaler:
         if task.target is None:
             self.finish(task)
             return 1.0
-        self.check(task, rms)
+        if not self.can_scale(task, rms):
+            return 1.0
         factor = task.target / rms
         self.multiply(task, factor)
         return factor
@@ -90,16 +93,30 @@ class Scaler:
         variable.assign(variable * ops.cast(factor, variable.dtype))
         self.finish(task)
 
-    def leave_as_drawn(self, task: WeightTask) -> None:
+    def leave_as_drawn(self, task: WeightTask, reason: str = "not measured: left as drawn") -> None:
         """Give up the target of a weight whose output cannot be measured."""
         if task.target is not None:
-            task.target, task.measured_at = None, "not measured: left as drawn"
+            task.target, task.left = None, reason
         self.finish(task)
 
-    def check(self, task: WeightTask, rms: float) -> None:
-        """Raise an `InitxError` if an output is all zeros or not finite: no factor brings it to a target."""
+    def can_scale(self, task: WeightTask, rms: float) -> bool:
+        """Return whether a factor brings an output of this root mean square to the target of its weight.
+
+        An output of zeros is left to its weight: a gain, a table or a kernel before it starts at zero. The
+        weight then has the scale for inputs of root mean square 1.
+
+        Raises:
+            InitxError: If the output is not finite, or is all zeros because the data are.
+        """
         if rms != 0 and math.isfinite(rms):
-            return
+            return True
+        if rms == 0 and not self.reads_zeros:
+            target = task.target
+            assert target is not None
+            self.leave_as_drawn(task, ON_ZEROS)
+            task.record(0.0, 0.0, task.measured_at)
+            self.multiply(task, target)
+            return False
         received = "all zeros" if rms == 0 else "not finite"
         inputs = "this data" if self._on_data else "noise"
         way_out = "Check the input range" if self._on_data else "Pass data= if the model cannot read noise"

@@ -269,15 +269,27 @@ def test_an_existing_bias_reaches_the_next_layer():
     assert rms(array(model(other))) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize(("factor", "text"), [(0.0, "all zeros"), (np.inf, "not finite")])
-def test_the_error_names_an_output_that_cannot_be_scaled(factor, text):
+def behind_a_factor(factor):
     x = keras.Input((4,))
     scaled = layers.Rescaling(factor)(layers.Dense(4, name="first")(x))
-    model = keras.Model(x, layers.Dense(3, name="second")(scaled))
+    return keras.Model(x, layers.Dense(3, name="second")(scaled))
+
+
+def test_the_error_names_an_output_that_is_not_finite():
     with pytest.raises(
-        InitxError, match=f"^second/kernel: its output is {text} on noise, so it cannot be scaled"
+        InitxError, match=r"^second/kernel: its output is not finite on noise, so it cannot be scaled"
     ):
-        scale(model)
+        scale(behind_a_factor(np.inf))
+
+
+def test_a_weight_that_reads_zeros_keeps_its_values():
+    model = behind_a_factor(0.0)
+    before = array(model.get_layer("second").kernel)
+    tasks, _ = scale(model)
+    assert np.array_equal(array(model.get_layer("second").kernel), before)
+    assert tasks["first/kernel"].target == 1
+    assert tasks["second/kernel"].target is None
+    assert tasks["second/kernel"].left
 
 
 def test_a_table_comes_to_the_scale_of_its_signal():
