@@ -4,11 +4,11 @@ from keras_initx.diagnostics.compare import Comparison, compare
 from keras_initx.diagnostics.diagnose import diagnose
 from keras_initx.diagnostics.monitor import SignalMonitor
 from keras_initx.diagnostics.plot import plot_signals
-from keras_initx.diagnostics.records import HEALTHY, VERDICTS, Finding, HeadSignal, LayerSignal
+from keras_initx.diagnostics.records import USUAL_STD, VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
 
 __all__ = [
-    "HEALTHY",
+    "USUAL_STD",
     "VERDICTS",
     "Comparison",
     "Finding",

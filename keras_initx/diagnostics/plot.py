@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_initx.diagnostics.records import HEALTHY, LayerSignal, SignalReport
+from keras_initx.diagnostics.records import USUAL_STD, LayerSignal, SignalReport
 
 # The palette of Okabe and Ito 2008 for colour blindness. Line styles and markers distinguish lines in grey.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -19,7 +19,7 @@ _RANGE = (1e-12, 1e12)
 def plot_signals(reports: Mapping[str, SignalReport], title: str = "") -> Any:
     """Plot the standard deviation of pre-activations by depth, and the root mean square of their gradients.
 
-    Both axes are logarithmic and show one line for each report. The healthy range of pre-activations is
+    Both axes are logarithmic and show one line for each report. The usual range of pre-activations is
     shaded. A layer without signal is a cross at the lower edge, a layer that is not finite a triangle at the
     upper edge.
 
@@ -44,8 +44,8 @@ def plot_signals(reports: Mapping[str, SignalReport], title: str = "") -> Any:
     has_labels = len(rows) <= _MAX_LABELS
     figure = Figure(figsize=(7.2, 6.6 if has_labels else 5.6), layout="constrained")
     forward, backward = figure.subplots(2, 1, sharex=True)
-    band = f"healthy: {HEALTHY[0]:g} to {HEALTHY[1]:g}"
-    forward.axhspan(*HEALTHY, color="0.5", alpha=0.15, linewidth=0, label=band)
+    band = f"usual: {USUAL_STD[0]:g} to {USUAL_STD[1]:g}"
+    forward.axhspan(*USUAL_STD, color="0.5", alpha=0.15, linewidth=0, label=band)
     for number, (name, report) in enumerate(reports.items()):
         style = {
             "color": _COLORS[number % len(_COLORS)],

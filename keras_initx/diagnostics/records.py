@@ -28,7 +28,8 @@ class LayerSignal:
         unit_spread: sqrt of (mean variance over units / second moment); 0 if all units are equal.
         output_second_moment: The second moment of the activation's output.
         dead: The share of units that return the same value for all samples.
-        saturated: The share of entries within 1 % of a bound of the activation.
+        saturated: The share of entries within 1 % of a bound of the activation. An entry of the model's
+            output that is right, within 10 % of its target, does not count.
         gradient_mean: The mean of the gradient of the loss with respect to the pre-activation.
         gradient_second_moment: The second moment of that gradient.
         gradient_not_finite: The share of its entries that are NaN or infinite.
@@ -41,6 +42,7 @@ class LayerSignal:
         is_lookup: Whether the layer looks up rows of a table, or depends on no data, like learned queries.
             Its signal may be the same for all samples.
         ends_branch: Whether the layer is the last of a residual branch.
+        is_output: Whether no weight comes after the layer.
         verdicts: The problems found at this layer, each a key of `VERDICTS`. Empty for a healthy layer.
     """
 
@@ -70,6 +72,7 @@ class LayerSignal:
     chi: float
     is_lookup: bool = False
     ends_branch: bool = False
+    is_output: bool = False
     verdicts: tuple[str, ...] = ()
 
     @property
@@ -123,8 +126,8 @@ class Finding:
     text: str
 
 
-# The healthy range of a pre-activation's standard deviation, shaded in plots. Verdicts use wider limits.
-HEALTHY = (0.03, 30.0)
+# The usual range of a pre-activation's standard deviation, shaded in plots. Verdicts use wider limits.
+USUAL_STD = (0.03, 30.0)
 
 
 # The meaning of each verdict, most serious first.

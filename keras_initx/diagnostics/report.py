@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_initx._display import html_table, number, plain, share, width
-from keras_initx.diagnostics.records import HEALTHY, NOTED, Finding, HeadSignal, LayerSignal
+from keras_initx.diagnostics.records import NOTED, USUAL_STD, Finding, HeadSignal, LayerSignal
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,10 +67,10 @@ class Report:
         gradients = [row.gradient_rms for row in self.rows if math.isfinite(row.gradient_rms)]
         lines = []
         if stds:
-            low, high = HEALTHY
+            low, high = USUAL_STD
             outside = sum(not low <= std <= high for std in stds)
             are = "is" if outside == 1 else "are"
-            of = f"; {outside} of {len(stds)} layers {are} outside the healthy range of {low:g} to {high:g}"
+            of = f"; {outside} of {len(stds)} layers {are} outside the usual range of {low:g} to {high:g}"
             line = f"The pre-activation std ranges from {min(stds):.2g} to {max(stds):.2g}"
             lines.append(f"{line}{of if outside else ''}.")
         if gradients and max(gradients) > 0:

@@ -70,6 +70,7 @@ def _layer_signal(
         chi=_chi(probe.graph, point, forward["mean"], variance, index),
         is_lookup="embedding" in point.context.roles or not point.depends_on_data,
         ends_branch=bool(point.context.residual_number),
+        is_output="head" in point.context.roles,
     )
 
 

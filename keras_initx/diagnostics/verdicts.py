@@ -10,6 +10,8 @@ _VANISHED, _EXPLODED = 1e-3, 1e3
 _GRADIENT_VANISHED, _GRADIENT_EXPLODED = 1e-5, 1e5
 # The largest healthy share of dead units, and of saturated entries.
 _DEAD, _SATURATED = 0.5, 0.5
+# An output whose samples differ by less is at a bound because of its bias: the inputs did not take it there.
+_OUTPUT_SPREAD = 1.0
 # The smallest healthy spread of samples relative to the signal.
 _SAMPLE_SPREAD = 1e-3
 # The largest healthy cosine between tokens.
@@ -34,10 +36,13 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
                    the last layer's, here and in all earlier layers. A single branch that starts closed does
                    not count.
     symmetric      The layer has several units, all with the same values and the same gradient.
-    inputs alike   The part that differs between samples is below a thousandth of the signal.
+    inputs alike   The part that differs between samples is below a thousandth of the signal, here and in all
+                   later layers. A gate that starts the same for all samples does not count.
     dead           More than half of the units return the same value for all samples.
-    saturated      More than half of the entries are within 1 % of a bound of the activation.
-    rank collapse  The tokens of a sample have a mean cosine above 0.9999.
+    saturated      More than half of the entries are within 1 % of a bound of the activation. An output that
+                   its bias alone takes there, as for the prior of a rare class, does not count.
+    rank collapse  The tokens of a sample have a mean cosine above 0.9999, here and in all later layers with
+                   tokens. A residual connection around the layer may carry what differs between them.
 
     A kernel of zeros whose units have different gradients, such as an output layer's, is healthy.
     """
@@ -46,19 +51,28 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
     last = next((r.gradient_rms for r in reversed(rows) if r.gradient_rms > 0), 0.0)
     growth = row.gradient_rms / last if last else math.nan
     opens = row.kernel_std == 0 and _opens(row, rows[-1])
-    alike = row.spread < _SAMPLE_SPREAD * math.sqrt(row.second_moment) and not row.is_lookup
+    # What is lost in a branch, or restored by a normalization, is not lost for the model.
+    later = [r for r in rows[row.number - 1 :] if r is row or (r.kernel_std > 0 and not r.is_lookup)]
     applies = {
         "exploding": row.std > _EXPLODED or growth > _GRADIENT_EXPLODED,
         "vanishing": not opens and (_is_lost(row, rows) or _is_cut_off(row, rows, last)),
         "symmetric": not opens
         and row.shape[-1] > 1
         and max(row.unit_spread, row.gradient_unit_spread) < _UNIT_SPREAD,
-        "inputs alike": not opens and alike,
+        "inputs alike": not opens and not row.is_lookup and all(_is_alike(r) for r in later),
         "dead": not opens and row.dead > _DEAD and not row.is_lookup,
-        "saturated": row.saturated > _SATURATED,
-        "rank collapse": row.token_cosine > _TOKEN_COSINE and not row.is_lookup,
+        "saturated": row.saturated > _SATURATED and not (row.is_output and row.spread < _OUTPUT_SPREAD),
+        # The cosine of a layer without tokens is NaN.
+        "rank collapse": row.token_cosine > _TOKEN_COSINE
+        and not row.is_lookup
+        and not any(r.token_cosine <= _TOKEN_COSINE for r in later),
     }
     return tuple(verdict for verdict, is_so in applies.items() if is_so)
+
+
+def _is_alike(row: LayerSignal) -> bool:
+    """Return whether the samples do not differ in the signal."""
+    return row.spread < _SAMPLE_SPREAD * math.sqrt(row.second_moment)
 
 
 def _opens(row: LayerSignal, last: LayerSignal) -> bool:

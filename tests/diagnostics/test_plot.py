@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_initx import compare, diagnose, plot_signals, reinitialize
-from keras_initx.diagnostics.records import HEALTHY
+from keras_initx.diagnostics.records import USUAL_STD
 
 pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
@@ -21,11 +21,11 @@ class TestPlot:
         assert list(line.get_ydata()) == [row.gradient_rms for row in report.rows]
         assert forward.get_yscale() == backward.get_yscale() == "log"
 
-    def test_the_healthy_band_is_shaded_and_named(self, model, x):
+    def test_the_usual_range_is_shaded_and_named(self, model, x):
         forward = diagnose(model, x).plot().axes[0]
-        band = next(p for p in forward.patches if "healthy" in str(p.get_label()))
+        band = next(p for p in forward.patches if "usual" in str(p.get_label()))
         low, high = band.get_extents().transformed(forward.transData.inverted()).intervaly
-        assert (low, high) == pytest.approx(HEALTHY)
+        assert (low, high) == pytest.approx(USUAL_STD)
 
     def test_a_layer_without_signal_is_a_cross_and_nan_a_triangle(self, model, x):
         kernel = model.layers[3].kernel

@@ -85,7 +85,7 @@ class TestSummary:
         report = self.report(layer_signals((1, {"std": 40.0}), (3, {"gradient_second_moment": 4.0})))
         assert report.summary().splitlines()[1:] == [
             "The pre-activation std ranges from 1 to 40; "
-            "1 of 4 layers is outside the healthy range of 0.03 to 30.",
+            "1 of 4 layers is outside the usual range of 0.03 to 30.",
             "The gradient rms is 1 at the first layer and 2 at the last (gradients of the loss).",
         ]
         healthy = self.report(layer_signals()).summary().splitlines()

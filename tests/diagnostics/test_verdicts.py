@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx import initialize
+from keras_initx import PriorBias, initialize
 from keras_initx.diagnostics import HeadSignal, diagnose
 from keras_initx.diagnostics.verdicts import head_verdicts, layer_finding, layer_verdicts
 from tests.support import zoo
@@ -158,6 +158,42 @@ class TestZeroKernels:
         report = diagnose(keras.Model(inputs, layers.Dense(3, kernel_initializer="zeros")(h)), data(16, 8))
         assert not {"symmetric", "dead"} & {f.verdict for f in report.findings}, report.summary()
 
+    @pytest.mark.parametrize("loss", ["binary_crossentropy", "binary_focal_crossentropy"])
+    @pytest.mark.parametrize("with_targets", [True, False])
+    def test_an_output_at_the_prior_of_a_rare_class(self, loss, with_targets):
+        rare = PriorBias(class_counts=[9980, 20])
+        head = layers.Dense(1, "sigmoid", bias_initializer=rare)
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(16, "relu"), head])
+        model.compile("adam", loss)
+        y = (np.arange(64) == 5).astype("float32")
+        report = diagnose(model, data(64, 8), y[:, None] if with_targets else None)
+        assert report.healthy, report.summary()
+
+    def test_a_trained_output_is_right_and_not_saturated(self):
+        x = data(64, 8)
+        y = (x[:, :1] > 0).astype("float32")
+        head = layers.Dense(1, "sigmoid", use_bias=False)
+        model = keras.Sequential([keras.Input((8,)), head])
+        model.compile("sgd", "binary_crossentropy")
+        head.kernel.assign(1e3 * np.eye(8, 1))
+        assert not diagnose(model, x, y).rows[0].verdicts
+        # The same output is wrong for the opposite targets.
+        assert diagnose(model, x, 1 - y).rows[0].verdicts == ("saturated",)
+        assert diagnose(model, x).rows[0].verdicts == ("saturated",)
+
+    def test_a_gate_that_starts_open_for_all_samples(self):
+        # The spatial gating unit of gMLP (Liu et al. 2021, arXiv 2105.08050, section 2.1).
+        inputs = h = keras.Input((6, 8))
+        for _ in range(2):
+            branch = layers.Dense(16, "gelu")(layers.LayerNormalization()(h))
+            gate = layers.Permute((2, 1))(layers.LayerNormalization()(branch[..., 8:]))
+            near_zero = keras.initializers.TruncatedNormal(stddev=1e-6)
+            gate = layers.Dense(6, kernel_initializer=near_zero, bias_initializer="ones")(gate)
+            h = h + layers.Dense(8)(branch[..., :8] * layers.Permute((2, 1))(gate))
+        model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(h)))
+        report = diagnose(model, data(16, 6, 8))
+        assert not any(row.verdicts for row in report.rows), report.summary()
+
     def test_zeros_in_consecutive_layers_are_symmetric(self):
         inputs = keras.Input((8,))
         h = layers.Dense(16, "sigmoid", kernel_initializer="zeros")(layers.Dense(16, "tanh")(inputs))
@@ -174,10 +210,14 @@ class TestLimits:
             ("exploding", {"std": 1.1e3}, {"std": 0.9e3}),
             ("exploding", {"gradient_second_moment": 1.1e10}, {"gradient_second_moment": 0.9e10}),
             ("symmetric", {"unit_spread": 0.9e-4, "gradient_unit_spread": 0.0}, {"unit_spread": 0.9e-4}),
-            ("inputs alike", {"spread": 0.9e-3}, {"spread": 1.1e-3}),
             ("dead", {"dead": 0.51}, {"dead": 0.49}),
             ("saturated", {"saturated": 0.51}, {"saturated": 0.49}),
-            ("rank collapse", {"token_cosine": 0.99995}, {"token_cosine": 0.9998}),
+            ("saturated", {"saturated": 0.51, "is_output": True}, {"saturated": 0.49, "is_output": True}),
+            (
+                "saturated",
+                {"saturated": 0.51, "is_output": True, "spread": 1.01},
+                {"saturated": 0.51, "is_output": True, "spread": 0.99},
+            ),
             ("non-finite", {"not_finite": 1e-6}, {"not_finite": 0.0}),
             ("non-finite", {"gradient_not_finite": 1e-6}, {"gradient_not_finite": 0.0}),
         ],
@@ -195,6 +235,22 @@ class TestLimits:
         kept = layer_signals(*((n, {"std": 1.1e-3}) for n in (1, 2, 3)))
         assert not any(layer_verdicts(row, kept) for row in kept)
 
+    @pytest.mark.parametrize(
+        ("verdict", "beyond", "within"),
+        [
+            ("inputs alike", {"spread": 0.9e-3}, {"spread": 1.1e-3}),
+            ("rank collapse", {"token_cosine": 0.99995}, {"token_cosine": 0.9998}),
+        ],
+    )
+    def test_samples_or_tokens_are_alike_only_if_no_later_layer_tells_them_apart(
+        self, verdict, beyond, within
+    ):
+        for change, expected in ((beyond, (verdict,)), (within, ())):
+            signals = layer_signals(*((n, change) for n in (1, 2, 3)))
+            assert [layer_verdicts(row, signals) for row in signals] == [(), *[expected] * 3]
+        branch = layer_signals((1, beyond))
+        assert not any(layer_verdicts(row, branch) for row in branch)
+
     def test_a_gradient_vanishes_only_if_no_earlier_layer_has_one(self):
         lost = layer_signals(*((n, {"gradient_second_moment": 0.9e-10}) for n in (0, 1)))
         assert [layer_verdicts(row, lost) for row in lost] == [("vanishing",), ("vanishing",), (), ()]
@@ -208,9 +264,9 @@ class TestLimits:
 
     def test_a_lookup_may_be_the_same_for_all_samples(self):
         change = {"spread": 0.0, "dead": 1.0, "token_cosine": 1.0}
-        assert len(layer_verdicts(layer_signals((1, change))[1], layer_signals((1, change)))) == 3
-        signals = layer_signals((1, {**change, "is_lookup": True}))
-        assert layer_verdicts(signals[1], signals) == ()
+        assert len(layer_verdicts(layer_signals((3, change))[3], layer_signals((3, change)))) == 3
+        signals = layer_signals((3, {**change, "is_lookup": True}))
+        assert layer_verdicts(signals[3], signals) == ()
 
     @pytest.mark.parametrize(
         ("entropy", "spread", "expected"),

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from keras_initx.diagnostics import HEALTHY
+from keras_initx.diagnostics import USUAL_STD
 
 from ..report import bounds_of
 from ..study import TrialResult, best_trial
@@ -77,7 +77,7 @@ def scores_image(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
 def signal_image(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
     """Draw the signal of every trial before training by depth, forward and backward.
 
-    A band marks the healthy range of the forward signal. The backward signal has no band, since the size of
+    A band marks the usual range of the forward signal. The backward signal has no band, since the size of
     a gradient depends on the loss.
 
     Args:
@@ -96,8 +96,8 @@ def signal_image(trials: Sequence[TrialResult], objective: Any) -> bytes | None:
         both = figure.subplots(1, 2)
         for axes, side in zip(both, ("forward", "backward"), strict=True):
             if side == "forward":
-                band = f"healthy: {HEALTHY[0]:g} to {HEALTHY[1]:g}"
-                axes.axhspan(*HEALTHY, color="0.5", alpha=0.15, linewidth=0, label=band, zorder=0)
+                band = f"usual: {USUAL_STD[0]:g} to {USUAL_STD[1]:g}"
+                axes.axhspan(*USUAL_STD, color="0.5", alpha=0.15, linewidth=0, label=band, zorder=0)
             for trial in shown:
                 kind = "screened" if trial.status == "screened" else "other"
                 kind = "best" if best is not None and trial.number == best.number else kind

@@ -240,6 +240,24 @@ class Probe(keras.Model):
 
         return tap(z, self.gradient_taps[number].value)
 
+    def _compare_with_targets(self, y: Any, outputs: Any) -> None:
+        """Measure the activations that return the model's outputs again, in view of targets of that shape."""
+        targets, results = keras.tree.flatten(y), keras.tree.flatten(outputs)
+        if len(targets) != len(results):
+            return
+        for number, target, result in zip(self.graph.outputs, targets, results, strict=True):
+            # Keras compares targets of shape (samples,) with outputs of shape (samples, 1), too.
+            if (
+                ops.is_tensor(target)
+                and tuple(target.shape) == (*result.shape,)[:-1]
+                and result.shape[-1] == 1
+            ):
+                target = target[..., None]
+            for reader, point in enumerate(self.points):
+                if point.output == number and ops.is_tensor(target) and target.shape == result.shape:
+                    units, bounds = point.output_unit_axis, point.bounds
+                    self.activation_outputs[reader].assign(reductions.output(result, units, bounds, target))
+
     @staticmethod
     def _replace_first(outputs: Any, change: Callable[[Any], Any]) -> Any:
         """Return the outputs with their first tensor changed."""
@@ -266,6 +284,8 @@ class Probe(keras.Model):
             loss = self.model.compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
             )
+        if y is not None:
+            self._compare_with_targets(y, y_pred)
         # The trace is complete: a later error comes from the values.
         self._current = ""
         return loss * self._scale

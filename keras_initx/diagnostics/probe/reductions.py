@@ -87,17 +87,19 @@ def unscaled(numbers: dict[str, float]) -> dict[str, float]:
     return {name: value * size ** powers.get(name, 0) for name, value in numbers.items()}
 
 
-def output(y: Any, units: int, bounds: tuple[float | None, float | None]) -> Any:
+def output(y: Any, units: int, bounds: tuple[float | None, float | None], targets: Any = None) -> Any:
     """Return the numbers named in `OUTPUT`, for the output of an activation.
 
     output_second_moment  The second moment over all entries.
     dead                  The share of units that are the same for all samples and positions.
-    saturated             The share of entries within 1 % of a bound of the activation; 0 without bounds.
+    saturated             The share of entries within 1 % of a bound of the activation; 0 without bounds. With
+                          targets, an entry that is within 10 % of its target does not count.
 
     Args:
         y: The activation's output.
         units: The axis of the units.
         bounds: The lower and the upper limit of the activation; None where it is unbounded.
+        targets: What y is meant to be, in the same shape; None if y is no output of the model.
     """
     y = _units_last(y, units)
     columns = ops.reshape(y, (-1, y.shape[-1]))
@@ -107,6 +109,9 @@ def output(y: Any, units: int, bounds: tuple[float | None, float | None]) -> Any
     margin = 0.01 * (high - low) if low is not None and high is not None else 0.01 * abs(high or low or 0)
     outside = [y >= high - margin] if high is not None else []
     outside += [y <= low + margin] if low is not None else []
+    if targets is not None:
+        is_wrong = ops.abs(y - _units_last(targets, units)) > 10 * margin
+        outside = [ops.logical_and(part, is_wrong) for part in outside]
     saturated = sum((ops.mean(ops.cast(part, "float32")) for part in outside), ops.zeros(()))
     return ops.stack([ops.mean(ops.square(columns)), ops.mean(dead), saturated])
 

@@ -107,6 +107,13 @@ class TestOutput:
         assert numbers["saturated"] == pytest.approx(by_hand)
         assert by_hand == pytest.approx(expected + 0.1 * (bounds == (0.0, 1.0)))
 
+    def test_an_entry_at_its_target_is_not_saturated(self):
+        y = np.array([[0.002, 0.002, 0.5, 0.999, 0.999]], "float32")
+        for targets, expected in (([0, 1, 0, 0, 1], 2), ([0.05, 0.05, 1, 0.95, 0.95], 0)):
+            rows = np.array([targets], "float32")
+            numbers = named(reductions.OUTPUT, reductions.output(y, -1, (0.0, 1.0), rows))
+            assert numbers["saturated"] == pytest.approx(expected / 5)
+
 
 class TestAttention:
     def test_entropy_and_spread_of_each_head(self):

@@ -11,7 +11,7 @@ from keras_initx.tuning.study.results import TrialResult
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from keras_initx.diagnostics import HEALTHY
+from keras_initx.diagnostics import USUAL_STD
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
@@ -83,7 +83,7 @@ def test_signal(figures):
     assert lines(forward) == {"screened": [1.0, 1e-12], "best: trial 1": [1.0, 2.0]}
     assert lines(backward) == {"screened": [1e-12], "best: trial 1": [0.5, 0.25]}
     (band,) = forward.patches
-    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx(HEALTHY)
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx(USUAL_STD)
     assert not backward.patches
     assert forward.get_yscale() == backward.get_yscale() == "log"
 
