@@ -6,7 +6,14 @@ import keras
 
 from keras_initx._graph.classify import SUMS, activation_after
 from keras_initx._graph.records import Graph, Step
-from keras_initx._graph.roles import attention_roles, declared_roles, is_gate, residual_ends
+from keras_initx._graph.roles import (
+    attention_roles,
+    declared_roles,
+    is_gate,
+    residual_ends,
+    routers,
+    score_factors,
+)
 from keras_initx._theory import LINEAR, Activation
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -54,6 +61,8 @@ class WeightContext:
         summing: Whether the step is a layer that sums over all axes of its kernel except the last, so that
             its bias, or the mean direction of its kernel, can shift its inputs.
         pairable: Whether every output sums over all inputs, so that units can be paired.
+        score_factor: The factor that gives the scores of an attention variance 1, if the model does not
+            divide them by a number; 1 elsewhere.
         drawn: Whether the weights are drawn, rather than frozen, excluded or copied. A property that two
             weights of a chain share requires both to be drawn.
     """
@@ -73,6 +82,7 @@ class WeightContext:
     biased: bool = False
     summing: bool = False
     pairable: bool = False
+    score_factor: float = 1.0
     drawn: bool = True
 
     @property
@@ -102,7 +112,7 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
     weighted = [step for step in graph.steps if step.is_weighted]
     declared = declared_roles(graph)
     ends, residuals = _numbered_ends(graph, declared)
-    attention = attention_roles(graph)
+    attention, factors, routing = attention_roles(graph), score_factors(graph), routers(graph)
     links = [link for step in weighted if (link := _next_in_chain(graph, step))]
     incoming = {link.target: link for link in links}
     depths = _chain_depths([step.number for step in weighted], {link.source: link.target for link in links})
@@ -114,13 +124,14 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
     contexts = {}
     for step in weighted:
         link = incoming.get(step.number)
+        gates = step.number in routing or is_gate(graph, step)
         roles = [
             *(name for name, _ in declared.get(step.number, ())),
             *(["residual_end"] if step.number in ends else []),
-            *(["gate"] if is_gate(graph, step) else []),
+            *(["gate"] if gates else []),
             *attention.get(step.number, ()),
             *(["embedding"] if step.is_lookup else []),
-            *([] if before_weights >> step.number & 1 else ["head"]),
+            *([] if before_weights >> step.number & 1 or step.number in routing else ["head"]),
         ]
         contexts[step.number] = WeightContext(
             step=step.number,
@@ -138,6 +149,7 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
             biased=step.bias is not None,
             summing=_is_summing(step),
             pairable=_is_pairable(step),
+            score_factor=factors.get(step.number, 1.0),
         )
     return contexts
 

@@ -8,6 +8,9 @@ import keras
 
 from keras_initx._theory import Activation
 
+# Operations that read nothing but the shape of their argument.
+_BY_SHAPE = frozenset({"OnesLike", "ZerosLike", "FullLike", "EmptyLike", "Shape"})
+
 
 @dataclass(frozen=True)
 class Call:
@@ -105,6 +108,15 @@ class Step:
     def owner(self) -> keras.Layer | None:
         """The layer, or for an operation the layer whose `call` contains it."""
         return self.calls[-1][1] if self.calls else None
+
+    @property
+    def signals(self) -> tuple[int, ...]:
+        """The numbers of the floating-point tensors that the step reads the values of."""
+        if self.kind in _BY_SHAPE:
+            return ()
+        tensors = [t for t in self.call.arguments if isinstance(t, keras.KerasTensor)]
+        pairs = zip(self.inputs, tensors, strict=True)
+        return tuple(n for n, t in pairs if "float" in keras.backend.standardize_dtype(t.dtype))
 
     @property
     def is_weighted(self) -> bool:

@@ -72,6 +72,18 @@ def chain_choice(method: str, reason: str, after: ChainRule) -> Choice:
     return Choice(method, OrthogonalAuto(gain=1.0), reason, after=after)
 
 
+def scale_scores(contexts: Contexts, choices: dict[int, Choice]) -> dict[int, Choice]:
+    """Scale queries and keys so that attention scores that nothing divides have variance 1."""
+    return {number: _for_scores(choice, contexts[number].score_factor) for number, choice in choices.items()}
+
+
+def _for_scores(choice: Choice, factor: float) -> Choice:
+    if factor == 1 or not choice.scales:
+        return choice
+    reason = f"its attention does not scale the scores: by {factor:.3g}, so that they have variance 1"
+    return replace(choice, factor=choice.factor * factor, reason=reason)
+
+
 def out_of_scope(method: str) -> Callable[[WeightContext], Choice]:
     """Return the choice for weights that a method for chains does not cover."""
     return lambda context: variance_choice(

@@ -2,7 +2,6 @@ import keras
 import pytest
 from keras import layers, ops
 
-from keras_initx import InitxError, role
 from keras_initx._graph import trace, weight_contexts
 from tests.support import zoo
 from tests.support.contexts import contexts_by_name, contexts_of
@@ -86,25 +85,63 @@ def test_embeddings_and_heads(plain_graph):
     assert [two[n].roles for n in ("body", "a", "b")] == [(), ("head",), ("head",)]
 
 
-def test_a_declared_role():
-    @role("gate")
-    class Own(layers.Dense):
-        pass
+class Experts(layers.Layer):
+    """Two experts, of which a router chooses, with the weights `weigh(logits)`."""
 
-    model = keras.Sequential([keras.Input((3,)), Own(3, name="own"), layers.Dense(2)])
-    assert contexts_of(model)["own"].roles == ("gate",)
+    def __init__(self, weigh, **kwargs):
+        super().__init__(**kwargs)
+        self.weigh = weigh
+        self.router = layers.Dense(2, name="router")
+        self.parts = [layers.Dense(8, name=name) for name in ("first", "second", "first", "second")]
+
+    def build(self, shape):
+        for layer in [self.router, *self.parts]:
+            layer.build(shape)
+
+    def call(self, x):
+        experts = [self.parts[n + 1](ops.relu(self.parts[n](x))) for n in (0, 2)]
+        return ops.sum(ops.stack(experts, axis=1) * self.weigh(self.router(x))[..., None], axis=1)
 
 
-def test_an_unknown_role():
-    with pytest.raises(InitxError, match=r"^`role` 'gat' is not known\. Did you mean 'gate'\?"):
-        role("gat")
+def top_1(logits):
+    values, indices = ops.top_k(ops.softmax(logits), 1)
+    return ops.sum(ops.one_hot(indices, 2) * (values / ops.sum(values, axis=-1, keepdims=True))[..., None], 1)
 
 
-def test_a_role_without_a_name_or_a_layer():
-    class Plain(layers.Layer):
-        pass
+def chosen_first(logits):
+    values, indices = ops.top_k(logits, 2)
+    return ops.sum(ops.one_hot(indices, 2) * ops.softmax(values)[..., None], axis=1)
 
-    with pytest.raises(InitxError, match=r"^`role` must be one of residual_end, .* @role\(\"gate\"\)\.$"):
-        role(Plain)
-    with pytest.raises(InitxError, match=r"^`role` decorates a layer class, not <class 'dict'>\.$"):
-        role("gate")(dict)
+
+@pytest.mark.parametrize("weigh", [ops.softmax, top_1, chosen_first])
+def test_a_router_is_a_gate_and_no_branch_end(weigh):
+    x = y = keras.Input((8,))
+    for number in range(2):
+        y = y + Experts(weigh, name=f"experts{number}")(layers.LayerNormalization()(y))
+    contexts = [c for c in weight_contexts(trace(keras.Model(x, y))).values() if c.kind == "Dense"]
+    roles = {c.path.rpartition("/")[2]: set(c.roles) - {"head"} for c in contexts}
+    assert roles == {"router": {"gate"}, "first": set(), "second": {"residual_end"}}
+    assert not any("head" in c.roles for c in contexts if c.path.endswith("router"))
+
+
+def test_a_sum_inside_a_gate_is_not_residual():
+    x = keras.Input((8,))
+    deep = layers.Dense(8, name="deep")(layers.Dense(8, activation="relu")(x))
+    gate = ops.sigmoid(layers.Dense(8, name="shallow")(x) + deep)
+    model = keras.Model(x, layers.Dense(2)(layers.Dense(8)(x) * gate))
+    assert branch_ends(model) == []
+
+
+def test_a_stream_that_gates_itself_stays_residual():
+    x = keras.Input((8,))
+    y = x + layers.Dense(8, name="end")(layers.Dense(8, activation="relu")(x))
+    model = keras.Model(x, layers.Dense(2)(y * ops.sigmoid(y)))
+    assert [end.path for end in branch_ends(model)] == ["end"]
+
+
+def test_a_sum_of_look_ups_is_not_residual():
+    ids, kinds = keras.Input((6,), dtype="int32"), keras.Input((6,), dtype="int32")
+    y = layers.Embedding(9, 8)(ids) + layers.Embedding(6, 8)(ops.cumsum(ops.ones_like(ids), axis=1) - 1)
+    y = y + layers.Embedding(2, 8)(kinds)
+    y = y + layers.Dense(8, name="end")(layers.Dense(8, activation="relu")(y))
+    assert [end.path for end in branch_ends(keras.Model([ids, kinds], y))] == ["end"]

@@ -1,0 +1,15 @@
+"""The roles of weighted steps: seen in the graph, or declared by the author of a layer."""
+
+from keras_initx._graph.roles.attention import attention_roles, score_factors
+from keras_initx._graph.roles.declared import declared_roles, role
+from keras_initx._graph.roles.residual import is_gate, residual_ends, routers
+
+__all__ = [
+    "attention_roles",
+    "declared_roles",
+    "is_gate",
+    "residual_ends",
+    "role",
+    "routers",
+    "score_factors",
+]

@@ -1,0 +1,286 @@
+"""Find attentions: which tensors they compare, which they average, and the scale of their scores."""
+
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._graph.call_recorder import first_argument, is_keras_call
+from keras_initx._graph.classify import ATTENTIONS
+from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.roles.walks import (
+    first_weighted,
+    is_softmax,
+    last_weighted,
+    multiplies_signals,
+    steps_before,
+)
+
+_SCALINGS = frozenset({"Multiply", "Divide", "TrueDivide"})
+_PERMUTATIONS = frozenset({"Transpose", "Permute", "Swapaxes", "Moveaxis"})
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of queries and keys.
+
+    Attributes:
+        query, key: The numbers of the two tensors.
+        width: The number of products that each score sums; 0 if it is not known.
+    """
+
+    query: int
+    key: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Attention:
+    """An attention: values averaged by the softmax of scores.
+
+    Attributes:
+        step: The step that averages the values.
+        value: The number of the tensor of values.
+        products: The products that the scores are a sum of.
+        score_steps: The steps between the queries and keys and the softmax.
+        scale: The factor on the products, from learned scales; None if the author divides the scores by a
+            number, such as the root of the width.
+    """
+
+    step: Step
+    value: int
+    products: tuple[Product, ...]
+    score_steps: tuple[Step, ...]
+    scale: float | None
+
+
+def attentions(graph: Graph) -> Iterator[Attention]:
+    """Return the attentions of a graph, in the order of the computation."""
+    for step in graph.steps:
+        layer = step.operation
+        if step.kind in ATTENTIONS:
+            yield _fused(graph, step, _fused_scale(step), step.inputs[:3])
+        elif isinstance(layer, keras.layers.Attention) and is_keras_call(layer):
+            count = len(keras.tree.flatten(first_argument(layer, step.call.args, step.call.kwargs)))
+            query, value, *key = step.inputs[:count]
+            yield _fused(graph, step, _layer_scale(layer), (query, key[0] if key else value, value))
+        elif multiplies_signals(step) and len(step.inputs) == 2:
+            yield from _by_hand(graph, step)
+
+
+def attention_roles(graph: Graph) -> dict[int, tuple[str, ...]]:
+    """Return the roles of the weighted steps around attentions: query, key, value, attention_output."""
+    roles: dict[int, tuple[str, ...]] = {}
+
+    def add(steps: list[Step], name: str) -> None:
+        for step in steps:
+            roles[step.number] = (*roles.get(step.number, ()), name)
+
+    for attention in attentions(graph):
+        for product in attention.products:
+            add(projections(graph, product.query), "query")
+            add(projections(graph, product.key), "key")
+        add(projections(graph, attention.value), "value")
+        add(first_weighted(graph, attention.step.outputs), "attention_output")
+    return {number: tuple(dict.fromkeys(names)) for number, names in roles.items()}
+
+
+def projections(graph: Graph, tensor: int) -> list[Step]:
+    """Return the last kernels before a tensor."""
+    return [step for step in last_weighted(graph, tensor) if not step.is_lookup]
+
+
+def score_factors(graph: Graph) -> dict[int, float]:
+    """Return the factor for each query and key projection of attentions that do not scale their scores.
+
+    A score sums `width` products of queries and keys of variance 1. Where no division by sqrt(width) follows,
+    a factor of width^(-1/4) on both sides gives the scores variance 1. A side that is normalized, or that has
+    no kernel of its own, keeps its scale, and the other side makes up for it.
+    """
+    factors: dict[int, float] = {}
+    for attention in attentions(graph):
+        variance = sum(product.width for product in attention.products) * (attention.scale or 0.0) ** 2
+        if variance <= 0:
+            continue
+        for product in attention.products:
+            sides = [_scalable(graph, tensor) for tensor in (product.query, product.key)]
+            count = sum(map(bool, sides))
+            for step in itertools.chain(*sides):
+                factors.setdefault(step.number, variance ** (-0.5 / count))
+    return {number: factor for number, factor in factors.items() if not math.isclose(factor, 1.0)}
+
+
+def _scalable(graph: Graph, tensor: int) -> list[Step]:
+    """Return the kernels that set the scale of a tensor; [] if something else has a part in it."""
+    between = [step for step in steps_before(graph, [tensor]) if not step.is_weighted]
+    last = last_weighted(graph, tensor)
+    if any(step.is_normalization for step in between) or any(s.is_lookup or s.is_recurrent for s in last):
+        return []
+    return last
+
+
+def _fused(graph: Graph, step: Step, scale: float | None, tensors: tuple[int, ...]) -> Attention:
+    """Return an attention that one step computes from queries, keys and values."""
+    query, key, value = tensors
+    before = tuple(step for step in steps_before(graph, [query, key]) if not step.is_weighted)
+    learned = _learned_scale(graph, before)
+    total = None if scale is None or learned is None else scale * learned
+    return Attention(step, value, (Product(query, key, _shape_of(step, query)[-1] or 0),), (), total)
+
+
+def _fused_scale(step: Step) -> float | None:
+    arguments = dict(zip(("query", "key", "value", "bias", "mask", "scale"), step.call.args, strict=False))
+    scale = {**arguments, **step.call.kwargs}.get("scale")
+    # Without an argument, the operation divides by the root of the width.
+    return 1.0 if _number(scale) == 1 else None
+
+
+def _layer_scale(layer: keras.layers.Attention) -> float | None:
+    if isinstance(layer, keras.layers.AdditiveAttention) or layer.score_mode != "dot":
+        return None
+    return 1.0 if layer.scale is None else _size(layer.scale)
+
+
+def _by_hand(graph: Graph, step: Step) -> Iterator[Attention]:
+    """Return the attention whose values a matrix product averages, if its weights come from products."""
+
+    def ends(step: Step) -> bool:
+        return is_softmax(step) or multiplies_signals(step)
+
+    weights = []
+    for operand in step.inputs:
+        nearest = steps_before(graph, [operand], until=ends)
+        weights.append(next((s for s in nearest if is_softmax(s) and not s.is_weighted), None))
+    if sum(softmax is not None for softmax in weights) != 1:
+        return
+    softmax = next(s for s in weights if s is not None)
+    value = step.inputs[weights.index(None)]
+    scores = steps_before(graph, softmax.inputs, until=multiplies_signals)
+    # A mixture of experts has no product: its router weighs experts, but compares no two signals.
+    products = [s for s in scores if multiplies_signals(s) and len(s.inputs) == 2]
+    if products:
+        operands = [tensor for product in products for tensor in product.inputs]
+        between = [s for s in [*scores, *steps_before(graph, operands)] if not s.is_weighted]
+        compared = tuple(_product(graph, p, softmax, scores) for p in products)
+        yield Attention(step, value, compared, tuple(scores), _learned_scale(graph, tuple(between)))
+
+
+def _product(graph: Graph, step: Step, softmax: Step, between: list[Step]) -> Product:
+    """Return the operands of a product of signals: the axis of the keys is the axis of the softmax."""
+    first, second = step.inputs
+    axis = _axis_at(step, softmax, {s.number for s in between}, graph)
+    letters = _einsum_letters(step)
+    left, right = _shape_of(step, first), _shape_of(step, second)
+    if letters is None:
+        is_key_first = axis == -2
+        width = left[-1] if step.kind == "Matmul" else _summed(left, right, step.shapes[0])
+    else:
+        a, b, out = letters
+        letter = out[axis] if -len(out) <= axis else out[-1]
+        is_key_first = letter in a and letter not in b
+        sizes = [left[n - len(a)] or 0 for n, name in enumerate(a) if name in b and name not in out]
+        width = math.prod(sizes)
+    return Product(*((second, first) if is_key_first else (first, second)), width or 0)
+
+
+def _axis_at(product: Step, softmax: Step, between: set[int], graph: Graph) -> int:
+    """Return the axis of a product that the softmax normalizes later, counted from the end."""
+    path: list[Step] = []
+    tensor = product.outputs[0]
+    while True:
+        readers = graph.consumers(tensor)
+        if any(reader.number == softmax.number for reader in readers):
+            break
+        following = next((r for r in readers if r.number in between and r.number != product.number), None)
+        if following is None:
+            return -1
+        path.append(following)
+        tensor = following.outputs[0]
+    axis = getattr(softmax.operation, "axis", -1)
+    axis = max(axis) if isinstance(axis, tuple | list) else axis
+    if not isinstance(axis, int):
+        return -1
+    rank = len(softmax.shapes[0])
+    axis = axis if axis < 0 else axis - rank
+    for step in reversed(path):
+        axis = _axis_before(step, axis)
+    return axis
+
+
+def _axis_before(step: Step, axis: int) -> int:
+    """Return the axis of a step's input that becomes an axis of its output; both count from the end."""
+    shape = _shape_of(step, step.signals[0])
+    if step.kind in _PERMUTATIONS:
+        # Different sizes show where each axis goes.
+        sizes = np.zeros(range(1, len(shape) + 1), "float32")
+        moved = tuple(step.operation.call(sizes).shape)
+        return moved[axis] - 1 - len(shape)
+    if step.is_merge or len(shape) == len(step.shapes[0]):
+        return axis
+    # A reshape keeps an axis if the axes after it hold as many values as before.
+    after = math.prod(n or 1 for n in step.shapes[0][axis:])
+    return next(
+        (n - len(shape) for n in range(len(shape)) if math.prod(m or 1 for m in shape[n:]) == after), -1
+    )
+
+
+def _einsum_letters(step: Step) -> tuple[str, str, str] | None:
+    """Return the axes of both operands and of the result of an einsum; None for another step."""
+    subscripts = getattr(step.operation, "subscripts", None)
+    if step.kind != "Einsum" or not isinstance(subscripts, str):
+        return None
+    match = re.fullmatch(r"\.*(\w+),\.*(\w+)->\.*(\w+)", subscripts.replace(" ", ""))
+    return None if match is None else (match[1], match[2], match[3])
+
+
+def _summed(left: Any, right: Any, out: Any) -> int:
+    """Return how many products each value of a matrix product sums, from the sizes of a sample."""
+    sizes = [math.prod(n or 1 for n in shape[1:]) for shape in (left, right, out)]
+    return math.isqrt(sizes[0] * sizes[1] // max(sizes[2], 1))
+
+
+def _shape_of(step: Step, tensor: int) -> tuple[int | None, ...]:
+    """Return the shape of a tensor that a step reads."""
+    tensors = [t for t in step.call.arguments if isinstance(t, keras.KerasTensor)]
+    return tuple(tensors[step.inputs.index(tensor)].shape)
+
+
+def _learned_scale(graph: Graph, steps: tuple[Step, ...]) -> float | None:
+    """Return the product of the learned scales of some steps; None if a step scales by a number."""
+    scale = 1.0
+    for step in steps:
+        # Tables of angles and masks come from no weight, and their factors are not factors on the scores.
+        if step.kind not in _SCALINGS or not any(s.is_weighted for s in steps_before(graph, step.signals)):
+            continue
+        for value in step.call.arguments:
+            if isinstance(value, keras.KerasTensor) or value is None:
+                continue
+            if not isinstance(value, keras.Variable):
+                number = _number(value)
+                if number is not None and number != 1:
+                    return None
+            elif len(value.shape) < 2 or math.prod(value.shape) == max(value.shape):
+                scale *= _size(value) ** (-1 if step.kind != "Multiply" else 1)
+    return scale
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, or a tensor of one number; None for anything else."""
+    shape = tuple(getattr(value, "shape", ()))
+    if value is None or any(n != 1 for n in shape):
+        return None
+    try:
+        return float(np.reshape(keras.ops.convert_to_numpy(value), ()))
+    except (TypeError, ValueError):
+        return None
+
+
+def _size(variable: keras.Variable) -> float:
+    """Return the root mean square of the entries of a variable."""
+    values = np.asarray(keras.ops.convert_to_numpy(variable), "float64")
+    return float(np.sqrt(np.mean(values**2)))
