@@ -65,7 +65,7 @@ def learned(layer, query, key):
 def position_bias(layer, query, key):
     """A bias that depends on the input by its shape only, as when T5 hands it from layer to layer."""
     positions = ops.cumsum(ops.ones_like(query[:1, :, :1]), axis=1)
-    return matmul(layer, query, key) - (positions - ops.transpose(positions, (0, 2, 1))) / 80
+    return matmul(layer, query, key) + (positions - ops.transpose(positions, (0, 2, 1))) / 80
 
 
 def two_products(layer, query, key):

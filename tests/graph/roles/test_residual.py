@@ -144,4 +144,5 @@ def test_a_sum_of_look_ups_is_not_residual():
     y = layers.Embedding(9, 8)(ids) + layers.Embedding(6, 8)(ops.cumsum(ops.ones_like(ids), axis=1) - 1)
     y = y + layers.Embedding(2, 8)(kinds)
     y = y + layers.Dense(8, name="end")(layers.Dense(8, activation="relu")(y))
-    assert [end.path for end in branch_ends(keras.Model([ids, kinds], y))] == ["end"]
+    ends = branch_ends(keras.Model([ids, kinds], y))
+    assert [(end.path, end.residuals) for end in ends] == [("end", 1)]
