@@ -7,6 +7,7 @@ from keras_initx._graph.groups import kernel_groups, known_groups
 from keras_initx._graph.hooks import first_tensor, is_concrete, own_weights, patched_attribute, zeros
 from keras_initx._graph.inputs import Batch, batch_of, by_name, inputs_of, labelled_batch, noise
 from keras_initx._graph.masks import carried_mask
+from keras_initx._graph.normalizations import gain_of
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.replay import compute, is_about_inputs, replay
 from keras_initx._graph.roles import role
@@ -26,6 +27,7 @@ __all__ = [
     "first_argument",
     "first_tensor",
     "fixed_batch",
+    "gain_of",
     "inputs_of",
     "intercepted",
     "is_about_inputs",

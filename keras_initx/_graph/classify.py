@@ -30,7 +30,7 @@ _ACTIVATION_LAYERS = (
 # Operations whose name differs from the activation that they compute.
 _ALIASES = {"ReLU": "relu", "Exp": "exponential"}
 # Elementwise operations that people combine into activations: x * sigmoid(x), relu(x)**2.
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     [
         "Multiply",
         "Add",
@@ -153,7 +153,9 @@ def classified(step: Step) -> Step:
 
 
 def _is_normalization(step: Step) -> bool:
-    return isinstance(step.operation, _NORMALIZATIONS) or step.kind.endswith(("Normalization", "Norm"))
+    return isinstance(step.operation, _NORMALIZATIONS) or (
+        step.kind.endswith(("Normalization", "Norm")) and step.kind != "Norm"
+    )
 
 
 def _kernels(step: Step) -> tuple[keras.Variable, ...]:
@@ -267,7 +269,7 @@ def _is_elementwise(step: Step, functions: dict[int, Any]) -> bool:
         return False
     if step.is_layer:
         return step.activation is not None and step.kind != "PReLU"
-    if step.kind not in _ELEMENTWISE and step.activation is None:
+    if step.kind not in ELEMENTWISE and step.activation is None:
         return False
     return all(_is_scalar(v) for v in step.call.arguments if not isinstance(v, keras.KerasTensor))
 

@@ -75,6 +75,7 @@ class Step:
         is_pass_through: Whether an activation after the step acts on the signal before it, up to its scale
             and shape.
         is_lookup: Whether the step looks up rows of a table.
+        of_statistics: Whether the step only computes statistics of a normalization, such as a mean square.
     """
 
     number: int
@@ -98,6 +99,7 @@ class Step:
     is_merge: bool = False
     is_pass_through: bool = False
     is_lookup: bool = False
+    of_statistics: bool = False
 
     @property
     def operation(self) -> Any:
@@ -114,9 +116,13 @@ class Step:
         """The numbers of the floating-point tensors that the step reads the values of."""
         if self.kind in _BY_SHAPE:
             return ()
+        return tuple(n for n, t in self.tensors if "float" in keras.backend.standardize_dtype(t.dtype))
+
+    @property
+    def tensors(self) -> list[tuple[int, keras.KerasTensor]]:
+        """The symbolic tensors that the step reads, each with its number."""
         tensors = [t for t in self.call.arguments if isinstance(t, keras.KerasTensor)]
-        pairs = zip(self.inputs, tensors, strict=True)
-        return tuple(n for n, t in pairs if "float" in keras.backend.standardize_dtype(t.dtype))
+        return list(zip(self.inputs, tensors, strict=True))
 
     @property
     def is_weighted(self) -> bool:
@@ -173,7 +179,7 @@ class Graph:
     @cached_property
     def _consumers(self) -> dict[int, tuple[Step, ...]]:
         consumers: dict[int, list[Step]] = {}
-        for step in (s for s in self.steps if not s.of_mask):
+        for step in (s for s in self.steps if not (s.of_mask or s.of_statistics)):
             for tensor in dict.fromkeys(step.inputs):
                 consumers.setdefault(tensor, []).append(step)
         return {tensor: tuple(steps) for tensor, steps in consumers.items()}
@@ -195,5 +201,5 @@ class Graph:
         return self._producers.get(tensor)
 
     def consumers(self, tensor: int) -> tuple[Step, ...]:
-        """Return the steps that read a tensor, except those that compute masks."""
+        """Return the steps that read a tensor, except those that compute masks or statistics."""
         return self._consumers.get(tensor, ())

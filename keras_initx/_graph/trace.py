@@ -13,6 +13,7 @@ import keras
 from keras_initx._graph.call_recorder import CallRecorder, observed
 from keras_initx._graph.classify import classified
 from keras_initx._graph.inputs import fitting_graph
+from keras_initx._graph.normalizations import with_normalizations
 from keras_initx._graph.records import Graph, Step
 from keras_initx.errors import InitxError, error_line
 
@@ -75,7 +76,7 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
             ) from error
     records = recorder.finished(outputs)
     steps = tuple(classified(Step(number=number, **record)) for number, record in enumerate(records))
-    return Graph(
+    graph = Graph(
         steps=steps,
         inputs=recorder.numbers(symbolic),
         outputs=recorder.numbers(outputs),
@@ -84,6 +85,7 @@ def _traced(model: keras.Model, symbolic: Any) -> Graph:
         results=outputs,
         masks=recorder.masks(outputs),
     )
+    return with_normalizations(graph)
 
 
 def _declared_inputs(model: keras.Model) -> Any:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import Graph, WeightContext, normalization_after
+from keras_initx._graph import Graph, WeightContext, gain_of, normalization_after
 from keras_initx._weights import PathFilter, WeightIndex, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
@@ -129,7 +129,7 @@ def apply_residual_factor(
     if task.choice.factor == 1:
         return
     step = normalization_after(graph, graph.steps[task.context.step])
-    gamma = getattr(step.call.operation, "gamma", None) if step is not None else None
+    gamma = None if step is None else gain_of(graph, step)
     if gamma is not None:
         # A frozen, skipped or copied gain stays: the normalization would undo a smaller kernel anyway.
         if may_change(gamma):
