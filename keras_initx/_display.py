@@ -6,13 +6,32 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from rich.markup import escape
+
+from keras_initx.errors import printable
+
 
 def html_table(columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Iterable[Any]) -> str:
     """Return an HTML table of `rows`; each column is a title and a function from a row to its cell."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in columns)
-    lines = ("".join(f"<td>{html.escape(cell(row))}</td>" for _, cell in columns) for row in rows)
+    head = "".join(f"<th>{html_text(name)}</th>" for name, _ in columns)
+    lines = ("".join(f"<td>{html_text(cell(row))}</td>" for _, cell in columns) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def html_text(text: str) -> str:
+    """Return a text for HTML: shown as it is, with its control characters written out."""
+    return html.escape(printable(text))
+
+
+def cell_text(text: str) -> str:
+    """Return a text for a `rich` table: no markup, with its control characters written out."""
+    return escape(printable(text))
+
+
+def lines_text(lines: Iterable[str]) -> str:
+    """Join lines, each with its control characters written out."""
+    return "\n".join(map(printable, lines))
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,9 @@ from numbers import Integral
 
 import numpy as np
 
+# Control characters, line separators, marks that reverse the direction of text, and halves of characters. A
+# terminal obeys them, cannot show them, or shows a text other than the one that was written.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _TENSORFLOW = re.compile(r"\{\{function_node [^}]*\}\} ?| \[Op:\w+\].*")
 
@@ -42,11 +45,29 @@ class InitxError(ValueError):
         self.remedy = remedy
         self.problem = problem or f"`{argument}` must be {allowed}, got {received!r}"
         sentence = self.problem if self.problem.endswith((".", "?", "!")) else f"{self.problem}."
-        super().__init__(f"{sentence} {remedy}".strip())
+        super().__init__(printable(f"{sentence} {remedy}".strip()))
 
     def __reduce__(self) -> tuple[object, ...]:
         # The default pickles the joined message as the only argument, and fails on loading.
         return type(self), (self.argument, self.received, self.allowed, self.remedy, self.problem)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text in which the control characters that a terminal obeys are written out.
+
+    Names of layers, columns and files may contain any. Everything that is printed goes through this function:
+    errors, summaries, tables and the lines of the command line.
+
+    Args:
+        text: The text.
+        keep: The control characters to leave, such as the line breaks of a text of several lines.
+
+    Example:
+
+    >>> print(printable("dense\\x1b[31m"))
+    dense\\x1b[31m
+    """
+    return _CONTROLS.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], text)
 
 
 def unknown_name(argument: str, name: object, known: Iterable[str], remedy: str = "") -> InitxError:
@@ -86,7 +107,7 @@ def error_line(error: BaseException) -> str:
         lines = [line for line in lines if not line.startswith(("[[", "File "))][-1:]
     elif len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
         del lines[0]
-    return f"{name}: {lines[0][:300].rstrip('.')}" if lines else name
+    return f"{name}: {printable(lines[0][:300].rstrip('.'))}" if lines else name
 
 
 def is_number(value: object) -> bool:

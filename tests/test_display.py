@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from keras_initx._display import html_table, number, plain, share, width
+from keras_initx._display import cell_text, html_table, html_text, lines_text, number, plain, share, width
 
 pytestmark = pytest.mark.check
 
@@ -49,3 +49,9 @@ def test_cells_of_a_table_are_escaped():
         "<table><tr><th>&lt;a&gt;</th><th>b</th></tr>"
         "<tr><td>x&amp;</td><td>x&amp;x&amp;</td></tr><tr><td>y</td><td>yy</td></tr></table>"
     )
+
+
+def test_texts_have_no_control_characters():
+    assert html_text("<\x1b>") == "&lt;\\x1b&gt;"
+    assert cell_text("[bold]\n") == "\\[bold]\\n"
+    assert lines_text(["a\nb", "c"]) == "a\\nb\nc"

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.errors import InitxError, error_line, unknown_name
+from keras_initx.errors import InitxError, error_line, printable, unknown_name
 
 pytestmark = pytest.mark.check
 
@@ -64,3 +64,28 @@ def test_the_reason_of_an_index_that_is_too_large(compiled):
     with pytest.raises(Exception, match="indices") as caught:
         call(ids)
     assert error_line(caught.value) == "InvalidArgumentError: indices[0,1] = 9 is not in [0, 5)"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain äöü 漢字 \U0001f600 \u200d", "plain äöü 漢字 \U0001f600 \u200d"),
+        ("\x00\x1b[2J\x7f\x85\x9b", r"\x00\x1b[2J\x7f\x85\x9b"),
+        ("a\tb\r\n", r"a\tb\r\n"),
+        ("\u202e\u2028\u2066", r"\u202e\u2028\u2066"),
+        ("\ud83d", r"\ud83d"),
+    ],
+)
+def test_control_characters_are_written_out(text, shown):
+    assert printable(text) == shown
+
+
+def test_line_breaks_may_stay():
+    assert printable("a\n\x1bb", keep="\n") == "a\n\\x1bb"
+
+
+def test_the_reason_has_no_control_characters():
+    assert (
+        error_line(ValueError("layer \x1b]0;title\x07 failed"))
+        == r"ValueError: layer \x1b]0;title\x07 failed"
+    )

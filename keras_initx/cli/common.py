@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, printable
 from keras_initx.tuning import Dataset, SearchResult, has_search, load_csv, load_dataset, load_npz
 
 from .command_lines import resume_line, value_of
@@ -134,7 +134,7 @@ def print_locations(result: SearchResult) -> None:
 
 def print_plain(text: str) -> None:
     """Print a line unchanged, neither wrapped nor read as markup, so that it can be copied."""
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
+    console.print(printable(text, keep="\n"), soft_wrap=True, markup=False, highlight=False)
 
 
 def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
@@ -142,7 +142,7 @@ def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
     errors = Console(stderr=True)
 
     def print_error(text: str) -> None:
-        errors.print(text, soft_wrap=True, markup=False, highlight=False)
+        errors.print(printable(text, keep="\n"), soft_wrap=True, markup=False, highlight=False)
 
     try:
         code = app(args=list(arguments), standalone_mode=False, obj=list(arguments))

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from keras_initx.cli import common
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, printable
 from keras_initx.tuning import contains_study, importances
 
 
@@ -45,7 +45,7 @@ def importance(
         return
     table = Table("hyperparameter", "share", "± over forests")
     for row in rows:
-        table.add_row(row.name, f"{100 * row.share:.0f} %", f"{100 * row.spread:.0f} %")
+        table.add_row(printable(row.name), f"{100 * row.share:.0f} %", f"{100 * row.spread:.0f} %")
     common.console.print(table)
     if warning:
         common.print_plain(f"Note: {warning}")

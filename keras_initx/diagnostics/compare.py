@@ -1,6 +1,5 @@
 """`compare`: diagnose a model under several initializers and methods, without training."""
 
-import html
 import io
 import itertools
 import json
@@ -11,17 +10,16 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from keras_initx._display import html_table, number, width
+from keras_initx._display import cell_text, html_table, html_text, number, width
 from keras_initx._weights import initializers_kept, reinitialize, untouched
 from keras_initx.diagnostics.batch import batch_for
 from keras_initx.diagnostics.diagnose import SAMPLES, check_arguments, diagnose_batch
 from keras_initx.diagnostics.plot import plot_signals
 from keras_initx.diagnostics.records import NOTED
 from keras_initx.diagnostics.report import Report
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, printable
 from keras_initx.model_init import initialize
 
 AS_IS = "as it is"
@@ -41,11 +39,11 @@ class Comparison:
 
     def table(self) -> Table:
         """Return a `rich` table with one row for each start."""
-        table = Table(title=escape(self._title()), title_justify="left")
+        table = Table(title=cell_text(self._title()), title_justify="left")
         for name, justify in _COLUMNS:
             table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
         for name, report in self.reports.items():
-            table.add_row(*(escape(cell) for cell in _cells(name, report)))
+            table.add_row(*(cell_text(cell) for cell in _cells(name, report)))
         return table
 
     def layers(self) -> Table:
@@ -53,10 +51,10 @@ class Comparison:
         table = Table(title="Pre-activation std (gradient rms)", title_justify="left")
         table.add_column("layer", overflow="fold")
         for name in self.reports:
-            table.add_column(escape(name), justify="right")
+            table.add_column(cell_text(name), justify="right")
         for rows in zip(*(report.rows for report in self.reports.values()), strict=True):
             cells = [f"{number(row.std)} ({number(row.gradient_rms)})" for row in rows]
-            table.add_row(escape(rows[0].path), *cells)
+            table.add_row(cell_text(rows[0].path), *cells)
         return table
 
     def plot(self) -> Any:
@@ -76,10 +74,10 @@ class Comparison:
     def _repr_html_(self) -> str:
         columns = [(name, lambda cells, n=n: cells[n]) for n, (name, _) in enumerate(_COLUMNS)]
         rows = [_cells(name, report) for name, report in self.reports.items()]
-        return f"<p><b>{html.escape(self._title())}</b></p>{html_table(columns, rows)}"
+        return f"<p><b>{html_text(self._title())}</b></p>{html_table(columns, rows)}"
 
     def __repr__(self) -> str:
-        return f"<Comparison of {self.model}: {', '.join(self.reports)}>"
+        return printable(f"<Comparison of {self.model}: {', '.join(self.reports)}>")
 
     def _title(self) -> str:
         first = next(iter(self.reports.values()))

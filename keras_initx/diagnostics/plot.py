@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_initx.diagnostics.records import USUAL_STD, LayerSignal, SignalReport
+from keras_initx.errors import printable
 
 # The palette of Okabe and Ito 2008 for colour blindness. Line styles and markers distinguish lines in grey.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -65,10 +66,10 @@ def plot_signals(reports: Mapping[str, SignalReport], title: str = "") -> Any:
         axis.grid(True, which="major", color="0.88", linewidth=0.6)
         axis.set_axisbelow(True)
     if has_labels:
-        names = [row.path.split("/", 1)[-1] for row in rows]
+        names = [printable(row.path.split("/", 1)[-1]) for row in rows]
         backward.set_xticks([row.number for row in rows], names, rotation=60, ha="right", fontsize=7)
     forward.legend(fontsize=8, frameon=False, ncols=2, loc="best")
-    figure.suptitle(title or _default_title(reports), fontsize=10)
+    figure.suptitle(printable(title or _default_title(reports), keep="\n"), fontsize=10)
     return figure
 
 
@@ -103,7 +104,7 @@ def _plot_line(
     values = [figure(row) for row in report.rows]
     numbers = [row.number for row in report.rows]
     heights = [min(max(v, low), high) if math.isfinite(v) and v > 0 else math.nan for v in values]
-    axis.plot(numbers, heights, label=name, **style)
+    axis.plot(numbers, heights, label=printable(name), **style)
     for is_marked, height, marker in (
         (lambda v: v == 0, 0.02, "x"),
         (lambda v: not math.isfinite(v), 0.98, "^"),

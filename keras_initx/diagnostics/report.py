@@ -1,6 +1,5 @@
 """`Report`, the result of `diagnose`: as records, in words, as a table, JSON or HTML."""
 
-import html
 import io
 import json
 import math
@@ -13,7 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_initx._display import html_table, number, plain, share, width
+from keras_initx._display import (
+    cell_text,
+    html_table,
+    html_text,
+    lines_text,
+    number,
+    plain,
+    share,
+    width,
+)
 from keras_initx.diagnostics.records import NOTED, USUAL_STD, Finding, HeadSignal, LayerSignal
 
 
@@ -59,7 +67,7 @@ class Report:
         lines += [f"- note: {finding.text}" for finding in noted[:_MAX_NOTED]]
         if len(noted) > _MAX_NOTED:
             lines.append(f"- and {_count(len(noted) - _MAX_NOTED, 'more note')} in report.findings")
-        return "\n".join(lines)
+        return lines_text(lines)
 
     def _figures(self) -> list[str]:
         """Return the range of the signal and of its gradient over the layers, in words."""
@@ -86,9 +94,11 @@ class Report:
             left = name in ("layer", "kind", "activation", "verdict")
             table.add_column(name, overflow="fold", justify="left" if left else "right")
         for row in self.rows:
-            table.add_row(*(escape(cell(row)) for _, cell in columns), style="bold" if row.verdicts else None)
+            table.add_row(
+                *(cell_text(cell(row)) for _, cell in columns), style="bold" if row.verdicts else None
+            )
         if self.notes:
-            table.caption = escape("\n".join(self.notes))
+            table.caption = escape(lines_text(self.notes))
             table.caption_justify = "left"
         return table
 
@@ -100,7 +110,7 @@ class Report:
                 name, overflow="fold", justify="left" if name in ("layer", "verdict") else "right"
             )
         for head in self.heads:
-            table.add_row(*(escape(cell(head)) for _, cell in _HEADS))
+            table.add_row(*(cell_text(cell(head)) for _, cell in _HEADS))
         return table
 
     def plot(self, *, title: str = "") -> Any:
@@ -155,7 +165,7 @@ def _count(count: int, noun: str) -> str:
 
 def _html(line: str) -> str:
     """Return a line of the summary as HTML, with the text between backticks as code."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(line))
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html_text(line))
 
 
 # A summary lists at most this number of findings that do not hinder training.

@@ -1,6 +1,5 @@
 """The plan of `initialize`: its effect on each weight and the reason, as records, a table, JSON and HTML."""
 
-import html
 import io
 import json
 import math
@@ -11,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_initx._display import html_table, number, plain
+from keras_initx._display import cell_text, html_table, html_text, lines_text, number, plain
+from keras_initx.errors import printable
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Plan:
         sizes = [row.rms_after for row in self.rows if math.isfinite(row.rms_after)]
         signal = f"; pre-activations {min(sizes):.2g} to {max(sizes):.2g}" if sizes else ""
         done = "would initialize" if self.dry_run else "initialized"
-        return f"{self.model}: {done} {weights} by {self.method} ({methods}){signal}"
+        return printable(f"{self.model}: {done} {weights} by {self.method} ({methods}){signal}")
 
     def table(self) -> Table:
         """Return a `rich` table with one row for each weight."""
@@ -97,9 +97,9 @@ class Plan:
         for name, _ in _COLUMNS:
             table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
         for row in self.rows:
-            table.add_row(*(escape(cell(row)) for _, cell in _COLUMNS))
+            table.add_row(*(cell_text(cell(row)) for _, cell in _COLUMNS))
         if self.notes:
-            table.caption = escape("\n".join(self.notes))
+            table.caption = escape(lines_text(self.notes))
             table.caption_justify = "left"
         return table
 
@@ -113,8 +113,8 @@ class Plan:
         return text.getvalue()
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        return f"<p><b>{html.escape(self.summary())}</b></p>{notes}{html_table(_COLUMNS, self.rows)}"
+        notes = "".join(f"<p>{html_text(note)}</p>" for note in self.notes)
+        return f"<p><b>{html_text(self.summary())}</b></p>{notes}{html_table(_COLUMNS, self.rows)}"
 
 
 # The reason why a weight was not drawn, by the word that replaces its method.

@@ -21,7 +21,7 @@ FOLDERS = sorted({path.parent for path in SOURCES})
 CORE = {
     "errors": set(),
     "_event_files": set(),
-    "_display": set(),
+    "_display": {"errors"},
     "_tf_logging": set(),
     "_theory": {"errors"},
     "initializers": {"errors", "_theory"},

@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from keras_initx.errors import printable
+
 from ..report import bounds_of, values_text
 from ..study import OptunaOracle, TrialResult, best_trial
 
@@ -96,7 +98,7 @@ class ProgressObserver:
             )
             if self._stamped:
                 line = f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}"
-            self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+            self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
     def _best(self, results: Sequence[TrialResult]) -> str:
         best = best_trial(results, self._oracle.objective.direction)

@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from keras_initx.errors import printable
+
 from ..study import TrialResult, best_per_cell, best_trial
 
 
@@ -34,7 +36,7 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
             trial.sample.describe() if trial.seeds else "–",
             f"{low:.3f} to {high:.3f}" if low == low else "–",
             # Rich reads brackets in a string as markup, but a reason may contain any.
-            Text(": ".join(part for part in (trial.status, trial.reason or trial.out) if part)),
+            Text(printable(": ".join(part for part in (trial.status, trial.reason or trial.out) if part))),
         )
     return table
 
@@ -89,7 +91,7 @@ def cross_table(
 
 
 def _text(value: Any) -> str:
-    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else printable(str(value))
 
 
 def values_text(trial: TrialResult) -> str:
@@ -99,4 +101,4 @@ def values_text(trial: TrialResult) -> str:
 
 def value_texts(trial: TrialResult) -> list[str]:
     """Return the hyperparameters of a trial, each as "name=value"."""
-    return [f"{name}={_text(value)}" for name, value in trial.values.items()]
+    return [f"{printable(name)}={_text(value)}" for name, value in trial.values.items()]
