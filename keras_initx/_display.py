@@ -34,6 +34,12 @@ def lines_text(lines: Iterable[str]) -> str:
     return "\n".join(map(printable, lines))
 
 
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def plain(value: Any) -> Any:
     """Return `value` as JSON can hold it: tuples become lists, NaN and infinities become None."""
     if isinstance(value, dict):

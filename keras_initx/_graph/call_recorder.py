@@ -17,28 +17,22 @@ from keras_initx._graph.masks import (
     propagate_through_layer,
     propagate_through_operation,
 )
+from keras_initx._graph.operators import operators_for_tensors
 from keras_initx._graph.records import Call
+from keras_initx._graph.side_effects import held_back
 from keras_initx.errors import error_line
 
 # The hooks affect the whole process while they are set, so only one thread may set them.
 _LOCK = threading.RLock()
 # Number of values in a table of 65,536 positions with 128 features.
 _LARGEST_TABLE = 2**23
-# Operators of a variable on the left of a symbolic tensor, with the `keras.ops` function for each.
-_OPERATORS = {
-    "__add__": "add",
-    "__sub__": "subtract",
-    "__mul__": "multiply",
-    "__truediv__": "divide",
-    "__matmul__": "matmul",
-    "__pow__": "power",
-}
 
 
 class CallRecorder:
     """Recorder of one symbolic call of `model`: it numbers the tensors and collects a record per step.
 
     Attributes:
+        model: The model.
         records: The fields of each `Step`, in the order of the computation.
         opened: `Graph.opened`.
     """
@@ -53,7 +47,7 @@ class CallRecorder:
         self.opened: dict[int, tuple[int, ...]] = {}
         # The tensors that carried a mask at some time.
         self._masked: set[int] = set()
-        self._model = model
+        self.model = model
         # Whether a layer infers the shapes of its outputs, during which nothing is recorded.
         self._inferring = False
         self._weight_rows: list[tuple[keras.Variable, np.ndarray]] | None = None
@@ -136,11 +130,16 @@ class CallRecorder:
             record["of_mask"] = True
 
     def finished(self, outputs: Any) -> list[dict[str, Any]]:
-        """Return the records, but leave out the masks that nothing reads."""
-        read = set(self.masks(outputs))
+        """Return the records that lead to the outputs or to weights.
+
+        Others compute masks that nothing reads, or losses and metrics, which training may use but the model's
+        result does not.
+        """
+        read = {*self.numbers(outputs), *self.masks(outputs)}
         records = []
         for record in reversed(self.records):
-            if not record["of_mask"] or read.intersection(record["outputs"]):
+            is_weighted = not record["of_mask"] and _is_weighted(record["call"], record["is_layer"])
+            if is_weighted or read.intersection(record["outputs"]):
                 records.append(record)
                 read.update(record["inputs"], record["masks"])
         return records[::-1]
@@ -229,11 +228,17 @@ class CallRecorder:
             self._weight_rows = [
                 # Larger variables are kernels and look-up tables, which no model slices.
                 (variable, _rows(keras.ops.convert_to_numpy(variable)))
-                for variable in self._model.trainable_variables
+                for variable in self.model.trainable_variables
                 # Not the truth of the shape: TensorFlow's shape of a scalar is true.
                 if len(variable.shape) and np.prod(variable.shape) <= _LARGEST_TABLE
             ]
         return [(v, rows) for v, rows in self._weight_rows if width in (None, rows.shape[-1])]
+
+
+def _is_weighted(call: Call, is_layer: bool) -> bool:
+    """Return whether a call uses weights that training or a method may change."""
+    variables = call.operation.variables if is_layer else call.variables
+    return any(v.trainable or len(v.shape) > 1 for v in variables)
 
 
 def _rows(values: np.ndarray) -> np.ndarray:
@@ -267,9 +272,8 @@ def intercepted(on_layer: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 def observed(recorder: CallRecorder) -> Iterator[None]:
     """Pass all calls of this thread to `recorder`. The hooks are removed even if an error occurs."""
     thread = threading.get_ident()
-    with intercepted(recorder.on_layer):
+    with intercepted(recorder.on_layer), operators_for_tensors(), held_back(recorder.model):
         symbolic_call, initialize = keras.Operation.symbolic_call, keras.Operation.__init__
-        operators = {name: getattr(keras.Variable, name) for name in _OPERATORS}
 
         def hooked(operation: Any, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() != thread:
@@ -283,22 +287,9 @@ def observed(recorder: CallRecorder) -> Iterator[None]:
 
         try:
             keras.Operation.symbolic_call, keras.Operation.__init__ = hooked, initialized
-            for name, original in operators.items():
-                setattr(keras.Variable, name, _for_tensors(original, getattr(keras.ops, _OPERATORS[name])))
             yield
         finally:
             keras.Operation.symbolic_call, keras.Operation.__init__ = symbolic_call, initialize
-            for name, original in operators.items():
-                setattr(keras.Variable, name, original)
-
-
-def _for_tensors(original: Callable[..., Any], operation: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a variable's operator that passes symbolic tensors to `keras.ops`, as the backend's does not."""
-
-    def operator(variable: keras.Variable, other: Any) -> Any:
-        return operation(variable, other) if is_symbolic(other) else original(variable, other)
-
-    return operator
 
 
 def is_symbolic(value: Any) -> bool:

@@ -196,6 +196,11 @@ class Graph:
                 ancestors.setdefault(tensor, bits)
         return ancestors
 
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """The paths of the layers with weights that the trace could not open."""
+        return tuple(dict.fromkeys(step.path for step in self.steps if step.opaque and step.parameters))
+
     def producer(self, tensor: int) -> Step | None:
         """Return the step that computes a tensor; None for an input of the model."""
         return self._producers.get(tensor)

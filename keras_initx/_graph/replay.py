@@ -38,15 +38,26 @@ def replay(graph: Graph, inputs: Any, handler: Handler) -> Any:
         args, kwargs = real_arguments(step, tensors)
         outputs = handler(step, args, kwargs)
         computed = [t for t in keras.tree.flatten(outputs) if keras.ops.is_tensor(t)]
-        for number, tensor in zip(step.outputs, computed, strict=False):
+        for number, tensor, shape in zip(step.outputs, computed, step.shapes, strict=False):
             if uses[number]:
-                tensors[number] = tensor
+                tensors[number] = _with_shape(tensor, shape)
         for number in [*step.inputs, *_present(step.masks)]:
             uses[number] -= 1
             if not uses[number]:
                 del tensors[number]
     _restore_masks(graph.outputs, graph.masks, tensors)
     return [tensors[number] for number in graph.outputs]
+
+
+def _with_shape(tensor: Any, shape: tuple[int | None, ...]) -> Any:
+    """Return a tensor with the shape that was traced, if the compiled computation does not know its own.
+
+    Text that is split into words, for example, has an unknown number of words in a TensorFlow graph.
+    """
+    is_unknown = tensor.shape.rank is None if hasattr(tensor.shape, "rank") else False
+    if not is_unknown and None not in tuple(tensor.shape):
+        return tensor
+    return tensor if None in shape else keras.ops.reshape(tensor, shape)
 
 
 def _present(masks: Iterable[int | None]) -> list[int]:

@@ -6,7 +6,7 @@ from keras_initx._weights.own_initializers import draw_from, own_initializer
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx._weights.pretrained import Copied, copy_pretrained
 from keras_initx._weights.reinitialize import initializers_kept, known_names, reinitialize
-from keras_initx._weights.snapshot import Snapshot, generators_kept, pass_states, untouched
+from keras_initx._weights.snapshot import Snapshot, generators_kept, losses_kept, pass_states, untouched
 
 __all__ = [
     "Copied",
@@ -19,6 +19,7 @@ __all__ = [
     "generators_kept",
     "initializers_kept",
     "known_names",
+    "losses_kept",
     "mean_square",
     "own_initializer",
     "pass_states",

@@ -103,10 +103,9 @@ def untouched(model: keras.Model) -> Iterator[Snapshot]:
         The values of the variables, so that the caller can put them back before the end of the block, too.
     """
     state = random.getstate()
-    metrics = [v for metric in getattr(model, "metrics", []) for v in metric.variables]
-    variables = [*model.variables, *metrics, *_cell_states(model)]
+    variables = [*model.variables, *pass_states(model)]
     try:
-        with generators_kept(), _losses_kept(model), Snapshot(variables) as before:
+        with generators_kept(), losses_kept(model), Snapshot(variables) as before:
             try:
                 yield before
             finally:
@@ -116,7 +115,7 @@ def untouched(model: keras.Model) -> Iterator[Snapshot]:
 
 
 @contextlib.contextmanager
-def _losses_kept(model: keras.Model) -> Iterator[None]:
+def losses_kept(model: keras.Model) -> Iterator[None]:
     """Put back the losses that layers have added, which a compiled pass replaces by tensors without values.
 
     Keras clears them at the next call, and has no public way to write them: a test reads them afterwards.
@@ -130,8 +129,13 @@ def _losses_kept(model: keras.Model) -> Iterator[None]:
 
 
 def pass_states(model: keras.Model) -> list[keras.Variable]:
-    """Return the variables that a call may change: statistics, generators, states of stateful cells."""
-    return [*model.non_trainable_variables, *_cell_states(model)]
+    """Return the variables that a call may change: statistics, generators, metrics, states of cells."""
+    return [*model.non_trainable_variables, *_metric_states(model), *_cell_states(model)]
+
+
+def _metric_states(model: keras.Model) -> list[keras.Variable]:
+    metrics = {id(metric): metric for layer in all_layers(model) for metric in layer.metrics}
+    return [variable for metric in metrics.values() for variable in metric.variables]
 
 
 def _cell_states(model: keras.Model) -> list[keras.Variable]:

@@ -100,6 +100,7 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
         heads=tuple(heads),
         findings=(*check_model(model, batch, rows, probe.measured_input_rms(), findings), *findings),
         notes=tuple(_notes(probe.graph)),
+        closed=probe.graph.closed,
     )
 
 

@@ -17,6 +17,7 @@ from keras_initx._display import (
     html_table,
     html_text,
     lines_text,
+    listed,
     number,
     plain,
     share,
@@ -38,6 +39,7 @@ class Report:
         heads: One record for each attention head.
         findings: The problems found, most serious first.
         notes: Remarks on how the model was measured.
+        closed: The paths of the layers that were measured as one, because the trace could not open them.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Report:
     heads: tuple[HeadSignal, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -65,6 +68,8 @@ class Report:
         lines = [f"{self.model}: {verdict} ({size}).", *self._figures()]
         lines += [f"- {finding.text}" for finding in problems]
         lines += [f"- note: {finding.text}" for finding in noted[:_MAX_NOTED]]
+        if self.closed:
+            lines.append(f"- note: measured as one layer each, because not opened: {listed(self.closed)}.")
         if len(noted) > _MAX_NOTED:
             lines.append(f"- and {_count(len(noted) - _MAX_NOTED, 'more note')} in report.findings")
         return lines_text(lines)

@@ -17,6 +17,7 @@ from keras_initx._weights import (
     all_layers,
     copy_pretrained,
     generators_kept,
+    losses_kept,
     pass_states,
 )
 from keras_initx.errors import InitxError, checked_seed
@@ -110,7 +111,7 @@ def initialize(
     # gives back `first_seed`, so that the next call draws what it announced.
     random_state = state_at_call if dry_run else random.getstate()
     request = _Request(method, batch, pretrained, first_seed, path_filter, labels, class_counts)
-    with generators_kept(), Snapshot([*model.variables, *pass_states(model)]) as before:
+    with generators_kept(), losses_kept(model), Snapshot([*model.variables, *pass_states(model)]) as before:
         try:
             plan, drawn = _initialize(model, request)
             if dry_run:
@@ -201,7 +202,8 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
     check_finite(drawn)
     notes += _graph_notes(graph, drawn)
     rows = tuple(plan_row(task, index) for task in tasks)
-    return Plan(model.name, request.method, rows, tuple(notes)), [task.variable for task in drawn]
+    plan = Plan(model.name, request.method, rows, tuple(notes), graph.closed)
+    return plan, [task.variable for task in drawn]
 
 
 def _untouched_notes(model: keras.Model, tasks: list[WeightTask]) -> list[str]:

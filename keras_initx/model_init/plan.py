@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_initx._display import cell_text, html_table, html_text, lines_text, number, plain
+from keras_initx._display import cell_text, html_table, html_text, lines_text, listed, number, plain
 from keras_initx.errors import printable
 
 
@@ -64,7 +64,8 @@ class Plan:
         model: The name of the model.
         method: The method that was asked for.
         rows: One row for each weight that was drawn, scaled, copied or left as it is, in graph order.
-        notes: Remarks on the model as a whole, such as layers that the trace could not open.
+        notes: Remarks on the model as a whole, such as the reasons why layers stay closed to the trace.
+        closed: The paths of the layers that the trace could not open. Their inner layers have no roles.
         dry_run: Whether the model was left as it was.
         seconds: The time that the call took.
     """
@@ -73,11 +74,12 @@ class Plan:
     method: str
     rows: tuple[PlanRow, ...]
     notes: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
     dry_run: bool = False
     seconds: float = 0.0
 
     def summary(self) -> str:
-        """Return one line: the number of weights by method, and the range of scaled pre-activations."""
+        """Return one line: the weights by method, the range of scaled pre-activations, closed layers."""
         counts = Counter(row.method for row in self.rows).most_common()
         # Drawn weights first, then the others.
         counts.sort(key=lambda count: count[0] in NOT_DRAWN)
@@ -88,8 +90,9 @@ class Plan:
             weights = f"{drawn} of {weights}"
         sizes = [row.rms_after for row in self.rows if math.isfinite(row.rms_after)]
         signal = f"; pre-activations {min(sizes):.2g} to {max(sizes):.2g}" if sizes else ""
+        closed = f"; not opened: {listed(self.closed)}" if self.closed else ""
         done = "would initialize" if self.dry_run else "initialized"
-        return printable(f"{self.model}: {done} {weights} by {self.method} ({methods}){signal}")
+        return printable(f"{self.model}: {done} {weights} by {self.method} ({methods}){signal}{closed}")
 
     def table(self) -> Table:
         """Return a `rich` table with one row for each weight."""
