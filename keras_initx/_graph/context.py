@@ -60,6 +60,7 @@ class WeightContext:
         biased: Whether the layer adds a bias.
         summing: Whether the step is a layer that sums over all axes of its kernel except the last, so that
             its bias, or the mean direction of its kernel, can shift its inputs.
+        channels_last: Whether the units are on the last axis of the result.
         pairable: Whether every output sums over all inputs, so that units can be paired.
         score_factor: The factor that gives the scores of an attention variance 1, if the model does not
             divide them by a number; 1 elsewhere.
@@ -81,6 +82,7 @@ class WeightContext:
     normalized: bool = False
     biased: bool = False
     summing: bool = False
+    channels_last: bool = True
     pairable: bool = False
     score_factor: float = 1.0
     drawn: bool = True
@@ -148,6 +150,7 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
             normalized=normalization_after(graph, step) is not None,
             biased=step.bias is not None,
             summing=_is_summing(step),
+            channels_last=_is_channels_last(step),
             pairable=_is_pairable(step),
             score_factor=factors.get(step.number, 1.0),
         )
@@ -206,10 +209,12 @@ def _is_summing(step: Step) -> bool:
 
 
 def _is_pairable(step: Step) -> bool:
-    layer = step.operation
     # Flatten keeps paired units adjacent only if the channels come last.
-    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    return _is_summing(step) and getattr(layer, "groups", 1) == 1 and channels_last
+    return _is_summing(step) and getattr(step.operation, "groups", 1) == 1 and _is_channels_last(step)
+
+
+def _is_channels_last(step: Step) -> bool:
+    return getattr(step.operation, "data_format", "channels_last") == "channels_last"
 
 
 def normalization_after(graph: Graph, step: Step) -> Step | None:

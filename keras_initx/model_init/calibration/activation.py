@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import is_keras_call, patched_attribute, zeros
+from keras_initx.model_init.calibration.live_units import turn_dead_units
 from keras_initx.model_init.calibration.measure import root_mean_square, shift_bias
 from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
 from keras_initx.model_init.tasks import WeightTask
@@ -47,11 +48,11 @@ def scale_at_activation(scaler: Scaler, call: LayerCall, task: WeightTask) -> An
             return activation(z)
         factor = scaler.scale(task, z, "pre-activation")
         z = z * ops.cast(factor, z.dtype)
-        if task.bias is not None:
-            # Computed from the scaled kernel: a scaled bias would add up rounding over a deep chain.
-            task.bias.assign(shift_bias(task, inputs) + choice.after.offset)
-            z = z + ops.cast(choice.after.offset, z.dtype)
-        return activation(z)
+        if task.bias is None:
+            return activation(turn_dead_units(task, z))
+        # Computed from the scaled kernel: a scaled bias would add up rounding over a deep chain.
+        task.bias.assign(shift_bias(task, inputs) + choice.after.offset)
+        return activation(z + ops.cast(choice.after.offset, z.dtype))
 
     with patched_attribute(layer, "activation", probe):
         return call()
