@@ -10,7 +10,7 @@ from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.normalizations import gain_of
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.replay import compute, is_about_inputs, replay
-from keras_initx._graph.roles import role
+from keras_initx._graph.roles import end_kernels, role
 from keras_initx._graph.trace import fixed_batch, trace
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "by_name",
     "carried_mask",
     "compute",
+    "end_kernels",
     "first_argument",
     "first_tensor",
     "fixed_batch",

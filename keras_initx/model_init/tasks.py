@@ -8,12 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import Graph, WeightContext, gain_of, normalization_after
+from keras_initx._graph import Graph, WeightContext, end_kernels, gain_of, normalization_after
 from keras_initx._weights import PathFilter, WeightIndex, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
-from keras_initx.model_init.methods import Choice
+from keras_initx.model_init.methods import Choice, variance_choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow
 
 # The reason for a weight that a gain, a table or a kernel of zeros comes before.
@@ -98,10 +98,14 @@ def make_tasks(
         bias = step.bias if choice.before.shift != 0 or choice.after.offset else None
         if bias is not None and (id(bias) in copied or not path_filter.matches(index.names(bias))):
             bias = None
+        inside = _inside(context, choice)
+        ends = {id(v) for v in (end_kernels(step) if inside[0] is not context else step.kernels)}
         # A variable that belongs to no layer is not a weight of the model.
         for variable in filter(index.has, step.kernels):
-            own = _recurrent_choice(choice) if variable.name.endswith("recurrent_kernel") else choice
-            tasks.setdefault(id(variable), WeightTask(variable, context, own, bias))
+            place, own = (context, choice) if id(variable) in ends else inside
+            if variable.name.endswith("recurrent_kernel"):
+                own = _recurrent_choice(own)
+            tasks.setdefault(id(variable), WeightTask(variable, place, own, bias))
     for context, choice, variable in additive_tables(graph, index):
         tasks.setdefault(id(variable), WeightTask(variable, context, choice))
     for task in tasks.values():
@@ -112,6 +116,17 @@ def make_tasks(
         elif not path_filter.matches(index.names(task.variable)):
             task.leave_as_is("kept")
     return list(tasks.values())
+
+
+def _inside(context: WeightContext, choice: Choice) -> tuple[WeightContext, Choice]:
+    """Return the context and choice of a kernel inside a layer that could not be opened, before its end."""
+    if "residual_end" not in context.roles:
+        return context, choice
+    roles = tuple(name for name in context.roles if name not in ("residual_end", "head"))
+    context = replace(context, roles=roles, residual_number=0)
+    if choice.method.startswith("residual"):
+        choice = variance_choice(context)
+    return context, choice
 
 
 def _recurrent_choice(choice: Choice) -> Choice:

@@ -2,11 +2,13 @@
 
 from keras_initx._graph.roles.attention import attention_roles, score_factors
 from keras_initx._graph.roles.declared import declared_roles, role
+from keras_initx._graph.roles.opaque import end_kernels
 from keras_initx._graph.roles.residual import is_gate, residual_ends, routers
 
 __all__ = [
     "attention_roles",
     "declared_roles",
+    "end_kernels",
     "is_gate",
     "residual_ends",
     "role",

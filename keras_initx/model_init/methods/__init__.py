@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from keras_initx.model_init.methods.auto import auto
-from keras_initx.model_init.methods.choice import Choice, Contexts, scale_scores
+from keras_initx.model_init.methods.choice import Choice, Contexts, scale_scores, variance_choice
 from keras_initx.model_init.methods.edge import edge
 from keras_initx.model_init.methods.gpn import gpn
 from keras_initx.model_init.methods.lsuv import lsuv
@@ -36,4 +36,4 @@ def choose(method: str, contexts: Contexts) -> dict[int, Choice]:
     return scale_scores(contexts, METHODS[method](contexts))
 
 
-__all__ = ["METHODS", "Choice", "Contexts", "choose"]
+__all__ = ["METHODS", "Choice", "Contexts", "choose", "variance_choice"]
