@@ -54,10 +54,12 @@ def _with_shape(tensor: Any, shape: tuple[int | None, ...]) -> Any:
 
     Text that is split into words, for example, has an unknown number of words in a TensorFlow graph.
     """
-    is_unknown = tensor.shape.rank is None if hasattr(tensor.shape, "rank") else False
-    if not is_unknown and None not in tuple(tensor.shape):
+    # A TensorFlow tensor of unknown rank has no tuple of sizes.
+    is_known = getattr(tensor.shape, "rank", 0) is not None and None not in tuple(tensor.shape)
+    # Rows of different lengths have no common one.
+    if is_known or None in shape or type(tensor).__name__.startswith(("Ragged", "Sparse")):
         return tensor
-    return tensor if None in shape else keras.ops.reshape(tensor, shape)
+    return keras.ops.reshape(tensor, shape)
 
 
 def _present(masks: Iterable[int | None]) -> list[int]:

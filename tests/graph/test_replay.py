@@ -68,3 +68,22 @@ def test_compute_normalizes_by_the_batch_and_drops_nothing():
     out = ops.convert_to_numpy(replay(graph, shifted, compute)[0])
     assert abs(out.mean()) < 1e-3
     assert abs(out.std() - 1) < 1e-2
+
+
+@pytest.mark.one_backend
+def test_a_compiled_replay_knows_the_shapes_that_were_traced():
+    tf = pytest.importorskip("tensorflow")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(2.0), keras.layers.Dense(2)])
+    arriving = []
+
+    def handler(step, args, kwargs):
+        if step.kind == "Rescaling":
+            # The number of rows depends on values, so the compiled computation does not know it.
+            return tf.boolean_mask(args[0], args[0][:, 0] > 0)
+        if step.kind == "Dense":
+            arriving.append(tuple(args[0].shape))
+        return compute(step, args, kwargs)
+
+    graph = trace(model, np.ones((5, 3), "float32"))
+    tf.function(lambda x: replay(graph, x, handler))(tf.ones((5, 3)))
+    assert arriving == [(5, 3)]
