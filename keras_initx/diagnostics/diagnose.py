@@ -15,6 +15,7 @@ from keras_initx.diagnostics.checks import (
     check_model,
     check_residual_scale,
 )
+from keras_initx.diagnostics.non_finite import non_finite_cause
 from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
@@ -90,7 +91,11 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     index = WeightIndex(all_layers(model))
     rows = layer_signals(probe, gradients, index)
     heads = head_signals(probe)
-    findings = _findings(model, probe, rows, heads, index)
+    cause = None
+    is_bad_loss = batch.y is not None and not math.isfinite(value)
+    if is_bad_loss or any("non-finite" in row.verdicts for row in rows):
+        cause = non_finite_cause(model, probe.graph, batch, value)
+    findings = _findings(model, probe, rows, heads, index, cause)
     return Report(
         model=model.name,
         samples=len(keras.tree.flatten(batch.x)[0]),
@@ -110,11 +115,17 @@ def _findings(
     rows: Sequence[LayerSignal],
     heads: Sequence[HeadSignal],
     index: WeightIndex,
+    cause: Finding | None,
 ) -> list[Finding]:
-    """Return the findings on layers, heads and weights, most serious first."""
-    findings = []
+    """Return the findings on layers, heads and weights, most serious first.
+
+    `cause` is the finding on the cause of values that are not finite, if it is known.
+    """
+    findings = [] if cause is None else [cause]
     for verdict in VERDICTS:
-        if affected_rows := [row for row in rows if verdict in row.verdicts]:
+        affected_rows = [row for row in rows if verdict in row.verdicts]
+        # The cause of NaN says more than the layer where it is noticed.
+        if affected_rows and (verdict != "non-finite" or cause is None):
             findings.append(layer_finding(verdict, affected_rows, rows[-1]))
         if affected_heads := [head for head in heads if verdict in head.verdicts]:
             findings.append(head_finding(verdict, affected_heads))

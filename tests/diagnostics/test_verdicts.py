@@ -43,7 +43,7 @@ class TestVerdicts:
         model.layers[2].kernel.assign(kernel)
         report = diagnose(model, data(16, 8))
         assert report.findings[0].verdict == "non-finite"
-        assert report.findings[0].path == model.layers[2].path
+        assert report.findings[0].path == model.layers[2].kernel.path
 
     def test_deep_sigmoids_make_all_inputs_look_alike(self):
         model = dense(activation="sigmoid", kernel="glorot_uniform", depth=30, width=64)

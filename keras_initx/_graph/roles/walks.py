@@ -97,10 +97,13 @@ def squashes(activation: Activation) -> bool:
     if activation.function is None:
         return activation.name in _SQUASHING
     try:
-        low, lower, high, higher = activation.function.function(np.array([-30.0, -60.0, 30.0, 60.0]))
+        values = activation.function.function(np.array([-30.0, -60.0, 30.0, 60.0]))
     except Exception:
         return False
-    return bool(abs(low - lower) < 0.1 and abs(high - higher) < 0.1 and low != high)
+    low, lower, high, higher = values
+    # The difference of two infinite values would warn.
+    is_finite = np.all(np.isfinite(values))
+    return bool(is_finite and abs(low - lower) < 0.1 and abs(high - higher) < 0.1 and low != high)
 
 
 def multiplies_signals(step: Step) -> bool:
