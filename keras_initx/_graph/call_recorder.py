@@ -207,6 +207,8 @@ class CallRecorder:
             return None
         if "float" not in keras.backend.standardize_dtype(value.dtype):
             return None
+        if (whole := self._transposed(value)) is not None:
+            return whole
         rows = _rows(keras.ops.convert_to_numpy(value))
         # Rows of zeros do not show where they come from.
         if not rows.size or not np.any(rows[0]):
@@ -220,6 +222,16 @@ class CallRecorder:
                 np.sort(table, axis=None), np.sort(rows, axis=None)
             ):
                 return variable
+        return None
+
+    def _transposed(self, value: Any) -> keras.Variable | None:
+        """Return the matrix, of any size, that a constant is the transpose of."""
+        shape = tuple(value.shape)
+        for variable in self.model.trainable_variables:
+            if len(shape) == 2 and tuple(variable.shape) == shape[::-1]:
+                turned = keras.ops.transpose(keras.ops.cast(variable, value.dtype))
+                if bool(keras.ops.any(value != 0)) and bool(keras.ops.all(turned == value)):
+                    return variable
         return None
 
     def _weights_as_rows(self, width: int | None) -> list[tuple[keras.Variable, np.ndarray]]:

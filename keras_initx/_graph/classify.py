@@ -148,7 +148,7 @@ def classified(step: Step) -> Step:
         is_normalization=normalizes,
         is_merge=step.kind in _MERGES and len(set(step.inputs)) > 1,
         is_pass_through=normalizes or _is_pass_through(step, activation),
-        is_lookup=isinstance(step.operation, keras.layers.Embedding) or step.kind == "Take",
+        is_lookup=_is_lookup(step),
     )
 
 
@@ -156,6 +156,14 @@ def _is_normalization(step: Step) -> bool:
     return isinstance(step.operation, _NORMALIZATIONS) or (
         step.kind.endswith(("Normalization", "Norm")) and step.kind != "Norm"
     )
+
+
+def _is_lookup(step: Step) -> bool:
+    if not isinstance(step.operation, keras.layers.Embedding):
+        return step.kind == "Take"
+    # A reversible embedding is also called the other way round, as the projection to the logits: then it
+    # adds no axis.
+    return len(step.shapes[0]) > len(step.call.arguments[0].shape)
 
 
 def _kernels(step: Step) -> tuple[keras.Variable, ...]:
@@ -167,7 +175,11 @@ def _kernels(step: Step) -> tuple[keras.Variable, ...]:
         return tuple(filter(_is_matrix, step.call.variables)) if step.kind in CONTRACTIONS else ()
     if isinstance(step.operation, _ACTIVATION_LAYERS):
         return ()
-    return tuple(filter(_is_matrix, step.operation.weights))
+    matrices = tuple(filter(_is_matrix, step.operation.weights))
+    # An embedding whose projection is a matrix of its own uses one of the two in each call.
+    if (projection := getattr(step.operation, "reverse_embeddings", None)) is not None:
+        matrices = tuple(v for v in matrices if (v is projection) != _is_lookup(step))
+    return matrices
 
 
 def _is_matrix(variable: keras.Variable) -> bool:

@@ -33,7 +33,8 @@ def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
     | `stem` | the first kernels after the inputs, or after the embeddings of the inputs |
     | `hidden` | all others |
 
-    Look-up tables belong to no group. A shared kernel belongs to the group of its first use.
+    Look-up tables belong to no group, even if they are also the output projection. A shared kernel belongs to
+    the group of its first use.
 
     Args:
         model: A built model.
@@ -54,6 +55,7 @@ def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
     steps = [step for step in graph.steps if step.is_weighted and not step.is_lookup]
     # The weighted steps as bits, to compare them with the ancestors of a tensor.
     weighted = sum(1 << step.number for step in steps)
+    tables = {id(v) for step in graph.steps if step.is_lookup for v in step.kernels}
     groups: dict[str, str] = {}
     for step in steps:
         roles = set(contexts[step.number].roles)
@@ -67,5 +69,6 @@ def kernel_groups(model: keras.Model, data: Any = None) -> dict[str, str]:
             is_first = not any(graph.ancestors[tensor] & weighted for tensor in step.inputs)
             group = "stem" if is_first else "hidden"
         for variable in step.kernels:
-            groups.setdefault(variable.path, group)
+            if id(variable) not in tables:
+                groups.setdefault(variable.path, group)
     return groups

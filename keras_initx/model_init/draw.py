@@ -7,12 +7,14 @@ import numpy as np
 from keras import ops
 
 from keras_initx.model_init.methods import Choice
+from keras_initx.model_init.methods.tied import TiedTable
 
 
 def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable, seed: int) -> Any:
     """Return new values for a weight of `layer`, in the shape and dtype of `variable`."""
     shape, dtype = tuple(variable.shape), variable.dtype
-    if not name.endswith("kernel") and not isinstance(layer, keras.layers.Embedding):
+    draws_any = isinstance(layer, keras.layers.Embedding) or isinstance(choice.initializer, TiedTable)
+    if not name.endswith("kernel") and not draws_any:
         return keras.random.normal(shape, stddev=1.0, dtype=dtype, seed=seed)
     initializer = choice.initializer.bound_to(layer, name)
     initializer.seed = seed

@@ -15,6 +15,27 @@ from keras_initx.errors import printable
 
 
 @dataclass(frozen=True)
+class PlanUse:
+    """One of several uses of a weight.
+
+    Attributes:
+        path: The path of the layer that uses it.
+        kind: The class of that layer, or of the operation that reads the weight.
+        roles: The roles of this use.
+        rms: The root mean square of its result, without a bias; NaN if it was not measured.
+    """
+
+    path: str
+    kind: str
+    roles: tuple[str, ...]
+    rms: float
+
+    def __str__(self) -> str:
+        size = f" (rms {number(self.rms)})" if math.isfinite(self.rms) else ""
+        return f"{', '.join(self.roles) or self.kind} in {self.path}{size}"
+
+
+@dataclass(frozen=True)
 class PlanRow:
     """A weight of a plan.
 
@@ -36,6 +57,7 @@ class PlanRow:
         error: The relative standard error of the measurement.
         measured_at: Where its output was measured: the pre-activation, an operation, the gates of a cell ...
         reason: The reason for the method.
+        uses: The uses of a weight that several steps read; empty for any other.
     """
 
     path: str
@@ -54,6 +76,7 @@ class PlanRow:
     error: float
     measured_at: str
     reason: str
+    uses: tuple[PlanUse, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,27 @@ from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
 from keras_initx.model_init.methods import Choice, variance_choice
-from keras_initx.model_init.plan import NOT_DRAWN, PlanRow
+from keras_initx.model_init.methods.tied import tied_choice
+from keras_initx.model_init.multipliers import added_lookups, constant_multiplier
+from keras_initx.model_init.plan import NOT_DRAWN, PlanRow, PlanUse
+
+
+@dataclass(eq=False)
+class WeightUse:
+    """One of several steps that read a weight.
+
+    Attributes:
+        context: The place of the step in the graph.
+        is_lookup: Whether the step looks up rows of the weight, rather than multiplies by it.
+        multiplier: The number that the model multiplies the result by at once.
+        rms: The root mean square of its result after scaling, without bias; NaN until it is measured.
+    """
+
+    context: WeightContext
+    is_lookup: bool
+    multiplier: float
+    rms: float = field(default=math.nan, init=False)
+
 
 # The reason for a weight that a gain, a table or a kernel of zeros comes before.
 ON_ZEROS = "reads zeros, so it is drawn for inputs of root mean square 1"
@@ -38,6 +58,8 @@ class WeightTask:
         measured_at: Where its output was measured, in words.
         left: Why its output was not scaled to the target of the choice; "" if it was.
         mean_square: The mean square of its entries after initialization.
+        uses: The steps that read the weight, if there are several.
+        follows: The tied table that a look-up is added to, whose size it takes.
     """
 
     variable: keras.Variable
@@ -52,6 +74,8 @@ class WeightTask:
     measured_at: str = field(default="", init=False)
     left: str = field(default="", init=False)
     mean_square: float = field(default=math.nan, init=False)
+    uses: list[WeightUse] = field(default_factory=list, init=False)
+    follows: "WeightTask | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.target = self.choice.target
@@ -60,6 +84,23 @@ class WeightTask:
     def path(self) -> str:
         """The path of the weight."""
         return self.variable.path
+
+    @property
+    def is_tied(self) -> bool:
+        """Return whether the weight is a table that is looked up, and also multiplies a signal."""
+        return len({use.is_lookup for use in self.uses}) == 2
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether several steps read the weight, and at least one multiplies by it."""
+        return len(self.uses) > 1 and not all(use.is_lookup for use in self.uses)
+
+    def miss(self) -> float:
+        """Return the root mean square of its products relative to the target; NaN if none was measured."""
+        measured = [use.rms for use in self.uses if not use.is_lookup and math.isfinite(use.rms)]
+        if not self.target or not measured:
+            return math.nan
+        return math.sqrt(sum(rms**2 for rms in measured) / len(measured)) / self.target
 
     def leave_as_is(self, status: str) -> None:
         """Leave the weight and its bias as they are, and only measure its output."""
@@ -86,26 +127,37 @@ def make_tasks(
 
     Args:
         graph: The traced model.
-        contexts: Its weighted steps. The first use of a shared weight decides.
+        contexts: Its weighted steps. The first use of a shared weight decides, but never a look-up if
+            another step multiplies by the weight.
         choices: The choice for each of them.
         index: The layers of the model's weights.
         path_filter: The weights that may change.
         copied: The ids of variables that were copied from a pretrained model.
     """
     tasks: dict[int, WeightTask] = {}
-    for number, context in contexts.items():
-        step, choice = graph.steps[number], choices[number]
+    for variable, uses in _uses(graph, contexts, index):
+        # If a table is also a matrix, the product decides.
+        deciding = next((use for use in uses if not use.is_lookup), uses[0])
+        step, choice = graph.steps[deciding.context.step], choices[deciding.context.step]
         bias = step.bias if choice.before.shift != 0 or choice.after.offset else None
         if bias is not None and (id(bias) in copied or not path_filter.matches(index.names(bias))):
             bias = None
-        inside = _inside(context, choice)
-        ends = {id(v) for v in (end_kernels(step) if inside[0] is not context else step.kernels)}
-        # A variable that belongs to no layer is not a weight of the model.
-        for variable in filter(index.has, step.kernels):
-            place, own = (context, choice) if id(variable) in ends else inside
-            if variable.name.endswith("recurrent_kernel"):
-                own = _recurrent_choice(own)
-            tasks.setdefault(id(variable), WeightTask(variable, place, own, bias))
+        inside = _inside(deciding.context, choice)
+        ends = {id(v) for v in (end_kernels(step) if inside[0] is not deciding.context else step.kernels)}
+        place = deciding.context
+        if id(variable) not in ends:
+            place, choice = inside
+        if variable.name.endswith("recurrent_kernel"):
+            choice = _recurrent_choice(choice)
+        elif deciding is not uses[0]:
+            choice = tied_choice(choice)
+        task = WeightTask(variable, place, choice, bias)
+        if task.target is not None and (deciding.is_lookup or deciding is not uses[0]):
+            task.target /= abs(deciding.multiplier)
+        if len(uses) > 1:
+            task.uses = uses
+        tasks[id(variable)] = task
+    _follow_tied_tables(graph, tasks)
     for context, choice, variable in additive_tables(graph, index):
         tasks.setdefault(id(variable), WeightTask(variable, context, choice))
     for task in tasks.values():
@@ -127,6 +179,33 @@ def _inside(context: WeightContext, choice: Choice) -> tuple[WeightContext, Choi
     if choice.method.startswith("residual"):
         choice = variance_choice(context)
     return context, choice
+
+
+def _uses(
+    graph: Graph, contexts: dict[int, WeightContext], index: WeightIndex
+) -> list[tuple[keras.Variable, list[WeightUse]]]:
+    """Return each weight with the steps that read it, in the order of the graph."""
+    uses: dict[int, tuple[keras.Variable, list[WeightUse]]] = {}
+    for number, context in contexts.items():
+        step = graph.steps[number]
+        # A variable that belongs to no layer is not a weight of the model.
+        for variable in filter(index.has, step.kernels):
+            use = WeightUse(context, step.is_lookup, constant_multiplier(graph, step))
+            uses.setdefault(id(variable), (variable, []))[1].append(use)
+    return list(uses.values())
+
+
+def _follow_tied_tables(graph: Graph, tasks: dict[int, WeightTask]) -> None:
+    """Let tables that are added to the rows of a tied table, such as positions, take the size of the rows."""
+    for tied in [task for task in tasks.values() if task.is_tied and task.target is not None]:
+        for use in tied.uses:
+            for step in added_lookups(graph, graph.steps[use.context.step]) if use.is_lookup else ():
+                for task in [tasks[id(v)] for v in step.kernels if id(v) in tasks]:
+                    if task.target is not None and not task.uses and task.follows is None:
+                        task.follows = tied
+                        width = tuple(tied.variable.shape)[-1]
+                        # An estimate until the look-up is measured.
+                        task.target *= abs(use.multiplier) / width**0.5
 
 
 def _recurrent_choice(choice: Choice) -> Choice:
@@ -172,12 +251,18 @@ def plan_row(task: WeightTask, index: WeightIndex) -> PlanRow:
     choice, context = task.choice, task.context
     fans = index.fans(task.variable)
     drawn = task.status == "drawn"
+    reason = task.left or choice.reason
+    uses = tuple(PlanUse(u.context.path, u.context.kind, u.context.roles, u.rms) for u in task.uses)
+    if uses and drawn:
+        reason = f"{reason}; {len(uses)} uses: {', '.join(map(str, uses))}"
+    contexts = [use.context for use in task.uses] or [context]
+    roles = dict.fromkeys(role for place in contexts for role in place.roles)
     return PlanRow(
         path=task.path,
         kind=context.kind,
         shape=tuple(task.variable.shape),
         activation=context.activation.name,
-        roles=context.roles,
+        roles=tuple(roles),
         depth=context.depth,
         method=choice.method if drawn else task.status,
         fan_in=fans.fan_in,
@@ -188,5 +273,6 @@ def plan_row(task: WeightTask, index: WeightIndex) -> PlanRow:
         target=task.target,
         error=task.error,
         measured_at=task.measured_at,
-        reason=(task.left or choice.reason) if drawn else NOT_DRAWN[task.status],
+        reason=reason if drawn else NOT_DRAWN[task.status],
+        uses=uses,
     )

@@ -81,3 +81,15 @@ def test_an_activation_of_several_operations_is_read_once():
     assert value == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-6)
     assert activation_after(graph, tensor)[0] is activation
     assert activation_after(graph, result) is None
+
+
+@pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="Keras has no ReversibleEmbedding")
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_reversible_embedding_looks_up_or_projects(tied):
+    ids = keras.Input((4,), dtype="int32")
+    table = layers.ReversibleEmbedding(9, 3, tie_weights=tied)
+    model = keras.Model(ids, table(layers.LayerNormalization()(table(ids)), reverse=True))
+    first, last = [step for step in trace(model).steps if step.is_weighted]
+    assert (first.is_lookup, last.is_lookup) == (True, False)
+    assert first.kernels == (table.embeddings,)
+    assert last.kernels == (table.embeddings if tied else table.reverse_embeddings,)

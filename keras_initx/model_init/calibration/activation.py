@@ -32,6 +32,22 @@ def is_activated(call: LayerCall, kernel: keras.Variable) -> bool:
     return len(sizes) == 2 and math.isclose(sizes[1], 2 * sizes[0], rel_tol=0.05)
 
 
+def has_own_activation(layer: keras.Layer) -> bool:
+    """Return whether a layer of Keras applies an activation to the result of its kernel."""
+    return callable(getattr(layer, "activation", None)) and is_keras_call(layer)
+
+
+def size_without_bias(call: LayerCall) -> float:
+    """Return the root mean square of the pre-activation of a layer of Keras, without its bias."""
+    pre_activations: list[Any] = []
+    with (
+        keras.StatelessScope(zeros([call.layer.bias] if _has_nonzero_bias(call.layer) else [])),
+        patched_attribute(call.layer, "activation", _recording(call.layer.activation, pre_activations)),
+    ):
+        call()
+    return root_mean_square(pre_activations[0])[0] if pre_activations else math.nan
+
+
 def scale_at_activation(scaler: Scaler, call: LayerCall, task: WeightTask) -> Any:
     """Scale a kernel by the pre-activation, set the bias of its choice, and return the layer's outputs."""
     layer, activation, choice = call.layer, call.layer.activation, task.choice

@@ -1,5 +1,6 @@
 """The forward pass that scales every weight to its target at the moment its output is computed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from keras_initx._graph import (
     Graph,
     Step,
     compute,
+    first_tensor,
     intercepted,
     is_about_inputs,
     is_concrete,
@@ -18,12 +20,18 @@ from keras_initx._graph import (
     replay,
 )
 from keras_initx.errors import InitxError, error_line
-from keras_initx.model_init.calibration.activation import is_activated, scale_at_activation
+from keras_initx.model_init.calibration.activation import (
+    has_own_activation,
+    is_activated,
+    scale_at_activation,
+    size_without_bias,
+)
 from keras_initx.model_init.calibration.handlers import (
     LAYER_HANDLERS,
     OPERATION_HANDLERS,
     scale_by_response,
 )
+from keras_initx.model_init.calibration.measure import root_mean_square
 from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
 from keras_initx.model_init.tasks import WeightTask
 
@@ -33,13 +41,19 @@ class ScalingPass:
 
     Args:
         graph: The model, traced after its weights were drawn.
-        tasks: The weights to scale. Each is scaled where it is first used.
+        tasks: The weights to scale. Each is scaled where it is first used; a table that is also a matrix,
+            where it first multiplies a signal.
         on_data: Whether the inputs are the user's data, not noise. Only error messages depend on it.
+        held: Whether weights with several uses keep their size, and are only measured.
     """
 
-    def __init__(self, graph: Graph, tasks: Sequence[WeightTask], on_data: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, tasks: Sequence[WeightTask], on_data: bool = False, held: bool = False
+    ) -> None:
         self._graph, self._on_data = graph, on_data
-        self._scaler = Scaler(tasks, on_data)
+        self._scaler = Scaler(tasks, on_data, held)
+        # How often each shared weight was used so far.
+        self._used: Counter[int] = Counter()
         self._place = ""
 
     def run(self, inputs: Any) -> list[Any]:
@@ -77,12 +91,36 @@ class ScalingPass:
                 ) from error
             raise
 
+    def factor(self, variable: keras.Variable) -> float:
+        """Return the factor that a weight was scaled by."""
+        return self._scaler.factors.get(id(variable), 1.0)
+
     def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute a step of the graph, and scale its weights on the way."""
         self._place = step.path or step.kind
-        args, kwargs = self._rescale_constants(step, args, kwargs)
+        outputs = self._scaled(step, *self._rescale_constants(step, args, kwargs))
+        for task in self._scaler.shared_tasks(step.kernels):
+            number = self._used[id(task.variable)]
+            self._used[id(task.variable)] += 1
+            if number < len(task.uses) and not step.is_recurrent:
+                task.uses[number].rms = self._result_size(step, args, kwargs, outputs)
+        return outputs
+
+    def _result_size(self, step: Step, args: Any, kwargs: Any, outputs: Any) -> float:
+        """Return the root mean square of the result of a step, without its bias and its activation."""
+        layer = step.operation
+        if not step.is_layer or step.call.sources or not has_own_activation(layer):
+            return root_mean_square(first_tensor(outputs))[0]
+        return size_without_bias(LayerCall(layer, args, kwargs, lambda a, k: compute(step, a, k)))
+
+    def _scaled(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Compute a step of the graph, and scale the weights that are scaled there."""
+        if step.is_lookup and any(task.is_tied for task in self._scaler.shared_tasks(step.kernels)):
+            return compute(step, args, kwargs)
         if step.is_layer and not step.call.sources:
-            return self._layer(LayerCall(step.call.operation, args, kwargs, lambda a, k: compute(step, a, k)))
+            call = LayerCall(step.call.operation, args, kwargs, lambda a, k: compute(step, a, k))
+            # An embedding that has a projection too uses one of the two in each call.
+            return self._layer(call, step.kernels if isinstance(call.layer, keras.layers.Embedding) else ())
         variables = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, keras.Variable)]
         tasks = self._scaler.open_tasks([*variables, *step.call.sources.values()])
         if not tasks:
@@ -109,9 +147,9 @@ class ScalingPass:
         args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
         return args, kwargs
 
-    def _layer(self, call: LayerCall) -> Any:
-        """Compute a layer, and scale its weights where their output can be measured."""
-        tasks = self._scaler.open_tasks(call.layer.weights)
+    def _layer(self, call: LayerCall, weights: Sequence[keras.Variable] = ()) -> Any:
+        """Compute a layer, and scale its weights, or some of them, where their output can be measured."""
+        tasks = self._scaler.open_tasks(weights or call.layer.weights)
         for classes, handler in LAYER_HANDLERS:
             if tasks and isinstance(call.layer, classes):
                 tasks = handler(self._scaler, call, tasks)

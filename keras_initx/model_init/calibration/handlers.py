@@ -61,7 +61,9 @@ def scale_added_tables(
 def scale_by_response(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) -> Any:
     """Scale the weights of an opaque layer by its output, in up to four rounds, and return the output."""
     outputs = call()
-    tasks = [task for task in tasks if task.target is not None]
+    for task in [task for task in tasks if scaler.is_held(task)]:
+        scaler.scale(task, first_tensor(outputs), "response of the layer")
+    tasks = [task for task in tasks if task.target is not None and not scaler.is_held(task)]
     for _ in range(4 if tasks else 0):
         rms, error = root_mean_square(first_tensor(outputs))
         # All tasks share the output, so each of them decides alike.

@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph import Graph, fixed_batch, noise, trace
+from keras_initx._graph import Graph, fixed_batch, noise
 from keras_initx.errors import InitxError
 from keras_initx.initializers import fold_in
-from keras_initx.model_init.calibration.forward_pass import ScalingPass
+from keras_initx.model_init.calibration.shared import settle
 from keras_initx.model_init.tasks import ON_ZEROS, WeightTask
 
 # Values that one pass may compute; it determines the batch size, within these limits.
@@ -42,26 +42,11 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
             if all(task.target is None for task in tasks):
                 return ["the signal was not measured: no noise is known for an input of this kind"]
             raise
-        if not _can_replay(graph, inputs):
-            graph = trace(model, inputs)
-        ScalingPass(graph, tasks, on_data=batch is not None).run(inputs)
+        graph = settle(model, graph, tasks, inputs, on_data=batch is not None)
         size *= 4
         if batch is not None or fixed or not (note := _low_precision(tasks)) or size * values > 8 * _BUDGET:
             break
     return [text for text in (note, _zeros(tasks)) if text]
-
-
-def _can_replay(graph: Graph, inputs: Any) -> bool:
-    """Return whether the graph has the shapes of `inputs` and no constants.
-
-    Constants may have been computed from weights before these were drawn.
-    """
-    pairs = zip(keras.tree.flatten(graph.symbolic), keras.tree.flatten(inputs), strict=True)
-    if any(tuple(a.shape) != tuple(b.shape) for a, b in pairs):
-        return False
-    calls = [step.call for step in graph.steps]
-    arguments = keras.tree.flatten([(call.args, call.kwargs) for call in calls])
-    return not any(keras.ops.is_tensor(v) and not isinstance(v, keras.Variable) for v in arguments)
 
 
 def _zeros(tasks: list[WeightTask]) -> str:

@@ -45,6 +45,7 @@ class Scaler:
     Args:
         tasks: The weights to scale.
         on_data: Whether the inputs are the user's data, not noise. Only error messages depend on it.
+        held: Whether weights with several uses keep their size, and are only measured.
 
     Attributes:
         factors: The factor of each scaled weight by the id of its variable.
@@ -52,9 +53,9 @@ class Scaler:
         failure: The error of an output that cannot be scaled. Keras may wrap the raised error.
     """
 
-    def __init__(self, tasks: Iterable[WeightTask], on_data: bool) -> None:
+    def __init__(self, tasks: Iterable[WeightTask], on_data: bool, held: bool = False) -> None:
         self._tasks = {id(task.variable): task for task in tasks}
-        self._on_data = on_data
+        self._on_data, self._held = on_data, held
         self._done: set[int] = set()
         self.factors: dict[int, float] = {}
         self.reads_zeros = False
@@ -64,6 +65,15 @@ class Scaler:
         """Return the tasks of those variables that are not done yet."""
         tasks = [self._tasks[id(variable)] for variable in variables if id(variable) in self._tasks]
         return [task for task in tasks if not self.is_done(task)]
+
+    def shared_tasks(self, variables: Iterable[keras.Variable]) -> list[WeightTask]:
+        """Return the tasks of those variables that several steps read."""
+        tasks = [self._tasks[id(v)] for v in variables if id(v) in self._tasks]
+        return [task for task in tasks if task.uses]
+
+    def is_held(self, task: WeightTask) -> bool:
+        """Return whether the weight keeps its size in this pass."""
+        return self._held and task.is_shared
 
     def is_done(self, task: WeightTask) -> bool:
         """Return whether the weight was scaled, measured or left as drawn in this pass."""
@@ -77,7 +87,7 @@ class Scaler:
         """Measure an output of a weight, scale the weight to its target, and return the factor."""
         rms, error = root_mean_square(output)
         task.record(rms, error, measured_at)
-        if task.target is None:
+        if task.target is None or self.is_held(task):
             self.finish(task)
             return 1.0
         if not self.can_scale(task, rms):
