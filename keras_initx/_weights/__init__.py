@@ -1,5 +1,6 @@
 """The weights of a model: find, select, restore, reinitialize and copy them."""
 
+from keras_initx._weights.deliberate import is_structured, is_zero
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers, mean_square
 from keras_initx._weights.own_initializers import draw_from, own_initializer
@@ -18,6 +19,8 @@ __all__ = [
     "draw_from",
     "generators_kept",
     "initializers_kept",
+    "is_structured",
+    "is_zero",
     "known_names",
     "losses_kept",
     "mean_square",

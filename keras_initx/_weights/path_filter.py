@@ -27,6 +27,11 @@ class PathFilter:
         self._only = None if only is None else _patterns("only", only)
         self._skip = [] if skip is None else _patterns("skip", skip)
 
+    @property
+    def is_only(self) -> bool:
+        """Return whether the weights to draw are named."""
+        return self._only is not None
+
     def matches(self, names: Sequence[str]) -> bool:
         """Return whether a weight is selected, given its path and the names of all layers around it."""
         included = self._only is None or _match(self._only, names)

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import Graph, WeightContext, end_kernels, gain_of, normalization_after
-from keras_initx._weights import PathFilter, WeightIndex, mean_square
+from keras_initx._weights import PathFilter, WeightIndex, is_structured, is_zero, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
@@ -167,7 +167,25 @@ def make_tasks(
             task.leave_as_is("frozen")
         elif not path_filter.matches(index.names(task.variable)):
             task.leave_as_is("kept")
+    if not path_filter.is_only:
+        _keep_deliberate(list(tasks.values()))
     return list(tasks.values())
+
+
+def _keep_deliberate(tasks: list[WeightTask]) -> None:
+    """Leave the weights that were set on purpose: structures, and zeros that let the rest of the model learn.
+
+    Zeros at the end of a branch or of the model are a start of their own; elsewhere they stop the signal. If
+    most weights are zeros, none is meant.
+    """
+    kernels = [t for t in tasks if t.status == "drawn" and "additive_table" not in t.context.roles]
+    zeros = [task for task in kernels if is_zero(task.variable)]
+    for task in zeros if 2 * len(zeros) <= len(tasks) else ():
+        if {"residual_end", "head"} & set(task.context.roles):
+            task.leave_as_is("zeros")
+    for task in kernels:
+        if task.status == "drawn" and is_structured(task.variable):
+            task.leave_as_is("structured")
 
 
 def _inside(context: WeightContext, choice: Choice) -> tuple[WeightContext, Choice]:

@@ -1,0 +1,42 @@
+"""Recognize weights whose values were set on purpose: kernels of zeros, and kernels with a structure."""
+
+import keras
+import numpy as np
+
+from keras_initx.initializers import is_overridden
+
+# Fewer values show no structure.
+_FEWEST = 8
+
+
+def is_zero(variable: keras.Variable) -> bool:
+    """Return whether a weight is all zeros, and no draw of `initialize` made it so."""
+    return not is_overridden(variable) and not np.any(_values(variable))
+
+
+def is_structured(variable: keras.Variable) -> bool:
+    """Return whether the values of a weight repeat, as those of an identity, a fixed filter or ICNR do.
+
+    A random draw in single precision repeats no value. Equal values throughout are no structure: all units
+    would be alike. Pairs of opposite values along an axis are what `initialize` draws itself.
+    """
+    if is_overridden(variable) or keras.backend.standardize_dtype(variable.dtype) != "float32":
+        return False
+    values = _values(variable)
+    present = values[values != 0]
+    if present.size == 0 or values.size < _FEWEST or np.ptp(values) == 0:
+        return False
+    return len(np.unique(present)) <= max(present.size // 2, 1) and not any(
+        _has_pairs(values, axis) for axis in (-1, -2)
+    )
+
+
+def _has_pairs(values: np.ndarray, axis: int) -> bool:
+    """Return whether each second slice along an axis is the negative of the one before it."""
+    moved = np.moveaxis(values, axis, 0)
+    half = len(moved) // 2
+    return half > 0 and np.array_equal(moved[0 : 2 * half : 2], -moved[1 : 2 * half : 2])
+
+
+def _values(variable: keras.Variable) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32")))

@@ -1,0 +1,70 @@
+"""Check which weights `initialize` keeps because they were set on purpose."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import initialize
+from keras_initx._weights import is_structured
+
+
+def array(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def repeated(shape, dtype=None):
+    """Return the start of a subpixel convolution (ICNR): four equal filters each."""
+    values = np.random.default_rng(0).normal(size=(*shape[:-1], shape[-1] // 4))
+    return ops.convert_to_tensor(np.repeat(values, 4, axis=-1), dtype=dtype)
+
+
+def model(head="glorot_uniform", hidden="glorot_uniform"):
+    x = keras.Input((8,))
+    h = layers.Dense(8, "relu", kernel_initializer=hidden, name="hidden")(
+        layers.Dense(8, "relu", name="stem")(x)
+    )
+    return keras.Model(x, layers.Dense(4, kernel_initializer=head, name="head")(h))
+
+
+def row_of(plan, path):
+    return next(row for row in plan.rows if row.path == f"{path}/kernel")
+
+
+def test_a_head_of_zeros_stays():
+    m = model(head="zeros")
+    row = row_of(initialize(m, seed=0), "head")
+    assert not np.any(array(m.get_layer("head").kernel))
+    assert row.method == "zeros"
+    assert "on purpose" in row.reason
+
+
+def test_zeros_that_stop_the_signal_are_drawn():
+    m = model(hidden="zeros")
+    initialize(m, seed=0)
+    assert np.any(array(m.get_layer("hidden").kernel))
+
+
+def test_a_model_of_zeros_is_drawn():
+    x = keras.Input((8,))
+    m = keras.Sequential([x, *(layers.Dense(8, kernel_initializer="zeros") for _ in range(3))])
+    initialize(m, seed=0)
+    assert all(np.any(array(layer.kernel)) for layer in m.layers)
+
+
+@pytest.mark.parametrize("structure", ["identity", repeated])
+def test_a_structure_stays_unless_only_names_it(structure):
+    m = model(hidden=structure)
+    before = array(m.get_layer("hidden").kernel).copy()
+    assert row_of(initialize(m, seed=0), "hidden").method == "structured"
+    assert np.array_equal(array(m.get_layer("hidden").kernel), before)
+    initialize(m, seed=0, only="hidden")
+    assert not np.array_equal(array(m.get_layer("hidden").kernel), before)
+
+
+def test_draws_of_initialize_are_no_structure():
+    m = keras.Sequential([keras.Input((16,)), *(layers.Dense(16, "relu") for _ in range(8))])
+    assert "mirrored" in {row.method for row in initialize(m, seed=0).rows}
+    copy = keras.models.clone_model(m)
+    copy.set_weights(m.get_weights())
+    assert not any(is_structured(v) for v in copy.trainable_variables if len(v.shape) > 1)
