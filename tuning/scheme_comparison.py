@@ -103,7 +103,7 @@ def labels_of(schemes: Sequence[str]) -> list[str]:
     known = {text.lower(): label for label, name in ALL_SCHEMES.items() for text in (label, name)}
     for scheme in schemes:
         if scheme.strip().lower() not in known:
-            raise unknown_name("schemes", scheme, ALL_SCHEMES)
+            raise unknown_name("schemes", scheme, [*ALL_SCHEMES, *ALL_SCHEMES.values()])
     if not schemes:
         raise InitxError("schemes", schemes, "a list of at least one scheme")
     return list(dict.fromkeys(known[scheme.strip().lower()] for scheme in schemes))

@@ -21,7 +21,7 @@ _LOCK = threading.RLock()
 
 
 class Snapshot:
-    """The values of some variables when they were added, bit by bit.
+    """The values of some variables when they were added, bit for bit.
 
     Example:
 

@@ -39,16 +39,22 @@ class Baseline(Seeded):
         mean 0 hold it if E[w^2] = gain / fan_in, with the fans and the activation of the layer that the
         initializer is bound to; positive weights multiply it by fan_in times their mean.
 
+        Raises:
+            InitxError: `shape` is not a sequence of positive integers.
+
         Example:
 
         >>> from keras_initx import SmallNormal
         >>> SmallNormal(scale=0.01).verdict((100, 100))
         'vanishing: one layer multiplies the signal by 0.1, ten layers by 1e-10'
         """
+        sizes = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else ()
+        if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
+            raise InitxError("shape", shape, "a tuple of integers >= 1, as (300, 100)")
         geometry = self._layer_info.geometry
         if geometry.kind == "lookup":
             return f"look-up: the vectors it returns have size {math.sqrt(self._mean_square()):.2g}"
-        fans = geometry.fans(tuple(shape))
+        fans = geometry.fans(sizes)
         try:
             gain = 1.0 if self._layer_info.unit_gain else read_activation(self._layer_info.activation).gain()
         except InitxError as error:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_initx import AllZeros, SmallNormal, UnitUniform
+from keras_initx.errors import InitxError
 
 pytestmark = pytest.mark.check
 
@@ -88,3 +89,9 @@ def test_the_verdict_of_zeros_is_true():
 def test_the_verdict_of_a_look_up_is_its_size():
     bound = SmallNormal(scale=0.3).bound_to(L.Embedding(10, 4), "embeddings")
     assert bound.verdict((10, 4)) == "look-up: the vectors it returns have size 0.3"
+
+
+@pytest.mark.parametrize("shape", [64, "64,64", (64, -1), (), (64.0, 64)])
+def test_a_verdict_needs_a_shape(shape):
+    with pytest.raises(InitxError, match="`shape` must be a tuple of integers >= 1, as"):
+        SmallNormal().verdict(shape)

@@ -1,7 +1,7 @@
 """The initializers of a model as hyperparameters, for all kernels at once or group by group."""
 
+import glob
 import inspect
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -137,7 +137,7 @@ def _paths_by_group(model: keras.Model) -> dict[str, list[str]]:
     """Return for each group the patterns that match the paths of its kernels, and no others."""
     paths: dict[str, list[str]] = {}
     for path, group in kernel_groups(model).items():
-        paths.setdefault(group, []).append(re.sub(r"([\[*?])", r"[\1]", path))
+        paths.setdefault(group, []).append(glob.escape(path))
     return paths
 
 

@@ -17,6 +17,10 @@ from keras_initx.errors import InitxError
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 # The remedy for each reason that a database or disk gives, by a pattern that matches the reason.
 _REMEDIES = (
+    (
+        "parse SQLAlchemy|load plugin",
+        "Pass a file that ends in .journal, or a URL such as sqlite:///study.db",
+    ),
     ("locked", "Another process has locked it: end that process or wait for it"),
     ("full|no space|too large|quota", "Give it more space"),
     ("read-?only|permission|unable to open", "Make it writable"),

@@ -17,7 +17,7 @@ Pair = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Strategy:
-    """How the devices of this machine share the work.
+    """The way in which the devices of this machine share the work.
 
     Attributes:
         replicas: The number of devices.

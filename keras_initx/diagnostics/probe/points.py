@@ -71,7 +71,7 @@ class ProbePoint:
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """Return the limits of that activation; None where it is unbounded."""
+        """Return the limits of `activation`; None where it is unbounded."""
         return BOUNDS.get(self.activation.name, (None, None))
 
 

@@ -64,6 +64,7 @@ def scale_by_response(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) 
     for task in [task for task in tasks if scaler.is_held(task)]:
         scaler.scale(task, first_tensor(outputs), "response of the layer")
     tasks = [task for task in tasks if task.target is not None and not scaler.is_held(task)]
+    total = 1.0
     for _ in range(4 if tasks else 0):
         rms, error = root_mean_square(first_tensor(outputs))
         # All tasks share the output, so each of them decides alike.
@@ -71,12 +72,40 @@ def scale_by_response(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) 
         if not tasks:
             break
         factor = float(tasks[0].target or 1) / rms
+        total *= factor
         for task in tasks:
             task.record(rms, error, "response of the layer")
             scaler.multiply(task, factor ** (1 / len(tasks)))
         if abs(factor - 1) < 0.01:
-            break
+            return outputs
         outputs = call()
+    return _checked_response(scaler, call, tasks, outputs, total) if tasks else outputs
+
+
+def _checked_response(
+    scaler: Scaler, call: LayerCall, tasks: list[WeightTask], outputs: Any, factor: float
+) -> Any:
+    """Undo the scaling if the output did not reach its target, as one that is bounded may not.
+
+    Args:
+        scaler: What scaled the weights.
+        call: Computes the layer.
+        tasks: The weights.
+        outputs: The output after the last round.
+        factor: The product of the factors of all weights and rounds.
+    """
+    rms, _ = root_mean_square(first_tensor(outputs))
+    if 0.5 < rms / float(tasks[0].target or 1) < 2:
+        for task in tasks:
+            task.rms_after = rms
+        return outputs
+    for task in tasks:
+        scaler.multiply(task, factor ** (-1 / len(tasks)))
+        scaler.leave_as_drawn(task, "the output does not follow its scale: left as drawn")
+    outputs = call()
+    rms, error = root_mean_square(first_tensor(outputs))
+    for task in tasks:
+        task.record(rms, error, task.measured_at)
     return outputs
 
 

@@ -100,6 +100,29 @@ class Closed(layers.Layer):
         return keras.KerasTensor((*x.shape[:-1], 6), dtype=self.compute_dtype)
 
 
+class Bounded(Closed):
+    """An opaque layer whose output has a root mean square below 0.1, whatever its kernel is."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 6), initializer="he_normal", name="kernel")
+
+    def call(self, x):
+        ops.convert_to_numpy(x)
+        return 0.1 * ops.tanh(ops.matmul(x, self.kernel))
+
+
+def test_an_opaque_layer_that_cannot_reach_its_target_is_left_as_drawn():
+    model = keras.Sequential([keras.Input((9,)), Bounded(), layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(64, 9)).astype("float32")
+    row = initialize(model, data=x, seed=0).rows[0]
+    reached = np.sqrt(np.mean(array(model.layers[0](x)) ** 2))
+    assert row.target is None
+    assert "does not follow its scale" in row.reason
+    assert row.rms_after == pytest.approx(reached, rel=1e-3)
+    # Not at its bound of 0.1, where growing the kernel would have taken it.
+    assert reached < 0.09
+
+
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_excluded_weights_keep_every_bit(policy):
     keras.config.set_dtype_policy(policy)

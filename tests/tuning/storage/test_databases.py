@@ -65,6 +65,11 @@ class TestOpenStorage:
             with pytest.raises(InitxError, match=r"^`storage` '.*' cannot be opened: "):
                 open_storage(storage, tmp_path)
 
+    @pytest.mark.parametrize("storage", ["study.sqlite", "nosuch://host/db"])
+    def test_a_text_that_is_no_url(self, tmp_path: Path, storage: str) -> None:
+        with pytest.raises(InitxError, match=r"or a URL such as sqlite:///study\.db, then try again\.$"):
+            open_storage(storage, tmp_path)
+
     def test_no_driver_and_no_password_in_the_message(self, tmp_path: Path) -> None:
         with pytest.raises(
             InitxError, match=r"^`storage` 'mysql\+oursql://me:\*\*\*@host/db' cannot be opened: .*oursql"
