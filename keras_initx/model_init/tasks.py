@@ -8,7 +8,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import Graph, WeightContext, end_kernels, gain_of, normalization_after
+from keras_initx._graph import (
+    Graph,
+    Step,
+    WeightContext,
+    end_kernels,
+    gain_of,
+    normalization_after,
+    own_weights,
+)
 from keras_initx._weights import PathFilter, WeightIndex, is_structured, is_zero, mean_square
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
@@ -142,11 +150,9 @@ def make_tasks(
         bias = step.bias if choice.before.shift != 0 or choice.after.offset else None
         if bias is not None and (id(bias) in copied or not path_filter.matches(index.names(bias))):
             bias = None
-        inside = _inside(deciding.context, choice)
-        ends = {id(v) for v in (end_kernels(step) if inside[0] is not deciding.context else step.kernels)}
         place = deciding.context
-        if id(variable) not in ends:
-            place, choice = inside
+        if "residual_end" in place.roles and not any(variable is v for v in end_kernels(step)):
+            place, choice = _inside(step, variable, place, choice)
         if variable.name.endswith("recurrent_kernel"):
             choice = _recurrent_choice(choice)
         elif deciding is not uses[0]:
@@ -188,15 +194,19 @@ def _keep_deliberate(tasks: list[WeightTask]) -> None:
             task.leave_as_is("structured")
 
 
-def _inside(context: WeightContext, choice: Choice) -> tuple[WeightContext, Choice]:
-    """Return the context and choice of a kernel inside a layer that could not be opened, before its end."""
-    if "residual_end" not in context.roles:
-        return context, choice
+def _inside(
+    step: Step, variable: keras.Variable, context: WeightContext, choice: Choice
+) -> tuple[WeightContext, Choice]:
+    """Return the context and choice of a kernel that a closed layer uses before the end of its branch."""
     roles = tuple(name for name in context.roles if name not in ("residual_end", "head"))
     context = replace(context, roles=roles, residual_number=0)
-    if choice.method.startswith("residual"):
-        choice = variance_choice(context)
-    return context, choice
+    if not choice.method.startswith("residual"):
+        return context, choice
+    if any(variable is v for v in own_weights(step.operation)):
+        # Nothing shows its own result, so it is scaled by that of its layer, which has the target of the end.
+        reason = "scaled by the output of its layer, which ends a residual branch"
+        return context, replace(choice, method="variance", reason=reason)
+    return context, variance_choice(context)
 
 
 def _uses(

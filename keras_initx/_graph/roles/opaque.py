@@ -13,18 +13,16 @@ from keras_initx._graph.records import Step
 def end_kernels(step: Step) -> tuple[keras.Variable, ...]:
     """Return the kernels whose product is the result of a step.
 
-    For a layer that the trace could not open, these are the kernels of the last layer that it calls, and its
-    own kernels, which are scaled by its output. The backend traces the layer to show the order of the calls.
-    All kernels are returned if that fails.
+    For a layer that the trace could not open, these are the kernels of the last layer that it calls. The
+    backend traces the layer to show the order of the calls. All kernels are returned if that fails, or if
+    the layer has only kernels of its own.
     """
     if not step.opaque or len(step.kernels) < 2:
         return step.kernels
-    called = _called_layers(step)
-    inner = {id(v) for layer in called for v in own_weights(layer)}
-    for layer in reversed(called):
+    for layer in reversed(_called_layers(step)):
         last = {id(v) for v in own_weights(layer)}
-        if any(id(kernel) in last for kernel in step.kernels):
-            return tuple(v for v in step.kernels if id(v) in last or id(v) not in inner)
+        if kernels := tuple(v for v in step.kernels if id(v) in last):
+            return kernels
     return step.kernels
 
 

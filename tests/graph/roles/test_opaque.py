@@ -70,3 +70,31 @@ def test_only_the_end_is_scaled_down():
     noise = (noise - noise.mean(1, keepdims=True)) / noise.std(1, keepdims=True)
     first = np.asarray(model.get_layer("branch0").first.kernel)
     assert np.sqrt(np.mean((noise @ first) ** 2)) == pytest.approx(1, rel=0.1)
+
+
+class ClosedWithOwn(Closed):
+    """A closed branch with a kernel of its own, between the others."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.own = self.add_weight(name="own", shape=(32, 32), initializer="glorot_uniform")
+
+    def call(self, x):
+        if isinstance(x, keras.KerasTensor):
+            raise TypeError("no tensor of the backend")
+        return self.out(ops.relu(self.first(x)) * ops.matmul(self.second(x), self.own))
+
+
+def test_an_own_kernel_of_a_closed_layer_is_no_end():
+    model = model_of(ClosedWithOwn)
+    plan = keras_initx.initialize(model, seed=0)
+    rows = {row.path: row for row in plan.rows}
+    own, end = rows["branch0/own"], rows["branch0/out/kernel"]
+    assert (own.roles, own.method) == ((), "variance")
+    assert "output of its layer" in own.reason
+    assert (end.roles, end.target) == (("residual_end",), 0.5)
+    # The own kernel is scaled by the output, which the end has brought to its target.
+    noise = np.random.default_rng(1).standard_normal((4096, 16))
+    noise = (noise - noise.mean(1, keepdims=True)) / noise.std(1, keepdims=True)
+    branch = np.asarray(model.get_layer("branch0")(noise.astype("float32")))
+    assert np.sqrt(np.mean(branch**2)) == pytest.approx(0.5, rel=0.1)
