@@ -143,6 +143,8 @@ def make_tasks(
         copied: The ids of variables that were copied from a pretrained model.
     """
     tasks: dict[int, WeightTask] = {}
+    # Finding them may take a trace, so once for each step.
+    ends = {n: end_kernels(graph.steps[n]) for n, c in contexts.items() if "residual_end" in c.roles}
     for variable, uses in _uses(graph, contexts, index):
         # If a table is also a matrix, the product decides.
         deciding = next((use for use in uses if not use.is_lookup), uses[0])
@@ -151,7 +153,7 @@ def make_tasks(
         if bias is not None and (id(bias) in copied or not path_filter.matches(index.names(bias))):
             bias = None
         place = deciding.context
-        if "residual_end" in place.roles and not any(variable is v for v in end_kernels(step)):
+        if not any(variable is v for v in ends.get(step.number, step.kernels)):
             place, choice = _inside(step, variable, place, choice)
         if variable.name.endswith("recurrent_kernel"):
             choice = _recurrent_choice(choice)
