@@ -276,7 +276,7 @@ def _activation_after(graph: Graph, tensor: int) -> tuple[Activation, int] | Non
 
 
 def _is_elementwise(step: Step, functions: dict[int, Any]) -> bool:
-    """Return whether a step computes an elementwise function of tensors in `functions` and numbers alone."""
+    """Return whether a step is an elementwise function, whose arguments are in `functions` or numbers."""
     if len(step.outputs) != 1 or not step.inputs or not set(step.inputs) <= functions.keys():
         return False
     if step.is_layer:

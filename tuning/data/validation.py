@@ -130,7 +130,8 @@ def check_discrete(labels: npt.NDArray[Any]) -> None:
     if labels.dtype.kind != "f" or (labels == np.floor(labels)).all():
         return
     distinct = len(np.unique(labels))
-    if distinct > 50 and distinct > 0.2 * len(labels):
+    # Classes that are fractions, such as 0.5 and 1.5, occur more often than measurements do.
+    if distinct > max(10, 0.2 * len(labels)):
         problem = f"`y` must contain class labels, got {distinct} different fractions in {len(labels)} rows"
         remedy = (
             "Bin the target into classes. For a regression, split the data yourself and pass "

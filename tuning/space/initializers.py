@@ -144,7 +144,10 @@ def _paths_by_group(model: keras.Model) -> dict[str, list[str]]:
 def _missing_group(key: str, paths: Mapping[str, list[str]]) -> InitxError:
     groups = ", ".join(paths)
     problem = f"`initializers` has the group {key!r}, but the model has no kernel in it"
-    remedy = f"Groups of the model: {groups}. Use one of them, or a pattern of layer paths."
+    remedy = (
+        f"Groups of the model: {groups}. Use one of them, or a pattern of layer paths, such as '{key}*' for "
+        "layers whose names begin so."
+    )
     return InitxError("initializers", key, f"one of the groups {groups}, or a pattern", remedy, problem)
 
 

@@ -134,7 +134,7 @@ def check_oracle(oracle: keras_tuner.Oracle, objective: keras_tuner.Objective | 
 
 
 def _is_same(values: dict[str, Any], params: dict[str, Any]) -> bool:
-    # A waiting trial, and one beyond the limit, has no parameters.
+    # A waiting trial, or one beyond `max_trials`, has no parameters.
     return (
         bool(values)
         and bool(params)

@@ -130,7 +130,7 @@ class Probe(keras.Model):
             options = {"jit_compile": jit_compile, "auto_scale_loss": False}
             self.compile(optimizer=self._recorder, loss=self._loss_argument, **options)
         if keras.backend.backend() == "jax":
-            # A step takes over the buffers of its variables, which a training around it may still hold.
+            # A step takes over the buffers of its variables, which an outer training loop may still hold.
             for variable in self.model.variables:
                 variable.assign(ops.copy(variable))
         with warnings.catch_warnings(), without_retracing_advice():

@@ -114,7 +114,7 @@ def _outputs(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> Seq
 
 
 def _gate_squares(cell: keras.Layer, inputs: Any, states: Any) -> tuple[list[np.ndarray], Any]:
-    """Return each gate's mean square per sample, of the pre-activation without bias, and the new states."""
+    """Return the mean squares of each gate's pre-activation without bias, by sample, and the new states."""
     gates: list[np.ndarray] = []
 
     def probed(activation: Any) -> Any:

@@ -60,17 +60,17 @@ def test_rejects_labels(y: npt.ArrayLike, fragments: tuple[str, ...]) -> None:
     assert_message(caught.value, "y", *fragments)
 
 
-def test_rejects_a_continuous_target() -> None:
+@pytest.mark.parametrize("rows", [11, 60])
+def test_rejects_a_continuous_target(rows: int) -> None:
     with pytest.raises(InitxError) as caught:
-        from_arrays(np.zeros((60, 1)), np.arange(60) / 7)
-    assert_message(
-        caught.value, "y", "60 different fractions in 60 rows", "contain class labels", "Bin", "search()"
-    )
+        from_arrays(np.zeros((rows, 1)), np.arange(rows) / 7)
+    figures = f"{rows} different fractions in {rows} rows"
+    assert_message(caught.value, "y", figures, "contain class labels", "Bin", "search()")
 
 
-def test_fifty_fractions_are_too_small_classes_and_not_continuous() -> None:
-    with pytest.raises(InitxError, match=r"^`y` must have at least 5 rows .* with 1 of 50 rows"):
-        from_arrays(np.zeros((50, 1)), np.arange(50) / 7)
+def test_ten_fractions_are_too_small_classes_and_not_continuous() -> None:
+    with pytest.raises(InitxError, match=r"^`y` must have at least 5 rows .* with 1 of 10 rows"):
+        from_arrays(np.zeros((10, 1)), np.arange(10) / 7)
 
 
 @pytest.mark.parametrize("y", [Y + 1, Y - 1, np.where(Y == 0, "a", "b"), Y * 0.5])
