@@ -22,6 +22,7 @@ from keras_initx.diagnostics.report import Report
 from keras_initx.diagnostics.signals import head_signals, layer_signals
 from keras_initx.diagnostics.verdicts import head_finding, layer_finding
 from keras_initx.errors import InitxError
+from keras_initx.initializers import is_overridden
 
 SAMPLES = 64
 
@@ -122,13 +123,14 @@ def _findings(
     `cause` is the finding on the cause of values that are not finite, if it is known.
     """
     findings = [] if cause is None else [cause]
+    is_initialized = any(is_overridden(point.kernel) for point in probe.points)
     for verdict in VERDICTS:
         affected_rows = [row for row in rows if verdict in row.verdicts]
         # The cause of NaN says more than the layer where it is noticed.
         if affected_rows and (verdict != "non-finite" or cause is None):
-            findings.append(layer_finding(verdict, affected_rows, rows[-1]))
+            findings.append(layer_finding(verdict, affected_rows, rows[-1], is_initialized))
         if affected_heads := [head for head in heads if verdict in head.verdicts]:
-            findings.append(head_finding(verdict, affected_heads))
+            findings.append(head_finding(verdict, affected_heads, is_initialized))
     findings += check_equal_weights([v for v in model.trainable_variables if len(v.shape) > 1])
     findings += check_residual_scale(probe.points, rows)
     findings += check_initializers(probe.points, index)

@@ -22,6 +22,10 @@ _ENTROPY = 0.02
 # Below this spread of the queries a head's outputs have a cosine above `_TOKEN_COSINE` for any values.
 _QUERY_SPREAD = 1 - _TOKEN_COSINE
 _INITIALIZE = "Try initialize(model)"
+_INITIALIZED = (
+    "initialize(model) has drawn these weights already: normalize the inputs or the layers, add residual "
+    "connections, or train at a smaller learning rate"
+)
 _UNREACHED = (
     "No gradient arrives here at all: look for stop_gradient, rounding, or a branch that is closed after it"
 )
@@ -111,27 +115,34 @@ def head_verdicts(head: HeadSignal) -> tuple[str, ...]:
     return tuple(verdict for verdict, is_so in applies.items() if is_so)
 
 
-def head_finding(verdict: str, heads: Sequence[HeadSignal]) -> Finding:
-    """Return one finding for all heads with the same verdict."""
+def head_finding(verdict: str, heads: Sequence[HeadSignal], is_initialized: bool = False) -> Finding:
+    """Return one finding for all heads with the same verdict.
+
+    `is_initialized` says whether `initialize` has drawn the weights of the model.
+    """
     worst = heads[0]
     numbers = [head.head for head in heads if head.path == worst.path]
     names = f"`{worst.path}` head{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+    other = "" if is_initialized else ", or call initialize(model)"
     text = {
         "entropy collapse": f"the entropy is {worst.entropy:.2g} of its maximum. "
         "Scale the queries and keys down.",
         "rank collapse": f"the queries differ by only {worst.spread:.2g} in what they attend to, so all "
-        "tokens get the same output. Scale the queries and keys up, or call initialize(model).",
+        f"tokens get the same output. Scale the queries and keys up{other}.",
     }[verdict]
     return Finding(verdict, worst.path, f"{names}{_more(len(heads) - len(numbers))}, {verdict}: {text}")
 
 
-def layer_finding(verdict: str, rows: Sequence[LayerSignal], last: LayerSignal) -> Finding:
+def layer_finding(
+    verdict: str, rows: Sequence[LayerSignal], last: LayerSignal, is_initialized: bool = False
+) -> Finding:
     """Return one finding for all layers with the same verdict: the figures of the worst, and advice.
 
     Args:
         verdict: The verdict that all of them have.
         rows: The layers.
         last: The last layer of the model, whose gradient is the reference.
+        is_initialized: Whether `initialize` has drawn the weights of the model, which is then no advice.
     """
     worst = {
         # Bad values spread forward from the first layer and bad gradients backward from the last.
@@ -141,7 +152,7 @@ def layer_finding(verdict: str, rows: Sequence[LayerSignal], last: LayerSignal) 
         "dead": max(rows, key=lambda r: r.dead),
         "saturated": max(rows, key=lambda r: r.saturated),
     }.get(verdict, rows[0])
-    figures, advice = _TEXTS[verdict](worst, last)
+    figures, advice = _TEXTS[verdict](worst, last, _INITIALIZED if is_initialized else _INITIALIZE)
     layer = f"layer {worst.number} `{worst.path}`{_more(len(rows) - 1)}"
     return Finding(verdict, worst.path, f"{layer}, {verdict}: {figures}. {advice}.")
 
@@ -159,35 +170,35 @@ def _size(row: LayerSignal, last: LayerSignal) -> str:
     return f"pre-activation std {row.std:.1g}, {gradient}"
 
 
-# Verdict -> the figures of a layer, given the last layer too, and the advice.
+# Verdict -> the figures of a layer and the advice, given the last layer too, and the advice to initialize.
 _TEXTS = {
-    "non-finite": lambda row, last: (
+    "non-finite": lambda row, last, remedy: (
         f"{100 * max(row.not_finite, row.gradient_not_finite):.0f} % of the values or of their gradients "
         "are NaN or infinite",
         "They first appear here: check this layer's weights",
     ),
-    "exploding": lambda row, last: (_size(row, last), _INITIALIZE),
-    "vanishing": lambda row, last: (
+    "exploding": lambda row, last, remedy: (_size(row, last), remedy),
+    "vanishing": lambda row, last, remedy: (
         _size(row, last),
-        _INITIALIZE if row.gradient_rms > 0 or row.std < _VANISHED else _UNREACHED,
+        remedy if row.gradient_rms > 0 or row.std < _VANISHED else _UNREACHED,
     ),
-    "symmetric": lambda row, last: (
+    "symmetric": lambda row, last, remedy: (
         "all units have the same values",
         "Draw the kernel at random: units that start from zeros or another constant stay equal",
     ),
-    "inputs alike": lambda row, last: (
+    "inputs alike": lambda row, last, remedy: (
         f"samples differ by only {row.spread:.1g} in a signal of {math.sqrt(row.second_moment):.1g}",
-        _INITIALIZE,
+        remedy,
     ),
-    "dead": lambda row, last: (
+    "dead": lambda row, last, remedy: (
         f"{100 * row.dead:.0f} % of the units return the same value for every sample",
-        f"{_INITIALIZE}, a smaller learning rate, or an activation with a slope everywhere",
+        f"{remedy}, a smaller learning rate, or an activation with a slope everywhere",
     ),
-    "saturated": lambda row, last: (
+    "saturated": lambda row, last, remedy: (
         f"{100 * row.saturated:.0f} % of the entries are within 1 % of the bounds of {row.activation}",
-        _INITIALIZE,
+        remedy,
     ),
-    "rank collapse": lambda row, last: (
+    "rank collapse": lambda row, last, remedy: (
         f"the tokens of a sample have a mean cosine of {row.token_cosine:.6g}",
         "Add residual connections, or stack fewer attention layers",
     ),

@@ -56,6 +56,19 @@ class TestVerdicts:
         report = diagnose(model, data(32, 8))
         assert report.healthy, report.summary()
 
+    @pytest.mark.parametrize("scale", [1e9, 1e-9])
+    def test_an_initialized_model_is_not_to_be_initialized_again(self, scale):
+        model = dense(activation="relu", kernel="glorot_uniform", depth=6)
+        x = scale * data(32, 8)
+        advice = "ry initialize(model)"
+        assert advice in diagnose(model, x).summary()
+        # For inputs near 1, so the same data are as far off as before.
+        initialize(model, seed=0)
+        report = diagnose(model, x)
+        assert not report.healthy
+        assert advice not in report.summary()
+        assert "initialize(model) has drawn these weights already" in report.summary()
+
     @pytest.mark.parametrize("build", [zoo.vit, zoo.unet, zoo.residual_cnn, zoo.subclassed])
     def test_networks_that_train_are_healthy(self, build):
         model = build()
