@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx.model_init.methods import Choice
-from keras_initx.model_init.methods.tied import TiedTable
+from keras_initx.model_init.methods.outputs import TiedTable
 
 
 def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable, seed: int) -> Any:
