@@ -159,7 +159,7 @@ def make_tasks(
             choice = _recurrent_choice(choice)
         elif deciding is not uses[0]:
             choice = tied_choice(choice)
-        if "head" in place.roles and choice.scales and sets_prior(step):
+        if "head" in place.roles and choice.scales and sets_prior(step, place):
             choice = prior_choice(choice)
         task = WeightTask(variable, place, choice, bias)
         if task.target is not None and (deciding.is_lookup or deciding is not uses[0]):

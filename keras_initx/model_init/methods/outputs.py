@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph import Step
-from keras_initx.initializers import Seeded
+from keras_initx._graph import Step, WeightContext
+from keras_initx.initializers import PriorBias, Seeded
 from keras_initx.model_init.methods.choice import Choice
 
 # The factor on the kernel: outputs of this standard deviation hardly change the prior.
@@ -36,10 +36,13 @@ class TiedTable(Seeded):
         return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=self.seed)
 
 
-def sets_prior(step: Step) -> bool:
-    """Return whether the bias that a layer starts with sets its output far from the middle."""
+def sets_prior(step: Step, context: WeightContext) -> bool:
+    """Return whether the bias that a layer starts with sets its probabilities far from the middle."""
     own = getattr(step.operation, "bias_initializer", None)
     if step.bias is None or own is None or isinstance(own, keras.initializers.Zeros):
+        return False
+    # The bias of an output without an activation may as well be the mean of a regression.
+    if context.activation.name not in ("sigmoid", "softmax") and not isinstance(own, PriorBias):
         return False
     return bool(np.mean(np.abs(keras.ops.convert_to_numpy(step.bias))) >= _SMALLEST)
 

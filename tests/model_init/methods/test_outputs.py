@@ -42,6 +42,11 @@ class TestPrior:
             plan = initialize(detector(bias), seed=0)
             assert plan.rows[-1].target == pytest.approx(1)
 
+    def test_the_mean_of_a_regression_is_no_prior(self):
+        head = layers.Dense(1, bias_initializer=keras.initializers.Constant(7.0))
+        plan = initialize(keras.Sequential([keras.Input((30,)), layers.Dense(40, "relu"), head]), seed=0)
+        assert plan.rows[-1].target == pytest.approx(1)
+
     def test_an_output_bias_that_initialize_sets_changes_no_second_call(self):
         model = keras.Sequential([keras.Input((30,)), layers.Dense(40, "relu"), layers.Dense(1, "sigmoid")])
         kernels = []
