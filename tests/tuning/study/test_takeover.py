@@ -22,6 +22,16 @@ from tests.tuning.study.plain_tuner import PlainTuner, a_number, a_range, run
 pytestmark = pytest.mark.one_backend
 
 
+def trial_of_another_machine(folder: Path, trials: int) -> optuna.trial.Trial:
+    """Return a running trial, whose owner seems to be a process of another machine."""
+    oracle = OptunaOracle(max_trials=trials)
+    PlainTuner(oracle, folder, a_number, a_range)
+    oracle.verbose = 0
+    running = oracle._running[oracle.create_trial("tuner0").trial_id]
+    running.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "machine": "another", "token": "a"})
+    return running
+
+
 class TestTakeover:
     def test_trial_of_a_running_process_is_left_alone(self, tmp_path: Path) -> None:
         oracle = OptunaOracle(max_trials=2)
@@ -43,11 +53,7 @@ class TestTakeover:
     ) -> None:
         monkeypatch.setattr(heartbeat, "STALE_SECONDS", 2.0)
         monkeypatch.setattr("keras_initx.tuning.study.oracle._POLL_SECONDS", 0.2)
-        oracle = OptunaOracle(max_trials=2)
-        PlainTuner(oracle, tmp_path, a_number, a_range)
-        oracle.verbose = 0
-        running = oracle._running[oracle.create_trial("tuner0").trial_id]
-        running.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "machine": "another", "token": "a"})
+        running = trial_of_another_machine(tmp_path, trials=2)
         stopped = threading.Event()
 
         def live() -> None:
@@ -67,11 +73,7 @@ class TestTakeover:
         self, tmp_path: Path, monkeypatch: Any
     ) -> None:
         monkeypatch.setattr("keras_initx.tuning.study.oracle._POLL_SECONDS", 0.0)
-        oracle = OptunaOracle(max_trials=1)
-        PlainTuner(oracle, tmp_path, a_number, a_range)
-        oracle.verbose = 0
-        running = oracle._running[oracle.create_trial("tuner0").trial_id]
-        running.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "machine": "another", "token": "a"})
+        trial_of_another_machine(tmp_path, trials=1)
         # It is alive when the second process looks for a stale trial, and stale when it decides to wait.
         looks = iter([False])
         monkeypatch.setattr(heartbeat.Liveness, "is_stale", lambda *_: next(looks, True))
