@@ -8,13 +8,14 @@ from keras_initx._graph.hooks import first_tensor, is_concrete, own_weights, pat
 from keras_initx._graph.inputs import Batch, batch_of, by_name, inputs_of, labelled_batch, noise
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.normalizations import gain_of
-from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.records import SHAPE_ONLY, Graph, Step
 from keras_initx._graph.replay import compute, is_about_inputs, replay
 from keras_initx._graph.roles import end_kernels, role
 from keras_initx._graph.trace import fixed_batch, trace
 
 __all__ = [
     "ATTENTIONS",
+    "SHAPE_ONLY",
     "Batch",
     "Graph",
     "Step",

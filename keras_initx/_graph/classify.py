@@ -64,7 +64,9 @@ _LINEAR_KINDS = frozenset({"Add", "Subtract", "Negative"})
 _MERGES = frozenset({"Add", "Subtract", "Average", "Concatenate", "Multiply", "Stack", "Maximum", "Minimum"})
 SUMS = frozenset({"Add", "Average"})
 # Operations that scale or shift a single signal, by a number.
-_SCALINGS = frozenset({"Multiply", "Divide", "TrueDivide", "Add", "Subtract"})
+# Elementwise products and quotients.
+PRODUCTS = frozenset({"Multiply", "Divide", "TrueDivide"})
+_SCALINGS = PRODUCTS | {"Add", "Subtract"}
 # Steps that move, select or average values, or scale them by learned factors.
 _PASS_THROUGH = frozenset(
     [

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph.classify import ELEMENTWISE
+from keras_initx._graph.classify import ELEMENTWISE, PRODUCTS
 from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.replay import real_arguments
 
-_SCALINGS = frozenset({"Multiply", "Divide", "TrueDivide"})
 _REDUCTIONS = frozenset({"Mean", "Sum", "Var", "Std", "Max", "Min", "Norm", "Moments", "Median"})
 _OTHERS = frozenset(
     ["Cast", "Rsqrt", "Reciprocal", "ExpandDims", "Squeeze", "Reshape", "BroadcastTo", "StopGradient"]
@@ -29,7 +29,7 @@ def with_normalizations(graph: Graph) -> Graph:
     """
     changed: dict[int, Step] = {}
     for step in graph.steps:
-        if step.kind not in _SCALINGS or step.is_layer or len(set(step.inputs)) != 2:
+        if step.kind not in PRODUCTS or step.is_layer or len(set(step.inputs)) != 2:
             continue
         for tensor in step.inputs:
             if (found := _normalization(graph, step, tensor)) is not None:
@@ -41,7 +41,7 @@ def with_normalizations(graph: Graph) -> Graph:
 
 
 def _normalization(graph: Graph, step: Step, signal: int) -> dict[int, Step] | None:
-    """Return the steps of a normalization of `signal` that ends in `step`, with their class; None without."""
+    """Return the classified steps of a normalization of `signal` that ends in `step`, or None."""
     carriers, base = {step.number: step}, signal
     centring = graph.producer(signal)
     while centring is not None and centring.kind in ("Cast", "Subtract") and centring.signals:
@@ -86,12 +86,7 @@ def _computed(formula: list[Step], origin: int, values: np.ndarray) -> np.ndarra
     """Return the result of a formula on an array."""
     tensors: dict[int, Any] = {origin: keras.ops.convert_to_tensor(values)}
     for step in formula:
-        numbers = iter(step.inputs)
-        arguments = (step.call.args, step.call.kwargs)
-        flat = [
-            tensors[next(numbers)] if isinstance(v, keras.KerasTensor) else v for v in step.call.arguments
-        ]
-        args, kwargs = keras.tree.pack_sequence_as(arguments, flat)
+        args, kwargs = real_arguments(step, tensors)
         outputs = keras.tree.flatten(step.operation.call(*args, **kwargs))
         tensors.update(zip(step.outputs, outputs, strict=True))
     return np.asarray(keras.ops.convert_to_numpy(tensors[formula[-1].outputs[0]]), "float64")

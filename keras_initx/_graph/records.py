@@ -8,8 +8,8 @@ import keras
 
 from keras_initx._theory import Activation
 
-# Operations that read nothing but the shape of their argument.
-_BY_SHAPE = frozenset({"OnesLike", "ZerosLike", "FullLike", "EmptyLike", "Shape"})
+# Operations whose result depends on the shape of their argument alone.
+SHAPE_ONLY = frozenset({"OnesLike", "ZerosLike", "FullLike", "EmptyLike", "Shape"})
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Step:
     @property
     def signals(self) -> tuple[int, ...]:
         """The numbers of the floating-point tensors that the step reads the values of."""
-        if self.kind in _BY_SHAPE:
+        if self.kind in SHAPE_ONLY:
             return ()
         return tuple(n for n, t in self.tensors if "float" in keras.backend.standardize_dtype(t.dtype))
 

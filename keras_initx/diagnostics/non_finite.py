@@ -7,11 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_initx._display import listed
 from keras_initx._graph import Batch, Graph, Step, compute, replay
 from keras_initx.diagnostics.records import Finding
 
-# A finding names at most this number of weights.
-_MAX_NAMED = 3
 _SMALLER = "Scale its input down"
 _POSITIVE = "Keep its input above 0, for example with keras.ops.maximum(x, 1e-7)"
 _ADVICE = {
@@ -68,11 +67,10 @@ def non_finite_cause(model: keras.Model, graph: Graph, batch: Batch, loss: float
 
 
 def _in_weights(weights: list[keras.Variable]) -> Finding:
-    names = ", ".join(f"`{v.path}`" for v in weights[:_MAX_NAMED])
-    more = f" and {len(weights) - _MAX_NAMED} more" if len(weights) > _MAX_NAMED else ""
+    names = listed([f"`{v.path}`" for v in weights])
     verb = "has" if len(weights) == 1 else "have"
     text = (
-        f"{names}{more} {verb} NaN or infinite entries, as after a training that diverged. Draw the weights "
+        f"{names} {verb} NaN or infinite entries, as after a training that diverged. Draw the weights "
         "again with keras_initx.reinitialize(model), and train at a smaller learning rate."
     )
     return Finding("non-finite", weights[0].path, text)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph.classify import CONTRACTIONS
-from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.records import SHAPE_ONLY, Graph, Step
 
 # Operations whose result has the values of their arguments, moved, combined or scaled: a mask stays a mask,
 # and ids stay ids.
@@ -56,8 +56,6 @@ _PASSING = frozenset(
 _WEIGHTING = frozenset({"Multiply", "Subtract", "Masking", "Softmax", "DotProductAttention"})
 # Operations that add up masks and other integers alike.
 _COUNTING = frozenset({"Sum", "Cumsum", "Prod", "CountNonzero"})
-# Operations whose result depends on the shape of their argument alone.
-SHAPE_ONLY = frozenset({"OnesLike", "ZerosLike", "EmptyLike", "FullLike"})
 
 
 def table_rows(graph: Graph, number: int) -> int | None:

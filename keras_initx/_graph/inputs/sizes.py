@@ -9,8 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph.call_recorder import is_symbolic
-from keras_initx._graph.inputs.kinds import SHAPE_ONLY
-from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.records import SHAPE_ONLY, Graph, Step
 from keras_initx._graph.replay import compute, real_arguments
 from keras_initx.errors import InitxError
 

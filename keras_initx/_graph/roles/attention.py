@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_initx._graph.call_recorder import first_argument, is_keras_call
-from keras_initx._graph.classify import ATTENTIONS
+from keras_initx._graph.classify import ATTENTIONS, PRODUCTS
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.roles.walks import (
     first_weighted,
@@ -21,7 +21,6 @@ from keras_initx._graph.roles.walks import (
     steps_before,
 )
 
-_SCALINGS = frozenset({"Multiply", "Divide", "TrueDivide"})
 _PERMUTATIONS = frozenset({"Transpose", "Permute", "Swapaxes", "Moveaxis"})
 
 
@@ -116,7 +115,7 @@ def score_factors(graph: Graph) -> dict[int, float]:
 
 
 def _scalable(graph: Graph, tensor: int) -> list[Step]:
-    """Return the kernels that set the scale of a tensor; [] if something else has a part in it."""
+    """Return the kernels that set the scale of a tensor; [] if something else affects the scale."""
     between = [step for step in steps_before(graph, [tensor]) if not step.is_weighted]
     last = last_weighted(graph, tensor)
     if any(step.is_normalization for step in between) or any(s.is_lookup or s.is_recurrent for s in last):
@@ -246,8 +245,7 @@ def _summed(left: Any, right: Any, out: Any) -> int:
 
 def _shape_of(step: Step, tensor: int) -> tuple[int | None, ...]:
     """Return the shape of a tensor that a step reads."""
-    tensors = [t for t in step.call.arguments if isinstance(t, keras.KerasTensor)]
-    return tuple(tensors[step.inputs.index(tensor)].shape)
+    return tuple(dict(step.tensors)[tensor].shape)
 
 
 def _learned_scale(graph: Graph, steps: tuple[Step, ...]) -> float | None:
@@ -255,7 +253,7 @@ def _learned_scale(graph: Graph, steps: tuple[Step, ...]) -> float | None:
     scale = 1.0
     for step in steps:
         # Tables of angles and masks come from no weight, and their factors are not factors on the scores.
-        if step.kind not in _SCALINGS or not any(s.is_weighted for s in steps_before(graph, step.signals)):
+        if step.kind not in PRODUCTS or not any(s.is_weighted for s in steps_before(graph, step.signals)):
             continue
         for value in step.call.arguments:
             if isinstance(value, keras.KerasTensor) or value is None:

@@ -1,4 +1,4 @@
-"""Find the ends of residual branches, and the gates that are no part of the residual stream."""
+"""Find the ends of residual branches, and the gates outside the residual stream."""
 
 import functools
 import operator
@@ -58,7 +58,7 @@ def _gates(graph: Graph) -> Iterator[tuple[Step, Step]]:
             continue
         operands = list(dict.fromkeys(step.signals))
         gating = [t for t in operands if is_gating(graph, t)]
-        # A squashed stream, such as the output of a tanh, is no gate of its own gate.
+        # A squashed stream, such as the output of a tanh, does not gate its own gate.
         if any(any(s.is_weighted for s in steps_before(graph, [t])) for t in operands if t not in gating):
             for gate in steps_before(graph, gating, until=is_gate_activation):
                 if is_gate_activation(gate):

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from keras_initx._graph.classify import CONTRACTIONS
+from keras_initx._graph.classify import CONTRACTIONS, PRODUCTS
 from keras_initx._graph.records import Graph, Step
 from keras_initx._theory import Activation
 
 # Activations that are flat on both sides.
 _SQUASHING = frozenset({"sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign"})
-_PRODUCTS = frozenset({"Multiply", "Divide", "TrueDivide"})
 
 
 def steps_before(
@@ -51,7 +50,7 @@ def last_weighted(graph: Graph, tensor: int) -> list[Step]:
             steps.append(producer)
             continue
         operands = list(dict.fromkeys(producer.signals))
-        if len(operands) > 1 and (producer.kind in _PRODUCTS or producer.kind in CONTRACTIONS):
+        if len(operands) > 1 and (producer.kind in PRODUCTS or producer.kind in CONTRACTIONS):
             operands = [t for t in operands if not is_gating(graph, t)] or operands
         new = [t for t in operands if t not in seen]
         seen.update(new)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._graph import (
+    SHAPE_ONLY,
     Graph,
     Step,
     WeightContext,
@@ -30,8 +31,6 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 }
 
 
-# Operations whose result depends on the shape of their input alone.
-_SHAPE_ONLY = frozenset({"ZerosLike", "OnesLike", "FullLike"})
 # More units than this hardly change the mean over them.
 _MAX_UNITS = 32
 
@@ -116,7 +115,7 @@ def _dependent(graph: Graph, inputs: Collection[int]) -> set[int]:
     """Return the tensors that depend on the values of some inputs, and not only on their shape."""
     dependent = set(inputs)
     for step in graph.steps:
-        if step.kind not in _SHAPE_ONLY and dependent.intersection(step.inputs):
+        if step.kind not in SHAPE_ONLY and dependent.intersection(step.inputs):
             dependent.update(step.outputs)
     return dependent
 
