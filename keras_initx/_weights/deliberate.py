@@ -15,7 +15,7 @@ def is_zero(variable: keras.Variable) -> bool:
 
 
 def is_structured(variable: keras.Variable) -> bool:
-    """Return whether the values of a weight repeat, as those of an identity, a fixed filter or ICNR do.
+    """Return whether a weight repeats its values: an identity, a fixed filter, an ICNR kernel.
 
     A random draw in single precision repeats no value. Equal values throughout are no structure: all units
     would be alike. Pairs of opposite values along an axis are what `initialize` draws itself.

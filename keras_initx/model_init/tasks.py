@@ -44,7 +44,7 @@ class WeightUse:
     rms: float = field(default=math.nan, init=False)
 
 
-# The reason for a weight that a gain, a table or a kernel of zeros comes before.
+# The reason for a weight whose inputs are zeros because of a gain, a table or a kernel of zeros before it.
 ON_ZEROS = "reads zeros, so it is drawn for inputs of root mean square 1"
 
 
@@ -143,7 +143,7 @@ def make_tasks(
         copied: The ids of variables that were copied from a pretrained model.
     """
     tasks: dict[int, WeightTask] = {}
-    # Finding them may take a trace, so once for each step.
+    # Finding them may take a trace, so do it once for each step.
     ends = {n: end_kernels(graph.steps[n]) for n, c in contexts.items() if "residual_end" in c.roles}
     for variable, uses in _uses(graph, contexts, index):
         # If a table is also a matrix, the product decides.
@@ -185,7 +185,7 @@ def make_tasks(
 def _keep_deliberate(tasks: list[WeightTask]) -> None:
     """Leave the weights that were set on purpose: structures, and zeros that let the rest of the model learn.
 
-    Zeros at the end of a branch or of the model are a start of their own; elsewhere they stop the signal. If
+    Zeros at the end of a branch or of the model let the rest learn; elsewhere they stop the signal. If
     most weights are zeros, none is meant.
     """
     kernels = [t for t in tasks if t.status == "drawn" and "additive_table" not in t.context.roles]
@@ -207,7 +207,7 @@ def _inside(
     if not choice.method.startswith("residual"):
         return context, choice
     if any(variable is v for v in own_weights(step.operation)):
-        # Nothing shows its own result, so it is scaled by that of its layer, which has the target of the end.
+        # Only the output of its layer can be measured, and that has the target of a residual end.
         reason = "scaled by the output of its layer, which ends a residual branch"
         return context, replace(choice, method="variance", reason=reason)
     return context, variance_choice(context)

@@ -17,7 +17,7 @@ Pair = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Strategy:
-    """The way in which the devices of this machine share the work.
+    """The devices of this machine, and how they share the work.
 
     Attributes:
         replicas: The number of devices.

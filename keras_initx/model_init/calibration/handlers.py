@@ -85,7 +85,7 @@ def scale_by_response(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) 
 def _checked_response(
     scaler: Scaler, call: LayerCall, tasks: list[WeightTask], outputs: Any, factor: float
 ) -> Any:
-    """Undo the scaling if the output did not reach its target, as one that is bounded may not.
+    """Undo the scaling if the output missed its target, which a bounded output may never reach.
 
     Args:
         scaler: What scaled the weights.

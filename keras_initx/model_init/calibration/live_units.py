@@ -1,4 +1,4 @@
-"""Turn units that an activation switches off for every sample, such as those of a squeeze after a pooling."""
+"""Flip the sign of units that a ReLU switches off for every sample, as happens after global pooling."""
 
 from typing import Any
 

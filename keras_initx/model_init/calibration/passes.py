@@ -50,7 +50,7 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
 
 
 def _zeros(tasks: list[WeightTask]) -> str:
-    """Return a note about the weights that read zeros, or "" without any."""
+    """Return a note about the weights that read zeros; "" if there are none."""
     paths = [task.path for task in tasks if task.left == ON_ZEROS]
     others = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
     return f"{paths[0]}{others}: {ON_ZEROS}" if paths else ""

@@ -1,4 +1,4 @@
-"""Find the size of weights with several uses, which one pass cannot see: repeat it until all uses fit."""
+"""Find the size of weights with several uses: repeat the scaling pass until all uses fit."""
 
 import math
 from typing import Any

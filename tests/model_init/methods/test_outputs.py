@@ -9,7 +9,7 @@ from keras_initx import PriorBias, initialize
 
 
 def detector(bias_initializer):
-    """Return a head that is shared by two levels, as that of RetinaNet."""
+    """Return a detector whose two feature levels share one head, as in RetinaNet."""
     inputs = keras.Input((16, 16, 3))
     near = layers.Conv2D(24, 3, padding="same", activation="relu")(inputs)
     far = layers.Conv2D(24, 3, strides=2, padding="same", activation="relu")(near)
