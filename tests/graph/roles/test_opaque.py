@@ -96,5 +96,5 @@ def test_an_own_kernel_of_a_closed_layer_is_no_end():
     # The own kernel is scaled by the output, which the end has brought to its target.
     noise = np.random.default_rng(1).standard_normal((4096, 16))
     noise = (noise - noise.mean(1, keepdims=True)) / noise.std(1, keepdims=True)
-    branch = np.asarray(model.get_layer("branch0")(noise.astype("float32")))
+    branch = ops.convert_to_numpy(model.get_layer("branch0")(noise.astype("float32")))
     assert np.sqrt(np.mean(branch**2)) == pytest.approx(0.5, rel=0.1)
