@@ -264,6 +264,9 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         if score is None:
             raise FloatingPointError(f"{metric.name} was not finite in any epoch of seed {seed}")
         diverged = [i for i, loss in enumerate(history.get("loss", ())) if not np.isfinite(loss)]
+        if diverged and diverged[0] == 0:
+            # A model that predicts NaN has a finite accuracy: it predicts class 0.
+            raise FloatingPointError(f"the loss was not finite in the first epoch of seed {seed}")
         if self.target is not None:
             # A run that misses the target needs at least one epoch more.
             reached = target.reached or self.epochs + 1

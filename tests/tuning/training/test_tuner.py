@@ -170,6 +170,33 @@ class TestDivergence:
         reason = failed.user_attrs["reason"]
         assert reason == "FloatingPointError: val_loss was not finite in any epoch of seed 0"
 
+    def test_a_loss_that_is_never_finite_fails_the_trial_whatever_its_metric_says(
+        self, tmp_path: Path
+    ) -> None:
+        def build() -> keras.Model:
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            model.compile(keras.optimizers.SGD(1e30), "mse", metrics=["binary_accuracy"])
+            return model
+
+        # Nine of ten labels are class 0, which a model that outputs NaN predicts.
+        skewed = [(x, (np.arange(len(x)) % 10 == 0).astype("float32")) for x, _ in line_data()]
+        tuner = make(
+            tmp_path,
+            build,
+            skewed,
+            trials=1,
+            seeds=(0,),
+            objective=keras_tuner.Objective("val_binary_accuracy", "max"),
+            screening=False,
+        )
+        tuner.hypermodel = InitializerHyperModel(build, ["glorot_uniform"], None)
+        tuner.search()
+        (failed,) = tuner.oracle.frozen_trials()
+        assert failed.state.name == "FAIL"
+        assert failed.user_attrs["reason"] == (
+            "FloatingPointError: the loss was not finite in the first epoch of seed 0"
+        )
+
 
 def test_best_epoch_is_restored_not_the_last(tmp_path: Path) -> None:
     # With this learning rate the loss rises from epoch to epoch, so the first epoch is the best.
