@@ -24,7 +24,7 @@ def importance(
         str | None,
         typer.Option(
             envvar=common.STORAGE_VARIABLE,
-            help="Where the study is kept, if the search ran with --storage. [default: from its settings]",
+            help="Where the study is kept, if the search ran with --storage. [default: a file in DIR]",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

@@ -29,7 +29,7 @@ def report(
         str | None,
         typer.Option(
             help="Where the study of DIR is kept, if the search ran with --storage. "
-            f"[default: from its settings, or {common.STORAGE_VARIABLE}]"
+            f"[default: a file in DIR, or {common.STORAGE_VARIABLE}]"
         ),
     ] = None,
     study_name: Annotated[

@@ -33,20 +33,21 @@ def find_study(
     study_name: str | None = None,
     argument: str = "results",
 ) -> Iterator[optuna.Study]:
-    """Open the study of a search inside a `with` block; nothing is created if it does not exist.
+    """Open the study of a search for reading inside a `with` block; nothing is created or changed.
 
     Args:
         source: The folder of a search; the project folder of a KerasTuner search, which is read into
             memory; or a storage, as a URL or a journal file.
         storage: Where the study of the folder is kept, as in `search`. None means the folder's `study.db`,
-            or the storage in the folder's settings (which contain no password).
+            or the file in the folder that its settings name.
         study_name: The name of the study. None means the study named after the folder, or, for a storage
             without a folder, its only study.
         argument: The name of the caller's `source` for error messages.
 
     Raises:
         InitxError: If there is no search, or several to choose from; if the storage cannot be opened; if
-            `storage` is given although `source` is a storage.
+            `storage` is given although `source` is a storage, or missing although the folder's settings name
+            one outside the folder. A folder from elsewhere opens no other file and no connection.
     """
     folder = Path(source)
     if is_storage(source):
@@ -56,7 +57,7 @@ def find_study(
         storage, name = str(source), study_name
     else:
         if storage is None:
-            storage = _storage_in_settings(folder)
+            storage = _storage_in_settings(folder, argument)
         if storage is None and not (folder / STUDY_FILE).is_file():
             if is_keras_tuner_folder(folder):
                 yield read_keras_tuner(folder)
@@ -69,7 +70,7 @@ def find_study(
         name = study_name or (None if storage is None else folder.resolve().name)
     if storage is not None:
         _check_exists(storage)
-    with storage_session(storage, folder) as backend:
+    with storage_session(storage, folder, read_only=True) as backend:
         names = optuna.get_all_study_names(backend)
         # The file in the folder of a search contains one study, whatever its name.
         name = name or (names[0] if len(names) == 1 or (names and storage is None) else None)
@@ -90,28 +91,45 @@ def _unknown_study(argument: str, source: str | Path, study_name: str | None, na
     return InitxError(argument, str(source), allowed)
 
 
-def _storage_in_settings(folder: Path) -> Any:
+def _storage_in_settings(folder: Path, argument: str) -> str | None:
+    """Return the storage in the settings of a search; None if they name none.
+
+    Raises:
+        InitxError: It is not in the folder.
+    """
+    settings: Any = None
     if (folder / SETTINGS).is_file():
         with suppress(ValueError):
-            return json.loads((folder / SETTINGS).read_text(encoding="utf-8")).get("storage")
-    return None
+            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    storage = settings.get("storage") if isinstance(settings, dict) else None
+    if storage is None or (folder / STUDY_FILE).is_file():
+        return None
+    path = _file_of(str(storage))
+    if path is not None and Path(path).resolve().is_relative_to(folder.resolve()):
+        return str(storage)
+    problem = f"`{argument}` {str(folder)!r} is a search whose study is kept in {redacted(str(storage))!r}"
+    remedy = "A storage outside the folder is opened only if you name it: pass it as `storage` as well."
+    raise InitxError(argument, str(folder), "a folder that contains its study", remedy, problem)
 
 
 def _check_exists(storage: str | Path | BaseStorage) -> None:
     """Raise an `InitxError` for a file that does not exist: opening it would create it."""
-    if isinstance(storage, BaseStorage):
-        return
-    path: str | None = str(storage)
-    if not str(storage).endswith(JOURNAL_SUFFIX):
-        try:
-            url = sqlalchemy.make_url(str(storage))
-        except sqlalchemy.exc.ArgumentError:
-            # `open_storage` reports text that is not a URL.
-            return
-        path = url.database if url.get_backend_name() == "sqlite" else None
+    path = None if isinstance(storage, BaseStorage) else _file_of(str(storage))
     # SQLite itself interprets a path that starts with "file:".
     if path and not path.startswith("file:") and not Path(path).is_file():
         raise InitxError("storage", _shown(storage), "an existing file")
+
+
+def _file_of(storage: str) -> str | None:
+    """Return the path of a journal or of a SQLite database; None for any other storage."""
+    if storage.endswith(JOURNAL_SUFFIX):
+        return storage
+    try:
+        url = sqlalchemy.make_url(storage)
+    except sqlalchemy.exc.ArgumentError:
+        # `open_storage` reports text that is not a URL.
+        return None
+    return url.database if url.get_backend_name() == "sqlite" else None
 
 
 def _shown(storage: str | Path | BaseStorage) -> str:

@@ -45,7 +45,7 @@ def importances(results: str | Path, storage: Any = None) -> tuple[list[Importan
         results: The folder of a search (`search(results=...)`), or the project folder of a KerasTuner
             search, which is read into memory and stays unchanged.
         storage: Where the study of the search is kept, as in `search`. None means the folder's `study.db`,
-            or the storage in the folder's settings (which contain no password).
+            or the file in the folder that its settings name.
 
     Returns:
         The importances, and a warning if there are too few trials or two hyperparameters too close to rank

@@ -50,7 +50,7 @@ def write_report(
         study_name: The name of the study. None means the study named after the folder, or the storage's
             only study.
         storage: Where the study of the folder is kept, as in `search`. None means the folder's `study.db`,
-            or the storage in the folder's settings (which contain no password).
+            or the file in the folder that its settings name.
 
     Returns:
         The path of the file.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import optuna
 import sqlalchemy.exc
@@ -31,11 +31,14 @@ _LIBPQ = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+_LIBPQ_READ_ONLY = {"options": "-c default_transaction_read_only=on"}
 # A query argument is secret if its name contains one of these.
 _SECRET_MARKS = ("pass", "pwd", "secret", "token", "key")
 
 
-def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> BaseStorage:
+def open_storage(
+    storage: str | Path | BaseStorage | None, folder: Path, read_only: bool = False
+) -> BaseStorage:
     """Return the storage of a study.
 
     Args:
@@ -43,19 +46,24 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
             file systems, on which several machines must not share a SQLite file); a URL in SQLAlchemy's
             form ("postgresql+psycopg2://user:password@host/database"); or an Optuna storage.
         folder: The results folder.
+        read_only: Create no file and no table, and let SQLite and PostgreSQL refuse every change.
 
     Raises:
         InitxError: The storage cannot be opened: the server does not answer, the file is not a database
-            or cannot be written to. The message leaves out the password.
+            or cannot be written to, or, with `read_only`, it has no tables of Optuna. The message leaves out
+            the password.
     """
     if isinstance(storage, BaseStorage):
         return storage
     text = f"sqlite:///{folder.resolve() / STUDY_FILE}" if storage is None else str(storage)
     label = redacted(text)
-    allowed = "a file or database that can be opened and written to"
+    allowed = f"a file or database that can be opened{'' if read_only else ' and written to'}"
     try:
         if text.endswith(JOURNAL_SUFFIX):
             return JournalStorage(Journal(text))
+        if read_only:
+            url = _read_only(text)
+            return RDBStorage(url, engine_kwargs=_engine_options(url, read_only), skip_table_creation=True)
         return _create(text, _engine_options(text))
     except ImportError:
         url = sqlalchemy.make_url(text)
@@ -75,7 +83,18 @@ def open_storage(storage: str | Path | BaseStorage | None, folder: Path) -> Base
         raise InitxError("storage", label, allowed, remedy_for(reason, started=False), problem) from None
 
 
-def _engine_options(url: str) -> dict[str, Any]:
+def _read_only(url: str) -> str:
+    """Return the URL by which SQLite opens a file for reading only; any other URL as it is."""
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or (parsed.database or ":memory:") == ":memory:":
+        return url
+    name = str(parsed.database)
+    # SQLite itself interprets a path that starts with "file:".
+    name = name if name.startswith("file:") else f"file:{quote(str(Path(name).resolve()))}"
+    return f"{parsed.drivername}:///{name}{'&' if '?' in name else '?'}mode=ro&uri=true"
+
+
+def _engine_options(url: str, read_only: bool = False) -> dict[str, Any]:
     """Return SQLAlchemy's options: wait long for a locked file, but not for a server that is gone."""
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -84,7 +103,8 @@ def _engine_options(url: str) -> dict[str, Any]:
     options: dict[str, Any] = {"pool_pre_ping": True}
     if parsed.get_driver_name() in ("psycopg2", "psycopg"):
         # SQLAlchemy passes on the options in the URL itself: they win.
-        options["connect_args"] = {name: v for name, v in _LIBPQ.items() if name not in parsed.query}
+        arguments = {**_LIBPQ, **(_LIBPQ_READ_ONLY if read_only else {})}
+        options["connect_args"] = {name: v for name, v in arguments.items() if name not in parsed.query}
     return options
 
 
@@ -103,10 +123,10 @@ def _create(url: str, options: dict[str, Any]) -> RDBStorage:
 
 @contextmanager
 def storage_session(
-    storage: str | Path | BaseStorage | None, folder: Path = _CURRENT_FOLDER
+    storage: str | Path | BaseStorage | None, folder: Path = _CURRENT_FOLDER, read_only: bool = False
 ) -> Iterator[BaseStorage]:
     """Open a storage as `open_storage` does, and close its connections at the end of the block."""
-    session = open_storage(storage, folder)
+    session = open_storage(storage, folder, read_only)
     try:
         with storage_errors(storage_label(storage, folder)):
             yield session

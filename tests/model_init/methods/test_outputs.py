@@ -60,6 +60,6 @@ class TestPrior:
         model = keras.Sequential([keras.Input((30,)), layers.Dense(40, "relu"), head])
         initialize(model, seed=0)
         x = np.random.default_rng(1).normal(size=(500, 30)).astype("float32")
-        # The logits have a standard deviation of 0.1, of which relu's mean moves all of them by 0.1 / sqrt(pi).
+        # The logits have a standard deviation of 0.1. relu's mean moves all of them by 0.1 / sqrt(pi).
         four_errors = 4 * 0.1 / np.sqrt(np.pi)
         assert ops.convert_to_numpy(model(x)).mean() == pytest.approx(0.01, rel=four_errors)

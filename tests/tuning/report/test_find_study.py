@@ -1,10 +1,16 @@
 """Test which study a folder or a storage leads to."""
 
+import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
 import pytest
 from keras_initx.tuning import contains_study, write_report
+from keras_initx.tuning.report.find_study import find_study
+from keras_initx.tuning.storage import open_storage
+from optuna.exceptions import StorageInternalError
 
 from keras_initx import InitxError
 from tests.support.report_page import ALL, Page, folder_of
@@ -48,3 +54,56 @@ def test_nothing_is_created_for_a_storage_that_does_not_exist(
     ):
         write_report("nowhere")
     assert not list(tmp_path.iterdir())
+
+
+class TestReadOnly:
+    def test_a_report_changes_no_byte_of_a_study(self, tmp_path: Path) -> None:
+        folder = folder_of(tmp_path, *ALL)
+        before = (folder / "study.db").read_bytes()
+        with find_study(folder) as study:
+            with pytest.raises(StorageInternalError) as caught:
+                study.set_user_attr("mine", 1)
+            assert "readonly database" in str(caught.value.__cause__)
+        assert (folder / "study.db").read_bytes() == before
+
+    def test_no_table_is_created_in_a_database_of_something_else(self, tmp_path: Path) -> None:
+        path = tmp_path / "of ours.db"
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("create table mine (a integer)")
+        before = path.read_bytes()
+        with pytest.raises(InitxError, match=r"^`storage` .*cannot be opened: no such table: "):
+            write_report(f"sqlite:///{path}", tmp_path / "report.html")
+        assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize(
+        "storage", ["sqlite:///{}/other.db", "{}/other.journal", "mysql://me:secret@host/d"]
+    )
+    def test_settings_lead_to_nothing_outside_their_folder(self, tmp_path: Path, storage: str) -> None:
+        storage = storage.format(tmp_path)
+        if "host" not in storage:
+            optuna.create_study(storage=open_storage(storage, tmp_path), study_name="search")
+        folder = tmp_path / "search"
+        folder.mkdir()
+        (folder / "settings.json").write_text(json.dumps({"storage": storage}))
+        with pytest.raises(
+            InitxError, match=r"study is kept in .*(other|host).* pass it as `storage`"
+        ) as caught:
+            write_report(folder)
+        assert "secret" not in str(caught.value)
+        if "host" not in storage:
+            assert write_report(folder, storage=storage).is_file()
+
+    def test_settings_lead_to_a_file_in_their_folder(self, tmp_path: Path) -> None:
+        folder = tmp_path / "search"
+        folder.mkdir()
+        journal = str(folder / "own.journal")
+        optuna.create_study(storage=open_storage(journal, folder), study_name="search")
+        (folder / "settings.json").write_text(json.dumps({"storage": journal}))
+        assert write_report(folder).is_file()
+
+    @pytest.mark.parametrize("settings", ["[]", "3", "null", "{"])
+    def test_settings_that_are_no_settings(self, tmp_path: Path, settings: str) -> None:
+        (tmp_path / "settings.json").write_text(settings)
+        with pytest.raises(InitxError, match=r"^`source` must be the folder of a search"):
+            write_report(tmp_path)

@@ -61,9 +61,9 @@ def test_a_study_in_a_storage_of_its_own(quick: Any, tmp_path: Path) -> None:
     options = {"tuner": "grid", "trials": None, "initializers": ["zeros", "he_normal"], "screening": False}
     quick(storage=storage, learning_rates=[0.01, 0.3], seeds=1, **options)
     rows, _ = importances(tmp_path / "results", storage)
-    # Without the argument, the storage is found in the settings of the search.
-    assert importances(tmp_path / "results")[0] == rows
     assert {row.name for row in rows} == {"initializer", "learning_rate"}
+    with pytest.raises(InitxError, match=r"study is kept in .*own\.journal.*pass it as `storage`"):
+        importances(tmp_path / "results")
 
 
 def test_a_damaged_study(tmp_path: Path) -> None:
