@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.storages import BaseStorage
 
 from keras_initx.errors import InitxError
 
 from ..keras_tuner_import import ORACLE_FILE, is_keras_tuner_folder, nested_folder_hint, read_keras_tuner
-from ..storage import JOURNAL_SUFFIX, SETTINGS, STUDY_FILE, redacted, storage_session
+from ..storage import JOURNAL_SUFFIX, SETTINGS, STUDY_FILE, file_of, redacted, storage_session
 
 
 def is_storage(source: str | Path) -> bool:
@@ -104,7 +103,7 @@ def _storage_in_settings(folder: Path, argument: str) -> str | None:
     storage = settings.get("storage") if isinstance(settings, dict) else None
     if storage is None or (folder / STUDY_FILE).is_file():
         return None
-    path = _file_of(str(storage))
+    path = file_of(str(storage))
     if path is not None and Path(path).resolve().is_relative_to(folder.resolve()):
         return str(storage)
     problem = f"`{argument}` {str(folder)!r} is a search whose study is kept in {redacted(str(storage))!r}"
@@ -114,22 +113,10 @@ def _storage_in_settings(folder: Path, argument: str) -> str | None:
 
 def _check_exists(storage: str | Path | BaseStorage) -> None:
     """Raise an `InitxError` for a file that does not exist: opening it would create it."""
-    path = None if isinstance(storage, BaseStorage) else _file_of(str(storage))
+    path = None if isinstance(storage, BaseStorage) else file_of(str(storage))
     # SQLite itself interprets a path that starts with "file:".
     if path and not path.startswith("file:") and not Path(path).is_file():
         raise InitxError("storage", _shown(storage), "an existing file")
-
-
-def _file_of(storage: str) -> str | None:
-    """Return the path of a journal or of a SQLite database; None for any other storage."""
-    if storage.endswith(JOURNAL_SUFFIX):
-        return storage
-    try:
-        url = sqlalchemy.make_url(storage)
-    except sqlalchemy.exc.ArgumentError:
-        # `open_storage` reports text that is not a URL.
-        return None
-    return url.database if url.get_backend_name() == "sqlite" else None
 
 
 def _shown(storage: str | Path | BaseStorage) -> str:

@@ -1,8 +1,10 @@
 """Open the storage of a study: a SQLite file, a journal file, or any database that Optuna supports."""
 
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -62,8 +64,9 @@ def open_storage(
         if text.endswith(JOURNAL_SUFFIX):
             return JournalStorage(Journal(text))
         if read_only:
-            url = _read_only(text)
-            return RDBStorage(url, engine_kwargs=_engine_options(url, read_only), skip_table_creation=True)
+            location = _read_only(text)
+            options = _engine_options(location, read_only)
+            return RDBStorage(location, engine_kwargs=options, skip_table_creation=True)
         return _create(text, _engine_options(text))
     except ImportError:
         url = sqlalchemy.make_url(text)
@@ -126,14 +129,36 @@ def storage_session(
     storage: str | Path | BaseStorage | None, folder: Path = _CURRENT_FOLDER, read_only: bool = False
 ) -> Iterator[BaseStorage]:
     """Open a storage as `open_storage` does, and close its connections at the end of the block."""
-    session = open_storage(storage, folder, read_only)
-    try:
-        with storage_errors(storage_label(storage, folder)):
-            yield session
-    finally:
+    with ExitStack() as stack:
+        try:
+            session = open_storage(storage, folder, read_only)
+        except InitxError as error:
+            path = file_of(str(storage)) if storage else str(folder / STUDY_FILE)
+            if not (read_only and path and "readonly database" in error.problem):
+                raise
+            # A process was killed while it wrote. SQLite undoes the half-written change when it opens the
+            # file, which it may do only to a copy.
+            copy = stack.enter_context(tempfile.TemporaryDirectory())
+            for part in (path, f"{path}-journal"):
+                shutil.copy(part, copy)
+            session = open_storage(f"sqlite:///{Path(copy) / Path(path).name}", folder)
         if isinstance(session, RDBStorage) and session is not storage:
-            session.remove_session()
-            session.engine.dispose()
+            stack.callback(session.engine.dispose)
+            stack.callback(session.remove_session)
+        stack.enter_context(storage_errors(storage_label(storage, folder)))
+        yield session
+
+
+def file_of(storage: str) -> str | None:
+    """Return the path of a journal or of a SQLite database; None for any other storage."""
+    if storage.endswith(JOURNAL_SUFFIX):
+        return storage
+    try:
+        url = sqlalchemy.make_url(storage)
+    except sqlalchemy.exc.ArgumentError:
+        # `open_storage` reports text that is not a URL.
+        return None
+    return url.database if url.get_backend_name() == "sqlite" else None
 
 
 def storage_label(storage: str | Path | BaseStorage | None, folder: Path) -> str:

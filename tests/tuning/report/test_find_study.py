@@ -1,6 +1,7 @@
 """Test which study a folder or a storage leads to."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -65,6 +66,23 @@ class TestReadOnly:
                 study.set_user_attr("mine", 1)
             assert "readonly database" in str(caught.value.__cause__)
         assert (folder / "study.db").read_bytes() == before
+
+    def test_a_study_whose_process_was_killed_while_it_wrote(self, tmp_path: Path) -> None:
+        folder = folder_of(tmp_path, *ALL)
+        folders = [folder, tmp_path / "killed"]
+        with closing(sqlite3.connect(folder / "study.db", isolation_level=None)) as database:
+            # With so small a cache, SQLite writes to the file before the transaction ends.
+            database.execute("pragma cache_size = 1")
+            database.execute("begin")
+            database.execute("delete from trial_user_attributes")
+            shutil.copytree(*folders)
+            database.execute("rollback")
+        assert (folders[1] / "study.db-journal").is_file()
+        before, after = ((f / "study.db").read_bytes() for f in folders)
+        assert before != after
+        tables = [Page(write_report(f)).tables for f in folders]
+        assert tables[0] == tables[1]
+        assert (folders[1] / "study.db").read_bytes() == after
 
     def test_no_table_is_created_in_a_database_of_something_else(self, tmp_path: Path) -> None:
         path = tmp_path / "of ours.db"
