@@ -59,8 +59,7 @@ from .study import (
     Sampler,
     as_json,
     best_trial,
-    check_study,
-    remove_study,
+    open_folders,
     store_machine,
 )
 from .training import InitializerTuner, devices_of, save_model
@@ -245,7 +244,7 @@ def search(
     }
     call = {**settings, "objective": metric.name, "target": target}
     call |= {"jit_compile": jit_compile, "strategy": strategy}
-    _open_folders(folders, settings, storage, study_name, resume, overwrite, join)
+    open_folders(folders, settings, storage, study_name, resume, overwrite, join)
     dashboard = DashboardObserver(folders.logs, oracle)
     with (
         interruptible(),
@@ -276,6 +275,8 @@ def search(
             project_name=folders.results.name,
         )
         folders.check_study_kept(location, len(oracle.frozen_trials()))
+        if not oracle.others_are_alive():
+            folders.remove_partial()
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
         store_machine(oracle.study)
@@ -331,35 +332,6 @@ def _default_candidates(space: keras_tuner.HyperParameters, tuner: Sampler) -> l
     }
     candidates = ({key: name for key, names in choices.items() if name in names} for name in CANDIDATES)
     return [values for values in candidates if values]
-
-
-def _open_folders(
-    folders: SearchFolders,
-    settings: Mapping[str, Any],
-    storage: str | Path | BaseStorage | None,
-    study_name: str,
-    resume: bool,
-    overwrite: bool,
-    join: bool,
-) -> None:
-    """Create the folders, or check that they hold the search to resume.
-
-    Raises:
-        InitxError: If the folders or the storage hold anything other than what `resume`, `overwrite` and
-            `join` allow.
-    """
-    if storage is None:
-        folders.open(settings, resume, overwrite, join)
-        return
-    # Another machine may have begun the study: the storage then has it, but the folder is new here.
-    has_study = check_study(storage, study_name, settings, resume or join, overwrite)
-    folders.open(
-        settings,
-        resume and not has_study,
-        overwrite,
-        join or (resume and has_study),
-        lambda: remove_study(storage, study_name),
-    )
 
 
 def _run_trials(

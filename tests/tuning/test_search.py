@@ -1,6 +1,7 @@
 """Test `search` as users call it: repetition, interruption, resuming, and different kinds of tasks."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning import InitializerTuner, SearchResult, from_arrays, search
+from keras_initx.tuning.study.heartbeat import new_owner
 
 from keras_initx import InitxError
 
@@ -305,3 +307,24 @@ print(repr(model.evaluate(data["x"], data["y"], batch_size=24, verbose=0, return
 def test_the_defaults_are_those_of_the_documentation() -> None:
     assert search.__kwdefaults__["objective"] == "val_accuracy"
     assert (search.__kwdefaults__["epochs"], search.__kwdefaults__["seeds"]) == (20, 3)
+
+
+def test_overwrite_spares_a_search_that_runs(quick: Quick, tmp_path: Path) -> None:
+    trial = quick(**TINY).tuner.oracle.study.ask()
+    trial.set_user_attr("owner", {**new_owner(), "pid": os.getppid(), "started": None})
+    before = content(tmp_path)
+    with pytest.raises(
+        InitxError, match=r"^`overwrite=True` would remove a search that runs: process \d+ on"
+    ):
+        quick(**{**TINY, "epochs": 2}, overwrite=True)
+    assert content(tmp_path) == before
+    trial.set_user_attr("owner", {})
+    quick(**{**TINY, "epochs": 2}, overwrite=True)
+
+
+def test_a_resumed_search_removes_what_a_killed_process_left(quick: Quick, tmp_path: Path) -> None:
+    quick(**TINY)
+    partial = tmp_path / "results/partial.0f.best_model.keras"
+    partial.write_text("")
+    quick(**TINY, resume=True)
+    assert not partial.exists()

@@ -17,6 +17,8 @@ SETTINGS = "settings.json"
 _LOG_FILES = "*.keras_initx"
 # Other programs write a settings.json as well: ours always has these keys.
 _REQUIRED_KEYS = frozenset({"version", "data", "space"})
+# What `atomic_write` leaves of these files if the process is killed.
+_PARTIAL_FILES = ("partial.*.json", "partial.*.keras", f"trial_*/partial.*{WEIGHT_FILES}")
 # Every file that a search writes, besides its settings. All others in the folder belong to the user.
 _RESULT_FILES = (
     "study.db*",
@@ -24,13 +26,11 @@ _RESULT_FILES = (
     "best_model.keras",
     "oracle.json",
     "tuner*.json",
-    "partial.*.json",
-    "partial.*.keras",
     "worker_*.log",
     "search.log",
     f"trial_*/{WEIGHT_FILES}",
-    f"trial_*/partial.*{WEIGHT_FILES}",
     "trial_*/trial.json",
+    *_PARTIAL_FILES,
 )
 
 
@@ -119,6 +119,12 @@ class SearchFolders:
             remedy = "Restore a copy of it, or pass overwrite=True to start again."
             raise InitxError("storage", label, allowed, remedy, problem)
 
+    def remove_partial(self) -> None:
+        """Remove the files that a process was writing when it was killed; none may be writing now."""
+        for pattern in _PARTIAL_FILES:
+            for path in _without_links(self.results, pattern):
+                path.unlink(missing_ok=True)
+
     def _by_argument(self) -> tuple[tuple[str, Path], tuple[str, Path]]:
         return ("results", self.results), ("logs", self.logs)
 
@@ -169,16 +175,25 @@ class SearchFolders:
         still recognized as a search's.
         """
         for pattern in _RESULT_FILES:
-            for path in sorted(self.results.glob(pattern)):
+            for path in _without_links(self.results, pattern):
                 path.unlink()
         for folder in sorted(self.results.glob("trial_*")):
             _remove_if_empty(folder)
-        log_files = sorted(self.logs.rglob(_LOG_FILES))
+        log_files = _without_links(self.logs, f"**/{_LOG_FILES}")
         for path in log_files:
             path.unlink()
         folders = {p for path in log_files for p in path.parents if self.logs in p.parents}
         for folder in sorted(folders, reverse=True):
             _remove_if_empty(folder)
+
+
+def _without_links(folder: Path, pattern: str) -> list[Path]:
+    """Return the files that match a pattern, except those behind a link to a folder: they are not ours."""
+
+    def is_below_a_link(path: Path) -> bool:
+        return any(p.is_symlink() for p in path.parents if folder in p.parents)
+
+    return sorted(path for path in folder.glob(pattern) if not is_below_a_link(path))
 
 
 def _remove_if_empty(folder: Path) -> None:

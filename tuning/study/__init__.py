@@ -14,7 +14,7 @@ from .locks import LockLost
 from .memory import TakenOver, results_of, started_trials
 from .oracle import OptunaOracle, Sampler
 from .results import Sample, TrialResult, as_json, best_per_cell, best_trial, raced
-from .resume import SETTINGS_ATTRIBUTE, check_study, remove_study
+from .resume import SETTINGS_ATTRIBUTE, open_folders
 
 __all__ = [
     "ENDING_ATTRIBUTE",
@@ -31,11 +31,10 @@ __all__ = [
     "as_json",
     "best_per_cell",
     "best_trial",
-    "check_study",
     "machines_of",
+    "open_folders",
     "raced",
     "reason_of",
-    "remove_study",
     "results_of",
     "seed_records",
     "started_trials",

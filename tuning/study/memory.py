@@ -283,6 +283,10 @@ class StudyMemory:
                 return True
         return False
 
+    def others_are_alive(self) -> bool:
+        """Return whether another process may be running a trial."""
+        return not all(self._liveness.is_stale(frozen) for frozen in self._trials_of_others())
+
     def release(self) -> None:
         """Release the unfinished trials of this process, so that others can take them over at once."""
         self._heartbeat.stop()

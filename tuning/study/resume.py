@@ -1,17 +1,53 @@
-"""Check for the study of an earlier search, and remove it."""
+"""Open the folders and the study of a search: begin, resume, join or overwrite it."""
 
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from ..storage import check_same, redacted, storage_session
+from ..storage import STUDY_FILE, SearchFolders, check_same, redacted, storage_label, storage_session
+from .attributes import HEARTBEAT_ATTRIBUTE, OWNER_ATTRIBUTE
+from .heartbeat import STALE_SECONDS, Liveness, is_local
 
 SETTINGS_ATTRIBUTE = "settings"
+
+
+def open_folders(
+    folders: SearchFolders,
+    settings: Mapping[str, Any],
+    storage: str | Path | BaseStorage | None,
+    study_name: str,
+    resume: bool,
+    overwrite: bool,
+    join: bool,
+) -> None:
+    """Create the folders, or check that they hold the search to resume.
+
+    Raises:
+        InitxError: If the folders or the storage hold anything other than what `resume`, `overwrite` and
+            `join` allow.
+    """
+    if overwrite:
+        check_not_running(storage, folders.results, study_name)
+    if storage is None:
+        folders.open(settings, resume, overwrite, join)
+        return
+    # Another machine may have begun the study: the storage then has it, but the folder is new here.
+    has_study = check_study(storage, study_name, settings, resume or join, overwrite)
+    folders.open(
+        settings,
+        resume and not has_study,
+        overwrite,
+        join or (resume and has_study),
+        lambda: remove_study(storage, study_name),
+    )
 
 
 def check_study(
@@ -45,6 +81,46 @@ def check_study(
     if stored is not None:
         check_same(stored, settings)
     return True
+
+
+def check_not_running(storage: str | Path | BaseStorage | None, folder: Path, name: str) -> None:
+    """Raise an `InitxError` if a process is running a trial of the study that is about to be removed.
+
+    Args:
+        storage: As in `open_storage`.
+        folder: The results folder.
+        name: The study's name; any, for the study in the folder.
+    """
+    if storage is None and not (folder / STUDY_FILE).is_file():
+        return
+    running: list[FrozenTrial] = []
+    # Nothing runs in a file that cannot be opened. A storage of the user's that cannot be was refused before.
+    with suppress(InitxError), storage_session(storage, folder, read_only=True) as backend:
+        names = [n for n in optuna.get_all_study_names(backend) if storage is None or n == name]
+        studies = [optuna.load_study(study_name=n, storage=backend) for n in names]
+        running = [t for study in studies for t in study.get_trials(states=[TrialState.RUNNING])]
+    for trial in running:
+        if _is_running(trial):
+            owner = trial.user_attrs.get(OWNER_ATTRIBUTE) or {}
+            label = storage_label(storage, folder)
+            process = f"process {owner.get('pid', '?')} on {owner.get('host', 'this machine')}"
+            problem = (
+                f"`overwrite=True` would remove a search that runs: {process} trains trial {trial.number}"
+            )
+            remedy = f"Stop it first, join it with join=True, or pass another folder than {str(folder)!r}."
+            raise InitxError("overwrite", label, "False while the search runs", remedy, problem)
+
+
+def _is_running(trial: FrozenTrial) -> bool:
+    if Liveness().is_stale(trial):
+        return False
+    owner = trial.user_attrs.get(OWNER_ATTRIBUTE)
+    if owner is None or is_local(owner):
+        return True
+    # A single look at another machine's trial sees its last sign of life, by that machine's clock.
+    begun = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    last = max(begun, float(trial.user_attrs.get(HEARTBEAT_ATTRIBUTE, 0.0)))
+    return time.time() - last < 2 * STALE_SECONDS
 
 
 def remove_study(storage: str | Path | BaseStorage, name: str) -> None:

@@ -187,6 +187,25 @@ class TestExisting:
         assert sorted(content(used.logs)) == sorted(logs)
         assert (used.logs / "empty").is_dir()
 
+    def test_overwrite_removes_nothing_behind_a_link(self, used: SearchFolders, tmp_path: Path) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        write(elsewhere, "best_3.weights.h5", "trial.json", "deep/events.out.tfevents.1.v2.keras_initx")
+        for folder in (used.results, used.logs):
+            (folder / "trial_0099").symlink_to(elsewhere)
+        (used.results / "results.json").unlink(missing_ok=True)
+        (used.results / "results.json").symlink_to(elsewhere / "trial.json")
+        before = content(elsewhere)
+        used.open(SETTINGS, resume=False, overwrite=True)
+        assert content(elsewhere) == before
+        assert not (used.results / "results.json").is_symlink()
+
+    def test_partial_files_of_a_killed_process(self, used: SearchFolders) -> None:
+        before = {name for name in content(used.results) if "partial" not in name}
+        write(used.results, "partial.0f.results.json", "partial.0f.best_model.keras", "trial_0000/x.txt")
+        write(used.results, "trial_0000/partial.0f.best_1.weights.h5", "partial.txt")
+        used.remove_partial()
+        assert content(used.results).keys() == {*before, "trial_0000/x.txt", "partial.txt"}
+
 
 class TestUnusable:
     @pytest.mark.parametrize("which", ["results", "logs"])
