@@ -28,7 +28,7 @@ from .arguments import (
 from .dashboards import CommandLine, DashboardObserver, ProgressObserver
 from .data import Dataset
 from .observers import Observer
-from .parallel import Workers, interruptible, trials_each
+from .parallel import Workers, end_with_parent, interruptible, trials_each
 from .pruning import Pruner, Pruning
 from .search_result import SearchResult
 from .space import (
@@ -203,6 +203,8 @@ def search(
         {"results": results, "logs": logs, "workers": workers, "observers": observers, "command": command},
         _KINDS,
     )
+    if join:
+        end_with_parent()
     train, validation, test = pairs_of(data)
     seed_list = seeds_of(seeds, seed)
     check_limits(epochs, batch_size, patience, extra_seeds)

@@ -51,7 +51,8 @@ def worker_command(arguments: Sequence[str]) -> list[str]:
     """Return the command of a process that joins the search of this command."""
     flags = ("--overwrite", "--resume", "--json", "--quiet", "-q")
     kept = _without(arguments[1:], _OF_THE_PARENT, flags)
-    return [sys.executable, "-m", "keras_initx.tuning", *kept, "--join", "--quiet"]
+    # -P keeps the working directory out of the search for modules: a numpy.py lying there must not run.
+    return [sys.executable, "-P", "-m", "keras_initx.tuning", *kept, "--join", "--quiet"]
 
 
 def value_of(option: str, arguments: Sequence[str]) -> str | None:

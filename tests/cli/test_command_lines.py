@@ -19,7 +19,7 @@ def test_resume_and_join():
     command = ["tune", "--csv", "a b.csv", "--overwrite", "--workers", "2", "--storage=x.journal", "--json"]
     assert resume_line(command[:4]) == "keras-initx tune --csv 'a b.csv' --resume"
     assert worker_command(command)[1:] == [
-        "-m", "keras_initx.tuning", "--csv", "a b.csv", "--join", "--quiet",
+        "-P", "-m", "keras_initx.tuning", "--csv", "a b.csv", "--join", "--quiet",
     ]  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 from .interrupts import interruptible
 from .keras_tuner_chief import is_chief, wait_for_workers
+from .parent import end_with_parent
 from .workers import Workers, trials_each
 
 __all__ = [
     "Workers",
+    "end_with_parent",
     "interruptible",
     "is_chief",
     "trials_each",

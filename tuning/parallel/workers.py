@@ -19,6 +19,7 @@ from keras_initx.errors import check_positive
 
 from ..observers import Observer
 from ..study import OptunaOracle, seed_records, status_of
+from .parent import HAS_PARENT_VARIABLE
 
 # How often a worker that died is restarted.
 MAX_RESTARTS = 3
@@ -36,6 +37,7 @@ class Workers:
 
     Each process gets an equal share of the cores and, if the machine has GPUs, one GPU in turn. A process
     that dies is restarted up to three times; its trial goes to the next process that asks. Ctrl-C stops all.
+    If this process is killed, the searches of the others end within ten seconds.
 
     Args:
         command: A program that joins the search (`search(..., join=True)`) in the same folder.
@@ -108,12 +110,21 @@ class Workers:
                 warnings.warn(f"Worker {number} ended with an error: {last_line[:300]}", stacklevel=2)
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
+        for earlier in self._processes[number : number + 1]:
+            _close(earlier)
         limit = {} if self.trials_each is None else {TRIALS_VARIABLE: str(self.trials_each)}
         with self._log(number).open("ab") as log:
             return subprocess.Popen(
                 self.command,
-                env={**os.environ, **worker_environment(number, self.count), **limit, **self.environment},
-                stdin=subprocess.DEVNULL,
+                env={
+                    **os.environ,
+                    **worker_environment(number, self.count),
+                    **limit,
+                    HAS_PARENT_VARIABLE: "1",
+                    **self.environment,
+                },
+                # The system closes this end when this process ends, by which a worker notices.
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 # Ctrl-C on the terminal reaches only this process, which then stops the others.
@@ -155,6 +166,13 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for process in self._processes:
+            _close(process)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 @contextmanager

@@ -270,7 +270,7 @@ def test_command_of_a_worker() -> None:
     ]
     kept = ["--csv", "a b.csv", "--seeds", "2"]
     command = worker_command([*arguments, "--seeds", "2"])
-    assert command[1:] == ["-m", "keras_initx.tuning", *kept, "--join", "--quiet"]
+    assert command[1:] == ["-P", "-m", "keras_initx.tuning", *kept, "--join", "--quiet"]
 
 
 class TestJoining:
