@@ -7,12 +7,13 @@ from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
+import keras
 import keras_tuner
 import numpy as np
 
 from keras_initx.errors import InitxError, check_positive, error_line, is_number
 
-from .data import Dataset, first_gap, from_arrays
+from .data import Dataset, check_not_masked, first_gap, from_arrays
 from .space import InitializerHyperModel
 from .training import architecture
 
@@ -44,6 +45,9 @@ def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
     """
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         if all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
+            for part in data:
+                for values in part:
+                    check_not_masked("data", values)
             arrays: list[Pair] = [(np.asarray(x), np.asarray(y)) for x, y in data]
             for name, (x, y) in zip(("training", "validation", "test"), arrays, strict=False):
                 if len(x) != len(y) or not len(x):
@@ -92,7 +96,7 @@ def seeds_of(seeds: int | Sequence[int], first: int) -> list[int]:
     Raises:
         InitxError: If there is no seed, a seed twice, or a seed outside 32 bits.
     """
-    if not isinstance(first, Integral) or not 0 <= first < _SEEDS:
+    if not _is_seed(first):
         raise InitxError("seed", first, f"an integer from 0 to {_SEEDS - 1}")
     if isinstance(seeds, Integral):
         return [(int(first) + i) % _SEEDS for i in range(check_positive("seeds", seeds))]
@@ -123,12 +127,19 @@ def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objectiv
 
 
 def check_model(
-    hypermodel: InitializerHyperModel, train: Pair, objective: str
+    hypermodel: InitializerHyperModel, train: Pair, others: Sequence[Pair | None], objective: str
 ) -> tuple[keras_tuner.HyperParameters, str]:
-    """Build the model once and train it on two rows; return its search space and a description.
+    """Build the model once, train it on two rows and evaluate it; return its search space and a description.
+
+    Args:
+        hypermodel: Builds the model.
+        train: The training pair.
+        others: The pairs to evaluate on.
+        objective: The metric that the model must have.
 
     Raises:
-        InitxError: If the model cannot be built, does not train on the data, or lacks the objective.
+        InitxError: If the model cannot be built, does not train or evaluate on the data, or lacks the
+            objective.
     """
     hp = keras_tuner.HyperParameters()
     model = hypermodel.build(hp)
@@ -144,12 +155,27 @@ def check_model(
         remedy = f"{_label_remedy(model.loss, train[1])}Keras: {error_line(error)}."
         problem = f"`model` {model.name!r} does not train on the data"
         raise InitxError("model", model.name, "a model that trains on the data", remedy, problem) from error
+    for name, pair in zip(("validation", "test"), others, strict=False):
+        if pair is not None:
+            _check_evaluates(model, name, pair)
     names = [f"val_{name}" for name in logs] + list(logs)
     if objective not in names:
         allowed = f"a metric of the model ({', '.join(names)})"
         remedy = "Add it to metrics=[...] when you compile the model, or pass another objective."
         raise InitxError("objective", objective, allowed, remedy)
     return hp, text
+
+
+def _check_evaluates(model: keras.Model, name: str, pair: Pair) -> None:
+    """Raise an `InitxError` for a pair that fits the model less than the training pair does."""
+    try:
+        model.test_on_batch(pair[0][:2], pair[1][:2])
+    except Exception as error:
+        shapes = f"x of shape {np.shape(pair[0])} and y of shape {np.shape(pair[1])}"
+        allowed = f"a {name} pair that the model can be evaluated on"
+        problem = f"`data` must have {allowed}, got {shapes}"
+        remedy = f"{_label_remedy(model.loss, pair[1])}Keras: {error_line(error)}."
+        raise InitxError("data", shapes, allowed, remedy, problem) from error
 
 
 def _label_remedy(loss: Any, labels: Any) -> str:
@@ -195,10 +221,10 @@ def goal_of(metric: keras_tuner.Objective, target: Any) -> keras_tuner.Objective
     """Return what the study optimizes: the metric, or the epochs until the metric reaches a target.
 
     Raises:
-        InitxError: If the target is not a number.
+        InitxError: If the target is not a finite number.
     """
     if target is None:
         return metric
-    if not is_number(target):
-        raise InitxError("target", target, f"None or a value of {metric.name}")
+    if not is_number(target) or not np.isfinite(target):
+        raise InitxError("target", target, f"None or a finite value of {metric.name}")
     return keras_tuner.Objective(f"epochs to {metric.name} {target:g}", "min")

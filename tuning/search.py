@@ -222,7 +222,7 @@ def search(
     hypermodel = InitializerHyperModel(
         model, initializers, learning_rates, gains, distributions, weight_decays, schedules
     )
-    space, description = check_model(hypermodel, train, metric.name)
+    space, description = check_model(hypermodel, train, (validation, test), metric.name)
     candidates = _enqueue(oracle, enqueue, space, tuner)
     settings = {
         "version": keras_initx.__version__,

@@ -172,7 +172,10 @@ def load_arrays(file: Path | None, model: keras.Model, loss: str | None = None) 
         # If NumPy opens the file itself, it does not close one with a broken zip directory.
         with file.open("rb") as opened, np.load(opened) as archive:
             by_name = {name: archive[name] for name in archive}
-    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    # A damaged header may claim terabytes, which NumPy tries to reserve.
+    except (
+        OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         problem = f"`data` must be {allowed}, got {str(file)!r} ({error_line(error)})"
         raise InitxError("data", str(file), allowed, "", problem) from error
     y = by_name.pop("y", None)

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from keras_initx.cli import common
-from keras_initx.errors import check_positive
 from keras_initx.tuning import (
     ACTIVATION,
     DEFAULT_ACTIVATIONS,
@@ -127,8 +126,8 @@ def tune(
         common.split_names(activations),
         common.split_names(initializers),
         common.split_rates(learning_rates),
-        check_positive("depth", depth),
-        check_positive("width", width),
+        depth,
+        width,
     )
     result = search(
         model,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import keras
 import numpy as np
@@ -109,10 +110,19 @@ def damaged_files():
     single = io.BytesIO()
     np.save(single, np.zeros(3))
     yield single.getvalue()
+    # A header that claims 29 terabytes.
+    claims = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        claims, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 4)}
+    )
+    terabytes = io.BytesIO()
+    with zipfile.ZipFile(terabytes, "w") as archive:
+        archive.writestr("x.npy", claims.getvalue() + bytes(64))
+    yield terabytes.getvalue()
 
 
 @pytest.mark.parametrize(
-    "content", list(damaged_files()), ids=["empty", "text", "cut", "zeros", "objects", "npy"]
+    "content", list(damaged_files()), ids=["empty", "text", "cut", "zeros", "objects", "npy", "terabytes"]
 )
 def test_damaged_data_is_one_line(saved, tmp_path, capsys, content):
     path = tmp_path / "data.npz"

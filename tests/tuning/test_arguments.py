@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 Quick = Callable[..., SearchResult]
 X, Y = np.zeros((20, 4), "float32"), np.arange(20) % 2
+MASKED = np.ma.masked_array(X, np.arange(20)[:, None] == np.zeros(4))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,12 @@ X, Y = np.zeros((20, 4), "float32"), np.arange(20) % 2
         ({"extra_seeds": -1}, "extra_seeds"),
         ({"extra_seeds": True}, "extra_seeds"),
         ({"target": "high"}, "target"),
+        ({"target": float("nan")}, "target"),
+        ({"target": np.inf}, "target"),
+        ({"seed": True}, "seed"),
+        ({"learning_rates": [True]}, "learning_rates"),
+        ({"gains": [True]}, "gains"),
+        ({"weight_decays": [0.1, False]}, "weight_decays"),
         ({"trials": 0}, "trials"),
         ({"seeds": 0}, "seeds"),
         ({"seeds": []}, "seeds"),
@@ -99,8 +106,26 @@ def test_an_error_of_the_users_function_is_raised_at_once(quick: Quick, tmp_path
         (((X, Y), (X, Y), (X, Y), (X, Y)), "data` must be a Dataset, .*, got a tuple"),
         ((X, Y[:5]), "y` must have one label for each of the 20 rows"),
         ((X * np.nan, Y), "x` must be finite"),
+        ((MASKED, Y), "x` must have no masked values, got an array with 4 of them"),
+        (((X, Y), (X, MASKED[:, 0])), "data` must have no masked values, got an array with 1 of them"),
+        (((X, Y), (X[:, :3], Y)), r"data` must have a validation pair .*, got x of shape \(20, 3\)"),
+        (((X, Y), (X, Y), (X, np.eye(2)[Y])), r"data` must have a test pair .* y of shape \(20, 2\)"),
     ],
-    ids=["none", "name", "single", "empty", "train", "test", "four", "lengths", "nan"],
+    ids=[
+        "none",
+        "name",
+        "single",
+        "empty",
+        "train",
+        "test",
+        "four",
+        "lengths",
+        "nan",
+        "masked",
+        "masked y",
+        "validation x",
+        "test y",
+    ],  # fmt: skip
 )
 def test_data(quick: Quick, tmp_path: Path, data: Any, message: str) -> None:
     with pytest.raises(InitxError, match=f"^`{message}"):

@@ -89,7 +89,8 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:
             arrays = {name: archive[name] for name in wanted if name in names}
     except OSError as error:
         raise _unreadable(path, error) from error
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    # A damaged header may claim terabytes, which NumPy tries to reserve.
+    except (ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise _bad_file(
             path,
             "is not an intact npz file (a zip of arrays) without Python objects",

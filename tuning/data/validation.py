@@ -39,7 +39,17 @@ def checked_pair(
     return features, labels
 
 
+def check_not_masked(argument: str, values: npt.ArrayLike) -> None:
+    """Raise an `InitxError` for an array with masked values: NumPy would use what lies below the mask."""
+    if np.ma.is_masked(values):
+        count = int(np.ma.count_masked(values))
+        problem = f"`{argument}` must have no masked values, got an array with {count} of them"
+        remedy = "Fill them in with values.filled(number), or drop their rows."
+        raise InitxError(argument, f"{count} masked values", "without masked values", remedy, problem)
+
+
 def _array(argument: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    check_not_masked(argument, values)
     try:
         return np.asarray(values)
     except ValueError as error:

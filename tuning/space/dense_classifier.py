@@ -1,9 +1,12 @@
 """The dense classifier that `keras-initx tune` trains when only data are passed."""
 
+import math
 from collections.abc import Sequence
 
 import keras
 import keras_tuner
+
+from keras_initx.errors import InitxError, check_positive
 
 from ..data import Dataset
 from .hypermodel import DEFAULT_LEARNING_RATES, LEARNING_RATE
@@ -11,6 +14,8 @@ from .initializers import DEFAULT_INITIALIZERS, INITIALIZER, check_initializers,
 from .ranges import Numbers, check_numbers, choose_number
 
 ACTIVATION = "activation"
+# Eight gigabytes in float32. Larger sizes are mistakes, which end in a lack of memory.
+_MOST_WEIGHTS = 2**31
 DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
 
 
@@ -25,6 +30,9 @@ class DenseClassifier:
         learning_rates: As in `InitializerHyperModel`; None is Adam's default of 0.001.
         depth: The number of hidden layers.
         width: The units of each hidden layer.
+
+    Raises:
+        InitxError: A name is unknown, a number cannot be used, or the layers have 2^31 weights or more.
     """
 
     def __init__(
@@ -40,7 +48,12 @@ class DenseClassifier:
         self.initializers = check_initializers(initializers)
         self.learning_rates = check_numbers(learning_rates)
         self._input_shape, self._n_classes = data.input_shape, data.n_classes
-        self._depth, self._width = depth, width
+        self._depth, self._width = check_positive("depth", depth), check_positive("width", width)
+        weights = width * (math.prod(data.input_shape) + (depth - 1) * width + data.n_classes)
+        if weights >= _MOST_WEIGHTS:
+            argument, value = ("width", width) if width > depth else ("depth", depth)
+            allowed = f"small enough for fewer than {_MOST_WEIGHTS} weights"
+            raise InitxError(argument, value, allowed)
         rows = data.x_train.reshape(len(data.x_train), -1).astype("float64")
         self._mean, self._variance = rows.mean(axis=0), rows.var(axis=0)
 

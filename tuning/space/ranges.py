@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import keras_tuner
 
-from keras_initx import InitxError
+from keras_initx.errors import InitxError, is_number
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -45,9 +44,7 @@ def check_numbers(
     values = (numbers.low, numbers.high) if isinstance(numbers, Range) else tuple(numbers)
     lowest = "numbers >= 0" if allow_zero else "positive numbers"
     zeros_ok = allow_zero and not isinstance(numbers, Range)
-    if not values or not all(
-        _is_positive(v) or (zeros_ok and isinstance(v, Real) and v == 0) for v in values
-    ):
+    if not values or not all(_is_positive(v) or (zeros_ok and is_number(v) and v == 0) for v in values):
         raise InitxError(argument, numbers, f"a list of {lowest}, or a Range of positive numbers")
     if isinstance(numbers, Range) and numbers.low >= numbers.high:
         raise InitxError(argument, numbers, "a Range whose low is below its high")
@@ -57,7 +54,7 @@ def check_numbers(
 
 
 def _is_positive(value: float) -> bool:
-    return isinstance(value, Real) and 0 < value < float("inf")
+    return is_number(value) and 0 < value < float("inf")
 
 
 def choose_number(hp: keras_tuner.HyperParameters, name: str, numbers: Numbers) -> Any:

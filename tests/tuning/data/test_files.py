@@ -209,7 +209,17 @@ class TestLoadNpz:
         np.save(buffer, X)
         return buffer.getvalue()
 
-    @pytest.mark.parametrize("kind", ["empty", "text", "truncated", "single array", "damaged"])
+    def huge(self) -> bytes:
+        """Return a file whose headers claim 29 terabytes."""
+        claims, buffer = io.BytesIO(), io.BytesIO()
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 4)}
+        np.lib.format.write_array_header_1_0(claims, header)
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name in ("x.npy", "y.npy"):
+                archive.writestr(name, claims.getvalue() + bytes(64))
+        return buffer.getvalue()
+
+    @pytest.mark.parametrize("kind", ["empty", "text", "truncated", "single array", "damaged", "huge"])
     def test_rejects_a_file_that_is_no_npz(self, tmp_path: Path, kind: str) -> None:
         whole = self.saved()
         content = {
@@ -217,6 +227,7 @@ class TestLoadNpz:
             "text": b"a,b\n1,2\n",
             "truncated": whole[:-30],
             "single array": self.single(),
+            "huge": self.huge(),
             "damaged": whole[:60] + b"\xff" * 40 + whole[100:],
         }[kind]
         with pytest.raises(InitxError) as caught:

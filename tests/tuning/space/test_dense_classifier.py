@@ -30,6 +30,21 @@ def test_bad_activations(names: Any, message: str) -> None:
         check_activations(names)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"width": 10**30}, r"^`width` must be small enough .*, got 10{30}\."),
+        ({"depth": 10**9}, "^`depth` must be small enough for fewer than 2147483648 weights, got 10{9}"),
+        ({"width": True}, "^`width` must be an integer >= 1, got True"),
+        ({"depth": 0}, "^`depth` must be an integer >= 1, got 0"),
+    ],
+)
+def test_sizes_that_no_memory_holds(sizes: Any, message: str) -> None:
+    data = from_arrays(np.zeros((60, 3)), np.arange(60) % 3)
+    with pytest.raises(InitxError, match=message):
+        DenseClassifier(data, **sizes)
+
+
 def test_every_known_activation_can_be_used() -> None:
     with pytest.raises(InitxError) as caught:
         check_activations(["none at all"])
