@@ -125,7 +125,7 @@ def test_an_error_of_the_users_function_is_raised_at_once(quick: Quick, tmp_path
         "masked y",
         "validation x",
         "test y",
-    ],  # fmt: skip
+    ],
 )
 def test_data(quick: Quick, tmp_path: Path, data: Any, message: str) -> None:
     with pytest.raises(InitxError, match=f"^`{message}"):
