@@ -1,6 +1,6 @@
 """The weights of a model: find, select, restore, reinitialize and copy them."""
 
-from keras_initx._weights.deliberate import is_structured, is_zero
+from keras_initx._weights.deliberate import is_structured, is_zero, varies
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers, mean_square
 from keras_initx._weights.own_initializers import draw_from, own_initializer
@@ -28,4 +28,5 @@ __all__ = [
     "pass_states",
     "reinitialize",
     "untouched",
+    "varies",
 ]

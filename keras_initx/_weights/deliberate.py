@@ -14,6 +14,11 @@ def is_zero(variable: keras.Variable) -> bool:
     return not is_overridden(variable) and not np.any(_values(variable))
 
 
+def varies(bias: keras.Variable | None) -> bool:
+    """Return whether a bias, such as a flattened identity, gives the units of its layer different outputs."""
+    return bias is not None and not is_overridden(bias) and bool(np.ptp(_values(bias)) > 0)
+
+
 def is_structured(variable: keras.Variable) -> bool:
     """Return whether a weight repeats its values: an identity, a fixed filter, an ICNR kernel.
 

@@ -149,7 +149,7 @@ NOT_DRAWN = {
     "kept": "excluded by only= or skip=",
     "frozen": "not trainable: left as it is",
     "pretrained": "copied from pretrained=",
-    "zeros": "zeros at the end of a branch or the model, kept on purpose unless only= names them",
+    "zeros": "zeros at an end, or below a bias that sets the output: kept on purpose unless only= names them",
     "structured": "values that repeat, set on purpose: left as they are unless only= names them",
 }
 

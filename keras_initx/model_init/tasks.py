@@ -1,7 +1,7 @@
 """`WeightTask`: one weight on its way through `initialize`, from the choice to the row of the plan."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import keras
@@ -17,7 +17,7 @@ from keras_initx._graph import (
     normalization_after,
     own_weights,
 )
-from keras_initx._weights import PathFilter, WeightIndex, is_structured, is_zero, mean_square
+from keras_initx._weights import PathFilter, WeightIndex, is_structured, is_zero, mean_square, varies
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
@@ -178,20 +178,28 @@ def make_tasks(
         elif not path_filter.matches(index.names(task.variable)):
             task.leave_as_is("kept")
     if not path_filter.is_only:
-        _keep_deliberate(list(tasks.values()))
+        _keep_deliberate(list(tasks.values()), {step.number: step.bias for step in graph.steps})
     return list(tasks.values())
 
 
-def _keep_deliberate(tasks: list[WeightTask]) -> None:
+def _keep_deliberate(tasks: list[WeightTask], biases: Mapping[int, keras.Variable | None]) -> None:
     """Leave the weights that were set on purpose: structures, and zeros that let the rest of the model learn.
 
-    Zeros at the end of a branch or of the model let the rest learn; elsewhere they stop the signal. If
-    most weights are zeros, none is meant.
+    Zeros at the end of a branch or of the model let the rest learn; so do zeros whose bias is an output of
+    its own, such as the identity of a spatial transformer. Elsewhere they stop the signal. If most weights
+    are zeros, none is meant.
+
+    Args:
+        tasks: The tasks of a model.
+        biases: The bias of each step, by the step's number.
+
+    References: Jaderberg et al. 2015 (arXiv 1506.02025) for spatial transformers; Qi et al. 2017
+    (arXiv 1612.00593), whose transforms of points start at the identity as well.
     """
     kernels = [t for t in tasks if t.status == "drawn" and "additive_table" not in t.context.roles]
     zeros = [task for task in kernels if is_zero(task.variable)]
     for task in zeros if 2 * len(zeros) <= len(tasks) else ():
-        if {"residual_end", "head"} & set(task.context.roles):
+        if {"residual_end", "head"} & set(task.context.roles) or varies(biases.get(task.context.step)):
             task.leave_as_is("zeros")
     for task in kernels:
         if task.status == "drawn" and is_structured(task.variable):

@@ -45,6 +45,21 @@ def test_zeros_that_stop_the_signal_are_drawn():
     assert np.any(array(m.get_layer("hidden").kernel))
 
 
+@pytest.mark.parametrize("is_identity", [True, False])
+def test_zeros_below_an_identity_stay(is_identity):
+    # The transform of a point net: the bias alone makes it the identity at first.
+    points = keras.Input((16, 3))
+    pooled = layers.GlobalMaxPooling1D()(layers.Dense(32, "relu")(points))
+    identity = keras.initializers.Constant(np.eye(3).ravel() if is_identity else 1.0)
+    transform = layers.Dense(9, kernel_initializer="zeros", bias_initializer=identity, name="transform")
+    turned = layers.Dot(axes=(2, 1))([points, layers.Reshape((3, 3))(transform(pooled))])
+    m = keras.Model(points, layers.Dense(4)(layers.GlobalMaxPooling1D()(layers.Dense(32, "relu")(turned))))
+    row = row_of(initialize(m, seed=0), "transform")
+    # Where all biases are equal, the zeros only stop the signal.
+    assert (row.method == "zeros") == is_identity
+    assert np.any(array(m.get_layer("transform").kernel)) != is_identity
+
+
 def test_a_model_of_zeros_is_drawn():
     x = keras.Input((8,))
     m = keras.Sequential([x, *(layers.Dense(8, kernel_initializer="zeros") for _ in range(3))])
