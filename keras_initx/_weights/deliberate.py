@@ -7,6 +7,8 @@ from keras_initx.initializers import is_overridden
 
 # Fewer values show no structure.
 _FEWEST = 8
+# Among so many values a random draw repeats less than one in a hundred; among millions, most.
+_BLOCK = 2**16
 
 
 def is_zero(variable: keras.Variable) -> bool:
@@ -22,18 +24,25 @@ def varies(bias: keras.Variable | None) -> bool:
 def is_structured(variable: keras.Variable) -> bool:
     """Return whether a weight repeats its values: an identity, a fixed filter, an ICNR kernel.
 
-    A random draw in single precision repeats no value. Equal values throughout are no structure: all units
-    would be alike. Pairs of opposite values along an axis are what `initialize` draws itself.
+    A random draw in single precision repeats few values: it chooses among 2^23. Equal values throughout are
+    no structure: all units would be alike. Pairs of opposite values along an axis are what `initialize` draws
+    itself.
     """
     if is_overridden(variable) or keras.backend.standardize_dtype(variable.dtype) != "float32":
         return False
     values = _values(variable)
-    present = values[values != 0]
-    if present.size == 0 or values.size < _FEWEST or np.ptp(values) == 0:
+    if values.size < _FEWEST or np.ptp(values) == 0:
         return False
-    return len(np.unique(present)) <= max(present.size // 2, 1) and not any(
-        _has_pairs(values, axis) for axis in (-1, -2)
-    )
+    rows = np.reshape(values, (-1, values.shape[-1]))
+    # Repetitions along the last axis show in some rows, all others in some columns.
+    blocks = rows[: _BLOCK // rows.shape[1] + 1], rows[:_BLOCK, : _BLOCK // len(rows) + 1]
+    return any(map(_repeats, blocks)) and not any(_has_pairs(values, axis) for axis in (-1, -2))
+
+
+def _repeats(values: np.ndarray) -> bool:
+    """Return whether each value that is not 0 occurs twice on average, or more often."""
+    present = values[values != 0]
+    return present.size > 0 and len(np.unique(present)) <= max(present.size // 2, 1)
 
 
 def _has_pairs(values: np.ndarray, axis: int) -> bool:

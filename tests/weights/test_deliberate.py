@@ -77,6 +77,22 @@ def test_a_structure_stays_unless_only_names_it(structure):
     assert not np.array_equal(array(m.get_layer("hidden").kernel), before)
 
 
+def test_a_draw_of_millions_is_no_structure():
+    # A uniform draw chooses among 2^23 values, so each occurs twice here.
+    draw = keras.initializers.RandomUniform(seed=0)
+    assert not is_structured(keras.Variable(draw, shape=(4096, 4096)))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_repetitions_along_any_axis_of_a_large_kernel(axis):
+    values = np.random.default_rng(0).normal(size=(4, 4, 128, 256))
+    assert not is_structured(keras.Variable(values, dtype="float32"))
+    half = np.take(values, range(values.shape[axis] // 2), axis)
+    # Copies that are next to each other, and copies that follow all others.
+    for repeated in (np.repeat(half, 2, axis), np.concatenate([half, half], axis)):
+        assert is_structured(keras.Variable(repeated, dtype="float32"))
+
+
 def test_draws_of_initialize_are_no_structure():
     m = keras.Sequential([keras.Input((16,)), *(layers.Dense(16, "relu") for _ in range(8))])
     assert "mirrored" in {row.method for row in initialize(m, seed=0).rows}
