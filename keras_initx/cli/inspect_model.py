@@ -86,16 +86,17 @@ def load(file: Path) -> keras.Model:
     Raises:
         InitxError: If the file does not exist, or Keras cannot load it.
     """
-    if not file.is_file():
-        raise InitxError("FILE.keras", str(file), "an existing file", "", f"no such file: {str(file)!r}")
+    allowed, remedy = "an existing file that ends in .keras", ""
     if file.suffix != ".keras":
         remedy = "Save the model with model.save('FILE.keras')."
-        raise InitxError("FILE.keras", str(file), "a file that ends in .keras", remedy)
+    if remedy or not file.is_file():
+        problem = f"FILE.keras must be {allowed}, got {str(file)!r}"
+        raise InitxError("FILE.keras", str(file), allowed, remedy, problem)
     try:
         return keras.saving.load_model(file, compile=False)
     except Exception as error:
         remedy = "If it uses your own classes, call keras_initx.initialize(model) in Python instead."
-        problem = f"Keras cannot load {str(file)!r} ({error_line(error)})"
+        problem = f"FILE.keras {str(file)!r} cannot be loaded by Keras ({error_line(error)})"
         allowed = "a model that Keras can load by itself"
         raise InitxError("FILE.keras", str(file), allowed, remedy, problem) from error
 

@@ -64,7 +64,8 @@ def test_json_and_data(saved, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["no.keras"], "error: no such file: 'no.keras'."),
+        (["no.keras"], "error: FILE.keras must be an existing file that ends in .keras, got 'no.keras'."),
+        (["model.h5"], "got 'model.h5'. Save the model with model.save('FILE.keras')."),
         (["{saved}", "--method", "atuo"], "--method 'atuo' is not known. Did you mean 'auto'?"),
         (["{saved}", "--apply", "{saved}"], "--apply must be another file than the model itself, got "),
         (["{saved}", "--apply", "out.h5"], "--apply must be a file name that ends in .keras, got 'out.h5'"),
@@ -138,5 +139,5 @@ def test_a_file_that_keras_cannot_load(tmp_path, capsys):
     path.write_text("no zip")
     assert run(path) == 2
     error = capsys.readouterr().err
-    assert "error: Keras cannot load '" in error
+    assert error.startswith(f"error: FILE.keras '{path}' cannot be loaded by Keras (")
     assert "call keras_initx.initialize(model) in Python instead." in error
