@@ -1,5 +1,8 @@
 """Check the targets of `initialize` on new noise, and the precision of its measurements."""
 
+import re
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from keras import layers, ops
 from keras_initx import initialize
 from keras_initx._graph.inputs.noise import noise
 from keras_initx._graph.trace import trace
+from keras_initx.model_init.calibration import passes
 from tests.support import zoo
 from tests.support.networks import plain
 from tests.support.recorder import pre_activations
@@ -65,6 +69,20 @@ class TestPrecision:
         other = relative(model, plan, 4096, False)
         assert np.all(np.abs(other - 1) < 0.25)
         assert plan.rows[-1].error < 0.1
+
+    @pytest.mark.parametrize(
+        ("errors", "note"),
+        [
+            ([0.01] * 100, ""),
+            # One weight in 101 is no share, unless its own error is large.
+            ([0.01] * 100 + [0.15], ""),
+            ([0.01] * 100 + [0.3], "low precision: about 1 % of .* (worst: w100, standard error 30 %)"),
+            ([0.05] * 100, "low precision: about 5 % of .* (worst: w0, standard error 5 %)"),
+        ],
+    )
+    def test_an_imprecise_measurement_is_in_the_notes(self, errors, note):
+        tasks = [SimpleNamespace(target=1.0, error=e, path=f"w{i}") for i, e in enumerate(errors)]
+        assert re.fullmatch(re.escape(note).replace(r"\.\*", ".*"), passes._low_precision(tasks))
 
 
 class Tied(layers.Layer):
