@@ -37,6 +37,9 @@ def test_every_class_of_step():
     assert [kind for kind, step in steps.items() if step.is_recurrent] == ["LSTM"]
     assert [kind for kind, step in steps.items() if step.is_merge] == ["Add", "Multiply"]
     assert [kind for kind, step in steps.items() if step.is_product] == ["Multiply"]
+    # A signal that is added to itself joins no other.
+    doubled = keras.Model(x, layers.Add()([x, x]))
+    assert not any(step.is_merge for step in trace(doubled).steps)
     # Keras converts the inputs of a functional model to tensors first.
     pass_through = {kind for kind, step in steps.items() if step.is_pass_through} - {
         "ConvertToTensor",

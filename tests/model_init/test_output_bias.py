@@ -28,6 +28,9 @@ class TestOutputBias:
         head = layers.Dense(1, activation="sigmoid")
         initialize(keras.Model(x, head(x)), output_bias="prior", class_counts=[90, 10], seed=0)
         assert float(ops.convert_to_numpy(ops.sigmoid(head.bias))[0]) == pytest.approx(0.1, abs=1e-6)
+        # A column of labels has one class per row; it is no one-hot row.
+        initialize(keras.Model(x, head(x)), output_bias="prior", labels=[[0], [1], [0], [0]], seed=0)
+        assert float(ops.convert_to_numpy(ops.sigmoid(head.bias))[0]) == pytest.approx(0.25, abs=1e-6)
 
     @pytest.mark.parametrize(
         ("labels", "received"),

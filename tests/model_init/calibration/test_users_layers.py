@@ -100,6 +100,26 @@ class Closed(layers.Layer):
         return keras.KerasTensor((*x.shape[:-1], 6), dtype=self.compute_dtype)
 
 
+class ActivatesInputs(layers.Layer):
+    """A user's layer whose activation does not follow its kernel."""
+
+    def build(self, shape):
+        self.activation = keras.activations.tanh
+        self.kernel = self.add_weight(shape=(shape[-1], 6), name="kernel")
+
+    def call(self, x=None, y=None):
+        return ops.matmul(self.activation(y), self.kernel)
+
+
+def test_an_activation_of_the_inputs_is_no_pre_activation():
+    closed = Closed()
+    closed.inner = ActivatesInputs(name="inner")
+    model = keras.Sequential([keras.Input((9,)), closed, layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(64, 9)).astype("float32")
+    initialize(model, data=x, seed=0)
+    assert rms(np.tanh(x) @ array(closed.inner.kernel)) == pytest.approx(1, abs=0.02)
+
+
 class Bounded(Closed):
     """An opaque layer whose output has a root mean square below 0.1, whatever its kernel is."""
 

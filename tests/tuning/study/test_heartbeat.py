@@ -45,6 +45,14 @@ class TestLocalOwners:
         process.communicate(b"\n")
         assert liveness.is_dead("0", owner, None)
 
+    def test_a_process_of_another_user_is_alive(self, monkeypatch: Any) -> None:
+        def forbidden(pid: int, signal: int) -> None:
+            raise PermissionError
+
+        owner = {**new_owner(), "pid": os.getppid(), "started": None}
+        monkeypatch.setattr(heartbeat.os, "kill", forbidden)
+        assert not Liveness().is_dead("0", owner, None)
+
     def test_search_in_another_thread(self) -> None:
         owners: list[dict[str, Any]] = []
         end, begun = threading.Event(), threading.Event()
