@@ -1,0 +1,125 @@
+"""The table of `models_in_the_wild.py`: both starts at their best rates, and their paired difference."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from wild.registry import MODELS
+from wild.trials import STARTS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Both starts of one model, each at its best rate.
+
+    Attributes:
+        last: The mean measure over seeds, by start; NaN if no rate ends finite on every seed.
+        factor: The factor on the source's rate where it is best.
+        difference, error: The paired difference, `initialize` minus Keras, and its standard error.
+        word: "better", "worse", "same", or "-" where a start is missing or never ends finite.
+    """
+
+    last: dict[str, float]
+    factor: dict[str, float]
+    difference: float
+    error: float
+    word: str
+
+
+def outcome(row: dict) -> Outcome:
+    """Compare both starts of a row."""
+    in_nats = MODELS[row["model"]].in_nats
+    last, factors, paired = {}, {}, {}
+    for start in STARTS:
+        by_factor = {}
+        for run in row["runs"]:
+            if run["start"] == start:
+                by_factor.setdefault(run["factor"], []).append(math.inf if run["last"] is None else run["last"])
+        scaled = {f: values if in_nats else _logs(values) for f, values in by_factor.items()}
+        best = min(scaled, key=lambda f: np.mean(scaled[f]), default=None)
+        is_finite = best is not None and np.isfinite(np.mean(scaled[best]))
+        last[start] = float(np.mean(by_factor[best])) if is_finite else math.nan
+        factors[start] = best if is_finite else math.nan
+        paired[start] = np.array(scaled[best]) if is_finite else None
+    own, other = (paired[start] for start in STARTS)
+    if own is None or other is None:
+        word = "worse" if own is not None and row["runs"] and _ran(row) else "-"
+        return Outcome(last, factors, math.nan, math.nan, word)
+    differences = other - own
+    count = len(differences)
+    mean = float(differences.mean())
+    error = float(differences.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan
+    limit = stats.t.ppf(0.975, count - 1) * error if count > 1 else math.nan
+    word = ("worse" if mean > 0 else "better") if abs(mean) > limit else "same"
+    return Outcome(last, factors, mean, error, word)
+
+
+def _ran(row: dict) -> bool:
+    return any(run["start"] == STARTS[1] for run in row["runs"])
+
+
+def _logs(values: list[float]) -> list[float]:
+    return [math.log(max(value, 1e-12)) if math.isfinite(value) else math.inf for value in values]
+
+
+def first(row: dict, start: str = STARTS[0]) -> float:
+    """Return the measure over the first five steps at the lowest rate, a mean over seeds."""
+    values = [run["first"] for run in row["runs"] if run["start"] == start]
+    factor = min((run["factor"] for run in row["runs"]), default=1.0)
+    values = [r["first"] for r in row["runs"] if r["start"] == start and r["factor"] == factor]
+    return float(np.mean(values)) if values and None not in values else math.nan
+
+
+def _health(row: dict, start: str) -> str:
+    health = row["health"].get(start)
+    if health is None:
+        return "failed" if any(start in e["error"] for e in row["errors"]) else "-"
+    return ("healthy" if health["healthy"] else "not healthy") + "".join(
+        f"; {verdict}" for verdict in health["verdicts"]
+    )
+
+
+def table(rows: list[dict]) -> str:
+    """Return the results as a table in Markdown."""
+    lines = [
+        "| model | diagnosed as built | after `initialize` | measure | first | Keras, best (rate) "
+        "| `initialize`, best (rate) | difference | |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        entry, result = MODELS[row["model"]], outcome(row)
+        measure = entry.measure + (", nats" if entry.in_nats else "")
+        best = [
+            f"{result.last[s]:.4g} ({row.get('rate', math.nan) * result.factor[s]:.2g})" for s in STARTS
+        ]
+        difference = f"{result.difference:+.3f} ± {result.error:.3f}"
+        health = [_health(row, start) for start in STARTS]
+        cells = [entry.name, *health, measure, f"{first(row):.4g}", *best, difference, result.word]
+        lines.append("| " + " | ".join(cells).replace("nan", "-") + " |")
+    return "\n".join(lines)
+
+
+def summary(rows: list[dict]) -> str:
+    """Return the counts, and the errors, one a line."""
+    words = [outcome(row).word for row in rows]
+    counts = ", ".join(f"{words.count(word)} {word}" for word in ("better", "same", "worse"))
+    alarms = {
+        start: sum(not health["healthy"] for row in rows if (health := row["health"].get(start)))
+        for start in STARTS
+    }
+    seconds = sum(row["seconds"] for row in rows)
+    text = f"{len(rows)} models: {counts}, {sum(bool(row['errors']) for row in rows)} with an error. "
+    text += f"Not healthy as built: {alarms[STARTS[0]]}; after `initialize`: {alarms[STARTS[1]]}. "
+    text += f"{seconds:.0f} s."
+    errors = [f"- {row['model']}: {error['error']}" for row in rows for error in row["errors"]]
+    return "\n".join(["", text, *([""] if errors else []), *errors])
+
+
+def page(docstring: str, rows: list[dict]) -> str:
+    """Return the page of the documentation."""
+    _, command, *text = docstring.strip().split("\n\n")
+    sources = [f"| {MODELS[row['model']].name} | {MODELS[row['model']].source} |" for row in rows]
+    head = ["# Models in the wild", command.split("\n")[0].split("  #")[0].rstrip(), *text]
+    sections = [table(rows) + "\n" + summary(rows), "## Sources"]
+    return "\n\n".join([*head, *sections, "\n".join(["| model | source |", "| --- | --- |", *sources])]) + "\n"
