@@ -2,10 +2,12 @@
 
 from wild import (
     backbones,
+    dense_vision,
     diffusion_and_densities,
     fields,
     generative,
+    sequences,
 )
 from wild.registry import MODELS, Wild
 
-__all__ = ["MODELS", "Wild", "backbones", "diffusion_and_densities", "fields", "generative"]
+__all__ = ["MODELS", "Wild", "backbones", "dense_vision", "diffusion_and_densities", "fields", "generative", "sequences"]

@@ -115,8 +115,9 @@ class Physics(keras.Model):
                 inner.watch(x)
                 u = self.network(x)
             slope = inner.gradient(u, x)
-        u_xx = outer.gradient(slope[:, 1], x)[:, 1]
-        residual = slope[:, 0] + u[:, 0] * slope[:, 1] - 0.01 / math.pi * u_xx
+            u_t, u_x = slope[:, 0], slope[:, 1]
+        u_xx = outer.gradient(u_x, x)[:, 1]
+        residual = u_t + u[:, 0] * u_x - 0.01 / math.pi * u_xx
         is_known = y[:, 1]
         known = ops.sum(is_known * (u[:, 0] - y[:, 0]) ** 2) / ops.sum(is_known)
         return known + ops.sum((1 - is_known) * residual**2) / ops.sum(1 - is_known)
