@@ -62,7 +62,11 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     if options.quick:
         seeds, factors, steps, results = 1, (1.0,), min(options.steps, 20), None
     rows = read(results)
-    todo = [] if options.report_only else [name for name in options.only if not _is_done(rows, name, seeds, steps)]
+    todo = (
+        []
+        if options.report_only
+        else [name for name in options.only if not _is_done(rows, name, seeds, steps)]
+    )
     for name in track(todo, console=Console(stderr=True), disable=not todo):
         rows[name] = measured(MODELS[name], seeds, factors, steps)
         if results is not None:

@@ -151,11 +151,15 @@ def film():
     places = np.stack([row, column], axis=-1)[None].astype("float32")
 
     def placed(x):
-        return ops.concatenate([x, ops.tile(ops.convert_to_tensor(places), (ops.shape(x)[0], 1, 1, 1))], axis=-1)
+        return ops.concatenate(
+            [x, ops.tile(ops.convert_to_tensor(places), (ops.shape(x)[0], 1, 1, 1))], axis=-1
+        )
 
     for _ in range(3):
         gamma, beta = ops.split(layers.Dense(2 * 32)(q)[:, None, None], 2, axis=-1)
-        first = layers.Conv2D(32, 1, activation="relu", kernel_initializer="he_uniform")(layers.Lambda(placed)(x))
+        first = layers.Conv2D(32, 1, activation="relu", kernel_initializer="he_uniform")(
+            layers.Lambda(placed)(x)
+        )
         h = layers.Conv2D(32, 3, padding="same", kernel_initializer="he_uniform")(first)
         h = layers.BatchNormalization(center=False, scale=False)(h)
         x = first + layers.ReLU()((1 + gamma) * h + beta)

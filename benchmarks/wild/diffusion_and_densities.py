@@ -61,9 +61,7 @@ def nll(y, log_likelihood):
     return -ops.mean(log_likelihood)
 
 
-@wild(
-    "RealNVP", "Dinh 2017; keras.io/examples/generative/real_nvp", _two_moons, measure="nll", in_nats=True
-)
+@wild("RealNVP", "Dinh 2017; keras.io/examples/generative/real_nvp", _two_moons, measure="nll", in_nats=True)
 def real_nvp():
     """Build six coupling layers with the tutorial's regularization; the output is the log-likelihood."""
     inputs = x = keras.Input((2,))
@@ -131,8 +129,6 @@ def _mixture_nll(y, out):
 @wild("mixture density", "Bishop 1994", _inverse, in_nats=True)
 def mixture_density():
     """Build the network for the inverse of x + 0.3 sin(2 pi x): 20 tanh units, five Gaussians."""
-    model = keras.Sequential(
-        [keras.Input((1,)), layers.Dense(20, activation="tanh"), layers.Dense(3 * 5)]
-    )
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(20, activation="tanh"), layers.Dense(3 * 5)])
     model.compile(keras.optimizers.Adam(1e-2), _mixture_nll, jit_compile=False)
     return model

@@ -35,7 +35,9 @@ def outcome(row: dict) -> Outcome:
         by_factor = {}
         for run in row["runs"]:
             if run["start"] == start:
-                by_factor.setdefault(run["factor"], []).append(math.inf if run["last"] is None else run["last"])
+                by_factor.setdefault(run["factor"], []).append(
+                    math.inf if run["last"] is None else run["last"]
+                )
         scaled = {f: values if in_nats else _logs(values) for f, values in by_factor.items()}
         best = min(scaled, key=lambda f: np.mean(scaled[f]), default=None)
         is_finite = best is not None and np.isfinite(np.mean(scaled[best]))
@@ -90,9 +92,7 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         entry, result = MODELS[row["model"]], outcome(row)
         measure = entry.measure + (", nats" if entry.in_nats else "")
-        best = [
-            f"{result.last[s]:.4g} ({row.get('rate', math.nan) * result.factor[s]:.2g})" for s in STARTS
-        ]
+        best = [f"{result.last[s]:.4g} ({row.get('rate', math.nan) * result.factor[s]:.2g})" for s in STARTS]
         difference = f"{result.difference:+.3f} ± {result.error:.3f}"
         health = [_health(row, start) for start in STARTS]
         cells = [entry.name, *health, measure, f"{first(row):.4g}", *best, difference, result.word]
@@ -122,4 +122,6 @@ def page(docstring: str, rows: list[dict]) -> str:
     sources = [f"| {MODELS[row['model']].name} | {MODELS[row['model']].source} |" for row in rows]
     head = ["# Models in the wild", command.split("\n")[0].split("  #")[0].rstrip(), *text]
     sections = [table(rows) + "\n" + summary(rows), "## Sources"]
-    return "\n\n".join([*head, *sections, "\n".join(["| model | source |", "| --- | --- |", *sources])]) + "\n"
+    return (
+        "\n\n".join([*head, *sections, "\n".join(["| model | source |", "| --- | --- |", *sources])]) + "\n"
+    )
