@@ -1,6 +1,6 @@
 """Train models of many kinds from Keras's own start and from `initialize`, and diagnose both.
 
-    python benchmarks/models_in_the_wild.py --write docs/models_in_the_wild.md      # half an hour on two cores
+    python benchmarks/models_in_the_wild.py --write docs/models_in_the_wild.md      # half an hour
     python benchmarks/models_in_the_wild.py --quick                                 # every model, few steps
     python benchmarks/models_in_the_wild.py --only NeRF DCGAN --steps 50
 

@@ -1,30 +1,6 @@
-"""The models of `models_in_the_wild.py`, by family."""
+"""The models of `models_in_the_wild.py`, and how each is measured."""
 
-from wild import (
-    backbones,
-    dense_vision,
-    diffusion_and_densities,
-    experts_and_sets,
-    fields,
-    generative,
-    reinforcement,
-    retrieval,
-    sequences,
-    transformers,
-)
+from wild import families
 from wild.registry import MODELS, Wild
 
-__all__ = [
-    "MODELS",
-    "Wild",
-    "backbones",
-    "dense_vision",
-    "diffusion_and_densities",
-    "experts_and_sets",
-    "fields",
-    "generative",
-    "reinforcement",
-    "retrieval",
-    "sequences",
-    "transformers",
-]
+__all__ = ["MODELS", "Wild", "families"]

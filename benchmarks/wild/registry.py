@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 Batch = tuple[Any, Any]
-# A model to initialize and diagnose, with the inputs and targets that `diagnose` takes (None: noise, no loss).
+# A model to initialize and diagnose, with the inputs and targets for `diagnose` (None: noise, no loss).
 Part = tuple[keras.Model, Any, Any]
 
 

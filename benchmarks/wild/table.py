@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
 from wild.registry import MODELS
 from wild.trials import STARTS
 

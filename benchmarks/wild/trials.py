@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from wild.registry import Wild
 
 import keras_initx
+from wild.registry import Wild
 
 STARTS = ("keras", "initialize")
 FACTORS = (1 / 3, 1.0, 3.0)

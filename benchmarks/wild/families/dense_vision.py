@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 from keras import layers, ops
+
 from wild.data import shape_masks, shapes, some_digits
 from wild.registry import wild
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
-from wild.data import digit_batch, shapes, some_digits
+
+from wild.data import shapes, some_digits
 from wild.registry import wild
 
 

@@ -2,6 +2,7 @@
 
 import keras
 from keras import layers, ops
+
 from wild.data import digit_batch
 from wild.registry import wild
 

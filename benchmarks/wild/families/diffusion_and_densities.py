@@ -1,10 +1,12 @@
 """Models of densities: a diffusion U-Net, RealNVP, MADE, and a mixture density network."""
 
+import itertools
 import math
 
 import keras
 import numpy as np
 from keras import layers, ops
+
 from wild.data import digits, moons, some_digits
 from wild.registry import wild
 
@@ -104,7 +106,7 @@ def _black_and_white(rng):
 def made():
     """Build a masked autoencoder of two hidden layers: each pixel depends on the pixels before it."""
     degrees = [np.arange(64), np.arange(128) % 63, np.arange(128) % 63, np.arange(64) - 1]
-    masks = [(a[:, None] <= b).astype("float32") for a, b in zip(degrees, degrees[1:], strict=False)]
+    masks = [(a[:, None] <= b).astype("float32") for a, b in itertools.pairwise(degrees)]
     inputs = keras.Input((64,))
     x = MaskedDense(128, masks[0], activation="relu")(inputs)
     x = MaskedDense(128, masks[1], activation="relu")(x)

@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 from keras import layers, ops
+
 from wild.data import ALPHABET, digit_batch, some_text
 from wild.registry import wild
 

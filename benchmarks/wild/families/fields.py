@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
+
 from wild.data import digit_batch, digits
 from wild.registry import wild
 

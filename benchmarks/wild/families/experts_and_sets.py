@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers, ops
+
 from wild.data import ALPHABET, some_digits, some_text
 from wild.registry import wild
 
@@ -145,7 +146,7 @@ def _digit_sum(rng):
 
 @wild("Deep Sets", "Zaheer 2017, sum of digits", _digit_sum)
 def deep_sets():
-    """Build an encoder of each digit, a sum over the set, and a decoder; the target is the sum of six digits."""
+    """Build an encoder of each digit, a sum over the set, and a linear output: the sum of six digits."""
     inputs = keras.Input((6, 64))
     x = layers.Dense(30, activation="tanh")(layers.Dense(64, activation="tanh")(inputs))
     x = ops.sum(x, axis=1)
