@@ -18,7 +18,7 @@ class Outcome:
         last: The mean measure over seeds, by start; NaN if no rate ends finite on every seed.
         factor: The factor on the source's rate where it is best.
         difference, error: The paired difference, `initialize` minus Keras, and its standard error.
-        word: "better", "worse", "same", or "-" where a start is missing or never ends finite.
+        word: "better", "worse", "same", or "-" with a single seed or where a start is missing.
     """
 
     last: dict[str, float]
@@ -47,19 +47,16 @@ def outcome(row: dict) -> Outcome:
         paired[start] = np.array(scaled[best]) if is_finite else None
     own, other = (paired[start] for start in STARTS)
     if own is None or other is None:
-        word = "worse" if own is not None and row["runs"] and _ran(row) else "-"
+        ran = {run["start"] for run in row["runs"]} == set(STARTS)
+        word = "-" if not ran or (own is None) == (other is None) else "worse" if other is None else "better"
         return Outcome(last, factors, math.nan, math.nan, word)
     differences = other - own
     count = len(differences)
     mean = float(differences.mean())
     error = float(differences.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan
     limit = stats.t.ppf(0.975, count - 1) * error if count > 1 else math.nan
-    word = ("worse" if mean > 0 else "better") if abs(mean) > limit else "same"
+    word = "-" if count < 2 else "same" if abs(mean) <= limit else "worse" if mean > 0 else "better"
     return Outcome(last, factors, mean, error, word)
-
-
-def _ran(row: dict) -> bool:
-    return any(run["start"] == STARTS[1] for run in row["runs"])
 
 
 def _logs(values: list[float]) -> list[float]:
@@ -68,7 +65,6 @@ def _logs(values: list[float]) -> list[float]:
 
 def first(row: dict, start: str = STARTS[0]) -> float:
     """Return the measure over the first five steps at the lowest rate, a mean over seeds."""
-    values = [run["first"] for run in row["runs"] if run["start"] == start]
     factor = min((run["factor"] for run in row["runs"]), default=1.0)
     values = [r["first"] for r in row["runs"] if r["start"] == start and r["factor"] == factor]
     return float(np.mean(values)) if values and None not in values else math.nan

@@ -1,0 +1,136 @@
+"""Run `benchmarks/models_in_the_wild.py` on small models, and check what its table says."""
+
+import json
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from scipy import stats
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+pytestmark = [
+    pytest.mark.one_backend,
+    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="some models train by GradientTape"),
+]
+
+
+@pytest.fixture
+def wild(monkeypatch):
+    """Import the benchmark as its command does, and give back the environment that it sets."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    for name in ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"):
+        monkeypatch.setenv(name, {"KERAS_BACKEND": "tensorflow"}.get(name, "3"))
+    import models_in_the_wild
+
+    return models_in_the_wild
+
+
+def _row(name, own, other, factors=(1.0,), **options):
+    runs = [
+        {"start": start, "seed": seed, "factor": factor, "first": 1.0, "last": value}
+        for start, values in (("keras", own), ("initialize", other))
+        for factor, by_seed in zip(factors, values, strict=True)
+        for seed, value in enumerate(by_seed)
+    ]
+    return {"model": name, "runs": runs, "errors": [], "health": {}, "rate": 1e-3, "seconds": 1.0} | options
+
+
+def test_a_quick_run_trains_both_starts_on_the_same_batches(wild):
+    (row,) = wild.main(["--quick", "--only", "mixture density", "--steps", "4"])
+    assert row["errors"] == []
+    assert [(run["start"], run["factor"]) for run in row["runs"]] == [("keras", 1.0), ("initialize", 1.0)]
+    assert set(row["health"]) == {"keras", "initialize"}
+    assert all(np.isfinite([run["first"], run["last"]]).all() for run in row["runs"])
+    again = wild.main(["--quick", "--only", "mixture density", "--steps", "4"])[0]
+    assert again["runs"] == row["runs"]
+
+
+def test_every_run_starts_from_the_same_weights_and_optimizer(wild):
+    from wild.trials import _Trainer, _values
+
+    entry = wild.MODELS["mixture density"]
+    model = entry.build()
+    trainer, values = _Trainer(entry, model), _values(model)
+    first = trainer.run(values, 1.0, 6, seed=0)
+    assert trainer.run(values, 3.0, 6, seed=0) != first
+    assert trainer.run(values, 1.0, 6, seed=0) == first
+
+
+def test_an_error_becomes_a_row(wild, tmp_path, monkeypatch):
+    def broken():
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setitem(wild.MODELS, "broken", wild.MODELS["MADE"].__class__("broken", "", broken, None))
+    results = tmp_path / "rows.jsonl"
+    arguments = [
+        "--only",
+        "broken",
+        "--seeds",
+        "2",
+        "--results",
+        str(results),
+        "--write",
+        str(tmp_path / "a.md"),
+    ]
+    (row,) = wild.main(arguments)
+    assert [entry["error"] for entry in row["errors"]] == ["build: RuntimeError: no such layer"]
+    assert json.loads(results.read_text())["model"] == "broken"
+    assert "- broken: build: RuntimeError: no such layer" in (tmp_path / "a.md").read_text()
+    wild.main(arguments)
+    assert len(results.read_text().splitlines()) == 1
+
+
+def test_the_difference_is_a_paired_interval_on_logarithms(wild):
+    from wild.table import outcome
+
+    rng = np.random.default_rng(0)
+    words = set()
+    for shift in (0.0, 0.5, -0.5):
+        own = rng.uniform(0.5, 2, 3)
+        other = own * np.exp(shift + rng.normal(0, 0.1, 3))
+        found = outcome(_row("MADE", [own.tolist()], [other.tolist()]))
+        test = stats.ttest_rel(np.log(other), np.log(own))
+        assert found.difference == pytest.approx(np.log(other / own).mean())
+        assert found.difference / found.error == pytest.approx(test.statistic)
+        assert (found.word == "same") == (test.pvalue > 0.05)
+        words.add(found.word)
+    assert words == {"same", "worse", "better"}
+
+
+def test_each_start_is_taken_at_its_own_best_rate(wild):
+    from wild.table import outcome
+
+    row = _row("MADE", [[3.0, 3.0], [1.0, 2.0]], [[0.5, 1.0], [None, 0.1]], (1 / 3, 1.0))
+    found = outcome(row)
+    assert found.factor == {"keras": 1.0, "initialize": 1 / 3}
+    assert found.last == {"keras": 1.5, "initialize": 0.75}
+    assert found.difference == pytest.approx(-math.log(2))
+
+
+def test_a_log_likelihood_is_compared_in_nats(wild):
+    from wild.table import outcome
+
+    found = outcome(_row("RealNVP", [[-1.0, 0.5]], [[-1.5, -0.5]]))
+    assert found.difference == pytest.approx(-0.75)
+
+
+def test_a_start_that_never_ends_finite_is_worse(wild):
+    from wild.table import outcome
+
+    assert outcome(_row("MADE", [[1.0, 1.0]], [[None, 1.0]])).word == "worse"
+    assert outcome(_row("MADE", [[None, 1.0]], [[1.0, 1.0]])).word == "better"
+
+
+@pytest.mark.slow
+def test_every_model_builds_and_is_called_on_its_data(wild):
+    assert len(wild.MODELS) >= 40
+    for name, entry in wild.MODELS.items():
+        model = entry.build()
+        parts = entry.parts(model, *entry.batch(np.random.default_rng(0)))
+        for part, x, y in parts:
+            outputs = keras.tree.flatten(part(keras.tree.map_structure(keras.ops.convert_to_tensor, x)))
+            assert all(np.isfinite(keras.ops.convert_to_numpy(output)).all() for output in outputs), name
+            assert y is None or len(keras.tree.flatten(y)[0]) == len(keras.tree.flatten(x)[0]), name
