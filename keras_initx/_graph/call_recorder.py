@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 
+from keras_initx._graph.classify import CONTRACTIONS
 from keras_initx._graph.masks import (
     REMOVED,
     carried_mask,
@@ -20,12 +20,11 @@ from keras_initx._graph.masks import (
 from keras_initx._graph.operators import operators_for_tensors
 from keras_initx._graph.records import Call
 from keras_initx._graph.side_effects import held_back
+from keras_initx._graph.sources import WeightSources
 from keras_initx.errors import error_line
 
 # The hooks affect the whole process while they are set, so only one thread may set them.
 _LOCK = threading.RLock()
-# Number of values in a table of 65,536 positions with 128 features.
-_LARGEST_TABLE = 2**23
 
 
 class CallRecorder:
@@ -50,7 +49,7 @@ class CallRecorder:
         self.model = model
         # Whether a layer infers the shapes of its outputs, during which nothing is recorded.
         self._inferring = False
-        self._weight_rows: list[tuple[keras.Variable, np.ndarray]] | None = None
+        self._sources = WeightSources(model)
 
     def numbers(self, tensors: Any) -> tuple[int, ...]:
         """Return the numbers of all symbolic tensors in a structure."""
@@ -97,6 +96,7 @@ class CallRecorder:
                 before = len(self.records)
                 try:
                     outputs = _entered(layer, args, {**kwargs, **implied_masks(layer, args, kwargs)})
+                    self._check_weights(layer, before)
                     self._propagate_masks(layer, first, previous, outputs)
                     self.opened[number] = self.numbers(outputs)
                     return outputs
@@ -121,6 +121,21 @@ class CallRecorder:
             return outputs
         finally:
             self._calls.pop()
+
+    def _check_weights(self, layer: keras.Layer, before: int) -> None:
+        """Raise an error if an entered layer multiplies with a matrix that it computes from its own weights.
+
+        An example is the product of a kernel and a mask. The steps then show a constant and not the weight;
+        only the layer as a whole shows what the weight does.
+        """
+        calls = [record["call"] for record in self.records[before:]]
+        if not any(_has_computed_matrix(call) for call in calls):
+            return
+        inner = {id(v) for part in layer._flatten_layers(include_self=False) for v in part.variables}
+        seen = inner | {id(v) for call in calls for v in (*call.variables, *_layer_variables(call))}
+        hidden = [v.name for v in layer.trainable_variables if len(v.shape) > 1 and id(v) not in seen]
+        if hidden:
+            raise ValueError(f"its steps multiply with a matrix that it computes from {', '.join(hidden)}")
 
     def _propagate_masks(self, layer: keras.Layer, inputs: Any, previous: Any, outputs: Any) -> None:
         """Give the outputs of a layer their masks, and mark the steps that compute those."""
@@ -192,69 +207,36 @@ class CallRecorder:
 
     def _call(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Call:
         flat = keras.tree.flatten((args, kwargs))
-        sources = {n: source for n, value in enumerate(flat) if (source := self._source(value)) is not None}
+        sources = {
+            n: source for n, value in enumerate(flat) if (source := self._sources.source(value)) is not None
+        }
         if sources:
             # With PyTorch they may be views of the variable, which would change with it.
             flat = [keras.ops.copy(value) if n in sources else value for n, value in enumerate(flat)]
             args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
         return Call(operation, args, kwargs, outputs, sources)
 
-    def _source(self, value: Any) -> keras.Variable | None:
-        """Return the variable that a constant was made from by slicing, broadcasting or reshaping it."""
-        if is_symbolic(value) or isinstance(value, keras.Variable | np.ndarray):
-            return None
-        if not keras.ops.is_tensor(value) or not tuple(value.shape) or tuple(value.shape)[-1] == 1:
-            return None
-        if "float" not in keras.backend.standardize_dtype(value.dtype):
-            return None
-        if (whole := self._transposed(value)) is not None:
-            return whole
-        rows = _rows(keras.ops.convert_to_numpy(value))
-        # Rows of zeros do not show where they come from.
-        if not rows.size or not np.any(rows[0]):
-            return None
-        for variable, table in self._weights_as_rows(rows.shape[-1]):
-            same = np.flatnonzero((table[:, 0] == rows[0, 0]) & np.all(table == rows[0], axis=1))
-            if same.size:
-                return variable
-        for variable, table in self._weights_as_rows(None):
-            if table.size == rows.size and np.array_equal(
-                np.sort(table, axis=None), np.sort(rows, axis=None)
-            ):
-                return variable
-        return None
-
-    def _transposed(self, value: Any) -> keras.Variable | None:
-        """Return the matrix, of any size, that a constant is the transpose of."""
-        shape = tuple(value.shape)
-        for variable in self.model.trainable_variables:
-            if len(shape) == 2 and tuple(variable.shape) == shape[::-1]:
-                turned = keras.ops.transpose(keras.ops.cast(variable, value.dtype))
-                if bool(keras.ops.any(value != 0)) and bool(keras.ops.all(turned == value)):
-                    return variable
-        return None
-
-    def _weights_as_rows(self, width: int | None) -> list[tuple[keras.Variable, np.ndarray]]:
-        """Return the model's weights as matrices of rows; only weights of this width unless it is None."""
-        if self._weight_rows is None:
-            self._weight_rows = [
-                # Larger variables are kernels and look-up tables, which no model slices.
-                (variable, _rows(keras.ops.convert_to_numpy(variable)))
-                for variable in self.model.trainable_variables
-                # Not the truth of the shape: TensorFlow's shape of a scalar is true.
-                if len(variable.shape) and np.prod(variable.shape) <= _LARGEST_TABLE
-            ]
-        return [(v, rows) for v, rows in self._weight_rows if width in (None, rows.shape[-1])]
-
 
 def _is_weighted(call: Call, is_layer: bool) -> bool:
     """Return whether a call uses weights that training or a method may change."""
-    variables = call.operation.variables if is_layer else call.variables
+    variables = _layer_variables(call) if is_layer else call.variables
     return any(v.trainable or len(v.shape) > 1 for v in variables)
 
 
-def _rows(values: np.ndarray) -> np.ndarray:
-    return np.reshape(np.asarray(values, dtype="float32"), (-1, np.shape(values)[-1]))
+def _has_computed_matrix(call: Call) -> bool:
+    """Return whether an operation multiplies its signal with a matrix of values that come from no weight."""
+    return type(call.operation).__name__ in CONTRACTIONS and any(
+        keras.ops.is_tensor(value)
+        and not isinstance(value, keras.KerasTensor | keras.Variable)
+        and len(value.shape) > 1
+        for position, value in enumerate(call.arguments)
+        if position not in call.sources
+    )
+
+
+def _layer_variables(call: Call) -> list[keras.Variable]:
+    """Return the variables of the layer that is called; none for an operation."""
+    return list(call.operation.variables) if isinstance(call.operation, keras.Layer) else []
 
 
 @contextlib.contextmanager
