@@ -105,7 +105,9 @@ def convnext():
 
 
 def _patches(inputs, width):
-    x = layers.Permute((1, 3, 2, 4))(layers.Reshape((4, 2, 4, 2))(inputs))
+    # In -1..1, as these networks are fed: a blank patch of zeros would have no direction to normalize.
+    x = layers.Reshape((4, 2, 4, 2))(layers.Rescaling(2.0, -1.0)(inputs))
+    x = layers.Permute((1, 3, 2, 4))(x)
     return layers.Dense(width)(layers.Reshape((16, 4))(x))
 
 
@@ -129,11 +131,11 @@ def gmlp():
     """Build four blocks whose spatial kernels start near 0 and their biases at 1, as in the paper."""
     inputs = keras.Input((8, 8, 1))
     x = _patches(inputs, 32)
-    near_zero = keras.initializers.RandomNormal(stddev=1e-6)
     for _ in range(4):
         h = layers.Dense(64, activation="gelu")(layers.LayerNormalization(epsilon=1e-6)(x))
         u, v = ops.split(h, 2, axis=-1)
         v = layers.Permute((2, 1))(layers.LayerNormalization(epsilon=1e-6)(v))
+        near_zero = keras.initializers.RandomNormal(stddev=1e-6)
         v = layers.Dense(16, kernel_initializer=near_zero, bias_initializer="ones")(v)
         x = x + layers.Dense(32)(u * layers.Permute((2, 1))(v))
     x = layers.GlobalAveragePooling1D()(x)

@@ -10,10 +10,10 @@ from wild.data import shape_masks, shapes, some_digits
 from wild.registry import wild
 
 
-@wild("U-Net", "Ronneberger 2015; keras.io oxford_pets_image_segmentation", shape_masks(16))
+@wild("U-Net", "Ronneberger 2015; keras.io oxford_pets_image_segmentation", shape_masks(16, 16))
 def unet():
     """Build the tutorial's network of separable convolutions with residual connections."""
-    inputs = keras.Input((32, 32, 3))
+    inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(16, 3, strides=2, padding="same")(inputs)
     x = previous = layers.Activation("relu")(layers.BatchNormalization()(x))
     for width in (24, 32):
@@ -41,7 +41,7 @@ def _block(x, width, size=3, dilation=1, bias=False):
     return layers.ReLU()(layers.BatchNormalization()(x))
 
 
-@wild("DeepLabV3+", "Chen 2018; keras.io/examples/vision/deeplabv3_plus", shape_masks(16))
+@wild("DeepLabV3+", "Chen 2018; keras.io/examples/vision/deeplabv3_plus", shape_masks(8))
 def deeplab():
     """Build the tutorial's pyramid of dilated convolutions and its decoder on a small residual network."""
     inputs = keras.Input((32, 32, 3))
@@ -71,12 +71,12 @@ _STRIDES = (4, 8)
 
 def _boxes(rng):
     """Draw images, and for each anchor the class (-1 background, -2 ignored) and the shape's offsets."""
-    images, _, boxes = shapes(rng, 16, 32, 2)
+    images, _, boxes = shapes(rng, 8, 32, 2)
     targets = []
     for stride in _STRIDES:
         centres = (np.arange(32 // stride) + 0.5) * stride
         down, right = np.meshgrid(centres, centres, indexing="ij")
-        level = np.zeros((16, *down.shape, 4), "float32")
+        level = np.zeros((8, *down.shape, 4), "float32")
         level[..., 0] = -1
         for kind, top, left, radius in boxes.transpose(1, 2, 0)[..., None, None]:
             distance = np.maximum(abs(down - top), abs(right - left))
@@ -85,7 +85,7 @@ def _boxes(rng):
             level[..., 1] = np.where(near, (top - down) / stride, level[..., 1])
             level[..., 2] = np.where(near, (left - right) / stride, level[..., 2])
             level[..., 3] = np.where(near, np.log(radius / stride), level[..., 3])
-        targets.append(level.reshape(16, -1, 4))
+        targets.append(level.reshape(8, -1, 4))
     return images, np.concatenate(targets, axis=1)
 
 
@@ -108,13 +108,13 @@ def _detection_loss(y, out):
 def retinanet():
     """Build a feature pyramid with shared heads, N(0, 0.01^2) and a prior of 0.01, for SGD with momentum."""
 
+    def conv(width, **options):
+        normal = keras.initializers.RandomNormal(stddev=0.01)
+        return layers.Conv2D(width, 3, padding="same", kernel_initializer=normal, **options)
+
     def head(width, bias):
-        normal = {"kernel_initializer": keras.initializers.RandomNormal(stddev=0.01), "padding": "same"}
-        parts = [keras.Input((None, None, 32))]
-        for number in range(2):
-            normal["kernel_initializer"] = keras.initializers.RandomNormal(stddev=0.01, seed=number)
-            parts += [layers.Conv2D(32, 3, **normal), layers.ReLU()]
-        return keras.Sequential([*parts, layers.Conv2D(width, 3, bias_initializer=bias, **normal)])
+        parts = [conv(32), layers.ReLU(), conv(32), layers.ReLU(), conv(width, bias_initializer=bias)]
+        return keras.Sequential([keras.Input((None, None, 32)), *parts])
 
     inputs = keras.Input((32, 32, 3))
     c3 = layers.MaxPooling2D(2)(_block(layers.MaxPooling2D(2)(_block(inputs, 16)), 32))

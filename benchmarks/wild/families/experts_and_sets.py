@@ -81,20 +81,20 @@ def gcn():
 
 
 def _solids(rng):
-    """Draw 64 points on a ball, a cube, a cylinder or a cone, turned and scaled."""
-    kinds, clouds = rng.integers(0, 4, 32), []
+    """Draw 32 points on a ball, a cube, a cylinder or a cone, turned and scaled."""
+    kinds, clouds = rng.integers(0, 4, 16), []
     for kind in kinds:
-        p = rng.normal(size=(64, 3))
+        p = rng.normal(size=(32, 3))
         if kind == 0:
             p /= np.linalg.norm(p, axis=1, keepdims=True)
         elif kind == 1:
             p /= abs(p).max(axis=1, keepdims=True)
         else:
-            height = rng.uniform(-1, 1, (64, 1))
+            height = rng.uniform(-1, 1, (32, 1))
             p[:, :2] /= np.linalg.norm(p[:, :2], axis=1, keepdims=True)
             p = np.concatenate([p[:, :2] * (1 if kind == 2 else (1 - height) / 2), height], axis=1)
         turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-        clouds.append(p @ turn * rng.uniform(0.7, 1.0) + rng.normal(0, 0.01, (64, 3)))
+        clouds.append(p @ turn * rng.uniform(0.7, 1.0) + rng.normal(0, 0.01, (32, 3)))
     return np.asarray(clouds, "float32"), kinds
 
 
@@ -130,7 +130,7 @@ def _transformed(inputs, size):
 @wild("PointNet", "Qi 2017; keras.io/examples/vision/pointnet", _solids)
 def pointnet():
     """Build the tutorial's network with two transforms whose kernels start at 0 and biases at identity."""
-    inputs = keras.Input((64, 3))
+    inputs = keras.Input((32, 3))
     x = _conv(_conv(_transformed(inputs, 3), 16), 16)
     x = layers.GlobalMaxPooling1D()(_conv(_conv(_conv(_transformed(x, 16), 16), 32), 64))
     x = layers.Dropout(0.3)(_dense(layers.Dropout(0.3)(_dense(x, 32)), 16))

@@ -91,11 +91,11 @@ def nerf():
 
 def _burgers(rng):
     """Draw (t, x), half inside and half at the start and the edges, with u and whether u is known."""
-    inside = np.stack([rng.uniform(0, 1, 128), rng.uniform(-1, 1, 128)], axis=1)
-    start = np.stack([np.zeros(64), rng.uniform(-1, 1, 64)], axis=1)
-    edge = np.stack([rng.uniform(0, 1, 64), rng.choice([-1.0, 1.0], 64)], axis=1)
-    known = np.concatenate([-np.sin(np.pi * start[:, 1]), np.zeros(64)])
-    y = np.stack([np.concatenate([np.zeros(128), known]), np.repeat([0.0, 1.0], 128)], axis=1)
+    inside = np.stack([rng.uniform(0, 1, 64), rng.uniform(-1, 1, 64)], axis=1)
+    start = np.stack([np.zeros(32), rng.uniform(-1, 1, 32)], axis=1)
+    edge = np.stack([rng.uniform(0, 1, 32), rng.choice([-1.0, 1.0], 32)], axis=1)
+    known = np.concatenate([-np.sin(np.pi * start[:, 1]), np.zeros(32)])
+    y = np.stack([np.concatenate([np.zeros(64), known]), np.repeat([0.0, 1.0], 64)], axis=1)
     return np.concatenate([inside, start, edge]).astype("float32"), y.astype("float32")
 
 

@@ -9,7 +9,7 @@ from wild.data import shapes, some_digits
 from wild.registry import wild
 
 
-def _to_itself(size: int = 64):
+def _to_itself(size: int = 32):
     def batch(rng):
         x, _ = some_digits(rng, size)
         return x, x
