@@ -62,8 +62,8 @@ class WeightContext:
             its bias, or the mean direction of its kernel, can shift its inputs.
         channels_last: Whether the units are on the last axis of the result.
         pairable: Whether every output sums over all inputs, so that units can be paired.
-        score_factor: The factor that gives the scores of an attention variance 1, if the model does not
-            divide them by a number; 1 elsewhere.
+        score_factor: The factor that gives the scores of an attention, or an output that is a product of two
+            signals, variance 1, if the model does not divide them by a number; 1 elsewhere.
         drawn: Whether the weights are drawn, rather than frozen, excluded or copied. A property that two
             weights of a chain share requires both to be drawn.
     """

@@ -15,6 +15,7 @@ from keras_initx._graph.classify import ATTENTIONS, PRODUCTS
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.roles.walks import (
     first_weighted,
+    is_gating,
     is_softmax,
     last_weighted,
     multiplies_signals,
@@ -99,26 +100,73 @@ def score_factors(graph: Graph) -> dict[int, float]:
 
     A score sums `width` products of queries and keys of variance 1. Where no division by sqrt(width) follows,
     a factor of width^(-1/4) on both sides gives the scores variance 1. A side that is normalized, or that has
-    no kernel of its own, keeps its scale, and the other side makes up for it.
+    no kernel of its own, keeps its scale, and the other side makes up for it. The same holds for outputs of
+    the model that are products of two signals, as in two towers or a factorized matrix.
     """
     factors: dict[int, float] = {}
-    for attention in attentions(graph):
+    found = list(attentions(graph))
+    for attention in found:
         variance = sum(product.width for product in attention.products) * (attention.scale or 0.0) ** 2
-        if variance <= 0:
-            continue
-        for product in attention.products:
+        for product in attention.products if variance > 0 else ():
             sides = [_scalable(graph, tensor) for tensor in (product.query, product.key)]
-            count = sum(map(bool, sides))
-            for step in itertools.chain(*sides):
-                factors.setdefault(step.number, variance ** (-0.5 / count))
+            _share(factors, sides, variance)
+    for step in _output_products(graph, found):
+        between = [s for s in steps_before(graph, step.inputs) if not s.is_weighted]
+        scale = _learned_scale(graph, (*between, *_steps_after(graph, step)))
+        sides = [_scalable(graph, tensor, lookups=True) for tensor in step.inputs]
+        if scale:
+            _share(factors, sides, _width(step) * scale**2)
     return {number: factor for number, factor in factors.items() if not math.isclose(factor, 1.0)}
 
 
-def _scalable(graph: Graph, tensor: int) -> list[Step]:
+def _share(factors: dict[int, float], sides: list[list[Step]], variance: float) -> None:
+    """Add the factors by which the sides that can be scaled bring a variance to 1 together."""
+    count = sum(map(bool, sides))
+    for step in itertools.chain(*sides):
+        factors.setdefault(step.number, variance ** (-0.5 / count))
+
+
+def _output_products(graph: Graph, found: list[Attention]) -> Iterator[Step]:
+    """Return the products of two signals that become an output of the model without another weight."""
+    of_attentions = {step.number for attention in found for step in (attention.step, *attention.score_steps)}
+    for step in graph.steps:
+        if not multiplies_signals(step) or len(set(step.inputs)) != 2 or step.number in of_attentions:
+            continue
+        if any(is_gating(graph, tensor) or not last_weighted(graph, tensor) for tensor in step.inputs):
+            continue
+        after = _steps_after(graph, step)
+        if not any(s.is_weighted or s.is_normalization or multiplies_signals(s) for s in after):
+            yield step
+
+
+def _steps_after(graph: Graph, step: Step) -> list[Step]:
+    """Return all steps that read the outputs of a step, directly or through others."""
+    tensors, steps = list(step.outputs), {}
+    while tensors:
+        for reader in graph.consumers(tensors.pop()):
+            if reader.number not in steps:
+                steps[reader.number] = reader
+                tensors += reader.outputs
+    return list(steps.values())
+
+
+def _width(step: Step) -> int:
+    """Return how many products each value of a product of two signals sums."""
+    left, right = (_shape_of(step, tensor) for tensor in step.inputs)
+    letters = _einsum_letters(step)
+    if letters is not None:
+        a, b, out = letters
+        sizes = [left[n - len(a)] or 0 for n, name in enumerate(a) if name in b and name not in out]
+        return math.prod(sizes)
+    return (left[-1] or 0) if step.kind == "Matmul" else _summed(left, right, step.shapes[0])
+
+
+def _scalable(graph: Graph, tensor: int, lookups: bool = False) -> list[Step]:
     """Return the kernels that set the scale of a tensor; [] if something else affects the scale."""
     between = [step for step in steps_before(graph, [tensor]) if not step.is_weighted]
     last = last_weighted(graph, tensor)
-    if any(step.is_normalization for step in between) or any(s.is_lookup or s.is_recurrent for s in last):
+    others = [step for step in last if step.is_recurrent or (step.is_lookup and not lookups)]
+    if others or any(step.is_normalization for step in between):
         return []
     return last
 
@@ -174,17 +222,12 @@ def _product(graph: Graph, step: Step, softmax: Step, between: list[Step]) -> Pr
     first, second = step.inputs
     axis = _axis_at(step, softmax, {s.number for s in between}, graph)
     letters = _einsum_letters(step)
-    left, right = _shape_of(step, first), _shape_of(step, second)
-    if letters is None:
-        is_key_first = axis == -2
-        width = left[-1] if step.kind == "Matmul" else _summed(left, right, step.shapes[0])
-    else:
+    is_key_first = axis == -2
+    if letters is not None:
         a, b, out = letters
         letter = out[axis] if -len(out) <= axis else out[-1]
         is_key_first = letter in a and letter not in b
-        sizes = [left[n - len(a)] or 0 for n, name in enumerate(a) if name in b and name not in out]
-        width = math.prod(sizes)
-    return Product(*((second, first) if is_key_first else (first, second)), width or 0)
+    return Product(*((second, first) if is_key_first else (first, second)), _width(step))
 
 
 def _axis_at(product: Step, softmax: Step, between: set[int], graph: Graph) -> int:

@@ -73,14 +73,17 @@ def chain_choice(method: str, reason: str, after: ChainRule) -> Choice:
 
 
 def scale_scores(contexts: Contexts, choices: dict[int, Choice]) -> dict[int, Choice]:
-    """Scale queries and keys so that attention scores that nothing divides have variance 1."""
-    return {number: _for_scores(choice, contexts[number].score_factor) for number, choice in choices.items()}
+    """Scale both sides of attention scores and of outputs that are products, so that they have variance 1."""
+    return {number: _for_scores(choice, contexts[number]) for number, choice in choices.items()}
 
 
-def _for_scores(choice: Choice, factor: float) -> Choice:
+def _for_scores(choice: Choice, context: WeightContext) -> Choice:
+    factor = context.score_factor
     if factor == 1 or not choice.scales:
         return choice
     reason = f"its attention does not scale the scores: by {factor:.3g}, so that they have variance 1"
+    if not {"query", "key"}.intersection(context.roles):
+        reason = f"the output is its product with another signal: by {factor:.3g}, so that it has variance 1"
     return replace(choice, factor=choice.factor * factor, reason=reason)
 
 
