@@ -16,7 +16,7 @@ def _compiled(inputs, x, optimizer, pool=layers.GlobalAveragePooling2D, **option
     return model
 
 
-@wild("SE-ResNet", "He 2016, Hu 2018", digit_batch(32))
+@wild("SE-ResNet", "He 2016, Hu 2018", digit_batch(16))
 def se_resnet():
     """Build four bottleneck blocks with squeeze-and-excitation, by He, for SGD with momentum."""
 
@@ -42,7 +42,7 @@ def _hard_swish(x):
     return x * layers.ReLU(6.0)(x + 3.0) * (1.0 / 6.0)
 
 
-@wild("MobileNetV3", "Howard 2019; keras.applications", digit_batch(32))
+@wild("MobileNetV3", "Howard 2019; keras.applications", digit_batch(16))
 def mobilenet_v3():
     """Build inverted residual blocks as keras.applications does, for 8 x 8 images.
 
@@ -87,7 +87,7 @@ class LayerScale(layers.Layer):
         return x * self.gamma
 
 
-@wild("ConvNeXt", "Liu 2022; keras.applications", digit_batch(32))
+@wild("ConvNeXt", "Liu 2022; keras.applications", digit_batch(16))
 def convnext():
     """Build four blocks with layer scale, all kernels from a truncated normal of 0.02, for AdamW."""
 
@@ -111,7 +111,7 @@ def _patches(inputs, width):
     return layers.Dense(width)(layers.Reshape((16, 4))(x))
 
 
-@wild("MLP-Mixer", "Tolstikhin 2021; keras.io mlp_image_classification", digit_batch(32))
+@wild("MLP-Mixer", "Tolstikhin 2021; keras.io mlp_image_classification", digit_batch(16))
 def mixer():
     """Build the tutorial's four blocks; they add the mixed tokens to the input, then mix the channels."""
     inputs = keras.Input((8, 8, 1))
@@ -126,7 +126,7 @@ def mixer():
     return _compiled(inputs, x, keras.optimizers.AdamW(5e-3, weight_decay=1e-4), None)
 
 
-@wild("gMLP", "Liu 2021", digit_batch(32))
+@wild("gMLP", "Liu 2021", digit_batch(16))
 def gmlp():
     """Build four blocks whose spatial kernels start near 0 and their biases at 1, as in the paper."""
     inputs = keras.Input((8, 8, 1))
@@ -178,7 +178,7 @@ def _margin_loss(y, lengths):
     return ops.mean(ops.sum(present + 0.5 * (1 - wanted) * ops.relu(lengths - 0.1) ** 2, axis=1))
 
 
-@wild("capsule network", "Sabour 2017", digit_batch(32))
+@wild("capsule network", "Sabour 2017", digit_batch(16))
 def capsules():
     """Build convolutions, primary capsules of width 8 and ten capsules of width 16 with a margin loss."""
     inputs = keras.Input((8, 8, 1))

@@ -12,10 +12,10 @@ from wild.registry import wild
 
 
 def _noisy(rng):
-    x, _ = some_digits(rng, 32)
+    x, _ = some_digits(rng, 16)
     x = (x - digits()[0].mean()) / digits()[0].std()
     noise = rng.normal(size=x.shape).astype("float32")
-    angle = rng.uniform(math.acos(0.95), math.acos(0.02), (32, 1, 1, 1)).astype("float32")
+    angle = rng.uniform(math.acos(0.95), math.acos(0.02), (16, 1, 1, 1)).astype("float32")
     return [np.cos(angle) * x + np.sin(angle) * noise, np.sin(angle) ** 2], noise
 
 

@@ -182,7 +182,7 @@ class HyperConv(layers.Layer):
         return ops.conv(x, ops.transpose(kernel, (1, 2, 0, 3)), padding="same")
 
 
-@wild("hypernetwork", "Ha 2017, static", digit_batch(32))
+@wild("hypernetwork", "Ha 2017, static", digit_batch(16))
 def hypernetwork():
     """Build a residual network of six convolutions whose kernels come from one hypernetwork."""
     width = 16

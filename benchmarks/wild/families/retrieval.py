@@ -73,8 +73,8 @@ def dlrm():
 
 def _purchases(rng):
     """Draw users and items that share one of ten tastes in nine of ten cases."""
-    user = rng.integers(0, 200, 64)
-    item = rng.integers(0, 30, 64) * 10 + np.where(
+    user = rng.integers(0, 40, 64)
+    item = rng.integers(0, 6, 64) * 10 + np.where(
         rng.uniform(size=64) < 0.9, user % 10, rng.integers(0, 10, 64)
     )
     return [user.astype("int32"), item.astype("int32")], np.arange(64)
@@ -84,8 +84,8 @@ def _purchases(rng):
 def two_towers():
     """Build an embedding and a dense layer on each side; every other item of a batch is a negative."""
     user, item = keras.Input((), dtype="int32"), keras.Input((), dtype="int32")
-    u = layers.Dense(32)(layers.Embedding(200, 32)(user))
-    v = layers.Dense(32)(layers.Embedding(300, 32)(item))
+    u = layers.Dense(32)(layers.Embedding(40, 32)(user))
+    v = layers.Dense(32)(layers.Embedding(60, 32)(item))
     model = keras.Model([user, item], ops.matmul(u, ops.transpose(v)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adagrad(0.1), loss, jit_compile=False)

@@ -213,7 +213,7 @@ class Latents(layers.Layer):
         return ops.tile(self.table[None], (ops.shape(x)[0], 1, 1))
 
 
-@wild("Perceiver", "Jaegle 2021; keras.io perceiver_image_classification", digit_batch(32))
+@wild("Perceiver", "Jaegle 2021; keras.io perceiver_image_classification", digit_batch(16))
 def perceiver():
     """Build latents that attend to pixels twice, with a transformer of two blocks that both rounds share."""
     inputs = keras.Input((8, 8, 1))

@@ -4,9 +4,11 @@ import functools
 import operator
 from collections.abc import Callable, Iterable
 
+import keras
 import numpy as np
 
-from keras_initx._graph.classify import CONTRACTIONS, PRODUCTS
+from keras_initx._graph.call_recorder import is_keras_call
+from keras_initx._graph.classify import ATTENTIONS, CONTRACTIONS, PRODUCTS
 from keras_initx._graph.records import Graph, Step
 from keras_initx._theory import Activation
 
@@ -40,6 +42,7 @@ def last_weighted(graph: Graph, tensor: int) -> list[Step]:
     """Return the weighted steps from which a tensor comes without another weighted step between.
 
     In a product, follow the signal and not its gate: the scale of the gate is not the scale of the product.
+    In an attention, follow the values, which it averages, and neither queries nor keys.
     """
     tensors, seen, steps = [tensor], {tensor}, []
     while tensors:
@@ -49,13 +52,22 @@ def last_weighted(graph: Graph, tensor: int) -> list[Step]:
         if producer.is_weighted:
             steps.append(producer)
             continue
-        operands = list(dict.fromkeys(producer.signals))
+        value = attended_value(producer)
+        operands = list(dict.fromkeys(producer.signals)) if value is None else [value]
         if len(operands) > 1 and (producer.kind in PRODUCTS or producer.kind in CONTRACTIONS):
             operands = [t for t in operands if not is_gating(graph, t)] or operands
         new = [t for t in operands if t not in seen]
         seen.update(new)
         tensors += new
     return steps
+
+
+def attended_value(step: Step) -> int | None:
+    """Return the number of the values that a step averages by attention; None for any other step."""
+    if step.kind in ATTENTIONS:
+        return step.inputs[2]
+    is_attention = isinstance(step.operation, keras.layers.Attention) and is_keras_call(step.operation)
+    return step.inputs[1] if is_attention else None
 
 
 def first_weighted(graph: Graph, outputs: tuple[int, ...]) -> list[Step]:

@@ -146,3 +146,24 @@ def test_a_sum_of_look_ups_is_not_residual():
     y = y + layers.Dense(8, name="end")(layers.Dense(8, activation="relu")(y))
     ends = branch_ends(keras.Model([ids, kinds], y))
     assert [(end.path, end.residuals) for end in ends] == [("end", 1)]
+
+
+def attention_layer(q, k, v):
+    return layers.Attention()([q, v, k])
+
+
+def fused(q, k, v):
+    q, k, v = (t[:, :, None] for t in (q, k, v))
+    return ops.dot_product_attention(q, k, v)[:, :, 0]
+
+
+@pytest.mark.parametrize("attend", [attention_layer, fused])
+def test_an_attention_ends_a_branch_with_its_values(attend):
+    # Latents attend to pixels, and their own projection is the stream, as in a Perceiver.
+    latents, pixels = keras.Input((4, 8)), keras.Input((9, 8))
+    parts = {name: layers.Dense(8, name=name) for name in ("query", "key", "value")}
+    q = parts["query"](layers.LayerNormalization()(latents))
+    stream = layers.Dense(8, name="before")(pixels)
+    stream = attend(q, parts["key"](stream), parts["value"](stream)) + q
+    model = keras.Model([latents, pixels], layers.Dense(2)(stream))
+    assert [end.path for end in branch_ends(model)] == ["value"]
