@@ -98,19 +98,18 @@ def table(rows: list[dict]) -> str:
 
 
 def summary(rows: list[dict]) -> str:
-    """Return the counts, and the errors, one a line."""
-    words = [outcome(row).word for row in rows]
-    counts = ", ".join(f"{words.count(word)} {word}" for word in ("better", "same", "worse"))
-    alarms = {
-        start: sum(not health["healthy"] for row in rows if (health := row["health"].get(start)))
-        for start in STARTS
-    }
-    seconds = sum(row["seconds"] for row in rows)
-    text = f"{len(rows)} models: {counts}, {sum(bool(row['errors']) for row in rows)} with an error. "
-    text += f"Not healthy as built: {alarms[STARTS[0]]}; after `initialize`: {alarms[STARTS[1]]}. "
-    text += f"{seconds:.0f} s."
+    """Return the counts with the names of the models that fall short, and the errors, one a line."""
+    words = {row["model"]: outcome(row).word for row in rows}
+    text = ", ".join(f"{list(words.values()).count(word)} {word}" for word in ("better", "same", "worse"))
+    failed = sum(bool(row["errors"]) for row in rows)
+    lines = [f"{len(rows)} models: {text}; {failed} with an error. {sum(r['seconds'] for r in rows):.0f} s."]
+    lists = {"Worse after `initialize`": [name for name, word in words.items() if word == "worse"]}
+    for start, when in zip(STARTS, ("as built", "after `initialize`"), strict=True):
+        unhealthy = [row for row in rows if not row["health"].get(start, {}).get("healthy", True)]
+        lists[f"Not healthy {when}"] = [row["model"] for row in unhealthy]
+    lines += [f"{title}: {', '.join(names) or 'none'}." for title, names in lists.items()]
     errors = [f"- {row['model']}: {error['error']}" for row in rows for error in row["errors"]]
-    return "\n".join(["", text, *([""] if errors else []), *errors])
+    return "\n".join(["", "\n\n".join(lines), *([""] if errors else []), *errors])
 
 
 def page(docstring: str, rows: list[dict]) -> str:
