@@ -17,10 +17,9 @@ from keras_initx._graph.masks import (
     propagate_through_layer,
     propagate_through_operation,
 )
-from keras_initx._graph.operators import operators_for_tensors
+from keras_initx._graph.operands import WeightSources, operators_for_tensors
 from keras_initx._graph.records import Call
 from keras_initx._graph.side_effects import held_back
-from keras_initx._graph.sources import WeightSources
 from keras_initx.errors import error_line
 
 # The hooks affect the whole process while they are set, so only one thread may set them.
