@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_initx._graph.records import Graph, Step
 from keras_initx._theory import LINEAR, Activation, read_activation
@@ -282,19 +283,22 @@ def _is_elementwise(step: Step, functions: dict[int, Any]) -> bool:
     if len(step.outputs) != 1 or not step.inputs or not set(step.inputs) <= functions.keys():
         return False
     if step.is_layer:
-        return step.activation is not None and step.kind != "PReLU"
+        return _is_scaling(step) or (step.activation is not None and step.kind != "PReLU")
     if step.kind not in ELEMENTWISE and step.activation is None:
         return False
     return all(_is_scalar(v) for v in step.call.arguments if not isinstance(v, keras.KerasTensor))
 
 
 def _is_scaling(step: Step) -> bool:
+    if isinstance(step.operation, keras.layers.Rescaling):
+        return np.ndim(step.operation.scale) == np.ndim(step.operation.offset) == 0
     return step.kind in _SCALINGS and len(step.inputs) == 1
 
 
 def _is_scalar(value: Any) -> bool:
     if isinstance(value, keras.Variable):
-        return False
+        # A trainable factor counts with its current value. A zero closes a branch, and belongs to it.
+        return len(value.shape) == 0 and bool(keras.ops.convert_to_numpy(value) != 0)
     shape = getattr(value, "shape", ())
     return all(n == 1 for n in tuple(shape))
 

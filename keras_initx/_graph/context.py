@@ -1,6 +1,8 @@
 """Give each weighted step its context: the activation that follows, its roles, its chain."""
 
-from dataclasses import dataclass
+import functools
+import operator
+from dataclasses import dataclass, field
 
 import keras
 
@@ -64,6 +66,7 @@ class WeightContext:
         pairable: Whether every output sums over all inputs, so that units can be paired.
         score_factor: The factor that gives the scores of an attention, or an output that is a product of two
             signals, variance 1, if the model does not divide them by a number; 1 elsewhere.
+        depends_on: The weighted steps that the inputs depend on, as a set of bits: bit n stands for step n.
         drawn: Whether the weights are drawn, rather than frozen, excluded or copied. A property that two
             weights of a chain share requires both to be drawn.
     """
@@ -85,7 +88,13 @@ class WeightContext:
     channels_last: bool = True
     pairable: bool = False
     score_factor: float = 1.0
+    depends_on: int = field(default=0, repr=False)
     drawn: bool = True
+
+    @property
+    def reads_inputs(self) -> bool:
+        """Return whether no weighted step lies between the inputs of the model and the step."""
+        return self.depends_on == 0
 
     @property
     def convolves(self) -> bool:
@@ -118,11 +127,10 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
     links = [link for step in weighted if (link := _next_in_chain(graph, step))]
     incoming = {link.target: link for link in links}
     depths = _chain_depths([step.number for step in weighted], {link.source: link.target for link in links})
-    # The steps that some weighted step depends on, as bits.
-    before_weights = 0
-    for step in weighted:
-        for tensor in step.inputs:
-            before_weights |= graph.ancestors[tensor]
+    # Sets of steps, as bits.
+    bits = sum(1 << step.number for step in weighted)
+    depends_on = {step.number: _ancestors(graph, step) & bits for step in weighted}
+    before_weights = functools.reduce(operator.or_, depends_on.values(), 0)
     contexts = {}
     for step in weighted:
         link = incoming.get(step.number)
@@ -153,8 +161,14 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
             channels_last=_is_channels_last(step),
             pairable=_is_pairable(step),
             score_factor=factors.get(step.number, 1.0),
+            depends_on=depends_on[step.number],
         )
     return contexts
+
+
+def _ancestors(graph: Graph, step: Step) -> int:
+    """Return the steps that the inputs of a step depend on, as a set of bits."""
+    return functools.reduce(operator.or_, (graph.ancestors[tensor] for tensor in step.inputs), 0)
 
 
 def _numbered_ends(graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]]) -> tuple[dict[int, int], int]:

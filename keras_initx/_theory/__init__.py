@@ -9,6 +9,7 @@ from keras_initx._theory.gains import activation_moments, gain
 from keras_initx._theory.looks_linear import evenness, odd_part
 from keras_initx._theory.mean_field import edge_variance, gpn_shift, stability
 from keras_initx._theory.moments import ActivationMoments
+from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std
 
 __all__ = [
     "LINEAR",
@@ -20,6 +21,9 @@ __all__ = [
     "evenness",
     "gain",
     "gpn_shift",
+    "in_natural_units",
+    "kernel_gain",
+    "natural_std",
     "odd_part",
     "read_activation",
     "solve_dks",

@@ -43,6 +43,8 @@ class LayerSignal:
             Its signal may be the same for all samples.
         ends_branch: Whether the layer is the last of a residual branch.
         is_output: Whether no weight comes after the layer.
+        unit: The standard deviation that small ones are compared with: 1, or 1 / w0 for a signal that meets
+            sin(w0 z), and for an output that depends on such a signal.
         verdicts: The problems found at this layer, each a key of `VERDICTS`. Empty for a healthy layer.
     """
 
@@ -73,6 +75,7 @@ class LayerSignal:
     is_lookup: bool = False
     ends_branch: bool = False
     is_output: bool = False
+    unit: float = 1.0
     verdicts: tuple[str, ...] = ()
 
     @property

@@ -76,12 +76,13 @@ class Report:
 
     def _figures(self) -> list[str]:
         """Return the range of the signal and of its gradient over the layers, in words."""
-        stds = [row.std for row in self.rows if math.isfinite(row.std)]
+        measured = [row for row in self.rows if math.isfinite(row.std)]
+        stds = [row.std for row in measured]
         gradients = [row.gradient_rms for row in self.rows if math.isfinite(row.gradient_rms)]
         lines = []
         if stds:
             low, high = USUAL_STD
-            outside = sum(not low <= std <= high for std in stds)
+            outside = sum(not low * min(row.unit, 1.0) <= row.std <= high for row in measured)
             are = "is" if outside == 1 else "are"
             of = f"; {outside} of {len(stds)} layers {are} outside the usual range of {low:g} to {high:g}"
             line = f"The pre-activation std ranges from {min(stds):.2g} to {max(stds):.2g}"

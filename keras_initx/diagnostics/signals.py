@@ -1,12 +1,14 @@
 """Turn the numbers that a probe measured into one record for each layer and each attention head."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
 from keras import ops
 
 from keras_initx._graph import Graph
+from keras_initx._theory import natural_std
 from keras_initx._weights import WeightIndex, mean_square
 from keras_initx.diagnostics.probe import Probe, ProbePoint, normalized_moments, reductions
 from keras_initx.diagnostics.records import HeadSignal, LayerSignal
@@ -71,7 +73,15 @@ def _layer_signal(
         is_lookup="embedding" in point.context.roles or not point.depends_on_data,
         ends_branch=bool(point.context.residual_number),
         is_output="head" in point.context.roles,
+        unit=_unit(probe.points, point),
     )
+
+
+def _unit(points: Sequence[ProbePoint], point: ProbePoint) -> float:
+    """Return the natural standard deviation of the signal at a point; for an output also of what it sums."""
+    read = [p for p in points if point.context.depends_on >> p.context.step & 1]
+    summed = read if "head" in point.context.roles else []
+    return min(natural_std(p.activation) for p in (point, *summed))
 
 
 def _chi(graph: Graph, point: ProbePoint, mean: float, variance: float, index: WeightIndex) -> float:

@@ -90,7 +90,7 @@ def _opens(row: LayerSignal, last: LayerSignal) -> bool:
 def _is_lost(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:
     """Return whether the signal is gone here and in every later layer."""
     later = [r for r in rows[row.number :] if r.kernel_std > 0]
-    return row.std < _VANISHED and all(r.std < _VANISHED for r in later)
+    return all(r.std < _VANISHED * min(r.unit, 1.0) for r in (row, *later))
 
 
 def _is_cut_off(row: LayerSignal, rows: Sequence[LayerSignal], last: float) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_initx._theory import Activation
+from keras_initx._theory import Activation, kernel_gain
 from keras_initx.initializers.base import PACKAGE, fold_in
 from keras_initx.initializers.fans import Geometry
 from keras_initx.initializers.gain_scaled import GainScaled, Scale
@@ -125,7 +125,7 @@ class OrthogonalAuto(GainScaled):
     """
 
     def _rule(self, activation: Activation) -> tuple[float, str]:
-        return activation.gain(), "norm"
+        return kernel_gain(activation), "norm"
 
     def scale(self, shape: Sequence[int]) -> Scale:
         """Return the gain, mode and fans for `shape`, with the root mean square of the entries as `std`.

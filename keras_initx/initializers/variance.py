@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._theory import ROW_WISE, Activation
+from keras_initx._theory import ROW_WISE, Activation, kernel_gain
 from keras_initx.errors import InitxError
 from keras_initx.initializers.base import PACKAGE
 from keras_initx.initializers.gain_scaled import GainScaled
@@ -81,7 +81,7 @@ def _table(activation: Activation, linear: tuple[float, str]) -> tuple[float, st
         return 1.0, "fan_avg"
     if activation.name == "selu":
         return 1.0, "fan_in"
-    return activation.gain(), "fan_in"
+    return kernel_gain(activation), "fan_in"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -232,4 +232,4 @@ class Auto(VarianceScaled):
     """
 
     def _rule(self, activation: Activation) -> tuple[float, str]:
-        return activation.gain(), "fan_in"
+        return kernel_gain(activation), "fan_in"

@@ -23,6 +23,7 @@ from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
 from keras_initx.model_init.methods import Choice, variance_choice
 from keras_initx.model_init.methods.outputs import prior_choice, sets_prior, tied_choice
+from keras_initx.model_init.methods.periodic import spanning_choice
 from keras_initx.model_init.multipliers import added_lookups, constant_multiplier
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow, PlanUse
 
@@ -161,6 +162,8 @@ def make_tasks(
             choice = tied_choice(choice)
         if "head" in place.roles and choice.scales and sets_prior(step, place):
             choice = prior_choice(choice)
+        if choice.spans:
+            choice = spanning_choice(choice, index.fans(variable).fan_in)
         task = WeightTask(variable, place, choice, bias)
         if task.target is not None and (deciding.is_lookup or deciding is not uses[0]):
             task.target /= abs(deciding.multiplier)

@@ -92,6 +92,10 @@ class Scaler:
             return 1.0
         if not self.can_scale(task, rms):
             return 1.0
+        if task.choice.spans and rms <= task.target:
+            self.leave_as_drawn(task, task.choice.reason)
+            task.rms_after = rms
+            return 1.0
         factor = task.target / rms
         self.multiply(task, factor)
         return factor

@@ -43,6 +43,8 @@ class Choice:
         before: The rule of the activation that the weight reads from.
         after: The rule of the activation that its result meets.
         factor: A last factor on the scaled kernel, such as 1 / sqrt(residual sums).
+        spans: Whether the weight spreads coordinates over the periods of a periodic activation. It is then
+            drawn for inputs of root mean square 1, and only scaled down, for larger ones.
     """
 
     method: str
@@ -52,6 +54,7 @@ class Choice:
     before: ChainRule = _NO_RULE
     after: ChainRule = _NO_RULE
     factor: float = 1.0
+    spans: bool = False
 
     @property
     def target(self) -> float | None:

@@ -1,0 +1,97 @@
+"""The choices for weights around periodic activations, such as sin(30 z)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from keras_initx._graph import WeightContext
+from keras_initx._theory import in_natural_units, natural_std
+from keras_initx.initializers import Seeded
+from keras_initx.model_init.methods.choice import Choice, Contexts
+
+# The methods whose first weight may spread coordinates over several periods: the others promise a variance.
+_SPANNING = ("variance", "edge")
+# Outputs need not start smaller than this; SIREN's have 1 / w0 = 1/30.
+_SMALLEST_OUTPUT = 0.03
+
+
+def choose_by_period(
+    rule: Callable[[Contexts], dict[int, Choice]], contexts: Contexts
+) -> dict[int, Choice]:
+    """Return the choices of a method, with variances in units of the period of each activation.
+
+    A method sees sin(w0 z) as sin(u), and its standard deviation of u is divided by w0. The first weight
+    spreads the inputs over several periods (`spanning_choice`), and the output starts small: it is a sum of
+    waves of high frequency, which training would have to remove first.
+
+    References: Sitzmann et al. 2020 (SIREN, arXiv 2006.09661), section 3.2 and appendix 1.
+    """
+    choices = rule(contexts)
+    units = {number: natural_std(context.activation) for number, context in contexts.items()}
+    if all(unit == 1 for unit in units.values()):
+        return choices
+    in_units = rule(
+        {n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()}
+    )
+    first = {
+        n: units[n]
+        for n, choice in in_units.items()
+        if contexts[n].reads_inputs and choice.scales and choice.method in _SPANNING
+    }
+    for number, context in contexts.items():
+        # Analytic gains depend on the activation itself.
+        if not (choice := in_units[number]).scales:
+            continue
+        if units[number] != 1:
+            choice = replace(_scaled(choice, context, units[number]), spans=number in first)
+        elif "head" in context.roles:
+            choice = _output(choice, min((s for n, s in first.items() if context.depends_on >> n & 1), default=1.0))
+        choices[number] = choice
+    return choices
+
+
+def _scaled(choice: Choice, context: WeightContext, std: float) -> Choice:
+    """Return a choice for pre-activations in units of 1 with units of `std` instead."""
+    if context.normalized:
+        reason = f"the gain of its normalization is {std:.3g}, for the period of its activation"
+        return replace(choice, factor=choice.factor * std, reason=reason)
+    reason = f"{choice.reason}, in units of {std:.3g} for the period of its activation"
+    after = replace(choice.after, variance=choice.after.variance * std**2, offset=choice.after.offset * std)
+    return replace(choice, after=after, reason=reason)
+
+
+def _output(choice: Choice, std: float) -> Choice:
+    """Return the choice for an output that sums waves that have this natural standard deviation."""
+    factor = max(std, _SMALLEST_OUTPUT)
+    if factor >= 1:
+        return choice
+    reason = f"sums waves of high frequency, so it starts small: {factor:.3g}"
+    return replace(choice, factor=choice.factor * factor, reason=reason)
+
+
+def spanning_choice(choice: Choice, fan_in: float) -> Choice:
+    """Return the choice for the weight between coordinates and a periodic activation.
+
+    w ~ U(-1 / n, 1 / n) for n coordinates within [-1, 1] gives w0 z a standard deviation of w0 / (3 sqrt(n)):
+    7 for n = 2 and w0 = 30. The unchanged choice holds if it is wider: for w0 below sqrt(3 n).
+    """
+    variance = 1 / (3 * fan_in)
+    if variance <= choice.after.variance:
+        return replace(choice, spans=False)
+    limit = 1 / fan_in
+    reason = f"U({-limit:.3g}, {limit:.3g}): inputs within [-1, 1] span the periods of its activation"
+    after = replace(choice.after, variance=variance)
+    return replace(choice, initializer=Limited(limit), after=after, reason=reason)
+
+
+class Limited(Seeded):
+    """Uniform values within +- a limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return keras.random.uniform(shape, -self.limit, self.limit, dtype=dtype, seed=self.seed)
