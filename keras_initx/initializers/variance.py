@@ -96,6 +96,7 @@ class HeAuto(VarianceScaled):
     | ReLU, leaky ReLU, PReLU with slope a | 2 / (1 + a^2) | fan_in |
     | tanh, sigmoid, softsign, softmax | 1 | (fan_in + fan_out) / 2 |
     | SELU | 1 | fan_in |
+    | periodic, such as sin(w0 z), s = period / 2 pi | s^2 / E[phi(z)^2], z ~ N(0, s^2) | fan_in |
     | any other, including custom ones | 1 / E[phi(z)^2], z ~ N(0, 1) | fan_in |
     | none (linear) | 2 | fan_in |
 
@@ -128,7 +129,8 @@ class HeAuto(VarianceScaled):
     0.1
 
     References: He et al. 2015 (arXiv 1502.01852), equations 10 and 15; Glorot & Bengio 2010,
-    equation 16; Klambauer et al. 2017 (arXiv 1706.02515), section "Initialization", for SELU.
+    equation 16; Klambauer et al. 2017 (arXiv 1706.02515), section "Initialization", for SELU; Sitzmann et al.
+    2020 (arXiv 2006.09661), section 3.2, for sin(w0 z).
     """
 
     def _rule(self, activation: Activation) -> tuple[float, str]:
@@ -212,7 +214,8 @@ class Auto(VarianceScaled):
     of inputs that an output sums, phi the activation of the layer and z its pre-activation. The theory covers
     chains of one activation, so phi stands for the activation before the layer too. If phi is tanh, a ReLU
     or SELU, a deviation of the variance dies out or stays; if Q' = E[phi phi' z] / E[phi^2] > 1 (GELU, SiLU,
-    mish), it grows with depth. A linear layer, a softmax, an embedding, an LSTM or GRU kernel and the
+    mish), it grows with depth. A periodic phi, such as sin(w0 z), gets pre-activations of standard deviation
+    1 / w0 instead of 1. A linear layer, a softmax, an embedding, an LSTM or GRU kernel and the
     depthwise half of a separable convolution have gain 1.
 
     Args:

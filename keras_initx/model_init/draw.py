@@ -14,7 +14,9 @@ from keras_initx.model_init.methods.periodic import Limited
 def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable, seed: int) -> Any:
     """Return new values for a weight of `layer`, in the shape and dtype of `variable`."""
     shape, dtype = tuple(variable.shape), variable.dtype
-    draws_any = isinstance(layer, keras.layers.Embedding) or isinstance(choice.initializer, TiedTable | Limited)
+    draws_any = isinstance(layer, keras.layers.Embedding) or isinstance(
+        choice.initializer, TiedTable | Limited
+    )
     if not name.endswith("kernel") and not draws_any:
         return keras.random.normal(shape, stddev=1.0, dtype=dtype, seed=seed)
     initializer = choice.initializer.bound_to(layer, name)

@@ -17,9 +17,7 @@ _SPANNING = ("variance", "edge")
 _SMALLEST_OUTPUT = 0.03
 
 
-def choose_by_period(
-    rule: Callable[[Contexts], dict[int, Choice]], contexts: Contexts
-) -> dict[int, Choice]:
+def choose_by_period(rule: Callable[[Contexts], dict[int, Choice]], contexts: Contexts) -> dict[int, Choice]:
     """Return the choices of a method, with variances in units of the period of each activation.
 
     A method sees sin(w0 z) as sin(u), and its standard deviation of u is divided by w0. The first weight
@@ -32,9 +30,7 @@ def choose_by_period(
     units = {number: natural_std(context.activation) for number, context in contexts.items()}
     if all(unit == 1 for unit in units.values()):
         return choices
-    in_units = rule(
-        {n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()}
-    )
+    in_units = rule({n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()})
     first = {
         n: units[n]
         for n, choice in in_units.items()
@@ -47,7 +43,9 @@ def choose_by_period(
         if units[number] != 1:
             choice = replace(_scaled(choice, context, units[number]), spans=number in first)
         elif "head" in context.roles:
-            choice = _output(choice, min((s for n, s in first.items() if context.depends_on >> n & 1), default=1.0))
+            choice = _output(
+                choice, min((s for n, s in first.items() if context.depends_on >> n & 1), default=1.0)
+            )
         choices[number] = choice
     return choices
 
