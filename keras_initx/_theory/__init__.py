@@ -7,7 +7,7 @@ from keras_initx._theory.activation import LINEAR, ROW_WISE, Activation, read_ac
 from keras_initx._theory.dks import solve_dks
 from keras_initx._theory.gains import activation_moments, gain
 from keras_initx._theory.looks_linear import evenness, odd_part
-from keras_initx._theory.mean_field import edge_variance, gpn_shift, stability
+from keras_initx._theory.mean_field import edge_variance, elementwise, gpn_shift, stability
 from keras_initx._theory.moments import ActivationMoments
 from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std
 
@@ -18,6 +18,7 @@ __all__ = [
     "ActivationMoments",
     "activation_moments",
     "edge_variance",
+    "elementwise",
     "evenness",
     "gain",
     "gpn_shift",

@@ -1,6 +1,6 @@
 """The weights of a model: find, select, restore, reinitialize and copy them."""
 
-from keras_initx._weights.deliberate import is_structured, is_zero, varies
+from keras_initx._weights.deliberate import is_small, is_structured, is_zero, varies
 from keras_initx._weights.index import WeightIndex
 from keras_initx._weights.layers import all_layers, mean_square
 from keras_initx._weights.own_initializers import draw_from, own_initializer
@@ -19,6 +19,7 @@ __all__ = [
     "draw_from",
     "generators_kept",
     "initializers_kept",
+    "is_small",
     "is_structured",
     "is_zero",
     "known_names",

@@ -1,10 +1,12 @@
-"""Recognize weights whose values were set on purpose: kernels of zeros, and kernels with a structure."""
+"""Recognize weights whose values were set on purpose: zeros, tiny values, and structures."""
 
 import keras
 import numpy as np
 
 from keras_initx.initializers import is_overridden
 
+# A scheme gives outputs about the size of the inputs. The residual ends of a GPT-2 of 48 blocks have 0.08.
+_SMALL = 0.05
 # Fewer values show no structure.
 _FEWEST = 8
 # Among so many values a random draw repeats less than one in a hundred; among millions, most.
@@ -14,6 +16,17 @@ _BLOCK = 2**16
 def is_zero(variable: keras.Variable) -> bool:
     """Return whether a weight is all zeros, and no draw of `initialize` made it so."""
     return not is_overridden(variable) and not np.any(_values(variable))
+
+
+def is_small(variable: keras.Variable, fan_in: float) -> bool:
+    """Return whether a weight is far smaller than any variance scheme, but not by a draw of `initialize`.
+
+    Its output then has less than a twentieth of the size of its input. Examples are the last layers of an
+    actor and a critic, U(-0.003, 0.003) in Lillicrap et al. 2015 (arXiv 1509.02971, section 7), and the gate
+    of gMLP.
+    """
+    size = float(np.sqrt(np.mean(np.square(_values(variable), dtype="float64")) * fan_in))
+    return not is_overridden(variable) and size < _SMALL
 
 
 def varies(bias: keras.Variable | None) -> bool:

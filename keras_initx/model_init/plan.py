@@ -46,8 +46,8 @@ class PlanRow:
         activation: The first activation that its output meets.
         roles: Its roles in the graph, such as "residual_end" or "head".
         depth: The number of weights in its plain chain.
-        method: The method that drew it; "kept" if only= or skip= excluded it, "zeros" or
-            "structured" if it was set on purpose, "frozen" if it is not
+        method: The method that drew it; "kept" if only= or skip= excluded it, "zeros", "small"
+            or "structured" if it was set on purpose, "frozen" if it is not
             trainable, "pretrained" if it was copied.
         fan_in, fan_out: Its fans.
         gain: The mean square of its entries times fan_in.
@@ -149,7 +149,8 @@ NOT_DRAWN = {
     "kept": "excluded by only= or skip=",
     "frozen": "not trainable: left as it is",
     "pretrained": "copied from pretrained=",
-    "zeros": "zeros at an end, or below a bias that sets the output: kept on purpose unless only= names them",
+    "zeros": "zeros that let the rest of the model learn: kept on purpose unless only= names them",
+    "small": "far smaller than any scheme, on purpose: left as it is unless only= names it",
     "structured": "values that repeat, set on purpose: left as they are unless only= names them",
 }
 

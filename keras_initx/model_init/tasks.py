@@ -1,7 +1,7 @@
 """`WeightTask`: one weight on its way through `initialize`, from the choice to the row of the plan."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import keras
@@ -16,8 +16,17 @@ from keras_initx._graph import (
     gain_of,
     normalization_after,
     own_weights,
+    stopping_steps,
 )
-from keras_initx._weights import PathFilter, WeightIndex, is_structured, is_zero, mean_square, varies
+from keras_initx._weights import (
+    PathFilter,
+    WeightIndex,
+    is_small,
+    is_structured,
+    is_zero,
+    mean_square,
+    varies,
+)
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
@@ -181,29 +190,37 @@ def make_tasks(
         elif not path_filter.matches(index.names(task.variable)):
             task.leave_as_is("kept")
     if not path_filter.is_only:
-        _keep_deliberate(list(tasks.values()), {step.number: step.bias for step in graph.steps})
+        _keep_deliberate(graph, list(tasks.values()), index)
     return list(tasks.values())
 
 
-def _keep_deliberate(tasks: list[WeightTask], biases: Mapping[int, keras.Variable | None]) -> None:
+def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) -> None:
     """Leave the weights that were set on purpose: structures, and zeros that let the rest of the model learn.
 
-    Zeros at the end of a branch or of the model let the rest learn; so do zeros whose bias is an output of
-    its own, such as the identity of a spatial transformer. Elsewhere they stop the signal. If most weights
-    are zeros, none is meant.
-
-    Args:
-        tasks: The tasks of a model.
-        biases: The bias of each step, by the step's number.
+    Zeros, and kernels far smaller than any scheme, let the rest learn at the end of a branch or of the model,
+    and wherever the signal goes around them; so do zeros whose bias is an output of its own, such as the
+    identity of a spatial transformer. Elsewhere they stop the signal. If most weights are such, none is
+    meant.
 
     References: Jaderberg et al. 2015 (arXiv 1506.02025) for spatial transformers; Qi et al. 2017
     (arXiv 1612.00593), whose transforms of points start at the identity as well.
     """
     kernels = [t for t in tasks if t.status == "drawn" and "additive_table" not in t.context.roles]
-    zeros = [task for task in kernels if is_zero(task.variable)]
-    for task in zeros if 2 * len(zeros) <= len(tasks) else ():
-        if {"residual_end", "head"} & set(task.context.roles) or varies(biases.get(task.context.step)):
-            task.leave_as_is("zeros")
+    zeros = {id(t.variable): "zeros" for t in kernels if is_zero(t.variable)}
+    for task in kernels:
+        # The entries of a table do not add up, so small ones are nothing special.
+        if "embedding" not in task.context.roles and is_small(
+            task.variable, index.fans(task.variable).fan_in
+        ):
+            zeros.setdefault(id(task.variable), "small")
+    if zeros and 2 * len(zeros) <= len(tasks):
+        closed = [s.number for s in graph.steps if s.kernels and all(id(v) in zeros for v in s.kernels)]
+        stopping = stopping_steps(graph, closed)
+        around = {id(v) for n in closed for v in graph.steps[n].kernels if n not in stopping}
+        for task in kernels:
+            ends = {"residual_end", "head"} & set(task.context.roles) or id(task.variable) in around
+            if id(task.variable) in zeros and (ends or varies(graph.steps[task.context.step].bias)):
+                task.leave_as_is(zeros[id(task.variable)])
     for task in kernels:
         if task.status == "drawn" and is_structured(task.variable):
             task.leave_as_is("structured")

@@ -1,0 +1,115 @@
+"""Find out whether weights that start at zero let the rest of the model learn."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._graph.classify import PRODUCTS
+from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.roles.walks import multiplies_signals, union
+from keras_initx._theory import LINEAR, Activation, elementwise
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """The value of a tensor that no longer depends on the inputs.
+
+    Attributes:
+        value: The value of all entries; NaN if it is not known, and then not zero.
+        closed: The steps that made it constant, as a set of bits.
+    """
+
+    value: float
+    closed: int
+
+
+def stopping_steps(graph: Graph, closed: Collection[int]) -> set[int]:
+    """Return the steps whose zeros stop the signal.
+
+    A weighted step of zeros returns its bias, whatever it reads. The rest of the model learns if the signal
+    goes around the step: through a sum, a concatenation, or a product with a constant that is not zero, such
+    as exp(0) in the coupling of a flow, or a bias of 1 in a gate. It stops if a later weighted step, or the
+    output of the model, reads constants only, or if two zeros multiply each other.
+
+    Args:
+        graph: The traced model.
+        closed: The numbers of the weighted steps whose kernels are all zeros, or nearly.
+
+    References: Dinh et al. 2017 (arXiv 1605.08803) and Kingma & Dhariwal 2018 (arXiv 1807.03039, section 3)
+    for couplings; Liu et al. 2021 (arXiv 2105.08050), section 2.1, for the gate of gMLP.
+    """
+    constants: dict[int, _Constant] = {}
+    # The tensors that depend on the inputs of the model: parameters alone are neither signal nor constant.
+    signal = set(graph.inputs)
+    stopping = 0
+    for step in graph.steps:
+        read = [constants[t] for t in dict.fromkeys(step.inputs) if t in constants]
+        lives = any(t in signal for t in step.inputs)
+        zeros = [c for c in read if c.value == 0]
+        result = None
+        if step.number in closed:
+            stopping |= 0 if lives else union(c.closed for c in read)
+            result = _Constant(_bias(step), 1 << step.number)
+        elif zeros and (step.kind in PRODUCTS or multiplies_signals(step)):
+            stopping |= union(c.closed for c in zeros) if len(zeros) > 1 else 0
+            result = _Constant(0.0, union(c.closed for c in zeros))
+        elif read and not lives:
+            if step.is_weighted:
+                stopping |= union(c.closed for c in read)
+            else:
+                result = _Constant(_value(step, read), union(c.closed for c in read))
+        if result is not None:
+            constants.update(dict.fromkeys(step.outputs, result))
+        elif read or lives:
+            signal.update(step.outputs)
+    stopping |= union(constants[t].closed for t in graph.outputs if t in constants)
+    return {number for number in closed if stopping >> number & 1}
+
+
+def _bias(step: Step) -> float:
+    """Return the value of the result of a step whose kernel is zeros."""
+    bias = np.zeros(1) if step.bias is None else keras.ops.convert_to_numpy(step.bias).astype("float64")
+    value = float(bias.flat[0]) if np.ptp(bias) == 0 else math.nan
+    return _applied(step.applied_activation or LINEAR, value)
+
+
+def _applied(activation: Activation, value: float) -> float:
+    function = None if activation == LINEAR else elementwise(activation)
+    if function is None:
+        return value if activation == LINEAR else math.nan
+    return float(np.asarray(function[0](np.array([value])), dtype="float64")[0])
+
+
+def _value(step: Step, read: list[_Constant]) -> float:
+    """Return the value of the result of a step that reads constants only."""
+    if step.activation is not None and len(read) == 1:
+        return _applied(step.activation, read[0].value)
+    values = {c.value for c in read}
+    if step.is_layer or step.is_pass_through:
+        shifts = step.kind in ("Add", "Subtract") or isinstance(step.operation, keras.layers.Rescaling)
+        if not shifts:
+            keeps = step.is_pass_through and (not step.is_normalization or values == {0.0})
+            return values.pop() if keeps and len(values) == 1 else math.nan
+    return _evaluated(step, read)
+
+
+def _evaluated(step: Step, read: list[_Constant]) -> float:
+    """Return the result of an operation on numbers; NaN if it needs more than numbers."""
+    numbers = dict(zip(dict.fromkeys(step.inputs), read, strict=False))
+    tensors = iter(step.inputs)
+
+    def number(value: Any) -> Any:
+        if not isinstance(value, keras.KerasTensor):
+            return value
+        return keras.ops.convert_to_tensor(np.float32(numbers[next(tensors)].value))
+
+    try:
+        arguments = keras.tree.map_structure(number, (step.call.args, step.call.kwargs))
+        result = step.operation.call(*arguments[0], **arguments[1])
+        return float(keras.ops.convert_to_numpy(result))
+    except Exception:
+        return math.nan
