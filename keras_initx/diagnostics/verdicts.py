@@ -48,18 +48,20 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
     rank collapse  The tokens of a sample have a mean cosine above 0.9999, here and in all later layers with
                    tokens. A residual connection around the layer may carry what differs between them.
 
-    A kernel of zeros whose units have different gradients, such as an output layer's, is healthy.
+    A kernel of zeros whose units have different gradients, such as an output layer's, is healthy. So is a
+    layer behind a trainable gain of zero at the end of its branch.
     """
     if row.not_finite > 0 or row.gradient_not_finite > 0:
         return ("non-finite",)
     last = next((r.gradient_rms for r in reversed(rows) if r.gradient_rms > 0), 0.0)
     growth = row.gradient_rms / last if last else math.nan
     opens = row.kernel_std == 0 and _opens(row, rows[-1])
+    is_cut_off = not row.is_behind_zero and _is_cut_off(row, rows, last)
     # What is lost in a branch, or restored by a normalization, is not lost for the model.
     later = [r for r in rows[row.number - 1 :] if r is row or (r.kernel_std > 0 and not r.is_lookup)]
     applies = {
         "exploding": row.std > _EXPLODED or growth > _GRADIENT_EXPLODED,
-        "vanishing": not opens and (_is_lost(row, rows) or _is_cut_off(row, rows, last)),
+        "vanishing": not opens and (_is_lost(row, rows) or is_cut_off),
         "symmetric": not opens
         and row.shape[-1] > 1
         and max(row.unit_spread, row.gradient_unit_spread) < _UNIT_SPREAD,

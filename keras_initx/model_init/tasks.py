@@ -286,7 +286,10 @@ def apply_residual_factor(
     gamma = None if step is None else gain_of(graph, step)
     if gamma is not None:
         # A frozen, skipped or copied gain stays: the normalization would undo a smaller kernel anyway.
-        if may_change(gamma):
+        if is_zero(gamma):
+            reason = f"{task.choice.reason}; but that gain is zero, on purpose, and stays"
+            task.choice = replace(task.choice, reason=reason)
+        elif may_change(gamma):
             gamma.assign(ops.full_like(ops.convert_to_tensor(gamma), task.choice.factor))
     elif task.target is not None:
         task.target *= task.choice.factor

@@ -207,6 +207,18 @@ class TestZeroKernels:
         report = diagnose(model, data(16, 6, 8))
         assert not any(row.verdicts for row in report.rows), report.summary()
 
+    @pytest.mark.parametrize("trainable", [True, False])
+    def test_branches_that_a_gain_of_zero_closes(self, trainable):
+        # Without a stem no layer before the head receives a gradient (Goyal et al. 2017, arXiv 1706.02677).
+        inputs = h = keras.Input((8,))
+        for _ in range(2):
+            branch = layers.Dense(8)(layers.Dense(16, "relu")(h))
+            closed = layers.BatchNormalization(gamma_initializer="zeros", trainable=trainable)
+            h = layers.ReLU()(h + closed(branch))
+        report = diagnose(keras.Model(inputs, layers.Dense(3)(h)), data(16, 8))
+        assert [row.gradient_rms for row in report.rows[:-1]] == [0, 0, 0, 0]
+        assert report.healthy == trainable, report.summary()
+
     def test_zeros_in_consecutive_layers_are_symmetric(self):
         inputs = keras.Input((8,))
         h = layers.Dense(16, "sigmoid", kernel_initializer="zeros")(layers.Dense(16, "tanh")(inputs))

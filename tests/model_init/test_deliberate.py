@@ -189,3 +189,28 @@ def test_two_zeros_that_multiply_each_other_are_drawn():
     model = keras.Model(x, layers.Dense(3)(layers.Dense(8)(ops.concatenate([h, one * other]))))
     initialize(model, seed=0)
     assert np.any(array(model.get_layer("one").kernel))
+
+
+def closed_branches():
+    """Return residual branches of which each ends in a normalization with a gain of zero."""
+    x = h = keras.Input((6, 6, 4))
+    for number in range(2):
+        branch = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(h)))
+        branch = layers.Conv2D(4, 3, padding="same", name=f"end_{number}")(branch)
+        h = layers.ReLU()(h + layers.BatchNormalization(gamma_initializer="zeros", name=f"n{number}")(branch))
+    return keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(h)))
+
+
+@pytest.mark.parametrize("method", ["auto", "residual"])
+def test_a_gain_of_zero_at_the_end_of_a_branch_stays(method):
+    model = closed_branches()
+    plan = initialize(model, method, seed=0)
+    assert not any(np.any(array(model.get_layer(f"n{number}").gamma)) for number in range(2))
+    if method == "residual":
+        assert [row.reason.endswith("is zero, on purpose, and stays") for row in plan.rows] == [
+            False,
+            True,
+            False,
+            True,
+            False,
+        ]

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._graph.classify import PRODUCTS
+from keras_initx._graph.normalizations import gain_of
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.roles.walks import multiplies_signals, union
 from keras_initx._theory import LINEAR, Activation, elementwise
@@ -68,6 +69,31 @@ def stopping_steps(graph: Graph, closed: Collection[int]) -> set[int]:
             signal.update(step.outputs)
     stopping |= union(constants[t].closed for t in graph.outputs if t in constants)
     return {number for number in closed if stopping >> number & 1}
+
+
+def steps_behind_zero_gains(graph: Graph) -> set[int]:
+    """Return the weighted steps whose every way to the output leads through a trainable gain of zero.
+
+    No gradient reaches them before the first training step, which opens the gain.
+
+    References: Goyal et al. 2017 (arXiv 1706.02677), section 5.1, for branches that end in a gain of zero.
+    """
+    leads, opens = set(graph.outputs), set(graph.outputs)
+    for step in reversed(graph.steps):
+        if leads.intersection(step.outputs):
+            leads.update(step.inputs)
+        if opens.intersection(step.outputs) and not _has_zero_gain(graph, step):
+            opens.update(step.inputs)
+    return {
+        step.number
+        for step in graph.steps
+        if step.is_weighted and leads.intersection(step.outputs) and not opens.intersection(step.outputs)
+    }
+
+
+def _has_zero_gain(graph: Graph, step: Step) -> bool:
+    gain = gain_of(graph, step) if step.is_normalization else None
+    return gain is not None and gain.trainable and not np.any(keras.ops.convert_to_numpy(gain))
 
 
 def _bias(step: Step) -> float:
