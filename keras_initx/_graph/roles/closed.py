@@ -34,7 +34,7 @@ def stopping_steps(graph: Graph, closed: Collection[int]) -> set[int]:
     A weighted step of zeros returns its bias, whatever it reads. The rest of the model learns if the signal
     goes around the step: through a sum, a concatenation, or a product with a constant that is not zero, such
     as exp(0) in the coupling of a flow, or a bias of 1 in a gate. It stops if a later weighted step, or the
-    output of the model, reads constants only, or if two zeros multiply each other.
+    output of the model, reads constants only, if two zeros multiply each other, or in a matrix product.
 
     Args:
         graph: The traced model.
@@ -55,7 +55,10 @@ def stopping_steps(graph: Graph, closed: Collection[int]) -> set[int]:
         if step.number in closed:
             stopping |= 0 if lives else union(c.closed for c in read)
             result = _Constant(_bias(step), 1 << step.number)
-        elif zeros and (step.kind in PRODUCTS or multiplies_signals(step)):
+        elif read and multiplies_signals(step):
+            # A matrix of equal values makes all units alike.
+            stopping |= union(c.closed for c in read)
+        elif zeros and step.kind in PRODUCTS:
             stopping |= union(c.closed for c in zeros) if len(zeros) > 1 else 0
             result = _Constant(0.0, union(c.closed for c in zeros))
         elif read and not lives:

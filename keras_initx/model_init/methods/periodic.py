@@ -26,27 +26,25 @@ def choose_by_period(rule: Callable[[Contexts], dict[int, Choice]], contexts: Co
 
     References: Sitzmann et al. 2020 (SIREN, arXiv 2006.09661), section 3.2 and appendix 1.
     """
-    choices = rule(contexts)
     units = {number: natural_std(context.activation) for number, context in contexts.items()}
     if all(unit == 1 for unit in units.values()):
-        return choices
-    in_units = rule({n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()})
+        return rule(contexts)
+    choices = rule({n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()})
+    if not any(choice.scales for choice in choices.values()):
+        # Analytic gains depend on the activation itself.
+        return rule(contexts)
     first = {
         n: units[n]
-        for n, choice in in_units.items()
+        for n, choice in choices.items()
         if contexts[n].reads_inputs and choice.scales and choice.method in _SPANNING
     }
     for number, context in contexts.items():
-        # Analytic gains depend on the activation itself.
-        if not (choice := in_units[number]).scales:
-            continue
         if units[number] != 1:
-            choice = replace(_scaled(choice, context, units[number]), spans=number in first)
+            scaled = _scaled(choices[number], context, units[number])
+            choices[number] = replace(scaled, spans=number in first)
         elif "head" in context.roles:
-            choice = _output(
-                choice, min((s for n, s in first.items() if context.depends_on >> n & 1), default=1.0)
-            )
-        choices[number] = choice
+            read = [std for n, std in first.items() if context.depends_on >> n & 1]
+            choices[number] = _output(choices[number], min(read, default=1.0))
     return choices
 
 
