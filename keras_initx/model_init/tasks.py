@@ -207,11 +207,9 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
     """
     kernels = [t for t in tasks if t.status == "drawn" and "additive_table" not in t.context.roles]
     zeros = {id(t.variable): "zeros" for t in kernels if is_zero(t.variable)}
-    for task in kernels:
-        # The entries of a table do not add up, so small ones are nothing special.
-        if "embedding" not in task.context.roles and is_small(
-            task.variable, index.fans(task.variable).fan_in
-        ):
+    # The entries of a table do not add up, so small ones are nothing special.
+    for task in (t for t in kernels if not ("embedding" in t.context.roles or t.is_tied)):
+        if is_small(task.variable, index.fans(task.variable).fan_in):
             zeros.setdefault(id(task.variable), "small")
     if zeros and 2 * len(zeros) <= len(tasks):
         closed = [s.number for s in graph.steps if s.kernels and all(id(v) in zeros for v in s.kernels)]
