@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_initx.model_init.methods import Choice
 from keras_initx.model_init.methods.outputs import TiedTable
-from keras_initx.model_init.methods.periodic import Limited
+from keras_initx.model_init.periodic import Limited
 
 
 def draw(choice: Choice, layer: keras.Layer, name: str, variable: keras.Variable, seed: int) -> Any:

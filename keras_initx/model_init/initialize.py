@@ -26,8 +26,9 @@ from keras_initx.model_init.additive_tables import trace_with_tables
 from keras_initx.model_init.arguments import check_arguments, data_batch
 from keras_initx.model_init.calibration import calibrate
 from keras_initx.model_init.draw import draw
-from keras_initx.model_init.methods import METHODS, choose
+from keras_initx.model_init.methods import METHODS
 from keras_initx.model_init.output_bias import set_output_bias
+from keras_initx.model_init.periodic import choose_by_period
 from keras_initx.model_init.plan import Plan
 from keras_initx.model_init.tasks import (
     WeightTask,
@@ -163,7 +164,7 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
         graph = trace_with_tables(model, request.batch, request.seed)
         before.restore()
     contexts, method = weight_contexts(graph), request.method
-    tasks = make_tasks(graph, contexts, choose(method, contexts), index, path_filter)
+    tasks = make_tasks(graph, contexts, choose_by_period(method, contexts), index, path_filter)
     path_filter.check((index.names(task.variable) for task in tasks), map(index.names, index.variables()))
     if not tasks:
         problem = f"`model` {model.name!r} has no kernels to initialize"
@@ -178,7 +179,9 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
             number: replace(context, drawn=not any(id(v) in undrawn for v in graph.steps[number].kernels))
             for number, context in contexts.items()
         }
-        tasks = make_tasks(graph, contexts, choose(method, contexts), index, path_filter, copied.variables)
+        tasks = make_tasks(
+            graph, contexts, choose_by_period(method, contexts), index, path_filter, copied.variables
+        )
 
     def may_change(variable: keras.Variable) -> bool:
         return variable.trainable and selected(variable) and id(variable) not in copied.variables

@@ -32,8 +32,8 @@ from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
 from keras_initx.model_init.methods import Choice, variance_choice
 from keras_initx.model_init.methods.outputs import prior_choice, sets_prior, tied_choice
-from keras_initx.model_init.methods.periodic import spanning_choice
 from keras_initx.model_init.multipliers import added_lookups, constant_multiplier
+from keras_initx.model_init.periodic import spanning_choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow, PlanUse
 
 

@@ -9,7 +9,6 @@ from keras_initx.model_init.methods.gpn import gpn
 from keras_initx.model_init.methods.lsuv import lsuv
 from keras_initx.model_init.methods.mirrored import mirrored
 from keras_initx.model_init.methods.orthogonal import orthogonal
-from keras_initx.model_init.methods.periodic import choose_by_period
 from keras_initx.model_init.methods.residual import residual, residual_per_layer
 from keras_initx.model_init.methods.shaped import shaped
 from keras_initx.model_init.methods.spectral import spectral
@@ -34,7 +33,7 @@ METHODS: dict[str, Callable[[Contexts], dict[int, Choice]]] = {
 
 def choose(method: str, contexts: Contexts) -> dict[int, Choice]:
     """Return the choices of a method for all weights of a model."""
-    return scale_scores(contexts, choose_by_period(METHODS[method], contexts))
+    return scale_scores(contexts, METHODS[method](contexts))
 
 
 __all__ = ["METHODS", "Choice", "Contexts", "choose", "variance_choice"]

@@ -1,6 +1,5 @@
 """The choices for weights around periodic activations, such as sin(30 z)."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ import keras
 from keras_initx._graph import WeightContext
 from keras_initx._theory import in_natural_units, natural_std
 from keras_initx.initializers import Seeded
-from keras_initx.model_init.methods.choice import Choice, Contexts
+from keras_initx.model_init.methods import Choice, Contexts, choose
 
 # The methods whose first weight may spread coordinates over several periods: the others promise a variance.
 _SPANNING = ("variance", "edge")
@@ -17,7 +16,7 @@ _SPANNING = ("variance", "edge")
 _SMALLEST_OUTPUT = 0.03
 
 
-def choose_by_period(rule: Callable[[Contexts], dict[int, Choice]], contexts: Contexts) -> dict[int, Choice]:
+def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
     """Return the choices of a method, with variances in units of the period of each activation.
 
     A method sees sin(w0 z) as sin(u), and its standard deviation of u is divided by w0. The first weight
@@ -28,11 +27,12 @@ def choose_by_period(rule: Callable[[Contexts], dict[int, Choice]], contexts: Co
     """
     units = {number: natural_std(context.activation) for number, context in contexts.items()}
     if all(unit == 1 for unit in units.values()):
-        return rule(contexts)
-    choices = rule({n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()})
+        return choose(method, contexts)
+    in_units = {n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()}
+    choices = choose(method, in_units)
     if not any(choice.scales for choice in choices.values()):
         # Analytic gains depend on the activation itself.
-        return rule(contexts)
+        return choose(method, contexts)
     first = {
         n: units[n]
         for n, choice in choices.items()
