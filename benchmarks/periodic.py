@@ -17,6 +17,7 @@ import keras_initx
 
 SIZE, WIDTH = 64, 128
 RATES = (1e-4, 3e-4)
+STARTS = ("SIREN", "initialize", "Keras default", "auto", "auto, SIREN's first")
 
 
 def image():
@@ -74,13 +75,14 @@ def main():
     )
     parser.add_argument("--w0", type=float, nargs="+", default=[30.0])
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
     parser.add_argument("--epochs", type=int, default=150)
     options = parser.parse_args()
     x, y = image()
     print("| w0 | start | dB, mean of the seeds | each |")
     print("|---|---|---|---|")
     for w0 in options.w0:
-        for start in ("SIREN", "initialize", "Keras default", "auto", "auto, SIREN's first"):
+        for start in options.starts:
             values = [
                 max(psnr(network(start, w0, seed), rate, x, y, options.epochs) for rate in RATES)
                 for seed in range(options.seeds)

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import initialize
-from keras_initx._weights import is_structured
+from keras_initx._weights import is_small, is_structured
 
 
 def array(tensor):
@@ -99,3 +99,20 @@ def test_draws_of_initialize_are_no_structure():
     copy = keras.models.clone_model(m)
     copy.set_weights(m.get_weights())
     assert not any(is_structured(v) for v in copy.trainable_variables if len(v.shape) > 1)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "fan_in", "small"),
+    [
+        (keras.initializers.RandomUniform(-3e-3, 3e-3), 300, True),
+        (keras.initializers.Orthogonal(gain=0.01), 64, True),
+        (keras.initializers.RandomNormal(stddev=0.01), 64, False),
+        (keras.initializers.RandomNormal(stddev=0.02), 768, False),
+        (keras.initializers.RandomUniform(-0.05, 0.05), 16, False),
+        ("glorot_uniform", 300, False),
+    ],
+)
+def test_values_far_below_any_scheme(initializer, fan_in, small):
+    layer = layers.Dense(8, kernel_initializer=initializer)
+    layer.build((None, fan_in))
+    assert is_small(layer.kernel, fan_in) == small
