@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import keras_initx
-from wild.registry import Wild
+from wild.registry import Batch, Wild
 
 STARTS = ("keras", "initialize")
 FACTORS = (1 / 3, 1.0, 3.0)
@@ -107,6 +107,7 @@ class _Trainer:
         self.rates = [float(keras.ops.convert_to_numpy(v.learning_rate)) for v in self.optimizers]
         self.fresh = [[keras.ops.convert_to_numpy(v) for v in o.variables] for o in self.optimizers]
         self.variables = list(model.variables)
+        self.drawn: tuple[int, list[Batch]] = (-1, [])
         self.steps, self.time = 0, 0.0
 
     def run(self, values: list[np.ndarray], factor: float, steps: int, seed: int) -> dict[str, float | None]:
@@ -119,7 +120,7 @@ class _Trainer:
             optimizer.learning_rate = rate * factor
         last = min(LAST, steps // 2)
         results = []
-        batches = self._batches(seed)
+        batches = self._batches(seed, steps)
         for count in (min(5, steps - last), max(steps - last - 5, 0), last):
             self.model.reset_metrics()
             logs = {}
@@ -134,11 +135,12 @@ class _Trainer:
                 results.append(value if np.isfinite(value) else None)
         return {"first": results[0], "last": results[-1]}
 
-    def _batches(self, seed: int) -> Iterator:
-        """Yield the same batches for every run of a seed."""
-        rng = np.random.default_rng([seed, 1])
-        while True:
-            yield self.entry.batch(rng)
+    def _batches(self, seed: int, count: int) -> Iterator[Batch]:
+        """Yield the same batches for every run of a seed; they are drawn once."""
+        if self.drawn[0] != seed or len(self.drawn[1]) < count:
+            rng = np.random.default_rng([seed, 1])
+            self.drawn = seed, [self.entry.batch(rng) for _ in range(count)]
+        return iter(self.drawn[1])
 
     def milliseconds(self) -> float:
         """Return the mean time of a training step."""
