@@ -129,9 +129,31 @@ class Normed(layers.Layer):
         return ops.matmul(x, self.kernel / ops.norm(self.kernel, axis=0))
 
 
+def test_a_layer_that_normalizes_its_kernel_is_noted():
+    x = keras.Input((5,))
+    normed = Normed(name="own")
+    plan = initialize(keras.Model(x, layers.Dense(2)(normed(x))), seed=0)
+    assert plan.closed == ("own",)
+    assert any(note.startswith("own: not opened") for note in plan.notes)
+    # Its columns have norm 1 whatever the scale of the kernel, so its output on noise has variance 1 already.
+    (row,) = (row for row in plan.rows if row.path == "own/kernel")
+    assert row.rms_after == pytest.approx(row.rms_before, rel=1e-3)
+    assert 0.1 < np.std(ops.convert_to_numpy(normed.kernel)) < 10
+
+
+class Shifted(layers.Layer):
+    """A matrix that is no factor of any product: the layer adds its norm."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3), name="kernel")
+
+    def call(self, x):
+        return x + ops.norm(self.kernel)
+
+
 def test_a_matrix_outside_the_graph_is_noted():
     x = keras.Input((5,))
-    plan = initialize(keras.Model(x, layers.Dense(2)(Normed(name="own")(x))), seed=0)
+    plan = initialize(keras.Model(x, layers.Dense(2)(Shifted(name="own")(x))), seed=0)
     assert any("own/kernel" in note for note in plan.notes)
 
 
