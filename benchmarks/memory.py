@@ -1,6 +1,7 @@
-"""Measure resident memory over a search of 200 trials, in one process and in processes of a few trials.
+"""Measure resident memory: of a search of 200 trials, and of `diagnose` next to a training step.
 
     python benchmarks/memory.py                              # same and schedule, in parallel
+    python benchmarks/memory.py --kinds diagnose             # the memory of diagnose / of a training step
     python benchmarks/memory.py --kinds width processes
     python benchmarks/memory.py --kinds schedule --types     # also the Python objects that accumulate
 
@@ -13,6 +14,10 @@ processes   Like `schedule`, in a worker process that ends after `--each` trials
             memory of any of them.
 
 Prints the memory after some of the trials, and the slope over the second half by least squares.
+
+diagnose    No search: one training step of a `TimeDistributed` network on 64 series of each of `--times`, and
+            `diagnose` on the same batch. Prints the most memory that each adds, in a process of its own. The
+            bar is a ratio of 2.
 """
 
 import argparse
@@ -29,7 +34,9 @@ from pathlib import Path
 
 import numpy as np
 
-KINDS = ("same", "width", "schedule", "processes")
+KINDS = ("same", "width", "schedule", "processes", "diagnose")
+# The layers that TimeDistributed applies to each time.
+NETWORKS = ("dense", "convolutions")
 MEMORY_FILE = "KERAS_INITX_BENCHMARK_MEMORY"
 
 
@@ -122,6 +129,55 @@ def measure(kind, arguments):
     return {"kind": kind, "seconds": seconds, "rows": rows, "load": os.getloadavg()}
 
 
+def most():
+    """Return the largest resident memory of this process so far in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
+def added(network, times, what):
+    """Return the MB that a training step, or `diagnose`, adds to this process."""
+    import keras
+
+    import keras_initx
+
+    layers = keras.layers
+    shape = (8,) if network == "dense" else (32, 32, 3)
+    inner = [layers.Dense(16, "relu"), layers.Dense(16, "relu")]
+    if network == "convolutions":
+        convolutions = [layers.Conv2D(8, 3, activation="relu"), layers.MaxPooling2D()]
+        inner = [*convolutions, layers.Conv2D(16, 3, activation="relu"), layers.GlobalAveragePooling2D()]
+    each = layers.TimeDistributed(keras.Sequential([keras.Input(shape), *inner]))
+    model = keras.Sequential([keras.Input((times, *shape)), each, layers.GRU(8), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(64, times, *shape)).astype("float32")
+    y = np.zeros((64, 2), "float32")
+    before = most()
+    if what == "step":
+        model.train_on_batch(x, y)
+    else:
+        keras_initx.diagnose(model, x, y, samples=64)
+    return most() - before
+
+
+def compare_with_a_step(times):
+    """Print the memory of a training step, of `diagnose`, and their ratio."""
+    print("| network | times | training step, MB | diagnose, MB | ratio |")
+    print("|---|---|---|---|---|")
+    for network in NETWORKS:
+        for count in times:
+            mb = []
+            for what in ("step", "diagnose"):
+                command = [sys.executable, __file__, "--added", network, str(count), what]
+                env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+                done = subprocess.run(command, env=env, capture_output=True, text=True)
+                if done.returncode:
+                    raise SystemExit(done.stderr)
+                mb.append(float(done.stdout.split()[-1]))
+            ratio = mb[1] / mb[0]
+            print(f"| {network} | {count} | {mb[0]:.0f} | {mb[1]:.0f} | {ratio:.2f} |", flush=True)
+
+
 def report(result):
     """Print one row of the table."""
     mb = [row["mb"] for row in sorted(result["rows"], key=lambda row: row["trial"])]
@@ -149,10 +205,20 @@ def main():
     parser.add_argument("--no-screening", dest="screening", action="store_false")
     parser.add_argument("--types", action="store_true", help="print the objects that 50 trials leave behind")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--times", nargs="+", type=int, default=[100, 300], help="times for diagnose")
     parser.add_argument("--in", dest="folder", help=argparse.SUPPRESS)
+    parser.add_argument("--added", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.added:
+        print(added(options.added[0], int(options.added[1]), options.added[2]))
+        return
     if options.folder:
         run(options.kinds[0], options.folder, options)
+        return
+    if "diagnose" in options.kinds:
+        compare_with_a_step(options.times)
+    kinds = [kind for kind in options.kinds if kind != "diagnose"]
+    if not kinds:
         return
     arguments = ["--trials", str(options.trials), "--each", str(options.each)]
     flags = {"--no-jit-compile": not options.jit_compile, "--no-screening": not options.screening}
@@ -162,7 +228,7 @@ def main():
     print("|---|---|---|---|---|---|---|---|---|---|")
     with ThreadPoolExecutor() as pool:
         results = []
-        for result in pool.map(lambda kind: measure(kind, arguments), options.kinds):
+        for result in pool.map(lambda kind: measure(kind, arguments), kinds):
             report(result)
             results.append(result)
     if options.json:

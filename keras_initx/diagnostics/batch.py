@@ -14,6 +14,8 @@ from keras_initx.errors import InitxError
 def batch_for(model: keras.Model, x: Any, y: Any, loss: Any, samples: int) -> Batch:
     """Return at most `samples` samples, with their targets and sample weights if the data have them.
 
+    A model that is fixed to one sample, as with stateful cells, gets one.
+
     Raises:
         InitxError: For the reasons that `diagnose` lists for its data.
     """
@@ -42,8 +44,9 @@ def _noise(model: keras.Model, samples: int, y: Any) -> Batch:
     with Snapshot(model.non_trainable_variables) as before:
         graph = trace(model)
         before.restore()
-    inputs = noise(graph, fixed_batch(model) or samples, seed=0)
-    if all(is_constant(values) for values in keras.tree.flatten(inputs)):
+    size = fixed_batch(model) or samples
+    inputs = noise(graph, size, seed=0)
+    if size > 1 and all(is_constant(values) for values in keras.tree.flatten(inputs)):
         problem = f"`x` is needed: noise for the boolean inputs of {model.name!r} is the same for all samples"
         raise InitxError("x", None, "data if all inputs are boolean", "Pass data: x=.", problem)
     return Batch(inputs)
@@ -63,7 +66,7 @@ def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
         parts = batch_of(x, size, "x"), batch_of(y, size, "y"), *(batch_of(w, size, "x[2]") for w in weights)
         batch = Batch(*parts)
     count = len(keras.tree.flatten(batch.x)[0])
-    if count < 2:
+    if count < 2 and size > 1:
         problem = f"`x` must have at least 2 samples to compare, got {count}"
         raise InitxError("x", f"{count} sample", "at least 2 samples", "Pass a larger batch.", problem)
     return batch

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import Batch
+from keras_initx._graph import Batch, Graph
 from keras_initx._weights import WeightIndex, draw_from, own_initializer
 from keras_initx.diagnostics.batch import is_constant
 from keras_initx.diagnostics.probe import ProbePoint
@@ -26,8 +26,6 @@ _MAX_MISMATCHED = 0.5
 _MIN_RESIDUALS = 4
 # Unscaled branches add more than this to the stream, each on average.
 _RESIDUAL_GROWTH = 0.5
-# The input scale is named as a cause if it is off by more than this factor.
-_INPUT_SCALE = 30.0
 # Kernel gradients below this are none: no smaller start learned, under Adam, in benchmarks/screening.py.
 _NO_GRADIENT = 1e-9
 
@@ -122,6 +120,26 @@ def check_residual_scale(points: Sequence[ProbePoint], rows: Sequence[LayerSigna
         yield Finding("residual", path, text)
 
 
+def check_normalizations(graph: Graph) -> Iterator[Finding]:
+    """Find normalizations over a single entry, which return the same for every input."""
+    for step in graph.steps:
+        layer = step.operation
+        shape = [n or 0 for n in step.shapes[0]] if step.shapes else []
+        if isinstance(layer, keras.layers.LayerNormalization):
+            axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+            entries = math.prod(shape[axis] for axis in axes)
+        elif isinstance(layer, keras.layers.GroupNormalization):
+            entries = math.prod(shape[1:]) // layer.groups
+        else:
+            continue
+        if entries == 1:
+            text = (
+                f"`{step.path}` normalizes over a single entry, so it returns the same for every input and "
+                "passes no gradient on. Normalize over another axis, widen its input, or remove it."
+            )
+            yield Finding("vanishing", step.path, text)
+
+
 def _values(tensor: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
 
@@ -130,7 +148,6 @@ def check_model(
     model: keras.Model,
     batch: Batch,
     rows: Sequence[LayerSignal],
-    input_rms: float,
     findings: Sequence[Finding],
 ) -> Iterator[Finding]:
     """Find problems that concern no single layer, most serious first.
@@ -139,10 +156,10 @@ def check_model(
         model: The model.
         batch: The batch that it was measured on.
         rows: The signal at each layer.
-        input_rms: The root mean square of the inputs of the first weighted layer; 0 if they are not floats.
         findings: The findings on single layers.
     """
-    if all(is_constant(values) for values in keras.tree.flatten(batch.x)):
+    inputs = keras.tree.flatten(batch.x)
+    if len(inputs[0]) > 1 and all(map(is_constant, inputs)):
         text = "all samples in x are the same, so no weights can distinguish them. Pass samples that differ."
         yield Finding("same inputs", "", text)
     gradients = [row.kernel_gradient for row in rows if row.kernel_gradient >= 0]
@@ -155,11 +172,3 @@ def check_model(
             "met, a constant loss, stop_gradient or rounding."
         )
         yield Finding("no gradient", "", text)
-    serious = {"exploding", "vanishing", "inputs alike", "saturated"} & {f.verdict for f in findings}
-    if serious and input_rms > 0 and not 1 / _INPUT_SCALE <= input_rms <= _INPUT_SCALE:
-        text = (
-            f"the first weighted layer receives inputs with a root mean square of {input_rms:.2g}, but its "
-            "weights are drawn for inputs near 1. Rescale the inputs (keras.layers.Rescaling or "
-            "Normalization), or call initialize(model, data=x)."
-        )
-        yield Finding("input scale", "", text)

@@ -13,8 +13,10 @@ from keras_initx.diagnostics.checks import (
     check_equal_weights,
     check_initializers,
     check_model,
+    check_normalizations,
     check_residual_scale,
 )
+from keras_initx.diagnostics.first_steps import Rate, best_constant_loss, check_first_steps, rate_of_sgd
 from keras_initx.diagnostics.non_finite import non_finite_cause
 from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
@@ -87,7 +89,9 @@ def diagnose(
 
 def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: bool = False) -> Report:
     """Return the report on one batch. The caller restores the model's state."""
-    probe = build_probe(model, batch.x, loss)
+    # Gradients of half precision are too coarse for their differences.
+    is_precise = keras.backend.standardize_dtype(model.compute_dtype) in ("float32", "float64")
+    probe = build_probe(model, batch.x, loss, keep_gradients=is_precise and batch.y is not None)
     value, gradients = probe.run(batch, jit_compile)
     index = WeightIndex(all_layers(model))
     rows = layer_signals(probe, gradients, index)
@@ -96,15 +100,27 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     is_bad_loss = batch.y is not None and not math.isfinite(value)
     if is_bad_loss or any("non-finite" in row.verdicts for row in rows):
         cause = non_finite_cause(model, probe.graph, batch, value)
-    findings = _findings(model, probe, rows, heads, index, cause)
+    is_initialized = any(is_overridden(point.kernel) for point in probe.points)
+    findings = _findings(model, probe, rows, heads, index, cause, is_initialized)
+    findings = [*check_model(model, batch, rows, findings), *findings]
+    # Later passes measure other weights.
+    input_rms = probe.measured_input_rms()
+    constant, rate = math.nan, Rate()
+    if batch.y is not None and math.isfinite(value):
+        constant = best_constant_loss(probe, batch)
+        if cause is None and probe.kept_variables:
+            rate = rate_of_sgd(model, probe, batch, value, constant, jit_compile)
+    first = check_first_steps(probe, batch, rows, value, constant, input_rms, rate, findings, is_initialized)
     return Report(
         model=model.name,
         samples=len(keras.tree.flatten(batch.x)[0]),
         loss=math.nan if batch.y is None else value,
+        constant_loss=constant,
+        curvature=rate.curvature,
         loss_of="of a random projection of the outputs" if batch.y is None else "of the loss",
         rows=tuple(rows),
         heads=tuple(heads),
-        findings=(*check_model(model, batch, rows, probe.measured_input_rms(), findings), *findings),
+        findings=(*first, *findings),
         notes=tuple(_notes(probe.graph)),
         closed=probe.graph.closed,
     )
@@ -117,13 +133,15 @@ def _findings(
     heads: Sequence[HeadSignal],
     index: WeightIndex,
     cause: Finding | None,
+    is_initialized: bool,
 ) -> list[Finding]:
     """Return the findings on layers, heads and weights, most serious first.
 
-    `cause` is the finding on the cause of values that are not finite, if it is known.
+    `cause` is the finding on the cause of values that are not finite, if it is known. `is_initialized` says
+    whether `initialize` has drawn the weights of the model.
     """
     findings = [] if cause is None else [cause]
-    is_initialized = any(is_overridden(point.kernel) for point in probe.points)
+    findings += check_normalizations(probe.graph)
     for verdict in VERDICTS:
         affected_rows = [row for row in rows if verdict in row.verdicts]
         # The cause of NaN says more than the layer where it is noticed.

@@ -193,10 +193,10 @@ class SignalMonitor(keras.callbacks.Callback):
         return summaries
 
     def _dead_share(self, number: int) -> float | None:
-        """Return the share of units with the same value in the whole window; None without an activation."""
+        """Return the share of units with the same value in the whole window; None if it is unknown."""
         extremes = [measurement[number] for measurement in self._extremes]
         known = [values for values in extremes if values is not None]
-        if not known:
+        if not known or math.isnan(self.rows[number].dead):
             return None
         least, most = np.min([v[0] for v in known], axis=0), np.max([v[1] for v in known], axis=0)
         largest = max(np.max(np.abs(least)), np.max(np.abs(most)))

@@ -141,7 +141,9 @@ VERDICTS = {
     "non-finite": "NaN or infinite values",
     "same inputs": "all samples are the same",
     "no gradient": "the loss depends on no weight",
+    "learning rate": "a learning rate at which the first steps raise the loss",
     "input scale": "inputs far larger or smaller than the weights are drawn for",
+    "target scale": "targets far larger than the outputs, at a learning rate that cannot bridge them",
     "exploding": "the signal, or its gradient, grows beyond what training can use",
     "vanishing": "the signal, or its gradient, is lost on the way",
     "symmetric": "all units are equal, and stay equal",
@@ -151,6 +153,8 @@ VERDICTS = {
     "entropy collapse": "an attention head in which each query attends to a single key",
     "rank collapse": "tokens that attention has made equal, or a head that would make them equal",
     "identical": "two weights with the same values",
+    "scale": "inputs or targets far from unit scale, where nothing else is wrong",
+    "first loss": "a first loss far above the best constant prediction's",
     "residual": "residual branches that are not scaled down for their number",
     "frozen": "no weight is trainable",
     "declared": "a kernel that does not match its layer's initializer",
@@ -158,7 +162,7 @@ VERDICTS = {
 
 
 # Verdicts that are worth knowing but do not hinder training.
-NOTED = frozenset({"declared", "residual", "identical", "rank collapse", "frozen"})
+NOTED = frozenset({"declared", "residual", "identical", "rank collapse", "frozen", "scale", "first loss"})
 
 
 class SignalReport(Protocol):

@@ -40,6 +40,10 @@ class Report:
         findings: The problems found, most serious first.
         notes: Remarks on how the model was measured.
         closed: The paths of the layers that were measured as one, because the trace could not open them.
+        constant_loss: The loss of the best constant prediction, such as the mean of the targets or the class
+            frequencies; NaN if it is not known.
+        curvature: The largest absolute eigenvalue of the Hessian of the loss on the batch, by power
+            iteration; NaN without targets. Plain SGD diverges above a learning rate of 2 / curvature.
     """
 
     model: str
@@ -51,6 +55,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
+    constant_loss: float = math.nan
+    curvature: float = math.nan
 
     @property
     def healthy(self) -> bool:
@@ -62,9 +68,14 @@ class Report:
         problems = [finding for finding in self.findings if finding.verdict not in NOTED]
         noted = [finding for finding in self.findings if finding.verdict in NOTED]
         verdict = "no problems found"
+        if unusual := self._outside():
+            of = f"{unusual} of {_count(len(self._measured()), 'layer')}"
+            verdict = f"nothing would stop training, but {of} may need another learning rate than usual"
         if problems:
             verdict = f"{_count(len(problems), 'problem')} would slow or stop training"
-        size = f"{_count(len(self.rows), 'weighted layer')}, {self.samples} samples"
+        size = f"{_count(len(self.rows), 'weighted layer')}, {_count(self.samples, 'sample')}"
+        if self.samples == 1:
+            size += ", so what differs between samples was not measured"
         lines = [f"{self.model}: {verdict} ({size}).", *self._figures()]
         lines += [f"- {finding.text}" for finding in problems]
         lines += [f"- note: {finding.text}" for finding in noted[:_MAX_NOTED]]
@@ -76,13 +87,12 @@ class Report:
 
     def _figures(self) -> list[str]:
         """Return the range of the signal and of its gradient over the layers, in words."""
-        measured = [row for row in self.rows if math.isfinite(row.std)]
-        stds = [row.std for row in measured]
+        stds = [row.std for row in self._measured()]
         gradients = [row.gradient_rms for row in self.rows if math.isfinite(row.gradient_rms)]
         lines = []
         if stds:
             low, high = USUAL_STD
-            outside = sum(not low * min(row.unit, 1.0) <= row.std <= high for row in measured)
+            outside = self._outside()
             are = "is" if outside == 1 else "are"
             of = f"; {outside} of {len(stds)} layers {are} outside the usual range of {low:g} to {high:g}"
             line = f"The pre-activation std ranges from {min(stds):.2g} to {max(stds):.2g}"
@@ -90,7 +100,24 @@ class Report:
         if gradients and max(gradients) > 0:
             ends = f"{gradients[0]:.2g} at the first layer and {gradients[-1]:.2g} at the last"
             lines.append(f"The gradient rms is {ends} (gradients {self.loss_of}).")
+        if math.isfinite(self.constant_loss):
+            of = f"the best constant prediction has {self.constant_loss:.3g}"
+            lines.append(f"The loss is {self.loss:.3g}; {of}.")
+        if self.curvature > 0:
+            rate = (
+                f"SGD needs a learning rate below about {2 / self.curvature:.2g} (2 / the largest curvature)"
+            )
+            lines.append(f"{rate}; the bound does not hold for Adam and other adaptive optimizers.")
         return lines
+
+    def _measured(self) -> list[LayerSignal]:
+        """Return the layers with a pre-activation std; layers that start at zero on purpose do not count."""
+        return [row for row in self.rows if math.isfinite(row.std) and (row.kernel_std != 0 or row.verdicts)]
+
+    def _outside(self) -> int:
+        """Return the number of layers outside the usual range."""
+        low, high = USUAL_STD
+        return sum(not low * min(row.unit, 1.0) <= row.std <= high for row in self._measured())
 
     def table(self, *, narrow: bool = False) -> Table:
         """Return a `rich` table with one row per weighted layer; `narrow` keeps only the main columns."""

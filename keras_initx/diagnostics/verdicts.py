@@ -67,7 +67,8 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
         and max(row.unit_spread, row.gradient_unit_spread) < _UNIT_SPREAD,
         "inputs alike": not opens and not row.is_lookup and all(_is_alike(r) for r in later),
         "dead": not opens and row.dead > _DEAD and not row.is_lookup,
-        "saturated": row.saturated > _SATURATED and not (row.is_output and row.spread < _OUTPUT_SPREAD),
+        # The spread of a single sample is NaN.
+        "saturated": row.saturated > _SATURATED and (not row.is_output or row.spread >= _OUTPUT_SPREAD),
         # The cosine of a layer without tokens is NaN.
         "rank collapse": row.token_cosine > _TOKEN_COSINE
         and not row.is_lookup

@@ -87,6 +87,18 @@ class TestData:
         assert report.healthy, report.summary()
         assert "same inputs" not in {f.verdict for f in report.findings}
 
+    @pytest.mark.parametrize("kind", ["dense", "stateful"])
+    def test_a_model_that_is_fixed_to_one_sample(self, kind):
+        shape, hidden = (
+            ((8,), layers.Dense(16)) if kind == "dense" else ((5, 3), layers.LSTM(8, stateful=True))
+        )
+        model = keras.Sequential([keras.Input(batch_shape=(1, *shape)), hidden, layers.Dense(2, "tanh")])
+        x, y = data(4, *shape), data(4, 2)
+        for report in (diagnose(model), diagnose(model, x), diagnose(model, x, y, "mse")):
+            assert report.samples == 1
+            assert report.healthy, report.summary()
+            assert "1 sample, so what differs between samples was not measured" in report.summary()
+
     def test_boolean_inputs_need_data(self):
         inputs = keras.Input((4,), dtype="bool")
         model = keras.Model(inputs, layers.Dense(2)(ops.cast(inputs, "float32")))

@@ -101,3 +101,14 @@ class TestResiduals:
         assert paths(model, x, "residual")
         initialize(model, seed=0)
         assert not paths(model, x, "residual")
+
+
+class TestNormalizations:
+    @pytest.mark.parametrize("width", [1, 8])
+    @pytest.mark.parametrize("kind", ["layer", "group"])
+    def test_over_a_single_entry(self, kind, width):
+        norm = layers.LayerNormalization() if kind == "layer" else layers.GroupNormalization(groups=4)
+        units = width if kind == "layer" else 4 * width
+        model = keras.Sequential([keras.Input((6,)), layers.Dense(units), norm, layers.Dense(3)])
+        findings = [f for f in diagnose(model, data(16, 6)).findings if "a single entry" in f.text]
+        assert [f.path for f in findings] == ([norm.path] if width == 1 else [])

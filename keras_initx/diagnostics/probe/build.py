@@ -13,7 +13,9 @@ from keras_initx.diagnostics.probe.points import probe_points
 from keras_initx.errors import InitxError
 
 
-def build_probe(model: keras.Model, inputs: Any, loss: Any, details: bool = False) -> Probe:
+def build_probe(
+    model: keras.Model, inputs: Any, loss: Any, details: bool = False, keep_gradients: bool = False
+) -> Probe:
     """Return the probe of a model for batches of the same shapes as `inputs`.
 
     Args:
@@ -21,6 +23,7 @@ def build_probe(model: keras.Model, inputs: Any, loss: Any, details: bool = Fals
         inputs: One batch of its inputs.
         loss: A loss of (y, outputs); None is the model's own.
         details: Whether to measure histograms, and the extremes of each unit, too.
+        keep_gradients: Whether to keep the gradients of the weights.
 
     Raises:
         InitxError: If the model cannot be called on the inputs, has no weighted layer or returns no floats.
@@ -45,7 +48,7 @@ def build_probe(model: keras.Model, inputs: Any, loss: Any, details: bool = Fals
         raise InitxError(
             "model", f"{model.name} with {outputs}", "a model that returns floats", remedy, problem
         )
-    return Probe(model, graph, points, attention_steps(graph), loss, details)
+    return Probe(model, graph, points, attention_steps(graph), loss, details, keep_gradients)
 
 
 def _in_own_words(error: InitxError) -> InitxError:

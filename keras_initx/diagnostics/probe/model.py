@@ -48,6 +48,7 @@ class Probe(keras.Model):
         loss: A loss of (y, outputs). None is the model's own loss, or a random projection of the outputs for
             a batch without targets.
         details: Whether to measure histograms, and the extremes of each unit, too.
+        keep_gradients: Whether to keep the gradients of the weights.
 
     Attributes:
         pre_activations: For each point, a variable with the numbers in `reductions.FORWARD`.
@@ -67,6 +68,7 @@ class Probe(keras.Model):
         attention_steps: Sequence[AttentionStep],
         loss: Any = None,
         details: bool = False,
+        keep_gradients: bool = False,
     ) -> None:
         # Always float32, whatever the global policy: the probe itself only measures.
         super().__init__(name="probe", dtype="float32")
@@ -98,7 +100,7 @@ class Probe(keras.Model):
             for point in points
         ]
         self._input_rms = self._numbers(1)
-        self._details = details
+        self._details, self._keeps = details, keep_gradients
         self._recorder: GradientRecorder | None = None
         self.built = True
         half = keras.backend.standardize_dtype(model.compute_dtype) == "float16"
@@ -125,7 +127,9 @@ class Probe(keras.Model):
         if self._recorder is None:
             tap_ids = {id(v) for v in self.gradient_taps}
             taps = {n for n, v in enumerate(self.trainable_variables) if id(v) in tap_ids}
-            self._recorder = GradientRecorder(self.trainable_variables, taps, self._scale, self._details)
+            self._recorder = GradientRecorder(
+                self.trainable_variables, taps, self._scale, self._details, self._keeps
+            )
             # `compute_loss` scales the loss itself, by the factor that gradients are divided by.
             options = {"jit_compile": jit_compile, "auto_scale_loss": False}
             self.compile(optimizer=self._recorder, loss=self._loss_argument, **options)
@@ -146,12 +150,27 @@ class Probe(keras.Model):
         }
         return loss, gradients
 
+    @property
+    def kept_variables(self) -> list[keras.Variable]:
+        """Return the trainable weights whose gradients are kept, after a pass."""
+        numbers = () if self._recorder is None else self._recorder.kept
+        return [self.trainable_variables[number] for number in numbers]
+
+    @property
+    def kept_gradients(self) -> list[keras.Variable]:
+        """Return the gradients of the last pass, in the order of `kept_variables`."""
+        return [] if self._recorder is None else list(self._recorder.kept.values())
+
     def measured_input_rms(self) -> float:
         """Return the root mean square of the inputs of the first weighted step that depends on the data.
 
         It is 0 if these inputs are not floats.
         """
         return float(ops.convert_to_numpy(self._input_rms)[0])
+
+    def is_first(self, point: ProbePoint) -> bool:
+        """Return whether a point is the first one that depends on the data."""
+        return self._first_on_data is not None and point is self.points[self._first_on_data]
 
     def _explained(self, error: Exception, y: Any) -> Exception:
         """Return the exception to raise: one that names the argument, if its values may be the cause."""
@@ -278,17 +297,18 @@ class Probe(keras.Model):
         self._current = _LOSS
         if y is None:
             loss = _projection(y_pred)
-        elif self._loss_argument is not None:
-            loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         else:
-            loss = self.model.compute_loss(
-                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
-            )
+            loss = self.loss_of(Batch(x, y, sample_weight), y_pred, training)
         if y is not None:
             self._compare_with_targets(y, y_pred)
         # The trace is complete: a later error comes from the values.
         self._current = ""
         return loss * self._scale
+
+    def loss_of(self, batch: Batch, outputs: Any, training: bool = True) -> Any:
+        """Return the loss of some outputs on a batch with targets, not scaled."""
+        compute = self.model.compute_loss if self._loss_argument is None else super().compute_loss
+        return compute(x=batch.x, y=batch.y, y_pred=outputs, sample_weight=batch.weights, training=training)
 
 
 def _projection(outputs: Any) -> Any:

@@ -2,11 +2,16 @@
 
 In the functions below, z is the tensor. Its first axis holds samples and one other axis units; any further
 axes are positions.
+
+Large tensors are reduced in parts, so that no copy of the whole is needed: a pass is to fit where a training
+step fits.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -25,6 +30,10 @@ OUTPUT = ("output_second_moment", "dead", "saturated")
 GRADIENT = ("gradient_mean", "gradient_second_moment", "gradient_not_finite", "gradient_unit_spread")
 # The bins of a histogram, and the entries that it counts: more entries hardly change such coarse bins.
 BINS, COUNTED = 32, 4096
+# The samples among which the effective rank is measured: TimeDistributed turns every time into a sample.
+RANKED = 512
+# The number of entries that are reduced at once.
+PART = 2**20
 # The relative difference that rounding leaves between equal values.
 _ROUNDING = 1e-6
 _TINY = 1e-30
@@ -36,11 +45,14 @@ def forward(z: Any, units: int) -> Any:
     Mean, second moment and spread are of z divided by its largest entry; `unscaled` undoes that.
 
     mean, second_moment   Over all entries.
-    spread                sqrt(mean over entries of the variance over samples): what distinguishes samples.
+    spread                sqrt(mean over entries of the variance over samples): what distinguishes samples;
+                          NaN for one sample.
     largest               The largest absolute value.
     not_finite            The share of entries that are NaN or infinite.
     effective_rank        (tr G)^2 / tr(G^2), where G is the Gram matrix of the samples after their mean is
-                          subtracted: the number of directions in which n samples differ, at most n - 1.
+                          subtracted: the number of directions in which n samples differ, at most n - 1;
+                          NaN for one sample. Of more than `RANKED` samples, or `PART` entries, a
+                          random choice counts.
     sample_cosine         The mean cosine between two different samples.
     token_cosine          The mean cosine between two positions of one sample if z is (samples, positions,
                           units); else 0.
@@ -50,30 +62,61 @@ def forward(z: Any, units: int) -> Any:
         z: A tensor of floats, samples first.
         units: The axis of the units.
     """
-    z = _units_last(z, units)
-    samples = z.shape[0]
-    largest = ops.max(ops.abs(z))
-    # Divide by the largest entry first: the square of 1e-25, or of 1e25, does not fit into 32 bits.
-    size = ops.where(ops.isfinite(largest) & (largest > 0), largest, 1.0)
-    z = z / size
-    rows = ops.reshape(z, (samples, -1))
-    second = ops.mean(ops.square(rows))
-    centred = rows - ops.mean(rows, axis=0, keepdims=True)
-    gram = ops.matmul(centred, ops.transpose(centred))
-    trace = ops.trace(gram)
+    z = ops.stop_gradient(_units_last(z, units))
+    samples, entries = z.shape[0], math.prod(z.shape)
+    largest, size = _size(z)
+    mean_sample = ops.mean(ops.reshape(z, (samples, -1)), axis=0) / size
+    has_tokens = len(z.shape) == 3 and z.shape[1] > 1
+
+    def part(start: Any, count: int) -> tuple[Any, Any]:
+        # Divide by the largest entry first: the square of 1e-25, or of 1e25, does not fit into 32 bits.
+        values = _rows(z, start, count) / size
+        rows = ops.reshape(values, (count, -1))
+        directions = _directions(rows)
+        sums = [
+            ops.sum(rows),
+            ops.sum(ops.square(rows)),
+            ops.sum(ops.square(rows - mean_sample)),
+            not_finite(rows) * math.prod(rows.shape),
+            ops.sum(ops.square(directions)),
+            ops.sum(_cosines(values)) if has_tokens else ops.zeros(()),
+            ops.sum(ops.var(values, axis=-1)) * values.shape[-1],
+        ]
+        return ops.stack(sums), ops.sum(directions, axis=0)
+
+    sums, direction = _summed(part, samples, entries)
+    total, squares, centred, bad, with_itself, cosines, unit_squares = ops.unstack(sums, num=7)
+    # One sample alone shows nothing of how samples differ.
+    several = 1.0 if samples > 1 else math.nan
+    pairs = max(samples * (samples - 1), 1)
     return ops.stack(
         [
-            ops.mean(rows),
-            second,
-            ops.sqrt(ops.mean(ops.square(centred))),
+            total / entries,
+            squares / entries,
+            several * ops.sqrt(centred / entries),
             largest,
-            not_finite(rows),
-            ops.square(trace / (ops.sqrt(ops.sum(ops.square(gram))) + _TINY)),
-            _mean_cosine(rows[None]),
-            _mean_cosine(z) if len(z.shape) == 3 and z.shape[1] > 1 else ops.zeros(()),
-            ops.sqrt(ops.mean(ops.var(z, axis=-1)) / (second + _TINY)),
+            bad / entries,
+            several * _effective_rank(z, size, mean_sample),
+            (ops.sum(ops.square(direction)) - with_itself) / pairs,
+            cosines / samples,
+            ops.sqrt(unit_squares / (squares + _TINY * entries)),
         ]
     )
+
+
+def _effective_rank(z: Any, size: Any, mean_sample: Any) -> Any:
+    rows = ops.reshape(z, (z.shape[0], -1))
+    rng = np.random.default_rng(0)
+    if rows.shape[0] > RANKED:
+        # The Gram matrix grows with the square of the number of samples.
+        chosen = np.sort(rng.choice(rows.shape[0], RANKED, replace=False))
+        rows = ops.take(rows, chosen.astype("int32"), axis=0)
+    if rows.shape[1] > (most := max(1, PART // rows.shape[0])):
+        features = np.sort(rng.integers(rows.shape[1], size=most)).astype("int32")
+        rows, mean_sample = ops.take(rows, features, axis=1), ops.take(mean_sample, features)
+    centred = rows / size - mean_sample
+    gram = ops.matmul(centred, ops.transpose(centred))
+    return ops.square(ops.trace(gram) / (ops.sqrt(ops.sum(ops.square(gram))) + _TINY))
 
 
 def unscaled(numbers: dict[str, float]) -> dict[str, float]:
@@ -91,7 +134,8 @@ def output(y: Any, units: int, bounds: tuple[float | None, float | None], target
     """Return the numbers named in `OUTPUT`, for the output of an activation.
 
     output_second_moment  The second moment over all entries.
-    dead                  The share of units that are the same for all samples and positions.
+    dead                  The share of units that are the same for all samples and positions; NaN for one
+                          sample without positions.
     saturated             The share of entries within 1 % of a bound of the activation; 0 without bounds. With
                           targets, an entry that is within 10 % of its target does not count.
 
@@ -104,16 +148,26 @@ def output(y: Any, units: int, bounds: tuple[float | None, float | None], target
     y = _units_last(y, units)
     columns = ops.reshape(y, (-1, y.shape[-1]))
     least, most = ops.min(columns, axis=0), ops.max(columns, axis=0)
-    dead = ops.cast(most - least <= _ROUNDING * ops.max(ops.abs(columns)), "float32")
+    several = 1.0 if columns.shape[0] > 1 else math.nan
+    largest = ops.maximum(ops.max(most), -ops.min(least))
+    dead = several * ops.cast(most - least <= _ROUNDING * largest, "float32")
     low, high = bounds
     margin = 0.01 * (high - low) if low is not None and high is not None else 0.01 * abs(high or low or 0)
-    outside = [y >= high - margin] if high is not None else []
-    outside += [y <= low + margin] if low is not None else []
     if targets is not None:
-        is_wrong = ops.abs(y - _units_last(targets, units)) > 10 * margin
-        outside = [ops.logical_and(part, is_wrong) for part in outside]
-    saturated = sum((ops.mean(ops.cast(part, "float32")) for part in outside), ops.zeros(()))
-    return ops.stack([ops.mean(ops.square(columns)), ops.mean(dead), saturated])
+        targets = _units_last(targets, units)
+
+    def part(start: Any, count: int) -> Any:
+        values = _rows(y, start, count)
+        outside = [values >= high - margin] if high is not None else []
+        outside += [values <= low + margin] if low is not None else []
+        if targets is not None:
+            is_wrong = ops.abs(values - _rows(targets, start, count)) > 10 * margin
+            outside = [ops.logical_and(one, is_wrong) for one in outside]
+        saturated = sum((ops.sum(ops.cast(one, "float32")) for one in outside), ops.zeros(()))
+        return ops.stack([ops.sum(ops.square(values)), saturated])
+
+    second, saturated = ops.unstack(_summed(part, y.shape[0], math.prod(y.shape)) / math.prod(y.shape), num=2)
+    return ops.stack([second, ops.mean(dead), saturated])
 
 
 def extremes(y: Any, units: int) -> Any:
@@ -135,11 +189,23 @@ def gradient(g: Any, units: int = -1) -> Any:
         units: The axis of the units.
     """
     g = _units_last(g, units)
-    second = ops.mean(ops.square(g))
-    # Divide by the largest entry first: the square of a gradient of 1e-20 is zero in 32 bits.
-    scaled = g / (ops.max(ops.abs(g)) + _TINY)
-    unit_spread = ops.sqrt(ops.mean(ops.var(scaled, axis=-1)) / (ops.mean(ops.square(scaled)) + _TINY))
-    return ops.stack([ops.mean(g), second, not_finite(g), unit_spread])
+    _, size = _size(g)
+    entries = math.prod(g.shape)
+
+    def part(start: Any, count: int) -> Any:
+        # Divide by the largest entry first: the square of a gradient of 1e-20 is zero in 32 bits.
+        values = _rows(g, start, count) / size
+        sums = [
+            ops.sum(values),
+            ops.sum(ops.square(values)),
+            not_finite(values) * math.prod(values.shape),
+            ops.sum(ops.var(values, axis=-1)) * values.shape[-1],
+        ]
+        return ops.stack(sums)
+
+    total, squares, bad, unit_squares = ops.unstack(_summed(part, g.shape[0], entries) / entries, num=4)
+    unit_spread = ops.sqrt(unit_squares / (squares + _TINY))
+    return ops.stack([total * size, squares * size * size, bad, unit_spread])
 
 
 def histogram(values: Any) -> Any:
@@ -165,6 +231,34 @@ def histogram(values: Any) -> Any:
 def not_finite(values: Any) -> Any:
     """Return the share of entries that are NaN or infinite."""
     return ops.mean(ops.cast(ops.logical_not(ops.isfinite(values)), "float32"))
+
+
+def _size(values: Any) -> tuple[Any, Any]:
+    """Return the largest absolute value, and the number to divide by."""
+    largest = ops.maximum(ops.max(values), -ops.min(values))
+    return largest, ops.where(ops.isfinite(largest) & (largest > 0), largest, 1.0)
+
+
+def _rows(values: Any, start: Any, count: int) -> Any:
+    """Return `count` entries of the first axis."""
+    if count == values.shape[0]:
+        return values
+    rest = len(values.shape) - 1
+    return ops.slice(values, [start, *[0] * rest], (count, *values.shape[1:]))
+
+
+def _summed(part: Callable[[Any, int], Any], rows: int, entries: int) -> Any:
+    """Return the sum of part(start, count) over parts of some rows of about `PART` entries."""
+    count = max(1, rows * PART // max(entries, 1))
+    if count >= rows:
+        return part(0, rows)
+
+    def added(one: Any, other: Any) -> Any:
+        return keras.tree.map_structure(ops.add, one, other)
+
+    whole = rows // count
+    total = ops.fori_loop(1, whole, lambda n, total: added(total, part(n * count, count)), part(0, count))
+    return added(total, part(whole * count, rows % count)) if rows % count else total
 
 
 def attention(weights: Any, visible: Any = None) -> Any:
@@ -203,20 +297,21 @@ def _ratio(part: Any, total: Any) -> Any:
     return ops.where(total > 0, part / ops.maximum(total, _TINY), math.nan)
 
 
-def _mean_cosine(rows: Any) -> Any:
-    """Return the mean cosine between two different rows of each (n, d) matrix of a batch.
+def _cosines(rows: Any) -> Any:
+    """Return the mean cosine between two different rows of each (n, d) matrix of a batch, n at least 2.
 
     The squared norm of the sum of n unit vectors contains all their cosines at once.
     """
     n = rows.shape[1]
-    if n < 2:
-        return ops.zeros(())
-    length = ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
-    # A row of zeros has no direction; its cosines count as 0.
-    unit = rows / (length + _TINY)
-    total = ops.sum(ops.square(ops.sum(unit, axis=1)), axis=-1)
-    with_itself = ops.sum(ops.square(unit), axis=(1, 2))
-    return ops.mean((total - with_itself) / (n * (n - 1)))
+    directions = _directions(rows)
+    total = ops.sum(ops.square(ops.sum(directions, axis=1)), axis=-1)
+    with_itself = ops.sum(ops.square(directions), axis=(1, 2))
+    return (total - with_itself) / (n * (n - 1))
+
+
+def _directions(rows: Any) -> Any:
+    """Return rows of length 1. A row of zeros has no direction; its cosines count as 0."""
+    return rows / (ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True)) + _TINY)
 
 
 def _units_last(z: Any, units: int) -> Any:

@@ -40,6 +40,57 @@ class TestForward:
         numbers = forward((tensor, -1))
         assert numbers["effective_rank"] == pytest.approx(powers.sum() ** 2 / (powers**2).sum(), rel=1e-4)
 
+    @pytest.mark.parametrize("samples", [300, 700])
+    def test_the_rank_of_more_samples_than_features(self, samples):
+        rows = np.random.default_rng(1).normal(size=(samples, 5)) * np.array([4, 2, 1, 1, 1])
+        powers = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) ** 2
+        numbers = forward((rows.astype("float32"), -1))
+        expected = powers.sum() ** 2 / (powers**2).sum()
+        # Of more than 512 samples a choice counts, whose powers have a standard error of sqrt(2 / 512).
+        tolerance = 1e-4 if samples <= reductions.RANKED else 5 * np.sqrt(2 / reductions.RANKED)
+        assert numbers["effective_rank"] == pytest.approx(expected, rel=tolerance)
+
+    def test_memory_does_not_grow_with_the_square_of_the_samples(self, monkeypatch):
+        sizes, matmul = [], ops.matmul
+
+        def watched(*args):
+            sizes.append(int(np.prod((result := matmul(*args)).shape)))
+            return result
+
+        monkeypatch.setattr(ops, "matmul", watched)
+        # 64 samples of 300 times, as TimeDistributed folds them.
+        forward((np.ones((64 * 300, 4), "float32"), -1))
+        assert max(sizes) <= reductions.RANKED**2
+
+    @pytest.mark.parametrize("axis", [-1, 1])
+    def test_large_tensors_are_reduced_in_parts(self, tensor, axis, monkeypatch):
+        targets = tensor + 1
+        bounds = (0.0, 1.0)
+        whole = [
+            np.asarray(function(*arguments))
+            for function, arguments in (
+                (reductions.forward, (tensor, axis)),
+                (reductions.gradient, (tensor, axis)),
+                (reductions.output, (tensor, axis, bounds, targets)),
+            )
+        ]
+        # Parts of 2 samples, and of 4, so that 2 remain.
+        for entries in (40, 80):
+            monkeypatch.setattr(reductions, "PART", entries)
+            np.testing.assert_allclose(reductions.gradient(tensor, axis), whole[1], rtol=1e-5)
+            np.testing.assert_allclose(reductions.output(tensor, axis, bounds, targets), whole[2], rtol=1e-5)
+            numbers = np.asarray(reductions.forward(tensor, axis))
+            # The rank is estimated from a choice of the entries.
+            is_exact = np.arange(len(reductions.FORWARD)) != reductions.FORWARD.index("effective_rank")
+            np.testing.assert_allclose(numbers[is_exact], whole[0][is_exact], rtol=1e-5)
+            rank = reductions.FORWARD.index("effective_rank")
+            assert numbers[rank] == pytest.approx(whole[0][rank], rel=0.5)
+
+    def test_one_sample_shows_no_difference_between_samples(self, tensor):
+        numbers = forward((tensor[:1], -1))
+        assert np.isnan([numbers["spread"], numbers["effective_rank"]]).all()
+        assert numbers["second_moment"] == pytest.approx(np.mean(tensor[:1] ** 2), rel=1e-5)
+
     def test_rank_of_samples_along_one_line_is_one(self):
         line = np.arange(6)[:, None] * np.arange(1, 9)[None]
         assert forward((line, -1))["effective_rank"] == pytest.approx(1, abs=1e-4)
@@ -85,6 +136,12 @@ class TestOutput:
         assert numbers["dead"] == pytest.approx(2 / 5)
         assert numbers["output_second_moment"] == pytest.approx(np.mean(y**2), rel=1e-5)
         assert numbers["saturated"] == 0
+
+    def test_one_sample_without_positions_shows_no_dead_unit(self):
+        alone = named(reductions.OUTPUT, reductions.output(np.zeros((1, 4), "float32"), -1, (None, None)))
+        assert np.isnan(alone["dead"])
+        places = named(reductions.OUTPUT, reductions.output(np.zeros((1, 3, 4), "float32"), -1, (None, None)))
+        assert places["dead"] == 1
 
     def test_units_of_the_first_axis(self):
         y = np.random.default_rng(0).uniform(0.1, 1, size=(8, 4, 5)).astype("float32")

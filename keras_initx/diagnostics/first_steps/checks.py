@@ -1,0 +1,101 @@
+"""Findings on inputs and targets off scale, on the first loss and on the learning rate."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initx._graph import Batch
+from keras_initx.diagnostics.first_steps.curvature import Rate
+from keras_initx.diagnostics.probe import Probe
+from keras_initx.diagnostics.records import Finding, LayerSignal
+
+# Inputs and targets are off scale by more than this factor.
+_SCALE = 30.0
+# The first loss of targets off scale is above this multiple of the best constant's, and of others above this.
+_TARGETS, _FAR = 2.0, 10.0
+_SERIOUS = frozenset({"exploding", "vanishing", "inputs alike", "saturated"})
+
+
+def check_first_steps(
+    probe: Probe,
+    batch: Batch,
+    rows: Sequence[LayerSignal],
+    loss: float,
+    constant_loss: float,
+    input_rms: float,
+    rate: Rate,
+    findings: Sequence[Finding],
+    is_initialized: bool,
+) -> Iterator[Finding]:
+    """Find a learning rate that is too large, and data off scale; these are notes if nothing else is wrong.
+
+    Args:
+        probe: The probe after a pass.
+        batch: The batch that it measured.
+        rows: The signal at each layer.
+        loss: The loss; NaN without targets.
+        constant_loss: The loss of the best constant prediction; NaN if it is not known.
+        input_rms: The root mean square of the inputs of the first weighted layer; 0 if they are not floats.
+        rate: What gradient descent can use.
+        findings: The findings on single layers.
+        is_initialized: Whether `initialize` has drawn the weights of the model.
+    """
+    # Without a usable rate, no smaller one of those that were tried lowers the loss.
+    is_too_fast = rate.current > 0 and not rate.usable >= rate.current
+    if is_too_fast:
+        way = f"; {rate.usable:.2g} lowers it" if rate.usable > 0 else ""
+        text = (
+            f"at a learning rate of {rate.current:.2g} the first steps of SGD raise the loss on this batch"
+            f"{way} (2 / the largest curvature is {rate.largest:.2g}). Lower the rate, or use Adam."
+        )
+        yield Finding("learning rate", "", text)
+    serious = bool(_SERIOUS & {f.verdict for f in findings})
+    is_far = loss > _TARGETS * constant_loss
+    # A normalization after the first layer removes the scale of the inputs.
+    is_normalized = any(p.context.normalized for p in probe.points if p.depends_on_data and probe.is_first(p))
+    named = False
+    if input_rms > 0 and not 1 / _SCALE <= input_rms <= _SCALE:
+        large = input_rms > _SCALE and not is_normalized
+        if named := serious or is_too_fast or large:
+            verdict = "input scale" if serious or is_too_fast else "scale"
+            yield Finding(verdict, "", _of_inputs(input_rms, is_initialized))
+    for number, target_rms in _off_scale(probe, batch):
+        if is_far or is_too_fast:
+            named = True
+            text = (
+                f"the targets{number} have a root mean square of {target_rms:.2g}, where weights are drawn "
+                "for outputs near 1. Scale the targets to mean 0 and standard deviation 1: adapt a "
+                "keras.layers.Normalization layer to them, and undo it with Normalization(invert=True)."
+            )
+            yield Finding("target scale" if is_too_fast else "scale", "", text)
+    if loss > _FAR * constant_loss > 0 and not named:
+        last = next((row for row in reversed(rows) if row.is_output), rows[-1])
+        text = (
+            f"the first loss is {loss / constant_loss:.2g} times the loss of the best constant prediction: "
+            f"`{last.path}` returns values of standard deviation {last.std:.2g}. Scale its kernel down."
+        )
+        yield Finding("first loss", last.path, text)
+
+
+def _of_inputs(input_rms: float, is_initialized: bool) -> str:
+    data = "" if is_initialized else ", or call initialize(model, data=x)"
+    return (
+        f"the first weighted layer receives inputs with a root mean square of {input_rms:.2g}, but its "
+        "weights are drawn for inputs near 1. Rescale the inputs (keras.layers.Rescaling, or "
+        f"keras.layers.Normalization after adapt(x)){data}."
+    )
+
+
+def _off_scale(probe: Probe, batch: Batch) -> Iterator[tuple[str, float]]:
+    """Yield the targets that are far larger than 1: the name of the output, and their root mean square."""
+    targets, outputs = keras.tree.flatten(batch.y), keras.tree.flatten(probe.graph.results)
+    if batch.y is None or len(targets) != len(outputs):
+        return
+    for number, (y, out) in enumerate(zip(targets, outputs, strict=True)):
+        values = np.asarray(ops.convert_to_numpy(y), "float64")
+        # Other sizes are numbers of classes.
+        if values.size == math.prod(out.shape) and (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE:
+            yield f" of output {number}" if len(targets) > 1 else "", rms

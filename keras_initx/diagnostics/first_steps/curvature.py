@@ -1,0 +1,174 @@
+"""`rate_of_sgd`: the curvature of the loss, and what the first steps at a learning rate do to it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_initx._graph import Batch
+from keras_initx._weights import Snapshot
+from keras_initx.diagnostics.probe import Probe
+
+# Power iterations from the gradient, which lies near the direction of the largest curvature.
+_ITERATIONS = 3
+# The length of a step along which the gradient changes, relative to the weights.
+_STEP = 1e-3
+# The steps that are tried at a learning rate.
+_TRIED = 12
+# A first loss above this multiple of the best constant's is far from it.
+_FAR = 3.0
+# A loss that rises by this factor, and then stays above this share of the first one, does not train.
+_RISE, _STALLED, _BLOWN_UP = 1.5, 0.9, 10.0
+# The rise that a learning rate to recommend may cause.
+_NO_RISE = 1.05
+# The factors by which a learning rate is lowered until its first steps train.
+_FACTORS = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What gradient descent can use on one batch.
+
+    Attributes:
+        curvature: The largest absolute eigenvalue of the Hessian that was found; NaN if it was not measured.
+        current: The learning rate of the model's optimizer if that is SGD; NaN else.
+        usable: The largest of this rate and smaller ones at which the first steps lower the loss; NaN if none
+            was found or the model's optimizer is not SGD.
+    """
+
+    curvature: float = math.nan
+    current: float = math.nan
+    usable: float = math.nan
+
+    @property
+    def largest(self) -> float:
+        """Return 2 / curvature, above which plain gradient descent leaves a minimum of this curvature."""
+        return 2 / self.curvature if self.curvature > 0 else math.nan
+
+
+def rate_of_sgd(
+    model: keras.Model,
+    probe: Probe,
+    batch: Batch,
+    loss: float,
+    constant_loss: float,
+    jit_compile: bool = False,
+) -> Rate:
+    """Return the largest curvature of the loss on a batch, and try the first steps of the model's optimizer.
+
+    The curvature comes from power iteration, H v = (g(w + eps v) - g(w)) / eps: a lower bound, close because
+    it begins at the gradient. It holds for SGD, with and without momentum; Adam and its relatives scale each
+    weight's step by its gradient, and have no such bound. If SGD is the model's optimizer, and its rate is
+    above half of the bound, or the loss is far above the best constant's, its first steps are tried: large
+    errors raise the curvature within a few of them.
+
+    The weights are as before afterwards. The caller restores other state.
+
+    Args:
+        model: The model.
+        probe: Its probe, which keeps gradients.
+        batch: The batch, with targets.
+        loss: The loss of the pass that the probe ran on it.
+        constant_loss: The loss of the best constant prediction; NaN if it is not known.
+        jit_compile: Whether to compile under XLA.
+    """
+    passes = _Passes(model, probe, batch, loss, jit_compile)
+    try:
+        curvature = passes.curvature()
+        optimizer: Any = getattr(model, "optimizer", None)
+        if type(optimizer) is not keras.optimizers.SGD:
+            return Rate(curvature)
+        current = float(ops.convert_to_numpy(optimizer.learning_rate))
+        momentum = float(optimizer.momentum)
+        if not (current * curvature > 1 or loss > _FAR * constant_loss):
+            return Rate(curvature, current, current)
+        if passes.rise(current, momentum) < _RISE:
+            return Rate(curvature, current, current)
+        rates = [factor * current for factor in _FACTORS]
+        usable = next((rate for rate in rates if passes.rise(rate, momentum) <= _NO_RISE), math.nan)
+        return Rate(curvature, current, usable)
+    finally:
+        passes.close()
+
+
+class _Passes:
+    """Passes of a probe at changed weights."""
+
+    def __init__(
+        self, model: keras.Model, probe: Probe, batch: Batch, loss: float, jit_compile: bool
+    ) -> None:
+        self._probe, self._batch, self._jit_compile = probe, batch, jit_compile
+        self._state = Snapshot(model.non_trainable_variables)
+        self._variables = probe.kept_variables
+        self._start = [_array(v) for v in self._variables]
+        self._loss, self._gradient = loss, self._kept()
+
+    def _kept(self) -> list[np.ndarray]:
+        """Return the gradients of the last pass."""
+        return [_array(v) for v in self._probe.kept_gradients]
+
+    def _at(self, weights: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
+        """Return the loss and its gradient at some weights."""
+        for variable, value in zip(self._variables, weights, strict=True):
+            variable.assign(value)
+        loss, _ = self._probe.run(self._batch, self._jit_compile)
+        # Cells that remember the last batch would change the loss.
+        self._state.restore()
+        return loss, self._kept()
+
+    def curvature(self) -> float:
+        """Return the largest curvature by power iteration; NaN without a gradient."""
+        size = _norm(self._gradient)
+        reach = _STEP * max(_norm(self._start), 1e-3)
+        direction, largest = self._gradient, 0.0
+        for _ in range(_ITERATIONS):
+            if not 0 < size < math.inf:
+                break
+            shifted = [w + reach / size * v for w, v in zip(self._start, direction, strict=True)]
+            _, gradient = self._at(shifted)
+            direction = [(g - g0) / reach for g, g0 in zip(gradient, self._gradient, strict=True)]
+            size = _norm(direction)
+            largest = max(largest, size) if math.isfinite(size) else math.nan
+        return largest or math.nan
+
+    def rise(self, rate: float, momentum: float) -> float:
+        """Return the largest factor by which the loss rises during the first steps of SGD at a learning rate.
+
+        A loss that rises on its way to a much lower one does not count: it trains.
+        """
+        weights, velocity = self._start, [np.zeros_like(w) for w in self._start]
+        gradient, losses = self._gradient, [self._loss]
+        for _ in range(_TRIED):
+            velocity = [momentum * v - rate * g for v, g in zip(velocity, gradient, strict=True)]
+            weights = [w + v for w, v in zip(weights, velocity, strict=True)]
+            if not all(np.isfinite(w).all() for w in weights):
+                return math.inf
+            loss, gradient = self._at(weights)
+            losses.append(loss)
+            if not math.isfinite(loss):
+                return math.inf
+        if min(losses) <= 0:
+            # Losses such as log likelihoods have no ratio.
+            return 1.0
+        rise = max(later / min(losses[: n + 1]) for n, later in enumerate(losses))
+        # Beyond `_BLOWN_UP` the weights change so much that a later loss is that of dead units.
+        trains = losses[-1] < _STALLED * losses[0] and max(losses) < _BLOWN_UP * losses[0]
+        return 1.0 if trains else rise
+
+    def close(self) -> None:
+        """Put the weights back."""
+        for variable, value in zip(self._variables, self._start, strict=True):
+            variable.assign(value)
+        self._state.restore()
+        self._state.close()
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(tensor))
+
+
+def _norm(arrays: list[np.ndarray]) -> float:
+    return math.sqrt(sum(float(np.sum(np.square(a, dtype="float64"))) for a in arrays))

@@ -1,0 +1,105 @@
+"""Inputs, targets and first losses that are off scale, and those that are not."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_initx import PriorBias, initialize
+from keras_initx.diagnostics import diagnose
+from tests.support.networks import data
+
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+
+
+def model_of(*hidden, units=1, rate=1e-3, loss="mse", bias="zeros"):
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(units, bias_initializer=bias)])
+    model.compile(keras.optimizers.SGD(rate), loss)
+    return model
+
+
+def texts(report, *verdicts):
+    return [f.text for f in report.findings if f.verdict in verdicts]
+
+
+def relu():
+    return [layers.Dense(32, "relu") for _ in range(3)]
+
+
+class TestTargets:
+    def test_targets_up_to_199(self):
+        y = np.random.default_rng(0).integers(0, 200, size=(64, 1)).astype("float32")
+        report = diagnose(model_of(*relu(), rate=3e-3), data(64, 8), y)
+        assert not report.healthy
+        (text,) = texts(report, "target scale")
+        assert f"root mean square of {np.sqrt(np.mean(y**2)):.2g}" in text
+        assert "Normalization" in text
+        assert texts(report, "learning rate")
+        scaled = (y - y.mean()) / y.std()
+        assert not diagnose(model_of(*relu(), rate=3e-3), data(64, 8), scaled).findings
+
+    def test_an_output_that_begins_at_the_mean_is_no_finding(self):
+        y = 100 + data(64, 1)
+        bias = keras.initializers.Constant(float(y.mean()))
+        assert not texts(diagnose(model_of(*relu(), bias=bias), data(64, 8), y), "scale", "target scale")
+
+    def test_numbers_of_classes_have_no_scale(self):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        y = np.random.default_rng(0).integers(0, 100, size=64)
+        assert diagnose(model_of(*relu(), units=100, loss=loss), data(64, 8), y).findings == ()
+
+
+class TestInputs:
+    def test_pixels(self):
+        x = np.random.default_rng(0).integers(0, 256, size=(64, 8)).astype("float32")
+        report = diagnose(model_of(*relu()), x, data(64, 1))
+        (text,) = texts(report, "input scale")
+        assert f"root mean square of {np.sqrt(np.mean(x**2)):.2g}" in text
+        assert "Normalization after adapt(x)" in text
+        # Without targets there is no loss to judge by.
+        assert texts(diagnose(model_of(*relu()), x), "scale")
+
+    @pytest.mark.parametrize("kind", ["rescaled", "normalized input", "normalized layer"])
+    def test_pixels_that_the_model_scales(self, kind):
+        x = np.random.default_rng(0).integers(0, 256, size=(64, 8)).astype("float32")
+        stem = {
+            "rescaled": [layers.Rescaling(1 / 128, offset=-1)],
+            "normalized input": [layers.BatchNormalization()],
+            "normalized layer": [layers.Dense(32), layers.BatchNormalization(), layers.ReLU()],
+        }[kind]
+        report = diagnose(model_of(*stem, *relu()), x, data(64, 1))
+        assert report.healthy, report.summary()
+        assert not texts(report, "scale", "input scale")
+
+    def test_after_initialize_the_way_out_is_another(self):
+        x = 200 * data(64, 8)
+        model = model_of(*relu())
+        assert "initialize(model, data=x)" in diagnose(model, x, data(64, 1)).summary()
+        initialize(model, seed=0)
+        text = diagnose(model, x, data(64, 1)).summary()
+        assert "Normalization after adapt(x)" in text
+        assert "initialize(" not in text
+
+
+class TestFirstLoss:
+    def test_logits_far_too_large(self):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        large = layers.Dense(
+            10, kernel_initializer=keras.initializers.RandomNormal(stddev=9.0, seed=1), name="big"
+        )
+        model = keras.Sequential([keras.Input((8,)), large])
+        y = np.random.default_rng(0).integers(0, 10, size=64)
+        report = diagnose(model, data(64, 8), y, loss)
+        (text,) = texts(report, "first loss")
+        assert f"{report.loss / report.constant_loss:.2g} times" in text
+        assert "`big`" in text.replace(large.path, "big")
+        assert report.healthy
+
+    def test_a_prior_begins_at_the_best_constant(self):
+        y = (np.arange(64) < 2).astype("float32")[:, None]
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model = model_of(layers.Dense(8, "relu"), loss=loss, bias=PriorBias([62, 2]))
+        report = diagnose(model, data(64, 8), y)
+        assert report.healthy
+        assert not texts(report, "first loss")

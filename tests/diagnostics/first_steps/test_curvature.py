@@ -1,0 +1,81 @@
+"""Curvature and learning rates against the Hessian of a linear model, and against training."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx.diagnostics import diagnose
+from tests.support.networks import data
+
+pytestmark = pytest.mark.usefixtures("eager_pass")
+
+
+def regression(depth=3, rate=1e-3, optimizer=None, momentum=0.0):
+    keras.utils.set_random_seed(5)
+    hidden = [layers.Dense(32, "relu") for _ in range(depth)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(1)])
+    model.compile(optimizer or keras.optimizers.SGD(rate, momentum=momentum), "mse")
+    return model
+
+
+def verdicts(report):
+    return {finding.verdict for finding in report.findings}
+
+
+class TestCurvature:
+    def test_the_hessian_of_linear_regression(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(1)])
+        x = data(64, 8) * np.array([3, 1, 1, 1, 1, 1, 1, 1], "float32")
+        report = diagnose(model, x, data(64, 1, seed=1), "mse")
+        rows = np.c_[x, np.ones(64)]
+        expected = np.linalg.eigvalsh(2 * rows.T @ rows / 64)[-1]
+        # From below: three power iterations.
+        assert 0.9 * expected <= report.curvature <= 1.001 * expected
+        assert f"{2 / report.curvature:.2g}" in report.summary()
+
+    def test_weights_and_states_are_as_before(self):
+        model = keras.Sequential(
+            [keras.Input(batch_shape=(4, 5, 3)), layers.GRU(4, stateful=True), layers.Dense(1)]
+        )
+        model.compile("sgd", "mse")
+        before = [ops.convert_to_numpy(v).copy() for v in model.variables]
+        assert diagnose(model, data(4, 5, 3), data(4, 1)).curvature > 0
+        for variable, value in zip(model.variables, before, strict=True):
+            assert np.array_equal(ops.convert_to_numpy(variable), value)
+
+    def test_half_precision_has_none(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(1, dtype="float16")])
+        model = keras.Model(model.inputs, model.outputs)
+        assert np.isnan(diagnose(model).curvature)
+
+
+class TestLearningRates:
+    @pytest.mark.parametrize("momentum", [0.0, 0.9])
+    @pytest.mark.parametrize("scale", [(1, 1), (150, 1), (1, 100), (150, 100)])
+    def test_a_rate_is_reported_exactly_if_training_fails(self, scale, momentum):
+        x, y = scale[0] * np.abs(data(64, 8)), scale[1] * (1 + data(64, 1, seed=1) / 2)
+        model = regression(rate=2e-3, momentum=momentum)
+        report = diagnose(model, x, y)
+        losses = [float(model.train_on_batch(x, y)) for _ in range(12)]
+        fails = (
+            not np.all(np.isfinite(losses)) or max(losses) > 1.5 * losses[0] or losses[-1] > 0.97 * losses[0]
+        )
+        assert ("learning rate" in verdicts(report)) == fails, (losses, report.summary())
+        assert report.healthy == (not fails), report.summary()
+
+    def test_the_recommended_rate_trains(self):
+        x, y = 150 * np.abs(data(64, 8)), data(64, 1, seed=1)
+        text = next(f.text for f in diagnose(regression(), x, y).findings if f.verdict == "learning rate")
+        rate = float(text.split("batch; ")[1].split()[0])
+        model = regression(rate=rate)
+        losses = [float(model.train_on_batch(x, y)) for _ in range(20)]
+        assert losses[-1] < losses[0]
+        assert max(losses) < 1.1 * losses[0]
+
+    def test_adam_has_no_such_rate(self):
+        x, y = 150 * np.abs(data(64, 8)), data(64, 1, seed=1)
+        report = diagnose(regression(optimizer="adam"), x, y)
+        assert "learning rate" not in verdicts(report)
+        assert "scale" in verdicts(report)
+        assert report.healthy
