@@ -92,7 +92,9 @@ def _is_identity(values: np.ndarray) -> bool:
     return flat.shape[0] == flat.shape[1] and np.array_equal(flat, np.eye(len(flat), dtype=flat.dtype))
 
 
-def check_residual_scale(points: Sequence[ProbePoint], rows: Sequence[LayerSignal]) -> Iterator[Finding]:
+def check_residual_scale(
+    points: Sequence[ProbePoint], rows: Sequence[LayerSignal], is_initialized: bool = False
+) -> Iterator[Finding]:
     """Find residual branches that do not end in a normalization and are not scaled down for their number N.
 
     Each branch adds its own second moment to the stream. Scaled by 1/sqrt(2N), all of them together add 0.5.
@@ -100,6 +102,7 @@ def check_residual_scale(points: Sequence[ProbePoint], rows: Sequence[LayerSigna
     Args:
         points: The weighted steps.
         rows: The signal at each of them.
+        is_initialized: Whether `initialize` has drawn the weights of the model, which is then no advice.
     """
     ends = [
         (point, row)
@@ -112,10 +115,11 @@ def check_residual_scale(points: Sequence[ProbePoint], rows: Sequence[LayerSigna
     added = sum(row.second_moment for _, row in ends if math.isfinite(row.second_moment))
     if added > _RESIDUAL_GROWTH * total:
         path = ends[0][0].path
+        advice = "Normalize the end of each branch." if is_initialized else "Try initialize(model)."
         text = (
             f"{len(ends)} residual branches, `{path}` first, are not scaled down for their number: they add "
             f"{added:.2g} to the second moment of the stream, and would add 0.5 with a factor of 1/sqrt(2N). "
-            "Try initialize(model)."
+            f"{advice}"
         )
         yield Finding("residual", path, text)
 

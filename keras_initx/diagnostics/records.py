@@ -47,6 +47,8 @@ class LayerSignal:
             first training step opens.
         unit: The standard deviation that small ones are compared with: 1, or 1 / w0 for a signal that meets
             sin(w0 z), and for an output that depends on such a signal.
+        is_bypassed: Whether tokens that differ reach the model's output around the layer, as through a
+            residual connection.
         verdicts: The problems found at this layer, each a key of `VERDICTS`. Empty for a healthy layer.
     """
 
@@ -79,6 +81,7 @@ class LayerSignal:
     is_output: bool = False
     is_behind_zero: bool = False
     unit: float = 1.0
+    is_bypassed: bool = False
     verdicts: tuple[str, ...] = ()
 
     @property

@@ -12,7 +12,7 @@ from keras_initx._theory import natural_std
 from keras_initx._weights import WeightIndex, mean_square
 from keras_initx.diagnostics.probe import Probe, ProbePoint, normalized_moments, reductions
 from keras_initx.diagnostics.records import HeadSignal, LayerSignal
-from keras_initx.diagnostics.verdicts import head_verdicts, layer_verdicts
+from keras_initx.diagnostics.verdicts import TOKEN_COSINE, head_verdicts, layer_verdicts
 from keras_initx.errors import InitxError
 
 
@@ -30,7 +30,35 @@ def layer_signals(probe: Probe, gradients: dict[int, list[float]], index: Weight
         replace(row, is_behind_zero=point.context.step in behind)
         for row, point in zip(rows, probe.points, strict=True)
     ]
+    if _passes_tokens(probe, rows):
+        rows = [replace(row, is_bypassed=row.token_cosine > TOKEN_COSINE) for row in rows]
     return [replace(row, verdicts=layer_verdicts(row, rows)) for row in rows]
+
+
+def _passes_tokens(probe: Probe, rows: list[LayerSignal]) -> bool:
+    """Return whether tokens that differ reach the outputs around all layers whose tokens are alike.
+
+    Inside a branch of the residual stream tokens may be alike; they collapse only if the stream itself does.
+    """
+    cosines = {p.context.step: row.token_cosine for p, row in zip(probe.points, rows, strict=True)}
+    tensors, seen = list(probe.graph.outputs), set(probe.graph.outputs)
+    inputs = zip(probe.graph.inputs, keras.tree.flatten(probe.graph.symbolic), strict=True)
+    tokens = {
+        n for n, t in inputs if len(t.shape) == 3 and "float" in keras.backend.standardize_dtype(t.dtype)
+    }
+    while tensors:
+        tensor = tensors.pop()
+        if tensor in tokens:
+            return True
+        step = probe.graph.producer(tensor)
+        if step is None or cosines.get(step.number, 0.0) > TOKEN_COSINE:
+            continue
+        if cosines.get(step.number, 1.0) <= TOKEN_COSINE:
+            return True
+        new = [tensor for tensor in step.inputs if tensor not in seen]
+        seen.update(new)
+        tensors += new
+    return False
 
 
 def _layer_signal(

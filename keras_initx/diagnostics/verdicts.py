@@ -15,12 +15,12 @@ _OUTPUT_SPREAD = 1.0
 # The smallest healthy spread of samples relative to the signal.
 _SAMPLE_SPREAD = 1e-3
 # The largest healthy cosine between tokens.
-_TOKEN_COSINE = 0.9999
+TOKEN_COSINE = 0.9999
 # The smallest healthy spread of units relative to the signal, or to the gradient.
 _UNIT_SPREAD = 1e-4
 _ENTROPY = 0.02
-# Below this spread of the queries a head's outputs have a cosine above `_TOKEN_COSINE` for any values.
-_QUERY_SPREAD = 1 - _TOKEN_COSINE
+# Below this spread of the queries a head's outputs have a cosine above `TOKEN_COSINE` for any values.
+_QUERY_SPREAD = 1 - TOKEN_COSINE
 _INITIALIZE = "Try initialize(model)"
 _INITIALIZED = (
     "initialize(model) has drawn these weights already: normalize the inputs or the layers, add residual "
@@ -46,7 +46,7 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
     saturated      More than half of the entries are within 1 % of a bound of the activation. An output that
                    its bias alone takes there, as for the prior of a rare class, does not count.
     rank collapse  The tokens of a sample have a mean cosine above 0.9999, here and in all later layers with
-                   tokens. A residual connection around the layer may carry what differs between them.
+                   tokens, and no residual connection around them carries what differs between tokens.
 
     A kernel of zeros whose units have different gradients, such as an output layer's, is healthy. So is a
     layer behind a trainable gain of zero at the end of its branch.
@@ -70,9 +70,10 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
         # The spread of a single sample is NaN.
         "saturated": row.saturated > _SATURATED and (not row.is_output or row.spread >= _OUTPUT_SPREAD),
         # The cosine of a layer without tokens is NaN.
-        "rank collapse": row.token_cosine > _TOKEN_COSINE
+        "rank collapse": row.token_cosine > TOKEN_COSINE
         and not row.is_lookup
-        and not any(r.token_cosine <= _TOKEN_COSINE for r in later),
+        and not row.is_bypassed
+        and not any(r.token_cosine <= TOKEN_COSINE for r in later),
     }
     return tuple(verdict for verdict, is_so in applies.items() if is_so)
 

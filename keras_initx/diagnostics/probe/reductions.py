@@ -33,7 +33,7 @@ BINS, COUNTED = 32, 4096
 # The samples among which the effective rank is measured: TimeDistributed turns every time into a sample.
 RANKED = 512
 # The number of entries that are reduced at once.
-PART = 2**20
+PART = 2**17
 # The relative difference that rounding leaves between equal values.
 _ROUNDING = 1e-6
 _TINY = 1e-30
