@@ -8,8 +8,6 @@ from keras import layers, ops
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
-pytestmark = pytest.mark.usefixtures("eager_pass")
-
 
 def regression(depth=3, rate=1e-3, optimizer=None, momentum=0.0):
     keras.utils.set_random_seed(5)
@@ -45,9 +43,14 @@ class TestCurvature:
             assert np.array_equal(ops.convert_to_numpy(variable), value)
 
     def test_half_precision_has_none(self):
-        model = keras.Sequential([keras.Input((8,)), layers.Dense(1, dtype="float16")])
-        model = keras.Model(model.inputs, model.outputs)
-        assert np.isnan(diagnose(model).curvature)
+        keras.config.set_dtype_policy("float16")
+        try:
+            model = keras.Sequential([keras.Input((8,)), layers.Dense(1)])
+        finally:
+            keras.config.set_dtype_policy("float32")
+        report = diagnose(model, data(8, 8), data(8, 1), "mse")
+        assert np.isnan(report.curvature)
+        assert report.constant_loss > 0
 
 
 class TestLearningRates:
