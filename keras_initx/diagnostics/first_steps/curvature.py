@@ -24,8 +24,9 @@ _FAR = 3.0
 _RISE, _STALLED, _BLOWN_UP = 1.5, 0.9, 10.0
 # The rise that a learning rate to recommend may cause.
 _NO_RISE = 1.05
-# The factors by which a learning rate is lowered until its first steps train.
-_FACTORS = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)
+# A rate to recommend is this far below the current one and the bound, and lower by one of these factors.
+_BELOW = 0.3
+_FACTORS = (1.0, 0.1, 0.01, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def rate_of_sgd(
             return Rate(curvature, current, current)
         if passes.rise(current, momentum) < _RISE:
             return Rate(curvature, current, current)
-        rates = [factor * current for factor in _FACTORS]
+        start = min(_BELOW * current, _BELOW * 2 / curvature) if curvature > 0 else _BELOW * current
+        rates = [factor * start for factor in _FACTORS]
         usable = next((rate for rate in rates if passes.rise(rate, momentum) <= _NO_RISE), math.nan)
         return Rate(curvature, current, usable)
     finally:
@@ -148,15 +150,14 @@ class _Passes:
                 return math.inf
             loss, gradient = self._at(weights)
             losses.append(loss)
-            if not math.isfinite(loss):
+            # Beyond this the weights change so much that a later loss is that of dead units.
+            if not math.isfinite(loss) or loss > _BLOWN_UP * abs(self._loss):
                 return math.inf
         if min(losses) <= 0:
             # Losses such as log likelihoods have no ratio.
             return 1.0
         rise = max(later / min(losses[: n + 1]) for n, later in enumerate(losses))
-        # Beyond `_BLOWN_UP` the weights change so much that a later loss is that of dead units.
-        trains = losses[-1] < _STALLED * losses[0] and max(losses) < _BLOWN_UP * losses[0]
-        return 1.0 if trains else rise
+        return 1.0 if losses[-1] < _STALLED * losses[0] else rise
 
     def close(self) -> None:
         """Put the weights back."""
