@@ -75,6 +75,7 @@ class WeightTask:
         error: The relative standard error of the measurement, from the spread between samples.
         measured_at: Where its output was measured, in words.
         left: Why its output was not scaled to the target of the choice; "" if it was.
+        remark: A note for the plan about its layer; "" if there is nothing to say.
         mean_square: The mean square of its entries after initialization.
         uses: The steps that read the weight, if there are several.
         follows: The tied table that a look-up is added to, whose size it takes.
@@ -91,6 +92,7 @@ class WeightTask:
     error: float = field(default=0.0, init=False)
     measured_at: str = field(default="", init=False)
     left: str = field(default="", init=False)
+    remark: str = field(default="", init=False)
     mean_square: float = field(default=math.nan, init=False)
     uses: list[WeightUse] = field(default_factory=list, init=False)
     follows: "WeightTask | None" = field(default=None, init=False)

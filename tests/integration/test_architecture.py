@@ -27,7 +27,7 @@ CORE = {
     "initializers": {"errors", "_theory"},
     "_graph": {"errors", "_theory"},
     "_weights": {"errors", "initializers"},
-    "model_init": {"errors", "_weights", "_graph", "initializers", "_theory", "_display"},
+    "model_init": {"errors", "_weights", "_graph", "initializers", "_theory", "_display", "_tf_logging"},
     "diagnostics": {
         "errors", "_weights", "_graph", "_theory", "initializers", "_display", "_event_files", "_tf_logging",
         # Only to compare a model under several methods, and to measure its weights.

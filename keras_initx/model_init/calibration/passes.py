@@ -46,7 +46,7 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
         size *= 4
         if batch is not None or fixed or not (note := _low_precision(tasks)) or size * values > 8 * _BUDGET:
             break
-    return [text for text in (note, _zeros(tasks)) if text]
+    return [text for text in (note, _zeros(tasks), *(task.remark for task in tasks)) if text]
 
 
 def _zeros(tasks: list[WeightTask]) -> str:

@@ -1,7 +1,8 @@
-"""Scale the input kernels of recurrent cells, gate by gate."""
+"""Scale the weights of recurrent cells: input kernels gate by gate, recurrent ones until the state is steady."""
 
 import contextlib
 import math
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -11,14 +12,13 @@ from keras import ops
 from keras_initx._graph import is_keras_call, own_weights, patched_attribute, zeros
 from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
 from keras_initx.model_init.calibration.sequences import Sequences
+from keras_initx.model_init.calibration.steady import LIMIT, SteadyCell
+from keras_initx.model_init.calibration.unrolled import initial_states, outputs_of
 from keras_initx.model_init.tasks import WeightTask
-
-# Time steps after which a recurrent state counts as settled.
-SETTLING_STEPS = 12
 
 
 def scale_recurrent(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) -> list[WeightTask]:
-    """Scale the input kernel of each cell of a recurrent layer; leave its other weights as drawn.
+    """Scale the input kernel of each cell of a recurrent layer, and lower weights that let the state grow.
 
     No task is left: the returned list is empty.
     """
@@ -26,36 +26,42 @@ def scale_recurrent(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) ->
     cells = getattr(layer.cell, "cells", [layer.cell])
     for number, cell in enumerate(cells):
         if number:
-            sequences = _outputs(layer, cells[number - 1], sequences)
+            sequences = outputs_of(layer, cells[number - 1], sequences)
         kernel = next((task for task in tasks if task.variable is getattr(cell, "kernel", None)), None)
-        for task in scaler.open_tasks(cell.weights):
-            if task is not kernel:
-                scaler.leave_as_drawn(task)
-        if kernel is None or kernel.target is None:
+        others = [task for task in scaler.open_tasks(cell.weights) if task is not kernel]
+        for task in others:
+            scaler.leave_as_drawn(task)
+        if kernel is None and not others:
             continue
-        if _has_known_gates(cell):
-            _scale_gates(scaler, layer, cell, kernel, sequences)
-        else:
-            _scale_input_part(scaler, kernel, sequences)
+        recurrent = [task for task in others if task.status == "drawn" and not scaler.is_held(task)]
+        known = _has_known_gates(cell)
+        steady = SteadyCell(layer, cell, sequences, _gate_count(cell) if known else 0, recurrent, scaler.on_data)
+        if kernel is not None and kernel.target is not None:
+            if known:
+                _scale_gates(scaler, steady, kernel)
+            else:
+                _scale_input_part(scaler, kernel, sequences)
+        steady.hold()
+        _explain(steady, kernel or others[0])
     return []
 
 
-def _scale_gates(
-    scaler: Scaler, layer: keras.Layer, cell: keras.Layer, task: WeightTask, sequences: Sequences
-) -> None:
-    """Scale the kernel of each gate so that the pre-activations of a settled state have the target."""
+def _scale_gates(scaler: Scaler, steady: SteadyCell, task: WeightTask) -> None:
+    """Scale the kernel of each gate so that its pre-activations have the target once the state has settled."""
     target = float(task.target or 1)
-    gates = input_rms(layer, cell, sequences) or [(0.0, 0.0)]
+    gates = input_rms(steady.layer, steady.cell, steady.sequences) or [(0.0, 0.0)]
     rms = float(np.sqrt(np.mean(np.square([part for part, _ in gates]))))
     task.record(rms, max(error for _, error in gates), "gates of the cell")
     if not all(scaler.can_scale(task, part) for part, _ in gates):
         return
     aims = [target] * len(gates)
     _multiply_gates(task.variable, [aim / part for aim, (part, _) in zip(aims, gates, strict=True)])
+    late = [part for part, _ in input_rms(steady.layer, steady.cell, steady.sequences, late=True)]
     # The state adds its part to the pre-activations, so lower the input's part by as much.
     for _ in range(2):
-        settled = settled_rms(layer, cell, sequences)
-        states = [max(total**2 - part**2, 0.0) for total, part in settled]
+        totals = steady.hold().late_gates()
+        parts = [part * aim / target for part, aim in zip(late, aims, strict=True)]
+        states = [max(total**2 - part**2, 0.0) for total, part in zip(totals, parts, strict=True)]
         lowered = [math.sqrt(max(target**2 - state, target**2 / 4)) for state in states]
         _multiply_gates(task.variable, [new / aim for new, aim in zip(lowered, aims, strict=True)])
         aims = lowered
@@ -75,46 +81,56 @@ def _scale_input_part(scaler: Scaler, task: WeightTask, sequences: Sequences) ->
     scaler.leave_as_drawn(task)
 
 
-def input_rms(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> list[tuple[float, float]]:
-    """Return for each gate the root mean square of the input's part over all times, and its error."""
-    rows, samples = sequences.rows(cell.kernel.shape[-1])
+def _explain(steady: SteadyCell, task: WeightTask) -> None:
+    """Say in the plan by how much recurrent weights were lowered, or that the state cannot be held.
+
+    Args:
+        steady: The cell, after its last run.
+        task: The weight whose row of the plan carries a remark on the cell.
+    """
+    if steady.factor < 1:
+        for lowered in steady.recurrent:
+            how = lowered.choice.method if lowered.choice.method == "orthogonal" else "drawn"
+            reason = (
+                f"{how}, times {steady.factor:.3g}: the state would otherwise grow "
+                f"{steady.growth_at_first:.2g} times over {steady.times} steps"
+            )
+            lowered.choice = replace(lowered.choice, reason=reason)
+            lowered.left = lowered.left and reason
+    if steady.growth > LIMIT:
+        names = [v.path for v in _state_weights(steady.cell)] or [steady.cell.name]
+        task.remark = (
+            f"{', '.join(names)}: cannot promise a steady state, which grows {steady.growth:.2g} times over "
+            f"{steady.times} steps"
+        )
+
+
+def _state_weights(cell: keras.Layer) -> list[keras.Variable]:
+    """Return the weights of a cell that may act on its state."""
+    kernel = getattr(cell, "kernel", None)
+    return [v for v in cell.weights if v is not kernel and v.trainable and not v.name.endswith("bias")]
+
+
+def input_rms(
+    layer: keras.Layer, cell: keras.Layer, sequences: Sequences, late: bool = False
+) -> list[tuple[float, float]]:
+    """Return for each gate the root mean square of the input's part over time, and its error.
+
+    Args:
+        layer: The recurrent layer.
+        cell: Its cell, or one cell of its stack.
+        sequences: The inputs of the cell.
+        late: Whether to measure only the second half of each sample's time steps.
+    """
+    rows, samples = sequences.rows(cell.kernel.shape[-1], late=late)
     if not len(samples):
         return []
-    gates, _ = _gate_squares(cell, rows, _initial_states(layer, cell, rows))
+    gates = _gate_squares(cell, rows, initial_states(layer, cell, rows.shape[0]))
     return [rms_over_times(squares, samples) for squares in gates]
 
 
-def settled_rms(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> list[tuple[float, float]]:
-    """Return for each gate the root mean squares of the sum and of the input's part in a settled state.
-
-    A shorter sample is measured at its last time step.
-    """
-    ends = np.minimum(sequences.lengths, SETTLING_STEPS) - 1
-    states = _initial_states(layer, cell, sequences.values[:, 0])
-    sums = np.zeros((_gate_count(cell), 2))
-    for time in range(max(ends) + 1):
-        inputs = sequences.values[:, time]
-        ending = np.flatnonzero(ends == time)
-        if ending.size:
-            rows = ops.take(inputs, ending, axis=0)
-            parts, _ = _gate_squares(cell, rows, _initial_states(layer, cell, rows))
-        totals, states = _gate_squares(cell, inputs, states)
-        if ending.size:
-            sums += [[np.sum(t[ending]), np.sum(p)] for t, p in zip(totals, parts, strict=True)]
-    return [(float(total), float(part)) for total, part in np.sqrt(sums / np.sum(ends >= 0))]
-
-
-def _outputs(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> Sequences:
-    """Return the outputs of a cell in a stack, for as many time steps as a state needs to settle."""
-    states, outputs = _initial_states(layer, cell, sequences.values[:, 0]), []
-    for time in range(min(SETTLING_STEPS, sequences.values.shape[1])):
-        output, states = cell(sequences.values[:, time], states)
-        outputs.append(output)
-    return Sequences(ops.stack(outputs, axis=1), np.minimum(sequences.lengths, len(outputs)))
-
-
-def _gate_squares(cell: keras.Layer, inputs: Any, states: Any) -> tuple[list[np.ndarray], Any]:
-    """Return the mean squares of each gate's pre-activation without bias, by sample, and the new states."""
+def _gate_squares(cell: keras.Layer, inputs: Any, states: Any) -> list[np.ndarray]:
+    """Return the mean squares of each gate's pre-activation without bias, by sample."""
     gates: list[np.ndarray] = []
 
     def probed(activation: Any) -> Any:
@@ -132,8 +148,8 @@ def _gate_squares(cell: keras.Layer, inputs: Any, states: Any) -> tuple[list[np.
         for name in ("activation", "recurrent_activation"):
             if callable(getattr(cell, name, None)):
                 stack.enter_context(patched_attribute(cell, name, probed(getattr(cell, name))))
-        _, states = cell(inputs, states)
-    return gates[: _gate_count(cell)], states
+        cell(inputs, states)
+    return gates[: _gate_count(cell)]
 
 
 def rms_over_times(squares: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
@@ -159,15 +175,6 @@ def rms_over_times(squares: np.ndarray, samples: np.ndarray) -> tuple[float, flo
 def _gate_count(cell: keras.Layer) -> int:
     """Return the number of gates of one of Keras's cells."""
     return int(cell.kernel.shape[-1] // cell.recurrent_kernel.shape[-2])
-
-
-def _initial_states(layer: keras.Layer, cell: keras.Layer, inputs: Any) -> Any:
-    if cell is layer.cell:
-        return layer.get_initial_state(inputs.shape[0])
-    if hasattr(cell, "get_initial_state"):
-        return cell.get_initial_state(inputs.shape[0])
-    sizes = keras.tree.flatten(cell.state_size)
-    return [ops.zeros((inputs.shape[0], size), dtype=inputs.dtype) for size in sizes]
 
 
 def _has_known_gates(cell: keras.Layer) -> bool:

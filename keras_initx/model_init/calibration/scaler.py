@@ -48,6 +48,7 @@ class Scaler:
         held: Whether weights with several uses keep their size, and are only measured.
 
     Attributes:
+        on_data: As passed.
         factors: The factor of each scaled weight by the id of its variable.
         reads_zeros: Whether all inputs of the model are zeros.
         failure: The error of an output that cannot be scaled. Keras may wrap the raised error.
@@ -55,7 +56,7 @@ class Scaler:
 
     def __init__(self, tasks: Iterable[WeightTask], on_data: bool, held: bool = False) -> None:
         self._tasks = {id(task.variable): task for task in tasks}
-        self._on_data, self._held = on_data, held
+        self.on_data, self._held = on_data, held
         self._done: set[int] = set()
         self.factors: dict[int, float] = {}
         self.reads_zeros = False
@@ -132,8 +133,8 @@ class Scaler:
             self.multiply(task, target)
             return False
         received = "all zeros" if rms == 0 else "not finite"
-        inputs = "this data" if self._on_data else "noise"
-        way_out = "Check the input range" if self._on_data else "Pass data= if the model cannot read noise"
+        inputs = "this data" if self.on_data else "noise"
+        way_out = "Check the input range" if self.on_data else "Pass data= if the model cannot read noise"
         self.failure = InitxError(
             task.path,
             received,

@@ -12,7 +12,7 @@ from keras_initx._graph import carried_mask, mask_argument
 from keras_initx.model_init.calibration.scaler import LayerCall
 
 # Limits of one measurement: rows (one time step of one sample), and values held in memory at once.
-_ROWS, _VALUES = 4096, 2**24
+_ROWS, _VALUES = 4096, 2**22
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,36 @@ class Sequences:
         moved = ops.take(flat, (order + times * np.arange(samples)[:, None]).reshape(-1), axis=0)
         return cls(ops.reshape(moved, inputs.shape), unmasked.sum(axis=1))
 
-    def rows(self, width: int) -> tuple[Any, np.ndarray]:
+    def rows(self, width: int, limit: int = _ROWS, late: bool = False) -> tuple[Any, np.ndarray]:
         """Return unmasked time steps of all samples, and the number of the sample of each.
 
         If there are too many to measure at once, they are a random subset.
 
         Args:
             width: The number of values that the cell computes at each position of an image.
+            limit: The largest number of rows.
+            late: Whether to take only steps in the second half of their sample.
         """
         samples, times = self.values.shape[:2]
-        positions = np.flatnonzero(np.arange(times)[None] < self.lengths[:, None])
+        valid = np.arange(times)[None] < self.lengths[:, None]
+        positions = np.flatnonzero(late_steps(valid) if late else valid)
         size = math.prod(self.values.shape[2:-1]) * max(width, self.values.shape[-1])
-        count = min(len(positions), _ROWS, max(_VALUES // size, 1))
+        count = min(len(positions), limit, max(_VALUES // size, 1))
         # At even distances all rows could be the same time step of each sample.
         positions = (
             np.sort(np.random.default_rng(0).choice(positions, count, replace=False)) if count else positions
         )
         flat = ops.reshape(self.values, (samples * times, *self.values.shape[2:]))
         return ops.take(flat, positions, axis=0), positions // times
+
+
+def late_steps(valid: np.ndarray) -> np.ndarray:
+    """Return which steps lie in the second half of their sample.
+
+    Args:
+        valid: Whether a time step belongs to its sample: (samples, times).
+    """
+    return valid & (np.arange(valid.shape[1])[None] >= valid.sum(axis=1, keepdims=True) // 2)
 
 
 def _mask(call: LayerCall) -> Any:
