@@ -10,7 +10,13 @@ from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.normalizations import gain_of
 from keras_initx._graph.records import SHAPE_ONLY, Graph, Step
 from keras_initx._graph.replay import compute, is_about_inputs, replay
-from keras_initx._graph.roles import end_kernels, role, steps_behind_zero_gains, stopping_steps
+from keras_initx._graph.roles import (
+    end_kernels,
+    role,
+    steps_before,
+    steps_behind_zero_gains,
+    stopping_steps,
+)
 from keras_initx._graph.trace import fixed_batch, trace
 
 __all__ = [
@@ -45,6 +51,7 @@ __all__ = [
     "patched_attribute",
     "replay",
     "role",
+    "steps_before",
     "steps_behind_zero_gains",
     "stopping_steps",
     "trace",

@@ -28,8 +28,13 @@ from keras_initx._weights import (
     varies,
 )
 from keras_initx.errors import InitxError
-from keras_initx.initializers import OrthogonalAuto
 from keras_initx.model_init.additive_tables import additive_tables
+from keras_initx.model_init.cells import (
+    cell_choice,
+    reads_unbounded_state,
+    recurrent_choice,
+    small_output_choice,
+)
 from keras_initx.model_init.methods import Choice, variance_choice
 from keras_initx.model_init.methods.outputs import prior_choice, sets_prior, tied_choice
 from keras_initx.model_init.multipliers import added_lookups, constant_multiplier
@@ -167,12 +172,16 @@ def make_tasks(
         place = deciding.context
         if not any(variable is v for v in ends.get(step.number, step.kernels)):
             place, choice = _inside(step, variable, place, choice)
-        if variable.name.endswith("recurrent_kernel"):
-            choice = _recurrent_choice(choice)
+        if step.is_recurrent:
+            choice = cell_choice(step, variable, choice)
+        elif variable.name.endswith("recurrent_kernel"):
+            choice = recurrent_choice(choice)
         elif deciding is not uses[0]:
             choice = tied_choice(choice)
         if "head" in place.roles and choice.scales and sets_prior(step, place):
             choice = prior_choice(choice)
+        elif "head" in place.roles and choice.scales and reads_unbounded_state(graph, step):
+            choice = small_output_choice(choice)
         if choice.spans:
             choice = spanning_choice(choice, index.fans(variable).fan_in)
         task = WeightTask(variable, place, choice, bias)
@@ -266,14 +275,6 @@ def _follow_tied_tables(graph: Graph, tasks: dict[int, WeightTask]) -> None:
                         width = tuple(tied.variable.shape)[-1]
                         # An estimate until the look-up is measured.
                         task.target *= abs(use.multiplier) / width**0.5
-
-
-def _recurrent_choice(choice: Choice) -> Choice:
-    """Make a recurrent kernel orthogonal, whatever the method: a state must neither grow nor die in it."""
-    reason = "orthogonal: the state neither grows nor dies over time"
-    return replace(
-        choice, method="orthogonal", initializer=OrthogonalAuto(gain=1.0), scales=False, reason=reason
-    )
 
 
 def apply_residual_factor(

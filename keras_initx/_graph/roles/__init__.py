@@ -5,6 +5,7 @@ from keras_initx._graph.roles.closed import steps_behind_zero_gains, stopping_st
 from keras_initx._graph.roles.declared import declared_roles, role
 from keras_initx._graph.roles.opaque import end_kernels
 from keras_initx._graph.roles.residual import is_gate, residual_ends, routers
+from keras_initx._graph.roles.walks import steps_before
 
 __all__ = [
     "attention_roles",
@@ -15,6 +16,7 @@ __all__ = [
     "role",
     "routers",
     "score_factors",
+    "steps_before",
     "steps_behind_zero_gains",
     "stopping_steps",
 ]

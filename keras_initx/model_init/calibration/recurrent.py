@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import is_keras_call, own_weights, patched_attribute, zeros
+from keras_initx._graph import own_weights, patched_attribute, zeros
 from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
 from keras_initx.model_init.calibration.sequences import Sequences
 from keras_initx.model_init.calibration.steady import LIMIT, SteadyCell
 from keras_initx.model_init.calibration.unrolled import initial_states, outputs_of
+from keras_initx.model_init.cells import cells_of, gate_count, has_known_gates
 from keras_initx.model_init.tasks import WeightTask
 
 
@@ -23,7 +24,7 @@ def scale_recurrent(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) ->
     No task is left: the returned list is empty.
     """
     layer, sequences = call.layer, Sequences.of_call(call)
-    cells = getattr(layer.cell, "cells", [layer.cell])
+    cells = cells_of(layer)
     for number, cell in enumerate(cells):
         if number:
             sequences = outputs_of(layer, cells[number - 1], sequences)
@@ -34,8 +35,10 @@ def scale_recurrent(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) ->
         if kernel is None and not others:
             continue
         recurrent = [task for task in others if task.status == "drawn" and not scaler.is_held(task)]
-        known = _has_known_gates(cell)
-        steady = SteadyCell(layer, cell, sequences, _gate_count(cell) if known else 0, recurrent, scaler.on_data)
+        known = has_known_gates(cell)
+        steady = SteadyCell(
+            layer, cell, sequences, gate_count(cell) if known else 0, recurrent, scaler.on_data
+        )
         if kernel is not None and kernel.target is not None:
             if known:
                 _scale_gates(scaler, steady, kernel)
@@ -149,7 +152,7 @@ def _gate_squares(cell: keras.Layer, inputs: Any, states: Any) -> list[np.ndarra
             if callable(getattr(cell, name, None)):
                 stack.enter_context(patched_attribute(cell, name, probed(getattr(cell, name))))
         cell(inputs, states)
-    return gates[: _gate_count(cell)]
+    return gates[: gate_count(cell)]
 
 
 def rms_over_times(squares: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
@@ -170,16 +173,6 @@ def rms_over_times(squares: np.ndarray, samples: np.ndarray) -> tuple[float, flo
     deviations = np.bincount(numbers, weights=squares) - counts * mean
     error = math.sqrt(float(np.sum(deviations**2)) * len(counts) / (len(counts) - 1)) / len(squares)
     return math.sqrt(mean), error / (2 * mean)
-
-
-def _gate_count(cell: keras.Layer) -> int:
-    """Return the number of gates of one of Keras's cells."""
-    return int(cell.kernel.shape[-1] // cell.recurrent_kernel.shape[-2])
-
-
-def _has_known_gates(cell: keras.Layer) -> bool:
-    """Return whether Keras computes the cell, so that the pre-activations of its gates can be read."""
-    return is_keras_call(cell) and hasattr(cell, "recurrent_kernel") and hasattr(cell, "kernel")
 
 
 def _multiply_gates(kernel: keras.Variable, factors: list[float]) -> None:

@@ -52,7 +52,7 @@ class SteadyCell:
         self.times = self._times()
         self._run = Unrolled(self.layer, self.cell, self.sequences, self.gates, self.times)
         floats = "float" in keras.backend.standardize_dtype(self.sequences.values.dtype)
-        self._sizes = _INPUT_SIZES if floats and not self.on_data else _INPUT_SIZES[:1]
+        self._sizes = _INPUT_SIZES if floats else _INPUT_SIZES[:1]
         self._rows = self.sequences.rows(self.cell_width, _ROWS)[0]
         self.factor = 1.0
         self.growth = math.nan

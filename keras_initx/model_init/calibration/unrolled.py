@@ -15,7 +15,7 @@ from keras_initx._tf_logging import without_retracing_advice
 from keras_initx.model_init.calibration.sequences import Sequences, late_steps
 
 # Multiplications that one run may take. It limits the samples, but never the time steps.
-_BUDGET = 4e9
+_BUDGET = 5e8
 # The initial states of the second run differ from those of the first by normal numbers of this size.
 _STEP_ASIDE = 1e-3
 
@@ -77,7 +77,7 @@ class Unrolled:
         self, layer: keras.Layer, cell: keras.Layer, sequences: Sequences, gates: int, times: int
     ) -> None:
         work = 2 * times * works(layer, cell, sequences.values.shape)
-        samples = int(min(max(_BUDGET // work, 1), sequences.values.shape[0]))
+        samples = int(min(max(_BUDGET // work, 2), sequences.values.shape[0]))
         values, lengths = sequences.values[:samples], sequences.lengths[:samples]
         repeats = -(-times // values.shape[1])
         if repeats > 1:
