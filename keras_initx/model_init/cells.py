@@ -14,8 +14,8 @@ from keras_initx.model_init.methods import Choice
 # Nothing bounds the state of a cell with an unbounded activation, such as a ReLU. Its pre-activations start
 # this small, so that they can grow tenfold in training before they switch the gates.
 _SMALL_STATE = 0.3
-# The states of a ReLU do not average to zero, so an output layer adds them up to an offset. Its gradient would
-# be as large.
+# The states of a ReLU do not average to zero. An output layer adds them up to an offset, and its first steps
+# change it by as much.
 _SMALL_OUTPUT = 0.1
 # An activation is unbounded if its values reach a hundredth of its inputs out here.
 _FAR = 1e4

@@ -33,6 +33,7 @@ from keras_initx.model_init.calibration.handlers import (
 )
 from keras_initx.model_init.calibration.measure import root_mean_square
 from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
+from keras_initx.model_init.calibration.unrolled import computed
 from keras_initx.model_init.tasks import WeightTask
 
 
@@ -154,7 +155,7 @@ class ScalingPass:
             if tasks and isinstance(call.layer, classes):
                 tasks = handler(self._scaler, call, tasks)
         if not tasks:
-            return call()
+            return computed(call)
         own = [task for task in tasks if any(task.variable is v for v in own_weights(call.layer))]
         if len(own) == 1 and is_activated(call, own[0].variable):
             outputs = scale_at_activation(self._scaler, call, own[0])

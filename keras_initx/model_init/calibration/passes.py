@@ -5,10 +5,11 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph import Graph, fixed_batch, noise
+from keras_initx._graph import Graph, Step, fixed_batch, noise
 from keras_initx.errors import InitxError
 from keras_initx.initializers import fold_in
 from keras_initx.model_init.calibration.shared import settle
+from keras_initx.model_init.cells import cells_of
 from keras_initx.model_init.tasks import ON_ZEROS, WeightTask
 
 # Values that one pass may compute; it determines the batch size, within these limits.
@@ -29,7 +30,7 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
         batch: The user's data; None takes noise.
         seed: The seed of the noise.
     """
-    values = sum(math.prod(n or 1 for n in shape[1:]) for step in graph.steps for shape in step.shapes)
+    values = sum(_values(step) for step in graph.steps)
     size = int(min(max(_BUDGET // max(values, 1), _SMALLEST_BATCH), _LARGEST_BATCH))
     fixed = fixed_batch(model)
     note = ""
@@ -47,6 +48,17 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
         if batch is not None or fixed or not (note := _low_precision(tasks)) or size * values > 8 * _BUDGET:
             break
     return [text for text in (note, _zeros(tasks), *(task.remark for task in tasks)) if text]
+
+
+def _values(step: Step) -> int:
+    """Return how many values a step computes for one sample."""
+    values = sum(math.prod(n or 1 for n in shape[1:]) for shape in step.shapes)
+    if not step.is_recurrent:
+        return values
+    # Gates and states of all time steps, of which the output may be the last one.
+    shape = [n or 1 for n in step.tensors[0][1].shape]
+    widths = [v.shape[-1] for cell in cells_of(step.operation) for v in cell.weights if len(v.shape) > 1]
+    return values + math.prod(shape[1:-1]) * sum(widths)
 
 
 def _zeros(tasks: list[WeightTask]) -> str:

@@ -1,4 +1,4 @@
-"""Scale the weights of recurrent cells: input kernels gate by gate, recurrent ones until the state is steady."""
+"""Scale the weights of recurrent cells: input kernels by gate, the others until the state is steady."""
 
 import contextlib
 import math
@@ -13,9 +13,12 @@ from keras_initx._graph import own_weights, patched_attribute, zeros
 from keras_initx.model_init.calibration.scaler import LayerCall, Scaler
 from keras_initx.model_init.calibration.sequences import Sequences
 from keras_initx.model_init.calibration.steady import LIMIT, SteadyCell
-from keras_initx.model_init.calibration.unrolled import initial_states, outputs_of
+from keras_initx.model_init.calibration.unrolled import initial_states, outputs_of, work_of_a_step
 from keras_initx.model_init.cells import cells_of, gate_count, has_known_gates
 from keras_initx.model_init.tasks import WeightTask
+
+# Multiplications that one measurement of the input's part may take.
+_WORK = 1e9
 
 
 def scale_recurrent(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) -> list[WeightTask]:
@@ -44,13 +47,14 @@ def scale_recurrent(scaler: Scaler, call: LayerCall, tasks: list[WeightTask]) ->
                 _scale_gates(scaler, steady, kernel)
             else:
                 _scale_input_part(scaler, kernel, sequences)
-        steady.hold()
+        if not steady.is_bounded:
+            steady.hold()
         _explain(steady, kernel or others[0])
     return []
 
 
 def _scale_gates(scaler: Scaler, steady: SteadyCell, task: WeightTask) -> None:
-    """Scale the kernel of each gate so that its pre-activations have the target once the state has settled."""
+    """Scale the kernel of each gate so that pre-activations of a settled state have the target."""
     target = float(task.target or 1)
     gates = input_rms(steady.layer, steady.cell, steady.sequences) or [(0.0, 0.0)]
     rms = float(np.sqrt(np.mean(np.square([part for part, _ in gates]))))
@@ -59,7 +63,9 @@ def _scale_gates(scaler: Scaler, steady: SteadyCell, task: WeightTask) -> None:
         return
     aims = [target] * len(gates)
     _multiply_gates(task.variable, [aim / part for aim, (part, _) in zip(aims, gates, strict=True)])
-    late = [part for part, _ in input_rms(steady.layer, steady.cell, steady.sequences, late=True)]
+    late = [target] * len(gates)
+    if scaler.on_data:
+        late = [part for part, _ in input_rms(steady.layer, steady.cell, steady.sequences, late=True)]
     # The state adds its part to the pre-activations, so lower the input's part by as much.
     for _ in range(2):
         totals = steady.hold().late_gates()
@@ -125,7 +131,9 @@ def input_rms(
         sequences: The inputs of the cell.
         late: Whether to measure only the second half of each sample's time steps.
     """
-    rows, samples = sequences.rows(cell.kernel.shape[-1], late=late)
+    work = work_of_a_step(layer, cell, sequences.values.shape)
+    limit = int(min(max(_WORK // work, 16), 4096))
+    rows, samples = sequences.rows(cell.kernel.shape[-1], limit, late)
     if not len(samples):
         return []
     gates = _gate_squares(cell, rows, initial_states(layer, cell, rows.shape[0]))

@@ -12,7 +12,7 @@ from keras_initx._graph import carried_mask, mask_argument
 from keras_initx.model_init.calibration.scaler import LayerCall
 
 # Limits of one measurement: rows (one time step of one sample), and values held in memory at once.
-_ROWS, _VALUES = 4096, 2**22
+_ROWS, _VALUES = 4096, 2**24
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sequences:
     @classmethod
     def of_call(cls, call: LayerCall) -> "Sequences":
         """Return the inputs of a recurrent layer's call."""
-        return cls.of(call.layer, call.inputs, _mask(call))
+        return cls.of(call.layer, call.inputs, mask_of(call))
 
     @classmethod
     def of(cls, layer: keras.Layer, inputs: Any, mask: Any) -> "Sequences":
@@ -81,7 +81,7 @@ def late_steps(valid: np.ndarray) -> np.ndarray:
     return valid & (np.arange(valid.shape[1])[None] >= valid.sum(axis=1, keepdims=True) // 2)
 
 
-def _mask(call: LayerCall) -> Any:
+def mask_of(call: LayerCall) -> Any:
     """Return the mask of a recurrent layer's call, (samples, times): given, or carried by its input."""
     mask = mask_argument(call.layer, call.args, call.kwargs)
     if mask is None:

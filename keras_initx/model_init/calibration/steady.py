@@ -1,4 +1,4 @@
-"""Keep the state of a recurrent cell steady: lower its recurrent weights until the state neither grows nor drifts."""
+"""Lower the recurrent weights of a cell until its state is steady over the length of its sequences."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,14 @@ import numpy as np
 from keras import ops
 
 from keras_initx.model_init.calibration.sequences import Sequences
-from keras_initx.model_init.calibration.unrolled import Course, Unrolled, as_list, initial_states, works
+from keras_initx.model_init.calibration.unrolled import (
+    Course,
+    Unrolled,
+    as_list,
+    initial_states,
+    work_of_a_step,
+)
+from keras_initx.model_init.cells import has_known_gates, has_unbounded_state
 from keras_initx.model_init.tasks import WeightTask
 
 # The state may become this much larger than after one step, and the distance of two neighbouring states
@@ -18,14 +25,17 @@ from keras_initx.model_init.tasks import WeightTask
 LIMIT = 10.0
 # A state without a known end, of a stateful layer or with an unknown number of time steps, runs this long.
 _LONG = 1000
-# Noise has size 1, but a model's inputs may have another. A larger input switches gates fully on and off.
-_INPUT_SIZES = (1.0, 10.0)
-# Multiplications that may be spent on each longer run.
-_BUDGET = 4e9
+# The factors on the inputs for which the state has to hold. Training makes pre-activations grow, and the
+# scale of a model's inputs is unknown without data. Larger inputs switch gates fully on and off.
+_INPUT_FACTORS = (1.0, 10.0)
+# Multiplications that a run may take; only the steps of an unbounded state are all run.
+_BUDGET = 5e8
+# Time steps after which the gates of a bounded state have settled.
+_SETTLED = 12
 # The factors that are tried on the recurrent weights, by bisection.
-_FACTORS = (1.0, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
-# Rows of which the state after one step is measured.
-_ROWS = 256
+_FACTORS = (1.0, 0.994, 0.98, 0.95, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1, 0.05)
+# Rows of which the state after one step is measured, and the multiplications that this may take.
+_ROWS, _ONE_STEP = 256, 1e8
 
 
 @dataclass
@@ -49,14 +59,25 @@ class SteadyCell:
     on_data: bool
 
     def __post_init__(self) -> None:
+        self._work = work_of_a_step(self.layer, self.cell, self.sequences.values.shape)
+        self.is_bounded = has_known_gates(self.cell) and not has_unbounded_state(self.cell)
         self.times = self._times()
-        self._run = Unrolled(self.layer, self.cell, self.sequences, self.gates, self.times)
         floats = "float" in keras.backend.standardize_dtype(self.sequences.values.dtype)
-        self._sizes = _INPUT_SIZES if floats else _INPUT_SIZES[:1]
-        self._rows = self.sequences.rows(self.cell_width, _ROWS)[0]
+        self._factors = _INPUT_FACTORS if floats and not self.is_bounded else _INPUT_FACTORS[:1]
+        self._run = Unrolled(
+            self.layer,
+            self.cell,
+            self.sequences,
+            self.gates,
+            self.times,
+            self._factors,
+            twice=not self.is_bounded,
+        )
+        rows = int(min(max(_ONE_STEP // self._work, 1), _ROWS))
+        self._rows = self.sequences.rows(self.cell_width, rows)[0]
         self.factor = 1.0
         self.growth = math.nan
-        self.growth_at_first = math.nan
+        self.growth_at_first = 0.0
 
     @property
     def cell_width(self) -> int:
@@ -67,35 +88,33 @@ class SteadyCell:
         """Return the number of time steps for which the state has to hold."""
         times = int(self.sequences.values.shape[1])
         endless = getattr(self.layer, "stateful", False) or (not self.on_data and _unknown_length(self.layer))
-        if not endless:
-            return times
-        work = 2 * works(self.layer, self.cell, self.sequences.values.shape)
-        return max(times, int(min(_LONG, _BUDGET // work)))
+        affordable = int(max(_BUDGET // (2 * self._work), _SETTLED))
+        if self.is_bounded:
+            # The activation holds the state, so it is enough that the gates settle.
+            return min(times, affordable)
+        return max(times, min(_LONG, affordable)) if endless else times
 
     def hold(self) -> Course:
         """Lower the recurrent weights if the state grows, and return the course of the steady state."""
-        self.growth, course = self._measure()
-        if math.isnan(self.growth_at_first):
-            self.growth_at_first = self.growth
+        self.growth, course = self._measured()
         if self.growth <= LIMIT or not self.recurrent:
             return course
-        before = self.factor
+        self.growth_at_first = self.growth_at_first or self.growth
+        before, low, high = self.factor, 0, len(_FACTORS) - 1
+        self._set(before * _FACTORS[high])
+        self.growth, course = self._measured()
         # What grows without the recurrent weights is not theirs to hold.
-        limit = max(LIMIT, 1.5 * self._growth_at(before * _FACTORS[-1]))
-        low, high = 0, len(_FACTORS) - 1
+        limit = max(LIMIT, 1.5 * self.growth)
         while high - low > 1:
             middle = (low + high) // 2
-            if self._growth_at(before * _FACTORS[middle]) <= limit:
-                high = middle
+            self._set(before * _FACTORS[middle])
+            growth, course_there = self._measured()
+            if growth <= limit:
+                high, self.growth, course = middle, growth, course_there
             else:
                 low = middle
         self._set(before * _FACTORS[high])
-        self.growth, course = self._measure()
         return course
-
-    def _growth_at(self, factor: float) -> float:
-        self._set(factor)
-        return self._measure()[0]
 
     def _set(self, factor: float) -> None:
         for task in self.recurrent:
@@ -103,14 +122,13 @@ class SteadyCell:
             variable.assign(variable * ops.cast(factor / self.factor, variable.dtype))
         self.factor = factor
 
-    def _measure(self) -> tuple[float, Course]:
-        """Return the largest growth over the sizes of the inputs, and the course at their own size."""
-        courses = [self._run.run(size) for size in self._sizes]
-        growths = [
-            max(self._growth(course, size), course.drift())
-            for course, size in zip(courses, self._sizes, strict=True)
-        ]
-        return max(growths), courses[0]
+    def _measured(self) -> tuple[float, Course]:
+        """Return the largest growth over the factors, and the course of the inputs as they are."""
+        courses = self._run.run()
+        if self.is_bounded:
+            return 1.0, courses[0]
+        pairs = zip(courses, self._factors, strict=True)
+        return max(max(self._growth(course, f), course.drift()) for course, f in pairs), courses[0]
 
     def _growth(self, course: Course, size: float) -> float:
         """Return the largest size of each state relative to its size after one step."""

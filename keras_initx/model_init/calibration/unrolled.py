@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,15 @@ from keras import ops
 
 from keras_initx._graph import own_weights, patched_attribute
 from keras_initx._tf_logging import without_retracing_advice
-from keras_initx.model_init.calibration.sequences import Sequences, late_steps
+from keras_initx.model_init.calibration.scaler import LayerCall
+from keras_initx.model_init.calibration.sequences import Sequences, late_steps, mask_of
 
 # Multiplications that one run may take. It limits the samples, but never the time steps.
 _BUDGET = 5e8
 # The initial states of the second run differ from those of the first by normal numbers of this size.
 _STEP_ASIDE = 1e-3
+# Compiling a layer takes as long as this many time steps without it, or longer.
+_LONG = 50
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Course:
         return np.sqrt(np.mean(self.gates[late], axis=0)) if late.any() else np.zeros(self.gates.shape[-1])
 
     def state_sizes(self) -> np.ndarray:
-        """Return the root mean square of the output and of each state over the samples: (times, 1 + states)."""
+        """Return the root mean squares of the output and of each state: (times, 1 + states)."""
         return np.sqrt(_over_samples(self.states, self.valid))
 
     def drift(self) -> float:
@@ -70,33 +73,44 @@ class Unrolled:
         cell: Its cell, or one cell of its stack.
         sequences: The inputs of the cell.
         gates: The number of gates; 0 if the cell is not one of Keras's.
-        times: The number of time steps to run; a shorter sequence is repeated.
+        times: The number of time steps to run; a shorter sequence is repeated, a longer one cut.
+        factors: The factors on the inputs.
+        twice: Whether to run from neighbouring states too.
     """
 
     def __init__(
-        self, layer: keras.Layer, cell: keras.Layer, sequences: Sequences, gates: int, times: int
+        self,
+        layer: keras.Layer,
+        cell: keras.Layer,
+        sequences: Sequences,
+        gates: int,
+        times: int,
+        factors: Sequence[float] = (1.0,),
+        twice: bool = True,
     ) -> None:
-        work = 2 * times * works(layer, cell, sequences.values.shape)
-        samples = int(min(max(_BUDGET // work, 2), sequences.values.shape[0]))
-        values, lengths = sequences.values[:samples], sequences.lengths[:samples]
+        work = len(factors) * (1 + twice) * times * work_of_a_step(layer, cell, sequences.values.shape)
+        samples = int(min(max(_BUDGET // work, 1), sequences.values.shape[0]))
+        values, lengths = sequences.values[:samples, :times], sequences.lengths[:samples]
         repeats = -(-times // values.shape[1])
         if repeats > 1:
             values = ops.tile(values, (1, repeats, *(1 for _ in values.shape[2:])))[:, :times]
             lengths = np.where(lengths == sequences.values.shape[1], times, lengths)
-        self._values = values
+        scaled = [values if factor == 1 else values * ops.cast(factor, values.dtype) for factor in factors]
+        self._values = scaled[0] if len(scaled) == 1 else ops.concatenate(scaled, axis=0)
         self._valid = np.arange(values.shape[1])[None] < lengths[:, None]
-        states = initial_states(layer, cell, samples)
-        self._model = _Runs(_Measuring(cell, gates, _channel_axis(layer)), _pairs(states))
-        self._gates = gates
+        self._gates, self._runs = gates, len(factors)
+        states = initial_states(layer, cell, samples * len(factors))
+        cell = _Measuring(cell, gates, _channel_axis(layer), twice)
+        self._model = _Runs(cell, _pairs(states) if twice else lambda: states)
 
-    def run(self, factor: float = 1.0) -> Course:
-        """Run the cell on its inputs times `factor`."""
-        values = self._values
-        if factor != 1:
-            values = values * ops.cast(factor, values.dtype)
-        numbers = np.asarray(compiled(self._model, values), dtype="float64")
-        gates, states, distances = np.split(numbers, [self._gates, numbers.shape[-1] - 1], axis=-1)
-        return Course(gates, states, distances[..., 0], self._valid)
+    def run(self) -> list[Course]:
+        """Run the cell, and return its course for each factor on the inputs."""
+        numbers = np.asarray(compiled(self._model, self._values), dtype="float64")
+        courses = []
+        for part in np.split(numbers, self._runs):
+            gates, states, distances = np.split(part, [self._gates, part.shape[-1] - 1], axis=-1)
+            courses.append(Course(gates, states, distances[..., 0], self._valid))
+        return courses
 
 
 def compiled(model: keras.Model, values: Any) -> Any:
@@ -115,6 +129,19 @@ def outputs_of(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> S
     return Sequences(ops.convert_to_tensor(values), sequences.lengths)
 
 
+def computed(call: LayerCall) -> Any:
+    """Return the outputs of a layer; compile the call of a recurrent layer with many time steps."""
+    layer = call.layer
+    is_long = isinstance(layer, keras.layers.RNN) and call.inputs.shape[1] >= _LONG
+    if not is_long or layer.stateful or mask_of(call) is not None:
+        return call()
+    flat = keras.tree.flatten((call.args, call.kwargs))
+    places = [n for n, value in enumerate(flat) if ops.is_tensor(value)]
+    return keras.tree.map_structure(
+        ops.convert_to_tensor, compiled(_Called(call, flat, places), [flat[n] for n in places])
+    )
+
+
 def initial_states(layer: keras.Layer, cell: keras.Layer, samples: int) -> list[Any]:
     """Return the states from which a cell of a layer begins."""
     if cell is layer.cell:
@@ -127,7 +154,7 @@ def initial_states(layer: keras.Layer, cell: keras.Layer, samples: int) -> list[
     return as_list(states)
 
 
-def works(layer: keras.Layer, cell: keras.Layer, shape: tuple[int, ...]) -> int:
+def work_of_a_step(layer: keras.Layer, cell: keras.Layer, shape: tuple[int, ...]) -> int:
     """Return about how many multiplications one sample takes in one step."""
     weights = sum(math.prod(v.shape) for v in cell.weights)
     positions = shape[3:] if _channel_axis(layer) == 1 else shape[2:-1]
@@ -154,16 +181,35 @@ class _Runs(keras.Model):
         return self.over_time(sequences, initial_state=self._states())
 
 
-class _Measuring(keras.Layer):
-    """A cell that runs another cell twice, from neighbouring states, and returns what it measures.
+class _Called(keras.Model):
+    """A recorded call of a layer as a model of its tensors."""
 
-    The states are those of the first run followed by those of the second.
+    def __init__(self, recorded: LayerCall, flat: list[Any], places: list[int]) -> None:
+        super().__init__(name="called", dtype="float32")
+        self.autocast = False
+        self.layer = recorded.layer
+        # A tuple keeps Keras from tracking what it holds.
+        self._recorded = (recorded, list(flat), places)
+        self.built = True
+
+    def call(self, tensors: Any) -> Any:
+        recorded, flat, places = self._recorded
+        flat = list(flat)
+        for place, tensor in zip(places, tensors, strict=True):
+            flat[place] = tensor
+        return recorded.compute(*keras.tree.pack_sequence_as((recorded.args, recorded.kwargs), flat))
+
+
+class _Measuring(keras.Layer):
+    """A cell that runs another cell and returns what it measures.
+
+    If it runs twice, its states are those of the first run followed by those of the second.
     """
 
-    def __init__(self, cell: keras.Layer, gates: int, channel_axis: int) -> None:
+    def __init__(self, cell: keras.Layer, gates: int, channel_axis: int, twice: bool) -> None:
         super().__init__(name="measuring", dtype=cell.dtype_policy, autocast=False)
         self.cell, self.state_size = cell, cell.state_size
-        self._gates, self._channel_axis = gates, channel_axis
+        self._gates, self._channel_axis, self._twice = gates, channel_axis, twice
         self.built = True
 
     def call(self, inputs: Any, states: Any) -> Any:
@@ -173,7 +219,8 @@ class _Measuring(keras.Layer):
                 if callable(getattr(self.cell, name, None)):
                     probe = _recording(getattr(self.cell, name), gates)
                     stack.enter_context(patched_attribute(self.cell, name, probe))
-            output, new = self.cell(ops.concatenate([inputs, inputs], axis=0), states)
+            both = ops.concatenate([inputs, inputs], axis=0) if self._twice else inputs
+            output, new = self.cell(both, states)
         new = as_list(new)
         biases = _gate_biases(self.cell, self._gates)
         columns = [
@@ -182,7 +229,8 @@ class _Measuring(keras.Layer):
         ]
         floats = [s for s in keras.tree.flatten(new) if "float" in keras.backend.standardize_dtype(s.dtype)]
         columns += [_mean_squares(s[:samples]) for s in (output, *floats)]
-        columns.append(sum(_mean_squares(s[:samples] - s[samples:]) for s in floats))
+        apart = [_mean_squares(s[:samples] - s[samples:]) for s in floats] if self._twice else []
+        columns.append(sum(apart, ops.zeros_like(columns[-1])))
         return ops.stack(columns, axis=-1), new
 
 

@@ -10,11 +10,6 @@ from keras_initx._graph.context import WeightContext
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.trace import trace
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
-from keras_initx.model_init.calibration.recurrent import (
-    SETTLING_STEPS,
-    settled_rms,
-)
-from keras_initx.model_init.calibration.sequences import Sequences
 from keras_initx.model_init.methods import Choice
 from keras_initx.model_init.tasks import WeightTask
 
@@ -93,16 +88,6 @@ def test_times_of_zeros_without_a_mask_count():
     given, layer = keras.Input((20, 16)), layers.LSTM(16)
     initialize(keras.Model(given, layers.Dense(2)(layer(given))), data=x, seed=0)
     assert rms(arriving(layer, x, None)) == pytest.approx(1, abs=0.25)
-
-
-def test_a_settled_state_is_measured_late():
-    x = np.random.default_rng(0).normal(size=(256, 30, 8)).astype("float32")
-    layer = layers.SimpleRNN(32)
-    layer.build(x.shape)
-    ((whole, alone),) = settled_rms(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(x), None))
-    z = arriving(layer, x, None)
-    assert whole == pytest.approx(rms(z[:, SETTLING_STEPS - 1]), rel=1e-4)
-    assert alone == pytest.approx(rms(x[:, SETTLING_STEPS - 1] @ array(layer.cell.kernel)), rel=1e-4)
 
 
 def test_later_cells_of_a_masked_stack():
