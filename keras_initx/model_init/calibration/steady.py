@@ -131,7 +131,10 @@ class SteadyCell:
         return max(max(self._growth(course, f), course.drift()) for course, f in pairs), courses[0]
 
     def _growth(self, course: Course, size: float) -> float:
-        """Return the largest size of each state relative to its size after one step."""
+        """Return the largest size of each state relative to its size after one step on inputs of any time.
+
+        So growth and silence of the inputs themselves do not count.
+        """
         sizes, first = course.state_sizes(), self._after_one_step(size)
         if not np.all(np.isfinite(sizes)):
             return math.inf

@@ -1,4 +1,4 @@
-"""Check that states of recurrent layers stay steady over their real length, by running the layers on new inputs."""
+"""Check that states of recurrent layers stay steady over their real length, by running them on new inputs."""
 
 import time
 
@@ -36,13 +36,13 @@ class OwnCell(layers.Layer):
         return h, [h]
 
 
-def growth(layer, times, factor=1.0):
-    """Return the largest state relative to the first one, on inputs that `initialize` has not seen."""
-    x = factor * np.random.default_rng(3).standard_normal((8, times, FEATURES)).astype("float32")
+def growth(layer, times, first=0):
+    """Return the largest state relative to an early one, on inputs that `initialize` has not seen."""
+    x = np.random.default_rng(3).standard_normal((8, times, FEATURES)).astype("float32")
     model = keras.Sequential([keras.layers.RNN(layer.cell, return_sequences=True)])
     states = np.asarray(model.predict_on_batch(x), dtype="float64")
     sizes = np.sqrt(np.mean(np.square(states), axis=(0, 2)))
-    return np.max(sizes / sizes[0])
+    return np.max(sizes[first:] / sizes[first])
 
 
 CELLS = {
@@ -93,7 +93,8 @@ def test_a_stack_of_cells():
     cells = [layers.LSTMCell(UNITS, activation="relu"), layers.SimpleRNNCell(UNITS, activation="linear")]
     stack = layers.RNN(cells)
     initialize(keras.Sequential([keras.Input((200, FEATURES)), stack, layers.Dense(1)]), seed=0)
-    assert growth(stack, 200) < LARGEST
+    # The second cell reads the states of the first one, which need some steps to settle.
+    assert growth(stack, 200, first=4) < LARGEST
 
 
 @pytest.mark.parametrize("kind", ["stateful", "unknown"])
