@@ -73,7 +73,8 @@ class Unrolled:
         cell: Its cell, or one cell of its stack.
         sequences: The inputs of the cell.
         gates: The number of gates; 0 if the cell is not one of Keras's.
-        times: The number of time steps to run; a shorter sequence is repeated, a longer one cut.
+        times: The number of time steps to run; a shorter sequence is followed by steps
+            drawn from it, a longer one is cut.
         factors: The factors on the inputs.
         twice: Whether to run from neighbouring states too.
     """
@@ -91,9 +92,11 @@ class Unrolled:
         work = len(factors) * (1 + twice) * times * work_of_a_step(layer, cell, sequences.values.shape)
         samples = int(min(max(_BUDGET // work, 1), sequences.values.shape[0]))
         values, lengths = sequences.values[:samples, :times], sequences.lengths[:samples]
-        repeats = -(-times // values.shape[1])
-        if repeats > 1:
-            values = ops.tile(values, (1, repeats, *(1 for _ in values.shape[2:])))[:, :times]
+        if times > values.shape[1]:
+            # Steps in their own order would repeat, and a state may be in tune with their period.
+            order = np.random.default_rng(0).integers(0, values.shape[1], times)
+            order[: values.shape[1]] = np.arange(values.shape[1])
+            values = ops.take(values, order, axis=1)
             lengths = np.where(lengths == sequences.values.shape[1], times, lengths)
         scaled = [values if factor == 1 else values * ops.cast(factor, values.dtype) for factor in factors]
         self._values = scaled[0] if len(scaled) == 1 else ops.concatenate(scaled, axis=0)
@@ -213,7 +216,8 @@ class _Measuring(keras.Layer):
         self.built = True
 
     def call(self, inputs: Any, states: Any) -> Any:
-        samples, gates = inputs.shape[0], []
+        samples = inputs.shape[0]
+        gates: list[Any] = []
         with contextlib.ExitStack() as stack:
             for name in ("activation", "recurrent_activation") if self._gates else ():
                 if callable(getattr(self.cell, name, None)):

