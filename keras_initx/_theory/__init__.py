@@ -9,7 +9,7 @@ from keras_initx._theory.gains import activation_moments, gain
 from keras_initx._theory.looks_linear import evenness, odd_part
 from keras_initx._theory.mean_field import edge_variance, elementwise, gpn_shift, stability
 from keras_initx._theory.moments import ActivationMoments
-from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std
+from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std, period
 
 __all__ = [
     "LINEAR",
@@ -26,6 +26,7 @@ __all__ = [
     "kernel_gain",
     "natural_std",
     "odd_part",
+    "period",
     "read_activation",
     "solve_dks",
     "stability",

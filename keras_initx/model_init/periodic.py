@@ -6,12 +6,15 @@ from typing import Any
 import keras
 
 from keras_initx._graph import WeightContext
-from keras_initx._theory import in_natural_units, natural_std
+from keras_initx._theory import in_natural_units, natural_std, period
 from keras_initx.initializers import Seeded
-from keras_initx.model_init.methods import Choice, Contexts, choose
+from keras_initx.model_init.methods import Choice, Contexts, choose, variance_choice
 
 # The methods whose first weight may spread coordinates over several periods: the others promise a variance.
 _SPANNING = ("variance", "edge")
+# Shorter chains follow SIREN's own rule, u ~ N(0, 1). It grows differences of the inputs by 1.3 for each
+# layer, which long chains cannot bear.
+_LONG = 10
 # Outputs need not start smaller than this; SIREN's have 1 / w0 = 1/30.
 _SMALLEST_OUTPUT = 0.03
 
@@ -25,11 +28,15 @@ def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
 
     References: Sitzmann et al. 2020 (SIREN, arXiv 2006.09661), section 3.2 and appendix 1.
     """
-    units = {number: natural_std(context.activation) for number, context in contexts.items()}
-    if all(unit == 1 for unit in units.values()):
+    periodic = [n for n, context in contexts.items() if period(context.activation) is not None]
+    if not periodic:
         return choose(method, contexts)
+    units = {number: natural_std(context.activation) for number, context in contexts.items()}
     in_units = {n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()}
     choices = choose(method, in_units)
+    if method == "auto":
+        short = [n for n in periodic if choices[n].method == "edge" and contexts[n].depth < _LONG]
+        choices.update({n: variance_choice(in_units[n]) for n in short})
     if not any(choice.scales for choice in choices.values()):
         # Analytic gains depend on the activation itself.
         return choose(method, contexts)
