@@ -4,17 +4,18 @@
     python benchmarks/models_in_the_wild.py --quick                                 # every model, few steps
     python benchmarks/models_in_the_wild.py --only NeRF DCGAN --steps 50
 
-The models are small versions of published ones (benchmarks/wild/): the same kinds of layers, initializers,
-optimizer and loss, with fewer and narrower layers. The data are scikit-learn's digits, source code as text,
-and generators in benchmarks/wild/. Each model takes 200 training steps from its weights as built and from
-`initialize(model)`, at the source's learning rate times 1/3, 1 and 3, from three seeds. Both starts of a seed
-see the same batches.
+The models are small versions of published ones (benchmarks/wild/families/): the same kinds of layers,
+initializers, optimizer and loss, with fewer and narrower layers. The data are scikit-learn's digits, source
+code as text, and generators next to the models. Each model takes 200 training steps from its weights as built
+and from `initialize(model)`, at the source's learning rate times 1/3, 1 and 3, from three seeds. Both starts
+of a seed see the same batches.
 
 A start is measured by the mean of its training loss over the last 20 steps (of another quantity where the
-table names one), at the rate where the mean over the seeds is best. Nearly all batches are drawn anew, so
-that memorizing does not help. The difference between the starts is paired by seed, of the logarithm of the
+table names one), at the rate where the mean over the seeds is best. Batches are drawn at random for each
+step; a run sees a digit two to seven times, and anything from a generator once. The difference between the starts is paired by seed, of the logarithm of the
 loss, or of the loss itself where it is a log-likelihood in nats; it counts as better or worse if its 95 %
-interval (t, two degrees of freedom) excludes 0. One model in twenty does so by chance alone.
+interval (t, two degrees of freedom) excludes 0. One model in twenty does so by chance alone; with three seeds
+"same" only means that a difference below 4.3 standard errors cannot be told from chance.
 
 Finished models are kept in `--results` and not repeated: after an interruption, the same command continues.
 """
