@@ -107,6 +107,8 @@ def summary(rows: list[dict]) -> str:
     for start, when in zip(STARTS, ("as built", "after `initialize`"), strict=True):
         unhealthy = [row for row in rows if not row["health"].get(start, {}).get("healthy", True)]
         lists[f"Not healthy {when}"] = [row["model"] for row in unhealthy]
+    if missing := [name for name in MODELS if name not in words]:
+        lists["Not measured yet"] = missing
     lines += [f"{title}: {', '.join(names) or 'none'}." for title, names in lists.items()]
     errors = [f"- {row['model']}: {error['error']}" for row in rows for error in row["errors"]]
     return "\n".join(["", "\n\n".join(lines), *([""] if errors else []), *errors])
