@@ -14,7 +14,7 @@ from keras_initx._graph.roles import (
     end_kernels,
     role,
     steps_before,
-    steps_behind_zero_gains,
+    steps_behind_zeros,
     stopping_steps,
 )
 from keras_initx._graph.trace import fixed_batch, trace
@@ -52,7 +52,7 @@ __all__ = [
     "replay",
     "role",
     "steps_before",
-    "steps_behind_zero_gains",
+    "steps_behind_zeros",
     "stopping_steps",
     "trace",
     "weight_contexts",

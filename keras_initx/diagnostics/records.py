@@ -43,7 +43,7 @@ class LayerSignal:
             Its signal may be the same for all samples.
         ends_branch: Whether the layer is the last of a residual branch.
         is_output: Whether no weight comes after the layer.
-        is_behind_zero: Whether every way to the output leads through a trainable gain of zero, which the
+        is_behind_zero: Whether every way to the output leads through trainable zeros, which the
             first training step opens.
         unit: The standard deviation that small ones are compared with: 1, or 1 / w0 for a signal that meets
             sin(w0 z), and for an output that depends on such a signal.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import keras
 from keras import ops
 
-from keras_initx._graph import Graph, steps_behind_zero_gains
+from keras_initx._graph import Graph, steps_behind_zeros
 from keras_initx._theory import natural_std
 from keras_initx._weights import WeightIndex, mean_square
 from keras_initx.diagnostics.probe import Probe, ProbePoint, normalized_moments, reductions
@@ -25,7 +25,7 @@ def layer_signals(probe: Probe, gradients: dict[int, list[float]], index: Weight
         index: The model's weights by layer.
     """
     rows = [_layer_signal(number, probe, gradients, index) for number in range(len(probe.points))]
-    behind = steps_behind_zero_gains(probe.graph)
+    behind = steps_behind_zeros(probe.graph)
     rows = [
         replace(row, is_behind_zero=point.context.step in behind)
         for row, point in zip(rows, probe.points, strict=True)

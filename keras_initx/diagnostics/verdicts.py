@@ -41,7 +41,8 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
                    not count.
     symmetric      The layer has several units, all with the same values and the same gradient.
     inputs alike   The part that differs between samples is below a thousandth of the signal, here and in all
-                   later layers. A gate that starts the same for all samples does not count.
+                   later layers. Neither a gate that starts the same for all samples counts, nor an output
+                   that only its bias makes alike, as for the prior of a rare class.
     dead           More than half of the units return the same value for all samples.
     saturated      More than half of the entries are within 1 % of a bound of the activation. An output that
                    its bias alone takes there, as for the prior of a rare class, does not count.
@@ -49,7 +50,7 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
                    tokens, and no residual connection around them carries what differs between tokens.
 
     A kernel of zeros whose units have different gradients, such as an output layer's, is healthy. So is a
-    layer behind a trainable gain of zero at the end of its branch.
+    layer behind trainable zeros, a gain or a kernel, at the end of its branch.
     """
     if row.not_finite > 0 or row.gradient_not_finite > 0:
         return ("non-finite",)
@@ -65,7 +66,10 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
         "symmetric": not opens
         and row.shape[-1] > 1
         and max(row.unit_spread, row.gradient_unit_spread) < _UNIT_SPREAD,
-        "inputs alike": not opens and not row.is_lookup and all(_is_alike(r) for r in later),
+        "inputs alike": not opens
+        and not row.is_lookup
+        and all(_is_alike(r) for r in later)
+        and not _is_held_by_its_bias(row, rows),
         "dead": not opens and row.dead > _DEAD and not row.is_lookup,
         # The spread of a single sample is NaN.
         "saturated": row.saturated > _SATURATED and (not row.is_output or row.spread >= _OUTPUT_SPREAD),
@@ -81,6 +85,12 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
 def _is_alike(row: LayerSignal) -> bool:
     """Return whether the samples do not differ in the signal."""
     return row.spread < _SAMPLE_SPREAD * math.sqrt(row.second_moment)
+
+
+def _is_held_by_its_bias(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:
+    """Return whether an output is alike although the layer before it is not."""
+    before = [r for r in rows[: row.number - 1] if r.kernel_std > 0 and not r.is_lookup]
+    return row.is_output and bool(before) and not _is_alike(before[-1])
 
 
 def _opens(row: LayerSignal, last: LayerSignal) -> bool:

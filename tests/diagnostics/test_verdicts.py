@@ -49,6 +49,22 @@ class TestVerdicts:
         model = dense(activation="sigmoid", kernel="glorot_uniform", depth=30, width=64)
         assert "inputs alike" in diagnose(model, data(32, 8)).rows[-1].verdicts
 
+    @pytest.mark.parametrize("is_held", [True, False])
+    def test_an_output_that_its_bias_holds_is_not_alike(self, is_held):
+        # The start of a detector: small kernels, and a prior far below 0.
+        small = keras.initializers.RandomNormal(stddev=0.05, seed=1)
+        prior = keras.initializers.Constant(-10.0)
+        # A large bias makes the inputs of the output layer alike as well.
+        bias = keras.initializers.Constant(0.0 if is_held else 100.0)
+        x = keras.Input((8,))
+        h = layers.Dense(16, "relu", kernel_initializer="he_normal")(x)
+        h = layers.Dense(16, "relu", kernel_initializer=small)(h)
+        h = layers.Dense(16, "relu", kernel_initializer=small, bias_initializer=bias)(h)
+        model = keras.Model(x, layers.Dense(1, kernel_initializer=small, bias_initializer=prior)(h))
+        row = diagnose(model, data(32, 8)).rows[-1]
+        assert row.spread < 1e-3 * math.sqrt(row.second_moment)
+        assert ("inputs alike" in row.verdicts) != is_held
+
     def test_an_initialized_model_is_healthy(self):
         model = dense(activation="tanh", kernel="zeros", depth=50, width=64)
         assert not diagnose(model, data(32, 8)).healthy

@@ -1,7 +1,7 @@
 """The roles of weighted steps: seen in the graph, or declared by the author of a layer."""
 
 from keras_initx._graph.roles.attention import attention_roles, score_factors
-from keras_initx._graph.roles.closed import steps_behind_zero_gains, stopping_steps
+from keras_initx._graph.roles.closed import steps_behind_zeros, stopping_steps
 from keras_initx._graph.roles.declared import declared_roles, role
 from keras_initx._graph.roles.opaque import end_kernels
 from keras_initx._graph.roles.residual import is_gate, residual_ends, routers
@@ -17,6 +17,6 @@ __all__ = [
     "routers",
     "score_factors",
     "steps_before",
-    "steps_behind_zero_gains",
+    "steps_behind_zeros",
     "stopping_steps",
 ]

@@ -74,18 +74,20 @@ def stopping_steps(graph: Graph, closed: Collection[int]) -> set[int]:
     return {number for number in closed if stopping >> number & 1}
 
 
-def steps_behind_zero_gains(graph: Graph) -> set[int]:
-    """Return the weighted steps whose every way to the output leads through a trainable gain of zero.
+def steps_behind_zeros(graph: Graph) -> set[int]:
+    """Return the weighted steps whose every way to the output leads through trainable zeros.
 
-    No gradient reaches them before the first training step, which opens the gain.
+    The zeros are the gain of a normalization, or a kernel, such as the one that computes the transform of a
+    point net. No gradient reaches the steps before them until the first training step changes the zeros.
 
-    References: Goyal et al. 2017 (arXiv 1706.02677), section 5.1, for branches that end in a gain of zero.
+    References: Goyal et al. 2017 (arXiv 1706.02677), section 5.1, for branches that end in a gain of zero; Qi
+    et al. 2017 (arXiv 1612.00593) for transforms that start at the identity.
     """
     leads, opens = set(graph.outputs), set(graph.outputs)
     for step in reversed(graph.steps):
         if leads.intersection(step.outputs):
             leads.update(step.inputs)
-        if opens.intersection(step.outputs) and not _has_zero_gain(graph, step):
+        if opens.intersection(step.outputs) and not _has_zeros(graph, step):
             opens.update(step.inputs)
     return {
         step.number
@@ -94,9 +96,12 @@ def steps_behind_zero_gains(graph: Graph) -> set[int]:
     }
 
 
-def _has_zero_gain(graph: Graph, step: Step) -> bool:
+def _has_zeros(graph: Graph, step: Step) -> bool:
     gain = gain_of(graph, step) if step.is_normalization else None
-    return gain is not None and gain.trainable and not np.any(keras.ops.convert_to_numpy(gain))
+    weights = step.kernels if gain is None else (gain,)
+    return bool(weights) and all(
+        w.trainable and not np.any(keras.ops.convert_to_numpy(keras.ops.cast(w, "float32"))) for w in weights
+    )
 
 
 def _bias(step: Step) -> float:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx._graph import steps_behind_zero_gains, stopping_steps, trace
+from keras_initx._graph import steps_behind_zeros, stopping_steps, trace
 
 pytestmark = pytest.mark.check
 
@@ -45,5 +45,17 @@ def test_steps_behind_a_gain_of_zero(has_stem):
     branch = layers.Dense(6, name="second")(layers.Dense(8, name="first")(h))
     h = h + layers.LayerNormalization(gamma_initializer="zeros")(branch)
     graph = trace(keras.Model(x, layers.Dense(2, name="head")(h)))
-    behind = {graph.steps[number].path.rpartition("/")[2] for number in steps_behind_zero_gains(graph)}
+    behind = {graph.steps[number].path.rpartition("/")[2] for number in steps_behind_zeros(graph)}
     assert behind == {"first", "second"}
+
+
+@pytest.mark.parametrize("kernel", ["zeros", "glorot_uniform"])
+def test_steps_behind_a_kernel_of_zeros(kernel):
+    points = keras.Input((16, 3))
+    pooled = layers.GlobalMaxPooling1D()(layers.Dense(8, name="first")(points))
+    identity = keras.initializers.Constant(np.eye(3).ravel())
+    transform = layers.Dense(9, kernel_initializer=kernel, bias_initializer=identity, name="transform")
+    turned = layers.Dot(axes=(2, 1))([points, layers.Reshape((3, 3))(transform(pooled))])
+    graph = trace(keras.Model(points, layers.Dense(4, name="second")(turned)))
+    behind = {graph.steps[number].path.rpartition("/")[2] for number in steps_behind_zeros(graph)}
+    assert behind == ({"first"} if kernel == "zeros" else set())
