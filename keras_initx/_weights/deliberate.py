@@ -31,7 +31,10 @@ def is_small(variable: keras.Variable, fan_in: float) -> bool:
 
 def varies(bias: keras.Variable | None) -> bool:
     """Return whether a bias, such as a flattened identity, gives the units of its layer different outputs."""
-    return bias is not None and not is_overridden(bias) and bool(np.ptp(_values(bias)) > 0)
+    if bias is None or is_overridden(bias):
+        return False
+    values = _values(bias)
+    return bool(np.isfinite(values).all() and np.ptp(values) > 0)
 
 
 def is_structured(variable: keras.Variable) -> bool:
@@ -44,7 +47,8 @@ def is_structured(variable: keras.Variable) -> bool:
     if is_overridden(variable) or keras.backend.standardize_dtype(variable.dtype) != "float32":
         return False
     values = _values(variable)
-    if values.size < _FEWEST or np.ptp(values) == 0:
+    # NaN equals nothing, but `np.unique` takes all of them for one value.
+    if values.size < _FEWEST or not np.isfinite(values).all() or np.ptp(values) == 0:
         return False
     rows = np.reshape(values, (-1, values.shape[-1]))
     # Repetitions along the last axis show in some rows, all others in some columns.

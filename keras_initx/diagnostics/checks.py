@@ -126,6 +126,7 @@ def check_residual_scale(
 
 def check_normalizations(graph: Graph) -> Iterator[Finding]:
     """Find normalizations over a single entry, which return the same for every input."""
+    paths: list[str] = []
     for step in graph.steps:
         layer = step.operation
         shape = [n or 0 for n in step.shapes[0]] if step.shapes else []
@@ -137,11 +138,14 @@ def check_normalizations(graph: Graph) -> Iterator[Finding]:
         else:
             continue
         if entries == 1:
-            text = (
-                f"`{step.path}` normalizes over a single entry, so it returns the same for every input and "
-                "passes no gradient on. Normalize over another axis, widen its input, or remove it."
-            )
-            yield Finding("vanishing", step.path, text)
+            paths.append(step.path)
+    if paths:
+        others = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+        text = (
+            f"`{paths[0]}`{others} normalizes over a single entry, so it returns the same for every input "
+            "and passes no gradient on. Normalize over another axis, widen its input, or remove it."
+        )
+        yield Finding("vanishing", paths[0], text)
 
 
 def _values(tensor: Any) -> np.ndarray:

@@ -17,12 +17,12 @@ from keras_initx.diagnostics.checks import (
     check_residual_scale,
 )
 from keras_initx.diagnostics.first_steps import Rate, best_constant_loss, check_first_steps, rate_of_sgd
-from keras_initx.diagnostics.non_finite import non_finite_cause
+from keras_initx.diagnostics.non_finite import is_finite, non_finite_cause
 from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
 from keras_initx.diagnostics.signals import head_signals, layer_signals
-from keras_initx.diagnostics.verdicts import head_finding, layer_finding
+from keras_initx.diagnostics.verdicts import head_finding, layer_finding, remedy_for
 from keras_initx.errors import InitxError
 from keras_initx.initializers import is_overridden
 
@@ -98,7 +98,9 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     heads = head_signals(probe)
     cause = None
     is_bad_loss = batch.y is not None and not math.isfinite(value)
-    if is_bad_loss or any("non-finite" in row.verdicts for row in rows):
+    # Training does not read some of the states, such as moving averages, but prediction does.
+    is_bad_state = not all(map(is_finite, model.non_trainable_variables))
+    if is_bad_loss or is_bad_state or any("non-finite" in row.verdicts for row in rows):
         cause = non_finite_cause(model, probe.graph, batch, value)
     is_initialized = any(is_overridden(point.kernel) for point in probe.points)
     findings = _findings(model, probe, rows, heads, index, cause, is_initialized)
@@ -146,7 +148,8 @@ def _findings(
         affected_rows = [row for row in rows if verdict in row.verdicts]
         # The cause of NaN says more than the layer where it is noticed.
         if affected_rows and (verdict != "non-finite" or cause is None):
-            findings.append(layer_finding(verdict, affected_rows, rows[-1], is_initialized))
+            kernels = [probe.points[row.number - 1].kernel for row in affected_rows]
+            findings.append(layer_finding(verdict, affected_rows, rows[-1], remedy_for(kernels)))
         if affected_heads := [head for head in heads if verdict in head.verdicts]:
             findings.append(head_finding(verdict, affected_heads, is_initialized))
     findings += check_equal_weights([v for v in model.trainable_variables if len(v.shape) > 1])

@@ -104,10 +104,11 @@ class Report:
             of = f"the best constant prediction has {self.constant_loss:.3g}"
             lines.append(f"The loss is {self.loss:.3g}; {of}.")
         if self.curvature > 0:
-            rate = (
-                f"SGD needs a learning rate below about {2 / self.curvature:.2g} (2 / the largest curvature)"
+            lines.append(
+                "Near this start, plain SGD is stable up to a learning rate of about "
+                f"{2 / self.curvature:.2g} (2 / the largest curvature); with normalizations it often trains "
+                "at larger ones, and for Adam there is no such bound."
             )
-            lines.append(f"{rate}; the bound does not hold for Adam and other adaptive optimizers.")
         return lines
 
     def _measured(self) -> list[LayerSignal]:

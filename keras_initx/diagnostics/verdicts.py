@@ -3,7 +3,10 @@
 import math
 from collections.abc import Sequence
 
+import keras
+
 from keras_initx.diagnostics.records import Finding, HeadSignal, LayerSignal
+from keras_initx.initializers import is_overridden
 
 # A layer is lost beyond these limits: its own std, or its gradient relative to the last layer's.
 _VANISHED, _EXPLODED = 1e-3, 1e3
@@ -23,9 +26,10 @@ _ENTROPY = 0.02
 _QUERY_SPREAD = 1 - TOKEN_COSINE
 _INITIALIZE = "Try initialize(model)"
 _INITIALIZED = (
-    "initialize(model) has drawn these weights already: normalize the inputs or the layers, add residual "
-    "connections, or train at a smaller learning rate"
+    "initialize(model) has drawn these weights already: normalize the inputs or the layers, or add residual "
+    "connections"
 )
+_FROZEN = "These weights are frozen: normalize the inputs, or make the layers trainable first"
 _UNREACHED = (
     "No gradient arrives here at all: look for stop_gradient, rounding, or a branch that is closed after it"
 )
@@ -104,7 +108,9 @@ def _opens(row: LayerSignal, last: LayerSignal) -> bool:
 def _is_lost(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:
     """Return whether the signal is gone here and in every later layer."""
     later = [r for r in rows[row.number :] if r.kernel_std > 0]
-    return all(r.std < _VANISHED * min(r.unit, 1.0) for r in (row, *later))
+    # A single number has no standard deviation.
+    sizes = [r.std if math.prod(r.shape) > 1 else math.sqrt(r.second_moment) for r in (row, *later)]
+    return all(size < _VANISHED * min(r.unit, 1.0) for size, r in zip(sizes, (row, *later), strict=True))
 
 
 def _is_cut_off(row: LayerSignal, rows: Sequence[LayerSignal], last: float) -> bool:
@@ -129,10 +135,17 @@ def head_verdicts(head: HeadSignal) -> tuple[str, ...]:
     return tuple(verdict for verdict, is_so in applies.items() if is_so)
 
 
+def remedy_for(kernels: Sequence[keras.Variable]) -> str:
+    """Return the advice on weights: to initialize them, unless that is done already or changes nothing."""
+    if all(is_overridden(kernel) for kernel in kernels):
+        return _INITIALIZED
+    return _INITIALIZE if any(k.trainable and not is_overridden(k) for k in kernels) else _FROZEN
+
+
 def head_finding(verdict: str, heads: Sequence[HeadSignal], is_initialized: bool = False) -> Finding:
     """Return one finding for all heads with the same verdict.
 
-    `is_initialized` says whether `initialize` has drawn the weights of the model.
+    `is_initialized` says whether `initialize` has drawn weights of the model.
     """
     worst = heads[0]
     numbers = [head.head for head in heads if head.path == worst.path]
@@ -148,7 +161,7 @@ def head_finding(verdict: str, heads: Sequence[HeadSignal], is_initialized: bool
 
 
 def layer_finding(
-    verdict: str, rows: Sequence[LayerSignal], last: LayerSignal, is_initialized: bool = False
+    verdict: str, rows: Sequence[LayerSignal], last: LayerSignal, remedy: str = _INITIALIZE
 ) -> Finding:
     """Return one finding for all layers with the same verdict: the figures of the worst, and advice.
 
@@ -156,7 +169,7 @@ def layer_finding(
         verdict: The verdict that all of them have.
         rows: The layers.
         last: The last layer of the model, whose gradient is the reference.
-        is_initialized: Whether `initialize` has drawn the weights of the model, which is then no advice.
+        remedy: The advice on their weights, from `remedy_for`.
     """
     worst = {
         # Bad values spread forward from the first layer and bad gradients backward from the last.
@@ -166,7 +179,7 @@ def layer_finding(
         "dead": max(rows, key=lambda r: r.dead),
         "saturated": max(rows, key=lambda r: r.saturated),
     }.get(verdict, rows[0])
-    figures, advice = _TEXTS[verdict](worst, last, _INITIALIZED if is_initialized else _INITIALIZE)
+    figures, advice = _TEXTS[verdict](worst, last, remedy)
     layer = f"layer {worst.number} `{worst.path}`{_more(len(rows) - 1)}"
     return Finding(verdict, worst.path, f"{layer}, {verdict}: {figures}. {advice}.")
 
@@ -191,7 +204,10 @@ _TEXTS = {
         "are NaN or infinite",
         "They first appear here: check this layer's weights",
     ),
-    "exploding": lambda row, last, remedy: (_size(row, last), remedy),
+    "exploding": lambda row, last, remedy: (
+        _size(row, last),
+        f"{remedy}, or train at a smaller learning rate",
+    ),
     "vanishing": lambda row, last, remedy: (
         _size(row, last),
         remedy if row.gradient_rms > 0 or row.std < _VANISHED else _UNREACHED,

@@ -57,6 +57,9 @@ KINDS = {
     "deep sigmoid": lambda: dense("sigmoid", 20),
     "zeros": lambda: dense("relu", kernel_initializer="zeros"),
     "frozen": lambda: dense("relu", trainable=False),
+    "frozen and tiny": lambda: dense(
+        "tanh", trainable=False, kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6)
+    ),
     "softmax inside": lambda: dense("softmax"),
     "exponential": lambda: dense("exponential", 3),
     "convolutions": lambda: sequence(layers.Conv1D(8, 3, activation="relu"), layers.GlobalAveragePooling1D()),

@@ -79,6 +79,13 @@ class TestWeights:
         assert finding.path == model.layers[1].bias.path
         assert finding.text.startswith(f"`{finding.path}` has NaN")
 
+    def test_a_moving_average_that_only_prediction_reads_is_named(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.BatchNormalization()])
+        average = model.layers[1].moving_mean
+        average.assign(np.full(8, np.nan))
+        report = diagnose(model, data(16, 8))
+        assert (report.findings[0].verdict, report.findings[0].path) == ("non-finite", average.path)
+
 
 class TestLoss:
     def test_a_loss_of_values_that_it_cannot_take(self):

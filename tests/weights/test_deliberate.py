@@ -77,6 +77,18 @@ def test_a_structure_stays_unless_only_names_it(structure):
     assert not np.array_equal(array(m.get_layer("hidden").kernel), before)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_drawn_again(bad):
+    m = model()
+    for variable in m.trainable_variables:
+        variable.assign(np.full(variable.shape, bad))
+    m.layers[-1].bias.assign(np.zeros(4))
+    for layer in m.layers[1:]:
+        layer.bias.assign(np.zeros(layer.bias.shape))
+    initialize(m, seed=0)
+    assert all(np.isfinite(array(v)).all() for v in m.variables)
+
+
 def test_a_draw_of_millions_is_no_structure():
     # A uniform draw chooses among 2^23 values, so each occurs twice here.
     draw = keras.initializers.RandomUniform(seed=0)

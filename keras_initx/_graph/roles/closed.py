@@ -107,7 +107,7 @@ def _has_zeros(graph: Graph, step: Step) -> bool:
 def _bias(step: Step) -> float:
     """Return the value of the result of a step whose kernel is zeros."""
     bias = np.zeros(1) if step.bias is None else keras.ops.convert_to_numpy(step.bias).astype("float64")
-    value = float(bias.flat[0]) if np.ptp(bias) == 0 else math.nan
+    value = float(bias.flat[0]) if np.all(bias == bias.flat[0]) else math.nan
     return _applied(step.applied_activation or LINEAR, value)
 
 

@@ -74,6 +74,8 @@ def _constants(y: np.ndarray, shape: tuple[int, ...], weights: np.ndarray | None
         mean = np.average(rows, axis=0, weights=share if share is not None and share.any() else None)
         yield mean
         yield np.median(rows, axis=0)
+        # Relative errors prefer predictions that are too small.
+        yield np.zeros(units)
         if y.min() < 0 or y.max() > 1:
             return
     elif (

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_initx._graph import Batch
+from keras_initx.diagnostics.batch import is_constant
 from keras_initx.diagnostics.first_steps.curvature import Rate
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.records import Finding, LayerSignal
@@ -62,17 +64,18 @@ def check_first_steps(
         if named := serious or is_too_fast or large:
             verdict = "input scale" if serious or is_too_fast else "scale"
             yield Finding(verdict, "", _of_inputs(input_rms, is_initialized))
-    for number, target_rms in _off_scale(probe, batch):
+    for number, size in _off_scale(probe, batch):
         if is_far or is_too_fast:
             named = True
             text = (
-                f"the targets{number} have a root mean square of {target_rms:.2g}, where weights are drawn "
-                "for outputs near 1. Scale the targets to mean 0 and standard deviation 1: adapt a "
-                "keras.layers.Normalization layer to them, and undo it with Normalization(invert=True)."
+                f"the targets{number} have a {size}, where weights are drawn for outputs near 1. Scale "
+                "the targets to mean 0 and standard deviation 1: adapt a keras.layers.Normalization layer "
+                "to them, and undo it with Normalization(invert=True)."
             )
             yield Finding("target scale" if is_too_fast else "scale", "", text)
-    if loss > _FAR * constant_loss > 0 and not named:
-        last = next((row for row in reversed(rows) if row.is_output), rows[-1])
+    last = next((row for row in reversed(rows) if row.is_output), rows[-1])
+    # Zeros cannot be scaled.
+    if loss > _FAR * constant_loss > 0 and not named and last.kernel_std > 0 and _differ(batch.y):
         text = (
             f"the first loss is {loss / constant_loss:.2g} times the loss of the best constant prediction: "
             f"`{last.path}` returns values of standard deviation {last.std:.2g}. Scale its kernel down."
@@ -80,22 +83,32 @@ def check_first_steps(
         yield Finding("first loss", last.path, text)
 
 
+def _differ(targets: Any) -> bool:
+    """Return whether the targets of a batch differ: a constant predicts equal ones without an error."""
+    return not all(map(is_constant, keras.tree.flatten(targets)))
+
+
 def _of_inputs(input_rms: float, is_initialized: bool) -> str:
     data = "" if is_initialized else ", or call initialize(model, data=x)"
     return (
-        f"the first weighted layer receives inputs with a root mean square of {input_rms:.2g}, but its "
-        "weights are drawn for inputs near 1. Rescale the inputs (keras.layers.Rescaling, or "
+        f"the first weighted layer receives inputs with a root mean square of {input_rms:.2g}, which its "
+        "gradients grow or shrink with. Rescale the inputs to about 1 (keras.layers.Rescaling, or "
         f"keras.layers.Normalization after adapt(x)){data}."
     )
 
 
-def _off_scale(probe: Probe, batch: Batch) -> Iterator[tuple[str, float]]:
-    """Yield the targets that are far larger than 1: the name of the output, and their root mean square."""
+def _off_scale(probe: Probe, batch: Batch) -> Iterator[tuple[str, str]]:
+    """Yield the targets that are far larger than 1, or differ by far less: the output, and the size."""
     targets, outputs = keras.tree.flatten(batch.y), keras.tree.flatten(probe.graph.results)
     if batch.y is None or len(targets) != len(outputs):
         return
     for number, (y, out) in enumerate(zip(targets, outputs, strict=True)):
         values = np.asarray(ops.convert_to_numpy(y), "float64")
-        # Other sizes are numbers of classes.
-        if values.size == math.prod(out.shape) and (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE:
-            yield f" of output {number}" if len(targets) > 1 else "", rms
+        # Other sizes, and zeros and ones, are classes.
+        if values.size != math.prod(out.shape) or np.isin(values, (0, 1)).all():
+            continue
+        name = f" of output {number}" if len(targets) > 1 else ""
+        if (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE:
+            yield name, f"root mean square of {rms:.2g}"
+        elif 0 < (std := float(np.std(values))) < 1 / _SCALE:
+            yield name, f"standard deviation of {std:.2g}"

@@ -27,6 +27,10 @@ _NO_RISE = 1.05
 # A rate to recommend is this far below the current one and the bound, and lower by one of these factors.
 _BELOW = 0.3
 _FACTORS = (1.0, 0.1, 0.01, 1e-3)
+# Options of an optimizer that change its steps. The first steps are then not tried.
+_CHANGES = (
+    "clipnorm", "clipvalue", "global_clipnorm", "weight_decay", "nesterov", "gradient_accumulation_steps"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,21 @@ def rate_of_sgd(
 ) -> Rate:
     """Return the largest curvature of the loss on a batch, and try the first steps of the model's optimizer.
 
-    The curvature comes from power iteration, H v = (g(w + eps v) - g(w)) / eps: a lower bound, close because
-    it begins at the gradient. It holds for SGD, with and without momentum; Adam and its relatives scale each
-    weight's step by its gradient, and have no such bound. If SGD is the model's optimizer, and its rate is
-    above half of the bound, or the loss is far above the best constant's, its first steps are tried: large
-    errors raise the curvature within a few of them.
+    The curvature comes from power iteration, H v = (g(w + eps v) - g(w)) / eps: a lower bound on the largest
+    absolute eigenvalue, close because it begins at the gradient. On a quadratic loss, gradient descent is
+    stable up to a rate of 2 / curvature, and up to (1 + m) times that with momentum m. Networks may train at
+    larger rates, because the curvature falls on the way, above all behind normalizations. Adam and its
+    relatives scale each weight's step by its gradient, and have no such bound.
+
+    If SGD is the model's optimizer, and its rate is above half of 2 / curvature, or the loss is far above the
+    best constant's, its first steps are tried: large errors raise the curvature within a few of them. They
+    are not tried for a model with normalizations, which recovers from first steps that raise the loss, or for
+    an optimizer that clips or decays.
 
     The weights are as before afterwards. The caller restores other state.
+
+    References: Cohen et al. 2021 (arXiv 2103.00065) for training at the edge of stability; Goh 2017
+    (doi 10.23915/distill.00006) for momentum.
 
     Args:
         model: The model.
@@ -84,11 +96,16 @@ def rate_of_sgd(
             return Rate(curvature)
         current = float(ops.convert_to_numpy(optimizer.learning_rate))
         momentum = float(optimizer.momentum)
-        if not (current * curvature > 1 or loss > _FAR * constant_loss):
+        is_normalized = any(step.is_normalization for step in probe.graph.steps)
+        changes = any(getattr(optimizer, name, None) for name in _CHANGES)
+        is_tried = current * curvature > 1 or loss > _FAR * constant_loss
+        if is_normalized or changes or not is_tried:
             return Rate(curvature, current, current)
         if passes.rise(current, momentum) < _RISE:
             return Rate(curvature, current, current)
-        start = min(_BELOW * current, _BELOW * 2 / curvature) if curvature > 0 else _BELOW * current
+        # In the long run momentum multiplies each step by 1 / (1 - momentum).
+        bound = (1 - momentum) * 2 / curvature if curvature > 0 else math.inf
+        start = _BELOW * min(current, bound)
         rates = [factor * start for factor in _FACTORS]
         usable = next((rate for rate in rates if passes.rise(rate, momentum) <= _NO_RISE), math.nan)
         return Rate(curvature, current, usable)

@@ -100,10 +100,10 @@ def _explain(steady: SteadyCell, task: WeightTask) -> None:
     if steady.factor < 1:
         for lowered in steady.recurrent:
             how = lowered.choice.method if lowered.choice.method == "orthogonal" else "drawn"
-            reason = (
-                f"{how}, times {steady.factor:.3g}: the state would otherwise grow "
-                f"{steady.growth_at_first:.2g} times over {steady.times} steps"
-            )
+            growth = steady.growth_at_first
+            grow = f"grow {growth:.2g} times" if math.isfinite(growth) else "overflow"
+            state = f"the state would otherwise {grow} over {steady.times} steps"
+            reason = f"{how}, times {steady.factor:.3g}: {state}"
             lowered.choice = replace(lowered.choice, reason=reason)
             lowered.left = lowered.left and reason
     if steady.growth > LIMIT:

@@ -44,6 +44,17 @@ class TestTargets:
         bias = keras.initializers.Constant(float(y.mean()))
         assert not texts(diagnose(model_of(*relu(), bias=bias), data(64, 8), y), "scale", "target scale")
 
+    def test_targets_that_hardly_differ(self):
+        y = 1 + 0.01 * data(64, 1)
+        (text,) = texts(diagnose(model_of(*relu()), data(64, 8), y), "scale")
+        assert f"standard deviation of {np.std(y):.2g}" in text
+
+    def test_rare_classes_have_no_scale(self):
+        y = (np.arange(64 * 4).reshape(64, 4) == 5).astype("float32")
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        report = diagnose(model_of(*relu(), units=4, loss=loss), data(64, 8), y)
+        assert not texts(report, "scale", "target scale")
+
     def test_numbers_of_classes_have_no_scale(self):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         y = np.random.default_rng(0).integers(0, 100, size=64)
@@ -95,6 +106,14 @@ class TestFirstLoss:
         assert f"{report.loss / report.constant_loss:.2g} times" in text
         assert "`big`" in text.replace(large.path, "big")
         assert report.healthy
+
+    @pytest.mark.parametrize("target", [0.0, 1.0])
+    def test_a_batch_of_a_single_class_says_nothing(self, target):
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model = model_of(layers.Dense(8, "relu"), loss=loss, bias=PriorBias(0.001))
+        report = diagnose(model, data(64, 8), np.full((64, 1), target, "float32"))
+        assert report.loss > 100 * report.constant_loss
+        assert not texts(report, "first loss")
 
     def test_a_prior_begins_at_the_best_constant(self):
         y = (np.arange(64) < 2).astype("float32")[:, None]

@@ -82,3 +82,9 @@ class TestLearningRates:
         assert "learning rate" not in verdicts(report)
         assert "scale" in verdicts(report)
         assert report.healthy
+
+    def test_an_optimizer_that_clips_is_not_tried(self):
+        x, y = 150 * np.abs(data(64, 8)), data(64, 1, seed=1)
+        assert "learning rate" in verdicts(diagnose(regression(), x, y))
+        clipping = keras.optimizers.SGD(1e-3, clipnorm=1.0)
+        assert "learning rate" not in verdicts(diagnose(regression(optimizer=clipping), x, y))
