@@ -17,7 +17,7 @@ from keras_initx.diagnostics.checks import (
     check_residual_scale,
 )
 from keras_initx.diagnostics.first_steps import Rate, best_constant_loss, check_first_steps, rate_of_sgd
-from keras_initx.diagnostics.non_finite import is_finite, non_finite_cause
+from keras_initx.diagnostics.non_finite import has_nan, non_finite_cause
 from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
@@ -99,7 +99,7 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     cause = None
     is_bad_loss = batch.y is not None and not math.isfinite(value)
     # Training does not read some of the states, such as moving averages, but prediction does.
-    is_bad_state = not all(map(is_finite, model.non_trainable_variables))
+    is_bad_state = any(map(has_nan, model.non_trainable_variables))
     if is_bad_loss or is_bad_state or any("non-finite" in row.verdicts for row in rows):
         cause = non_finite_cause(model, probe.graph, batch, value)
     is_initialized = any(is_overridden(point.kernel) for point in probe.points)

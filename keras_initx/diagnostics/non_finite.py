@@ -38,14 +38,15 @@ def non_finite_cause(model: keras.Model, graph: Graph, batch: Batch, loss: float
     Returns:
         The finding; None if none of these is the cause.
     """
-    if weights := [v for v in model.variables if not is_finite(v)]:
+    # Masks of minus infinity, and observers of a minimum, are states that may be infinite.
+    if weights := [v for v in model.variables if has_nan(v) or (v.trainable and not _is_finite(v))]:
         return _in_weights(weights)
     steep: list[Finding] = []
     broken: list[Finding] = []
 
     def step(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         inputs, outputs = _floats((args, kwargs)), compute(step, args, kwargs)
-        if not broken and inputs and not all(map(is_finite, results := _floats(outputs))):
+        if not broken and inputs and not all(map(_is_finite, results := _floats(outputs))):
             broken.append(_in_step(step, inputs, results))
         elif step.kind in _STEEP and inputs and not np.all(inputs[0]):
             text = f"the slope of {step.kind} at 0 is infinite, and some of its inputs are 0. {_POSITIVE}."
@@ -102,8 +103,14 @@ def _floats(values: Any, any_type: bool = False) -> list[np.ndarray]:
     return [np.asarray(ops.convert_to_numpy(v), "float64") for v in wanted if np.prod(v.shape)]
 
 
-def is_finite(values: Any) -> bool:
-    """Return whether all floats of a tensor or variable are finite."""
+def has_nan(variable: keras.Variable) -> bool:
+    """Return whether a variable of floats has an entry that is NaN."""
+    return "float" in keras.backend.standardize_dtype(variable.dtype) and bool(
+        np.any(np.isnan(ops.convert_to_numpy(ops.cast(variable, "float32"))))
+    )
+
+
+def _is_finite(values: Any) -> bool:
     if isinstance(values, keras.Variable):
         if "float" not in keras.backend.standardize_dtype(values.dtype):
             return True

@@ -105,9 +105,9 @@ class Report:
             lines.append(f"The loss is {self.loss:.3g}; {of}.")
         if self.curvature > 0:
             lines.append(
-                "Near this start, plain SGD is stable up to a learning rate of about "
-                f"{2 / self.curvature:.2g} (2 / the largest curvature); with normalizations it often trains "
-                "at larger ones, and for Adam there is no such bound."
+                "On this batch, plain SGD is unstable above a learning rate of about "
+                f"{2 / self.curvature:.2g} (2 / the largest curvature). The first steps may lower the "
+                "curvature, and Adam has no such bound."
             )
         return lines
 

@@ -93,7 +93,7 @@ def _is_alike(row: LayerSignal) -> bool:
 
 def _is_held_by_its_bias(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:
     """Return whether an output is alike although the layer before it is not."""
-    before = [r for r in rows[: row.number - 1] if r.kernel_std > 0 and not r.is_lookup]
+    before = [r for r in rows[: row.number - 1] if r.kernel_std > 0 and not (r.is_lookup or r.is_output)]
     return row.is_output and bool(before) and not _is_alike(before[-1])
 
 
@@ -206,7 +206,7 @@ _TEXTS = {
     ),
     "exploding": lambda row, last, remedy: (
         _size(row, last),
-        f"{remedy}, or train at a smaller learning rate",
+        f"{remedy}. A smaller learning rate helps too",
     ),
     "vanishing": lambda row, last, remedy: (
         _size(row, last),
@@ -222,7 +222,7 @@ _TEXTS = {
     ),
     "dead": lambda row, last, remedy: (
         f"{100 * row.dead:.0f} % of the units return the same value for every sample",
-        f"{remedy}, a smaller learning rate, or an activation with a slope everywhere",
+        f"{remedy}. A smaller learning rate, or an activation with a slope everywhere, helps too",
     ),
     "saturated": lambda row, last, remedy: (
         f"{100 * row.saturated:.0f} % of the entries are within 1 % of the bounds of {row.activation}",

@@ -12,8 +12,8 @@ from keras_initx.model_init.methods import Choice, Contexts, choose, variance_ch
 
 # The methods whose first weight may spread coordinates over several periods: the others promise a variance.
 _SPANNING = ("variance", "edge")
-# Shorter chains follow SIREN's own rule, u ~ N(0, 1). It grows differences of the inputs by 1.3 for each
-# layer, which long chains cannot bear.
+# Shorter chains follow SIREN's own rule, u ~ N(0, 1). Each layer grows squared differences of the inputs by
+# chi = 1.3; longer chains start at the edge of chaos, where chi is 1.
 _LONG = 10
 # Outputs need not start smaller than this; SIREN's have 1 / w0 = 1/30.
 _SMALLEST_OUTPUT = 0.03

@@ -84,15 +84,15 @@ def arguments(model, frequency, inputs=2):
     return found, h @ last
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_start_is_that_of_siren(form):
-    model = network(form, 30.0)
+@pytest.mark.parametrize(("form", "depth"), [*((form, 3) for form in FORMS), ("function", 6)])
+def test_the_start_is_that_of_siren(form, depth):
+    model = network(form, 30.0, depth)
     keras_initx.initialize(model, seed=0)
     (first, *hidden), outputs = arguments(model, 30.0)
     # SIREN: w ~ U(-1/2, 1/2), so the variance is 30^2 x 2 x 1/12 x 1/3. A kernel of 256 values varies by 4 %.
     assert np.std(first) == pytest.approx(30 / np.sqrt(18), rel=0.1)
     # The scale was measured on other inputs.
-    assert [np.std(z) for z in hidden] == pytest.approx([1, 1], rel=0.1)
+    assert [np.std(z) for z in hidden] == pytest.approx([1] * (depth - 1), rel=0.1)
     assert np.std(outputs) == pytest.approx(1 / 30, rel=0.2)
 
 

@@ -78,7 +78,8 @@ def check_first_steps(
     if loss > _FAR * constant_loss > 0 and not named and last.kernel_std > 0 and _differ(batch.y):
         text = (
             f"the first loss is {loss / constant_loss:.2g} times the loss of the best constant prediction: "
-            f"`{last.path}` returns values of standard deviation {last.std:.2g}. Scale its kernel down."
+            f"`{last.path}` returns values of standard deviation {last.std:.2g}. Scale its kernel down, or "
+            "give it the bias of a prior (keras_initx.PriorBias)."
         )
         yield Finding("first loss", last.path, text)
 
@@ -110,5 +111,8 @@ def _off_scale(probe: Probe, batch: Batch) -> Iterator[tuple[str, str]]:
         name = f" of output {number}" if len(targets) > 1 else ""
         if (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE:
             yield name, f"root mean square of {rms:.2g}"
-        elif 0 < (std := float(np.std(values))) < 1 / _SCALE:
+            continue
+        std = float(np.max(np.std(values.reshape(len(values), -1), axis=0)))
+        # Values within [0, 1] may be probabilities.
+        if 0 < std < 1 / _SCALE and not 0 <= values.min() <= values.max() <= 1:
             yield name, f"standard deviation of {std:.2g}"

@@ -28,9 +28,7 @@ _NO_RISE = 1.05
 _BELOW = 0.3
 _FACTORS = (1.0, 0.1, 0.01, 1e-3)
 # Options of an optimizer that change its steps. The first steps are then not tried.
-_CHANGES = (
-    "clipnorm", "clipvalue", "global_clipnorm", "weight_decay", "nesterov", "gradient_accumulation_steps"
-)  # fmt: skip
+_CHANGES = ("clipnorm", "clipvalue", "global_clipnorm", "gradient_accumulation_steps")
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ class Rate:
     Attributes:
         curvature: The largest absolute eigenvalue of the Hessian that was found; NaN if it was not measured.
         current: The learning rate of the model's optimizer if that is SGD; NaN else.
-        usable: The largest of this rate and smaller ones at which the first steps lower the loss; NaN if none
-            was found or the model's optimizer is not SGD.
+        usable: This rate, or the first of a few smaller ones at which the first steps do not raise the loss;
+            NaN if none was found or the model's optimizer is not SGD.
     """
 
     curvature: float = math.nan
@@ -67,17 +65,17 @@ def rate_of_sgd(
     The curvature comes from power iteration, H v = (g(w + eps v) - g(w)) / eps: a lower bound on the largest
     absolute eigenvalue, close because it begins at the gradient. On a quadratic loss, gradient descent is
     stable up to a rate of 2 / curvature, and up to (1 + m) times that with momentum m. Networks may train at
-    larger rates, because the curvature falls on the way, above all behind normalizations. Adam and its
-    relatives scale each weight's step by its gradient, and have no such bound.
+    larger rates: the first steps can take them to a place of lower curvature. Adam and its relatives scale
+    each weight's step by its gradient, and have no such bound.
 
     If SGD is the model's optimizer, and its rate is above half of 2 / curvature, or the loss is far above the
     best constant's, its first steps are tried: large errors raise the curvature within a few of them. They
-    are not tried for a model with normalizations, which recovers from first steps that raise the loss, or for
-    an optimizer that clips or decays.
+    are not tried for an optimizer that clips or accumulates gradients. A model with normalizations recovers
+    from a rise of the loss, so only steps that blow it up count there.
 
     The weights are as before afterwards. The caller restores other state.
 
-    References: Cohen et al. 2021 (arXiv 2103.00065) for training at the edge of stability; Goh 2017
+    References: Lewkowycz et al. 2020 (arXiv 2003.02218) for first steps that lower the curvature; Goh 2017
     (doi 10.23915/distill.00006) for momentum.
 
     Args:
@@ -96,18 +94,21 @@ def rate_of_sgd(
             return Rate(curvature)
         current = float(ops.convert_to_numpy(optimizer.learning_rate))
         momentum = float(optimizer.momentum)
-        is_normalized = any(step.is_normalization for step in probe.graph.steps)
         changes = any(getattr(optimizer, name, None) for name in _CHANGES)
-        is_tried = current * curvature > 1 or loss > _FAR * constant_loss
-        if is_normalized or changes or not is_tried:
+        if changes or not (current * curvature > 1 or loss > _FAR * constant_loss):
             return Rate(curvature, current, current)
-        if passes.rise(current, momentum) < _RISE:
+        # A layer with constants from `adapt` normalizes the inputs only.
+        is_normalized = any(
+            step.is_normalization and not isinstance(step.operation, keras.layers.Normalization)
+            for step in probe.graph.steps
+        )
+        if passes.rise(current, optimizer) < (math.inf if is_normalized else _RISE):
             return Rate(curvature, current, current)
         # In the long run momentum multiplies each step by 1 / (1 - momentum).
         bound = (1 - momentum) * 2 / curvature if curvature > 0 else math.inf
         start = _BELOW * min(current, bound)
         rates = [factor * start for factor in _FACTORS]
-        usable = next((rate for rate in rates if passes.rise(rate, momentum) <= _NO_RISE), math.nan)
+        usable = next((rate for rate in rates if passes.rise(rate, optimizer) <= _NO_RISE), math.nan)
         return Rate(curvature, current, usable)
     finally:
         passes.close()
@@ -153,16 +154,23 @@ class _Passes:
             largest = max(largest, size) if math.isfinite(size) else math.nan
         return largest or math.nan
 
-    def rise(self, rate: float, momentum: float) -> float:
+    def rise(self, rate: float, optimizer: Any) -> float:
         """Return the largest factor by which the loss rises during the first steps of SGD at a learning rate.
+
+        The momentum and the weight decay are those of the optimizer.
 
         A loss that rises on its way to a much lower one does not count: it trains.
         """
+        momentum, decay = float(optimizer.momentum), float(optimizer.weight_decay or 0.0)
         weights, velocity = self._start, [np.zeros_like(w) for w in self._start]
         gradient, losses = self._gradient, [self._loss]
         for _ in range(_TRIED):
-            velocity = [momentum * v - rate * g for v, g in zip(velocity, gradient, strict=True)]
-            weights = [w + v for w, v in zip(weights, velocity, strict=True)]
+            kicks = [-rate * g for g in gradient]
+            velocity = [momentum * v + kick for v, kick in zip(velocity, kicks, strict=True)]
+            steps = velocity
+            if optimizer.nesterov:
+                steps = [momentum * v + kick for v, kick in zip(velocity, kicks, strict=True)]
+            weights = [(1 - rate * decay) * w + step for w, step in zip(weights, steps, strict=True)]
             if not all(np.isfinite(w).all() for w in weights):
                 return math.inf
             loss, gradient = self._at(weights)

@@ -88,3 +88,16 @@ class TestLearningRates:
         assert "learning rate" in verdicts(diagnose(regression(), x, y))
         clipping = keras.optimizers.SGD(1e-3, clipnorm=1.0)
         assert "learning rate" not in verdicts(diagnose(regression(optimizer=clipping), x, y))
+
+    @pytest.mark.parametrize("options", [{"nesterov": True, "momentum": 0.9}, {"weight_decay": 1e-4}, {}])
+    @pytest.mark.parametrize("is_normalized", [True, False])
+    def test_a_rate_that_blows_up_is_found(self, options, is_normalized):
+        keras.utils.set_random_seed(5)
+        norm = [layers.BatchNormalization()] if is_normalized else []
+        model = keras.Sequential([keras.Input((8,)), *norm, layers.Dense(32, "relu"), layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(10.0, **options), "mse")
+        x, y = data(64, 8), data(64, 1, seed=1)
+        assert "learning rate" in verdicts(diagnose(model, x, y))
+        with np.errstate(all="ignore"):
+            losses = [float(model.train_on_batch(x, y)) for _ in range(12)]
+        assert not max(losses) < 10 * losses[0]
