@@ -9,7 +9,7 @@ from keras_initx.initializers import is_overridden
 _SMALL = 0.05
 # Fewer values show no structure.
 _FEWEST = 8
-# Among so many values a random draw repeats less than one in a hundred; among millions, most.
+# A random draw of this many values repeats fewer than one in a hundred. A draw of millions repeats most.
 _BLOCK = 2**16
 
 
@@ -25,8 +25,9 @@ def is_small(variable: keras.Variable, fan_in: float) -> bool:
     actor and a critic, U(-0.003, 0.003) in Lillicrap et al. 2015 (arXiv 1509.02971, section 7), and the gate
     of gMLP.
     """
-    size = float(np.sqrt(np.mean(np.square(_values(variable), dtype="float64")) * fan_in))
-    return not is_overridden(variable) and size < _SMALL
+    if is_overridden(variable):
+        return False
+    return bool(np.sqrt(np.mean(np.square(_values(variable), dtype="float64")) * fan_in) < _SMALL)
 
 
 def varies(bias: keras.Variable | None) -> bool:

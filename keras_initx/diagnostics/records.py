@@ -146,7 +146,7 @@ VERDICTS = {
     "no gradient": "the loss depends on no weight",
     "learning rate": "a learning rate at which the first steps raise the loss",
     "input scale": "inputs far larger or smaller than the weights are drawn for",
-    "target scale": "targets far larger than the outputs, at a learning rate that cannot bridge them",
+    "target scale": "targets far larger or smaller than the outputs, at too large a learning rate",
     "exploding": "the signal, or its gradient, grows beyond what training can use",
     "vanishing": "the signal, or its gradient, is lost on the way",
     "symmetric": "all units are equal, and stay equal",

@@ -22,7 +22,7 @@ _FAR = 1e4
 
 
 def cells_of(layer: keras.layers.RNN) -> list[Any]:
-    """Return the cells of a recurrent layer: one, or those of a stack."""
+    """Return the cell of a recurrent layer, or all cells of its stack."""
     return list(getattr(layer.cell, "cells", [layer.cell]))
 
 

@@ -14,6 +14,14 @@ def array(tensor):
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
+def closed_model(combine):
+    """Return a model that combines a signal with the output of a layer whose kernel is zeros."""
+    x = keras.Input((8,))
+    h = layers.Dense(8, "relu")(x)
+    closed = layers.Dense(8, kernel_initializer="zeros", name="closed")(h)
+    return keras.Model(x, layers.Dense(3)(layers.Dense(8, "relu")(combine(h, closed))))
+
+
 class Coupling(layers.Layer):
     """RealNVP: scale and shift one half by nets of the other half."""
 
@@ -155,10 +163,7 @@ def test_a_small_kernel_in_the_middle_is_drawn():
     ids=["product", "chain", "gate through zero"],
 )
 def test_zeros_that_stop_the_signal_are_drawn(combine):
-    x = keras.Input((8,))
-    h = layers.Dense(8, "relu")(x)
-    closed = layers.Dense(8, kernel_initializer="zeros", name="closed")(h)
-    model = keras.Model(x, layers.Dense(3)(layers.Dense(8, "relu")(combine(h, closed))))
+    model = closed_model(combine)
     initialize(model, seed=0)
     assert np.any(array(model.get_layer("closed").kernel))
 
@@ -173,10 +178,7 @@ def test_zeros_that_stop_the_signal_are_drawn(combine):
     ids=["modulation", "gate", "concatenation"],
 )
 def test_zeros_that_the_signal_goes_around_stay(combine):
-    x = keras.Input((8,))
-    h = layers.Dense(8, "relu")(x)
-    closed = layers.Dense(8, kernel_initializer="zeros", name="closed")(h)
-    model = keras.Model(x, layers.Dense(3)(layers.Dense(8, "relu")(combine(h, closed))))
+    model = closed_model(combine)
     plan = initialize(model, seed=0)
     assert not np.any(array(model.get_layer("closed").kernel))
     assert methods(plan).count("zeros") == 1

@@ -101,7 +101,7 @@ def test_the_frequency_changes_only_the_unit(depth):
     stds = []
     for frequency in (1.0, 400.0):
         model = network("function", frequency, depth)
-        # Inputs as those of `arguments`, so that the first weight before sin(z) is scaled on them.
+        # The same distribution as in `arguments`, so that the first weight before sin(z) is scaled for it.
         data = np.random.default_rng(4).uniform(-1, 1, size=(64, 2)).astype("float32")
         keras_initx.initialize(model, data=data, seed=0)
         stds.append([np.std(z) for z in arguments(model, frequency)[0][1:]])

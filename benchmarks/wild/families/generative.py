@@ -28,21 +28,29 @@ def energy_distance(a, b):
     return 2 * mean_distance(a, b) - mean_distance(a, a) - mean_distance(b, b)
 
 
-class Adversaries(keras.Model):
-    """Generator and discriminator, trained in turns; the measure is the energy distance to the real batch."""
+class TwoOptimizers(keras.Model):
+    """Generator and discriminator with an optimizer each."""
 
-    def __init__(self, generator, discriminator, latent):
+    def __init__(self, generator, discriminator):
         super().__init__()
-        self.generator, self.discriminator, self.latent = generator, discriminator, latent
-        self.cross_entropy = keras.losses.BinaryCrossentropy()
-        self.distance = keras.metrics.Mean("distance")
-        self.random = keras.random.SeedGenerator(1)
+        self.generator, self.discriminator = generator, discriminator
 
     def compile(self, g_optimizer, d_optimizer):
         super().compile(optimizer=g_optimizer)
         self.d_optimizer = d_optimizer
         g_optimizer.build(self.generator.trainable_variables)
         d_optimizer.build(self.discriminator.trainable_variables)
+
+
+class Adversaries(TwoOptimizers):
+    """Generator and discriminator, trained in turns; the measure is the energy distance to the real batch."""
+
+    def __init__(self, generator, discriminator, latent):
+        super().__init__(generator, discriminator)
+        self.latent = latent
+        self.cross_entropy = keras.losses.BinaryCrossentropy()
+        self.distance = keras.metrics.Mean("distance")
+        self.random = keras.random.SeedGenerator(1)
 
     def train_step(self, data):
         real = data[0]
@@ -181,20 +189,13 @@ def vq_vae():
     return model
 
 
-class Pix2Pix(keras.Model):
+class Pix2Pix(TwoOptimizers):
     """Generator with an L1 loss and an adversary that sees the source image, too."""
 
     def __init__(self, generator, discriminator):
-        super().__init__()
-        self.generator, self.discriminator = generator, discriminator
+        super().__init__(generator, discriminator)
         self.cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
         self.l1 = keras.metrics.Mean("l1")
-
-    def compile(self, g_optimizer, d_optimizer):
-        super().compile(optimizer=g_optimizer)
-        self.d_optimizer = d_optimizer
-        g_optimizer.build(self.generator.trainable_variables)
-        d_optimizer.build(self.discriminator.trainable_variables)
 
     def train_step(self, data):
         source, real = data[:2]

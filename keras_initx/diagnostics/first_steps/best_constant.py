@@ -19,8 +19,9 @@ def best_constant_loss(probe: Probe, batch: Batch) -> float:
     """Return the least loss of outputs that are the same for all samples and positions of a batch.
 
     The loss itself judges a few constants, so that it need not be known: means and medians of the targets,
-    class frequencies, and their logits. Each is the best one for a usual loss: the mean for squares, the
-    median for absolute values, frequencies for crossentropies of probabilities, logits for those of logits.
+    class frequencies, and their logits. Each is best for a common loss: the mean for the squared error, the
+    median for the absolute error, frequencies for a crossentropy that reads probabilities, and logits for one
+    that reads logits.
 
     Args:
         probe: The probe of the model.

@@ -157,7 +157,7 @@ class _Passes:
     def rise(self, rate: float, optimizer: Any) -> float:
         """Return the largest factor by which the loss rises during the first steps of SGD at a learning rate.
 
-        The momentum and the weight decay are those of the optimizer.
+        The steps use the optimizer's momentum and weight decay.
 
         A loss that rises on its way to a much lower one does not count: it trains.
         """
@@ -175,7 +175,7 @@ class _Passes:
                 return math.inf
             loss, gradient = self._at(weights)
             losses.append(loss)
-            # Beyond this the weights change so much that a later loss is that of dead units.
+            # Beyond this, most units may be dead, and a low loss afterwards says nothing.
             if not math.isfinite(loss) or loss > _BLOWN_UP * abs(self._loss):
                 return math.inf
         if min(losses) <= 0:

@@ -17,7 +17,7 @@ from keras_initx.model_init.calibration.sequences import Sequences, late_steps, 
 
 # Multiplications that one run may take. It limits the samples, but never the time steps.
 _BUDGET = 5e8
-# The initial states of the second run differ from those of the first by normal numbers of this size.
+# The second run starts from the states of the first plus Gaussian noise of this standard deviation.
 _STEP_ASIDE = 1e-3
 # Compiling a layer takes as long as this many time steps without it, or longer.
 _LONG = 50
@@ -206,7 +206,7 @@ class _Called(keras.Model):
 class _Measuring(keras.Layer):
     """A cell that runs another cell and returns what it measures.
 
-    If it runs twice, its states are those of the first run followed by those of the second.
+    With two runs, its states are the states of the first run and then those of the second.
     """
 
     def __init__(self, cell: keras.Layer, gates: int, channel_axis: int, twice: bool) -> None:
@@ -279,11 +279,11 @@ def _pairs(states: list[Any]) -> Callable[[], list[Any]]:
     """Return the states of both runs: as given, and a little aside."""
     rng = np.random.default_rng(0)
 
-    def beside(state: Any) -> Any:
+    def with_neighbour(state: Any) -> Any:
         if "float" not in keras.backend.standardize_dtype(state.dtype):
             return ops.concatenate([state, state], axis=0)
         noise = _STEP_ASIDE * rng.standard_normal(tuple(state.shape))
         return ops.concatenate([state, state + ops.cast(noise, state.dtype)], axis=0)
 
-    both = keras.tree.map_structure(beside, states)
+    both = keras.tree.map_structure(with_neighbour, states)
     return lambda: both
