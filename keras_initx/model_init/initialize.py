@@ -172,16 +172,20 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
     copied = Copied()
     if request.pretrained is not None:
         copied = copy_pretrained(model, request.pretrained, selected)
+    fixed, bias = set(copied.variables), None
+    if request.labels is not None or request.class_counts is not None:
+        bias = set_output_bias(
+            graph, contexts.values(), index, path_filter, request.labels, request.class_counts
+        )
+        fixed.add(id(bias))
     undrawn = {id(task.variable) for task in tasks if task.status != "drawn"} | copied.variables
-    if undrawn:
-        # A chain rule holds only between two drawn weights, so choose again.
+    if undrawn or fixed:
+        # A chain rule holds only between two drawn weights, and the output bias decides on its kernel.
         contexts = {
             number: replace(context, drawn=not any(id(v) in undrawn for v in graph.steps[number].kernels))
             for number, context in contexts.items()
         }
-        tasks = make_tasks(
-            graph, contexts, choose_by_period(method, contexts), index, path_filter, copied.variables
-        )
+        tasks = make_tasks(graph, contexts, choose_by_period(method, contexts), index, path_filter, fixed)
 
     def may_change(variable: keras.Variable) -> bool:
         return variable.trainable and selected(variable) and id(variable) not in copied.variables
@@ -196,17 +200,13 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
         notes = [*copied.notes(), *calibrate(model, graph, tasks, request.batch, request.seed)]
         statistics.restore()
     notes += _untouched_notes(model, tasks)
-    if request.labels is not None or request.class_counts is not None:
-        notes.append(
-            set_output_bias(
-                graph, contexts.values(), index, path_filter, request.labels, request.class_counts
-            )
-        )
     check_finite(drawn)
+    if bias is not None:
+        notes.append(f"{bias.path}: log-odds of the classes")
     notes += _graph_notes(graph, drawn)
     rows = tuple(plan_row(task, index) for task in tasks)
     plan = Plan(model.name, request.method, rows, tuple(notes), graph.closed)
-    return plan, [task.variable for task in drawn]
+    return plan, [v for task in drawn for v in (task.variable, task.bias) if v is not None]
 
 
 def _untouched_notes(model: keras.Model, tasks: list[WeightTask]) -> list[str]:

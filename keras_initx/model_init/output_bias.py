@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_initx._graph import Graph, WeightContext
@@ -19,8 +20,8 @@ def set_output_bias(
     path_filter: PathFilter,
     labels: Any,
     class_counts: Any,
-) -> str:
-    """Set the bias of the output layer to the log-odds of the classes, and return a note for the plan."""
+) -> keras.Variable:
+    """Set the bias of the output layer to the log-odds of the classes, and return the bias."""
     heads = [context for context in contexts if "head" in context.roles and context.biased]
     if len(heads) != 1:
         listed = f"{len(heads)}: {', '.join(head.path for head in heads)}" if heads else "none"
@@ -52,7 +53,7 @@ def set_output_bias(
         allowed = "class numbers or one-hot rows, since the output is a softmax"
         raise InitxError("labels", "rows that are not one-hot", allowed) from error
     bias.assign(values)
-    return f"{bias.path}: log-odds of the classes"
+    return bias
 
 
 def _frequencies(labels: Any, width: int) -> list[float]:

@@ -36,7 +36,7 @@ from keras_initx.model_init.cells import (
     small_output_choice,
 )
 from keras_initx.model_init.methods import Choice, variance_choice
-from keras_initx.model_init.methods.outputs import prior_choice, sets_prior, tied_choice
+from keras_initx.model_init.methods.outputs import held_choice, is_held, tied_choice
 from keras_initx.model_init.multipliers import added_lookups, constant_multiplier
 from keras_initx.model_init.periodic import spanning_choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow, PlanUse
@@ -146,7 +146,7 @@ def make_tasks(
     choices: dict[int, Choice],
     index: WeightIndex,
     path_filter: PathFilter,
-    copied: Collection[int] = (),
+    fixed: Collection[int] = (),
 ) -> list[WeightTask]:
     """Return one task for each weight, in the order of the graph.
 
@@ -157,7 +157,7 @@ def make_tasks(
         choices: The choice for each of them.
         index: The layers of the model's weights.
         path_filter: The weights that may change.
-        copied: The ids of variables that were copied from a pretrained model.
+        fixed: The ids of variables that have their values: copied from a pretrained model, or an output bias.
     """
     tasks: dict[int, WeightTask] = {}
     # Finding them may take a trace, so do it once for each step.
@@ -167,7 +167,7 @@ def make_tasks(
         deciding = next((use for use in uses if not use.is_lookup), uses[0])
         step, choice = graph.steps[deciding.context.step], choices[deciding.context.step]
         bias = step.bias if choice.before.shift != 0 or choice.after.offset else None
-        if bias is not None and (id(bias) in copied or not path_filter.matches(index.names(bias))):
+        if bias is not None and (id(bias) in fixed or not path_filter.matches(index.names(bias))):
             bias = None
         place = deciding.context
         if not any(variable is v for v in ends.get(step.number, step.kernels)):
@@ -178,8 +178,9 @@ def make_tasks(
             choice = recurrent_choice(choice)
         elif deciding is not uses[0]:
             choice = tied_choice(choice)
-        if "head" in place.roles and choice.scales and sets_prior(step, place):
-            choice = prior_choice(choice)
+        if "head" in place.roles and is_held(step.bias):
+            bias = None
+            choice = held_choice(choice) if choice.scales else choice
         elif "head" in place.roles and choice.scales and reads_unbounded_state(graph, step):
             choice = small_output_choice(choice)
         if choice.spans:
@@ -194,7 +195,7 @@ def make_tasks(
     for context, choice, variable in additive_tables(graph, index):
         tasks.setdefault(id(variable), WeightTask(variable, context, choice))
     for task in tasks.values():
-        if id(task.variable) in copied:
+        if id(task.variable) in fixed:
             task.leave_as_is("pretrained")
         elif not task.variable.trainable:
             task.leave_as_is("frozen")

@@ -1,19 +1,22 @@
-"""The choices for two kinds of outputs: logits of a tied table, and layers whose bias sets a prior."""
+"""The choices for two kinds of outputs: logits of a tied table, and layers whose bias sets the output."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx._graph import Step, WeightContext
-from keras_initx.initializers import PriorBias, Seeded
+from keras_initx._graph import Step
+from keras_initx.initializers import Seeded, is_overridden
 from keras_initx.model_init.methods.choice import Choice
 
-# The factor on the kernel: outputs of this standard deviation hardly change the prior.
-_FACTOR = 0.1
-# The smallest bias that counts as a prior. A sigmoid then returns 0.12 or 0.88.
-_SMALLEST = 2.0
+# The factor on the kernel: the largest root mean square s of the logits z that keeps the mean of sigmoid(b + z)
+# within 10 % of sigmoid(b), however z divides into a mean and a spread: at most the factor exp(s).
+_FACTOR = math.log(1.1)
+# The smallest bias, on average, that an output of the usual size, 1, would hide. Such logits bring the mean of
+# sigmoid(-1 + z) to 1.13 times sigmoid(-1), and the mean of sigmoid(-3 + z) to 1.5 times.
+_SMALLEST = 1.0
 
 
 def tied_choice(choice: Choice) -> Choice:
@@ -36,24 +39,24 @@ class TiedTable(Seeded):
         return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=self.seed)
 
 
-def sets_prior(step: Step, context: WeightContext) -> bool:
-    """Return whether the bias that a layer starts with sets its probabilities far from the middle."""
-    own = getattr(step.operation, "bias_initializer", None)
-    if step.bias is None or own is None or isinstance(own, keras.initializers.Zeros):
+def is_held(bias: keras.Variable | None) -> bool:
+    """Return whether the bias of an output layer is meant to be its output at the start.
+
+    That is a bias other than zeros and larger than outputs of the usual size: the log-odds of a prior, whether
+    the loss or the layer applies the sigmoid, or the mean of a regression.
+    """
+    if bias is None or is_overridden(bias):
         return False
-    # The bias of an output without an activation may as well be the mean of a regression.
-    if context.activation.name not in ("sigmoid", "softmax") and not isinstance(own, PriorBias):
-        return False
-    return bool(np.mean(np.abs(keras.ops.convert_to_numpy(step.bias))) >= _SMALLEST)
+    return bool(np.mean(np.abs(keras.ops.convert_to_numpy(bias))) >= _SMALLEST)
 
 
-def prior_choice(choice: Choice) -> Choice:
-    """Return the choice for an output layer with a prior, from the choice for one without.
+def held_choice(choice: Choice) -> Choice:
+    """Return the choice for an output layer whose bias sets the output, from the choice for one without.
 
-    A sigmoid of b + z with z ~ N(0, s^2) has the mean sigmoid(b) exp(s^2 / 2) if b is far below 0: 1.65 times
-    the prior for s = 1, and 1.005 times for s = 0.1.
+    A sigmoid of b + z with z ~ N(m, v) has the mean sigmoid(b) exp(m + v / 2) if b is far below 0, and less
+    change elsewhere. For m^2 + v = s^2 < 1 that factor is largest, exp(s), where z is all mean.
 
     References: Lin et al. 2017 (arXiv 1708.02002), section 4.1, whose kernels have standard deviation 0.01.
     """
-    reason = "small, because the bias sets a prior, which a larger output would change"
+    reason = "small, because the bias sets the output, which a larger kernel would change"
     return replace(choice, factor=choice.factor * _FACTOR, reason=reason)
