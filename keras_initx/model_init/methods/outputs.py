@@ -7,15 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph import Step
 from keras_initx.initializers import Seeded, is_overridden
 from keras_initx.model_init.methods.choice import Choice
 
-# The factor on the kernel: the largest root mean square s of the logits z that keeps the mean of sigmoid(b + z)
+# The factor on the kernel: the largest root mean square s of logits z that keeps the mean of sigmoid(b + z)
 # within 10 % of sigmoid(b), however z divides into a mean and a spread: at most the factor exp(s).
 _FACTOR = math.log(1.1)
-# The smallest bias, on average, that an output of the usual size, 1, would hide. Such logits bring the mean of
-# sigmoid(-1 + z) to 1.13 times sigmoid(-1), and the mean of sigmoid(-3 + z) to 1.5 times.
+# The smallest bias, on average, that is meant to hold. Logits z of the usual size, 1, bring the mean of
+# sigmoid(-1 + z) to 1.13 times sigmoid(-1), and the mean of sigmoid(-3 + z) to 1.46 times.
 _SMALLEST = 1.0
 
 
@@ -42,8 +41,8 @@ class TiedTable(Seeded):
 def is_held(bias: keras.Variable | None) -> bool:
     """Return whether the bias of an output layer is meant to be its output at the start.
 
-    That is a bias other than zeros and larger than outputs of the usual size: the log-odds of a prior, whether
-    the loss or the layer applies the sigmoid, or the mean of a regression.
+    That is a bias larger than outputs of the usual size: the log-odds of a prior, whether the loss or the
+    layer applies the sigmoid, or the mean of a regression.
     """
     if bias is None or is_overridden(bias):
         return False
