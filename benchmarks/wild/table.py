@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from wild.grid import STARTS, best_factor, next_factor, scaled
 from wild.registry import MODELS
-from wild.trials import STARTS
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,13 @@ class Outcome:
 
 def outcome(row: dict) -> Outcome:
     """Compare both starts of a row."""
-    in_nats = MODELS[row["model"]].in_nats
     last, factors, paired = {}, {}, {}
     for start in STARTS:
-        by_factor = {}
-        for run in row["runs"]:
-            if run["start"] == start:
-                by_factor.setdefault(run["factor"], []).append(
-                    math.inf if run["last"] is None else run["last"]
-                )
-        scaled = {f: values if in_nats else _logs(values) for f, values in by_factor.items()}
-        best = min(scaled, key=lambda f: np.mean(scaled[f]), default=None)
-        is_finite = best is not None and np.isfinite(np.mean(scaled[best]))
-        last[start] = float(np.mean(by_factor[best])) if is_finite else math.nan
-        factors[start] = best if is_finite else math.nan
-        paired[start] = np.array(scaled[best]) if is_finite else None
+        best = best_factor(row, start)
+        ends = [run["last"] for run in row["runs"] if (run["start"], run["factor"]) == (start, best)]
+        last[start] = float(np.mean(ends)) if best is not None else math.nan
+        factors[start] = best if best is not None else math.nan
+        paired[start] = scaled(row, start)[best] if best is not None else None
     own, other = (paired[start] for start in STARTS)
     if own is None or other is None:
         ran = {run["start"] for run in row["runs"]} == set(STARTS)
@@ -57,10 +49,6 @@ def outcome(row: dict) -> Outcome:
     limit = stats.t.ppf(0.975, count - 1) * error if count > 1 else math.nan
     word = "-" if count < 2 else "same" if abs(mean) <= limit else "worse" if mean > 0 else "better"
     return Outcome(last, factors, mean, error, word)
-
-
-def _logs(values: list[float]) -> list[float]:
-    return [math.log(max(value, 1e-12)) if math.isfinite(value) else math.inf for value in values]
 
 
 def first(row: dict, start: str = STARTS[0]) -> float:
@@ -79,12 +67,19 @@ def _health(row: dict, start: str) -> str:
     )
 
 
+def _grid(row: dict) -> str:
+    """Return the lowest and highest factor that both starts were trained at."""
+    tried = sorted({run["factor"] for run in row["runs"]}) or [1.0]
+    low, high = (f"{f:.0f}" if f >= 1 else f"1/{1 / f:.0f}" for f in (tried[0], tried[-1]))
+    return f"{low} to {high}" + (", open" if next_factor(row) is not None else "")
+
+
 def table(rows: list[dict]) -> str:
     """Return the results as a table in Markdown."""
     lines = [
-        "| model | diagnosed as built | after `initialize` | measure | first | Keras, best (rate) "
+        "| model | diagnosed as built | after `initialize` | measure | first | rates | Keras, best (rate) "
         "| `initialize`, best (rate) | difference | |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
+        "| --- | --- | --- | --- | ---: | --- | ---: | ---: | ---: | --- |",
     ]
     for row in rows:
         entry, result = MODELS[row["model"]], outcome(row)
@@ -92,9 +87,23 @@ def table(rows: list[dict]) -> str:
         best = [f"{result.last[s]:.4g} ({row.get('rate', math.nan) * result.factor[s]:.2g})" for s in STARTS]
         difference = f"{result.difference:+.3f} ± {result.error:.3f}"
         health = [_health(row, start) for start in STARTS]
-        cells = [entry.name, *health, measure, f"{first(row):.4g}", *best, difference, result.word]
+        cells = [
+            entry.name,
+            *health,
+            measure,
+            f"{first(row):.4g}",
+            _grid(row),
+            *best,
+            difference,
+            result.word,
+        ]
         lines.append("| " + " | ".join(cells).replace("nan", "-") + " |")
     return "\n".join(lines)
+
+
+def _is_edge(row: dict, start: str) -> bool:
+    tried = list(scaled(row, start))
+    return len(tried) > 1 and best_factor(row, start) in (tried[0], tried[-1])
 
 
 def summary(rows: list[dict]) -> str:
@@ -107,6 +116,9 @@ def summary(rows: list[dict]) -> str:
     for start, when in zip(STARTS, ("as built", "after `initialize`"), strict=True):
         unhealthy = [row for row in rows if not row["health"].get(start, {}).get("healthy", True)]
         lists[f"Not healthy {when}"] = [row["model"] for row in unhealthy]
+    lists["Best at an edge of its rates"] = [
+        row["model"] for row in rows if any(_is_edge(row, start) for start in STARTS)
+    ]
     if missing := [name for name in MODELS if name not in words]:
         lists["Not measured yet"] = missing
     lines += [f"{title}: {', '.join(names) or 'none'}." for title, names in lists.items()]

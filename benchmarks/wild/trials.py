@@ -1,4 +1,4 @@
-"""Measure one model: initialize and diagnose it, and train it from both starts at three rates."""
+"""Measure one model: initialize and diagnose it, and train it from both starts at several rates."""
 
 import gc
 import time
@@ -10,38 +10,82 @@ import keras
 import numpy as np
 
 import keras_initx
+from wild.grid import STARTS, factors
 from wild.registry import Batch, Wild
 
-STARTS = ("keras", "initialize")
-FACTORS = (1 / 3, 1.0, 3.0)
-LAST = 20
+FIRST, LAST = 5, 20
 
 
-def measured(entry: Wild, seeds: int, factors: tuple[float, ...], steps: int) -> dict[str, Any]:
-    """Return the row of one model. An exception becomes an entry of its "errors" and never ends the run."""
-    row: dict[str, Any] = {"model": entry.name, "seeds": seeds, "factors": list(factors), "steps": steps}
+def measured(
+    entry: Wild,
+    seeds: int,
+    first_factors: tuple[float, ...],
+    steps: int,
+    *,
+    widens: bool = True,
+    earlier: dict | None = None,
+) -> dict[str, Any]:
+    """Return the row of one model. An exception becomes an entry of its "errors" and never ends the run.
+
+    Args:
+        entry: The model.
+        seeds: How many seeds.
+        first_factors: The factors on the source's rate to begin with.
+        steps: How many steps each run takes.
+        widens: Whether further factors are tried until each start is best inside of those tried.
+        earlier: An earlier row of the model, whose runs count if their first steps still come out the same.
+    """
+    row: dict[str, Any] = {"model": entry.name, "seeds": seeds, "steps": steps}
     row |= {"errors": [], "health": {}, "runs": []}
     began = time.perf_counter()
     keras.backend.clear_session()
     gc.collect()
-    trainer = None
+    trainer, every_start = None, []
     for seed in range(seeds):
         starts, model = _starts(entry, seed, row)
+        every_start += [(seed, name, values) for name, values in starts.items()]
         if trainer is None and model is not None:
             trainer = _Trainer(entry, model)
-        for name, values in starts.items():
-            for factor in factors:
-                run = {"seed": seed, "start": name, "factor": factor}
-                try:
-                    run |= trainer.run(values, factor, steps, seed)
-                except Exception as error:
-                    run |= {"first": None, "last": None}
-                    _note(row, "training", error)
-                row["runs"].append(run)
+    known = _known_runs(trainer, every_start, row, earlier)
+    for factor in factors(row, first_factors, widens=widens):
+        for seed, name, values in every_start:
+            run = {"seed": seed, "start": name, "factor": factor}
+            if (seed, name, factor) in known:
+                run = known[seed, name, factor]
+            else:
+                run |= _run(trainer, values, factor, steps, seed, row)
+            row["runs"].append(run)
     if trainer is not None:
         row |= {"rate": trainer.rates[0], "ms_per_step": round(trainer.milliseconds(), 2)}
     row["seconds"] = round(time.perf_counter() - began, 1)
     return row
+
+
+def _known_runs(trainer: "_Trainer | None", every_start: list, row: dict, earlier: dict | None) -> dict:
+    """Return the runs of an earlier row by seed, start and factor, without those of other weights.
+
+    The weights of a start are the same as then if the first steps at its lowest rate give the same measure.
+    """
+    if earlier is None or earlier["steps"] != row["steps"]:
+        return {}
+    known = {}
+    for seed, name, values in every_start:
+        runs = [r for r in earlier["runs"] if (r["seed"], r["start"]) == (seed, name)]
+        lowest = min(runs, key=lambda run: run["factor"], default=None)
+        if lowest is None or lowest["first"] is None:
+            continue
+        today = _run(trainer, values, lowest["factor"], 2 * FIRST, seed, row)["first"]
+        if today is not None and abs(today - lowest["first"]) <= 1e-5 * abs(today):
+            known |= {(seed, name, run["factor"]): run for run in runs}
+    return known
+
+
+def _run(trainer: "_Trainer", values: list, factor: float, steps: int, seed: int, row: dict) -> dict:
+    try:
+        return trainer.run(values, factor, steps, seed)
+    except Exception as error:
+        _note(row, "training", error)
+        return {"first": None, "last": None}
 
 
 def _starts(entry: Wild, seed: int, row: dict) -> tuple[dict[str, list], keras.Model | None]:
@@ -107,7 +151,7 @@ class _Trainer:
         self.rates = [float(keras.ops.convert_to_numpy(v.learning_rate)) for v in self.optimizers]
         self.fresh = [[keras.ops.convert_to_numpy(v) for v in o.variables] for o in self.optimizers]
         self.variables = list(model.variables)
-        self.drawn: tuple[int, list[Batch]] = (-1, [])
+        self.drawn: dict[int, list[Batch]] = {}
         self.steps, self.time = 0, 0.0
 
     def run(self, values: list[np.ndarray], factor: float, steps: int, seed: int) -> dict[str, float | None]:
@@ -121,7 +165,7 @@ class _Trainer:
         last = min(LAST, steps // 2)
         results = []
         batches = self._batches(seed, steps)
-        for count in (min(5, steps - last), max(steps - last - 5, 0), last):
+        for count in (min(FIRST, steps - last), max(steps - last - FIRST, 0), last):
             self.model.reset_metrics()
             logs = {}
             for _ in range(count):
@@ -137,10 +181,10 @@ class _Trainer:
 
     def _batches(self, seed: int, count: int) -> Iterator[Batch]:
         """Yield the same batches for every run of a seed; they are drawn once."""
-        if self.drawn[0] != seed or len(self.drawn[1]) < count:
+        if len(self.drawn.get(seed, [])) < count:
             rng = np.random.default_rng([seed, 1])
-            self.drawn = seed, [self.entry.batch(rng) for _ in range(count)]
-        return iter(self.drawn[1])
+            self.drawn[seed] = [self.entry.batch(rng) for _ in range(count)]
+        return iter(self.drawn[seed])
 
     def milliseconds(self) -> float:
         """Return the mean time of a training step."""

@@ -13,6 +13,9 @@ _VANISHED, _EXPLODED = 1e-3, 1e3
 _GRADIENT_VANISHED, _GRADIENT_EXPLODED = 1e-5, 1e5
 # The largest healthy share of dead units, and of saturated entries.
 _DEAD, _SATURATED = 0.5, 0.5
+# A random unit whose inputs hardly vary is off for all samples with probability 1/2. Only this many standard
+# errors more than half are no longer chance.
+_BEYOND_CHANCE = 3.0
 # An output whose samples differ by less is at a bound because of its bias: the inputs did not take it there.
 _OUTPUT_SPREAD = 1.0
 # The smallest healthy spread of samples relative to the signal.
@@ -47,7 +50,8 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
     inputs alike   The part that differs between samples is below a thousandth of the signal, here and in all
                    later layers. Neither a gate that starts the same for all samples counts, nor an output
                    that only its bias makes alike, as for the prior of a rare class.
-    dead           More than half of the units return the same value for all samples.
+    dead           More than half of the units, and more of them than chance explains, return the same value
+                   for all samples: of 64 units more than 69 %; of 9 or fewer all of them.
     saturated      More than half of the entries are within 1 % of a bound of the activation. An output that
                    its bias alone takes there, as for the prior of a rare class, does not count.
     rank collapse  The tokens of a sample have a mean cosine above 0.9999, here and in all later layers with
@@ -74,7 +78,7 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
         and not row.is_lookup
         and all(_is_alike(r) for r in later)
         and not _is_held_by_its_bias(row, rows),
-        "dead": not opens and row.dead > _DEAD and not row.is_lookup,
+        "dead": not opens and _is_dead(row) and not row.is_lookup,
         # The spread of a single sample is NaN.
         "saturated": row.saturated > _SATURATED and (not row.is_output or row.spread >= _OUTPUT_SPREAD),
         # The cosine of a layer without tokens is NaN.
@@ -84,6 +88,12 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
         and not any(r.token_cosine <= TOKEN_COSINE for r in later),
     }
     return tuple(verdict for verdict, is_so in applies.items() if is_so)
+
+
+def _is_dead(row: LayerSignal) -> bool:
+    """Return whether more units are dead than half, by more than chance; a layer without any live unit is."""
+    units = row.shape[-1]
+    return row.dead > min(_DEAD + _BEYOND_CHANCE * math.sqrt(0.25 / units), 1 - 0.5 / units)
 
 
 def _is_alike(row: LayerSignal) -> bool:

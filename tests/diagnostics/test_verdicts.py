@@ -65,6 +65,22 @@ class TestVerdicts:
         assert row.spread < 1e-3 * math.sqrt(row.second_moment)
         assert ("inputs alike" in row.verdicts) != is_held
 
+    def test_units_that_a_level_of_the_inputs_turns_off_by_chance_are_not_dead(self):
+        # Inputs around 10 decide the sign of a unit: half of them are always off, more in some layer.
+        x = h = keras.Input((30,))
+        ends = []
+        for branch in range(6):
+            h = x
+            for layer in range(4):
+                own = keras.initializers.GlorotUniform(seed=4 * branch + layer)
+                h = layers.Dense(64, "relu", kernel_initializer=own)(h)
+            ends.append(h)
+        own = keras.initializers.GlorotUniform(seed=99)
+        model = keras.Model(x, layers.Dense(10, kernel_initializer=own)(layers.Add()(ends)))
+        report = diagnose(model, 10 + data(64, 30))
+        assert max(row.dead for row in report.rows) > 0.5
+        assert report.healthy, report.summary()
+
     def test_an_initialized_model_is_healthy(self):
         model = dense(activation="tanh", kernel="zeros", depth=50, width=64)
         assert not diagnose(model, data(32, 8)).healthy
@@ -251,7 +267,10 @@ class TestLimits:
             ("exploding", {"std": 1.1e3}, {"std": 0.9e3}),
             ("exploding", {"gradient_second_moment": 1.1e10}, {"gradient_second_moment": 0.9e10}),
             ("symmetric", {"unit_spread": 0.9e-4, "gradient_unit_spread": 0.0}, {"unit_spread": 0.9e-4}),
-            ("dead", {"dead": 0.51}, {"dead": 0.49}),
+            # Half and three standard errors of a fair coin for 64 units; all units for a few.
+            ("dead", {"dead": 0.69, "shape": (8, 64)}, {"dead": 0.68, "shape": (8, 64)}),
+            ("dead", {"dead": 0.516, "shape": (8, 10000)}, {"dead": 0.514, "shape": (8, 10000)}),
+            ("dead", {"dead": 1.0, "shape": (8, 4)}, {"dead": 0.75, "shape": (8, 4)}),
             ("saturated", {"saturated": 0.51}, {"saturated": 0.49}),
             ("saturated", {"saturated": 0.51, "is_output": True}, {"saturated": 0.49, "is_output": True}),
             (

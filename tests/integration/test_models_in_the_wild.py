@@ -110,6 +110,53 @@ def test_each_start_is_taken_at_its_own_best_rate(wild):
     assert found.difference == pytest.approx(-math.log(2))
 
 
+@pytest.mark.parametrize("best", [(0, 0), (1, -2), (3, 0), (9, 2), (-1, 2)])
+@pytest.mark.parametrize("diverges_at", [2, 9])
+def test_the_rates_widen_until_each_start_is_best_between_two(wild, best, diverges_at):
+    from wild.grid import FACTORS, factors
+
+    row = {"model": "MADE", "runs": []}
+    for factor in factors(row, FACTORS, widens=True):
+        power = round(math.log(factor, 3))
+        for start, at in zip(("keras", "initialize"), best, strict=True):
+            last = None if power >= diverges_at else 1.0 + abs(power - at)
+            row["runs"].append({"start": start, "seed": 0, "factor": factor, "first": 1.0, "last": last})
+    tried = [run["factor"] for run in row["runs"][::2]]
+    # One rate beyond the best of each start, or the first that diverges, within 1/27 to 27.
+    reach = [min(at, diverges_at - 1) for at in best]
+    low, high = max(min(reach) - 1, -3), min(max(reach) + 1, 3)
+    assert sorted(tried) == [3.0**power for power in range(min(low, -1), max(high, 1) + 1)]
+
+
+def test_rates_fall_while_every_run_diverges(wild):
+    from wild.grid import best_factor, next_factor
+
+    row = _row("MADE", [[None], [None]], [[None], [None]], (1 / 3, 1.0))
+    assert best_factor(row, "keras") is None
+    assert next_factor(row) == 1 / 9
+    row = _row("MADE", [[None], [None]], [[None], [None]], (1 / 27, 1.0))
+    assert next_factor(row) is None
+
+
+def test_runs_of_an_earlier_row_count_if_the_start_is_the_same(wild, monkeypatch):
+    from wild.trials import measured
+
+    import keras_initx
+
+    entry = wild.MODELS["mixture density"]
+    options = {"widens": False}
+    row = measured(entry, 1, (1.0,), 12, **options)
+    marked = [{**run, "last": 7.0} for run in row["runs"]]
+    again = measured(entry, 1, (1.0, 3.0), 12, **options, earlier={**row, "runs": marked})
+    assert [run["last"] for run in again["runs"] if run["factor"] == 1.0] == [7.0, 7.0]
+    assert all(run["last"] != 7.0 for run in again["runs"] if run["factor"] == 3.0)
+    # Another `initialize`: its runs are made again, those of Keras's start stay.
+    true_initialize = keras_initx.initialize
+    monkeypatch.setattr(keras_initx, "initialize", lambda part, seed: true_initialize(part, seed=seed + 1))
+    again = measured(entry, 1, (1.0,), 12, **options, earlier={**row, "runs": marked})
+    assert [run["last"] == 7.0 for run in again["runs"]] == [True, False]
+
+
 def test_a_log_likelihood_is_compared_in_nats(wild):
     from wild.table import outcome
 
