@@ -9,6 +9,7 @@ import keras
 from keras_initx._graph.classify import SUMS, activation_after
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.roles import (
+    addends,
     attention_roles,
     declared_roles,
     is_gate,
@@ -66,6 +67,8 @@ class WeightContext:
         pairable: Whether every output sums over all inputs, so that units can be paired.
         score_factor: The factor that gives the scores of an attention, or an output that is a product of two
             signals, variance 1, if the model does not divide them by a number; 1 elsewhere.
+        addends: How many weighted results, this one included, one sum adds up, if it adds nothing else and
+            is no residual sum; 1 for a result that is not added.
         depends_on: The weighted steps that the inputs depend on, as a set of bits: bit n stands for step n.
         drawn: Whether the weights are drawn, rather than frozen, excluded or copied. A property that two
             weights of a chain share requires both to be drawn.
@@ -88,6 +91,7 @@ class WeightContext:
     channels_last: bool = True
     pairable: bool = False
     score_factor: float = 1.0
+    addends: int = 1
     depends_on: int = field(default=0, repr=False)
     drawn: bool = True
 
@@ -122,7 +126,9 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
     """Return the context of each weighted step by the number of the step, in the order of the graph."""
     weighted = [step for step in graph.steps if step.is_weighted]
     declared = declared_roles(graph)
-    ends, residuals = _numbered_ends(graph, declared)
+    visible, sums = residual_ends(graph)
+    ends, residuals = _numbered_ends(graph, declared, visible, len(sums))
+    added = addends(graph, sums)
     attention, factors, routing = attention_roles(graph), score_factors(graph), routers(graph)
     links = [link for step in weighted if (link := _next_in_chain(graph, step))]
     incoming = {link.target: link for link in links}
@@ -161,6 +167,7 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
             channels_last=_is_channels_last(step),
             pairable=_is_pairable(step),
             score_factor=factors.get(step.number, 1.0),
+            addends=added.get(step.number, 1),
             depends_on=depends_on[step.number],
         )
     return contexts
@@ -171,12 +178,13 @@ def _ancestors(graph: Graph, step: Step) -> int:
     return functools.reduce(operator.or_, (graph.ancestors[tensor] for tensor in step.inputs), 0)
 
 
-def _numbered_ends(graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]]) -> tuple[dict[int, int], int]:
+def _numbered_ends(
+    graph: Graph, roles: dict[int, tuple[tuple[str, int], ...]], visible: dict[int, int], residuals: int
+) -> tuple[dict[int, int], int]:
     """Return the number of the residual sum for each branch end, and the number of residual sums.
 
-    Declared branch ends are included: the steps that `roles` gives the role residual_end.
+    Declared branch ends are added to the visible ones: the steps that `roles` gives the role residual_end.
     """
-    visible, residuals = residual_ends(graph)
     # The sum of these layer calls is visible in the graph and must not be counted twice.
     known = {call for number in visible for name, call in roles.get(number, ()) if name == "residual_end"}
     ends: dict[int, int] = {}

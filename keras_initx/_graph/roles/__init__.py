@@ -1,5 +1,6 @@
 """The roles of weighted steps: seen in the graph, or declared by the author of a layer."""
 
+from keras_initx._graph.roles.addends import addends
 from keras_initx._graph.roles.attention import attention_roles, score_factors
 from keras_initx._graph.roles.closed import steps_behind_zeros, stopping_steps
 from keras_initx._graph.roles.declared import declared_roles, role
@@ -8,6 +9,7 @@ from keras_initx._graph.roles.residual import is_gate, residual_ends, routers
 from keras_initx._graph.roles.walks import steps_before
 
 __all__ = [
+    "addends",
     "attention_roles",
     "declared_roles",
     "end_kernels",

@@ -18,22 +18,23 @@ from keras_initx._graph.roles.walks import (
 )
 
 
-def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
-    """Map each residual end to the index of its residual sum; also return how many residual sums there are.
+def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
+    """Map each residual end to the index of its residual sum, from 1; also return the steps of these sums.
 
-    A residual end is the last weighted step of a residual branch. A sum is residual if one operand, the
-    trunk, bypasses the other, the branch: the two have a common ancestor, which may be an input of the model,
-    and from there the trunk has at most one weighted step (a projection) and the branch has more. Look-ups
-    do not count: tables that are added up are no branch. Sums of attention scores and of gates are no
-    residual sums, since the stream does not go through them.
+    A residual end is the last weighted step of a residual branch. A sum, or a difference such as what a block
+    of N-BEATS leaves to the next one, is residual if one operand, the trunk, bypasses the other, the branch:
+    the two have a common ancestor, which may be an input of the model, and from there the trunk has at most
+    one weighted step (a projection) and the branch has more. Look-ups do not count: tables that are added up
+    are no branch. Sums of attention scores and of gates are no residual sums, since the stream does not go
+    through them.
     """
     ancestors = graph.ancestors
     weighted = sum(1 << step.number for step in graph.steps if step.is_weighted and not step.is_lookup)
     aside = _sums_of_gates(graph)
     ends: dict[int, int] = {}
-    number = 0
+    sums: list[int] = []
     for step in graph.steps:
-        if step.kind != "Add" or len(set(step.inputs)) < 2 or step.number in aside:
+        if step.kind not in ("Add", "Subtract") or len(set(step.inputs)) < 2 or step.number in aside:
             continue
         operands = list(dict.fromkeys(step.inputs))
         exclusive = [ancestors[a] & ~union(ancestors[b] for b in operands if b != a) for a in operands]
@@ -42,13 +43,13 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], int]:
         most = 1 if len(operands) == 2 else 0
         if trunk > most or max(counts) <= trunk or not _have_common_origin(graph, operands):
             continue
-        number += 1
+        sums.append(step.number)
         for operand, count in zip(operands, counts, strict=True):
             if count > trunk:
                 for last in last_weighted(graph, operand):
                     if not last.is_lookup:
-                        ends.setdefault(last.number, number)
-    return ends, number
+                        ends.setdefault(last.number, len(sums))
+    return ends, sums
 
 
 def _gates(graph: Graph) -> Iterator[tuple[Step, Step]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from keras_initx.model_init.methods.auto import auto
-from keras_initx.model_init.methods.choice import Choice, Contexts, scale_scores, variance_choice
+from keras_initx.model_init.methods.choice import Choice, Contexts, scale_scores, share_sums, variance_choice
 from keras_initx.model_init.methods.edge import edge
 from keras_initx.model_init.methods.gpn import gpn
 from keras_initx.model_init.methods.lsuv import lsuv
@@ -33,7 +33,7 @@ METHODS: dict[str, Callable[[Contexts], dict[int, Choice]]] = {
 
 def choose(method: str, contexts: Contexts) -> dict[int, Choice]:
     """Return the choices of a method for all weights of a model."""
-    return scale_scores(contexts, METHODS[method](contexts))
+    return share_sums(contexts, scale_scores(contexts, METHODS[method](contexts)))
 
 
 __all__ = ["METHODS", "Choice", "Contexts", "choose", "variance_choice"]

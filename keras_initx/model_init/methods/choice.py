@@ -90,6 +90,19 @@ def _for_scores(choice: Choice, context: WeightContext) -> Choice:
     return replace(choice, factor=choice.factor * factor, reason=reason)
 
 
+def share_sums(contexts: Contexts, choices: dict[int, Choice]) -> dict[int, Choice]:
+    """Scale results that are added up by 1 / sqrt(their number): their sum has the variance of one."""
+    return {number: _for_sum(choice, contexts[number]) for number, choice in choices.items()}
+
+
+def _for_sum(choice: Choice, context: WeightContext) -> Choice:
+    if context.addends == 1 or not choice.scales or context.normalized:
+        return choice
+    factor = context.addends**-0.5
+    reason = f"{choice.reason}; one of {context.addends} results that are added up: by {factor:.3g}"
+    return replace(choice, factor=choice.factor * factor, reason=reason)
+
+
 def out_of_scope(method: str) -> Callable[[WeightContext], Choice]:
     """Return the choice for weights that a method for chains does not cover."""
     return lambda context: variance_choice(

@@ -30,6 +30,15 @@ def test_a_projection_is_the_trunk():
     assert names == {"end"}
 
 
+def test_what_a_branch_subtracts_ends_it():
+    x = h = keras.Input((8,))
+    for block in range(3):
+        h = h - layers.Dense(8, name=f"end{block}")(layers.Dense(6, activation="relu")(h))
+    found = contexts_of(keras.Model(x, layers.Dense(2, name="head")(h)))
+    ends = {name: (c.residual_number, c.residuals) for name, c in found.items() if "residual_end" in c.roles}
+    assert ends == {"end0": (1, 3), "end1": (2, 3), "end2": (3, 3)}
+
+
 def test_parallel_branches_are_not_residual():
     x = keras.Input((8,))
     model = keras.Model(x, layers.Dense(6, name="a")(x) + layers.Dense(6, name="b")(x))
