@@ -37,11 +37,15 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
         if step.kind not in ("Add", "Subtract") or len(set(step.inputs)) < 2 or step.number in aside:
             continue
         operands = list(dict.fromkeys(step.inputs))
-        exclusive = [ancestors[a] & ~union(ancestors[b] for b in operands if b != a) for a in operands]
-        counts = [(steps & weighted).bit_count() for steps in exclusive]
+        exclusive = [
+            weighted & ancestors[a] & ~union(ancestors[b] for b in operands if b != a) for a in operands
+        ]
+        counts = [steps.bit_count() for steps in exclusive]
         trunk = min(counts)
         most = 1 if len(operands) == 2 else 0
         if trunk > most or max(counts) <= trunk or not _have_common_origin(graph, operands):
+            continue
+        if trunk and not any(_follow_each_other(graph, steps) for steps in exclusive):
             continue
         sums.append(step.number)
         for operand, count in zip(operands, counts, strict=True):
@@ -50,6 +54,12 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
                     if not last.is_lookup:
                         ends.setdefault(last.number, len(sums))
     return ends, sums
+
+
+def _follow_each_other(graph: Graph, steps: int) -> bool:
+    """Return whether one of some steps (bits) depends on another; steps side by side are no branch."""
+    numbers = [number for number in range(steps.bit_length()) if steps >> number & 1]
+    return any(steps & union(graph.ancestors[t] for t in graph.steps[number].inputs) for number in numbers)
 
 
 def _gates(graph: Graph) -> Iterator[tuple[Step, Step]]:

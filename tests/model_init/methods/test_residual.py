@@ -74,8 +74,9 @@ def test_the_role_of_a_composite_layer_goes_to_its_last_weights():
     assert numbers == {"one/left": 1, "one/right": 1, "two/left": 2, "two/right": 2}
     assert {s.residuals for s in contexts.values()} == {2}
     plan = initialize(model, "residual", seed=0)
+    # The four ends together add the variance of one: two sums, with two results each.
     targets = {row.path: row.target for row in plan.rows}
-    assert [path for path, target in targets.items() if target == pytest.approx(0.5**0.5)] == [
+    assert [path for path, target in targets.items() if target == pytest.approx(0.5)] == [
         "one/left/kernel", "one/right/kernel", "two/left/kernel", "two/right/kernel",
     ]  # fmt: skip
 
