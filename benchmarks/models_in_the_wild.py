@@ -23,7 +23,8 @@ cannot be told from chance.
 
 Finished models are kept in `--results` and not repeated: after an interruption, the same command continues.
 After a change of the code, `--recheck OLD --results NEW` initializes and diagnoses the models of OLD again,
-and repeats those of its runs whose first five steps no longer come out the same.
+and repeats those of its runs whose first five steps no longer come out the same. Rows that were not checked
+yet are shown as they are, and named below the table.
 """
 
 import argparse
@@ -83,11 +84,12 @@ def main(arguments: list[str] | None = None) -> list[dict]:
             results.parent.mkdir(parents=True, exist_ok=True)
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[name]) + "\n")
-    shown = [rows[name] for name in options.only if name in rows]
+    stale = [name for name in options.only if name in older and name not in rows]
+    shown = [{**older, **rows}[name] for name in options.only if name in rows or name in older]
     print(table(shown))
-    print(summary(shown))
+    print(summary(shown, stale))
     if options.write:
-        options.write.write_text(page(__doc__, shown), encoding="utf-8")
+        options.write.write_text(page(__doc__, shown, stale), encoding="utf-8")
     return shown
 
 

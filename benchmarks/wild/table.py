@@ -106,8 +106,11 @@ def _is_edge(row: dict, start: str) -> bool:
     return len(tried) > 1 and best_factor(row, start) in (tried[0], tried[-1])
 
 
-def summary(rows: list[dict]) -> str:
-    """Return the counts with the names of the models that fall short, and the errors, one a line."""
+def summary(rows: list[dict], stale: list[str]) -> str:
+    """Return the counts with the names of the models that fall short, and the errors, one a line.
+
+    `stale` names the models whose rows were measured before the code changed.
+    """
     words = {row["model"]: outcome(row).word for row in rows}
     text = ", ".join(f"{list(words.values()).count(word)} {word}" for word in ("better", "same", "worse"))
     failed = sum(bool(row["errors"]) for row in rows)
@@ -119,6 +122,8 @@ def summary(rows: list[dict]) -> str:
     lists["Best at an edge of its rates"] = [
         row["model"] for row in rows if any(_is_edge(row, start) for start in STARTS)
     ]
+    if stale:
+        lists["Measured before the last change of the code, not yet again"] = stale
     if missing := [name for name in MODELS if name not in words]:
         lists["Not measured yet"] = missing
     lines += [f"{title}: {', '.join(names) or 'none'}." for title, names in lists.items()]
@@ -126,12 +131,12 @@ def summary(rows: list[dict]) -> str:
     return "\n".join(["", "\n\n".join(lines), *([""] if errors else []), *errors])
 
 
-def page(docstring: str, rows: list[dict]) -> str:
+def page(docstring: str, rows: list[dict], stale: list[str]) -> str:
     """Return the page of the documentation."""
     _, command, *text = docstring.strip().split("\n\n")
     sources = [f"| {MODELS[row['model']].name} | {MODELS[row['model']].source} |" for row in rows]
     head = ["# Models in the wild", command.split("\n")[0].split("  #")[0].rstrip(), *text]
-    sections = [table(rows) + "\n" + summary(rows), "## Sources"]
+    sections = [table(rows) + "\n" + summary(rows, stale), "## Sources"]
     return (
         "\n\n".join([*head, *sections, "\n".join(["| model | source |", "| --- | --- |", *sources])]) + "\n"
     )
