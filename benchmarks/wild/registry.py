@@ -29,6 +29,7 @@ class Wild:
         measure: The loss or metric of training that the starts are compared by; smaller is better.
         in_nats: Whether the measure is a negative log-likelihood, which may be negative: starts then differ
             by a difference, otherwise by a ratio.
+        remark: Why one start is ahead of the other, where that was looked into.
         parts: Return the models to initialize and diagnose, if the model is made of several.
     """
 
@@ -38,6 +39,7 @@ class Wild:
     batch: Callable[[np.random.Generator], Batch]
     measure: str = "loss"
     in_nats: bool = False
+    remark: str = ""
     parts: Callable[[keras.Model, Any, Any], list[Part]] = whole
 
 

@@ -136,7 +136,10 @@ def page(docstring: str, rows: list[dict], stale: list[str]) -> str:
     _, command, *text = docstring.strip().split("\n\n")
     sources = [f"| {MODELS[row['model']].name} | {MODELS[row['model']].source} |" for row in rows]
     head = ["# Models in the wild", command.split("\n")[0].split("  #")[0].rstrip(), *text]
-    sections = [table(rows) + "\n" + summary(rows, stale), "## Sources"]
+    remarks = [(MODELS[row["model"]].name, MODELS[row["model"]].remark) for row in rows]
+    sections = [table(rows) + "\n" + summary(rows, stale)]
+    sections += ["\n".join(f"- {name}: {remark}." for name, remark in remarks if remark), "## Sources"]
+    sections = [section for section in sections if section]
     return (
         "\n\n".join([*head, *sections, "\n".join(["| model | source |", "| --- | --- |", *sources])]) + "\n"
     )

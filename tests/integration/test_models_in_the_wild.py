@@ -157,6 +157,28 @@ def test_runs_of_an_earlier_row_count_if_the_start_is_the_same(wild, monkeypatch
     assert [run["last"] == 7.0 for run in again["runs"]] == [True, False]
 
 
+def test_the_page_shows_rates_remarks_and_rows_that_are_older(wild, tmp_path):
+    rows = [
+        _row("Deep Sets", [[1.0, 2.0]] * 3, [[1.0, 2.0]] * 3, (1 / 3, 1.0, 3.0)),
+        _row("MADE", [[1.0]], [[1.0]]),
+    ]
+    for row, name in zip(rows, ("old", "new"), strict=True):
+        (tmp_path / name).write_text(json.dumps(row | {"seeds": 2, "steps": 200}))
+    files = [
+        "--recheck",
+        str(tmp_path / "old"),
+        "--results",
+        str(tmp_path / "new"),
+        "--write",
+        str(tmp_path / "a.md"),
+    ]
+    assert [row["model"] for row in wild.main(["--report-only", *files])] == ["MADE", "Deep Sets"]
+    text = (tmp_path / "a.md").read_text()
+    assert "1/3 to 3, open" in text
+    assert "Measured before the last change of the code, not yet again: Deep Sets." in text
+    assert f"- Deep Sets: {wild.MODELS['Deep Sets'].remark}." in text
+
+
 def test_a_log_likelihood_is_compared_in_nats(wild):
     from wild.table import outcome
 
