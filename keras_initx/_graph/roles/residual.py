@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from keras_initx._graph.classify import activation_after
 from keras_initx._graph.records import Graph, Step
 from keras_initx._graph.roles.walks import (
+    first_weighted,
     is_gate_activation,
     is_gating,
     is_softmax,
@@ -21,12 +22,11 @@ from keras_initx._graph.roles.walks import (
 def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
     """Map each residual end to the index of its residual sum, from 1; also return the steps of these sums.
 
-    A residual end is the last weighted step of a residual branch. A sum, or a difference such as what a block
-    of N-BEATS leaves to the next one, is residual if one operand, the trunk, bypasses the other, the branch:
-    the two have a common ancestor, which may be an input of the model, and from there the trunk has at most
-    one weighted step (a projection) and the branch has more. Look-ups do not count: tables that are added up
-    are no branch. Sums of attention scores and of gates are no residual sums, since the stream does not go
-    through them.
+    A residual end is the last weighted step of a residual branch. A sum, or a difference that a weighted step
+    reads, is residual if one operand, the trunk, bypasses the other, the branch: the two have a common
+    ancestor, which may be an input of the model, and from there the trunk has at most one weighted step (a
+    projection) and the branch has more. Look-ups do not count: tables that are added up are no branch. Sums
+    of attention scores and of gates are no residual sums, since the stream does not go through them.
     """
     ancestors = graph.ancestors
     weighted = sum(1 << step.number for step in graph.steps if step.is_weighted and not step.is_lookup)
@@ -34,7 +34,7 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
     ends: dict[int, int] = {}
     sums: list[int] = []
     for step in graph.steps:
-        if step.kind not in ("Add", "Subtract") or len(set(step.inputs)) < 2 or step.number in aside:
+        if not _adds_to_a_stream(graph, step) or step.number in aside:
             continue
         operands = list(dict.fromkeys(step.inputs))
         exclusive = [
@@ -54,6 +54,16 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
                     if not last.is_lookup:
                         ends.setdefault(last.number, len(sums))
     return ends, sums
+
+
+def _adds_to_a_stream(graph: Graph, step: Step) -> bool:
+    """Return whether a step adds two signals, or subtracts one before another weighted step reads the rest.
+
+    Blocks of N-BEATS subtract. Other differences are distances, such as that of a vector and its code.
+    """
+    if len(set(step.inputs)) < 2:
+        return False
+    return step.kind == "Add" or (step.kind == "Subtract" and bool(first_weighted(graph, step.outputs)))
 
 
 def _follow_each_other(graph: Graph, steps: int) -> bool:

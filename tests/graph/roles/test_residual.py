@@ -34,6 +34,8 @@ def test_what_a_branch_subtracts_ends_it():
     x = h = keras.Input((8,))
     for block in range(3):
         h = h - layers.Dense(8, name=f"end{block}")(layers.Dense(6, activation="relu")(h))
+    # The distance of a vector to its code is no stream.
+    h = ops.square(h - layers.Dense(8, name="code")(layers.Dense(6, activation="relu")(h)))
     found = contexts_of(keras.Model(x, layers.Dense(2, name="head")(h)))
     ends = {name: (c.residual_number, c.residuals) for name, c in found.items() if "residual_end" in c.roles}
     assert ends == {"end0": (1, 3), "end1": (2, 3), "end2": (3, 3)}
