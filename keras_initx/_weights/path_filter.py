@@ -38,21 +38,36 @@ class PathFilter:
         return included and not _match(self._skip, names)
 
     def check(self, drawn: Iterable[Sequence[str]], others: Iterable[Sequence[str]] = ()) -> None:
-        """Raise an `InitxError` for a pattern that matches no weight.
+        """Raise an `InitxError` for a pattern that matches no weight, or none that it can apply to.
 
         Args:
             drawn: The names of each weight that may be drawn; `only` must match one of them.
             others: The names of further weights, which `skip` may match to protect them.
         """
-        drawn = list(drawn)
+        drawn, others = list(drawn), list(others)
         protectable = [*drawn, *others]
         for argument, patterns, weights in (
             ("only", self._only or [], drawn),
             ("skip", self._skip, protectable),
         ):
             for pattern in patterns:
-                if not any(_match([pattern], names) for names in weights):
-                    raise _no_match(argument, pattern, sorted({name for names in drawn for name in names}))
+                if any(_match([pattern], names) for names in weights):
+                    continue
+                undrawn = next((names[0] for names in others if _match([pattern], names)), None)
+                if undrawn is not None:
+                    raise _not_drawn(pattern, undrawn, [names[0] for names in drawn])
+                raise _no_match(argument, pattern, sorted({name for names in drawn for name in names}))
+
+
+def _not_drawn(pattern: str, path: str, drawn: list[str]) -> InitxError:
+    nearest = get_close_matches(path, drawn, n=_LISTED, cutoff=0) or drawn[:_LISTED]
+    return InitxError(
+        "only",
+        pattern,
+        "a pattern that matches a weight to draw",
+        f"Nearest weights to draw: {', '.join(nearest)}.",
+        f"`only={pattern!r}` matches only weights that are not drawn here, such as {path}",
+    )
 
 
 def _no_match(argument: str, pattern: str, known: list[str]) -> InitxError:

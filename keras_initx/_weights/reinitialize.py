@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -77,8 +77,8 @@ def reinitialize(
 
     Raises:
         InitxError: If the model is not built or has no kernel; if all weights to draw are frozen; if a layer
-            has LoRA or quantization; if a name is unknown; if a pattern matches nothing; if a draw is not
-            finite. No weight has changed then.
+            to draw has LoRA or quantization; if a name is unknown; if a pattern matches nothing; if a draw is
+            not finite. No weight has changed then.
 
     Example:
 
@@ -114,6 +114,7 @@ def reinitialize(
         check_selection(index.variables())
         return reinitialize_all(model, all_layers(model), seed, selected)
     kernels = list(_kernels(model))
+    _refuse_replaced(model, selected)
     if not kernels:
         raise InitxError(
             "model",
@@ -200,20 +201,31 @@ def _kernels(model: keras.Model) -> Iterator[_Kernel]:
             if attribute is None or not hasattr(layer, initializer_attribute):
                 continue
             variable = getattr(layer, attribute)
-            if variable is not None and (
-                not isinstance(variable, keras.Variable) or "float" not in str(variable.dtype)
-            ):
+            if _is_floating(variable) and id(variable) not in seen:
+                seen.add(id(variable))
+                yield _Kernel(layer, initializer_attribute, attribute, variable)
+
+
+def _is_floating(kernel: Any) -> bool:
+    return isinstance(kernel, keras.Variable) and "float" in str(kernel.dtype)
+
+
+def _refuse_replaced(model: keras.Model, selected: Callable[[keras.Variable], bool]) -> None:
+    """Raise an `InitxError` for a layer to draw whose kernel LoRA or quantization has replaced."""
+    for layer in all_layers(model):
+        for initializer_attribute, attributes in _KERNELS.items():
+            kernel = next((getattr(layer, name) for name in attributes if hasattr(layer, name)), None)
+            if kernel is None or _is_floating(kernel) or not hasattr(layer, initializer_attribute):
+                continue
+            if any(map(selected, layer.weights)):
                 path = layer.path or layer.name
                 raise InitxError(
                     path,
                     "LoRA or quantization",
                     "a layer whose kernel is a floating-point variable",
-                    "Draw the model first, then enable LoRA or quantize it.",
+                    "Draw the model first, then enable LoRA or quantize it; or exclude the layer by skip=.",
                     f"{path}: LoRA or quantization has replaced its kernel, so it cannot be drawn",
                 )
-            if variable is not None and id(variable) not in seen:
-                seen.add(id(variable))
-                yield _Kernel(layer, initializer_attribute, attribute, variable)
 
 
 def _instance(initializer: Any) -> Any:

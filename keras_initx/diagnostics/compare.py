@@ -4,8 +4,8 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -19,8 +19,8 @@ from keras_initx.diagnostics.diagnose import SAMPLES, check_arguments, diagnose_
 from keras_initx.diagnostics.plot import plot_signals
 from keras_initx.diagnostics.records import NOTED
 from keras_initx.diagnostics.report import Report
-from keras_initx.errors import InitxError, printable
-from keras_initx.model_init import initialize
+from keras_initx.errors import InitxError, printable, unknown_name
+from keras_initx.model_init import initialize, known_methods
 
 AS_IS = "as it is"
 
@@ -32,18 +32,20 @@ class Comparison:
     Attributes:
         model: The model's name.
         reports: The report on each start, by its name.
+        refused: Why a method does not apply to the model, by the name of its start.
     """
 
     model: str
     reports: dict[str, Report]
+    refused: dict[str, str] = field(default_factory=dict)
 
     def table(self) -> Table:
         """Return a `rich` table with one row for each start."""
         table = Table(title=cell_text(self._title()), title_justify="left")
         for name, justify in _COLUMNS:
             table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-        for name, report in self.reports.items():
-            table.add_row(*(cell_text(cell) for cell in _cells(name, report)))
+        for cells in self._rows():
+            table.add_row(*map(cell_text, cells))
         return table
 
     def layers(self) -> Table:
@@ -62,9 +64,9 @@ class Comparison:
         return plot_signals(self.reports)
 
     def to_json(self) -> str:
-        """Return every report as JSON, by the name of its start."""
+        """Return every report, and every reason of a start without one, as JSON."""
         reports = {name: json.loads(report.to_json()) for name, report in self.reports.items()}
-        return json.dumps({"model": self.model, "reports": reports}, indent=2)
+        return json.dumps({"model": self.model, "reports": reports, "refused": self.refused}, indent=2)
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -73,11 +75,16 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         columns = [(name, lambda cells, n=n: cells[n]) for n, (name, _) in enumerate(_COLUMNS)]
-        rows = [_cells(name, report) for name, report in self.reports.items()]
-        return f"<p><b>{html_text(self._title())}</b></p>{html_table(columns, rows)}"
+        return f"<p><b>{html_text(self._title())}</b></p>{html_table(columns, self._rows())}"
 
     def __repr__(self) -> str:
         return printable(f"<Comparison of {self.model}: {', '.join(self.reports)}>")
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of each start; of one without a report, only the reason."""
+        rows = [_cells(name, report) for name, report in self.reports.items()]
+        blank = ("-",) * (len(_COLUMNS) - 2)
+        return rows + [(name, *blank, f"does not apply: {why}") for name, why in self.refused.items()]
 
     def _title(self) -> str:
         first = next(iter(self.reports.values()))
@@ -122,7 +129,8 @@ def compare(
     Args:
         model: A built functional, Sequential or subclassed model.
         initializers: Names of initializers, or initializers, as `reinitialize` takes them.
-        methods: Methods of `initialize`.
+        methods: Methods of `initialize`. One that does not apply to the model, such as `residual` without
+            residual sums, gets a row with the reason.
         x, y, loss, samples: As in `diagnose`. All starts are measured on the same batch; `lsuv` scales on its
             x, too.
         seed: The seed of the draws.
@@ -130,7 +138,7 @@ def compare(
 
     Raises:
         InitxError: If there is nothing to compare, or for the reasons that `diagnose`, `reinitialize` and
-            `initialize` list. Every weight is restored even then.
+            `initialize` list, or if no start applies to the model. Every weight is restored even then.
 
     Example:
 
@@ -143,7 +151,11 @@ def compare(
     for argument, names in (("initializers", initializers), ("methods", methods)):
         if isinstance(names, str):
             raise InitxError(argument, names, "a list of names", f"Pass a list: {argument}=[{names!r}].")
+    for method in methods:
+        if method not in known_methods():
+            raise unknown_name("methods", method, known_methods())
     reports: dict[str, Report] = {}
+    refused: dict[str, InitxError] = {}
     check_arguments(model, samples)
     with untouched(model) as before, initializers_kept(model):
         # Take the batch once: a generator yields it only once.
@@ -157,13 +169,23 @@ def compare(
         for method in methods:
             before.restore()
             data = None if x is None or method != "lsuv" else batch.x
-            initialize(model, method, data=data, seed=seed)
-            reports[_unique(f"initialize: {method}", reports)] = diagnose_batch(model, batch, loss)
+            name = _unique(f"initialize: {method}", {**reports, **refused})
+            try:
+                initialize(model, method, data=data, seed=seed)
+            except InitxError as error:
+                # These are wrong for every method.
+                if error.argument in ("data", "model", "seed"):
+                    raise
+                refused[name] = error
+                continue
+            reports[name] = diagnose_batch(model, batch, loss)
+    if not reports and refused:
+        raise next(iter(refused.values()))
     if not reports:
         problem = "there is nothing to compare: `initializers` and `methods` are empty, and `as_is` is False"
         remedy = "Pass at least one initializer or method."
         raise InitxError("initializers", initializers, "at least one initializer or method", remedy, problem)
-    return Comparison(model.name, reports)
+    return Comparison(model.name, reports, {name: str(error) for name, error in refused.items()})
 
 
 def _name(initializer: Any) -> str:
@@ -172,7 +194,7 @@ def _name(initializer: Any) -> str:
     return str(getattr(initializer, "__name__", type(initializer).__name__))
 
 
-def _unique(name: str, taken: dict[str, Report]) -> str:
+def _unique(name: str, taken: Mapping[str, Any]) -> str:
     """Return `name`; if it is taken, append the lowest free number, from 2."""
     numbered = (f"{name} ({n})" for n in itertools.count(2))
     return name if name not in taken else next(text for text in numbered if text not in taken)

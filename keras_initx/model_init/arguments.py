@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph import batch_of, by_name, fixed_batch, inputs_of
-from keras_initx._weights import all_layers
+from keras_initx._weights import PathFilter, WeightIndex, all_layers
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.model_init.methods import METHODS
 
@@ -15,14 +15,20 @@ _DATA_SAMPLES = 64
 
 
 def check_arguments(
-    model: Any, method: Any, data: Any, output_bias: Any, labels: Any, class_counts: Any
+    model: Any,
+    method: Any,
+    data: Any,
+    output_bias: Any,
+    labels: Any,
+    class_counts: Any,
+    path_filter: PathFilter,
 ) -> None:
     """Raise an `InitxError` for the first argument that cannot be used."""
     if not isinstance(model, keras.Model):
         remedy = "Load a file with keras.saving.load_model." if isinstance(model, str | Path) else ""
         raise InitxError("model", model, "a keras.Model", remedy)
     _check_method(method)
-    _check_layers(model)
+    _check_layers(model, path_filter)
     if method == "lsuv" and data is None:
         problem = "`method='lsuv'` needs a batch of data"
         raise InitxError("data", None, "a batch of data", "Pass data=, or use method='auto'.", problem)
@@ -42,7 +48,7 @@ def _check_method(method: Any) -> None:
         raise unknown_name("method", method, METHODS)
 
 
-def _check_layers(model: keras.Model) -> None:
+def _check_layers(model: keras.Model, path_filter: PathFilter) -> None:
     if not model.built:
         problem = f"`model` {model.name!r} is not built"
         raise InitxError("model", model.name, "a built model", "Call it once on a batch: model(x).", problem)
@@ -54,14 +60,22 @@ def _check_layers(model: keras.Model) -> None:
             "If its layers are not built yet, call it once on a batch: model(x).",
             f"`model` {model.name!r} has no weights",
         )
-    for layer in all_layers(model):
-        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+    layers = all_layers(model)
+    replaced = [
+        layer
+        for layer in layers
+        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
+    ]
+    index = WeightIndex(layers) if replaced else None
+    for layer in replaced:
+        assert index is not None
+        if any(path_filter.matches(index.names(variable)) for variable in layer.weights):
             path = layer.path or layer.name
             raise InitxError(
                 path,
                 "LoRA or quantization",
                 "a layer whose kernel is a floating-point variable",
-                "Initialize the model first, then enable LoRA or quantize it.",
+                "Initialize the model first, then enable LoRA or quantize it; or exclude the layer by skip=.",
                 f"{path}: LoRA or quantization has replaced its kernel, so it cannot be initialized",
             )
 

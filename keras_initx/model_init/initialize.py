@@ -102,8 +102,8 @@ def initialize(
     their own.
     """
     started = time.perf_counter()
-    check_arguments(model, method, data, output_bias, labels, class_counts)
     path_filter = PathFilter(only, skip)
+    check_arguments(model, method, data, output_bias, labels, class_counts, path_filter)
     state_at_call = random.getstate()
     seed = checked_seed(seed)
     first_seed = random.randint(1, 10**9) if seed is None else seed

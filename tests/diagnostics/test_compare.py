@@ -40,6 +40,24 @@ class TestCompare:
         assert recorder.same(before, model)
         assert model.get_config() == config
 
+    def test_a_method_that_does_not_apply_gets_a_row_with_the_reason(self, model, x):
+        before = recorder.values(model)
+        comparison = compare(model, [], ["residual", "auto", "residual"], x)
+        assert list(comparison.reports) == ["as it is", "initialize: auto"]
+        assert list(comparison.refused) == ["initialize: residual", "initialize: residual (2)"]
+        reason = "no kernel of the model ends a residual branch"
+        assert "does not apply" in str(comparison)
+        assert reason in comparison._repr_html_()
+        assert comparison._repr_html_().count("<tr>") == 5
+        assert reason in json.loads(comparison.to_json())["refused"]["initialize: residual"]
+        assert recorder.same(before, model)
+        with pytest.raises(InitxError, match=reason):
+            compare(model, [], ["residual"], x, as_is=False)
+
+    def test_an_unknown_method_is_an_error_before_any_draw(self, model, x):
+        with pytest.raises(InitxError, match=r"^`methods` 'atuo' is not known. Did you mean 'auto'"):
+            compare(model, [], ["residual", "atuo"], x)
+
     def test_html_has_every_start(self, model, x):
         comparison = compare(model, ["zeros"], x=x)
         assert comparison._repr_html_().count("<tr>") == 3

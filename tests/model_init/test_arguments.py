@@ -99,6 +99,20 @@ class TestBadInput:
             initialize(model)
 
 
+@pytest.mark.parametrize("change", [lambda layer: layer.enable_lora(2), lambda layer: layer.quantize("int8")])
+@pytest.mark.parametrize("options", [{"only": ["first", "last"]}, {"skip": "middle"}])
+def test_a_layer_with_lora_that_is_not_drawn_is_no_obstacle(change, options):
+    stack = [layers.Dense(8, name=name) for name in ("first", "middle", "last")]
+    model = keras.Sequential([keras.Input((8,)), *stack])
+    change(model.layers[1])
+    before = values(model.layers[1])
+    plan = initialize(model, seed=0, **options)
+    assert {row.path.split("/")[1] for row in plan.rows if row.method == "variance"} == {"first", "last"}
+    assert same(before, model.layers[1])
+    with pytest.raises(InitxError, match=r"middle: LoRA or quantization has replaced .*skip="):
+        initialize(model, only="middle")
+
+
 def test_x_and_y():
     model, rng = plain(3), np.random.default_rng(0)
     x = rng.standard_normal((20, 16)).astype("float32")

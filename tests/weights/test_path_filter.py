@@ -53,6 +53,26 @@ def test_a_pattern_that_matches_nothing_gets_the_nearest():
         chosen(only=3)
 
 
+@pytest.mark.parametrize(
+    "call", [keras_initx.initialize, lambda m, only: keras_initx.reinitialize(m, "auto", only=only)]
+)
+@pytest.mark.parametrize("pattern", ["*bias", "model/head/bias"])
+def test_a_weight_that_is_not_drawn_is_named(call, pattern):
+    stack = [layers.Dense(3, name="first"), layers.BatchNormalization(), layers.Dense(2, name="head")]
+    model = keras.Sequential([keras.Input((4,)), *stack], name="model")
+    with pytest.raises(
+        InitxError,
+        match=r"^`only='.*bias'` matches only weights that are not drawn here, such as model/(head|first)/bias"
+        r"\. Nearest weights to draw: .*model/head/kernel",
+    ):
+        call(model, only=pattern)
+    # `skip` protects any weight, and a mere slip of the pen matches nothing.
+    assert len(keras_initx.initialize(model, skip=pattern).rows) == 2
+    with pytest.raises(InitxError, match="matches no layer and no weight"):
+        call(model, only="*bais")
+    assert keras_initx.reinitialize(model, only="*bias") == 2
+
+
 def test_the_name_of_a_model_or_layer_means_all_that_is_in_it():
     inner = keras.Input((6,))
     body = keras.Model(inner, layers.Dense(4, name="d")(layers.Dense(5, name="c")(inner)), name="body")

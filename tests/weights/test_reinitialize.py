@@ -141,6 +141,11 @@ def test_lora_and_quantized_layers_are_refused_by_path(change):
         keras_initx.reinitialize(model, "he_auto")
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
+    # A layer that is not drawn is no obstacle.
+    for options in ({"only": model.layers[0].name}, {"skip": "frozen"}):
+        assert keras_initx.reinitialize(model, "he_auto", **options) == 1
+    for one, two in zip(before[2:], model.get_weights()[2:], strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_keras_still_lists_sublayers_of_attention_and_recurrent_cells():
