@@ -62,8 +62,8 @@ def test_a_weight_that_is_not_drawn_is_named(call, pattern):
     model = keras.Sequential([keras.Input((4,)), *stack], name="model")
     with pytest.raises(
         InitxError,
-        match=r"^`only='.*bias'` matches only weights that are not drawn here, such as model/(head|first)/bias"
-        r"\. Nearest weights to draw: .*model/head/kernel",
+        match=r"^`only='.*bias'` matches only weights that are not drawn here, such as "
+        r"model/(head|first)/bias\. Nearest weights to draw: .*model/head/kernel",
     ):
         call(model, only=pattern)
     # `skip` protects any weight, and a mere slip of the pen matches nothing.
