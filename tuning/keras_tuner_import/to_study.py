@@ -1,6 +1,5 @@
 """Convert a KerasTuner search to an Optuna study, so that the same tools can read it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,14 @@ import keras_tuner
 import optuna
 from keras_tuner.engine import hyperparameters as hp_types
 from keras_tuner.engine import trial as kt_trial
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from ..space import suggest
+from ..space import range_of
 from ..storage import STUDY_FILE, atomic_write, storage_session
-from ..study import REASON_ATTRIBUTE, OptunaOracle, reason_of
+from ..study import REASON_ATTRIBUTE, VALUES_ATTRIBUTE, OptunaOracle, reason_of
 from .folder import KerasTunerFolder, best_of, objective_of_folder, open_folder, steps_of
 
 _STATES = {
@@ -126,6 +125,7 @@ def _frozen(
     attributes = {
         "trial_id": trial.trial_id,
         "metrics": {name: _at_best_step(trial, name) for name in trial.metrics.metrics},
+        VALUES_ATTRIBUTE: dict(all_values),
         **({"not_searched": not_searched} if not_searched else {}),
     }
     state = _STATES.get(trial.status, TrialState.FAIL)
@@ -157,25 +157,12 @@ def _searched_values(trial: kt_trial.Trial) -> dict[str, Any]:
     return {name: hyperparameters.values[name] for name in names if name in hyperparameters.values}
 
 
-class _DistributionRecorder:
-    """A stand-in for an Optuna trial that returns the distribution instead of a value."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> BaseDistribution:
-        return CategoricalDistribution(choices)
-
-    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> BaseDistribution:
-        return IntDistribution(low, high, **options)
-
-    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> BaseDistribution:
-        return FloatDistribution(low, high, **options)
-
-
 def _distributions(search: KerasTunerFolder, values: list[dict[str, Any]]) -> dict[str, BaseDistribution]:
     declared: dict[str, list[BaseDistribution]] = {}
     for hyperparameters in (search.space, *(t.hyperparameters for t in search.trials)):
         for hp in hyperparameters.space:
             if not isinstance(hp, hp_types.Fixed):
-                declared.setdefault(hp.name, []).append(suggest(_DistributionRecorder(), hp))
+                declared.setdefault(hp.name, []).append(range_of(hp))
     used = {name: [of_trial[name] for of_trial in values if name in of_trial] for name in declared}
     return {name: _merge(declared[name], used[name]) for name in declared}
 

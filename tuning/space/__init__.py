@@ -4,7 +4,17 @@ from .dense_classifier import ACTIVATION, DEFAULT_ACTIVATIONS, DenseClassifier
 from .hypermodel import DEFAULT_LEARNING_RATES, SCHEDULE, InitializerHyperModel
 from .initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers, KernelSpace
 from .ranges import Numbers, Range
-from .to_optuna import check_known, grid_of, grid_size, suggest
+from .to_optuna import (
+    Parameter,
+    allows,
+    check_known,
+    count_points,
+    filled,
+    grid_of,
+    grid_size,
+    parameters_of,
+    range_of,
+)
 
 __all__ = [
     "ACTIVATION",
@@ -20,9 +30,14 @@ __all__ = [
     "Initializers",
     "KernelSpace",
     "Numbers",
+    "Parameter",
     "Range",
+    "allows",
     "check_known",
+    "count_points",
+    "filled",
     "grid_of",
     "grid_size",
-    "suggest",
+    "parameters_of",
+    "range_of",
 ]

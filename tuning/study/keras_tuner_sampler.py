@@ -10,7 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from .attributes import SURPLUS_ATTRIBUTE
+from ..space import allows, parameters_of
+from .attributes import SURPLUS_ATTRIBUTE, searched_values, values_of
+from .trials import hyperparameters_of
 
 # Oracles that keep their progress in private lists, which no study can restore, and what to use instead.
 _STATEFUL = {
@@ -33,6 +35,8 @@ class OracleSampler(optuna.samplers.BaseSampler):
         oracle: The oracle.
         space: Returns the hyperparameters known so far.
         objective: The objective of the search; None skips the comparison with the oracle's own.
+        repeats: Whether an oracle of KerasTuner may propose values that the study has already, after several
+            attempts. Otherwise that ends the search.
 
     Raises:
         InitxError: The oracle keeps state that a study cannot restore (KerasTuner's grid and Hyperband), or
@@ -47,9 +51,10 @@ class OracleSampler(optuna.samplers.BaseSampler):
         oracle: keras_tuner.Oracle,
         space: Callable[[], keras_tuner.HyperParameters],
         objective: keras_tuner.Objective | None = None,
+        repeats: bool = True,
     ) -> None:
         check_oracle(oracle, objective)
-        self._oracle, self._space = oracle, space
+        self._oracle, self._space, self._repeats = oracle, space, repeats
         self._values: dict[int, dict[str, Any]] = {}
         self._fallback = optuna.samplers.RandomSampler(seed=oracle.seed)
         self.stopped = False
@@ -70,25 +75,33 @@ class OracleSampler(optuna.samplers.BaseSampler):
         """Pass the ended trials to the oracle, and ask it for the values of this trial."""
         self._oracle.hyperparameters = self._space()
         self._register_results(study)
-        earlier = [t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        trials = study.get_trials(deepcopy=False)
+        earlier = [searched_values(t) for t in trials if t.number != trial.number]
+        # In a new process KerasTuner's oracles repeat the random numbers of the first process. A user's
+        # oracle may propose the same values twice on purpose.
+        is_keras_tuners = type(self._oracle).__module__.startswith("keras_tuner.")
         values: dict[str, Any] = {}
         for _ in range(_MAX_COLLISIONS):
             answer = self._oracle.populate_space(f"{trial.number:04d}")
             self.stopped = answer.get("status") == kt_trial.TrialStatus.STOPPED
             values = dict(answer.get("values") or {})
-            # In a new process KerasTuner's oracles repeat the random numbers of the first process. A user's
-            # oracle may propose the same values twice on purpose.
-            is_keras_tuners = type(self._oracle).__module__.startswith("keras_tuner.")
             if not is_keras_tuners or self.stopped or not any(_is_same(values, params) for params in earlier):
                 break
-        self._values[trial.number] = values
+        else:
+            self.stopped = not self._repeats
+        space = self._space().space
+        self._values[trial.number] = {
+            p.name: p.stored(values[p.hyperparameter.name])
+            for p in parameters_of(space)
+            if p.hyperparameter.name in values
+        }
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
         """Return the oracle's value, or a random one if the oracle has no allowed value."""
         value = self._values.get(trial.number, {}).get(param_name)
-        if value is not None and _allows(param_distribution, value):
+        if value is not None and allows(param_distribution, value):
             return value
         return self._fallback.sample_independent(study, trial, param_name, param_distribution)
 
@@ -103,8 +116,9 @@ class OracleSampler(optuna.samplers.BaseSampler):
             is_known = trial_id in self._oracle.trials
             if is_known or SURPLUS_ATTRIBUTE in frozen.user_attrs or not frozen.params:
                 continue
-            hyperparameters = self._space()
-            hyperparameters.values = dict(frozen.params)
+            hyperparameters = hyperparameters_of(values_of(frozen), self._space())
+            # Its models need a value for every hyperparameter.
+            hyperparameters.merge(self._space(), overwrite=False)
             hyperparameters.ensure_active_values()
             trial = kt_trial.Trial(hyperparameters, trial_id, kt_trial.TrialStatus.COMPLETED)
             trial.score = frozen.value if frozen.state == TrialState.COMPLETE else worst
@@ -140,9 +154,3 @@ def _is_same(values: dict[str, Any], params: dict[str, Any]) -> bool:
         and bool(params)
         and all(params.get(name, value) == value for name, value in values.items())
     )
-
-
-def _allows(distribution: Any, value: Any) -> bool:
-    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-        return value in distribution.choices
-    return bool(distribution.low <= value <= distribution.high)

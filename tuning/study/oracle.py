@@ -15,32 +15,36 @@ from typing import Any, TypeAlias
 import keras_tuner
 import numpy as np
 import optuna
+from keras_tuner.engine import metrics_tracking
 from keras_tuner.engine import trial as kt_trial
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
-from ..space import check_known, grid_of, grid_size, suggest
+from ..space import allows, check_known, filled, grid_of, grid_size, parameters_of
 from ..storage import retry
-from .attributes import OWNER_ATTRIBUTE, REASON_ATTRIBUTE, SURPLUS_ATTRIBUTE, reason_of
+from .attributes import (
+    FAILED_RUNS_ATTRIBUTE,
+    METRICS_ATTRIBUTE,
+    OWNER_ATTRIBUTE,
+    REASON_ATTRIBUTE,
+    SURPLUS_ATTRIBUTE,
+    VALUES_ATTRIBUTE,
+    reason_of,
+    values_of,
+)
 from .keras_tuner_sampler import OracleSampler
 from .locks import SETTLE_SECONDS
 from .memory import StudyMemory, TakenOver
-from .samplers import check_sampler, make_sampler
+from .samplers import GivenValues, WithoutRepeats, check_sampler, make_sampler
+from .trials import ActiveValues, combination, hyperparameters_of, metrics_record, to_keras_tuner, trial_id_of
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
 _SPACE_ATTRIBUTE, _SEED_ATTRIBUTE = "keras_tuner_space", "sampler_seed"
 # Seconds between two checks of the trials of other processes, once nothing else is left to do.
 _POLL_SECONDS = 1.0
-_STATUS = {
-    TrialState.COMPLETE: kt_trial.TrialStatus.COMPLETED,
-    TrialState.FAIL: kt_trial.TrialStatus.FAILED,
-    # KerasTuner gives up after several FAILED trials in a row, but a pruned trial is no error.
-    TrialState.PRUNED: kt_trial.TrialStatus.INVALID,
-    TrialState.RUNNING: kt_trial.TrialStatus.RUNNING,
-    TrialState.WAITING: kt_trial.TrialStatus.IDLE,
-}
+_UNFINISHED = (kt_trial.TrialStatus.RUNNING, kt_trial.TrialStatus.IDLE)
 
 
 def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,12 +81,17 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         enqueue: Candidates to try first, as dictionaries of values by name. Missing values are sampled.
             They count towards `max_trials`.
         shared: Whether other processes may start the same study at the same time.
+        repeats: Whether a combination may be proposed again. KerasTuner never tries one twice, and ends a
+            search that has tried every combination; a trial over fresh random seeds is worth repeating.
         **kwargs: As in `keras_tuner.Oracle`.
 
     Raises:
         InitxError: The sampler is unknown or its package is missing; a grid has a range, a condition or
             `enqueue`; a candidate is not in the space.
     """
+
+    hyperparameters: keras_tuner.HyperParameters
+    trials: dict[str, kt_trial.Trial]
 
     def __init__(
         self,
@@ -94,25 +103,33 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         seed: int | None = 0,
         enqueue: Sequence[Mapping[str, Any]] = (),
         shared: bool = False,
+        repeats: bool = False,
         **kwargs: Any,
     ) -> None:
         check_sampler(sampler)
         keras_tuner.Oracle.__init__(self, objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if isinstance(sampler, keras_tuner.Oracle):
-            sampler = OracleSampler(sampler, self.get_space, self.objective)
+            sampler = OracleSampler(sampler, self.get_space, self.objective, repeats)
         StudyMemory.__init__(self, storage, study_name, shared)
         self.seed = seed
-        self._sampler, self._reseeded = sampler, False
+        self._sampler, self._reseeded, self._repeats = sampler, False, repeats
         self._enqueue: tuple[dict[str, Any], ...] = ()
         self.enqueue(enqueue)
         self._lock = threading.RLock()
         self.trials_here: int | None = None
         self._space_written: dict[str, Any] = {}
+        # The trials that this process started and ended. `start_order` and `end_order` also list the trials
+        # of other processes.
+        self._started_here: set[str] = set()
+        self._ended_here: list[str] = []
+        # Whether the sampler has no more values for this space.
+        self._exhausted = False
+        self._is_loaded = False
 
     @property
     def is_spent(self) -> bool:
         """Return whether this process has started all of the `trials_here` trials that it may run."""
-        return self.trials_here is not None and len(self.start_order) >= self.trials_here
+        return self.trials_here is not None and len(self._started_here) >= self.trials_here
 
     def enqueue(self, candidates: Sequence[Mapping[str, Any]]) -> None:
         """Add candidates to try first; they have no effect once a trial has started.
@@ -131,12 +148,16 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     @_locked
     def create_trial(self, tuner_id: str) -> kt_trial.Trial:
-        """Return the next trial: a stale trial of another process if there is one, else a new trial.
+        """Return the next trial: one to retry, a stale trial of another process, or a new trial.
 
         While other processes run the last trials, return an idle trial, because one of them may die.
         """
         if tuner_id in self.ongoing_trials:
             return self.ongoing_trials[tuner_id]
+        if not self._is_loaded:
+            self.reload()
+        if self._retry_queue:
+            return self._begin(tuner_id, self._reset(self.trials[self._retry_queue.pop()]))
         if self.is_spent:
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         # KerasTuner's chief stays until every tuner in this set has received a STOPPED trial.
@@ -148,19 +169,32 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 return kt_trial.Trial(self.get_space(), "idle", kt_trial.TrialStatus.IDLE)
             self.tuner_ids.remove(tuner_id)
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
-        hyperparameters = self._suggest(trial)
-        new_trial = kt_trial.Trial(hyperparameters, _trial_id(trial.number), kt_trial.TrialStatus.RUNNING)
-        self.trials[new_trial.trial_id] = new_trial
-        self.ongoing_trials[tuner_id] = new_trial
-        self.start_order.append(new_trial.trial_id)
-        self._running[new_trial.trial_id] = trial
+        trial_id = trial_id_of(trial.number)
+        new_trial = kt_trial.Trial(self._suggest(trial), trial_id, kt_trial.TrialStatus.RUNNING)
+        self._run_times[trial_id] = trial.user_attrs.get(FAILED_RUNS_ATTRIBUTE, 0)
+        self.trials[trial_id] = new_trial
+        if trial_id not in self.start_order:
+            self.start_order.append(trial_id)
+        self._started_here.add(trial_id)
+        self._running[trial_id] = trial
+        return self._begin(tuner_id, new_trial)
+
+    def _begin(self, tuner_id: str, trial: kt_trial.Trial) -> kt_trial.Trial:
+        self.ongoing_trials[tuner_id] = trial
         self._heartbeat.start()
-        self._display.on_trial_begin(new_trial)
-        return new_trial
+        self._display.on_trial_begin(trial)
+        return trial
+
+    def _reset(self, trial: kt_trial.Trial) -> kt_trial.Trial:
+        """Prepare a trial for another run, which reports its metrics and epochs from the start."""
+        trial.status, trial.metrics = kt_trial.TrialStatus.RUNNING, metrics_tracking.MetricsTracker()
+        for state in (self._checked_at, self._pending, self._earlier_steps):
+            state.pop(trial.trial_id, None)
+        return trial
 
     @_locked
     def end_trial(self, trial: kt_trial.Trial) -> None:
-        """Store how the trial ended, unless another process has taken it over.
+        """Store how the trial ended, or queue it to run again, unless another process has taken it over.
 
         Raises:
             RuntimeError: `max_consecutive_failed_trials` trials in a row raised.
@@ -173,49 +207,116 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         )
         self.update_space(ended.hyperparameters)
         try:
-            self._end(ended)
+            runs_again = self._end(ended)
         except TakenOver:
-            ended.status = kt_trial.TrialStatus.INVALID
-        self._close(ended)
+            ended.status, runs_again = kt_trial.TrialStatus.INVALID, False
+        self._close(ended, runs_again)
 
-    def _end(self, trial: kt_trial.Trial) -> None:
-        name, running, score = trial.trial_id, self._running[trial.trial_id], None
+    def _end(self, trial: kt_trial.Trial) -> bool:
+        """Store a trial as ended, or as failed so far; return whether it runs again."""
+        name, running = trial.trial_id, self._running[trial.trial_id]
         self.check_owned(name)
+        self._write_if_owned(name, lambda: self._store_values(trial))
         if name in self._end_reasons:
             trial.status, trial.message = kt_trial.TrialStatus.INVALID, self._end_reasons[name]
             self._write_if_owned(name, lambda: self._tell(running, None, TrialState.PRUNED))
-            return
+            return False
         if trial.status == kt_trial.TrialStatus.COMPLETED:
             self.score_trial(trial)
-            score = trial.score
-        if score is None or score != score:
-            reason = reason_of(trial.message) or f"the objective {self.objective.name} is {score}"
-            trial.status, trial.message = kt_trial.TrialStatus.FAILED, trial.message or reason
+            if trial.score is None or np.isnan(trial.score):
+                trial.status = kt_trial.TrialStatus.INVALID
+                trial.message = f"the objective {self.objective.name} is {trial.score}"
+        self._run_times[name] += 1
+        # KerasTuner's own, which also prints how many runs are left.
+        if self._retry(trial):
+            runs = self._run_times[name]
+            self._write_if_owned(name, lambda: running.set_user_attr(FAILED_RUNS_ATTRIBUTE, runs))
+            return True
+        if trial.metrics.metrics:
+            record = metrics_record(trial)
+            self._write_if_owned(name, lambda: running.set_user_attr(METRICS_ATTRIBUTE, record))
+        if trial.status == kt_trial.TrialStatus.COMPLETED:
+            value = float(trial.score)
+            self._write_if_owned(name, lambda: self._tell(running, value, TrialState.COMPLETE))
+        else:
+            reason = reason_of(trial.message)
             self._write_if_owned(name, lambda: running.set_user_attr(REASON_ATTRIBUTE, reason))
             self._write_if_owned(name, lambda: self._tell(running, None, TrialState.FAIL))
-        else:
-            value = float(score)
-            self._write_if_owned(name, lambda: self._tell(running, value, TrialState.COMPLETE))
+        return False
 
-    def _close(self, trial: kt_trial.Trial) -> None:
-        self._forget(trial.trial_id)
+    def _store_values(self, trial: kt_trial.Trial) -> None:
+        """Store every value that the builds of a trial used.
+
+        Hyperparameters that first appeared during a build become parameters too, with the value that the
+        build used: some samplers learn only from parameters that every trial has.
+        """
+        running, values = self._running[trial.trial_id], dict(trial.hyperparameters.values)
+        if running.user_attrs.get(VALUES_ATTRIBUTE) == values:
+            return
+        known, sampler = hyperparameters_of(values, self.hyperparameters), self.study.sampler
+        active = [p for p in parameters_of(self.hyperparameters.space) if known.is_active(p.hyperparameter)]
+        late = {
+            p: p.stored(values[p.hyperparameter.name])
+            for p in active
+            if p.hyperparameter.name in values and p.name not in running.params
+        }
+        try:
+            for parameter, stored in late.items():
+                # A default may lie outside of its range.
+                if allows(parameter.distribution, stored):
+                    self.study.sampler = GivenValues({parameter.name: stored})
+                    parameter.suggest(running)
+        finally:
+            self.study.sampler = sampler
+        # Last, because a retry after a failed write would find it and leave the rest out.
+        running.set_user_attr(VALUES_ATTRIBUTE, values)
+
+    def _close(self, trial: kt_trial.Trial, runs_again: bool) -> None:
+        if not runs_again:
+            self._forget(trial.trial_id)
+            self.end_order.append(trial.trial_id)
+            self._ended_here.append(trial.trial_id)
         if not self._running:
             self._heartbeat.stop()
-        self.end_order.append(trial.trial_id)
         for tuner_id in [k for k, t in self.ongoing_trials.items() if t is trial]:
             del self.ongoing_trials[tuner_id]
         self._display.on_trial_end(trial)
         self._check_consecutive_failures()
 
+    def _check_consecutive_failures(self) -> None:
+        """Raise if the last trials of this process failed; a resumed search counts from zero."""
+        limit = self.max_consecutive_failed_trials
+        last = [self.trials[trial_id] for trial_id in self._ended_here[-limit:]]
+        if len(last) == limit and all(t.status == kt_trial.TrialStatus.FAILED for t in last):
+            message = f"Number of consecutive failures exceeded the limit of {limit}.\n"
+            raise RuntimeError(message + (last[-1].message or ""))
+
+    def check_any_completed(self) -> None:
+        """Raise unless a trial of the study has completed, once the search has ended.
+
+        Raises:
+            RuntimeError: No trial has completed. The text has the first reason.
+        """
+        trials = [t for t in self.frozen_trials() if t.state.is_finished()]
+        if not trials or any(t.state == TrialState.COMPLETE for t in trials):
+            return
+        reasons = ((t.number, t.user_attrs.get(REASON_ATTRIBUTE)) for t in trials)
+        number, reason = next(((n, r) for n, r in reasons if r), (trials[0].number, "unknown"))
+        raise RuntimeError(f"None of the {len(trials)} trials completed. Trial {number}: {reason}")
+
     def get_best_trials(self, num_trials: int = 1) -> list[kt_trial.Trial]:
         """Return the best completed trials of the study, whichever process ran them."""
         completed = [t for t in self.frozen_trials() if t.state == TrialState.COMPLETE]
         completed.sort(key=lambda t: float(t.value or 0.0), reverse=self.objective.direction == "max")
-        return [self._as_keras_tuner(t) for t in completed[:num_trials]]
+        return [self.get_trial(trial_id_of(t.number)) for t in completed[:num_trials]]
 
     def get_trial(self, trial_id: str) -> kt_trial.Trial:
         """Return the trial of that id, from this process or from the study."""
-        return self.trials.get(trial_id) or self._as_keras_tuner(self.frozen(trial_id))
+        trial = self.trials.get(trial_id)
+        # A trial of another process may have ended since it was read.
+        if trial is None or (trial_id not in self._started_here and trial.status in _UNFINISHED):
+            trial = to_keras_tuner(self.frozen(trial_id), self.hyperparameters)
+        return trial
 
     @property
     def trial_limit(self) -> int | None:
@@ -232,21 +333,45 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             return None
         return max(0, limit - sum(t.state.is_finished() for t in self.frozen_trials()))
 
+    def get_space(self) -> keras_tuner.HyperParameters:
+        """Return a copy of the space."""
+        space = ActiveValues()
+        space.merge(self.hyperparameters.space)
+        space.values = dict(self.hyperparameters.values)
+        return space
+
     def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
-        """Add new hyperparameters to the space, and to the study for the next process."""
+        """Add new hyperparameters to the space, and to the study for the next process.
+
+        Raises:
+            RuntimeError: There are new hyperparameters and `allow_new_entries` is False.
+        """
         super().update_space(hyperparameters)
-        if (config := self.hyperparameters.get_config()) != self._space_written:
-            retry(self.study.set_user_attr, _SPACE_ATTRIBUTE, config)
-            self._space_written = config
+        if self.hyperparameters.get_config() != self._space_written:
+            self._read_space()
+            self._space_written, self._exhausted = self.hyperparameters.get_config(), False
+            retry(self.study.set_user_attr, _SPACE_ATTRIBUTE, self._space_written)
+
+    def _read_space(self) -> None:
+        """Put the hyperparameters that the study has in front of those of this process.
+
+        The study's come first because Optuna accepts no other choices for a parameter that it knows.
+        """
+        config = self.attributes().get(_SPACE_ATTRIBUTE)
+        if config is not None:
+            own, self.hyperparameters = self.hyperparameters, keras_tuner.HyperParameters.from_config(config)
+            self.hyperparameters.merge(own, overwrite=False)
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> kt_trial.Trial:
         """Register metrics of a running trial; `end_trial` stores them in the study."""
         trial = self.trials[trial_id]
         self._check_objective_found(metrics)
+        parts = getattr(self.objective, "objectives", ())
+        directions = {o.name: o.direction for o in (self.objective, *parts)}
         for name, value in metrics.items():
             if not trial.metrics.exists(name):
-                direction = self.objective.direction if name == self.objective.name else None
-                trial.metrics.register(name, direction=direction or "max")
+                # KerasTuner infers the direction of the other metrics.
+                trial.metrics.register(name, direction=directions.get(name))
             trial.metrics.update(name, value, step=step)
         return trial
 
@@ -254,10 +379,18 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         """Do nothing: every change is in the study already."""
 
     def reload(self) -> None:
-        """Read the space from the study. Trials are read from the study whenever they are needed."""
-        config = self.attributes().get(_SPACE_ATTRIBUTE)
-        if config is not None:
-            self.hyperparameters = keras_tuner.HyperParameters.from_config(config)
+        """Read the space and the trials of every process from the study."""
+        self._is_loaded = True
+        self._read_space()
+        trials = self.frozen_trials()
+        for frozen in trials:
+            trial_id = trial_id_of(frozen.number)
+            if trial_id not in self._running:
+                self.trials[trial_id] = to_keras_tuner(frozen, self.hyperparameters)
+        self.trials = dict(sorted(self.trials.items()))
+        self.start_order = [trial_id_of(t.number) for t in trials]
+        ended = sorted((t.datetime_complete, t.number) for t in trials if t.datetime_complete is not None)
+        self.end_order = [trial_id_of(number) for _, number in ended]
 
     def _take_stale_trial(self) -> optuna.trial.Trial | None:
         """Return a stale trial that this process has taken over, or None.
@@ -277,7 +410,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                     continue
                 # If two processes find the trial at the same time, the last one to write owns it.
                 time.sleep(SETTLE_SECONDS)
-                if self.owns(_trial_id(frozen.number)):
+                if self.owns(trial_id_of(frozen.number)):
                     return trial
         return None
 
@@ -295,7 +428,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
     def _ask_trial(self) -> optuna.trial.Trial | None:
         number = len(self.frozen_trials())
         limit = self.trial_limit
-        if limit is not None and number >= limit:
+        if self._exhausted or (limit is not None and number >= limit):
             return None
         if not number:
             self.begin()
@@ -306,8 +439,8 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             # Another process asked at the same time. The values depend on the trial's actual number.
             self._use_sampler(trial.number)
         rank = sum(t.number <= trial.number for t in self.frozen_trials())
-        stopped = isinstance(self._sampler, OracleSampler) and self._sampler.stopped
-        if stopped or (limit is not None and rank > limit):
+        self._exhausted = getattr(self.study.sampler, "stopped", False)
+        if self._exhausted or (limit is not None and rank > limit):
             retry(trial.set_user_attr, SURPLUS_ATTRIBUTE, True)
             retry(self._tell, trial, None, TrialState.FAIL)
             return None
@@ -327,7 +460,12 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     def _enqueue_candidates(self) -> None:
         for values in self._enqueue:
-            retry(self.study.enqueue_trial, values, skip_if_exists=True)
+            candidate = {
+                p.name: p.stored(values[p.hyperparameter.name])
+                for p in parameters_of(self.hyperparameters.space)
+                if p.hyperparameter.name in values
+            }
+            retry(self.study.enqueue_trial, candidate, skip_if_exists=True)
 
     def _use_sampler(self, number: int) -> None:
         if self._sampler == "grid":
@@ -344,6 +482,10 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
                 self._sampler.reseed_rng()
             self._reseeded = True
             self.study.sampler = self._sampler
+        if not (self._repeats or self._sampler == "grid" or isinstance(self._sampler, OracleSampler)):
+            tried = {t.number: combination(values_of(t)) for t in self.frozen_trials()}
+            seed = int(np.random.SeedSequence([(self.seed or 0) % 2**32, number, 1]).generate_state(1)[0])
+            self.study.sampler = WithoutRepeats(self.study.sampler, self.hyperparameters, tried, seed)
 
     def _shared_seed(self) -> int:
         """Return the seed; without one, draw it once for all processes of the search."""
@@ -357,12 +499,13 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         return self.seed
 
     def _suggest(self, trial: optuna.trial.Trial) -> keras_tuner.HyperParameters:
-        hyperparameters = keras_tuner.HyperParameters()
-        for hp in self.hyperparameters.space:
-            hyperparameters.merge([hp])
-            if hyperparameters.is_active(hp):
-                hyperparameters.values[hp.name] = retry(suggest, trial, hp)
-        return hyperparameters
+        """Return the trial's hyperparameters; a trial that another process began keeps its values."""
+        values = trial.user_attrs.get(VALUES_ATTRIBUTE)
+        if values is None:
+            space = self.hyperparameters.space
+            values = filled(space, lambda parameter: retry(parameter.suggest, trial)).values
+            retry(trial.set_user_attr, VALUES_ATTRIBUTE, values)
+        return hyperparameters_of(values, self.hyperparameters)
 
     def _tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None:
         try:
@@ -373,16 +516,3 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             # through, and for a trial that another process took over and finished.
             if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
                 raise
-
-    def _as_keras_tuner(self, frozen: FrozenTrial) -> kt_trial.Trial:
-        hyperparameters = self.get_space()
-        hyperparameters.values = dict(frozen.params)
-        hyperparameters.ensure_active_values()
-        trial = kt_trial.Trial(hyperparameters, _trial_id(frozen.number), _STATUS[frozen.state])
-        trial.score = frozen.value if frozen.state == TrialState.COMPLETE else None
-        trial.message = frozen.user_attrs.get(REASON_ATTRIBUTE)
-        return trial
-
-
-def _trial_id(number: int) -> str:
-    return f"{number:04d}"

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from ..pruning import LayerStart, from_record
 from ..stats import Sample, still_in
 from ..storage import finite_or_none
-from .attributes import START_ATTRIBUTE, failure_reason, seed_records, status_of
+from .attributes import START_ATTRIBUTE, failure_reason, searched_values, seed_records, status_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_trial(
     race = race or {}
     return TrialResult(
         frozen.number,
-        dict(frozen.params),
+        searched_values(frozen),
         status_of(frozen),
         failure_reason(frozen),
         {**dict(sorted(seed_records(frozen).items())), **race},
