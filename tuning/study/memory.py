@@ -26,7 +26,7 @@ from .attributes import (
     seed_records,
 )
 from .heartbeat import Heartbeat, Liveness, is_local, new_owner
-from .locks import StudyLock
+from .locks import SETTLE_SECONDS, StudyLock
 from .results import TrialResult, read_trial
 
 # Seconds after which a process checks again that it still owns its trial.
@@ -54,12 +54,11 @@ class StudyMemory:
     _project_dir: str
 
     def __init__(self, storage: Any, study_name: str, shared: bool) -> None:
-        self._storage, self._study_name, self._shared = storage, study_name, shared
+        self._storage, self._study_name, self.is_shared = storage, study_name, shared
         self._study: optuna.Study | None = None
         self._pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         # The trials that this process runs. This dictionary and the next four have trial ids as keys.
         self._running: dict[str, optuna.trial.Trial] = {}
-        # Why a trial is ended early.
         self._end_reasons: dict[str, str] = {}
         # When this process last checked that it owns the trial.
         self._checked_at: dict[str, float] = {}
@@ -279,7 +278,7 @@ class StudyMemory:
             owner = frozen.user_attrs.get(OWNER_ATTRIBUTE)
             # A process may have been killed between `ask` and storing its owner. A stale trial became stale
             # after this process had looked for one to take over, and it will look again.
-            if self._shared or owner is None or not is_local(owner) or self._liveness.is_stale(frozen):
+            if self.is_shared or owner is None or not is_local(owner) or self._liveness.is_stale(frozen):
                 return True
         return False
 
@@ -312,6 +311,57 @@ class StudyMemory:
     def owns(self, trial_id: str) -> bool:
         """Return whether this process owns a trial."""
         return bool(self.frozen(trial_id).user_attrs.get(OWNER_ATTRIBUTE) == self._owner)
+
+    def sign(self, trial: optuna.trial.Trial) -> None:
+        """Make this process the owner of a trial that it asked for."""
+        retry(trial.set_user_attr, OWNER_ATTRIBUTE, self._owner)
+
+    def take_stale_trial(self, prepare: Callable[[int], None]) -> optuna.trial.Trial | None:
+        """Return a stale trial that this process has taken over, or None.
+
+        The trial keeps its number, its hyperparameters and the seeds that it finished.
+
+        Args:
+            prepare: Called with the number of the trial before Optuna opens it.
+        """
+        for frozen in self._trials_of_others():
+            if self._liveness.is_stale(frozen):
+                prepare(frozen.number)
+                # Optuna has no public way from a number to a running trial; `ask` does the same.
+                trial = optuna.trial.Trial(self.study, frozen._trial_id)
+                try:
+                    if not retry(self._take_over, trial):
+                        continue
+                except optuna.exceptions.UpdateFinishedTrialError:
+                    # Its process was alive and finished it.
+                    continue
+                # If two processes find the trial at the same time, the last one to write owns it.
+                time.sleep(SETTLE_SECONDS)
+                if self.owns(str(frozen.number)):
+                    return trial
+        return None
+
+    def _take_over(self, trial: optuna.trial.Trial) -> bool:
+        # Between two attempts another process may have taken it over and train it.
+        frozen = self.study.get_trials(deepcopy=False)[trial.number]
+        if frozen.user_attrs.get(OWNER_ATTRIBUTE) != self._owner and not self._liveness.is_stale(frozen):
+            return False
+        trial.set_user_attr(OWNER_ATTRIBUTE, self._owner)
+        if REASON_ATTRIBUTE in frozen.user_attrs:
+            # Its last process died before it could end the trial for this reason.
+            trial.set_user_attr(REASON_ATTRIBUTE, "")
+        return True
+
+    def tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None:
+        """End a trial in the study."""
+        try:
+            self.study.tell(trial.number, score, state=state)
+        except (RuntimeError, ValueError):
+            # The grid sampler stops the study after its last point, which raises outside of `optimize`,
+            # but the trial has its result by then. The same holds for a retry of a write that got
+            # through, and for a trial that another process took over and finished.
+            if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+                raise
 
     def _trials_of_others(self) -> list[FrozenTrial]:
         running = [t for t in self.frozen_trials() if t.state == TrialState.RUNNING]

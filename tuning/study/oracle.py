@@ -8,40 +8,32 @@ stopped.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import wraps
 from typing import Any, TypeAlias
 
 import keras_tuner
 import numpy as np
 import optuna
-from keras_tuner.engine import metrics_tracking
 from keras_tuner.engine import trial as kt_trial
 from optuna.trial import TrialState
 
-from keras_initx.errors import InitxError
-
-from ..space import allows, check_known, filled, grid_of, grid_size, parameters_of
+from ..space import allows, filled, parameters_of
 from ..storage import retry
 from .attributes import (
     FAILED_RUNS_ATTRIBUTE,
     METRICS_ATTRIBUTE,
-    OWNER_ATTRIBUTE,
     REASON_ATTRIBUTE,
-    SURPLUS_ATTRIBUTE,
     VALUES_ATTRIBUTE,
     reason_of,
-    values_of,
 )
-from .keras_tuner_sampler import OracleSampler
-from .locks import SETTLE_SECONDS
 from .memory import StudyMemory, TakenOver
-from .samplers import GivenValues, WithoutRepeats, check_sampler, make_sampler
-from .trials import ActiveValues, combination, hyperparameters_of, metrics_record, to_keras_tuner, trial_id_of
+from .proposals import Proposals
+from .samplers import GivenValues, OracleSampler, check_sampler
+from .trials import ActiveValues, hyperparameters_of, metrics_record, to_keras_tuner, trial_id_of
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
-_SPACE_ATTRIBUTE, _SEED_ATTRIBUTE = "keras_tuner_space", "sampler_seed"
+_SPACE_ATTRIBUTE = "keras_tuner_space"
 # Seconds between two checks of the trials of other processes, once nothing else is left to do.
 _POLL_SECONDS = 1.0
 _UNFINISHED = (kt_trial.TrialStatus.RUNNING, kt_trial.TrialStatus.IDLE)
@@ -112,8 +104,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             sampler = OracleSampler(sampler, self.get_space, self.objective, repeats)
         StudyMemory.__init__(self, storage, study_name, shared)
         self.seed = seed
-        self._sampler, self._reseeded, self._repeats = sampler, False, repeats
-        self._enqueue: tuple[dict[str, Any], ...] = ()
+        self._proposals = Proposals(self, sampler, repeats)
         self.enqueue(enqueue)
         self._lock = threading.RLock()
         self.trials_here: int | None = None
@@ -122,8 +113,6 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         # of other processes.
         self._started_here: set[str] = set()
         self._ended_here: list[str] = []
-        # Whether the sampler has no more values for this space.
-        self._exhausted = False
         self._is_loaded = False
 
     @property
@@ -138,13 +127,11 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             InitxError: `candidates` is not empty and the sampler is the grid, or it is not a list of
                 dictionaries.
         """
-        if self._sampler == "grid" and candidates:
-            remedy = "Leave it out: a grid tries every combination anyway."
-            raise InitxError("enqueue", candidates, "empty for a grid", remedy)
-        if isinstance(candidates, Mapping) or not all(isinstance(v, Mapping) for v in candidates):
-            allowed = "a list of dictionaries that map names of hyperparameters to values"
-            raise InitxError("enqueue", candidates, allowed)
-        self._enqueue = (*self._enqueue, *(dict(values) for values in candidates))
+        self._proposals.enqueue(candidates)
+
+    def begin(self) -> None:
+        """Create the study, and enqueue the candidates unless a trial has started."""
+        self._proposals.begin()
 
     @_locked
     def create_trial(self, tuner_id: str) -> kt_trial.Trial:
@@ -162,7 +149,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         # KerasTuner's chief stays until every tuner in this set has received a STOPPED trial.
         self.tuner_ids.add(tuner_id)
-        trial = self._take_stale_trial() or self._ask_trial()
+        trial = self.take_stale_trial(self._proposals.use_sampler) or self._proposals.ask()
         if trial is None:
             if self.has_running_others():
                 time.sleep(_POLL_SECONDS)
@@ -187,7 +174,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     def _reset(self, trial: kt_trial.Trial) -> kt_trial.Trial:
         """Prepare a trial for another run, which reports its metrics and epochs from the start."""
-        trial.status, trial.metrics = kt_trial.TrialStatus.RUNNING, metrics_tracking.MetricsTracker()
+        trial.status, trial.metrics = kt_trial.TrialStatus.RUNNING, type(trial.metrics)()
         for state in (self._checked_at, self._pending, self._earlier_steps):
             state.pop(trial.trial_id, None)
         return trial
@@ -219,7 +206,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         self._write_if_owned(name, lambda: self._store_values(trial))
         if name in self._end_reasons:
             trial.status, trial.message = kt_trial.TrialStatus.INVALID, self._end_reasons[name]
-            self._write_if_owned(name, lambda: self._tell(running, None, TrialState.PRUNED))
+            self._write_if_owned(name, lambda: self.tell(running, None, TrialState.PRUNED))
             return False
         if trial.status == kt_trial.TrialStatus.COMPLETED:
             self.score_trial(trial)
@@ -237,11 +224,11 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             self._write_if_owned(name, lambda: running.set_user_attr(METRICS_ATTRIBUTE, record))
         if trial.status == kt_trial.TrialStatus.COMPLETED:
             value = float(trial.score)
-            self._write_if_owned(name, lambda: self._tell(running, value, TrialState.COMPLETE))
+            self._write_if_owned(name, lambda: self.tell(running, value, TrialState.COMPLETE))
         else:
             reason = reason_of(trial.message)
             self._write_if_owned(name, lambda: running.set_user_attr(REASON_ATTRIBUTE, reason))
-            self._write_if_owned(name, lambda: self._tell(running, None, TrialState.FAIL))
+            self._write_if_owned(name, lambda: self.tell(running, None, TrialState.FAIL))
         return False
 
     def _store_values(self, trial: kt_trial.Trial) -> None:
@@ -321,10 +308,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
     @property
     def trial_limit(self) -> int | None:
         """The largest number of trials: `max_trials` or the size of a smaller grid; None if unlimited."""
-        if self._sampler != "grid":
-            return self.max_trials
-        size = grid_size(self.hyperparameters)
-        return size if self.max_trials is None else min(self.max_trials, size)
+        return self._proposals.limit
 
     def remaining_trials(self) -> int | None:
         """Return the number of trials left to start or to finish; None if unlimited."""
@@ -349,7 +333,8 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         super().update_space(hyperparameters)
         if self.hyperparameters.get_config() != self._space_written:
             self._read_space()
-            self._space_written, self._exhausted = self.hyperparameters.get_config(), False
+            self._space_written = self.hyperparameters.get_config()
+            self._proposals.exhausted = False
             retry(self.study.set_user_attr, _SPACE_ATTRIBUTE, self._space_written)
 
     def _read_space(self) -> None:
@@ -392,112 +377,6 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         ended = sorted((t.datetime_complete, t.number) for t in trials if t.datetime_complete is not None)
         self.end_order = [trial_id_of(number) for _, number in ended]
 
-    def _take_stale_trial(self) -> optuna.trial.Trial | None:
-        """Return a stale trial that this process has taken over, or None.
-
-        The trial keeps its number, its hyperparameters and the seeds that it finished.
-        """
-        for frozen in self._trials_of_others():
-            if self._liveness.is_stale(frozen):
-                self._use_sampler(frozen.number)
-                # Optuna has no public way from a number to a running trial; `ask` does the same.
-                trial = optuna.trial.Trial(self.study, frozen._trial_id)
-                try:
-                    if not retry(self._take_over, trial):
-                        continue
-                except optuna.exceptions.UpdateFinishedTrialError:
-                    # Its process was alive and finished it.
-                    continue
-                # If two processes find the trial at the same time, the last one to write owns it.
-                time.sleep(SETTLE_SECONDS)
-                if self.owns(trial_id_of(frozen.number)):
-                    return trial
-        return None
-
-    def _take_over(self, trial: optuna.trial.Trial) -> bool:
-        # Between two attempts another process may have taken it over and train it.
-        frozen = self.study.get_trials(deepcopy=False)[trial.number]
-        if frozen.user_attrs.get(OWNER_ATTRIBUTE) != self._owner and not self._liveness.is_stale(frozen):
-            return False
-        trial.set_user_attr(OWNER_ATTRIBUTE, self._owner)
-        if REASON_ATTRIBUTE in frozen.user_attrs:
-            # Its last process died before it could end the trial for this reason.
-            trial.set_user_attr(REASON_ATTRIBUTE, "")
-        return True
-
-    def _ask_trial(self) -> optuna.trial.Trial | None:
-        number = len(self.frozen_trials())
-        limit = self.trial_limit
-        if self._exhausted or (limit is not None and number >= limit):
-            return None
-        if not number:
-            self.begin()
-        self._use_sampler(number)
-        trial = retry(self.study.ask)
-        retry(trial.set_user_attr, OWNER_ATTRIBUTE, self._owner)
-        if trial.number != number:
-            # Another process asked at the same time. The values depend on the trial's actual number.
-            self._use_sampler(trial.number)
-        rank = sum(t.number <= trial.number for t in self.frozen_trials())
-        self._exhausted = getattr(self.study.sampler, "stopped", False)
-        if self._exhausted or (limit is not None and rank > limit):
-            retry(trial.set_user_attr, SURPLUS_ATTRIBUTE, True)
-            retry(self._tell, trial, None, TrialState.FAIL)
-            return None
-        return trial
-
-    def begin(self) -> None:
-        """Create the study, and enqueue the candidates unless a trial has started."""
-        if self.frozen_trials():
-            return
-        for values in self._enqueue:
-            check_known(self.hyperparameters, values)
-        if self._enqueue and self._shared:
-            with self.hold("begin"):
-                self._enqueue_candidates()
-        else:
-            self._enqueue_candidates()
-
-    def _enqueue_candidates(self) -> None:
-        for values in self._enqueue:
-            candidate = {
-                p.name: p.stored(values[p.hyperparameter.name])
-                for p in parameters_of(self.hyperparameters.space)
-                if p.hyperparameter.name in values
-            }
-            retry(self.study.enqueue_trial, candidate, skip_if_exists=True)
-
-    def _use_sampler(self, number: int) -> None:
-        if self._sampler == "grid":
-            # The grid has the same order in every process.
-            self.study.sampler = make_sampler("grid", self._shared_seed(), grid_of(self.hyperparameters))
-        elif isinstance(self._sampler, str):
-            # A resumed search must not repeat the random numbers of its first process. Nor may a search
-            # of the next seed repeat the numbers of the next trial, as with the sum of seed and number.
-            mixed = np.random.SeedSequence([self._shared_seed() % 2**32, number]).generate_state(1)[0]
-            self.study.sampler = make_sampler(self._sampler, int(mixed))
-        else:
-            if not self._reseeded and (self._shared or self.frozen_trials()):
-                # Otherwise it would repeat the random numbers of another process.
-                self._sampler.reseed_rng()
-            self._reseeded = True
-            self.study.sampler = self._sampler
-        if not (self._repeats or self._sampler == "grid" or isinstance(self._sampler, OracleSampler)):
-            tried = {t.number: combination(values_of(t)) for t in self.frozen_trials()}
-            seed = int(np.random.SeedSequence([(self.seed or 0) % 2**32, number, 1]).generate_state(1)[0])
-            self.study.sampler = WithoutRepeats(self.study.sampler, self.hyperparameters, tried, seed)
-
-    def _shared_seed(self) -> int:
-        """Return the seed; without one, draw it once for all processes of the search."""
-        if self.seed is None:
-            with self.hold("seed") if self._shared else nullcontext():
-                drawn = self.attributes().get(_SEED_ATTRIBUTE)
-                if drawn is None:
-                    drawn = int(np.random.SeedSequence().generate_state(1)[0])
-                    retry(self.study.set_user_attr, _SEED_ATTRIBUTE, drawn)
-                self.seed = int(drawn)
-        return self.seed
-
     def _suggest(self, trial: optuna.trial.Trial) -> keras_tuner.HyperParameters:
         """Return the trial's hyperparameters; a trial that another process began keeps its values."""
         values = trial.user_attrs.get(VALUES_ATTRIBUTE)
@@ -506,13 +385,3 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             values = filled(space, lambda parameter: retry(parameter.suggest, trial)).values
             retry(trial.set_user_attr, VALUES_ATTRIBUTE, values)
         return hyperparameters_of(values, self.hyperparameters)
-
-    def _tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None:
-        try:
-            self.study.tell(trial.number, score, state=state)
-        except (RuntimeError, ValueError):
-            # The grid sampler stops the study after its last point, which raises outside of `optimize`,
-            # but the trial has its result by then. The same holds for a retry of a write that got
-            # through, and for a trial that another process took over and finished.
-            if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
-                raise

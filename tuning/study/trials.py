@@ -7,7 +7,6 @@ from typing import Any
 
 import keras_tuner
 from keras_tuner.engine import hyperparameters as hp_types
-from keras_tuner.engine import metrics_tracking
 from keras_tuner.engine import trial as kt_trial
 from optuna.trial import FrozenTrial, TrialState
 
@@ -58,7 +57,7 @@ def to_keras_tuner(frozen: FrozenTrial, space: keras_tuner.HyperParameters) -> k
     )
     record = copy.deepcopy(frozen.user_attrs.get(METRICS_ATTRIBUTE))
     if record is not None:
-        trial.metrics = metrics_tracking.MetricsTracker.from_config({"metrics": record["metrics"]})
+        trial.metrics = type(trial.metrics).from_config({"metrics": record["metrics"]})
         trial.best_step = record["best_step"]
     trial.score = frozen.value if frozen.state == TrialState.COMPLETE else None
     trial.message = frozen.user_attrs.get(REASON_ATTRIBUTE)

@@ -283,14 +283,14 @@ class TestCutOff:
     def test_observer_is_notified_of_a_loss_in_the_last_write(
         self, quick: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        tell, observer = OptunaOracle._tell, recorder()
+        tell, observer = OptunaOracle.tell, recorder()
 
         def lost(self: OptunaOracle, running: Any, *args: Any) -> None:
-            monkeypatch.setattr(OptunaOracle, "_tell", tell)
+            monkeypatch.setattr(OptunaOracle, "tell", tell)
             running.set_user_attr("owner", new_owner())
             raise TakenOver
 
-        monkeypatch.setattr(OptunaOracle, "_tell", lost)
+        monkeypatch.setattr(OptunaOracle, "tell", lost)
         quick(trials=1, epochs=1, seeds=1, observers=[observer])
         # The new owner is dead, so the search takes the trial back.
         assert observer.ended == ["taken over", "completed"]

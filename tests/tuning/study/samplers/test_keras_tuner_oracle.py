@@ -5,7 +5,7 @@ from typing import Any
 import keras_tuner
 import optuna
 import pytest
-from keras_initx.tuning.study.keras_tuner_sampler import OracleSampler
+from keras_initx.tuning.study.samplers.keras_tuner_oracle import OracleSampler
 
 from keras_initx import InitxError
 

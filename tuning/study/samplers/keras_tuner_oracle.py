@@ -10,9 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from ..space import allows, parameters_of
-from .attributes import SURPLUS_ATTRIBUTE, searched_values, values_of
-from .trials import hyperparameters_of
+from ...space import allows, parameters_of
+from ..attributes import SURPLUS_ATTRIBUTE, searched_values, values_of
+from ..trials import hyperparameters_of
 
 # Oracles that keep their progress in private lists, which no study can restore, and what to use instead.
 _STATEFUL = {

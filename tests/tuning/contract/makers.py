@@ -1,0 +1,72 @@
+"""The tuners that keep KerasTuner's contract; each test of this folder runs on each of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from keras_initx.tuning import OptunaOracle
+
+Maker = Callable[..., keras_tuner.Tuner]
+
+
+def random_search(
+    folder: Path, build: Any = None, run: Any = None, *, overwrite: bool = False, **options: Any
+) -> Any:
+    """KerasTuner itself, which shows that the promise is its own."""
+    cls = _running(keras_tuner.RandomSearch, run)
+    return cls(build, **_defaults(options), **_place(folder, overwrite))
+
+
+def optuna_oracle(
+    folder: Path, build: Any = None, run: Any = None, *, overwrite: bool = False, **options: Any
+) -> Any:
+    """A plain tuner of KerasTuner whose oracle is an Optuna study."""
+    oracle = OptunaOracle(sampler="random", **_defaults(options))
+    return _running(keras_tuner.Tuner, run)(oracle, build, **_place(folder, overwrite))
+
+
+# A third maker, for `InitializerTuner`, belongs here and into MAKERS.
+MAKERS: tuple[Maker, ...] = (random_search, optuna_oracle)
+
+
+def _defaults(options: dict[str, Any]) -> dict[str, Any]:
+    return {"max_trials": 5, "seed": 1, **options}
+
+
+def _place(folder: Path, overwrite: bool) -> dict[str, Any]:
+    return {"directory": str(folder), "project_name": "project", "overwrite": overwrite}
+
+
+def _running(cls: type, run: Callable[[Any], Any] | None) -> Any:
+    """Return the class, with `run(hyperparameters)` as its `run_trial` if there is one."""
+    if run is None:
+        return cls
+
+    class Running(cls):  # type: ignore[misc]
+        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+            return run(trial.hyperparameters)
+
+    return Running
+
+
+def search(tuner: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run the search quietly and return its tuner."""
+    tuner.search(*args, verbose=0, **kwargs)
+    return tuner
+
+
+def data() -> dict[str, Any]:
+    """Return the arguments of `fit` for 16 rows."""
+    x = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
+    y = x.sum(axis=1, keepdims=True)
+    return {"x": x, "y": y, "validation_data": (x, y), "epochs": 1, "batch_size": 16}
+
+
+def compiled(layers: list[keras.layers.Layer], rate: float = 0.01, **options: Any) -> keras.Model:
+    """Return a model for `data`, which runs eagerly to save the compilation."""
+    model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(rate), "mse", run_eagerly=True, **options)
+    return model

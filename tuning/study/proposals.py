@@ -1,0 +1,150 @@
+"""Ask the study for new trials: candidates first, then the sampler, until nothing is left."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from keras_initx.errors import InitxError
+
+from ..space import check_known, grid_of, grid_size, parameters_of
+from ..storage import retry
+from .attributes import SURPLUS_ATTRIBUTE, values_of
+from .samplers import OracleSampler, WithoutRepeats, make_sampler
+from .trials import combination
+
+if TYPE_CHECKING:
+    from .oracle import OptunaOracle
+
+_SEED_ATTRIBUTE = "sampler_seed"
+
+
+class Proposals:
+    """Proposes the trials of an oracle.
+
+    Args:
+        oracle: The oracle, for its study, its space, its seed and its limit.
+        sampler, repeats: As in `OptunaOracle`, with a KerasTuner oracle wrapped into an `OracleSampler`.
+
+    Attributes:
+        exhausted: Whether the sampler has no more values for the space.
+    """
+
+    def __init__(
+        self, oracle: "OptunaOracle", sampler: str | optuna.samplers.BaseSampler, repeats: bool
+    ) -> None:
+        self._oracle, self._sampler = oracle, sampler
+        # A grid has no repetitions, and an `OracleSampler` has a rule of its own.
+        self._may_repeat = repeats or sampler == "grid" or isinstance(sampler, OracleSampler)
+        self._reseeded, self.exhausted = False, False
+        self._candidates: tuple[dict[str, Any], ...] = ()
+
+    def enqueue(self, candidates: Sequence[Mapping[str, Any]]) -> None:
+        """Add candidates to try first."""
+        if self._sampler == "grid" and candidates:
+            remedy = "Leave it out: a grid tries every combination anyway."
+            raise InitxError("enqueue", candidates, "empty for a grid", remedy)
+        if isinstance(candidates, Mapping) or not all(isinstance(v, Mapping) for v in candidates):
+            allowed = "a list of dictionaries that map names of hyperparameters to values"
+            raise InitxError("enqueue", candidates, allowed)
+        self._candidates = (*self._candidates, *(dict(values) for values in candidates))
+
+    @property
+    def limit(self) -> int | None:
+        """The largest number of trials: `max_trials` or the size of a smaller grid; None if unlimited."""
+        limit = self._oracle.max_trials
+        if self._sampler != "grid":
+            return limit
+        size = grid_size(self._oracle.hyperparameters)
+        return size if limit is None else min(limit, size)
+
+    def begin(self) -> None:
+        """Create the study, and enqueue the candidates unless a trial has started."""
+        if self._oracle.frozen_trials():
+            return
+        for values in self._candidates:
+            check_known(self._oracle.hyperparameters, values)
+        if self._candidates:
+            with self._alone("begin"):
+                for values in self._candidates:
+                    retry(self._oracle.study.enqueue_trial, self._stored(values), skip_if_exists=True)
+
+    def ask(self) -> optuna.trial.Trial | None:
+        """Return a new trial, owned by this process, or None if none is left."""
+        oracle, limit = self._oracle, self.limit
+        number = len(oracle.frozen_trials())
+        if self.exhausted or (limit is not None and number >= limit):
+            return None
+        if not number:
+            self.begin()
+        self.use_sampler(number)
+        trial = retry(oracle.study.ask)
+        oracle.sign(trial)
+        if trial.number != number:
+            # Another process asked at the same time. The values depend on the trial's actual number.
+            self.use_sampler(trial.number)
+            if isinstance(oracle.study.sampler, WithoutRepeats):
+                oracle.study.sampler.sample_relative(oracle.study, retry(_frozen, oracle.study, trial), {})
+        rank = sum(t.number <= trial.number for t in oracle.frozen_trials())
+        self.exhausted = getattr(oracle.study.sampler, "stopped", False)
+        if self.exhausted or (limit is not None and rank > limit):
+            retry(trial.set_user_attr, SURPLUS_ATTRIBUTE, True)
+            retry(oracle.tell, trial, None, TrialState.FAIL)
+            return None
+        return trial
+
+    def use_sampler(self, number: int) -> None:
+        """Give the study the sampler of the trial of that number."""
+        study = self._oracle.study
+        if self._sampler == "grid":
+            # The grid has the same order in every process.
+            study.sampler = make_sampler("grid", self._seed(), grid_of(self._oracle.hyperparameters))
+        elif isinstance(self._sampler, str):
+            # A resumed search must not repeat the random numbers of its first process. Nor may a search
+            # of the next seed repeat the numbers of the next trial, as with the sum of seed and number.
+            study.sampler = make_sampler(self._sampler, _mixed(self._seed(), number))
+        else:
+            if not self._reseeded and (self._oracle.is_shared or self._oracle.frozen_trials()):
+                # Otherwise it would repeat the random numbers of another process.
+                self._sampler.reseed_rng()
+            self._reseeded = True
+            study.sampler = self._sampler
+        if not self._may_repeat:
+            tried = {t.number: combination(values_of(t)) for t in self._oracle.frozen_trials()}
+            seed = _mixed(self._oracle.seed or 0, number, 1)
+            study.sampler = WithoutRepeats(study.sampler, self._oracle.hyperparameters, tried, seed)
+
+    def _stored(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a candidate by the names that its parameters have in the study."""
+        parameters = parameters_of(self._oracle.hyperparameters.space)
+        return {
+            p.name: p.stored(values[p.hyperparameter.name])
+            for p in parameters
+            if p.hyperparameter.name in values
+        }
+
+    def _seed(self) -> int:
+        """Return the seed; without one, draw it once for all processes of the search."""
+        oracle = self._oracle
+        if oracle.seed is None:
+            with self._alone("seed"):
+                drawn = oracle.attributes().get(_SEED_ATTRIBUTE)
+                if drawn is None:
+                    drawn = int(np.random.SeedSequence().generate_state(1)[0])
+                    retry(oracle.study.set_user_attr, _SEED_ATTRIBUTE, drawn)
+                oracle.seed = int(drawn)
+        return int(oracle.seed)
+
+    def _alone(self, lock: str) -> Any:
+        return self._oracle.hold(lock) if self._oracle.is_shared else nullcontext()
+
+
+def _mixed(seed: int, *numbers: int) -> int:
+    return int(np.random.SeedSequence([seed % 2**32, *numbers]).generate_state(1)[0])
+
+
+def _frozen(study: optuna.Study, trial: optuna.trial.Trial) -> Any:
+    return study.get_trials(deepcopy=False)[trial.number]
