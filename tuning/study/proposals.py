@@ -86,10 +86,14 @@ class Proposals:
         if trial.number != number:
             # Another process asked at the same time. The values depend on the trial's actual number.
             self.use_sampler(trial.number)
-            if isinstance(oracle.study.sampler, WithoutRepeats):
-                oracle.study.sampler.sample_relative(oracle.study, retry(_frozen, oracle.study, trial), {})
+        sampler = oracle.study.sampler
+        if isinstance(sampler, WithoutRepeats):
+            # Optuna 5 calls `sample_relative`, which draws the values, when it needs the first of them.
+            _ = trial.relative_params
+            if not sampler.has_drawn:
+                sampler.sample_relative(oracle.study, retry(_frozen, oracle.study, trial), {})
         rank = sum(t.number <= trial.number for t in oracle.frozen_trials())
-        self.exhausted = getattr(oracle.study.sampler, "stopped", False)
+        self.exhausted = getattr(sampler, "stopped", False)
         if self.exhausted or (limit is not None and rank > limit):
             retry(trial.set_user_attr, SURPLUS_ATTRIBUTE, True)
             retry(oracle.tell, trial, None, TrialState.FAIL)

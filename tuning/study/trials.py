@@ -10,6 +10,7 @@ from keras_tuner.engine import hyperparameters as hp_types
 from keras_tuner.engine import trial as kt_trial
 from optuna.trial import FrozenTrial, TrialState
 
+from ..space import allows, range_of
 from .attributes import METRICS_ATTRIBUTE, REASON_ATTRIBUTE, values_of
 
 _STATUS = {
@@ -31,12 +32,20 @@ class ActiveValues(keras_tuner.HyperParameters):
 
     def ensure_active_values(self) -> None:
         """Add a random value for each active hyperparameter without one, and drop inactive values."""
+        names = [hp.name for hp in self.space]
         for hp in self.space:
             if self.is_active(hp):
-                if hp.name not in self.values:
+                value = self.values.get(hp.name)
+                # It may be the value of the hyperparameter that was active before.
+                of_another = names.count(hp.name) > 1 and value != hp.default and not _allows(hp, value)
+                if value is None or of_another:
                     self.values[hp.name] = hp.random_sample()
             elif not self.is_active(hp.name):
                 self.values.pop(hp.name, None)
+
+
+def _allows(hp: Any, value: Any) -> bool:
+    return not isinstance(hp, hp_types.Fixed) and allows(range_of(hp), value)
 
 
 def trial_id_of(number: int) -> str:

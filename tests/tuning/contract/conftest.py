@@ -17,7 +17,7 @@ def _of(maker: Maker, folder: Path) -> Maker:
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Maker:
-    """Return a function that makes a tuner in the test's folder; a second one resumes the first."""
+    """Return a function that makes a tuner; a second one resumes the first."""
     return _of(request.param, tmp_path)
 
 

@@ -1,5 +1,6 @@
 """The tuners that keep KerasTuner's contract; each test of this folder runs on each of them."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+import optuna
 from keras_initx.tuning import OptunaOracle
 
 Maker = Callable[..., keras_tuner.Tuner]
@@ -17,19 +19,27 @@ def random_search(
 ) -> Any:
     """KerasTuner itself, which shows that the promise is its own."""
     cls = _running(keras_tuner.RandomSearch, run)
+    options.pop("on_disk", None)
     return cls(build, **_defaults(options), **_place(folder, overwrite))
 
 
 def optuna_oracle(
     folder: Path, build: Any = None, run: Any = None, *, overwrite: bool = False, **options: Any
 ) -> Any:
-    """A plain tuner of KerasTuner whose oracle is an Optuna study."""
-    oracle = OptunaOracle(sampler="random", **_defaults(options))
+    """A plain tuner of KerasTuner whose oracle is an Optuna study, in memory unless `on_disk`."""
+    storage = None if options.pop("on_disk", False) else _studies(folder)
+    oracle = OptunaOracle(sampler="random", storage=storage, **_defaults(options))
     return _running(keras_tuner.Tuner, run)(oracle, build, **_place(folder, overwrite))
 
 
 # A third maker, for `InitializerTuner`, belongs here and into MAKERS.
 MAKERS: tuple[Maker, ...] = (random_search, optuna_oracle)
+
+
+@functools.cache
+def _studies(folder: Path) -> optuna.storages.InMemoryStorage:
+    """Return the storage of all tuners in a folder."""
+    return optuna.storages.InMemoryStorage()
 
 
 def _defaults(options: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +76,7 @@ def data() -> dict[str, Any]:
 
 
 def compiled(layers: list[keras.layers.Layer], rate: float = 0.01, **options: Any) -> keras.Model:
-    """Return a model for `data`, which runs eagerly to save the compilation."""
+    """Return a model for `data`."""
     model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(rate), "mse", run_eagerly=True, **options)
+    model.compile(keras.optimizers.SGD(rate), "mse", jit_compile=False, **options)
     return model

@@ -45,7 +45,7 @@ def state_of(oracle: Any) -> dict[str, Any]:
 
 
 def test_reloaded_trials_equal_the_first_ones(make: Maker) -> None:
-    options = {"objective": "val_loss", "max_trials": 4}
+    options = {"objective": "val_loss", "max_trials": 4, "on_disk": True}
     tuner = search(make(None, curve, **options))
     state = state_of(tuner.oracle)
     assert len(state["trials"]) == 4
@@ -56,12 +56,13 @@ def test_reloaded_trials_equal_the_first_ones(make: Maker) -> None:
 
 
 def write_state(folder: Path) -> None:
-    oracle = optuna_oracle(folder, None, curve, objective="val_loss", max_trials=4).oracle
+    oracle = optuna_oracle(folder, None, curve, objective="val_loss", max_trials=4, on_disk=True).oracle
     (folder / "state").write_bytes(pickle.dumps(state_of(oracle)))
 
 
+@pytest.mark.slow
 def test_new_process_reads_the_same(tmp_path: Path) -> None:
-    tuner = search(optuna_oracle(tmp_path, None, curve, objective="val_loss", max_trials=4))
+    tuner = search(optuna_oracle(tmp_path, None, curve, objective="val_loss", max_trials=4, on_disk=True))
     process = processes.start(write_state, tmp_path, output=tmp_path / "out")
     process.join(100)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")[-2000:]
@@ -98,12 +99,12 @@ def test_resumed_search_continues(make: Maker) -> None:
     assert second.remaining_trials == 2
     search(second)
     assert [int(name) for name in second.oracle.start_order] == [0, 1, 2, 3, 4]
-    assert list(second.oracle.trials)[:3] == list(first.oracle.trials)
+    assert set(first.oracle.trials) < set(second.oracle.trials)
 
 
 def test_overwriting_starts_a_new_search(make: Maker) -> None:
-    search(make(None, loop, max_trials=2))
-    assert make(None, loop, max_trials=2, overwrite=True).oracle.trials == {}
+    search(make(None, loop, max_trials=2, on_disk=True))
+    assert make(None, loop, max_trials=2, on_disk=True, overwrite=True).oracle.trials == {}
 
 
 def test_space_does_not_shrink(make: Maker) -> None:

@@ -45,7 +45,7 @@ class GivenValues(optuna.samplers.BaseSampler):
 class WithoutRepeats(optuna.samplers.BaseSampler):
     """A sampler that replaces a combination which the study already has by a random one.
 
-    It draws all values of a trial when the trial begins. Another draw of the same sampler would often repeat
+    It draws all values of a trial together. Another draw of the same sampler would often repeat
     itself, so further draws are uniform. Without a repetition, the values are the sampler's own.
 
     Args:
@@ -55,6 +55,7 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
         seed: The seed of the random draws.
 
     Attributes:
+        has_drawn: Whether the values of the trial are drawn.
         stopped: Whether every draw was a repetition: the space is exhausted.
     """
 
@@ -68,7 +69,7 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
         self._sampler, self._space, self._tried = sampler, space, tried
         self._random = optuna.samplers.RandomSampler(seed=seed)
         self._values: dict[str, Any] = {}
-        self.stopped = False
+        self.has_drawn = self.stopped = False
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """Return the sampler's space."""
@@ -76,6 +77,7 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Any) -> dict[str, Any]:
         """Draw all values of the trial; return none, because `sample_independent` returns them."""
+        self.has_drawn = True
         relative = self._sampler.sample_relative(study, trial, search_space)
         fixed = trial.system_attrs.get("fixed_params", {})
         tried = {values for number, values in self._tried.items() if number != trial.number}
@@ -115,7 +117,7 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
-        """Return the value that was drawn when the trial began."""
+        """Return the value that was drawn with the others."""
         if param_name in self._values:
             return self._values[param_name]
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
