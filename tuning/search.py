@@ -217,7 +217,7 @@ def search(
     location = storage_label(storage, results)
     study_name = STUDY_NAME if storage is None else results.name
     shared = join or workers is not None or storage is not None
-    oracle = OptunaOracle(goal, trials, tuner, storage, study_name, seed, shared=shared)
+    oracle = OptunaOracle(goal, trials, tuner, storage, study_name, seed, shared=shared, repeats=True)
     pruning = Pruning(pruner, epochs, len(seed_list))
     hypermodel = InitializerHyperModel(
         model, initializers, learning_rates, gains, distributions, weight_decays, schedules
