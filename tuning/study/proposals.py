@@ -1,12 +1,13 @@
 """Ask the study for new trials: candidates first, then the sampler, until nothing is left."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
+import keras_tuner
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
@@ -16,26 +17,38 @@ from .attributes import SURPLUS_ATTRIBUTE, values_of
 from .samplers import OracleSampler, WithoutRepeats, make_sampler
 from .trials import combination
 
-if TYPE_CHECKING:
-    from .oracle import OptunaOracle
-
 _SEED_ATTRIBUTE = "sampler_seed"
+
+
+class Asking(Protocol):
+    """The oracle that proposals are for: its study, its space, its limit and its seed."""
+
+    hyperparameters: keras_tuner.HyperParameters
+    max_trials: int | None
+    seed: int | None
+    is_shared: bool
+
+    @property
+    def study(self) -> optuna.Study: ...
+    def attributes(self) -> dict[str, Any]: ...
+    def frozen_trials(self) -> list[FrozenTrial]: ...
+    def sign(self, trial: optuna.trial.Trial) -> None: ...
+    def tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None: ...
+    def hold(self, name: str) -> AbstractContextManager[None]: ...
 
 
 class Proposals:
     """Proposes the trials of an oracle.
 
     Args:
-        oracle: The oracle, for its study, its space, its seed and its limit.
+        oracle: The oracle.
         sampler, repeats: As in `OptunaOracle`, with a KerasTuner oracle wrapped into an `OracleSampler`.
 
     Attributes:
         exhausted: Whether the sampler has no more values for the space.
     """
 
-    def __init__(
-        self, oracle: "OptunaOracle", sampler: str | optuna.samplers.BaseSampler, repeats: bool
-    ) -> None:
+    def __init__(self, oracle: Asking, sampler: str | optuna.samplers.BaseSampler, repeats: bool) -> None:
         self._oracle, self._sampler = oracle, sampler
         # A grid has no repetitions, and an `OracleSampler` has a rule of its own.
         self._may_repeat = repeats or sampler == "grid" or isinstance(sampler, OracleSampler)

@@ -42,6 +42,24 @@ def own_layer() -> None:
     keras.Sequential([keras.Input((3,)), Own()])
 
 
+def two_at_once() -> None:
+    raise ExceptionGroup("two failures", [ValueError("one"), KeyError("two")])
+
+
+def in_a_graph() -> None:
+    raise InvalidArgumentError(
+        "Graph execution error:\n\nDetected at node sequential/GatherV2 defined at (most recent call last):\n"
+        '  File "a.py", line 1, in <module>\n\n  File "embedding.py", line 196, in call\n\n'
+        "indices[0,0] = 99 is not in [0, 5)\n\t [[{{node sequential/GatherV2}}]] [Op:__inference_298]"
+    )
+
+
+class InvalidArgumentError(Exception):
+    """TensorFlow's error for a failure in a compiled function."""
+
+    __module__ = "tensorflow.python.framework.errors_impl"
+
+
 @pytest.mark.parametrize(
     ("function", "start", "end"),
     [
@@ -50,6 +68,8 @@ def own_layer() -> None:
         # Keras appends the arguments of the call, which say nothing about the error.
         (wrong_shape, "ValueError: Exception encountered when calling Sequential.call(). Input 0", "(2, 5)"),
         (own_layer, "LookupError: Exception encountered when calling Own.call().", "an error of the user"),
+        (two_at_once, "ExceptionGroup: two failures", "(2 sub-exceptions)"),
+        (in_a_graph, "InvalidArgumentError: indices[0,0] = 99", "is not in [0, 5)"),
     ],
 )
 def test_line_with_the_exception(function, start: str, end: str) -> None:
