@@ -177,8 +177,8 @@ class Quantizer(layers.Layer):
     "VQ-VAE",
     "van den Oord 2017; keras.io/examples/generative/vq_vae",
     _to_itself(),
-    remark="Keras's start has latents of 0.05 and codes of 0.03, close together, `initialize` latents of 0.4, "
-    "far from every code; with latents and codes a tenth as large it ends at 0.53",
+    remark="Keras's start has latents of 0.05 and codes of 0.03, close together, `initialize` has latents of "
+    "0.4, far from every code; with latents and codes a tenth as large it ends at 0.53",
 )
 def vq_vae():
     """Build the tutorial's encoder, quantizer and decoder; the error is divided by the data's variance."""
