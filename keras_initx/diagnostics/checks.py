@@ -93,7 +93,10 @@ def _is_identity(values: np.ndarray) -> bool:
 
 
 def check_residual_scale(
-    points: Sequence[ProbePoint], rows: Sequence[LayerSignal], is_initialized: bool = False
+    points: Sequence[ProbePoint],
+    rows: Sequence[LayerSignal],
+    input_rms: float = 1.0,
+    is_initialized: bool = False,
 ) -> Iterator[Finding]:
     """Find residual branches that do not end in a normalization and are not scaled down for their number N.
 
@@ -102,6 +105,7 @@ def check_residual_scale(
     Args:
         points: The weighted steps.
         rows: The signal at each of them.
+        input_rms: The root mean square of the inputs. A stream of larger inputs has a larger second moment.
         is_initialized: Whether `initialize` has drawn the weights of the model, which is then no advice.
     """
     ends = [
@@ -113,7 +117,7 @@ def check_residual_scale(
     if total < _MIN_RESIDUALS:
         return
     added = sum(row.second_moment for _, row in ends if math.isfinite(row.second_moment))
-    if added > _RESIDUAL_GROWTH * total:
+    if added > _RESIDUAL_GROWTH * total * max(input_rms, 1.0) ** 2:
         path = ends[0][0].path
         advice = "Normalize the end of each branch." if is_initialized else "Try initialize(model)."
         text = (

@@ -153,7 +153,7 @@ def _findings(
         if affected_heads := [head for head in heads if verdict in head.verdicts]:
             findings.append(head_finding(verdict, affected_heads, is_initialized))
     findings += check_equal_weights([v for v in model.trainable_variables if len(v.shape) > 1])
-    findings += check_residual_scale(probe.points, rows, is_initialized)
+    findings += check_residual_scale(probe.points, rows, probe.measured_input_rms(), is_initialized)
     findings += check_initializers(probe.points, index)
     return findings
 

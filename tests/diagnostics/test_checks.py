@@ -88,6 +88,19 @@ class TestResiduals:
         assert not blocks(False, 12**-0.5)
         assert not blocks(True, 1.0)
 
+    @pytest.mark.parametrize("scale", [1.0, 10.0])
+    def test_the_stream_is_measured_in_units_of_its_inputs(self, scale):
+        def blocks(gain):
+            inputs = h = keras.Input((16,))
+            for n in range(6):
+                kernel = keras.initializers.RandomNormal(stddev=gain / 4, seed=n)
+                h = h - layers.Dense(16, kernel_initializer=kernel)(h)
+            model = keras.Model(inputs, layers.Dense(3)(h))
+            return paths(model, scale * data(32, 16), "residual")
+
+        assert blocks(1.0)
+        assert not blocks(12**-0.5)
+
     def test_branches_that_were_never_scaled(self):
         model = zoo.residual_cnn(normalized=False, blocks=6)
         for layer in model.layers:
