@@ -25,6 +25,7 @@ from keras_initx._weights import (
     is_structured,
     is_zero,
     mean_square,
+    own_initializer,
     varies,
 )
 from keras_initx.errors import InitxError
@@ -211,8 +212,8 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
 
     Zeros, and kernels far smaller than any scheme, let the rest learn at the end of a branch or of the model,
     and wherever the signal goes around them; so do zeros whose bias is an output of its own, such as the
-    identity of a spatial transformer. Elsewhere they stop the signal. If most weights are such, none is
-    meant.
+    identity of a spatial transformer. Elsewhere they stop the signal, and whatever initializer the model
+    declares there is a habit or a mistake, which means nothing at the ends either.
 
     References: Jaderberg et al. 2015 (arXiv 1506.02025) for spatial transformers; Qi et al. 2017
     (arXiv 1612.00593), whose transforms of points start at the identity as well.
@@ -223,17 +224,30 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
     for task in (t for t in kernels if not ("embedding" in t.context.roles or t.is_tied)):
         if is_small(task.variable, index.fans(task.variable).fan_in):
             zeros.setdefault(id(task.variable), "small")
-    if zeros and 2 * len(zeros) <= len(tasks):
+    if zeros:
         closed = [s.number for s in graph.steps if s.kernels and all(id(v) in zeros for v in s.kernels)]
         stopping = stopping_steps(graph, closed)
         around = {id(v) for n in closed for v in graph.steps[n].kernels if n not in stopping}
-        for task in kernels:
-            ends = {"residual_end", "head"} & set(task.context.roles) or id(task.variable) in around
-            if id(task.variable) in zeros and (ends or varies(graph.steps[task.context.step].bias)):
+        small = [task for task in kernels if id(task.variable) in zeros]
+        ends = [
+            t for t in small if {"residual_end", "head"} & set(t.context.roles) or id(t.variable) in around
+        ]
+        habits = {_declared(task, index) for task in small if task not in ends}
+        for task in small:
+            meant = task in ends and _declared(task, index) not in habits
+            if meant or varies(graph.steps[task.context.step].bias):
                 task.leave_as_is(zeros[id(task.variable)])
     for task in kernels:
         if task.status == "drawn" and is_structured(task.variable):
             task.leave_as_is("structured")
+
+
+def _declared(task: WeightTask, index: WeightIndex) -> str:
+    """Return the initializer that a weight was made with, in words, without its seed."""
+    layer, _ = index.of(task.variable)
+    own = own_initializer(layer, task.variable)
+    config = own.get_config() if hasattr(own, "get_config") else {}
+    return f"{type(own).__name__} {sorted((k, str(v)) for k, v in config.items() if k != 'seed')}"
 
 
 def _inside(

@@ -153,6 +153,35 @@ def test_a_small_kernel_in_the_middle_is_drawn():
     assert methods(plan)[1:] == ["variance", "variance", "small"]
 
 
+@pytest.mark.parametrize("heads", [1, 2, 5])
+def test_heads_of_zeros_stay_whatever_their_share(heads):
+    x = keras.Input((8,))
+    h = layers.Dense(8, "relu")(x)
+    closed = [layers.Dense(3, kernel_initializer="zeros")(h) for _ in range(heads)]
+    model = keras.Model(x, closed)
+    assert methods(initialize(model, seed=0)) == ["variance"] + ["zeros"] * heads
+    single = keras.Sequential([keras.Input((8,)), layers.Dense(3, kernel_initializer="zeros")])
+    assert methods(initialize(single, seed=0)) == ["zeros"]
+
+
+@pytest.mark.parametrize("ordinary", [0, 1, 6])
+@pytest.mark.parametrize("small", ["zeros", "random"])
+def test_what_the_middle_declares_too_is_a_habit_whatever_its_share(ordinary, small):
+    def initializer():
+        return "zeros" if small == "zeros" else keras.initializers.RandomNormal(stddev=1e-4)
+
+    usual = [layers.Dense(8, "relu") for _ in range(ordinary)]
+    closed = [layers.Dense(8, "relu", kernel_initializer=initializer()) for _ in range(2)]
+    head = layers.Dense(3, kernel_initializer=initializer())
+    model = keras.Sequential([keras.Input((8,)), *usual, *closed, head])
+    plan = initialize(model, seed=0)
+    assert not {"zeros", "small"} & set(methods(plan))
+    # A head that declares something else was chosen.
+    chosen = layers.Dense(3, kernel_initializer=keras.initializers.RandomUniform(-3e-3, 3e-3))
+    model = keras.Sequential([keras.Input((8,)), *usual, *closed[:1], chosen])
+    assert methods(initialize(model, seed=0))[-1] == "small"
+
+
 @pytest.mark.parametrize(
     "combine",
     [
