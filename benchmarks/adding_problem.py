@@ -2,10 +2,10 @@
 
     KERAS_BACKEND=jax python benchmarks/adding_problem.py --runs adding.jsonl
 
-A sequence has 50 steps with a number in [0, 1] and a mark each; the target is the sum of the two marked numbers.
-A SimpleRNN of 100 ReLU units and one Dense output trains for 1,000 steps of 64 sequences, Adam 1e-3. The score
-is the mean squared error on 4,096 further sequences; the best constant has 1/6 = 0.167. A run that is in the
-file is not repeated.
+Each of the 50 steps of a sequence has a number in [0, 1] and a mark; the target is the sum of the two marked
+numbers. A SimpleRNN of 100 ReLU units and one Dense output trains for 1,000 steps of 64 sequences, Adam 1e-3.
+The score is the mean squared error on 4,096 further sequences; the best constant has 1/6 = 0.167. A run that
+is in the file is not repeated.
 
 References: Le et al. 2015 (arXiv 1504.00941), section 4.1.
 """
@@ -16,9 +16,9 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers
+from paired import run_missing, set_start, table
 
 import keras_initx
-from paired import run_missing, set_start, table
 
 UNITS, BATCH, TESTS = 100, 64, 4096
 STARTS = ("Keras", "initialize", "initialize, data=", "IRNN")
