@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python benchmarks/tied_gpt2.py --runs tied.jsonl
 
 Four pre-norm blocks of width 128 with learned positions; the table of 1,024 tokens also projects to the
-logits. "Keras" has keras-hub's initializers: all tables and kernels from N(0, 0.02^2). The tokens are frequent
+logits. "Keras" has keras-hub's initializers: all weights from N(0, 0.02^2). The tokens are frequent
 pieces of words, and characters, of Python's standard library; training takes 128 steps of 16 x 64 tokens with
 Adam. The score is the cross-entropy in nats on 64 sequences of modules that are not trained on. A run that is
 in the file is not repeated.
@@ -41,7 +41,7 @@ class Positions(layers.Layer):
 
 
 def tokens() -> tuple[np.ndarray, np.ndarray]:
-    """Return sequences of LENGTH + 1 tokens: of every tenth module for the tests."""
+    """Return sequences of LENGTH + 1 tokens for training, and, of every tenth module, for the tests."""
     modules = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     texts = [module.read_text("ascii", errors="replace").replace("\ufffd", "?") for module in modules]
     pieces = [re.findall(r" *[A-Za-z]+|\s+|.", text) for text in texts]
