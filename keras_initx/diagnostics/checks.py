@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_initx._graph import Batch, Graph
 from keras_initx._weights import WeightIndex, draw_from, own_initializer
+from keras_initx.diagnostics.advice import Advice
 from keras_initx.diagnostics.batch import is_constant
 from keras_initx.diagnostics.probe import ProbePoint
 from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
@@ -95,8 +96,8 @@ def _is_identity(values: np.ndarray) -> bool:
 def check_residual_scale(
     points: Sequence[ProbePoint],
     rows: Sequence[LayerSignal],
+    advice: Advice,
     input_rms: float = 1.0,
-    is_initialized: bool = False,
 ) -> Iterator[Finding]:
     """Find residual branches that do not end in a normalization and are not scaled down for their number N.
 
@@ -105,8 +106,8 @@ def check_residual_scale(
     Args:
         points: The weighted steps.
         rows: The signal at each of them.
+        advice: The advice on the model's weights.
         input_rms: The root mean square of the inputs. A stream of larger inputs has a larger second moment.
-        is_initialized: Whether `initialize` has drawn the weights of the model, which is then no advice.
     """
     ends = [
         (point, row)
@@ -119,11 +120,12 @@ def check_residual_scale(
     added = sum(row.second_moment for _, row in ends if math.isfinite(row.second_moment))
     if added > _RESIDUAL_GROWTH * total * max(input_rms, 1.0) ** 2:
         path = ends[0][0].path
-        advice = "Normalize the end of each branch." if is_initialized else "Try initialize(model)."
+        would_draw = advice.draws(point.kernel for point, _ in ends)
+        way = "Try initialize(model)." if would_draw else "Normalize the end of each branch."
         text = (
             f"{len(ends)} residual branches, `{path}` first, are not scaled down for their number: they add "
             f"{added:.2g} to the second moment of the stream, and would add 0.5 with a factor of 1/sqrt(2N). "
-            f"{advice}"
+            f"{way}"
         )
         yield Finding("residual", path, text)
 

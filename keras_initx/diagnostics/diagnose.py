@@ -8,6 +8,7 @@ import keras
 
 from keras_initx._graph import Batch, Graph
 from keras_initx._weights import WeightIndex, all_layers, untouched
+from keras_initx.diagnostics.advice import Advice
 from keras_initx.diagnostics.batch import batch_for
 from keras_initx.diagnostics.checks import (
     check_equal_weights,
@@ -22,9 +23,8 @@ from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
 from keras_initx.diagnostics.signals import head_signals, layer_signals
-from keras_initx.diagnostics.verdicts import head_finding, layer_finding, remedy_for
+from keras_initx.diagnostics.verdicts import head_finding, layer_finding
 from keras_initx.errors import InitxError
-from keras_initx.initializers import is_overridden
 
 SAMPLES = 64
 
@@ -102,8 +102,8 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     is_bad_state = any(map(has_nan, model.non_trainable_variables))
     if is_bad_loss or is_bad_state or any("non-finite" in row.verdicts for row in rows):
         cause = non_finite_cause(model, probe.graph, batch, value)
-    is_initialized = any(is_overridden(point.kernel) for point in probe.points)
-    findings = _findings(model, probe, rows, heads, index, cause, is_initialized)
+    advice = Advice(probe, index)
+    findings = _findings(model, probe, rows, heads, index, cause, advice)
     findings = [*check_model(model, batch, rows, findings), *findings]
     # Later passes measure other weights.
     input_rms = probe.measured_input_rms()
@@ -112,7 +112,7 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
         constant = best_constant_loss(probe, batch)
         if cause is None and probe.kept_variables:
             rate = rate_of_sgd(model, probe, batch, value, constant, jit_compile)
-    first = check_first_steps(probe, batch, rows, value, constant, input_rms, rate, findings, is_initialized)
+    first = check_first_steps(probe, batch, rows, value, constant, input_rms, rate, findings, advice)
     return Report(
         model=model.name,
         samples=len(keras.tree.flatten(batch.x)[0]),
@@ -135,12 +135,11 @@ def _findings(
     heads: Sequence[HeadSignal],
     index: WeightIndex,
     cause: Finding | None,
-    is_initialized: bool,
+    advice: Advice,
 ) -> list[Finding]:
     """Return the findings on layers, heads and weights, most serious first.
 
-    `cause` is the finding on the cause of values that are not finite, if it is known. `is_initialized` says
-    whether `initialize` has drawn the weights of the model.
+    `cause` is the finding on the cause of values that are not finite, if it is known.
     """
     findings = [] if cause is None else [cause]
     findings += check_normalizations(probe.graph)
@@ -149,11 +148,13 @@ def _findings(
         # The cause of NaN says more than the layer where it is noticed.
         if affected_rows and (verdict != "non-finite" or cause is None):
             kernels = [probe.points[row.number - 1].kernel for row in affected_rows]
-            findings.append(layer_finding(verdict, affected_rows, rows[-1], remedy_for(kernels)))
+            findings.append(layer_finding(verdict, affected_rows, rows[-1], advice.on(kernels)))
         if affected_heads := [head for head in heads if verdict in head.verdicts]:
-            findings.append(head_finding(verdict, affected_heads, is_initialized))
+            paths = {head.path for head in affected_heads}
+            numbers = [step.number for step in probe.attention_steps if step.path in paths]
+            findings.append(head_finding(verdict, affected_heads, advice.draws_scores(numbers)))
     findings += check_equal_weights([v for v in model.trainable_variables if len(v.shape) > 1])
-    findings += check_residual_scale(probe.points, rows, probe.measured_input_rms(), is_initialized)
+    findings += check_residual_scale(probe.points, rows, advice, probe.measured_input_rms())
     findings += check_initializers(probe.points, index)
     return findings
 

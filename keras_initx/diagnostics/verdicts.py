@@ -3,10 +3,7 @@
 import math
 from collections.abc import Sequence
 
-import keras
-
 from keras_initx.diagnostics.records import Finding, HeadSignal, LayerSignal
-from keras_initx.initializers import is_overridden
 
 # A layer is lost beyond these limits: its own std, or its gradient relative to the last layer's.
 _VANISHED, _EXPLODED = 1e-3, 1e3
@@ -27,12 +24,6 @@ _UNIT_SPREAD = 1e-4
 _ENTROPY = 0.02
 # Below this spread of the queries a head's outputs have a cosine above `TOKEN_COSINE` for any values.
 _QUERY_SPREAD = 1 - TOKEN_COSINE
-_INITIALIZE = "Try initialize(model)"
-_INITIALIZED = (
-    "initialize(model) has drawn these weights already: normalize the inputs or the layers, or add residual "
-    "connections"
-)
-_FROZEN = "These weights are frozen: normalize the inputs, or make the layers trainable first"
 _UNREACHED = (
     "No gradient arrives here at all: look for stop_gradient, rounding, or a branch that is closed after it"
 )
@@ -145,22 +136,15 @@ def head_verdicts(head: HeadSignal) -> tuple[str, ...]:
     return tuple(verdict for verdict, is_so in applies.items() if is_so)
 
 
-def remedy_for(kernels: Sequence[keras.Variable]) -> str:
-    """Return the advice on weights: to initialize them, unless that is done already or changes nothing."""
-    if all(is_overridden(kernel) for kernel in kernels):
-        return _INITIALIZED
-    return _INITIALIZE if any(k.trainable and not is_overridden(k) for k in kernels) else _FROZEN
-
-
-def head_finding(verdict: str, heads: Sequence[HeadSignal], is_initialized: bool = False) -> Finding:
+def head_finding(verdict: str, heads: Sequence[HeadSignal], would_draw: bool) -> Finding:
     """Return one finding for all heads with the same verdict.
 
-    `is_initialized` says whether `initialize` has drawn weights of the model.
+    `would_draw` says whether `initialize` would draw their queries or keys.
     """
     worst = heads[0]
     numbers = [head.head for head in heads if head.path == worst.path]
     names = f"`{worst.path}` head{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
-    other = "" if is_initialized else ", or call initialize(model)"
+    other = ", or call initialize(model)" if would_draw else ""
     text = {
         "entropy collapse": f"the entropy is {worst.entropy:.2g} of its maximum. "
         "Scale the queries and keys down.",
@@ -170,16 +154,14 @@ def head_finding(verdict: str, heads: Sequence[HeadSignal], is_initialized: bool
     return Finding(verdict, worst.path, f"{names}{_more(len(heads) - len(numbers))}, {verdict}: {text}")
 
 
-def layer_finding(
-    verdict: str, rows: Sequence[LayerSignal], last: LayerSignal, remedy: str = _INITIALIZE
-) -> Finding:
+def layer_finding(verdict: str, rows: Sequence[LayerSignal], last: LayerSignal, remedy: str) -> Finding:
     """Return one finding for all layers with the same verdict: the figures of the worst, and advice.
 
     Args:
         verdict: The verdict that all of them have.
         rows: The layers.
         last: The last layer of the model, whose gradient is the reference.
-        remedy: The advice on their weights, from `remedy_for`.
+        remedy: The advice on their weights, from `Advice`.
     """
     worst = {
         # Bad values spread forward from the first layer and bad gradients backward from the last.

@@ -3,6 +3,7 @@
 from keras_initx.model_init.initialize import initialize, known_methods
 from keras_initx.model_init.methods import METHODS
 from keras_initx.model_init.plan import Plan, PlanRow
+from keras_initx.model_init.tasks import statuses
 
 __all__ = [
     "METHODS",
@@ -10,4 +11,5 @@ __all__ = [
     "PlanRow",
     "initialize",
     "known_methods",
+    "statuses",
 ]

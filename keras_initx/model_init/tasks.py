@@ -39,7 +39,7 @@ from keras_initx.model_init.cells import (
 from keras_initx.model_init.methods import Choice, variance_choice
 from keras_initx.model_init.methods.outputs import held_choice, is_held, tied_choice
 from keras_initx.model_init.multipliers import added_lookups, constant_multiplier
-from keras_initx.model_init.periodic import spanning_choice
+from keras_initx.model_init.periodic import choose_by_period, spanning_choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow, PlanUse
 
 
@@ -205,6 +205,12 @@ def make_tasks(
     if not path_filter.is_only:
         _keep_deliberate(graph, list(tasks.values()), index)
     return list(tasks.values())
+
+
+def statuses(graph: Graph, contexts: dict[int, WeightContext], index: WeightIndex) -> dict[int, str]:
+    """Return the status that `initialize(model)` would give each weight, by the id of the variable."""
+    choices = choose_by_period("auto", contexts)
+    return {id(t.variable): t.status for t in make_tasks(graph, contexts, choices, index, PathFilter())}
 
 
 def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) -> None:

@@ -343,6 +343,6 @@ class TestLimits:
 
     def test_the_worst_layer_is_named_with_its_figures(self):
         signals = layer_signals((1, {"std": 2e3}), (2, {"std": 5e4}))
-        found = layer_finding("exploding", signals[1:3], signals[-1])
+        found = layer_finding("exploding", signals[1:3], signals[-1], "Try initialize(model)")
         assert found.path == "dense_2"
         assert "(and 1 more), exploding: pre-activation std 5e+04" in found.text

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import Batch
+from keras_initx.diagnostics.advice import Advice
 from keras_initx.diagnostics.batch import is_constant
 from keras_initx.diagnostics.first_steps.curvature import Rate
 from keras_initx.diagnostics.probe import Probe
@@ -30,7 +31,7 @@ def check_first_steps(
     input_rms: float,
     rate: Rate,
     findings: Sequence[Finding],
-    is_initialized: bool,
+    advice: Advice,
 ) -> Iterator[Finding]:
     """Find a learning rate that is too large, and data off scale; these are notes if nothing else is wrong.
 
@@ -43,7 +44,7 @@ def check_first_steps(
         input_rms: The root mean square of the inputs of the first weighted layer; 0 if they are not floats.
         rate: What gradient descent can use.
         findings: The findings on single layers.
-        is_initialized: Whether `initialize` has drawn the weights of the model.
+        advice: The advice on the model's weights.
     """
     # Without a usable rate, no smaller one of those that were tried lowers the loss.
     is_too_fast = rate.current > 0 and not rate.usable >= rate.current
@@ -63,7 +64,8 @@ def check_first_steps(
         large = input_rms > _SCALE and not is_normalized
         if named := serious or is_too_fast or large:
             verdict = "input scale" if serious or is_too_fast else "scale"
-            yield Finding(verdict, "", _of_inputs(input_rms, is_initialized))
+            first = [p.kernel for p in probe.points if probe.is_first(p)]
+            yield Finding(verdict, "", _of_inputs(input_rms, advice.draws(first)))
     for number, size in _off_scale(probe, batch):
         if is_far or is_too_fast:
             named = True
@@ -89,8 +91,8 @@ def _differ(targets: Any) -> bool:
     return not all(map(is_constant, keras.tree.flatten(targets)))
 
 
-def _of_inputs(input_rms: float, is_initialized: bool) -> str:
-    data = "" if is_initialized else ", or call initialize(model, data=x)"
+def _of_inputs(input_rms: float, would_draw: bool) -> str:
+    data = ", or call initialize(model, data=x)" if would_draw else ""
     return (
         f"the first weighted layer receives inputs with a root mean square of {input_rms:.2g}, which its "
         "gradients grow or shrink with. Rescale the inputs to about 1 (keras.layers.Rescaling, or "

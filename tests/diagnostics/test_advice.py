@@ -1,0 +1,88 @@
+"""`initialize` is recommended for the weights that it would draw, and for no others."""
+
+import keras
+import pytest
+from keras import layers
+
+from keras_initx import initialize
+from keras_initx.diagnostics import diagnose
+from tests.support.networks import data
+
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+
+
+def normal(std):
+    return keras.initializers.RandomNormal(stddev=std, seed=1)
+
+
+def text_of(model, x, verdict):
+    return next(f.text for f in diagnose(model, x).findings if f.verdict == verdict)
+
+
+def test_weights_that_initialize_keeps():
+    """A head that is tiny on purpose stays, so the advice is the one that changes it."""
+    hidden = [layers.Dense(16, "relu", kernel_initializer="he_normal") for _ in range(3)]
+    model = keras.Sequential(
+        [keras.Input((8,)), *hidden, layers.Dense(2, kernel_initializer=normal(1e-6), name="last")]
+    )
+    x = data(32, 8)
+    for _ in range(2):
+        text = text_of(model, x, "vanishing")
+        assert "initialize(model)" not in text
+        assert f"keeps `{model.layers[-1].kernel.path}` as set on purpose" in text
+        assert "name it in only=" in text
+        initialize(model, seed=0)
+    initialize(model, seed=0, only="last")
+    report = diagnose(model, x)
+    assert report.healthy, report.summary()
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_attention_heads(is_drawn, is_fused):
+    inputs = keras.Input((10, 16))
+    if is_fused:
+        attention = layers.MultiHeadAttention(2, 8, kernel_initializer=normal(0.013), name="mha")
+        h = attention(inputs, inputs)
+        compared = [attention]
+    else:
+        compared = [layers.Dense(1, kernel_initializer=normal(0.013)) for _ in range(2)]
+        query, key = (layer(inputs) for layer in compared)
+        h = layers.Attention(name="att")([query, layers.Dense(8, name="value")(inputs), key])
+    model = keras.Model(inputs, layers.Dense(2, name="last")(h))
+    if not is_drawn:
+        for layer in compared:
+            layer.trainable = False
+    # Weights elsewhere are drawn already.
+    initialize(model, seed=0, only="last")
+    text = next(
+        f.text
+        for f in diagnose(model, data(8, 10, 16)).findings
+        if f.verdict == "rank collapse" and "head" in f.text
+    )
+    assert ("or call initialize(model)" in text) is is_drawn, text
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_residual_ends(is_drawn):
+    inputs = keras.Input((16,))
+    h = inputs
+    for n in range(6):
+        h = h + layers.Dense(16, kernel_initializer=keras.initializers.HeNormal(seed=n), name=f"end{n}")(h)
+    model = keras.Model(inputs, layers.Dense(2, name="last")(h))
+    for layer in model.layers:
+        if layer.name.startswith("end"):
+            layer.trainable = is_drawn
+    initialize(model, seed=0, only="last")
+    text = text_of(model, data(32, 16), "residual")
+    assert ("Try initialize(model)" in text) is is_drawn
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_the_first_layer_of_inputs_off_scale(is_drawn):
+    hidden = [layers.Dense(16, "relu", name=f"hidden{n}") for n in range(5)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(2, name="last")])
+    hidden[0].trainable = is_drawn
+    initialize(model, seed=0, only="last")
+    text = text_of(model, 1e5 * data(32, 8), "input scale")
+    assert ("call initialize(model, data=x)" in text) is is_drawn
