@@ -11,10 +11,10 @@ from keras import ops
 
 from keras_initx._graph import Batch, Graph
 from keras_initx._weights import WeightIndex, draw_from, own_initializer
-from keras_initx.diagnostics.advice import Advice
 from keras_initx.diagnostics.batch import is_constant
 from keras_initx.diagnostics.probe import ProbePoint
 from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
+from keras_initx.diagnostics.verdicts import Advice
 from keras_initx.initializers import is_overridden
 
 # A larger kernel is not drawn a second time to compare.

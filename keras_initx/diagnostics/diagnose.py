@@ -8,7 +8,6 @@ import keras
 
 from keras_initx._graph import Batch, Graph
 from keras_initx._weights import WeightIndex, all_layers, untouched
-from keras_initx.diagnostics.advice import Advice
 from keras_initx.diagnostics.batch import batch_for
 from keras_initx.diagnostics.checks import (
     check_equal_weights,
@@ -23,7 +22,7 @@ from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
 from keras_initx.diagnostics.signals import head_signals, layer_signals
-from keras_initx.diagnostics.verdicts import head_finding, layer_finding
+from keras_initx.diagnostics.verdicts import Advice, head_finding, layer_finding
 from keras_initx.errors import InitxError
 
 SAMPLES = 64

@@ -9,11 +9,11 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import Batch
-from keras_initx.diagnostics.advice import Advice
 from keras_initx.diagnostics.batch import is_constant
 from keras_initx.diagnostics.first_steps.curvature import Rate
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.records import Finding, LayerSignal
+from keras_initx.diagnostics.verdicts import Advice
 
 # Inputs and targets are off scale by more than this factor.
 _SCALE = 30.0
