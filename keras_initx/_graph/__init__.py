@@ -11,11 +11,13 @@ from keras_initx._graph.normalizations import gain_of
 from keras_initx._graph.records import SHAPE_ONLY, Graph, Step
 from keras_initx._graph.replay import compute, is_about_inputs, replay
 from keras_initx._graph.roles import (
+    attended_value,
     end_kernels,
     role,
     steps_before,
     steps_behind_zeros,
     stopping_steps,
+    ways_around,
 )
 from keras_initx._graph.trace import fixed_batch, trace
 
@@ -27,6 +29,7 @@ __all__ = [
     "Step",
     "WeightContext",
     "activation_met",
+    "attended_value",
     "batch_of",
     "by_name",
     "carried_mask",
@@ -55,6 +58,7 @@ __all__ = [
     "steps_behind_zeros",
     "stopping_steps",
     "trace",
+    "ways_around",
     "weight_contexts",
     "zeros",
 ]

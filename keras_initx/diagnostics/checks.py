@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import Batch, Graph
+from keras_initx._graph import Batch
 from keras_initx._weights import WeightIndex, draw_from, own_initializer
 from keras_initx.diagnostics.batch import is_constant
-from keras_initx.diagnostics.probe import ProbePoint
+from keras_initx.diagnostics.probe import ProbePoint, SingleEntries
 from keras_initx.diagnostics.records import NOTED, Finding, LayerSignal
 from keras_initx.diagnostics.verdicts import Advice
 from keras_initx.initializers import is_overridden
@@ -130,28 +130,29 @@ def check_residual_scale(
         yield Finding("residual", path, text)
 
 
-def check_normalizations(graph: Graph) -> Iterator[Finding]:
-    """Find normalizations over a single entry, which return the same for every input."""
-    paths: list[str] = []
-    for step in graph.steps:
-        layer = step.operation
-        shape = [n or 0 for n in step.shapes[0]] if step.shapes else []
-        if isinstance(layer, keras.layers.LayerNormalization):
-            axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
-            entries = math.prod(shape[axis] for axis in axes)
-        elif isinstance(layer, keras.layers.GroupNormalization):
-            entries = math.prod(shape[1:]) // layer.groups
-        else:
-            continue
-        if entries == 1:
-            paths.append(step.path)
-    if paths:
-        others = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+def check_single_entries(found: SingleEntries) -> Iterator[Finding]:
+    """Find attentions over one position, and normalizations over one entry: their results are constants.
+
+    They are notes where an input reaches the output around them, such as through a residual connection.
+    """
+    if found.normalizations:
+        path, others = found.normalizations[0], _others(found.normalizations)
         text = (
-            f"`{paths[0]}`{others} normalizes over a single entry, so it returns the same for every input "
+            f"`{path}`{others} normalizes over a single entry, so it returns the same for every input "
             "and passes no gradient on. Normalize over another axis, widen its input, or remove it."
         )
-        yield Finding("vanishing", paths[0], text)
+        yield Finding("vanishing" if found.is_cut else "single entry", path, text)
+    if found.attentions:
+        path, others = found.attentions[0], _others(found.attentions)
+        text = (
+            f"`{path}`{others} attends to a single position, so its weights are always 1: its queries and "
+            "keys change nothing and get no gradient. Only its values train."
+        )
+        yield Finding("single entry", path, text)
+
+
+def _others(paths: Sequence[str]) -> str:
+    return f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
 
 
 def _values(tensor: Any) -> np.ndarray:

@@ -13,8 +13,8 @@ from keras_initx.diagnostics.checks import (
     check_equal_weights,
     check_initializers,
     check_model,
-    check_normalizations,
     check_residual_scale,
+    check_single_entries,
 )
 from keras_initx.diagnostics.first_steps import Rate, best_constant_loss, check_first_steps, rate_of_sgd
 from keras_initx.diagnostics.non_finite import has_nan, non_finite_cause
@@ -141,7 +141,7 @@ def _findings(
     `cause` is the finding on the cause of values that are not finite, if it is known.
     """
     findings = [] if cause is None else [cause]
-    findings += check_normalizations(probe.graph)
+    findings += check_single_entries(probe.single_entries)
     for verdict in VERDICTS:
         affected_rows = [row for row in rows if verdict in row.verdicts]
         # The cause of NaN says more than the layer where it is noticed.

@@ -43,8 +43,10 @@ class LayerSignal:
             Its signal may be the same for all samples.
         ends_branch: Whether the layer is the last of a residual branch.
         is_output: Whether no weight comes after the layer.
-        is_behind_zero: Whether every way to the output leads through trainable zeros, which the
-            first training step opens.
+        is_behind_zero: Whether every way to the output leads through zeros that have a gradient, so that the
+            first training step opens them.
+        is_idle: Whether every way to the output leads through the scores of an attention over one position,
+            or through a normalization over one entry, which are constants.
         unit: The standard deviation that small ones are compared with: 1, or 1 / w0 for a signal that meets
             sin(w0 z), and for an output that depends on such a signal.
         is_bypassed: Whether tokens that differ reach the model's output around the layer, as through a
@@ -80,6 +82,7 @@ class LayerSignal:
     ends_branch: bool = False
     is_output: bool = False
     is_behind_zero: bool = False
+    is_idle: bool = False
     unit: float = 1.0
     is_bypassed: bool = False
     verdicts: tuple[str, ...] = ()
@@ -160,12 +163,15 @@ VERDICTS = {
     "first loss": "a first loss far above the best constant prediction's",
     "residual": "residual branches that are not scaled down for their number",
     "frozen": "no weight is trainable",
+    "single entry": "an attention over one position or a normalization over one entry, which is a constant",
     "declared": "a kernel that does not match its layer's initializer",
 }
 
 
 # Verdicts that are worth knowing but do not hinder training.
-NOTED = frozenset({"declared", "residual", "identical", "rank collapse", "frozen", "scale", "first loss"})
+NOTED = frozenset(
+    {"declared", "residual", "identical", "rank collapse", "frozen", "scale", "first loss", "single entry"}
+)
 
 
 class SignalReport(Protocol):

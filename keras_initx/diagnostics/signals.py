@@ -25,9 +25,15 @@ def layer_signals(probe: Probe, gradients: dict[int, list[float]], index: Weight
         index: The model's weights by layer.
     """
     rows = [_layer_signal(number, probe, gradients, index) for number in range(len(probe.points))]
-    behind = steps_behind_zeros(probe.graph)
+
+    def moves(weight: keras.Variable) -> bool:
+        numbers = dict(zip(reductions.GRADIENT, gradients.get(id(weight), ()), strict=False))
+        return numbers.get("gradient_second_moment", 0.0) > 0
+
+    behind = steps_behind_zeros(probe.graph, moves)
+    idle = probe.single_entries.behind
     rows = [
-        replace(row, is_behind_zero=point.context.step in behind)
+        replace(row, is_behind_zero=point.context.step in behind, is_idle=point.context.step in idle)
         for row, point in zip(rows, probe.points, strict=True)
     ]
     if _passes_tokens(probe, rows):

@@ -75,7 +75,7 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
     last = next((r.gradient_rms for r in reversed(rows) if r.gradient_rms > 0), 0.0)
     growth = row.gradient_rms / last if last else math.nan
     opens = row.kernel_std == 0 and _opens(row, rows[-1])
-    is_cut_off = not row.is_behind_zero and _is_cut_off(row, rows, last)
+    is_cut_off = not (row.is_behind_zero or row.is_idle) and _is_cut_off(row, rows, last)
     # What is lost in a branch, or restored by a normalization, is not lost for the model.
     later = [r for r in rows[row.number - 1 :] if r is row or (r.kernel_std > 0 and not r.is_lookup)]
     applies = {

@@ -45,7 +45,13 @@ def layer_signals(*changes, count=4):
         figures = {f.name: 1.0 for f in fields(LayerSignal)}
         figures |= {"number": number + 1, "path": f"dense_{number}", "kind": "Dense", "activation": "relu"}
         figures |= {"shape": (8, 16), "is_lookup": False, "ends_branch": False}
-        figures |= {"is_output": False, "is_behind_zero": False, "is_bypassed": False, "verdicts": ()}
+        figures |= {
+            "is_output": False,
+            "is_behind_zero": False,
+            "is_idle": False,
+            "is_bypassed": False,
+            "verdicts": (),
+        }
         figures |= {
             "not_finite": 0.0,
             "gradient_not_finite": 0.0,

@@ -1,7 +1,7 @@
 """Find out whether weights that start at zero let the rest of the model learn."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,33 +74,51 @@ def stopping_steps(graph: Graph, closed: Collection[int]) -> set[int]:
     return {number for number in closed if stopping >> number & 1}
 
 
-def steps_behind_zeros(graph: Graph) -> set[int]:
-    """Return the weighted steps whose every way to the output leads through trainable zeros.
+def steps_behind_zeros(graph: Graph, moves: Callable[[keras.Variable], bool]) -> set[int]:
+    """Return the weighted steps whose every way to the output leads through zeros that training opens.
 
     The zeros are the gain of a normalization, or a kernel, such as the one that computes the transform of a
     point net. No gradient reaches the steps before them until the first training step changes the zeros.
 
+    Args:
+        graph: The traced model.
+        moves: Return whether a weight has a gradient.
+
     References: Goyal et al. 2017 (arXiv 1706.02677), section 5.1, for branches that end in a gain of zero; Qi
     et al. 2017 (arXiv 1612.00593) for transforms that start at the identity.
     """
-    leads, opens = set(graph.outputs), set(graph.outputs)
+    return ways_around(graph, lambda step: () if _opens(graph, step, moves) else step.inputs)[0]
+
+
+def ways_around(graph: Graph, passed: Callable[[Step], Collection[int]]) -> tuple[set[int], set[int]]:
+    """Return the weighted steps with no way to the output, and the tensors with one.
+
+    Args:
+        graph: The traced model.
+        passed: Return the inputs of a step whose values reach its result. The weighted steps that lead to
+            the output, but not through these inputs, are returned.
+    """
+    leads, reached = set(graph.outputs), set(graph.outputs)
     for step in reversed(graph.steps):
         if leads.intersection(step.outputs):
             leads.update(step.inputs)
-        if opens.intersection(step.outputs) and not _has_zeros(graph, step):
-            opens.update(step.inputs)
-    return {
+        if reached.intersection(step.outputs):
+            reached.update(passed(step))
+    behind = {
         step.number
         for step in graph.steps
-        if step.is_weighted and leads.intersection(step.outputs) and not opens.intersection(step.outputs)
+        if step.is_weighted and leads.intersection(step.outputs) and not reached.intersection(step.outputs)
     }
+    return behind, reached
 
 
-def _has_zeros(graph: Graph, step: Step) -> bool:
+def _opens(graph: Graph, step: Step, moves: Callable[[keras.Variable], bool]) -> bool:
+    """Return whether the weights of a step are zeros, and the first training step changes them."""
     gain = gain_of(graph, step) if step.is_normalization else None
     weights = step.kernels if gain is None else (gain,)
     return bool(weights) and all(
-        w.trainable and not np.any(keras.ops.convert_to_numpy(keras.ops.cast(w, "float32"))) for w in weights
+        w.trainable and not np.any(keras.ops.convert_to_numpy(keras.ops.cast(w, "float32"))) and moves(w)
+        for w in weights
     )
 
 

@@ -5,12 +5,15 @@ from keras_initx.diagnostics.probe.attention import attention_steps
 from keras_initx.diagnostics.probe.build import build_probe
 from keras_initx.diagnostics.probe.model import Probe
 from keras_initx.diagnostics.probe.points import ProbePoint, normalized_moments
+from keras_initx.diagnostics.probe.single_entries import SingleEntries, single_entries
 
 __all__ = [
     "Probe",
     "ProbePoint",
+    "SingleEntries",
     "attention_steps",
     "build_probe",
     "normalized_moments",
     "reductions",
+    "single_entries",
 ]

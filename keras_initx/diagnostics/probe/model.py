@@ -28,6 +28,7 @@ from keras_initx.diagnostics.probe import reductions
 from keras_initx.diagnostics.probe.attention import AttentionStep, attention_weights
 from keras_initx.diagnostics.probe.points import ProbePoint
 from keras_initx.diagnostics.probe.recorder import GradientRecorder
+from keras_initx.diagnostics.probe.single_entries import single_entries
 from keras_initx.errors import InitxError, error_line
 
 # The loss is multiplied by this under float16, where small gradients would round to zero.
@@ -51,6 +52,7 @@ class Probe(keras.Model):
         keep_gradients: Whether to keep the gradients of the weights.
 
     Attributes:
+        single_entries: The attentions and normalizations over a single entry.
         pre_activations: For each point, a variable with the numbers in `reductions.FORWARD`.
         activation_outputs: For each point, a variable with the numbers in `reductions.OUTPUT`.
         attention: For each attention step, a variable with entropy and spread by head.
@@ -76,6 +78,7 @@ class Probe(keras.Model):
         self.autocast = False
         self.model, self.graph, self._loss_argument = model, graph, loss
         self.points, self.attention_steps = tuple(points), tuple(attention_steps)
+        self.single_entries = single_entries(graph, attention_steps)
         self._point_numbers = {point.context.step: n for n, point in enumerate(points)}
         self._attention_numbers = {step.number: n for n, step in enumerate(attention_steps)}
         self._first_on_data = next((n for n, point in enumerate(points) if point.depends_on_data), None)

@@ -45,7 +45,10 @@ def test_steps_behind_a_gain_of_zero(has_stem):
     branch = layers.Dense(6, name="second")(layers.Dense(8, name="first")(h))
     h = h + layers.LayerNormalization(gamma_initializer="zeros")(branch)
     graph = trace(keras.Model(x, layers.Dense(2, name="head")(h)))
-    behind = {graph.steps[number].path.rpartition("/")[2] for number in steps_behind_zeros(graph)}
+    behind = {
+        graph.steps[number].path.rpartition("/")[2]
+        for number in steps_behind_zeros(graph, lambda weight: True)
+    }
     assert behind == {"first", "second"}
 
 
@@ -57,5 +60,16 @@ def test_steps_behind_a_kernel_of_zeros(kernel):
     transform = layers.Dense(9, kernel_initializer=kernel, bias_initializer=identity, name="transform")
     turned = layers.Dot(axes=(2, 1))([points, layers.Reshape((3, 3))(transform(pooled))])
     graph = trace(keras.Model(points, layers.Dense(4, name="second")(turned)))
-    behind = {graph.steps[number].path.rpartition("/")[2] for number in steps_behind_zeros(graph)}
+    behind = {
+        graph.steps[number].path.rpartition("/")[2]
+        for number in steps_behind_zeros(graph, lambda weight: True)
+    }
     assert behind == ({"first"} if kernel == "zeros" else set())
+
+
+def test_zeros_without_a_gradient_stay_closed():
+    x = keras.Input((6,))
+    closed = layers.Dense(4, kernel_initializer="zeros", name="closed")
+    graph = trace(keras.Model(x, layers.Dense(2)(closed(layers.Dense(8)(x)))))
+    assert steps_behind_zeros(graph, lambda weight: weight is closed.kernel)
+    assert not steps_behind_zeros(graph, lambda weight: False)
