@@ -189,6 +189,8 @@ class Probe(keras.Model):
                 keras.tree.map_structure(lambda v: tuple(v.shape), part) for part in (y, self.graph.results)
             )
             remedy = "Categorical losses take one-hot rows, sparse losses class numbers."
+            if shapes == outputs:
+                remedy = "Take categorical_crossentropy for rows of probabilities or one-hot rows."
             if keras.tree.is_nested(self.graph.results):
                 remedy = f"The outputs are {outputs}: `y` needs the same structure and names."
             problem = f"`y` of shape {shapes} does not fit the loss ({reason})"
@@ -247,7 +249,9 @@ class Probe(keras.Model):
 
     def _tapped(self, number: Any, z: Any) -> Any:
         """Measure the pre-activation of a point, and return it with a tap on its gradient."""
-        self.pre_activations[number].assign(reductions.forward(z, self.points[number].unit_axis))
+        forward = reductions.forward(z, self.points[number].unit_axis)
+        self.pre_activations[number].assign(forward)
+        z = reductions.after(z, forward)
         if self._details:
             self.histograms[number].assign(reductions.histogram(z))
         scale, units = self._scale, self.points[number].unit_axis
@@ -256,7 +260,10 @@ class Probe(keras.Model):
         def tap(z: Any, variable: Any) -> Any:
             def backward(*args: Any, upstream: Any = None) -> Any:
                 upstream = args[-1] if upstream is None else upstream
-                return upstream, reductions.gradient(ops.cast(upstream, "float32") / scale, units)
+                gradient = ops.cast(upstream, "float32")
+                # A division by 1 would be a copy.
+                numbers = reductions.gradient(gradient if scale == 1 else gradient / scale, units)
+                return reductions.after(upstream, numbers), numbers
 
             return ops.copy(z), backward
 
