@@ -1,5 +1,6 @@
 """Take the one batch that a model is diagnosed on: the user's data, or noise."""
 
+import math
 from typing import Any
 
 import keras
@@ -91,6 +92,43 @@ def _check_labelled(x: Any, y: Any, weights: list[Any]) -> None:
     if any(v.dtype.kind in "USO" for v in keras.tree.flatten(y) if isinstance(v, np.ndarray)):
         remedy = "Number the classes from 0: np.unique(labels, return_inverse=True)[1]."
         raise InitxError("y", "strings", "numbers", remedy, "`y` must be numbers, got strings")
+
+
+def check_classes(model: keras.Model, batch: Batch, loss: Any, results: Any) -> None:
+    """Raise an `InitxError` for class numbers that no output stands for: backends crash or return NaN.
+
+    Args:
+        model: The model, whose own loss counts if `loss` is None.
+        batch: The batch, with targets.
+        loss: A loss of (y, outputs), or None.
+        results: The outputs of the traced model.
+    """
+    losses = keras.tree.flatten(getattr(model, "loss", None) if loss is None else loss)
+    targets, outputs = keras.tree.flatten(batch.y), keras.tree.flatten(results)
+    if len(targets) != len(outputs) or len(losses) not in (1, len(targets)):
+        return
+    for y, out, one in zip(targets, outputs, losses * (len(targets) // len(losses)), strict=True):
+        if not _is_sparse(one) or math.prod(y.shape) != math.prod(out.shape[:-1]):
+            continue
+        values = np.asarray(ops.convert_to_numpy(y)).ravel()
+        units, ignored = out.shape[-1], getattr(one, "ignore_class", None)
+        wrong = values[((values < 0) | (values >= units)) & (values != ignored)]
+        if wrong.size:
+            allowed = f"class numbers from 0 to {units - 1} for its {units} outputs"
+            is_shifted = values.min() == 1 and values.max() == units
+            remedy = (
+                "Subtract 1."
+                if is_shifted
+                else f"Give the model {int(values.max()) + 1} outputs, or number the classes from 0."
+            )
+            if wrong.min() < 0 or not np.array_equal(values, np.round(values)):
+                remedy = "Number the classes from 0: np.unique(labels, return_inverse=True)[1]."
+            raise InitxError("y", wrong[0], allowed, remedy, f"`y` must have {allowed}, got {wrong[0]:g}")
+
+
+def _is_sparse(loss: Any) -> bool:
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return name.replace("_", "").lower() == "sparsecategoricalcrossentropy"
 
 
 def _length(values: Any) -> int | None:

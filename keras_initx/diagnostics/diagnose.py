@@ -8,7 +8,7 @@ import keras
 
 from keras_initx._graph import Batch, Graph
 from keras_initx._weights import WeightIndex, all_layers, untouched
-from keras_initx.diagnostics.batch import batch_for
+from keras_initx.diagnostics.batch import batch_for, check_classes
 from keras_initx.diagnostics.checks import (
     check_equal_weights,
     check_initializers,
@@ -91,6 +91,8 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     # Gradients of half precision are too coarse for their differences.
     is_precise = keras.backend.standardize_dtype(model.compute_dtype) in ("float32", "float64")
     probe = build_probe(model, batch.x, loss, keep_gradients=is_precise and batch.y is not None)
+    if batch.y is not None:
+        check_classes(model, batch, loss, probe.graph.results)
     value, gradients = probe.run(batch, jit_compile)
     index = WeightIndex(all_layers(model))
     rows = layer_signals(probe, gradients, index)

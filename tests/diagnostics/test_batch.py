@@ -177,3 +177,46 @@ class TestData:
     def test_bad_input_names_the_argument(self, arguments, message):
         with pytest.raises(InitxError, match=message):
             diagnose(dense(), **arguments)
+
+
+@pytest.mark.usefixtures("eager_pass")
+class TestClasses:
+    @pytest.mark.parametrize(
+        ("first", "last", "remedy"),
+        [
+            (1, 3, "Subtract 1."),
+            (0, 4, "Give the model 5 outputs"),
+            (-1, 2, "Number the classes"),
+            (0, 2, ""),
+        ],
+    )
+    def test_classes_without_an_output(self, first, last, remedy):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(3, "softmax")])
+        y = np.resize(np.arange(first, last + 1), 16)
+        for loss in ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()):
+            if not remedy:
+                assert diagnose(model, data(16, 8), y, loss).healthy
+                continue
+            with pytest.raises(InitxError) as error:
+                diagnose(model, data(16, 8), y, loss)
+            wrong = next(c for c in y if not 0 <= c < 3)
+            text = f"`y` must have class numbers from 0 to 2 for its 3 outputs, got {wrong}. {remedy}"
+            assert str(error.value).startswith(text)
+
+    def test_classes_that_the_loss_ignores(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(3, "softmax")])
+        loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
+        assert diagnose(model, data(16, 8), np.resize([-1, 0, 1, 2], 16), loss).healthy
+
+    def test_numbers_of_another_loss_are_no_classes(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(1)])
+        assert diagnose(model, data(16, 8), np.resize([1, 2, 3], (16, 1)).astype("float32"), "mse").healthy
+
+    def test_soft_labels(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(16, "relu"), layers.Dense(3, "softmax")])
+        y = 1 / 3 + 0.01 * data(64, 3)
+        y /= y.sum(axis=1, keepdims=True)
+        for loss in ("categorical_crossentropy", "kl_divergence", "mse"):
+            assert not diagnose(model, data(64, 8), y, loss).findings
+        with pytest.raises(InitxError, match="Take categorical_crossentropy for rows of probabilities"):
+            diagnose(model, data(64, 8), y, "sparse_categorical_crossentropy")

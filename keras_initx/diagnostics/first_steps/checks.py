@@ -50,9 +50,10 @@ def check_first_steps(
     is_too_fast = rate.current > 0 and not rate.usable >= rate.current
     if is_too_fast:
         way = f"; {rate.usable:.2g} lowers it" if rate.usable > 0 else ""
+        of = ", the largest of its schedule," if rate.is_scheduled else ""
         text = (
-            f"at a learning rate of {rate.current:.2g} the first steps of SGD raise the loss on this batch"
-            f"{way} (2 / the largest curvature is {rate.largest:.2g}). Lower the rate, or use Adam."
+            f"at a learning rate of {rate.current:.2g}{of} the first steps of SGD raise the loss on this "
+            f"batch{way} (2 / the largest curvature is {rate.largest:.2g}). Lower the rate, or use Adam."
         )
         yield Finding("learning rate", "", text)
     serious = bool(_SERIOUS & {f.verdict for f in findings})
@@ -77,7 +78,10 @@ def check_first_steps(
             yield Finding("target scale" if is_too_fast else "scale", "", text)
     last = next((row for row in reversed(rows) if row.is_output), rows[-1])
     # Zeros cannot be scaled.
-    if loss > _FAR * constant_loss > 0 and not named and last.kernel_std > 0 and _differ(batch.y):
+    is_far_off = loss > _FAR * constant_loss > 0 and last.kernel_std > 0
+    # Soft labels may differ by little, which favours a constant, and probabilities are never off scale.
+    is_soft = last.activation in ("softmax", "sigmoid") and _are_soft(batch.y)
+    if is_far_off and not named and _differ(batch.y) and not is_soft:
         text = (
             f"the first loss is {loss / constant_loss:.2g} times the loss of the best constant prediction: "
             f"`{last.path}` returns values of standard deviation {last.std:.2g}. Scale its kernel down, or "
@@ -89,6 +93,12 @@ def check_first_steps(
 def _differ(targets: Any) -> bool:
     """Return whether the targets of a batch differ: a constant predicts equal ones without an error."""
     return not all(map(is_constant, keras.tree.flatten(targets)))
+
+
+def _are_soft(targets: Any) -> bool:
+    """Return whether targets are probabilities other than 0 and 1."""
+    values = [np.asarray(ops.convert_to_numpy(y), "float64") for y in keras.tree.flatten(targets)]
+    return all(v.size > 0 and 0 <= v.min() <= v.max() <= 1 and not np.isin(v, (0, 1)).all() for v in values)
 
 
 def _of_inputs(input_rms: float, would_draw: bool) -> str:

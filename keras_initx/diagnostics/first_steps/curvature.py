@@ -27,8 +27,8 @@ _NO_RISE = 1.05
 # A rate to recommend is this far below the current one and the bound, and lower by one of these factors.
 _BELOW = 0.3
 _FACTORS = (1.0, 0.1, 0.01, 1e-3)
-# Options of an optimizer that change its steps. The first steps are then not tried.
-_CHANGES = ("clipnorm", "clipvalue", "global_clipnorm", "gradient_accumulation_steps")
+# The steps at which a schedule is evaluated.
+_EVALUATED = 200
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,17 @@ class Rate:
 
     Attributes:
         curvature: The largest absolute eigenvalue of the Hessian that was found; NaN if it was not measured.
-        current: The learning rate of the model's optimizer if that is SGD; NaN else.
+        current: The learning rate of the model's optimizer if that is SGD; NaN else. Of a schedule it is the
+            largest rate.
         usable: This rate, or the first of a few smaller ones at which the first steps do not raise the loss;
             NaN if none was found or the model's optimizer is not SGD.
+        is_scheduled: Whether the learning rate is a schedule.
     """
 
     curvature: float = math.nan
     current: float = math.nan
     usable: float = math.nan
+    is_scheduled: bool = False
 
     @property
     def largest(self) -> float:
@@ -70,8 +73,8 @@ def rate_of_sgd(
 
     If SGD is the model's optimizer, and its rate is above half of 2 / curvature, or the loss is far above the
     best constant's, its first steps are tried: large errors raise the curvature within a few of them. They
-    are not tried for an optimizer that clips or accumulates gradients. A model with normalizations recovers
-    from a rise of the loss, so only steps that blow it up count there.
+    are steps of a copy of the optimizer, so its clipping and weight decay count. A model with normalizations
+    recovers from a rise of the loss, so only steps that blow it up count there.
 
     The weights are as before afterwards. The caller restores other state.
 
@@ -92,24 +95,23 @@ def rate_of_sgd(
         optimizer: Any = getattr(model, "optimizer", None)
         if type(optimizer) is not keras.optimizers.SGD:
             return Rate(curvature)
-        current = float(ops.convert_to_numpy(optimizer.learning_rate))
+        current, is_scheduled = _largest_rate(optimizer)
         momentum = float(optimizer.momentum)
-        changes = any(getattr(optimizer, name, None) for name in _CHANGES)
-        if changes or not (current * curvature > 1 or loss > _FAR * constant_loss):
-            return Rate(curvature, current, current)
+        if not (current * curvature > 1 or loss > _FAR * constant_loss):
+            return Rate(curvature, current, current, is_scheduled)
         # A layer with constants from `adapt` normalizes the inputs only.
         is_normalized = any(
             step.is_normalization and not isinstance(step.operation, keras.layers.Normalization)
             for step in probe.graph.steps
         )
         if passes.rise(current, optimizer) < (math.inf if is_normalized else _RISE):
-            return Rate(curvature, current, current)
+            return Rate(curvature, current, current, is_scheduled)
         # In the long run momentum multiplies each step by 1 / (1 - momentum).
         bound = (1 - momentum) * 2 / curvature if curvature > 0 else math.inf
         start = _BELOW * min(current, bound)
         rates = [factor * start for factor in _FACTORS]
         usable = next((rate for rate in rates if passes.rise(rate, optimizer) <= _NO_RISE), math.nan)
-        return Rate(curvature, current, usable)
+        return Rate(curvature, current, usable, is_scheduled)
     finally:
         passes.close()
 
@@ -132,8 +134,14 @@ class _Passes:
 
     def _at(self, weights: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
         """Return the loss and its gradient at some weights."""
+        self._assign(weights)
+        return self._run()
+
+    def _assign(self, weights: list[np.ndarray]) -> None:
         for variable, value in zip(self._variables, weights, strict=True):
             variable.assign(value)
+
+    def _run(self) -> tuple[float, list[np.ndarray]]:
         loss, _ = self._probe.run(self._batch, self._jit_compile)
         # Cells that remember the last batch would change the loss.
         self._state.restore()
@@ -155,25 +163,21 @@ class _Passes:
         return largest or math.nan
 
     def rise(self, rate: float, optimizer: Any) -> float:
-        """Return the largest factor by which the loss rises during the first steps of SGD at a learning rate.
+        """Return the largest factor by which the loss rises during the first steps at a learning rate.
 
-        The steps use the optimizer's momentum and weight decay.
+        A copy of the optimizer takes the steps, with its momentum, its clipping and its weight decay.
 
         A loss that rises on its way to a much lower one does not count: it trains.
         """
-        momentum, decay = float(optimizer.momentum), float(optimizer.weight_decay or 0.0)
-        weights, velocity = self._start, [np.zeros_like(w) for w in self._start]
+        steps = _copy(optimizer, rate)
+        self._assign(self._start)
+        steps.build(self._variables)
         gradient, losses = self._gradient, [self._loss]
         for _ in range(_TRIED):
-            kicks = [-rate * g for g in gradient]
-            velocity = [momentum * v + kick for v, kick in zip(velocity, kicks, strict=True)]
-            steps = velocity
-            if optimizer.nesterov:
-                steps = [momentum * v + kick for v, kick in zip(velocity, kicks, strict=True)]
-            weights = [(1 - rate * decay) * w + step for w, step in zip(weights, steps, strict=True)]
-            if not all(np.isfinite(w).all() for w in weights):
+            steps.apply([ops.convert_to_tensor(g) for g in gradient], self._variables)
+            if not all(np.isfinite(_array(v)).all() for v in self._variables):
                 return math.inf
-            loss, gradient = self._at(weights)
+            loss, gradient = self._run()
             losses.append(loss)
             # Beyond this, most units may be dead, and a low loss afterwards says nothing.
             if not math.isfinite(loss) or loss > _BLOWN_UP * abs(self._loss):
@@ -186,10 +190,38 @@ class _Passes:
 
     def close(self) -> None:
         """Put the weights back."""
-        for variable, value in zip(self._variables, self._start, strict=True):
-            variable.assign(value)
+        self._assign(self._start)
         self._state.restore()
         self._state.close()
+
+
+def _copy(optimizer: Any, rate: float) -> Any:
+    """Return an optimizer of the same options without its state, at a constant learning rate."""
+    # Gradients are neither scaled nor different between the steps whose gradients would be averaged.
+    options = {"learning_rate": rate, "loss_scale_factor": None, "gradient_accumulation_steps": None}
+    return type(optimizer).from_config({**optimizer.get_config(), **options})
+
+
+def _largest_rate(optimizer: Any) -> tuple[float, bool]:
+    """Return the learning rate, of a schedule the largest one, and whether it is a schedule.
+
+    A schedule is evaluated up to the last step that its own options name, such as `warmup_steps` and
+    `decay_steps`; one that cannot be read counts by its present value.
+    """
+    current = float(ops.convert_to_numpy(optimizer.learning_rate))
+    config = optimizer.get_config()["learning_rate"]
+    if not isinstance(config, dict):
+        return current, False
+    try:
+        schedule = keras.optimizers.schedules.deserialize(config)
+        named = [n for n in keras.tree.flatten(config["config"]) if isinstance(n, int) and n > 0]
+        steps = np.unique(np.linspace(0, sum(named), _EVALUATED).astype("int64"))
+        steps = np.union1d(steps, [n + after for n in named for after in (0, 1)])
+        rates = [float(ops.convert_to_numpy(schedule(int(step)))) for step in steps]
+    except Exception:
+        # Schedules of the user may need other arguments, or not be registered.
+        return current, True
+    return max(filter(math.isfinite, rates), default=current), True
 
 
 def _array(tensor: Any) -> np.ndarray:

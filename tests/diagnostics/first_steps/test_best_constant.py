@@ -23,6 +23,13 @@ class TestBestConstant:
         assert constant_loss(2, "mse", y) == pytest.approx(y.var(axis=0).mean(), rel=1e-5)
         assert constant_loss(2, "mae", y) == pytest.approx(np.abs(y - np.median(y, axis=0)).mean(), rel=1e-5)
 
+    def test_relative_errors_prefer_zero(self):
+        """Zero misses each target by 100 %, and a constant misses small ones by far more."""
+        y = np.exp(5 * np.random.default_rng(0).normal(size=(40, 1))).astype("float32")
+        errors = [100 * np.mean(np.abs(c - y) / y) for c in (y.mean(), np.median(y))]
+        assert min(errors) > 1000
+        assert constant_loss(1, "mape", y) == pytest.approx(100, rel=1e-5)
+
     def test_targets_without_an_axis_of_units(self):
         y = data(40, 1)[:, 0]
         assert constant_loss(1, "mse", y) == pytest.approx(y.var(), rel=1e-5)

@@ -83,11 +83,42 @@ class TestLearningRates:
         assert "scale" in verdicts(report)
         assert report.healthy
 
-    def test_an_optimizer_that_clips_is_not_tried(self):
+    @pytest.mark.parametrize(
+        "options", [{"clipnorm": 1.0}, {"global_clipnorm": 0.1}, {"clipvalue": 1e-3}, {"clipnorm": 300.0}]
+    )
+    def test_an_optimizer_that_clips_is_tried_with_its_clipping(self, options):
         x, y = 150 * np.abs(data(64, 8)), data(64, 1, seed=1)
-        assert "learning rate" in verdicts(diagnose(regression(), x, y))
-        clipping = keras.optimizers.SGD(1e-3, clipnorm=1.0)
-        assert "learning rate" not in verdicts(diagnose(regression(optimizer=clipping), x, y))
+        model = regression(optimizer=keras.optimizers.SGD(1e-3, **options))
+        report = diagnose(model, x, y)
+        losses = [float(model.train_on_batch(x, y)) for _ in range(12)]
+        rises = not max(losses) < 1.5 * losses[0]
+        assert ("learning rate" in verdicts(report)) == rises, (losses, report.summary())
+
+    @pytest.mark.parametrize("largest", [1e-3, 1e-7])
+    def test_a_schedule_counts_by_its_largest_rate(self, largest):
+        x, y = 150 * np.abs(data(64, 8)), data(64, 1, seed=1)
+        warmup = keras.optimizers.schedules.CosineDecay(
+            0.0, decay_steps=500, warmup_target=largest, warmup_steps=100
+        )
+        steps = keras.optimizers.schedules.PiecewiseConstantDecay([40], [1e-9, largest])
+        for schedule in (warmup, steps):
+            report = diagnose(regression(optimizer=keras.optimizers.SGD(schedule)), x, y)
+            texts = [f.text for f in report.findings if f.verdict == "learning rate"]
+            assert len(texts) == (largest == 1e-3)
+            assert all("rate of 0.001, the largest of its schedule, the first" in text for text in texts)
+
+    @pytest.mark.parametrize("nesterov", [True, False])
+    def test_the_recommended_rate_with_momentum_does_not_diverge(self, nesterov):
+        x, y = 150 * np.abs(data(64, 8)), data(64, 1, seed=1)
+        options = {"momentum": 0.9, "nesterov": nesterov}
+        report = diagnose(regression(optimizer=keras.optimizers.SGD(1e-3, **options)), x, y)
+        text = next(f.text for f in report.findings if f.verdict == "learning rate")
+        rate = float(text.split("batch; ")[1].split()[0])
+        with np.errstate(all="ignore"):
+            for factor in (1, 300):
+                model = regression(optimizer=keras.optimizers.SGD(factor * rate, **options))
+                losses = [float(model.train_on_batch(x, y)) for _ in range(20)]
+                assert (max(losses) < 1.1 * losses[0] and losses[-1] < losses[0]) == (factor == 1), losses
 
     @pytest.mark.parametrize("options", [{"nesterov": True, "momentum": 0.9}, {"weight_decay": 1e-4}, {}])
     @pytest.mark.parametrize("is_normalized", [True, False])
