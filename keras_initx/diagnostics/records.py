@@ -47,6 +47,7 @@ class LayerSignal:
             first training step opens them.
         is_idle: Whether every way to the output leads through the scores of an attention over one position,
             or through a normalization over one entry, which are constants.
+        reads_differences: Whether the samples differ at one of the weighted layers just before it.
         unit: The standard deviation that small ones are compared with: 1, or 1 / w0 for a signal that meets
             sin(w0 z), and for an output that depends on such a signal.
         is_bypassed: Whether tokens that differ reach the model's output around the layer, as through a
@@ -83,6 +84,7 @@ class LayerSignal:
     is_output: bool = False
     is_behind_zero: bool = False
     is_idle: bool = False
+    reads_differences: bool = False
     unit: float = 1.0
     is_bypassed: bool = False
     verdicts: tuple[str, ...] = ()

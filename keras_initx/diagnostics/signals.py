@@ -7,12 +7,12 @@ from dataclasses import replace
 import keras
 from keras import ops
 
-from keras_initx._graph import Graph, steps_behind_zeros
+from keras_initx._graph import Graph, steps_before, steps_behind_zeros
 from keras_initx._theory import natural_std
 from keras_initx._weights import WeightIndex, mean_square
 from keras_initx.diagnostics.probe import Probe, ProbePoint, normalized_moments, reductions
 from keras_initx.diagnostics.records import HeadSignal, LayerSignal
-from keras_initx.diagnostics.verdicts import TOKEN_COSINE, head_verdicts, layer_verdicts
+from keras_initx.diagnostics.verdicts import TOKEN_COSINE, head_verdicts, is_alike, layer_verdicts
 from keras_initx.errors import InitxError
 
 
@@ -36,9 +36,25 @@ def layer_signals(probe: Probe, gradients: dict[int, list[float]], index: Weight
         replace(row, is_behind_zero=point.context.step in behind, is_idle=point.context.step in idle)
         for row, point in zip(rows, probe.points, strict=True)
     ]
+    differing = {
+        point.context.step
+        for row, point in zip(rows, probe.points, strict=True)
+        if row.kernel_std > 0 and not row.is_lookup and not is_alike(row)
+    }
+    rows = [
+        replace(row, reads_differences=not differing.isdisjoint(_steps_before(probe.graph, point)))
+        if row.is_output
+        else row
+        for row, point in zip(rows, probe.points, strict=True)
+    ]
     if _passes_tokens(probe, rows):
         rows = [replace(row, is_bypassed=row.token_cosine > TOKEN_COSINE) for row in rows]
     return [replace(row, verdicts=layer_verdicts(row, rows)) for row in rows]
+
+
+def _steps_before(graph: Graph, point: ProbePoint) -> list[int]:
+    """Return the numbers of the steps before a point, up to the nearest weighted ones."""
+    return [step.number for step in steps_before(graph, graph.steps[point.context.step].inputs)]
 
 
 def _passes_tokens(probe: Probe, rows: list[LayerSignal]) -> bool:

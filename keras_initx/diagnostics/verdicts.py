@@ -86,8 +86,9 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
         and max(row.unit_spread, row.gradient_unit_spread) < _UNIT_SPREAD,
         "inputs alike": not opens
         and not row.is_lookup
-        and all(_is_alike(r) for r in later)
-        and not _is_held_by_its_bias(row, rows),
+        and all(is_alike(r) for r in later)
+        # Its bias alone makes an output alike that reads samples which differ.
+        and not (row.is_output and row.reads_differences),
         "dead": not opens and _is_dead(row) and not row.is_lookup,
         # The spread of a single sample is NaN.
         "saturated": row.saturated > _SATURATED and (not row.is_output or row.spread >= _OUTPUT_SPREAD),
@@ -106,15 +107,9 @@ def _is_dead(row: LayerSignal) -> bool:
     return row.dead > min(_DEAD + _BEYOND_CHANCE * math.sqrt(0.25 / units), 1 - 0.5 / units)
 
 
-def _is_alike(row: LayerSignal) -> bool:
+def is_alike(row: LayerSignal) -> bool:
     """Return whether the samples do not differ in the signal."""
     return row.spread < _SAMPLE_SPREAD * math.sqrt(row.second_moment)
-
-
-def _is_held_by_its_bias(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:
-    """Return whether an output is alike although the layer before it is not."""
-    before = [r for r in rows[: row.number - 1] if r.kernel_std > 0 and not (r.is_lookup or r.is_output)]
-    return row.is_output and bool(before) and not _is_alike(before[-1])
 
 
 def _opens(row: LayerSignal, last: LayerSignal) -> bool:

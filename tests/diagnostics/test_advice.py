@@ -86,3 +86,12 @@ def test_the_first_layer_of_inputs_off_scale(is_drawn):
     initialize(model, seed=0, only="last")
     text = text_of(model, 1e5 * data(32, 8), "input scale")
     assert ("call initialize(model, data=x)" in text) is is_drawn
+
+
+def test_frozen_weights():
+    options = {"trainable": False, "kernel_initializer": normal(1e-6)}
+    hidden = [layers.Dense(16, "tanh", **options) for _ in range(4)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(2, **options)])
+    text = text_of(model, data(32, 8), "vanishing")
+    assert "These weights are frozen: normalize the inputs, or make the layers trainable first" in text
+    assert "initialize(model)" not in text

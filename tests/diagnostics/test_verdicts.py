@@ -81,6 +81,24 @@ class TestVerdicts:
         assert max(row.dead for row in report.rows) > 0.5
         assert report.healthy, report.summary()
 
+    @pytest.mark.parametrize("reads", ["alike", "differs"])
+    def test_what_an_output_reads_is_seen_in_the_graph(self, reads):
+        x = keras.Input((8,))
+        alike = layers.Dense(
+            16, kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6), bias_initializer="ones"
+        )
+        branches = {"alike": alike, "differs": layers.Dense(16)}
+        # The other branch is the row before.
+        order = sorted(branches, key=lambda name: name != reads)
+        signals = {name: branches[name](x) for name in order}
+        held = layers.Dense(1, kernel_initializer=keras.initializers.RandomNormal(stddev=1e-5, seed=1))
+        held.build((None, 16))
+        held.bias.assign([1.0])
+        model = keras.Model(x, [layers.Dense(2)(signals[order[1]]), held(signals[reads])])
+        row = next(r for r in diagnose(model, data(32, 8)).rows if r.path.endswith(held.name))
+        assert row.spread < 1e-3 * math.sqrt(row.second_moment)
+        assert row.reads_differences == (reads == "differs")
+
     def test_an_initialized_model_is_healthy(self):
         model = dense(activation="tanh", kernel="zeros", depth=50, width=64)
         assert not diagnose(model, data(32, 8)).healthy

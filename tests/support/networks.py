@@ -49,6 +49,7 @@ def layer_signals(*changes, count=4):
             "is_output": False,
             "is_behind_zero": False,
             "is_idle": False,
+            "reads_differences": False,
             "is_bypassed": False,
             "verdicts": (),
         }
