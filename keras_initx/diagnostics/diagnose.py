@@ -96,7 +96,7 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     value, gradients = probe.run(batch, jit_compile)
     index = WeightIndex(all_layers(model))
     rows = layer_signals(probe, gradients, index)
-    heads = head_signals(probe)
+    heads = head_signals(probe, rows)
     cause = None
     is_bad_loss = batch.y is not None and not math.isfinite(value)
     # Training does not read some of the states, such as moving averages, but prediction does.

@@ -115,6 +115,8 @@ class HeadSignal:
         entropy: The entropy of the weights divided by its maximum, log(keys), as a mean over queries: 0 if
             each query attends to one key, 1 if all keys have equal weight.
         spread: 1 - |mean weights|^2 / mean |weights|^2 over queries: 0 if all queries attend alike.
+        is_bypassed: Whether the queries attend alike, but tokens that differ reach the model's output around
+            the attention.
         verdicts: "entropy collapse", "rank collapse", or empty.
     """
 
@@ -122,6 +124,7 @@ class HeadSignal:
     head: int
     entropy: float
     spread: float
+    is_bypassed: bool = False
     verdicts: tuple[str, ...] = ()
 
 

@@ -1,7 +1,7 @@
 """Turn the numbers that a probe measured into one record for each layer and each attention head."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import keras
@@ -10,9 +10,15 @@ from keras import ops
 from keras_initx._graph import Graph, steps_before, steps_behind_zeros
 from keras_initx._theory import natural_std
 from keras_initx._weights import WeightIndex, mean_square
-from keras_initx.diagnostics.probe import Probe, ProbePoint, normalized_moments, reductions
+from keras_initx.diagnostics.probe import AttentionStep, Probe, ProbePoint, normalized_moments, reductions
 from keras_initx.diagnostics.records import HeadSignal, LayerSignal
-from keras_initx.diagnostics.verdicts import TOKEN_COSINE, head_verdicts, is_alike, layer_verdicts
+from keras_initx.diagnostics.verdicts import (
+    QUERY_SPREAD,
+    TOKEN_COSINE,
+    head_verdicts,
+    is_alike,
+    layer_verdicts,
+)
 from keras_initx.errors import InitxError
 
 
@@ -47,7 +53,7 @@ def layer_signals(probe: Probe, gradients: dict[int, list[float]], index: Weight
         else row
         for row, point in zip(rows, probe.points, strict=True)
     ]
-    if _passes_tokens(probe, rows):
+    if _passes_tokens(probe, rows, ()):
         rows = [replace(row, is_bypassed=row.token_cosine > TOKEN_COSINE) for row in rows]
     return [replace(row, verdicts=layer_verdicts(row, rows)) for row in rows]
 
@@ -57,10 +63,15 @@ def _steps_before(graph: Graph, point: ProbePoint) -> list[int]:
     return [step.number for step in steps_before(graph, graph.steps[point.context.step].inputs)]
 
 
-def _passes_tokens(probe: Probe, rows: list[LayerSignal]) -> bool:
+def _passes_tokens(probe: Probe, rows: Sequence[LayerSignal], closed: Collection[int]) -> bool:
     """Return whether tokens that differ reach the outputs around all layers whose tokens are alike.
 
     Inside a branch of the residual stream tokens may be alike; they collapse only if the stream itself does.
+
+    Args:
+        probe: The probe after a pass.
+        rows: The signal at each of its points.
+        closed: The numbers of further steps whose tokens are alike.
     """
     cosines = {p.context.step: row.token_cosine for p, row in zip(probe.points, rows, strict=True)}
     tensors, seen = list(probe.graph.outputs), set(probe.graph.outputs)
@@ -73,7 +84,7 @@ def _passes_tokens(probe: Probe, rows: list[LayerSignal]) -> bool:
         if tensor in tokens:
             return True
         step = probe.graph.producer(tensor)
-        if step is None or cosines.get(step.number, 0.0) > TOKEN_COSINE:
+        if step is None or step.number in closed or cosines.get(step.number, 0.0) > TOKEN_COSINE:
             continue
         if cosines.get(step.number, 1.0) <= TOKEN_COSINE:
             return True
@@ -155,15 +166,37 @@ def _chi(graph: Graph, point: ProbePoint, mean: float, variance: float, index: W
     return gain * sum(slopes) / len(slopes)
 
 
-def head_signals(probe: Probe) -> list[HeadSignal]:
-    """Return the signal of each attention head in the probe's last pass, with its verdicts."""
-    heads = []
+def head_signals(probe: Probe, rows: Sequence[LayerSignal]) -> list[HeadSignal]:
+    """Return the signal of each attention head in the probe's last pass, with its verdicts.
+
+    Args:
+        probe: The probe after a pass.
+        rows: The signal at each of its points.
+    """
+    heads, alike = [], set()
     for step, numbers in zip(probe.attention_steps, probe.attention, strict=True):
         entropies, spreads = ops.convert_to_numpy(numbers)
+        if (spreads < QUERY_SPREAD).all():
+            alike |= _averages(probe.graph, step)
         for number, (entropy, spread) in enumerate(zip(entropies, spreads, strict=True)):
-            head = HeadSignal(step.path, number, float(entropy), float(spread))
-            heads.append(replace(head, verdicts=head_verdicts(head)))
-    return heads
+            heads.append(HeadSignal(step.path, number, float(entropy), float(spread)))
+    if alike and _passes_tokens(probe, rows, alike):
+        heads = [replace(head, is_bypassed=head.spread < QUERY_SPREAD) for head in heads]
+    return [replace(head, verdicts=head_verdicts(head)) for head in heads]
+
+
+def _averages(graph: Graph, attention: AttentionStep) -> set[int]:
+    """Return the numbers of the steps that average values by attention weights."""
+    if attention.source != "softmax":
+        return {attention.number}
+    tensors, products = list(graph.steps[attention.number].outputs), set()
+    while tensors:
+        for reader in graph.consumers(tensors.pop()):
+            if len(set(reader.inputs)) > 1:
+                products.add(reader.number)
+            else:
+                tensors += reader.outputs
+    return products
 
 
 def floats(variable: keras.Variable) -> list[float]:

@@ -32,7 +32,7 @@ TOKEN_COSINE = 0.9999
 _UNIT_SPREAD = 1e-4
 _ENTROPY = 0.02
 # Below this spread of the queries a head's outputs have a cosine above `TOKEN_COSINE` for any values.
-_QUERY_SPREAD = 1 - TOKEN_COSINE
+QUERY_SPREAD = 1 - TOKEN_COSINE
 _DRAWN = (
     "initialize(model) has drawn these weights already: normalize the inputs or the layers, or add residual "
     "connections"
@@ -144,9 +144,13 @@ def head_verdicts(head: HeadSignal) -> tuple[str, ...]:
     """Return the verdicts on one head.
 
     entropy collapse  Each query attends to a single key: the entropy is below 2 % of its maximum.
-    rank collapse     All queries attend alike: their spread is below 0.0001.
+    rank collapse     All queries attend alike: their spread is below 0.0001, and no residual connection
+                      carries tokens that differ around the attention.
     """
-    applies = {"entropy collapse": head.entropy < _ENTROPY, "rank collapse": head.spread < _QUERY_SPREAD}
+    applies = {
+        "entropy collapse": head.entropy < _ENTROPY,
+        "rank collapse": head.spread < QUERY_SPREAD and not head.is_bypassed,
+    }
     return tuple(verdict for verdict, is_so in applies.items() if is_so)
 
 

@@ -63,7 +63,9 @@ def test_the_state_is_steady_over_the_real_length(kind, times):
     layer = CELLS[kind]()
     model = keras.Sequential([keras.Input((times, FEATURES)), layer, layers.Dense(1)])
     plan = initialize(model, seed=0)
-    assert growth(layer, times) < LARGEST or "cannot promise" in " ".join(plan.notes)
+    assert growth(layer, times) < LARGEST
+    # Every weight of these cells may change, so there is nothing that the plan could not promise.
+    assert not plan.notes
 
 
 @pytest.mark.parametrize("size", [1.0, 5.0])
