@@ -112,7 +112,7 @@ def test_a_published_start_and_an_initialized_one_raise_no_alarm(build):
     for _ in range(2):
         report = diagnose(model, x)
         assert report.healthy, report.summary()
-        # At this width the queries of BERT and SegFormer attend alike, but the residual stream has the tokens.
+        # At this width the queries of BERT and SegFormer attend alike, but the stream keeps tokens apart.
         assert not report.findings, report.summary()
         assert all(head.is_bypassed == (head.spread < 1e-4) for head in report.heads)
         initialize(model, seed=0)
