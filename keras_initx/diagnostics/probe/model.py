@@ -249,9 +249,7 @@ class Probe(keras.Model):
 
     def _tapped(self, number: Any, z: Any) -> Any:
         """Measure the pre-activation of a point, and return it with a tap on its gradient."""
-        forward = reductions.forward(z, self.points[number].unit_axis)
-        self.pre_activations[number].assign(forward)
-        z = reductions.after(z, forward)
+        self.pre_activations[number].assign(reductions.forward(z, self.points[number].unit_axis))
         if self._details:
             self.histograms[number].assign(reductions.histogram(z))
         scale, units = self._scale, self.points[number].unit_axis
@@ -260,10 +258,7 @@ class Probe(keras.Model):
         def tap(z: Any, variable: Any) -> Any:
             def backward(*args: Any, upstream: Any = None) -> Any:
                 upstream = args[-1] if upstream is None else upstream
-                gradient = ops.cast(upstream, "float32")
-                # A division by 1 would be a copy.
-                numbers = reductions.gradient(gradient if scale == 1 else gradient / scale, units)
-                return reductions.after(upstream, numbers), numbers
+                return upstream, reductions.gradient(ops.cast(upstream, "float32") / scale, units)
 
             return ops.copy(z), backward
 
