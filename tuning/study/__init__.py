@@ -11,11 +11,12 @@ from .attributes import (
     status_of,
 )
 from .environment import machines_of, store_machine
+from .lease import TakenOver
 from .locks import LockLost
-from .memory import TakenOver, results_of, started_trials
 from .oracle import OptunaOracle, Sampler
 from .results import Sample, TrialResult, as_json, best_per_cell, best_trial, raced
 from .resume import SETTINGS_ATTRIBUTE, open_folders
+from .shared_study import results_of, started_trials
 
 __all__ = [
     "ENDING_ATTRIBUTE",

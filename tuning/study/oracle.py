@@ -26,9 +26,11 @@ from .attributes import (
     VALUES_ATTRIBUTE,
     reason_of,
 )
-from .memory import StudyMemory, TakenOver
+from .lease import TakenOver, TrialLease
 from .proposals import Proposals
+from .reporting import StudyReporting
 from .samplers import GivenValues, OracleSampler, check_sampler
+from .shared_study import SharedStudy
 from .trials import ActiveValues, hyperparameters_of, metrics_record, to_keras_tuner, trial_id_of
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
@@ -52,7 +54,7 @@ def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
     return locked
 
 
-class OptunaOracle(StudyMemory, keras_tuner.Oracle):
+class OptunaOracle(StudyReporting, keras_tuner.Oracle):
     """A KerasTuner oracle that asks an Optuna study for hyperparameters and reports the results to it.
 
     It works with any `keras_tuner.Tuner`. A `Choice` becomes a categorical parameter, not a position in a
@@ -102,7 +104,9 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         keras_tuner.Oracle.__init__(self, objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if isinstance(sampler, keras_tuner.Oracle):
             sampler = OracleSampler(sampler, self.get_space, self.objective, repeats)
-        StudyMemory.__init__(self, storage, study_name, shared)
+        # The folder is unknown until a tuner takes the oracle.
+        place = SharedStudy(storage, study_name, shared, self.objective, lambda: self._project_dir)
+        StudyReporting.__init__(self, place)
         self.seed = seed
         self._proposals = Proposals(self, sampler, repeats)
         self.enqueue(enqueue)
@@ -149,9 +153,9 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         # KerasTuner's chief stays until every tuner in this set has received a STOPPED trial.
         self.tuner_ids.add(tuner_id)
-        trial = self.take_stale_trial(self._proposals.use_sampler) or self._proposals.ask()
+        trial = self.shared.take_stale_trial(self._proposals.use_sampler) or self._proposals.ask()
         if trial is None:
-            if self.has_running_others():
+            if self.shared.has_running_others():
                 time.sleep(_POLL_SECONDS)
                 return kt_trial.Trial(self.get_space(), "idle", kt_trial.TrialStatus.IDLE)
             self.tuner_ids.remove(tuner_id)
@@ -163,20 +167,19 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         if trial_id not in self.start_order:
             self.start_order.append(trial_id)
         self._started_here.add(trial_id)
-        self._running[trial_id] = trial
+        self.leases[trial_id] = TrialLease(self.shared, trial)
         return self._begin(tuner_id, new_trial)
 
     def _begin(self, tuner_id: str, trial: kt_trial.Trial) -> kt_trial.Trial:
         self.ongoing_trials[tuner_id] = trial
-        self._heartbeat.start()
+        self.heartbeat.start()
         self._display.on_trial_begin(trial)
         return trial
 
     def _reset(self, trial: kt_trial.Trial) -> kt_trial.Trial:
         """Prepare a trial for another run, which reports its metrics and epochs from the start."""
         trial.status, trial.metrics = kt_trial.TrialStatus.RUNNING, type(trial.metrics)()
-        for state in (self._checked_at, self._pending, self._earlier_steps):
-            state.pop(trial.trial_id, None)
+        self.leases[trial.trial_id].begin_run()
         return trial
 
     @_locked
@@ -201,12 +204,12 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
 
     def _end(self, trial: kt_trial.Trial) -> bool:
         """Store a trial as ended, or as failed so far; return whether it runs again."""
-        name, running = trial.trial_id, self._running[trial.trial_id]
-        self.check_owned(name)
-        self._write_if_owned(name, lambda: self._store_values(trial))
-        if name in self._end_reasons:
-            trial.status, trial.message = kt_trial.TrialStatus.INVALID, self._end_reasons[name]
-            self._write_if_owned(name, lambda: self.tell(running, None, TrialState.PRUNED))
+        name, lease = trial.trial_id, self.leases[trial.trial_id]
+        lease.check()
+        lease.write(lambda: self._store_values(lease.trial, trial.hyperparameters.values))
+        if lease.end_reason:
+            trial.status, trial.message = kt_trial.TrialStatus.INVALID, lease.end_reason
+            lease.tell(None, TrialState.PRUNED)
             return False
         if trial.status == kt_trial.TrialStatus.COMPLETED:
             self.score_trial(trial)
@@ -216,28 +219,23 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         self._run_times[name] += 1
         # KerasTuner's own, which also prints how many runs are left.
         if self._retry(trial):
-            runs = self._run_times[name]
-            self._write_if_owned(name, lambda: running.set_user_attr(FAILED_RUNS_ATTRIBUTE, runs))
+            lease.set_attribute(FAILED_RUNS_ATTRIBUTE, self._run_times[name])
             return True
         if trial.metrics.metrics:
-            record = metrics_record(trial)
-            self._write_if_owned(name, lambda: running.set_user_attr(METRICS_ATTRIBUTE, record))
+            lease.set_attribute(METRICS_ATTRIBUTE, metrics_record(trial))
         if trial.status == kt_trial.TrialStatus.COMPLETED:
-            value = float(trial.score)
-            self._write_if_owned(name, lambda: self.tell(running, value, TrialState.COMPLETE))
+            lease.tell(float(trial.score), TrialState.COMPLETE)
         else:
-            reason = reason_of(trial.message)
-            self._write_if_owned(name, lambda: running.set_user_attr(REASON_ATTRIBUTE, reason))
-            self._write_if_owned(name, lambda: self.tell(running, None, TrialState.FAIL))
+            lease.set_attribute(REASON_ATTRIBUTE, reason_of(trial.message))
+            lease.tell(None, TrialState.FAIL)
         return False
 
-    def _store_values(self, trial: kt_trial.Trial) -> None:
+    def _store_values(self, running: optuna.trial.Trial, values: Mapping[str, Any]) -> None:
         """Store every value that the builds of a trial used.
 
         Hyperparameters that first appeared during a build become parameters too, with the value that the
         build used: some samplers learn only from parameters that every trial has.
         """
-        running, values = self._running[trial.trial_id], dict(trial.hyperparameters.values)
         if running.user_attrs.get(VALUES_ATTRIBUTE) == values:
             return
         known, sampler = hyperparameters_of(values, self.hyperparameters), self.study.sampler
@@ -256,15 +254,16 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         finally:
             self.study.sampler = sampler
         # Last, because a retry after a failed write would find it and leave the rest out.
-        running.set_user_attr(VALUES_ATTRIBUTE, values)
+        running.set_user_attr(VALUES_ATTRIBUTE, dict(values))
 
     def _close(self, trial: kt_trial.Trial, runs_again: bool) -> None:
         if not runs_again:
-            self._forget(trial.trial_id)
+            # This process may get the trial again.
+            del self.leases[trial.trial_id]
             self.end_order.append(trial.trial_id)
             self._ended_here.append(trial.trial_id)
-        if not self._running:
-            self._heartbeat.stop()
+        if not self.leases:
+            self.heartbeat.stop()
         for tuner_id in [k for k, t in self.ongoing_trials.items() if t is trial]:
             del self.ongoing_trials[tuner_id]
         self._display.on_trial_end(trial)
@@ -335,7 +334,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
             self._read_space()
             self._space_written = self.hyperparameters.get_config()
             self._proposals.exhausted = False
-            retry(self.study.set_user_attr, _SPACE_ATTRIBUTE, self._space_written)
+            self.shared.set_attribute(_SPACE_ATTRIBUTE, self._space_written)
 
     def _read_space(self) -> None:
         """Put the hyperparameters that the study has in front of those of this process.
@@ -370,7 +369,7 @@ class OptunaOracle(StudyMemory, keras_tuner.Oracle):
         trials = self.frozen_trials()
         for frozen in trials:
             trial_id = trial_id_of(frozen.number)
-            if trial_id not in self._running:
+            if trial_id not in self.leases:
                 self.trials[trial_id] = to_keras_tuner(frozen, self.hyperparameters)
         self.trials = dict(sorted(self.trials.items()))
         self.start_order = [trial_id_of(t.number) for t in trials]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import keras_tuner
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
@@ -15,25 +15,20 @@ from ..space import check_known, grid_of, grid_size, parameters_of
 from ..storage import retry
 from .attributes import SURPLUS_ATTRIBUTE, values_of
 from .samplers import OracleSampler, WithoutRepeats, make_sampler
+from .shared_study import SharedStudy
 from .trials import combination
 
 _SEED_ATTRIBUTE = "sampler_seed"
 
 
 class Asking(Protocol):
-    """The oracle that proposals are for: its study, its space, its limit and its seed."""
+    """The oracle that proposals are for: its space, its limit, its seed and its study."""
 
     hyperparameters: keras_tuner.HyperParameters
     max_trials: int | None
     seed: int | None
-    is_shared: bool
+    shared: SharedStudy
 
-    @property
-    def study(self) -> optuna.Study: ...
-    def attributes(self) -> dict[str, Any]: ...
-    def frozen_trials(self) -> list[FrozenTrial]: ...
-    def sign(self, trial: optuna.trial.Trial) -> None: ...
-    def tell(self, trial: optuna.trial.Trial, score: float | None, state: TrialState) -> None: ...
     def hold(self, name: str) -> AbstractContextManager[None]: ...
 
 
@@ -76,46 +71,46 @@ class Proposals:
 
     def begin(self) -> None:
         """Create the study, and enqueue the candidates unless a trial has started."""
-        if self._oracle.frozen_trials():
+        if self._oracle.shared.frozen_trials():
             return
         for values in self._candidates:
             check_known(self._oracle.hyperparameters, values)
         if self._candidates:
             with self._alone("begin"):
                 for values in self._candidates:
-                    retry(self._oracle.study.enqueue_trial, self._stored(values), skip_if_exists=True)
+                    retry(self._oracle.shared.study.enqueue_trial, self._stored(values), skip_if_exists=True)
 
     def ask(self) -> optuna.trial.Trial | None:
         """Return a new trial, owned by this process, or None if none is left."""
-        oracle, limit = self._oracle, self.limit
-        number = len(oracle.frozen_trials())
+        shared, limit = self._oracle.shared, self.limit
+        number = len(shared.frozen_trials())
         if self.exhausted or (limit is not None and number >= limit):
             return None
         if not number:
             self.begin()
         self.use_sampler(number)
-        trial = retry(oracle.study.ask)
-        oracle.sign(trial)
+        trial = retry(shared.study.ask)
+        shared.sign(trial)
         if trial.number != number:
             # Another process asked at the same time. The values depend on the trial's actual number.
             self.use_sampler(trial.number)
-        sampler = oracle.study.sampler
+        sampler = shared.study.sampler
         if isinstance(sampler, WithoutRepeats):
             # Optuna 5 calls `sample_relative`, which draws the values, when it needs the first of them.
             _ = trial.relative_params
             if not sampler.has_drawn:
-                sampler.sample_relative(oracle.study, retry(_frozen, oracle.study, trial), {})
-        rank = sum(t.number <= trial.number for t in oracle.frozen_trials())
+                sampler.sample_relative(shared.study, shared.frozen(trial.number), {})
+        rank = sum(t.number <= trial.number for t in shared.frozen_trials())
         self.exhausted = getattr(sampler, "stopped", False)
         if self.exhausted or (limit is not None and rank > limit):
             retry(trial.set_user_attr, SURPLUS_ATTRIBUTE, True)
-            retry(oracle.tell, trial, None, TrialState.FAIL)
+            retry(shared.tell, trial, None, TrialState.FAIL)
             return None
         return trial
 
     def use_sampler(self, number: int) -> None:
         """Give the study the sampler of the trial of that number."""
-        study = self._oracle.study
+        study = self._oracle.shared.study
         if self._sampler == "grid":
             # The grid has the same order in every process.
             study.sampler = make_sampler("grid", self._seed(), grid_of(self._oracle.hyperparameters))
@@ -124,13 +119,13 @@ class Proposals:
             # of the next seed repeat the numbers of the next trial, as with the sum of seed and number.
             study.sampler = make_sampler(self._sampler, _mixed(self._seed(), number))
         else:
-            if not self._reseeded and (self._oracle.is_shared or self._oracle.frozen_trials()):
+            if not self._reseeded and (self._oracle.shared.is_shared or self._oracle.shared.frozen_trials()):
                 # Otherwise it would repeat the random numbers of another process.
                 self._sampler.reseed_rng()
             self._reseeded = True
             study.sampler = self._sampler
         if not self._may_repeat:
-            tried = {t.number: combination(values_of(t)) for t in self._oracle.frozen_trials()}
+            tried = {t.number: combination(values_of(t)) for t in self._oracle.shared.frozen_trials()}
             seed = _mixed(self._oracle.seed or 0, number, 1)
             study.sampler = WithoutRepeats(study.sampler, self._oracle.hyperparameters, tried, seed)
 
@@ -148,20 +143,16 @@ class Proposals:
         oracle = self._oracle
         if oracle.seed is None:
             with self._alone("seed"):
-                drawn = oracle.attributes().get(_SEED_ATTRIBUTE)
+                drawn = oracle.shared.attributes().get(_SEED_ATTRIBUTE)
                 if drawn is None:
                     drawn = int(np.random.SeedSequence().generate_state(1)[0])
-                    retry(oracle.study.set_user_attr, _SEED_ATTRIBUTE, drawn)
+                    oracle.shared.set_attribute(_SEED_ATTRIBUTE, drawn)
                 oracle.seed = int(drawn)
         return int(oracle.seed)
 
     def _alone(self, lock: str) -> Any:
-        return self._oracle.hold(lock) if self._oracle.is_shared else nullcontext()
+        return self._oracle.hold(lock) if self._oracle.shared.is_shared else nullcontext()
 
 
 def _mixed(seed: int, *numbers: int) -> int:
     return int(np.random.SeedSequence([seed % 2**32, *numbers]).generate_state(1)[0])
-
-
-def _frozen(study: optuna.Study, trial: optuna.trial.Trial) -> Any:
-    return study.get_trials(deepcopy=False)[trial.number]

@@ -14,7 +14,7 @@ from keras_initx.tuning import OptunaOracle, search
 from keras_initx.tuning.study import heartbeat
 from keras_initx.tuning.study.attributes import seed_records
 from keras_initx.tuning.study.heartbeat import new_owner
-from keras_initx.tuning.study.memory import TakenOver
+from keras_initx.tuning.study.lease import TakenOver
 
 from tests.support import processes
 from tests.tuning.study.plain_tuner import PlainTuner, a_number, a_range, run
@@ -27,7 +27,7 @@ def trial_of_another_machine(folder: Path, trials: int) -> optuna.trial.Trial:
     oracle = OptunaOracle(max_trials=trials)
     PlainTuner(oracle, folder, a_number, a_range)
     oracle.verbose = 0
-    running = oracle._running[oracle.create_trial("tuner0").trial_id]
+    running = oracle.leases[oracle.create_trial("tuner0").trial_id].trial
     running.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "machine": "another", "token": "a"})
     return running
 
@@ -38,7 +38,7 @@ class TestTakeover:
         PlainTuner(oracle, tmp_path, a_number, a_range)
         oracle.verbose = 0
         trial = oracle.create_trial("tuner0")
-        running = oracle._running[trial.trial_id]
+        running = oracle.leases[trial.trial_id].trial
         parent = {**new_owner(), "pid": os.getppid(), "started": None}
         running.set_user_attr("owner", parent)
         second = run(tmp_path, a_number, a_range, trials=2, storage=None)
@@ -83,13 +83,13 @@ class TestTakeover:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Check the owner at every epoch, because otherwise values wait for the next check.
-        monkeypatch.setattr("keras_initx.tuning.study.memory._CHECK_SECONDS", -1.0)
+        monkeypatch.setattr("keras_initx.tuning.study.lease._CHECK_SECONDS", -1.0)
         oracle = OptunaOracle(max_trials=2)
         PlainTuner(oracle, tmp_path, a_number, a_range)
         oracle.verbose = 0
         trial = oracle.create_trial("tuner0")
         oracle.report_seed(trial.trial_id, 0, {"score": 0.1})
-        oracle._running[trial.trial_id].set_user_attr("owner", new_owner())
+        oracle.leases[trial.trial_id].trial.set_user_attr("owner", new_owner())
         for report in (
             lambda: oracle.report_seed(trial.trial_id, 1, {"score": 0.2}),
             lambda: oracle.report_epoch(trial.trial_id, 3, 0.2),

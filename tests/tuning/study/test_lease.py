@@ -10,9 +10,9 @@ import optuna
 import pytest
 from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.pruning.layer_signal import LayerStart
-from keras_initx.tuning.study import heartbeat, memory
+from keras_initx.tuning.study import heartbeat, lease
 from keras_initx.tuning.study.heartbeat import new_owner
-from keras_initx.tuning.study.memory import TakenOver
+from keras_initx.tuning.study.lease import TakenOver, TrialLease
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import OperationalError
 
@@ -46,8 +46,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def wait(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(memory.time, "sleep", wait)
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(lease.time, "sleep", wait)
     return now
 
 
@@ -109,7 +109,7 @@ class TestEpochs:
         trial = oracle.create_trial("t")
         oracle.report_epoch(FIRST, 0, 0.1)
         oracle.report_epoch(FIRST, 1, 0.2)
-        oracle._running[FIRST].set_user_attr("owner", ELSEWHERE)
+        oracle.leases[FIRST].trial.set_user_attr("owner", ELSEWHERE)
         clock[0] += 1.5
         with pytest.raises(TakenOver):
             oracle.report_epoch(FIRST, 2, 0.3)
@@ -149,7 +149,7 @@ class TestEpochs:
                 if self.epochs == 7:
                     raise KeyboardInterrupt
 
-        monkeypatch.setattr(memory, "_CHECK_SECONDS", -1.0)
+        monkeypatch.setattr(lease, "_CHECK_SECONDS", -1.0)
         with pytest.raises(KeyboardInterrupt):
             quick(trials=1, epochs=4, observers=[Interrupting()])
         url = f"sqlite:///{tmp_path}/results/study.db"
@@ -185,7 +185,7 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def epoch(oracle: OptunaOracle) -> None:
-    memory.time.sleep(2.0)
+    lease.time.sleep(2.0)
     oracle.report_epoch(FIRST, 0, 0.5)
 
 
@@ -283,14 +283,14 @@ class TestCutOff:
     def test_observer_is_notified_of_a_loss_in_the_last_write(
         self, quick: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        tell, observer = OptunaOracle.tell, recorder()
+        tell, observer = TrialLease.tell, recorder()
 
-        def lost(self: OptunaOracle, running: Any, *args: Any) -> None:
-            monkeypatch.setattr(OptunaOracle, "tell", tell)
-            running.set_user_attr("owner", new_owner())
+        def lost(self: TrialLease, *args: Any) -> None:
+            monkeypatch.setattr(TrialLease, "tell", tell)
+            self.trial.set_user_attr("owner", new_owner())
             raise TakenOver
 
-        monkeypatch.setattr(OptunaOracle, "tell", lost)
+        monkeypatch.setattr(TrialLease, "tell", lost)
         quick(trials=1, epochs=1, seeds=1, observers=[observer])
         # The new owner is dead, so the search takes the trial back.
         assert observer.ended == ["taken over", "completed"]
@@ -299,7 +299,7 @@ class TestCutOff:
         oracle = make()
         trial = oracle.create_trial("t")
         oracle.end_early(FIRST, "pruned", "it was bad")
-        oracle._running[FIRST].set_user_attr("owner", {})
+        oracle.leases[FIRST].trial.set_user_attr("owner", {})
         end(oracle, trial)
         again = oracle.create_trial("t")
         assert again.trial_id == FIRST
@@ -314,9 +314,9 @@ class TestOthers:
         trial = oracle.create_trial("t")
         assert trial.trial_id == "0001"
         # Forget what `create_trial` saw, so that only the heartbeat thread can notice it.
-        oracle._liveness._last_change.clear()
+        oracle.shared.liveness._last_change.clear()
         for _ in range(7):
-            oracle._beat()
+            oracle.beat()
             clock[0] += 10
         end(oracle, trial)
         assert oracle.create_trial("t").trial_id == FIRST
