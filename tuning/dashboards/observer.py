@@ -35,7 +35,12 @@ class DashboardObserver:
         self._columns: list[Parameter] = []
 
     def on_trial_begin(self, trial: Any, seeds: Sequence[int]) -> None:
-        """Declare the columns again if a hyperparameter is new: TensorBoard shows only declared columns."""
+        """Declare the columns again if a hyperparameter is new."""
+        self._declare()
+
+    def _declare(self) -> None:
+        """Write the columns if they have changed, and the rows: TensorBoard shows only declared columns."""
+        self._oracle.read_space()
         columns = [parameter_of(hp) for hp in _unique(self._oracle.get_space().space)]
         if columns != self._columns:
             with disk_errors("logs", self._logs, every_os_error=True):
@@ -57,6 +62,8 @@ class DashboardObserver:
         """Write the HParams row of the trial, unless another process has taken the trial over."""
         if status == "taken over":
             return
+        # A build may have declared hyperparameters that no trial had before.
+        self._declare()
         self._write(self._oracle.result(trial.trial_id))
 
     def on_start(self, trial: Any, layers: Sequence[LayerStart]) -> None:
@@ -87,8 +94,11 @@ class DashboardObserver:
 
     def _write(self, result: TrialResult) -> None:
         scores = {seed: record["score"] for seed, record in result.seeds.items()}
+        # Two processes that add hyperparameters at the same time may hide one from each other for a while.
+        declared = {column.name for column in self._columns}
+        values = {name: value for name, value in result.values.items() if name in declared}
         with disk_errors("logs", self._logs, every_os_error=True):
-            self._writer.write_trial(result.name, result.values, scores, result.status)
+            self._writer.write_trial(result.name, values, scores, result.status)
 
 
 def _images(trials: Sequence[TrialResult], objective: Any) -> dict[str, bytes]:

@@ -331,18 +331,18 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         """
         super().update_space(hyperparameters)
         if self.hyperparameters.get_config() != self._space_written:
-            self._read_space()
+            self.read_space()
             self._space_written = self.hyperparameters.get_config()
             self._proposals.exhausted = False
             self.shared.set_attribute(_SPACE_ATTRIBUTE, self._space_written)
 
-    def _read_space(self) -> None:
-        """Put the hyperparameters that the study has in front of those of this process.
+    def read_space(self) -> None:
+        """Add the hyperparameters that the study has, from other processes, to those of this one.
 
-        The study's come first because Optuna accepts no other choices for a parameter that it knows.
+        The study's come first, because Optuna accepts no other choices for a parameter that it knows.
         """
         config = self.attributes().get(_SPACE_ATTRIBUTE)
-        if config is not None:
+        if config not in (None, self.hyperparameters.get_config()):
             own, self.hyperparameters = self.hyperparameters, keras_tuner.HyperParameters.from_config(config)
             self.hyperparameters.merge(own, overwrite=False)
 
@@ -365,7 +365,7 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
     def reload(self) -> None:
         """Read the space and the trials of every process from the study."""
         self._is_loaded = True
-        self._read_space()
+        self.read_space()
         trials = self.frozen_trials()
         for frozen in trials:
             trial_id = trial_id_of(frozen.number)

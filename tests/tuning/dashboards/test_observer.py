@@ -160,6 +160,24 @@ def test_a_hyperparameter_that_appears_later_gets_its_column(tmp_path: Path) -> 
     assert reader.row("trial_0001").keys() == {"first", "second", "status"}
 
 
+def test_a_hyperparameter_that_a_build_declares_gets_its_column(quick: Quick, tmp_path: Path) -> None:
+    def build(hp: Any) -> keras.Model:
+        layers = [keras.layers.Dense(hp.Int(f"units_{i}", 2, 9)) for i in range(hp.Int("layers", 2, 3))]
+        layers.append(keras.layers.Dense(2, activation="softmax"))
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    result = quick(build, trials=4, seeds=1, epochs=1, initializers=["auto"], learning_rates=[0.01])
+    assert {t.status for t in result.trials} == {"completed"}
+    reader = Reader(result.folders.logs)
+    for trial in result.trials:
+        assert reader.row(trial.name) == {**trial.values, "status": "completed"}
+        assert {f"units_{i}" for i in range(trial.values["layers"])} <= trial.values.keys()
+    shapes = [layer.units for layer in result.best_model().layers[:-1]]
+    assert shapes == [result.best.values[f"units_{i}"] for i in range(result.best.values["layers"])]
+
+
 def test_parameters() -> None:
     hp = keras_tuner.HyperParameters()
     hp.Float("rate", 1e-4, 0.5, sampling="log")
