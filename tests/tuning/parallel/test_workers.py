@@ -15,6 +15,7 @@ from keras_initx.tuning.parallel.workers import Workers, worker_environment
 from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 from keras_initx.tuning.study.heartbeat import new_owner
+from keras_initx.tuning.study.proposals import Proposals
 
 from keras_initx import InitxError
 from keras_initx.cli import app
@@ -284,18 +285,16 @@ class TestJoining:
 
     def test_trial_beyond_the_limit_is_dropped(self, quick: Any, monkeypatch: Any) -> None:
         """Another process asks for the last trial at the same time."""
-        from keras_initx.tuning import OptunaOracle
+        use_sampler, asked = Proposals.use_sampler, threading.Event()
 
-        use_sampler, asked = OptunaOracle._use_sampler, threading.Event()
-
-        def late(oracle: Any, number: int) -> None:
-            use_sampler(oracle, number)
+        def late(proposals: Any, number: int) -> None:
+            use_sampler(proposals, number)
             if number == 1 and not asked.is_set():
                 asked.set()
-                other = oracle.study.ask()
+                other = proposals._oracle.shared.study.ask()
                 other.set_user_attr(OWNER_ATTRIBUTE, {**new_owner(), "pid": os.getppid(), "started": None})
 
-        monkeypatch.setattr(OptunaOracle, "_use_sampler", late)
+        monkeypatch.setattr(Proposals, "use_sampler", late)
         result = quick(trials=2, seeds=1, epochs=1)
         assert [t.status for t in result.trials] == ["completed", "running"]
         states = [t.state.name for t in result.tuner.oracle.study.trials]
