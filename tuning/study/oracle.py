@@ -25,13 +25,14 @@ from .attributes import (
     REASON_ATTRIBUTE,
     VALUES_ATTRIBUTE,
     reason_of,
+    values_of,
 )
 from .lease import TakenOver, TrialLease
 from .proposals import Proposals
 from .reporting import StudyReporting
 from .samplers import GivenValues, OracleSampler, check_sampler
 from .shared_study import SharedStudy
-from .trials import ActiveValues, hyperparameters_of, metrics_record, to_keras_tuner, trial_id_of
+from .trials import ActiveValues, combination, hyperparameters_of, metrics_record, to_keras_tuner, trial_id_of
 
 Sampler: TypeAlias = str | optuna.samplers.BaseSampler | keras_tuner.Oracle
 
@@ -303,6 +304,12 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         if trial is None or (trial_id not in self._started_here and trial.status in _UNFINISHED):
             trial = to_keras_tuner(self.frozen(trial_id), self.hyperparameters)
         return trial
+
+    def repetition_of(self, trial_id: str) -> int:
+        """Return how many earlier trials have the same values, for example to choose fresh random seeds."""
+        trials = {t.number: combination(values_of(t)) for t in self.frozen_trials()}
+        number = int(trial_id)
+        return sum(values == trials[number] for earlier, values in trials.items() if earlier < number)
 
     @property
     def trial_limit(self) -> int | None:

@@ -180,5 +180,8 @@ def test_no_combination_is_tried_twice_and_the_search_ends(make: Maker) -> None:
 
 def test_combinations_repeat_on_request(with_oracle: Maker) -> None:
     run = Recorded(lambda hp: float(hp.Boolean("b")))
-    search(with_oracle(None, run, max_trials=7, repeats=True))
+    tuner = search(with_oracle(None, run, max_trials=7, repeats=True))
     assert len(run.used) == 7
+    earlier = [run.used[:number].count(values) for number, values in enumerate(run.used)]
+    assert [tuner.oracle.repetition_of(name) for name in tuner.oracle.start_order] == earlier
+    assert max(earlier) > 1
