@@ -92,7 +92,7 @@ class Meter:
 
 def run(kind, folder, options):
     """Run one search, in this process or in processes that it starts."""
-    from keras_initx.tuning import search
+    from keras_initx.tuning import SearchSpace, search
     from keras_initx.tuning.parallel import Workers
     from sklearn.datasets import load_digits
 
@@ -105,9 +105,9 @@ def run(kind, folder, options):
         command = [sys.executable, __file__, "--in", folder, *sys.argv[1:]]
         workers = Workers(command, 1, {MEMORY_FILE: str(path)}, trials_each=options.each)
     search(
-        lambda hp: build(kind, hp), ((x[:640], y[:640]), (x[640:896], y[640:896])),
-        tuner="random", trials=options.trials, epochs=2, seeds=1, learning_rates=None, enqueue=[],
-        initializers=["he_normal"], quiet=True, jit_compile=options.jit_compile,
+        lambda hp: build(kind, hp), x[:640], y[:640], validation_data=(x[640:896], y[640:896]),
+        batch_size=64, space=SearchSpace(["he_normal"]), tuner="random", trials=options.trials, epochs=2,
+        seeds=1, enqueue=[], quiet=True, jit_compile=options.jit_compile,
         screening=options.screening, join=joins, workers=workers,
         observers=[] if workers else [Meter(path, options.types)],
         results=f"{folder}/results", logs=f"{folder}/logs",

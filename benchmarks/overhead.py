@@ -164,9 +164,9 @@ def measure(kind, trials, seeds, epochs, seconds):
     with tempfile.TemporaryDirectory() as folder, timers:
         bare.began, bare.began_cpu = time.perf_counter(), time.process_time()
         search(
-            lambda hp: build(hp), data, tuner="random", trials=trials, epochs=bare.epochs, seeds=seeds,
-            batch_size=BATCH, learning_rates=None, quiet=True, enqueue=[], observers=[bare],
-            results=f"{folder}/results", logs=f"{folder}/logs",
+            lambda hp: build(hp), bare.x, bare.y, validation_data=bare.validation, tuner="random",
+            trials=trials, epochs=bare.epochs, seeds=seeds, batch_size=BATCH, quiet=True,
+            enqueue=[], observers=[bare], results=f"{folder}/results", logs=f"{folder}/logs",
         )  # fmt: skip
         end = time.perf_counter() - bare.began
     return {

@@ -55,8 +55,8 @@ def run(side, trials, epochs, screening):
         started = time.perf_counter()
         if side == "search":
             search(
-                build, (train, validation), tuner="random", trials=trials, epochs=epochs, seeds=1,
-                batch_size=128, learning_rates=None, screening=screening, quiet=True,
+                build, *train, validation_data=validation, tuner="random", trials=trials, epochs=epochs,
+                seeds=1, batch_size=128, screening=screening, quiet=True,
                 results=f"{folder}/results", logs=f"{folder}/logs",
             )  # fmt: skip
         else:

@@ -71,9 +71,10 @@ def one_search(seed, options, screening):
         kernel = keras.initializers.RandomNormal(stddev=NORMALS[name]) if name in NORMALS else name
         return network(kernel, options.depth, rate=hp.Choice("learning_rate", RATES))
 
+    train, validation = data()
     with tempfile.TemporaryDirectory() as folder:
         return search(
-            build, data(), tuner=options.tuner, enqueue=[],
+            build, *train, validation_data=validation, batch_size=64, tuner=options.tuner, enqueue=[],
             trials=options.trials, epochs=options.epochs, seeds=1, seed=seed,
             screening=screening,
             quiet=True,
@@ -123,13 +124,14 @@ def starts():
 def thresholds(options):
     """Write a line of JSON for each start: what one batch shows, and the best accuracy of 15 epochs."""
     import keras
+    from keras_initx.tuning.data import Batch
     from keras_initx.tuning.pruning.screening import untrainable_reason
     from keras_initx.tuning.pruning.signal_probe import SignalProbe
     from keras_initx.tuning.training.model_cache import CompiledModels
 
     (x, y), validation = data()
     sample = x[:64], y[:64]
-    probe, models = SignalProbe(sample), CompiledModels(True, sample)
+    probe, models = SignalProbe(Batch.of_arrays(*sample)), CompiledModels(True, Batch.of_arrays(*sample))
     optimizers = (("adam", 1e-3), ("adam", 1e-2), ("sgd", 0.01), ("sgd", 0.1))
     cells = itertools.product((5, 30), ("relu", "tanh", "sigmoid"), optimizers)
     with Path(options.thresholds).open("a") as file:

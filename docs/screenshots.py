@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import keras
-from keras_initx.tuning import load_dataset, search
+from keras_initx.tuning import SearchSpace, load_dataset, search
 from PIL import Image
 
 import keras_initx
@@ -40,8 +40,7 @@ def run() -> Path:
         build,
         load_dataset("digits"),
         tuner="grid",
-        initializers=INITIALIZERS,
-        learning_rates=[1e-3, 3e-3],
+        space=SearchSpace(initializers=INITIALIZERS, learning_rates=[1e-3, 3e-3]),
         epochs=8,
         seeds=3,
         results="results/digits",

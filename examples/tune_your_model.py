@@ -6,11 +6,11 @@ Run: python examples/tune_your_model.py
 import keras
 import keras_tuner
 import rich
-from keras_initx.tuning import Range, load_dataset, search
+from keras_initx.tuning import Range, SearchSpace, load_dataset, search
 
 
 def build(hp: keras_tuner.HyperParameters) -> keras.Model:
-    """Build a model as for KerasTuner; `search` adds "initializer" and "learning_rate" to the space."""
+    """Build a model as for KerasTuner; `search` adds "initializer" and "learning_rate" to it."""
     model = keras.Sequential(
         [
             keras.Input((8, 8)),
@@ -34,8 +34,9 @@ def main() -> None:
         trials=6,
         seeds=2,
         epochs=5,
-        initializers=["he_auto", "auto", "glorot_uniform"],
-        learning_rates=Range(1e-3, 3e-2),
+        space=SearchSpace(
+            initializers=["he_auto", "auto", "glorot_uniform"], learning_rates=Range(1e-3, 3e-2)
+        ),
         results="results/tune_your_model",
         logs="runs/tune_your_model",
         overwrite=True,

@@ -29,6 +29,7 @@ from .space import (
     InitializerHyperModel,
     KernelSpace,
     Range,
+    SearchSpace,
 )
 from .storage import STUDY_FILE, redacted
 from .study import OptunaOracle, Sample, TrialResult, status_of
@@ -53,6 +54,7 @@ __all__ = [
     "Range",
     "Sample",
     "SearchResult",
+    "SearchSpace",
     "TrialResult",
     "Workers",
     "accuracy_table",

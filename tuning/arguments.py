@@ -13,11 +13,9 @@ import numpy as np
 
 from keras_initx.errors import InitxError, check_positive, error_line, is_number
 
-from .data import Dataset, check_not_masked, first_gap, from_arrays
+from .data import Dataset, FitArguments, check_not_masked, evaluation, first_gap, is_arrays
 from .space import InitializerHyperModel
 from .training import architecture
-
-Pair = tuple[Any, Any]
 
 # NumPy accepts seeds of 32 bits.
 _SEEDS = 2**32
@@ -37,57 +35,94 @@ def check_kinds(values: Mapping[str, object], kinds: Mapping[str, tuple[Any, str
             raise InitxError(argument, values[argument], text)
 
 
-def pairs_of(data: Any) -> tuple[Pair, Pair, Pair | None]:
-    """Return the pairs (x, y) for training, validation and, if there is one, testing.
+def fit_of(
+    hypermodel: InitializerHyperModel, x: Any, y: Any, test_data: Any, epochs: int, fit: Mapping[str, Any]
+) -> tuple[FitArguments | None, FitArguments | None, dict[str, Any]]:
+    """Return the arguments of `fit`, the test data, and the keyword arguments of the tuner's `search`.
+
+    The first is None if the user's HyperModel trains by code of its own, whose arguments may be anything.
+
+    Args:
+        hypermodel: Builds and trains the model.
+        x, y: As in `fit`; or x is a `Dataset`, which has all its parts.
+        test_data: Data in the form of `validation_data`, or None.
+        epochs: The largest number of epochs.
+        fit: Further arguments of `fit`.
 
     Raises:
-        InitxError: If the data has another form, or x and y differ in length.
+        InitxError: If an argument is not one of `fit`, or the data cannot be used.
     """
-    if isinstance(data, tuple | list) and len(data) in (2, 3):
-        if all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
-            for part in data:
-                for values in part:
-                    check_not_masked("data", values)
-            arrays: list[Pair] = [(np.asarray(x), np.asarray(y)) for x, y in data]
-            for name, (x, y) in zip(("training", "validation", "test"), arrays, strict=False):
-                if len(x) != len(y) or not len(x):
-                    allowed = f"a {name} pair (x, y) of equal length, with at least one row"
-                    raise InitxError("data", f"{len(x)} rows of x and {len(y)} of y", allowed)
-                _warn_of_gaps(name, x=x, y=y)
-            return arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None
-        if len(data) == 2:
-            return _split(*data)
-    if not isinstance(data, Dataset):
-        allowed = "a Dataset, (x, y), or ((x, y), (x_validation, y_validation))"
-        kind = type(data).__name__
-        raise InitxError("data", kind, allowed, problem=f"`data` must be {allowed}, got a {kind}")
+    arguments = dict(fit)
+    if isinstance(x, Dataset):
+        for name, value in (("y", y), ("test_data", test_data), *fit.items()):
+            if value is not None and name in ("y", "test_data", "validation_data", "validation_split"):
+                remedy = "Leave it out, since the Dataset has all its parts."
+                raise InitxError(name, _kind(value), "None where `x` is a Dataset", remedy)
+        data = x
+        x, y, test_data = data.x_train, data.y_train, (data.x_test, data.y_test)
+        arguments["validation_data"] = data.x_validation, data.y_validation
+    if _is_pairs(x) and y is None:
+        problem = "`x` holds pairs of inputs and labels"
+        remedy = "As in fit: search(model, x, y, validation_data=(x_val, y_val), test_data=(x_test, y_test))."
+        raise InitxError("x", "pairs", "the inputs alone", remedy, problem)
+    arguments |= {name: value for name, value in (("x", x), ("y", y)) if value is not None}
+    if not hypermodel.has_own_fit or hypermodel.fit_takes("epochs"):
+        arguments["epochs"] = epochs
+    test = None if test_data is None else evaluation(test_data)
+    if test is not None:
+        _check_arrays("test", test.x, test.values.get("y"))
+    if hypermodel.has_own_fit:
+        return None, test, arguments
+    _check_arrays("training", x, y)
+    data_arguments = FitArguments((), arguments)
+    validation = data_arguments.validation
+    if validation is not None:
+        _check_arrays("validation", validation.x, validation.values.get("y"))
+    return data_arguments, test, arguments
+
+
+def _is_pairs(x: Any) -> bool:
     return (
-        (data.x_train, data.y_train),
-        (data.x_validation, data.y_validation),
-        (data.x_test, data.y_test),
+        isinstance(x, tuple | list)
+        and len(x) in (2, 3)
+        and all(isinstance(part, tuple) and len(part) == 2 for part in x)
     )
 
 
-def _warn_of_gaps(name: str, **arrays: np.ndarray) -> None:
-    # Only a warning, since a model may handle such values.
-    for which, values in arrays.items():
-        if values.dtype.kind == "f" and (index := first_gap(values)) is not None:
+def _check_arrays(part: str, x: Any, y: Any) -> None:
+    """Check arrays of one part of the data; everything else is left to `fit`.
+
+    Raises:
+        InitxError: If an array has masked values or no rows, or the arrays differ in length.
+    """
+    if not is_arrays(x):
+        return
+    argument = {"training": "x", "validation": "validation_data", "test": "test_data"}[part]
+    leaves = [(name, v) for name, values in (("x", x), ("y", y)) for v in keras.tree.flatten(values)]
+    leaves = [(name, values) for name, values in leaves if hasattr(values, "shape")]
+    counts = {name: len(values) for name, values in leaves}
+    for name, values in leaves:
+        check_not_masked(argument, values)
+        if isinstance(values, np.ndarray) and values.dtype.kind == "U":
+            remedy = "Convert it with array.astype(object)."
+            allowed = "strings of dtype object, which Keras can read"
+            raise InitxError(argument, f"{part} {name} of dtype {values.dtype}", allowed, remedy)
+        if len(values) != len(leaves[0][1]) or not len(values):
+            got = " and ".join(f"{count} rows of {name}" for name, count in counts.items())
+            raise InitxError(argument, got, f"{part} arrays of equal length, with at least one row")
+    for name, values in leaves:
+        # Only a warning, since a model may handle such values.
+        array = np.asarray(values)
+        if array.dtype.kind == "f" and (index := first_gap(array)) is not None:
             warnings.warn(
-                f"`data` contains {values[index]} in {which} of the {name} pair, at index {index}. Most "
-                "models then have a loss that is not finite.",
+                f"`{argument}` contains {array[index]} in the {part} {name}, at index {index}. Most models "
+                "then have a loss that is not finite.",
                 stacklevel=4,
             )
 
 
-def _split(x: Any, y: Any) -> tuple[Pair, Pair, Pair | None]:
-    train, validation, test = pairs_of(from_arrays(x, y))
-    labels = np.asarray(y)
-    if labels.ndim < 2 or labels.shape[1] == 1:
-        return train, validation, test
-    # Keep labels one-hot, since the model's loss expects that. The split returned class indices.
-    rows = np.eye(labels.shape[1], dtype="float32")[np.unique(labels.argmax(axis=1))]
-    one_hot: list[Pair] = [(x, rows[y]) for x, y in (train, validation, test or train)]
-    return one_hot[0], one_hot[1], one_hot[2]
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
 def seeds_of(seeds: int | Sequence[int], first: int) -> list[int]:
@@ -127,55 +162,81 @@ def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objectiv
 
 
 def check_model(
-    hypermodel: InitializerHyperModel, train: Pair, others: Sequence[Pair | None], objective: str
+    hypermodel: InitializerHyperModel,
+    data: FitArguments | None,
+    test: FitArguments | None,
+    objective: Any,
 ) -> tuple[keras_tuner.HyperParameters, str]:
-    """Build the model once, train it on two rows and evaluate it; return its search space and a description.
+    """Build the model once, train it on a small batch and evaluate it.
 
     Args:
         hypermodel: Builds the model.
-        train: The training pair.
-        others: The pairs to evaluate on.
-        objective: The metric that the model must have.
+        data: The arguments of `fit`; None if the HyperModel trains by code of its own.
+        test: The test data, or None.
+        objective: The metrics that the model must have.
+
+    Returns:
+        The search space and a description of the model.
 
     Raises:
         InitxError: If the model cannot be built, does not train or evaluate on the data, or lacks the
             objective.
     """
     hp = keras_tuner.HyperParameters()
+    hypermodel.declare_hyperparameters(hp)
+    batch = None if data is None else data.batches[0].first_rows(2)
+    hypermodel.inputs = None if batch is None else batch.x
     model = hypermodel.build(hp)
-    text = f"{model.count_params()} parameters"
+    text = f"{model.count_params()} parameters" if model.built else model.name
     key = architecture(model)
     if key is not None:
         text += f" [{hashlib.sha256(key.encode()).hexdigest()[:12]}]"
+    if data is None or batch is None:
+        return hp, text
     # Eagerly, since compiling would take longer than this one step.
     model.run_eagerly, model.jit_compile = True, False
     try:
-        logs = model.train_on_batch(train[0][:2], train[1][:2], return_dict=True)
+        logs = batch.train(model)
     except Exception as error:
-        remedy = f"{_label_remedy(model.loss, train[1])}Keras: {error_line(error)}."
+        remedy = f"{_label_remedy(model.loss, batch.y)}Keras: {error_line(error)}."
         problem = f"`model` {model.name!r} does not train on the data"
         raise InitxError("model", model.name, "a model that trains on the data", remedy, problem) from error
-    for name, pair in zip(("validation", "test"), others, strict=False):
-        if pair is not None:
-            _check_evaluates(model, name, pair)
-    names = [f"val_{name}" for name in logs] + list(logs)
-    if objective not in names:
+    for argument, part in (("validation_data", data.validation), ("test_data", test)):
+        if part is not None:
+            _check_evaluates(model, argument, part)
+    has_validation = data.validation is not None or data.values.get("validation_split")
+    names = [*([f"val_{name}" for name in logs] if has_validation else []), *logs]
+    for missing in (name for name in _metric_names(objective) if name not in names):
         allowed = f"a metric of the model ({', '.join(names)})"
         remedy = "Add it to metrics=[...] when you compile the model, or pass another objective."
-        raise InitxError("objective", objective, allowed, remedy)
+        if missing.startswith("val_") and not has_validation:
+            remedy = "Pass validation_data=(x, y), or validation_split=0.2 for arrays."
+        raise InitxError("objective", missing, allowed, remedy)
     return hp, text
 
 
-def _check_evaluates(model: keras.Model, name: str, pair: Pair) -> None:
-    """Raise an `InitxError` for a pair that fits the model less than the training pair does."""
+def _metric_names(objective: Any) -> list[str]:
+    parts = getattr(objective, "objectives", [objective])
+    return [part.name for part in parts]
+
+
+def _check_evaluates(model: keras.Model, argument: str, part: FitArguments) -> None:
+    """Raise an `InitxError` for data that fit the model less than the training data do."""
+    batch = part.batches[0].first_rows(2)
     try:
-        model.test_on_batch(pair[0][:2], pair[1][:2])
+        batch.test(model)
     except Exception as error:
-        shapes = f"x of shape {np.shape(pair[0])} and y of shape {np.shape(pair[1])}"
-        allowed = f"a {name} pair that the model can be evaluated on"
-        problem = f"`data` must have {allowed}, got {shapes}"
-        remedy = f"{_label_remedy(model.loss, pair[1])}Keras: {error_line(error)}."
-        raise InitxError("data", shapes, allowed, remedy, problem) from error
+        shapes = f"x of shape {_shape(batch.x)} and y of shape {_shape(batch.y)}"
+        allowed = "data that the model can be evaluated on"
+        problem = f"`{argument}` must be {allowed}, got {shapes}"
+        remedy = f"{_label_remedy(model.loss, batch.y)}Keras: {error_line(error)}."
+        raise InitxError(argument, shapes, allowed, remedy, problem) from error
+
+
+def _shape(values: Any) -> Any:
+    """Return the shapes of one row of arrays, without the number of rows."""
+    shapes = keras.tree.map_structure(lambda v: ("rows", *np.shape(v)[1:]), values)
+    return keras.tree.map_structure(lambda s: s, shapes)
 
 
 def _label_remedy(loss: Any, labels: Any) -> str:
@@ -189,21 +250,36 @@ def _label_remedy(loss: Any, labels: Any) -> str:
     return ""
 
 
-def fingerprint(*pairs: Pair | None) -> str:
-    """Return a short hash of all arrays, by which a resumed search recognizes its data."""
+def fingerprint(*parts: FitArguments | None) -> str:
+    """Return a short hash by which a resumed search recognizes its data.
+
+    It covers all values of arrays, and the type and the shapes of a batch of everything else.
+    """
     digest = hashlib.sha256()
-    for pair in pairs:
-        for array in pair or ():
-            values = np.ascontiguousarray(array)
-            digest.update(f"{values.shape}{values.dtype}".encode())
-            digest.update(values.tobytes())
+    for part in parts:
+        if part is None:
+            continue
+        leaves = [part.x, part.values.get("y"), part.values.get("sample_weight")]
+        if not is_arrays(part.x):
+            batch = part.batches[0]
+            digest.update(type(part.x).__name__.encode())
+            leaves = [f"{np.shape(v)[1:]}" for v in keras.tree.flatten((batch.x, batch.y)) if v is not None]
+        for leaf in keras.tree.flatten(leaves):
+            if leaf is not None:
+                values = np.ascontiguousarray(leaf)
+                digest.update(f"{values.shape}{values.dtype}".encode())
+                digest.update(
+                    values.tobytes() if values.dtype.kind != "O" else repr(values.tolist()).encode()
+                )
     return digest.hexdigest()[:12]
 
 
-def check_limits(epochs: object, batch_size: object, patience: object, extra_seeds: object) -> None:
+def check_limits(epochs: object, fit: Mapping[str, Any], patience: object, extra_seeds: object) -> None:
     """Raise an `InitxError` for a limit of `search` that is not an integer in its range."""
     check_positive("epochs", epochs)
-    check_positive("batch_size", batch_size)
+    for name in ("batch_size", "steps_per_epoch", "validation_steps", "validation_batch_size"):
+        if fit.get(name) is not None:
+            check_positive(name, fit[name])
     if patience is not None:
         check_positive("patience", patience)
     if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:

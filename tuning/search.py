@@ -13,33 +13,27 @@ import keras_initx
 from keras_initx._tf_logging import without_retracing_advice
 
 from .arguments import (
-    Pair,
     check_flags,
     check_kinds,
     check_limits,
     check_model,
     fingerprint,
+    fit_of,
     goal_of,
     objective_of,
-    pairs_of,
     seeds_of,
     trials_of,
 )
 from .dashboards import CommandLine, DashboardObserver, ProgressObserver
-from .data import Dataset
 from .observers import Observer
 from .parallel import Workers, end_with_parent, interruptible, trials_each
 from .pruning import Pruner, Pruning
 from .search_result import SearchResult
 from .space import (
     CANDIDATES,
-    DEFAULT_INITIALIZERS,
-    DEFAULT_LEARNING_RATES,
     INITIALIZER,
-    OWN,
     InitializerHyperModel,
-    Initializers,
-    Numbers,
+    SearchSpace,
     check_known,
     grid_of,
 )
@@ -77,20 +71,16 @@ _KINDS = {
 
 def search(
     model: Any,
-    data: Dataset | Pair | tuple[Pair, Pair] | tuple[Pair, Pair, Pair],
+    x: Any = None,
+    y: Any = None,
     *,
+    space: SearchSpace | None = None,
     tuner: Sampler = "tpe",
     trials: int | None = None,
     epochs: int = 20,
     seeds: int | Sequence[int] = 3,
-    batch_size: int = 64,
     patience: int | None = None,
-    initializers: Initializers = (*DEFAULT_INITIALIZERS, OWN),
-    learning_rates: Numbers | None = DEFAULT_LEARNING_RATES,
-    gains: Numbers | None = None,
-    distributions: Sequence[str] | None = None,
-    weight_decays: Numbers | None = None,
-    schedules: Sequence[str] | None = None,
+    test_data: Any = None,
     objective: str | keras_tuner.Objective = "val_accuracy",
     target: float | None = None,
     results: str | Path = "results/search",
@@ -110,38 +100,31 @@ def search(
     quiet: bool = False,
     observers: Sequence[Observer] = (),
     command: CommandLine | None = None,
+    **fit: Any,
 ) -> SearchResult:
     """Search initializers, learning rates and more for a model, with several seeds for each trial.
 
     Each seed's score is saved as soon as it finishes; `resume=True` continues an interrupted search and
-    runs only the missing seeds.
+    runs only the missing seeds. Whatever `model.fit` accepts, a search accepts: arrays, tf.data, PyDataset,
+    PyTorch's DataLoader, dictionaries, weights, callbacks.
 
     Args:
         model: A built and compiled model, a function that returns one (without arguments, or with a
             `keras_tuner.HyperParameters`), or a `keras_tuner.HyperModel`. A function may declare
             hyperparameters of its own, including "initializer" and "learning_rate".
-        data: A `Dataset`; arrays (x, y) of a classification task, which are split 60/20/20; or two pairs
-            ((x, y) for training, (x, y) for validation) and optionally a third for testing. Pairs suit any
-            task, such as a regression with `objective="val_loss"`.
+        x, y: As in `keras.Model.fit`; or x is a `Dataset`, which has a training, a validation and a test
+            part. A function without arguments that returns a generator stands for the generator, which
+            could be read only once.
+        space: What to search besides the hyperparameters that the model declares: a `SearchSpace`. None
+            searches the initializer of all kernels.
         tuner: "tpe", "random", "grid", "gp" (needs PyTorch), "cmaes" (needs cmaes); an Optuna sampler; or a
             KerasTuner oracle, such as `keras_tuner.oracles.BayesianOptimizationOracle(objective)`.
         trials: Total number of trials. None means 20, or the whole grid for "grid".
         epochs: Maximum number of epochs for each seed.
         seeds: Number of seeds for each trial, or the seeds themselves.
-        batch_size: Number of rows in each training step.
         patience: Stop a seed after this many epochs without a better objective; None never stops.
-        initializers: The names to choose from, unless the model declares "initializer": the initializers
-            of this package and of Keras, "own" for what the model was built with, and "initialize:auto" (or
-            another method) for `keras_initx.initialize`. A dictionary chooses by group ("stem", "hidden",
-            "recurrent", "attention", "head") or by pattern of layer paths:
-            {"hidden": ["he_auto", "auto"], "head": ["small_normal"]}. Kernels that no key covers keep the
-            model's own initializer.
-        learning_rates: The rates to choose from, a `Range` to search in (not for a grid), or None to keep
-            the model's own rate.
-        gains, distributions: Gains (variance times fan) and distributions to choose from for he_auto,
-            xavier_auto, lecun_auto and auto; None keeps each initializer's default.
-        weight_decays: Values, or a `Range`, for the optimizer's weight decay; None keeps the model's own.
-        schedules: How the learning rate changes from epoch to epoch: "constant", "linear", "cosine".
+        test_data: Data in the form of `validation_data`, on which each seed's best epoch is evaluated. It
+            influences no choice.
         objective: The name of a metric ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
         target: Minimize the number of epochs until the objective reaches this value, and stop each run
             there. A run that does not reach it counts as `epochs` + 1.
@@ -175,13 +158,16 @@ def search(
             best.
         seed: The seed of the sampler, and the first of `seeds` if that is a number.
         enqueue: Candidates to try first, as values by name; missing values are sampled. None means "own",
-            "he_auto", "auto" and "initialize:auto", as far as `initializers` contains them. A grid tries
+            "he_auto", "auto" and "initialize:auto", as far as the space contains them. A grid tries
             everything anyway.
         quiet: Print no progress.
         observers: Further observers of the search.
         command: A function that maps a trial's hyperparameters to the command line that repeats it, and
             None to the command line of the whole search. It returns None if no command line can. The
             TensorBoard page on how to repeat a search shows them; by default it shows calls of `search`.
+        **fit: Further arguments of `keras.Model.fit`: `validation_data`, `validation_split`, `batch_size`,
+            `class_weight`, `sample_weight`, `steps_per_epoch`, `callbacks` (each run gets copies) ... Or
+            whatever the `fit` of a HyperModel takes.
 
     Returns:
         A `SearchResult`.
@@ -205,10 +191,11 @@ def search(
     )
     if join:
         end_with_parent()
-    train, validation, test = pairs_of(data)
+    check_limits(epochs, fit, patience, extra_seeds)
+    hypermodel = InitializerHyperModel(model, space)
+    data, test, arguments = fit_of(hypermodel, x, y, test_data, epochs, fit)
     seed_list = seeds_of(seeds, seed)
-    check_limits(epochs, batch_size, patience, extra_seeds)
-    devices = devices_of(strategy, workers, (train, validation, test), batch_size)
+    devices = devices_of(strategy, workers, data, test)
     trials = trials_of(trials, tuner)
     metric = objective_of(objective)
     goal = goal_of(metric, target)
@@ -219,29 +206,26 @@ def search(
     shared = join or workers is not None or storage is not None
     oracle = OptunaOracle(goal, trials, tuner, storage, study_name, seed, shared=shared, repeats=True)
     pruning = Pruning(pruner, epochs, len(seed_list))
-    hypermodel = InitializerHyperModel(
-        model, initializers, learning_rates, gains, distributions, weight_decays, schedules
-    )
-    space, description = check_model(hypermodel, train, (validation, test), metric.name)
-    candidates = _enqueue(oracle, enqueue, space, tuner)
+    declared, description = check_model(hypermodel, data, test, metric)
+    candidates = _enqueue(oracle, enqueue, declared, tuner)
     settings = {
         "version": keras_initx.__version__,
-        "data": f"{getattr(data, 'name', 'arrays')} [{fingerprint(train, validation, test)}]",
-        "classes": list(getattr(data, "classes", ())),
+        "data": f"{getattr(x, 'name', 'arrays')} [{fingerprint(data, data and data.validation, test)}]",
+        "classes": list(getattr(x, "classes", ())),
         "model": description,
         "tuner": tuner if isinstance(tuner, str) else type(tuner).__name__,
         "storage": redacted(storage),
         "trials": trials,
         "epochs": epochs,
         "seeds": seed_list,
-        "batch_size": batch_size,
+        "batch_size": data.batch_size if data is not None and data.rows is not None else None,
         "patience": patience,
         "objective": oracle.objective.name,
         "screening": screening,
         "pruner": pruning.names,
         "extra_seeds": extra_seeds,
         "seed": seed,
-        "space": {hp.name: hp.get_config() for hp in space.space},
+        "space": {hp.name: hp.get_config() for hp in declared.space},
         "enqueue": enqueue if enqueue is None else [dict(values) for values in candidates],
     }
     call = {**settings, "objective": metric.name, "target": target}
@@ -256,18 +240,14 @@ def search(
         _progress(oracle, folders, len(seed_list), epochs, quiet, join) as progress,
     ):
         runner = InitializerTuner(
-            oracle,
             hypermodel,
-            train,
-            validation,
-            test,
+            oracle=oracle,
             seeds=seed_list,
-            epochs=epochs,
-            batch_size=batch_size,
             patience=patience,
             jit_compile=jit_compile,
             screening=screening,
-            pruning=pruning,
+            pruner=pruner,
+            test_data=test_data,
             metric=metric,
             target=target,
             observers=[dashboard, *progress, *observers],
@@ -276,6 +256,7 @@ def search(
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )
+        runner.take((), arguments)
         folders.check_study_kept(location, len(oracle.frozen_trials()))
         if not oracle.others_are_alive():
             folders.remove_partial()
@@ -285,7 +266,7 @@ def search(
         storage_failed = False
         try:
             with disk_errors("results", results), storage_errors(location):
-                _run_trials(runner, workers, folders, [*progress, *observers], join)
+                _run_trials(runner, arguments, workers, folders, [*progress, *observers], join)
                 if not oracle.is_spent:
                     runner.race(extra_seeds)
         except StorageFailure:
@@ -338,6 +319,7 @@ def _default_candidates(space: keras_tuner.HyperParameters, tuner: Sampler) -> l
 
 def _run_trials(
     runner: InitializerTuner,
+    arguments: Mapping[str, Any],
     workers: Workers | None,
     folders: SearchFolders,
     observers: Sequence[Observer],
@@ -346,7 +328,7 @@ def _run_trials(
     """Run the trials in this process, or in workers whose progress the observers follow."""
     if workers is None:
         runner.oracle.trials_here = trials_each() if join else None
-        runner.search()
+        runner.search(**arguments)
     else:
         runner.oracle.begin()
         workers.run(runner.oracle, folders.results, runner.seeds, observers)

@@ -42,16 +42,18 @@ TUNING = {
     "observers": set(),
     "_variables": set(),
     "space": {"data", "_variables"},
-    "pruning": {"_variables", "storage"},
+    "pruning": {"_variables", "storage", "data"},
     "study": {"space", "pruning", "storage", "stats"},
     "parallel": {"study", "observers"},
     "keras_tuner_import": {"study", "storage", "space"},
-    "training": {"parallel", "study", "pruning", "space", "storage", "stats", "observers", "_variables"},
+    "training": {
+        "data", "parallel", "study", "pruning", "space", "storage", "stats", "observers", "_variables",
+    },
     "report": {"study", "storage", "stats", "keras_tuner_import"},
     "dashboards": {"report", "study", "pruning", "storage"},
     "arguments": {"data", "space", "training"},
     "search_result": {"report", "storage", "study", "training"},
-}
+}  # fmt: skip
 # These two, the faces and the command line may import everything.
 TOP = {"search", "scheme_comparison", "cli", "tuning", "__init__", "__main__"}
 # What tuning may use of the core.

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning import SearchResult, search
+from keras_initx.tuning import SearchResult, SearchSpace, search
 
 from tests.support import browser
 
@@ -42,10 +42,11 @@ def result(tmp_path_factory: Any) -> SearchResult:
     folder = tmp_path_factory.mktemp("browser")
     return search(
         build,
-        ((x[:48], y[:48]), (x[48:], y[48:])),
+        x[:48],
+        y[:48],
+        validation_data=(x[48:], y[48:]),
+        space=SearchSpace(["auto", "zeros"], [0.01, 0.1]),
         tuner="grid",
-        initializers=["auto", "zeros"],
-        learning_rates=[0.01, 0.1],
         epochs=2,
         seeds=2,
         batch_size=16,

@@ -59,9 +59,9 @@ def search_until_killed(folder: str, storage: str | None, seconds: float, is_tra
     if not is_training:
         killer.start()
     search(
-        build, ((x, y), (x, y)), tuner="random", trials=TRIALS, epochs=2, seeds=SEEDS, jit_compile=False,
-        quiet=True, join=True, storage=storage, results=f"{folder}/results", logs=f"{folder}/logs",
-        observers=[Noting()],
+        build, x, y, validation_data=(x, y), tuner="random", trials=TRIALS, epochs=2, seeds=SEEDS,
+        jit_compile=False, quiet=True, join=True, storage=storage,
+        results=f"{folder}/results", logs=f"{folder}/logs", observers=[Noting()],
     )  # fmt: skip
 
 

@@ -160,7 +160,8 @@ class Slow:
 
 x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 y = (x.sum(axis=1) > 0).astype("int32")
-search(build, ((x, y), (x, y)), tuner="random", trials=4, epochs=8, seeds=3, jit_compile=False, quiet=True,
+search(build, x, y, validation_data=(x, y), tuner="random", trials=4, epochs=8, seeds=3,
+       jit_compile=False, quiet=True,
        results=sys.argv[1] + "/cut", logs=sys.argv[1] + "/logs", storage=os.environ["URL"], join=True,
        observers=[Slow()])
 """

@@ -1,5 +1,6 @@
 """A small task, small searches and an observer, shared by the tests of the tuning package."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,9 +10,10 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning import SearchResult, search
+from keras_initx.tuning import SearchResult, SearchSpace, search
 
 Pair = tuple[np.ndarray, np.ndarray]
+RATES = (1e-3, 3e-3)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +46,9 @@ def run_search(folder: Path, model: Any, data: Any, images: bool = False, **opti
 
     Args:
         folder: Where to put results/ and logs/.
-        model, data, options: As in `search`.
+        model: As in `search`.
+        data: Pairs for training, validation and, if there is a third, testing; or a `Dataset`.
+        options: As in `search`; the fields of a `SearchSpace` may stand among them.
         images: Whether to draw the images of the dashboards, which take a fifth of the time of a search.
     """
     defaults: dict[str, Any] = {
@@ -58,9 +62,18 @@ def run_search(folder: Path, model: Any, data: Any, images: bool = False, **opti
         "jit_compile": False,
         "quiet": True,
     }
+    if isinstance(data, tuple):
+        names = ("validation_data", "test_data")
+        defaults |= {"x": data[0][0], "y": data[0][1], **dict(zip(names, data[1:], strict=False))}
+    else:
+        defaults |= {"x": data, "batch_size": 16}
+    options = {**defaults, **options}
+    if "space" not in options:
+        fields = {f.name for f in dataclasses.fields(SearchSpace)} & options.keys()
+        options["space"] = SearchSpace(**{"learning_rates": RATES, **{n: options.pop(n) for n in fields}})
     without = mock.patch("keras_initx.tuning.dashboards.observer._images", return_value={})
     with nullcontext() if images else without:
-        return search(model, data, **{**defaults, **options})
+        return search(model, **options)
 
 
 @pytest.fixture

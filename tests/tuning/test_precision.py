@@ -7,6 +7,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from keras_initx.tuning import SearchSpace
 from keras_initx.tuning._variables import inner_optimizer
 from keras_initx.tuning.space.hypermodel import InitializerHyperModel
 from keras_initx.tuning.training.callbacks import Schedule
@@ -94,7 +95,7 @@ class TestSearching:
 class TestSettings:
     def test_settings_reach_the_inner_optimizer(self, half: None) -> None:
         hypermodel = InitializerHyperModel(
-            build, ["he_auto"], [0.02], weight_decays=[0.3], schedules=["linear"]
+            build, SearchSpace(["he_auto"], [0.02], weight_decays=[0.3], schedules=["linear"])
         )
         model = hypermodel.build(keras_tuner.HyperParameters())
         inner = inner_optimizer(model.optimizer)

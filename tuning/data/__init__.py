@@ -1,14 +1,22 @@
-"""Training data: load it, validate it, split it."""
+"""Training data: load it, validate it, split it; the arguments of `fit` and batches of them."""
 
+from .batches import Batch, has_own_step, is_arrays
 from .dataset import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
+from .fit_arguments import FitArguments, copied_callbacks, evaluation
 from .validation import check_not_masked, first_gap
 
 __all__ = [
     "DATASETS",
+    "Batch",
     "Dataset",
+    "FitArguments",
     "check_not_masked",
+    "copied_callbacks",
+    "evaluation",
     "first_gap",
     "from_arrays",
+    "has_own_step",
+    "is_arrays",
     "load_csv",
     "load_dataset",
     "load_npz",

@@ -9,7 +9,8 @@ import keras
 
 from keras_initx.errors import error_line
 
-from .signal_probe import Batch, Signal, SignalProbe
+from ..data import Batch
+from .signal_probe import Signal, SignalProbe
 
 # From `benchmarks/screening.py --thresholds`; docs/tuning.md lists the runs.
 # A loss above LOSS_MAX and above LOSS_RATIO_MAX times the loss of constant outputs starts too far away.
@@ -21,10 +22,10 @@ GRADIENT_MIN = 1e-9
 
 
 class Screen:
-    """A check for models that cannot learn; both of its batches must agree.
+    """A check for models that cannot learn; all of its batches must agree.
 
     Args:
-        samples: The two batches (x, y).
+        samples: One or two batches.
 
     Attributes:
         signal: The signal of the last model on the first batch; None if it could not be measured.

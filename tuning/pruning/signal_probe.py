@@ -9,9 +9,9 @@ import numpy as np
 from keras import ops
 
 from .._variables import assign, every_variable, optimizers_of, values_of
+from ..data import Batch
 from .layer_signal import LayerStart, capture_outputs, layer_starts
 
-Batch = tuple[Any, Any]
 # The key of the compiled gradient step in a scratch dictionary.
 _GRADIENTS = "gradients"
 
@@ -68,7 +68,7 @@ class SignalProbe:
     that records gradients and changes nothing. Variables, optimizers and compiled functions are restored.
 
     Args:
-        sample: The batch (x, y).
+        sample: The batch.
     """
 
     def __init__(self, sample: Batch) -> None:
@@ -83,8 +83,11 @@ class SignalProbe:
                 gradient step is kept in it.
 
         Raises:
-            ValueError: The model has a further optimizer that is not built, whose state cannot be restored.
+            ValueError: The model has no optimizer, or a further one that is not built, whose state cannot be
+                restored.
         """
+        if model.optimizer is None:
+            raise ValueError("it has no optimizer")
         if any(o is not model.optimizer and not o.built for o in optimizers_of(model)):
             raise ValueError("it has a second optimizer, which is not built before it is used")
         scratch = {} if scratch is None else scratch
@@ -110,7 +113,7 @@ class SignalProbe:
             assign(variables, initial_values)
             # In training mode, because the moving statistics of batch normalization are not trained yet.
             with capture_outputs(model) as captured:
-                outputs = [_array(t) for t in keras.tree.flatten(model(self._sample[0], training=True))]
+                outputs = [_array(t) for t in keras.tree.flatten(model(self._sample.x, training=True))]
         finally:
             model.optimizer, model.train_function = optimizer, train_function
             model.reset_metrics()
@@ -122,7 +125,7 @@ class SignalProbe:
 
     def _step(self, model: keras.Model) -> float:
         model.reset_metrics()
-        return float(model.train_on_batch(*self._sample, return_dict=True)["loss"])
+        return self._sample.train(model)["loss"]
 
 
 class _GradientRecorder(keras.optimizers.Optimizer):
@@ -192,7 +195,7 @@ def layers_at_start(
 
     Args:
         model: A built model. Its state is restored afterwards.
-        sample: The batch (x, y) to call the model on if there is no `signal`.
+        sample: The batch to call the model on if there is no `signal`.
         signal: The measurement of a `SignalProbe`, or None; without it, gradients are missing.
 
     Returns:
@@ -204,7 +207,7 @@ def layers_at_start(
     initial_values = values_of(variables)
     try:
         with capture_outputs(model) as captured:
-            model(sample[0], training=True)
+            model(sample.x, training=True)
         return layer_starts(model, captured)
     except Exception:
         return ()

@@ -1,9 +1,10 @@
 """The search space: which hyperparameters a search varies, and their Optuna distributions."""
 
 from .dense_classifier import ACTIVATION, DEFAULT_ACTIVATIONS, DenseClassifier
-from .hypermodel import DEFAULT_LEARNING_RATES, SCHEDULE, InitializerHyperModel
+from .hypermodel import BATCH_SIZE, SCHEDULE, InitializerHyperModel, build_on
 from .initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers, KernelSpace
 from .ranges import Numbers, Range
+from .search_space import SearchSpace
 from .to_optuna import (
     Parameter,
     allows,
@@ -18,10 +19,10 @@ from .to_optuna import (
 
 __all__ = [
     "ACTIVATION",
+    "BATCH_SIZE",
     "CANDIDATES",
     "DEFAULT_ACTIVATIONS",
     "DEFAULT_INITIALIZERS",
-    "DEFAULT_LEARNING_RATES",
     "INITIALIZER",
     "OWN",
     "SCHEDULE",
@@ -32,7 +33,9 @@ __all__ = [
     "Numbers",
     "Parameter",
     "Range",
+    "SearchSpace",
     "allows",
+    "build_on",
     "check_known",
     "count_points",
     "filled",

@@ -9,11 +9,12 @@ import keras_tuner
 from keras_initx.errors import InitxError, check_positive
 
 from ..data import Dataset
-from .hypermodel import DEFAULT_LEARNING_RATES, LEARNING_RATE
+from .hypermodel import LEARNING_RATE
 from .initializers import DEFAULT_INITIALIZERS, INITIALIZER, check_initializers, checked_names
 from .ranges import Numbers, check_numbers, choose_number
 
 ACTIVATION = "activation"
+DEFAULT_LEARNING_RATES = (1e-3, 3e-3)
 # Eight gigabytes in float32. Larger sizes are mistakes, which end in a lack of memory.
 _MOST_WEIGHTS = 2**31
 DEFAULT_ACTIVATIONS = ("relu", "tanh", "sigmoid")
@@ -27,7 +28,7 @@ class DenseClassifier:
             go into its first layer, so that the saved model takes raw values.
         activations: The activations to choose among.
         initializers: The initializer names to choose among, passed to the layers as strings.
-        learning_rates: As in `InitializerHyperModel`; None is Adam's default of 0.001.
+        learning_rates: As in `SearchSpace`; None is Adam's default of 0.001.
         depth: The number of hidden layers.
         width: The units of each hidden layer.
 

@@ -2,47 +2,40 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import keras_tuner
 
 from keras_initx import InitxError, all_layers
+from keras_initx.errors import error_line
 
-from .._variables import inner_optimizer
-from .initializers import (
-    DEFAULT_INITIALIZERS,
-    OWN,
-    Initializers,
-    KernelSpace,
-    checked_names,
-)
-from .ranges import SCHEDULES, Numbers, check_numbers, choose_number
+from .._variables import inner_optimizer, optimizers_of
+from .initializers import DEFAULT_INITIALIZERS, INITIALIZER, OWN, KernelSpace, checked_names
+from .ranges import SCHEDULES, check_counts, check_numbers, choose_number
+from .search_space import SearchSpace
 
-LEARNING_RATE, WEIGHT_DECAY, SCHEDULE = "learning_rate", "weight_decay", "schedule"
-DEFAULT_LEARNING_RATES = (1e-3, 3e-3)
+LEARNING_RATE, WEIGHT_DECAY, SCHEDULE, BATCH_SIZE = "learning_rate", "weight_decay", "schedule", "batch_size"
 
 Build = Callable[..., keras.Model]
 
 
 class InitializerHyperModel(keras_tuner.HyperModel):
-    """A user's model with the hyperparameters "initializer", "learning_rate" and others added to it.
+    """A user's model with the hyperparameters of a `SearchSpace` added to it.
 
     Args:
         model: A built and compiled Keras model; a function that returns one, with no argument or with
-            `hp`; or a `keras_tuner.HyperModel`. It is never changed: each trial clones a model.
-        initializers: The names to choose among, or such names by group or by pattern (see `KernelSpace`).
-            Kernels are redrawn from the chosen initializer (`keras_initx.reinitialize`). "own" redraws
-            every weight from the model's own initializers; "initialize:auto", for example, calls
-            `keras_initx.initialize(model, "auto")`. Ignored if `build(hp)` declares an "initializer".
-        learning_rates: The rates to choose among, a `Range` to search between, or None for the model's
-            own rate. Ignored if `build(hp)` declares a "learning_rate".
-        gains, distributions: As in `KernelSpace`.
-        weight_decays: Values or a `Range` for the optimizer's decoupled weight decay; None keeps the
-            model's own.
-        schedules: The schedules to choose among, which change the rate after each epoch: "constant",
-            "linear", "cosine". None leaves the rate alone.
+            `hp`; or a `keras_tuner.HyperModel`, whose `fit` and `declare_hyperparameters` are called too. It
+            is never changed: each trial clones a model.
+        space: What to add. Kernels are redrawn from the chosen initializer (`keras_initx.reinitialize`).
+            "own" redraws every weight from the model's own initializers; "initialize:auto", for example,
+            calls `keras_initx.initialize(model, "auto")`.
+
+    Attributes:
+        inputs: A batch of inputs, on which a model is built that its function leaves unbuilt; None until
+            the data are known.
+        override: Called with each new model before anything is added to it; None changes nothing.
 
     Raises:
         InitxError: The model is not built or not compiled, an initializer is unknown, or a rate is not
@@ -50,21 +43,46 @@ class InitializerHyperModel(keras_tuner.HyperModel):
     """
 
     def __init__(
-        self,
-        model: keras.Model | Build | keras_tuner.HyperModel,
-        initializers: Initializers = (*DEFAULT_INITIALIZERS, OWN),
-        learning_rates: Numbers | None = DEFAULT_LEARNING_RATES,
-        gains: Numbers | None = None,
-        distributions: Sequence[str] | None = None,
-        weight_decays: Numbers | None = None,
-        schedules: Sequence[str] | None = None,
+        self, model: keras.Model | Build | keras_tuner.HyperModel, space: SearchSpace | None = None
     ) -> None:
         super().__init__()
-        self.kernels = KernelSpace(initializers, gains, distributions)
-        self.learning_rates = check_numbers(learning_rates)
-        self.weight_decays = check_numbers(weight_decays, "weight_decays", allow_zero=True)
-        self.schedules = None if schedules is None else checked_names("schedules", schedules, SCHEDULES)
+        self.space = space = space or SearchSpace()
+        names = (*DEFAULT_INITIALIZERS, OWN) if space.initializers is None else space.initializers
+        self.kernels = KernelSpace(names, space.gains, space.distributions)
+        self.learning_rates = check_numbers(space.learning_rates)
+        self.weight_decays = check_numbers(space.weight_decays, "weight_decays", allow_zero=True)
+        self.schedules = checked_names("schedules", space.schedules, SCHEDULES) if space.schedules else None
+        self.batch_sizes = check_counts("batch_sizes", space.batch_sizes)
+        self._model = model
         self._make = _maker(model)
+        self.inputs: Any = None
+        self.override: Callable[[keras.Model], None] | None = None
+
+    @property
+    def has_own_fit(self) -> bool:
+        """Whether the user's HyperModel trains by code of its own."""
+        user = self._model
+        return isinstance(user, keras_tuner.HyperModel) and (
+            type(user).fit is not keras_tuner.HyperModel.fit or "fit" in vars(user)
+        )
+
+    def fit_takes(self, name: str) -> bool:
+        """Whether the `fit` of the user's HyperModel takes an argument of that name."""
+        parameters = inspect.signature(self._model.fit).parameters  # type: ignore[union-attr]
+        return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """Declare what the user's HyperModel declares."""
+        if isinstance(self._model, keras_tuner.HyperModel):
+            self._model.declare_hyperparameters(hp)
+
+    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        """Train a model as the user's HyperModel does, or with `model.fit`; return what that returns."""
+        if hp.values.get(BATCH_SIZE) is not None and self.batch_sizes is not None:
+            kwargs["batch_size"] = hp.values[BATCH_SIZE]
+        if self.has_own_fit:
+            return self._model.fit(hp, model, *args, **kwargs)  # type: ignore[union-attr]
+        return model.fit(*args, **kwargs)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Return the user's model with the kernels and the training options that `hp` chooses."""
@@ -72,36 +90,100 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         if not isinstance(model, keras.Model):
             problem = f"`model` must be a function that returns a Keras model, but it returned {model!r}"
             raise InitxError("model", model, "a function that returns a Keras model", problem=problem)
-        if getattr(model, "optimizer", None) is None:
+        if self.override is not None:
+            self.override(model)
+        if not (model.compiled or self.has_own_fit):
             problem = f"`model` {model.name!r} is not compiled"
             remedy = "Call model.compile(...) in the function that builds it."
             raise InitxError("model", model.name, "a compiled model", remedy, problem)
-        self.kernels.draw(model, hp, self._declared)
-        if self.learning_rates is not None and LEARNING_RATE not in self._declared:
+        self._check_not_declared()
+        if self.inputs is not None:
+            build_on(model, self.inputs)
+        # A model that is built on its first batch, before the data are known, has no kernels to draw.
+        self.kernels.draw(model if model.variables else None, hp, self._declared)
+        if self.learning_rates is not None:
             try:
-                model.optimizer.learning_rate = choose_number(hp, LEARNING_RATE, self.learning_rates)
+                optimizer = self._optimizer(model, "learning_rates")
+                optimizer.learning_rate = choose_number(hp, LEARNING_RATE, self.learning_rates)
             except TypeError as error:
                 allowed = "None for an optimizer with a schedule"
                 remedy = "Pass learning_rates=None, or compile with a plain learning rate."
                 raise InitxError("learning_rates", self.learning_rates, allowed, remedy) from error
-        if self.weight_decays is not None and WEIGHT_DECAY not in self._declared:
-            inner_optimizer(model.optimizer).weight_decay = choose_number(
-                hp, WEIGHT_DECAY, self.weight_decays
-            )
-        if self.schedules is not None and SCHEDULE not in self._declared:
-            if not isinstance(inner_optimizer(model.optimizer).get_config()["learning_rate"], float):
+        if self.weight_decays is not None:
+            optimizer = inner_optimizer(self._optimizer(model, "weight_decays"))
+            optimizer.weight_decay = choose_number(hp, WEIGHT_DECAY, self.weight_decays)
+        if self.schedules is not None:
+            optimizer = inner_optimizer(self._optimizer(model, "schedules"))
+            if not isinstance(optimizer.get_config()["learning_rate"], float):
                 allowed = "None for an optimizer with a schedule of its own"
                 remedy = "Pass schedules=None, or compile with a plain learning rate."
                 raise InitxError("schedules", self.schedules, allowed, remedy)
             hp.Choice(SCHEDULE, list(self.schedules))
+        if self.batch_sizes is not None:
+            hp.Choice(BATCH_SIZE, list(self.batch_sizes))
         return model
+
+    def _optimizer(self, model: keras.Model, argument: str) -> keras.optimizers.Optimizer:
+        """Return the model's only optimizer.
+
+        Raises:
+            InitxError: It has none or several, so that the argument has no clear meaning.
+        """
+        optimizers = optimizers_of(model)
+        if len(optimizers) != 1:
+            count = "no optimizer" if not optimizers else f"{len(optimizers)} optimizers"
+            problem = f"`{argument}` cannot be applied to `model` {model.name!r}, which has {count}"
+            remedy = "Declare the hyperparameters in the function that builds the model."
+            raise InitxError(argument, getattr(self, argument), "None for this model", remedy, problem)
+        return optimizers[0]
+
+    def _check_not_declared(self) -> None:
+        """Raise an `InitxError` for a part of the space that the user's model declares itself."""
+        arguments = {
+            INITIALIZER: ("initializers", self.space.initializers),
+            LEARNING_RATE: ("learning_rates", self.learning_rates),
+            WEIGHT_DECAY: ("weight_decays", self.weight_decays),
+            SCHEDULE: ("schedules", self.schedules),
+            BATCH_SIZE: ("batch_sizes", self.batch_sizes),
+        }
+        for name, (argument, value) in arguments.items():
+            if value is not None and name in self._declared:
+                problem = f"`{argument}` has no effect: the model declares the hyperparameter {name!r} itself"
+                remedy = f"Leave out `{argument}`, or the declaration in the model."
+                raise InitxError(argument, value, "None for this model", remedy, problem)
 
     @functools.cached_property
     def _declared(self) -> frozenset[str]:
         """The hyperparameters that the user's model declares itself."""
         hp = keras_tuner.HyperParameters()
+        self.declare_hyperparameters(hp)
         self._make(hp)
         return frozenset(p.name for p in hp.space)
+
+
+def build_on(model: keras.Model, inputs: Any) -> None:
+    """Build a model by calling it on a batch of inputs, unless it is built.
+
+    A model without a `call`, such as a GAN that only has a training step, stays as it is if its parts have
+    weights.
+
+    Raises:
+        InitxError: The model cannot be called on the inputs.
+    """
+    if model.built and all(layer.built for layer in all_layers(model)):
+        return
+    try:
+        model(inputs)
+    except NotImplementedError:
+        if model.variables:
+            return
+        problem = f"`model` {model.name!r} has neither weights nor a `call` that would build them"
+        remedy = "Build its layers in the function that returns it."
+        raise InitxError("model", model.name, "a model with weights", remedy, problem) from None
+    except Exception as error:
+        problem = f"`model` {model.name!r} cannot be built on the data"
+        remedy = f"Keras: {error_line(error)}."
+        raise InitxError("model", model.name, "a model of the data", remedy, problem) from error
 
 
 def _maker(model: Any) -> Build:

@@ -89,20 +89,25 @@ class KernelSpace:
                 remedy = f"Add one of {', '.join(_RULES)} to them, or drop `{argument}`."
                 raise InitxError(argument, value, "None for these initializers", remedy, problem)
 
-    def draw(self, model: keras.Model, hp: keras_tuner.HyperParameters, declared: frozenset[str]) -> None:
+    def draw(
+        self, model: keras.Model | None, hp: keras_tuner.HyperParameters, declared: frozenset[str]
+    ) -> None:
         """Draw the kernels of `model` from the initializers that `hp` chooses.
 
         Args:
-            model: A built model, which changes in place.
+            model: A built model, which changes in place; None only declares the hyperparameters.
             hp: The hyperparameters.
             declared: The hyperparameters that the user's model declares itself, which are left to it.
         """
-        paths = _paths_by_group(model) if self.groups.keys() & set(known_groups()) else {}
+        grouped = model is not None and self.groups.keys() & set(known_groups())
+        paths = _paths_by_group(model) if grouped else {}
         for key, names in self.groups.items():
             suffix = f":{key}" if key else ""
             if INITIALIZER + suffix in declared:
                 continue
             initializer = self._choose(hp, names, suffix)
+            if model is None:
+                continue
             if key in known_groups() and key not in paths:
                 raise _missing_group(key, paths)
             only = paths.get(key, key or None)

@@ -62,3 +62,24 @@ def choose_number(hp: keras_tuner.HyperParameters, name: str, numbers: Numbers) 
     if isinstance(numbers, Range):
         return hp.Float(name, float(numbers.low), float(numbers.high), sampling="log")
     return hp.Choice(name, [float(number) for number in numbers])
+
+
+def check_counts(argument: str, counts: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Return different positive integers as a tuple; None stays None.
+
+    Raises:
+        InitxError: There is none, one is not a positive integer, or one occurs twice.
+    """
+    if counts is None:
+        return None
+    allowed = "a list of different integers >= 1"
+    if not isinstance(counts, Iterable):
+        raise InitxError(argument, counts, allowed, f"Pass [{counts}].")
+    listed = tuple(counts)
+    if not listed or len(set(listed)) < len(listed) or not all(_is_count(value) for value in listed):
+        raise InitxError(argument, counts, allowed)
+    return listed
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import keras_tuner
@@ -15,15 +16,36 @@ class BestEpoch(keras.callbacks.EarlyStopping):
     """Early stopping that counts a value that is not finite as the worst one.
 
     Keras's own callback keeps a NaN of the first epoch as the best value, because no later value is better.
+
+    Args:
+        objective: What to monitor; it may combine several metrics.
+        patience: The number of epochs without a better value after which the run ends.
+
+    Attributes:
+        values: The monitored value of each epoch that has one, by epoch from 0.
     """
 
-    def __init__(self, monitor: str, direction: str, patience: int) -> None:
-        super().__init__(monitor, mode=direction, patience=patience, restore_best_weights=True)
-        self._worst = -np.inf if direction == "max" else np.inf
+    def __init__(self, objective: keras_tuner.Objective, patience: int) -> None:
+        super().__init__(
+            objective.name, mode=objective.direction, patience=patience, restore_best_weights=True
+        )
+        self._objective = objective
+        self._worst = -np.inf if objective.direction == "max" else np.inf
+        self.best: float | None = None
+        self.values: dict[int, float] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Note the value of the epoch, and the weights if it is the best."""
+        if self._objective.has_value(logs or {}):
+            self.values[epoch] = float(self._objective.get_value(logs))
+        super().on_epoch_end(epoch, logs)
 
     def get_monitor_value(self, logs: Mapping[str, float] | None) -> float | None:
-        value = super().get_monitor_value(logs)
-        return value if value is None or np.isfinite(value) else self._worst
+        # A training loop may leave it out in some epochs, as `validation_freq` does.
+        if not self._objective.has_value(logs or {}):
+            return None
+        value = float(self._objective.get_value(logs))
+        return value if np.isfinite(value) else self._worst
 
 
 class NotifyObservers(keras.callbacks.Callback):
@@ -38,6 +60,30 @@ class NotifyObservers(keras.callbacks.Callback):
             observer.on_epoch_end(self._epochs)
         if not np.isfinite((logs or {}).get("loss", 0.0)):
             self.model.stop_training = True
+
+
+class TunerHooks(keras.callbacks.Callback):
+    """Calls the methods of a tuner that KerasTuner calls for each epoch and batch of a trial."""
+
+    def __init__(self, tuner: keras_tuner.Tuner, trial: Any) -> None:
+        super().__init__()
+        self._tuner, self._trial = tuner, trial
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Call `tuner.on_epoch_begin`."""
+        self._tuner.on_epoch_begin(self._trial, self.model, epoch, logs=logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Call `tuner.on_epoch_end`."""
+        self._tuner.on_epoch_end(self._trial, self.model, epoch, logs=logs)
+
+    def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Call `tuner.on_batch_begin`."""
+        self._tuner.on_batch_begin(self._trial, self.model, batch, logs)
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Call `tuner.on_batch_end`."""
+        self._tuner.on_batch_end(self._trial, self.model, batch, logs)
 
 
 class ReportToPruner(keras.callbacks.Callback):
@@ -58,16 +104,16 @@ class ReportToPruner(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._oracle, self._trial_id, self._first_step = oracle, trial_id, first_step
-        self._name = metric.name
+        self._metric = metric
         # A search for few epochs minimizes its objective but may maximize the metric. The pruner reads the
         # metric as an objective, so its sign changes.
         self._sign = 1.0 if metric.direction == oracle.objective.direction else -1.0
         self.pruned_after = 0
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        value = (logs or {}).get(self._name)
-        if self._first_step is None or value is None:
+        if self._first_step is None or not self._metric.has_value(logs or {}):
             return
+        value = float(self._metric.get_value(logs))
         if self._oracle.report_epoch(self._trial_id, self._first_step + epoch, self._sign * value):
             self.pruned_after = epoch + 1
             self.model.stop_training = True
@@ -90,8 +136,10 @@ class StopAtTarget(keras.callbacks.Callback):
         self.reached: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        value = (logs or {}).get(self._metric.name)
-        if self._target is None or value is None or not np.isfinite(value):
+        if self._target is None or not self._metric.has_value(logs or {}):
+            return
+        value = float(self._metric.get_value(logs))
+        if not np.isfinite(value):
             return
         if (value >= self._target) if self._metric.direction == "max" else (value <= self._target):
             self.reached = epoch + 1

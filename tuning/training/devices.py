@@ -9,10 +9,10 @@ import keras
 
 from keras_initx.errors import InitxError, unknown_name
 
+from ..data import FitArguments
+
 MIRRORED = "mirrored"
 STRATEGIES = (MIRRORED,)
-
-Pair = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,19 @@ class Strategy:
     equal: bool = False
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-    def trim(self, train: Pair, batch_size: int) -> Pair:
-        """Return the training data without the last rows, so that every batch can be shared equally.
+    def even(self, rows: int, batch_size: int) -> int:
+        """Return how many of the training rows to use, so that every batch can be shared equally.
 
         Raises:
             InitxError: `batch_size` is not a multiple of the number of devices, or there are fewer rows than
                 devices.
         """
-        rows = len(train[0])
         if batch_size % self.replicas and self.replicas > 1:
             allowed = f"a multiple of {self.replicas}, the number of devices"
             raise InitxError("batch_size", batch_size, allowed, "It counts the rows of all devices together.")
         self.evaluation_batch(rows)
         # Batch normalization on a device without rows would take the mean of nothing, which is NaN.
-        count = rows - rows % batch_size % self.replicas
-        return train[0][:count], train[1][:count]
+        return rows - rows % batch_size % self.replicas
 
     def evaluation_batch(self, rows: int) -> int:
         """Return the batch size that evaluates the rows in the fewest steps.
@@ -61,27 +59,25 @@ class Strategy:
 
 
 def devices_of(
-    strategy: str | None,
-    workers: object,
-    pairs: tuple[Pair, Pair, Pair | None],
-    batch_size: int,
+    strategy: str | None, workers: object, data: FitArguments | None, test: FitArguments | None
 ) -> Strategy:
-    """Return the devices that train each trial, after a check that they can share every batch.
+    """Return the devices that train each trial, after a check that they can share every batch of arrays.
 
     Args:
         strategy, workers: As in `strategy_of`.
-        pairs: The data (x, y) for training, validation and, if there is a third pair, testing.
-        batch_size: The number of rows in a training step.
+        data: The arguments of `fit`; None if they are not known.
+        test: The test data, or None.
 
     Raises:
         InitxError: If the strategy is unknown or impossible here, or if the devices cannot share the
-            batches of one of the pairs.
+            batches of one of the parts.
     """
-    train, validation, test = pairs
     devices = strategy_of(strategy, workers)
-    devices.trim(train, batch_size)
-    for pair in (validation, test or validation):
-        devices.evaluation_batch(len(pair[0]))
+    if data is not None and data.rows is not None:
+        devices.even(data.rows, data.batch_size)
+    for part in (data and data.validation, test):
+        if part is not None and part.rows is not None:
+            devices.evaluation_batch(part.rows)
     return devices
 
 

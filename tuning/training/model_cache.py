@@ -17,8 +17,7 @@ import numpy as np
 from keras_initx import all_layers
 
 from .._variables import assign, every_variable, inner_optimizer, optimizer_state, values_of
-
-Batch = tuple[Any, Any]
+from ..data import Batch, has_own_step
 
 
 class CompiledModels:
@@ -26,8 +25,9 @@ class CompiledModels:
 
     Args:
         jit_compile: Whether to compile under XLA. A model that XLA cannot compile is trained without XLA,
-            with a warning that states the reason.
-        sample: A small batch (x, y) on which to find that out, before the first trial is trained.
+            with a warning that states the reason. A model with a training step of its own keeps the setting
+            that it was compiled with: only its own code knows what its step needs.
+        sample: A small batch on which to find that out, before the first trial is trained.
         capacity: How many models to keep; the least recently used model is dropped first.
         validation: The batch on which models are evaluated, because another batch size would be compiled in
             vain; None takes `sample`.
@@ -82,6 +82,8 @@ class CompiledModels:
 
     def _prepare(self, model: keras.Model) -> list[np.ndarray]:
         """Decide whether a new model uses XLA; return the state of its optimizer before the first step."""
+        if model.optimizer is None or has_own_step(model):
+            return []
         model.optimizer.build(model.trainable_variables)
         variables = every_variable(model)
         initial_values = values_of(variables)
@@ -94,7 +96,7 @@ class CompiledModels:
             # After a failure of XLA: an error that also occurs without XLA is the user's own, and is raised.
             # Without XLA: JAX builds metrics on a batch of the first `fit` and so shuffles the data once more
             # than in later calls. This step builds them before.
-            model.train_on_batch(*self._sample)
+            self._sample.train(model)
         if reason is not None:
             warnings.warn(
                 f"XLA cannot compile {model.name!r}, so it is trained without jit_compile, more slowly. "
@@ -109,8 +111,8 @@ class CompiledModels:
 def _xla_error(model: keras.Model, sample: Batch, validation: Batch) -> str | None:
     """Return why XLA cannot compile the model, in one line; None if it can."""
     try:
-        model.train_on_batch(*sample)
-        model.test_on_batch(*validation)
+        sample.train(model)
+        validation.test(model)
     except Exception as error:
         text = " ".join(str(error).split())
         operation = re.search(r"\S+ \(No registered .*?\)|[^:]*not compilable[^:]*", text)
@@ -130,6 +132,8 @@ def architecture(model: keras.Model) -> str | None:
     It contains whatever a trace freezes: every setting of the optimizer except a plain learning rate, the
     loss and the metrics, dropout rates, trainable flags. It leaves out initializers and layer names.
     """
+    if model.optimizer is None:
+        return None
     optimizer = inner_optimizer(model.optimizer).get_config()
     if not isinstance(optimizer.get("learning_rate"), float):
         # A trace contains the schedule, and silently ignores a later assignment to it.

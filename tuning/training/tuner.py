@@ -1,7 +1,8 @@
 """The KerasTuner tuner that trains every trial over several seeds and stores each seed's score."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,26 @@ import keras_tuner
 import numpy as np
 from optuna.trial import TrialState
 
+from keras_initx.errors import InitxError
+
+from .._variables import optimizers_of
+from ..data import copied_callbacks, evaluation
 from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
-from ..pruning import LayerStart, Pruning, Screen, layers_at_start
-from ..space import SCHEDULE
+from ..pruning import LayerStart, Pruner, Pruning, layers_at_start
+from ..space import SCHEDULE, InitializerHyperModel, SearchSpace
 from ..storage import disk_errors, storage_errors
-from ..study import PRUNED, SCREENED, OptunaOracle, TakenOver, seed_records
-from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget
+from ..study import PRUNED, SCREENED, OptunaOracle, Sampler, TakenOver, seed_records
+from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget, TunerHooks
 from .checkpoints import find_weights, is_better, saving_if_better
 from .devices import Strategy, tensorflow_strategy
-from .model_cache import Batch, CompiledModels
+from .job import Job
 from .race import Racing
+from .record import mean_metrics, run_record
 from .session import reset_layer_names
+
+# What KerasTuner's base class calls for each epoch and batch, where a subclass defines it.
+_HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
 
 
 class EndedEarly(Exception):
@@ -41,46 +50,72 @@ class EndedEarly(Exception):
 class InitializerTuner(keras_tuner.Tuner, Racing):
     """A tuner that runs each trial once per seed, because an initializer is a distribution of weights.
 
-    A seed determines the weights, the order of the batches and the dropout. Its score is the objective at
-    its best epoch, and the trial's score is the mean over seeds. The trial's folder keeps the weights of
-    the best seed at its best epoch, on the machine that trained it.
+    It takes KerasTuner's arguments in KerasTuner's order, and `search` takes those of `fit`. A seed
+    determines the weights, the order of the batches and the dropout. Its score is the objective at its best
+    epoch, and the trial's score is the mean over seeds. The trial's folder keeps the weights of the best
+    seed at its best epoch, on the machine that trained it.
 
     Args:
-        oracle: An `OptunaOracle`, which stores each seed's result as soon as it is known.
-        hypermodel: As in `keras_tuner.Tuner`.
-        train, validation: Pairs (x, y).
-        test: A pair (x, y) on which each seed's best epoch is evaluated, or None. It influences no choice.
-        seeds: The seeds of every trial.
-        epochs, batch_size: As in `keras.Model.fit`.
+        hypermodel: A function that returns a compiled model, with `hp` or without arguments; a
+            `keras_tuner.HyperModel`, whose `fit` is called; or a built and compiled model.
+        objective: As in `keras_tuner.Tuner`: the name of a metric, a `keras_tuner.Objective`, or a list of
+            them.
+        max_trials: The number of trials in all.
+        seed: The seed of the sampler, and the first seed of each trial. None draws the sampler's seed and
+            starts with 0.
+        hyperparameters, tune_new_entries, allow_new_entries, max_retries_per_trial,
+            max_consecutive_failed_trials: As in `keras_tuner.Tuner`.
+        space: The hyperparameters to add to the model's own.
+        sampler, storage: As in `OptunaOracle`.
+        oracle: An `OptunaOracle` to use instead of the arguments from `objective` to `storage`.
+        seeds: The seeds of every trial; None means `executions_per_trial` seeds, counted from `seed`.
+        executions_per_trial: The number of seeds of every trial.
         patience: The number of epochs without a better objective after which a seed stops; None never stops.
-        jit_compile: Whether to compile under XLA.
+        jit_compile: Whether to compile under XLA. A model with a training step of its own keeps the setting
+            that it was compiled with.
         screening: Whether to end a trial that cannot learn before its training.
-        pruning: The pruners that end a trial that falls behind; None prunes nothing.
+        pruner: As in `keras_initx.tuning.search`.
+        test_data: Data in the form of `validation_data` on which each seed's best epoch is evaluated, or
+            None. It influences no choice.
         metric: The metric to monitor in each epoch; None takes the oracle's objective.
         target: A value of the metric, or None. With a target, a seed's score is the epoch in which it
             reaches the target (`epochs` + 1 if it does not), and the oracle's objective must minimize it.
         observers: Observers of the progress.
         at_start: Called with each trial and the signal of its layers before training, on its first seed.
         strategy: The devices that train each trial together; None is a single device.
-        **kwargs: As in `keras_tuner.Tuner`; TensorFlow's `distribution_strategy` overrides `strategy`.
+        **kwargs: Further arguments of `keras_tuner.Tuner`: `directory`, `project_name`, `overwrite`,
+            `optimizer`, `loss`, `metrics`, `max_model_size`, `distribution_strategy`, `tuner_id`.
+
+    Raises:
+        InitxError: `oracle` is passed together with an argument that it replaces, or an argument cannot be
+            used.
     """
 
     oracle: OptunaOracle
 
     def __init__(
         self,
-        oracle: OptunaOracle,
-        hypermodel: keras_tuner.HyperModel | Callable[..., keras.Model],
-        train: Batch,
-        validation: Batch,
-        test: Batch | None = None,
-        seeds: Sequence[int] = (0, 1, 2),
-        epochs: int = 20,
-        batch_size: int = 64,
+        hypermodel: Any,
+        objective: Any = None,
+        max_trials: int | None = 10,
+        seed: int | None = None,
+        hyperparameters: keras_tuner.HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int = 3,
+        *,
+        space: SearchSpace | None = None,
+        sampler: Sampler = "tpe",
+        storage: Any = None,
+        oracle: OptunaOracle | None = None,
+        seeds: Sequence[int] | None = None,
+        executions_per_trial: int = 3,
         patience: int | None = None,
         jit_compile: bool = True,
         screening: bool = True,
-        pruning: Pruning | None = None,
+        pruner: Pruner | Sequence[Pruner] | None = None,
+        test_data: Any = None,
         metric: keras_tuner.Objective | None = None,
         target: float | None = None,
         observers: Sequence[Observer] = (),
@@ -88,45 +123,78 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         strategy: Strategy | None = None,
         **kwargs: Any,
     ) -> None:
+        if oracle is None:
+            oracle = OptunaOracle(
+                objective,
+                max_trials,
+                sampler,
+                storage,
+                seed=seed,
+                hyperparameters=hyperparameters,
+                tune_new_entries=tune_new_entries,
+                allow_new_entries=allow_new_entries,
+                max_retries_per_trial=max_retries_per_trial,
+                max_consecutive_failed_trials=max_consecutive_failed_trials,
+            )
+        elif objective is not None:
+            remedy = "Pass it to the oracle."
+            raise InitxError("objective", objective, "None where `oracle` is passed", remedy)
+        if not isinstance(hypermodel, InitializerHyperModel):
+            hypermodel = InitializerHyperModel(hypermodel, space)
+        elif space is not None:
+            raise InitxError("space", space, "None for an InitializerHyperModel, which has a space already")
         distribution = kwargs.get("distribution_strategy")
         self.strategy = strategy or Strategy()
         if distribution is not None:
             self.strategy = tensorflow_strategy(distribution)
-        train = self.strategy.trim(train, batch_size)
-        self.train, self.validation, self.test = train, validation, test
-        self.seeds, self.epochs, self.batch_size = tuple(seeds), epochs, batch_size
-        self.patience = patience
+        first = seed or 0
+        self.seeds = tuple(range(first, first + executions_per_trial) if seeds is None else seeds)
+        self.patience, self.test = patience, None if test_data is None else evaluation(test_data)
         self.observers, self.at_start = tuple(observers), at_start
-        size = min(batch_size, len(train[0]))
-        jit_compile = jit_compile and self.strategy.jit_compile
-        sample = (train[0][:size], train[1][:size])
-        self.models = CompiledModels(jit_compile, sample, validation=validation)
-        # Rows from all parts of the data, because files may be sorted by class.
-        rows = np.linspace(0, len(train[0]) - 1, num=2 * size).astype(int)
-        samples = [(train[0][rows[start::2]], train[1][rows[start::2]]) for start in (0, 1)]
-        self.screen = Screen(samples) if screening else None
-        self._sample = samples[0]
+        self._jit_compile, self._screening, self._pruner = jit_compile, screening, pruner
         self.metric, self.target = metric or oracle.objective, target
-        self.pruning = pruning or Pruning(None, epochs, len(self.seeds))
-        oracle.set_pruner(self.pruning.over_epochs)
-        super().__init__(oracle, hypermodel, **kwargs)
+        # KerasTuner builds the model before it sets these.
+        for name in ("optimizer", "loss", "metrics", "distribution_strategy"):
+            setattr(self, name, kwargs.get(name))
+        if any(kwargs.get(name) for name in ("optimizer", "loss", "metrics")):
+            hypermodel.override = self._override_compile_args
+        self.job: Job | None = None
+        super().__init__(oracle, hypermodel, executions_per_trial=len(self.seeds), **kwargs)
         # KerasTuner replaces the oracle of a chief's worker by a client, which cannot report seeds.
         self.oracle = oracle
         if oracle.study.user_attrs:
             oracle.reload()
 
     def search(self, *args: Any, **kwargs: Any) -> None:
-        """Run trials until none is left; as KerasTuner's chief, wait for the workers instead."""
+        """Run trials until none is left; as KerasTuner's chief, wait for the workers instead.
+
+        Args:
+            *args, **kwargs: As in `keras.Model.fit`, or as the HyperModel's own `fit` takes them.
+        """
         if is_chief():
             wait_for_workers(self.oracle)
-        else:
-            super().search(*args, **kwargs)
+            return
+        self.take(args, kwargs)
+        super().search(*args, **kwargs)
+
+    def take(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Prepare everything that depends on the arguments of `fit`, unless they are the same as before."""
+        if self.job is not None and self.job.is_of(args, kwargs):
+            return
+        own_fit = self.hypermodel.has_own_fit
+        self.job = Job(args, kwargs, own_fit, self.strategy, self._jit_compile, self._screening)
+        self.epochs = self.job.epochs
+        if self.job.sample is not None:
+            self.hypermodel.inputs = self.job.sample.x
+        self.pruning = Pruning(self._pruner, self.epochs, len(self.seeds))
+        self.oracle.set_pruner(self.pruning.over_epochs)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Train every seed that has no stored result; return the mean of the objective.
+        """Train every seed that has no stored result; return the mean of the objective and other metrics.
 
         For a trial that is screened or pruned, the oracle stores the reason and ignores the returned score.
         """
+        self.take(args, kwargs)
         # An error of the disk or the storage does not count against the hyperparameters.
         with storage_errors(self.oracle.location), disk_errors("results", Path(self.project_dir)):
             return self._score_or_end(trial)
@@ -150,7 +218,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         for observer in self.observers:
             observer.on_trial_begin(trial, missing)
         screened: keras.Model | None = None
-        if (self.screen is not None or self.at_start is not None) and not stored:
+        if self._begins_with_a_look and not stored:
             screened = self._screen(trial)
         scores = [r["score"] for r in stored.values()]
         folder = Path(self.get_trial_dir(trial.trial_id))
@@ -166,8 +234,14 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
             if self.pruning.over_seeds is not None and seed != self.seeds[-1]:
                 self._prune_over_seeds(trial)
-        scores = [r["score"] for r in self.oracle.seed_results(trial.trial_id).values()]
-        return {objective.name: float(np.mean(scores))}
+        records = list(self.oracle.seed_results(trial.trial_id).values())
+        return {**mean_metrics(records), objective.name: float(np.mean([r["score"] for r in records]))}
+
+    @property
+    def _begins_with_a_look(self) -> bool:
+        """Whether each trial is measured before its training."""
+        job = self.job
+        return job is not None and job.sample is not None and bool(job.screen or self.at_start)
 
     def _screen(self, trial: Any) -> keras.Model:
         """Return the untrained model of the first seed.
@@ -175,14 +249,17 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         Raises:
             EndedEarly: The model cannot learn.
         """
-        reason = None
+        reason, job = None, self.job
+        assert job is not None
+        assert job.models is not None
+        assert job.sample is not None
         with self._session(self.seeds[0]):
             model = self._model(trial)
-            if self.screen is not None:
-                reason = self.screen(model, self.models.scratch_for(model))
+            if job.screen is not None:
+                reason = job.screen(model, job.models.scratch_for(model))
             if self.at_start is not None:
-                signal = None if self.screen is None else self.screen.signal
-                layers = layers_at_start(model, self._sample, signal)
+                signal = None if job.screen is None else job.screen.signal
+                layers = layers_at_start(model, job.sample, signal)
         if self.at_start is not None and layers:
             self.oracle.report_start(trial.trial_id, layers)
             self.at_start(trial, layers)
@@ -210,7 +287,12 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             yield
 
     def _model(self, trial: Any, same_model: keras.Model | None = None) -> keras.Model:
-        return self.models.adopt(self.hypermodel.build(trial.hyperparameters), same_model)
+        model = self.hypermodel.build(trial.hyperparameters)
+        if self.max_model_size is not None and model.count_params() > self.max_model_size:
+            size = f"{model.count_params()} parameters, more than max_model_size={self.max_model_size}"
+            raise keras_tuner.errors.FailedTrialError(f"The model has {size}.")
+        models = None if self.job is None else self.job.models
+        return model if models is None else models.adopt(model, same_model)
 
     def run_seed(
         self, trial: Any, seed: int, same_model: keras.Model | None = None
@@ -232,57 +314,49 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         self, trial: Any, seed: int, same_model: keras.Model | None
     ) -> tuple[dict[str, Any], keras.Model]:
         started = time.monotonic()
-        metric = self.metric
         model = self._model(trial, same_model)
         # A seed of the race reports no epochs: the study accepts no values for a finished trial.
         first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
         report = ReportToPruner(self.oracle, trial.trial_id, first_step, self.metric)
         target = StopAtTarget(self.metric, self.target)
         schedule = trial.hyperparameters.values.get(SCHEDULE)
-        patience = self.epochs if self.patience is None else self.patience
-        history = model.fit(
-            *self.train,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            validation_data=self.validation,
-            # A single batch, because another batch size would compile another XLA module.
-            validation_batch_size=self.strategy.evaluation_batch(len(self.validation[0])),
-            verbose=0,
-            callbacks=[
-                BestEpoch(metric.name, metric.direction, patience),
-                NotifyObservers(self.observers, self.epochs),
-                *([Schedule(schedule, self.epochs)] if schedule else []),
-                report,
-                target,
-            ],
-        ).history
+        best = BestEpoch(self.metric, self.epochs if self.patience is None else self.patience)
+        callbacks = [
+            best,
+            NotifyObservers(self.observers, self.epochs),
+            *([Schedule(schedule, self.epochs)] if schedule and self.hypermodel.schedules else []),
+            report,
+            target,
+        ]
+        returned = self._fit(trial, seed, model, callbacks)
         if report.pruned_after:
             raise EndedEarly(PRUNED, f"behind other trials after epoch {report.pruned_after} of seed {seed}")
-        values = history[metric.name]
-        finite = [v if np.isfinite(v) else None for v in values]
-        score = _best(finite, metric.direction)
-        if score is None:
-            raise FloatingPointError(f"{metric.name} was not finite in any epoch of seed {seed}")
-        diverged = [i for i, loss in enumerate(history.get("loss", ())) if not np.isfinite(loss)]
-        if diverged and diverged[0] == 0:
-            # A model that predicts NaN has a finite accuracy: it predicts class 0.
-            raise FloatingPointError(f"the loss was not finite in the first epoch of seed {seed}")
+        if not isinstance(returned, keras.callbacks.History):
+            # A training loop of the user's own need not tell the callbacks that it has ended.
+            best.on_train_end()
+        record = run_record(returned, best, self.metric, self.epochs, seed)
         if self.target is not None:
             # A run that misses the target needs at least one epoch more.
-            reached = target.reached or self.epochs + 1
-        record = {
-            "score": float(score) if self.target is None else float(reached),
-            "best_epoch": finite.index(score) + 1,
-            "epochs": len(values),
-            "curves": {name: [float(v) for v in curve] for name, curve in history.items()},
-            "seconds": round(time.monotonic() - started, 3),
-            "diverged_in_epoch": diverged[0] + 1 if diverged else None,
-        }
+            record["score"] = float(target.reached or self.epochs + 1)
+        record["seconds"] = round(time.monotonic() - started, 3)
         if self.test is not None:
-            size = self.strategy.evaluation_batch(len(self.test[0]))
-            results = model.evaluate(*self.test, batch_size=size, verbose=0, return_dict=True)
-            record["test"] = {name: float(value) for name, value in results.items()}
+            arguments = self.test.for_evaluation()
+            if (rows := self.test.rows) is not None:
+                arguments["batch_size"] = self.strategy.evaluation_batch(rows)
+            results = model.evaluate(**arguments)
+            record["test"] = {name: float(np.mean(value)) for name, value in results.items()}
         return record, model
+
+    def _fit(self, trial: Any, seed: int, model: keras.Model, callbacks: list[Any]) -> Any:
+        """Train a model as its HyperModel does; return what that returns."""
+        assert self.job is not None
+        own = copied_callbacks(self.job.callbacks)
+        execution = self.seeds.index(seed) if seed in self.seeds else seed
+        self._configure_tensorboard_dir(own, trial, execution)
+        if any(getattr(type(self), name) is not getattr(keras_tuner.Tuner, name) for name in _HOOKS):
+            own.append(TunerHooks(self, trial))
+        args, kwargs = self.job.for_run([*own, *callbacks])
+        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
     def on_trial_end(self, trial: Any) -> None:
         """Report the end of a trial to the oracle, then to the observers."""
@@ -301,13 +375,18 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             NoWeights: The weights are in the results folder of another machine, which trained that seed.
         """
         model = self.hypermodel.build(trial.hyperparameters)
-        # The file also contains the optimizer's state, whose variables must exist before it is loaded.
-        model.optimizer.build(model.trainable_variables)
-        with suppress(FileNotFoundError):
+        optimizers = optimizers_of(model)
+        if len(optimizers) == 1:
+            # The file also contains the optimizer's state, whose variables must exist before it is loaded.
+            optimizers[0].build(model.trainable_variables)
+        with warnings.catch_warnings():
+            # Only the model's own code knows which variables each of several optimizers has.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer", UserWarning)
+            with suppress(FileNotFoundError):
+                model.load_weights(self._best_file(trial.trial_id))
+                return model
+            # Another process has just replaced the file by the weights of a better seed.
             model.load_weights(self._best_file(trial.trial_id))
-            return model
-        # Another process has just replaced the file by the weights of a better seed.
-        model.load_weights(self._best_file(trial.trial_id))
         return model
 
     def save(self) -> None:
@@ -316,11 +395,3 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
     def _best_file(self, trial_id: str) -> Path:
         scores = self.oracle.result(trial_id).scores()
         return find_weights(Path(self.get_trial_dir(trial_id)), scores, self.oracle.objective.direction)
-
-
-def _best(values: Any, direction: str) -> float | None:
-    """Return the best of the values that are not None; None if all are."""
-    finite = [v for v in values if v is not None]
-    if not finite:
-        return None
-    return max(finite) if direction == "max" else min(finite)

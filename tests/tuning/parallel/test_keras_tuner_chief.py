@@ -131,22 +131,24 @@ def test_chief_waits_for_all_trials_of_the_workers(tmp_path: Path, monkeypatch: 
 
 
 def test_chief_refuses_a_search_without_a_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_model: Any
 ) -> None:
     for name, value in (("TUNER_ID", "chief"), ("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1")):
         monkeypatch.setenv(f"KERASTUNER_{name}", value)
-    tuner = InitializerTuner(OptunaOracle("val_loss"), lambda hp: None, *pairs, directory=str(tmp_path))
+    tuner = InitializerTuner(small_model, oracle=OptunaOracle("val_loss"), directory=str(tmp_path))
     with pytest.raises(
         InitxError, match=r"^`max_trials` must be an integer >= 1, got None\..*chief waits until"
     ):
         tuner.search()
 
 
-def test_worker_keeps_its_own_oracle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any) -> None:
+def test_worker_keeps_its_own_oracle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_model: Any
+) -> None:
     for name, value in (("TUNER_ID", "tuner0"), ("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1")):
         monkeypatch.setenv(f"KERASTUNER_{name}", value)
     oracle = OptunaOracle("val_loss")
-    tuner = InitializerTuner(oracle, lambda hp: None, *pairs, directory=str(tmp_path))
+    tuner = InitializerTuner(small_model, oracle=oracle, directory=str(tmp_path))
     assert tuner.oracle is oracle
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras_initx.tuning.data import Batch
 from keras_initx.tuning.pruning.layer_signal import (
     BINS,
     MAX_LAYERS,
@@ -32,7 +33,8 @@ def array(tensor):
 @pytest.fixture
 def batch():
     generator = np.random.default_rng(0)
-    return generator.normal(size=(16, 5)).astype("float32"), generator.normal(size=(16, 3)).astype("float32")
+    x, y = (generator.normal(size=(16, size)).astype("float32") for size in (5, 3))
+    return Batch.of_arrays(x, y)
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_pre_activations_and_gradients_by_hand(batch):
         [keras.Input((5,)), layers.Dense(7, activation="tanh", name="a"), layers.Dense(3, name="b")]
     )
     model.compile("sgd", "mse")
-    x, y = (part.astype("float64") for part in batch)
+    x, y = (part.astype("float64") for part in batch.parts[:2])
     w1, b1, w2, b2 = map(array, model.variables[:4])
     z = x @ w1 + b1
     out = np.tanh(z) @ w2 + b2
@@ -88,15 +90,15 @@ def test_without_a_probe_gradients_are_missing_and_the_model_is_restored(model, 
 def test_layers_are_restored(model, batch):
     original = [vars(layer).copy() for layer in model.layers]
     with capture_outputs(model) as captured:
-        model(batch[0])
+        model(batch.x)
     assert len(captured) == 2
     with pytest.raises(ValueError, match="incompatible"), capture_outputs(model):
-        model(batch[1])
+        model(batch.y)
     for layer, attributes in zip(model.layers, original, strict=True):
         assert vars(layer).keys() == attributes.keys()
         assert vars(layer).get("activation") is attributes.get("activation")
     captured.clear()
-    model(batch[0])
+    model(batch.x)
     assert captured == {}
 
 
@@ -113,7 +115,7 @@ def test_layers_are_restored(model, batch):
 def test_kinds_of_layers(inner, shape, names):
     model = keras.Sequential([keras.Input(shape), inner(), layers.Flatten(), layers.Dense(2, name="head")])
     x = np.random.default_rng(0).integers(0, 9, size=(8, *shape)).astype("float32")
-    first, *_, last = layers_at_start(model, (x, None))
+    first, *_, last = layers_at_start(model, Batch.of_arrays(x))
     assert "inner" in first.name
     assert last.name.endswith("head")
     for part in (first, last):
@@ -126,7 +128,7 @@ def test_attention_has_one_entry_per_projection():
     inputs = keras.Input((6, 4))
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 4)(inputs, inputs))
     x = np.random.default_rng(0).normal(size=(8, 6, 4)).astype("float32")
-    starts = layers_at_start(model, (x, None))
+    starts = layers_at_start(model, Batch.of_arrays(x))
     names = sorted(part.name.split("/")[-1] for part in starts)
     assert names == ["attention_output", "key", "query", "value"]
     assert all(part.forward > 0 for part in starts)
@@ -146,7 +148,7 @@ def test_layers_come_in_the_order_of_their_calls():
 
     model = Reversed()
     model(inputs)
-    starts = layers_at_start(model, (np.ones((2, 4), "float32"), None))
+    starts = layers_at_start(model, Batch.of_arrays(np.ones((2, 4), "float32")))
     assert [part.name.split("/")[-1] for part in starts] == ["z", "a"]
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import initializers, layers
+from keras_initx.tuning.data import Batch
 from keras_initx.tuning.pruning.screening import Screen, untrainable_reason
 from keras_initx.tuning.pruning.signal_probe import KernelSignal, Signal, SignalProbe
 
@@ -65,7 +66,7 @@ def deep(initializer, depth, activation="relu", head=None):
 @pytest.fixture(scope="module")
 def batch():
     generator = np.random.default_rng(0)
-    return generator.normal(size=(32, 32)).astype("float32"), generator.integers(0, 3, 32)
+    return Batch.of_arrays(generator.normal(size=(32, 32)).astype("float32"), generator.integers(0, 3, 32))
 
 
 # Only with TensorFlow does Keras use the logits behind a softmax. The loss of probabilities is clipped.
@@ -143,7 +144,7 @@ def test_gates_that_start_at_zero(gate, batch):
 
 class TestScreen:
     def test_both_batches_must_agree(self, batch):
-        same = np.repeat(batch[0][:1], 32, axis=0), batch[1]
+        same = Batch.of_arrays(np.repeat(batch.x[:1], 32, axis=0), batch.y)
         keras.utils.set_random_seed(0)
         network = [
             layers.Dense(32, "relu", kernel_initializer="zeros"),
@@ -153,7 +154,7 @@ class TestScreen:
         vanishing.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
         assert "vanished" in Screen([batch, same])(vanishing)
         # Equal rows and almost no gradient: the batch is bad, not the model.
-        far = np.zeros_like(batch[0]), batch[1]
+        far = Batch.of_arrays(np.zeros_like(batch.x), batch.y)
         good = deep("he_normal", 2)
         assert untrainable_reason(SignalProbe(far)(good)) is not None
         assert Screen([far, batch])(good) is None

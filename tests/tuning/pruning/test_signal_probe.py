@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras_initx.tuning.data import Batch
 from keras_initx.tuning.pruning.signal_probe import SignalProbe
 
 
@@ -21,7 +22,8 @@ def rms(x):
 @pytest.fixture
 def batch():
     generator = np.random.default_rng(0)
-    return generator.normal(size=(16, 5)).astype("float32"), generator.normal(size=(16, 3)).astype("float32")
+    x, y = (generator.normal(size=(16, size)).astype("float32") for size in (5, 3))
+    return Batch.of_arrays(x, y)
 
 
 def network(jit_compile=False, optimizer="adam", dropout=0.0):
@@ -40,7 +42,7 @@ def network(jit_compile=False, optimizer="adam", dropout=0.0):
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_loss_spread_and_gradients_by_hand(batch, jit_compile):
     model = network(jit_compile)
-    x, y = (part.astype("float64") for part in batch)
+    x, y = (part.astype("float64") for part in batch.parts[:2])
     w1, b1, w2, b2 = map(array, model.variables[:4])
     h = np.tanh(x @ w1 + b1)
     out = h @ w2 + b2
@@ -61,7 +63,7 @@ def test_model_is_restored_and_trains_as_without_the_probe(batch, optimizer):
     for probed in (False, True):
         keras.utils.set_random_seed(3)
         model = network(optimizer=optimizer, dropout=0.5)
-        model.train_on_batch(*batch)
+        model.train_on_batch(batch.x, batch.y)
         model.reset_metrics()
         before, optimizer_before = [array(v) for v in model.variables], model.optimizer
         state = [array(v) for v in optimizer_before.variables]
@@ -72,7 +74,7 @@ def test_model_is_restored_and_trains_as_without_the_probe(batch, optimizer):
             for value, variable in zip(values, variables, strict=True):
                 np.testing.assert_array_equal(array(variable), value)
         keras.utils.set_random_seed(4)
-        histories.append(model.fit(*batch, epochs=2, verbose=0).history)
+        histories.append(model.fit(batch.x, batch.y, epochs=2, verbose=0).history)
     assert histories[0] == histories[1]
 
 
@@ -164,7 +166,9 @@ def test_look_up_tables_and_half_precision():
     gradient = np.zeros_like(table)
     # A row that is looked up twice receives both gradients.
     np.add.at(gradient, x, ((out - y) @ kernel.T).reshape(2, 3, 4))
-    assert SignalProbe((x, y))(model).kernels[0].gradient == pytest.approx(rms(gradient), rel=1e-4)
+    assert SignalProbe(Batch.of_arrays(x, y))(model).kernels[0].gradient == pytest.approx(
+        rms(gradient), rel=1e-4
+    )
 
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -173,7 +177,7 @@ def test_look_up_tables_and_half_precision():
         keras.config.set_dtype_policy("float32")
     half.layers[0].kernel.assign(half.layers[0].kernel * 1e-3)
     half.layers[-1].kernel.assign(half.layers[-1].kernel * 1e-4)
-    batch = np.ones((16, 5), "float32"), np.full((16, 3), 1e-2, "float32")
+    batch = Batch.of_arrays(np.ones((16, 5), "float32"), np.full((16, 3), 1e-2, "float32"))
     signal = SignalProbe(batch)(half)
     assert 0 < signal.kernels[0].gradient < 1e-5
     assert signal.half

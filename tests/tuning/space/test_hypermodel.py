@@ -7,7 +7,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import InitializerHyperModel, Range
+from keras_initx.tuning import InitializerHyperModel, Range, SearchSpace
 from keras_initx.tuning.space.initializers import DEFAULT_INITIALIZERS, check_initializers
 from keras_initx.tuning.space.ranges import check_numbers
 
@@ -38,9 +38,9 @@ class UsersHyperModel(keras_tuner.HyperModel):
         return of_hp(hp)
 
 
-def space(model: Any, *args: Any) -> dict[str, Any]:
+def space(model: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     hp = keras_tuner.HyperParameters()
-    InitializerHyperModel(model, *args).build(hp)
+    InitializerHyperModel(model, SearchSpace(*args, **kwargs)).build(hp)
     assert len({p.name for p in hp.space}) == len(hp.space)
     return {p.name: p for p in hp.space}
 
@@ -73,7 +73,7 @@ class TestSpace:
     def test_none_keeps_the_models_rate(self) -> None:
         model = wide(optimizer=keras.optimizers.SGD(0.125))
         assert list(space(model, NAMES, None)) == ["initializer"]
-        built = InitializerHyperModel(model, NAMES, None).build(chosen(initializer="he_normal"))
+        built = InitializerHyperModel(model, SearchSpace(NAMES, None)).build(chosen(initializer="he_normal"))
         assert float(built.optimizer.learning_rate) == 0.125
 
     def test_the_users_own_hyperparameters_win(self) -> None:
@@ -83,20 +83,21 @@ class TestSpace:
             model.compile(keras.optimizers.SGD(hp.Choice("learning_rate", [0.5, 0.25])), "mse")
             return model
 
-        hyperparameters = space(build, NAMES, RATES)
+        hyperparameters = space(build)
         assert hyperparameters["initializer"].values == ["zeros", "ones"]
         assert hyperparameters["learning_rate"].values == [0.5, 0.25]
-        model = InitializerHyperModel(build, NAMES, RATES).build(
-            chosen(initializer="ones", learning_rate=0.25)
-        )
+        model = InitializerHyperModel(build).build(chosen(initializer="ones", learning_rate=0.25))
         assert np.all(model.get_weights()[0] == 1)
         assert float(model.optimizer.learning_rate) == 0.25
+        for argument, values in (("initializers", NAMES), ("learning_rates", RATES)):
+            with pytest.raises(InitxError, match=rf"^`{argument}` has no effect: the model declares"):
+                space(build, **{argument: values})
 
     def test_one_hyperparameter_of_the_user_stays(self) -> None:
         def build(hp: Any) -> keras.Model:
             return wide(optimizer=keras.optimizers.SGD(hp.Float("learning_rate", 0.5, 0.75)))
 
-        hyperparameters = space(build, NAMES, RATES)
+        hyperparameters = space(build, NAMES)
         assert list(hyperparameters) == ["learning_rate", "initializer"]
         assert hyperparameters["learning_rate"].max_value == 0.75
 
@@ -105,7 +106,7 @@ class TestBuild:
     @pytest.mark.parametrize("model", [wide, of_hp, UsersHyperModel(), "built"])
     def test_kernels_and_rate_follow_the_choice(self, model: Any, assert_std: Callable[..., None]) -> None:
         hypermodel = InitializerHyperModel(
-            wide() if model == "built" else model, ["he_normal", "auto"], RATES
+            wide() if model == "built" else model, SearchSpace(["he_normal", "auto"], RATES)
         )
         for name, std, rate in [("he_normal", 1 / 150, 0.02), ("auto", 1 / 150, 0.01)]:
             built = hypermodel.build(chosen(initializer=name, learning_rate=rate))
@@ -116,7 +117,9 @@ class TestBuild:
         assert np.sqrt(np.mean(built.layers[2].get_weights()[0] ** 2)) == pytest.approx(0.05, rel=0.1)
 
     def test_random_uniform(self) -> None:
-        built = InitializerHyperModel(wide, NAMES, RATES).build(chosen(initializer="random_uniform"))
+        built = InitializerHyperModel(wide, SearchSpace(NAMES, RATES)).build(
+            chosen(initializer="random_uniform")
+        )
         kernel = built.layers[1].get_weights()[0]
         assert 0.0499 < np.abs(kernel).max() <= 0.05
 
@@ -126,7 +129,7 @@ class TestBuild:
         weights = [w.copy() for w in model.get_weights()]
         state = [np.array(keras.ops.convert_to_numpy(v)) for v in model.optimizer.variables]
         config = model.get_config()
-        hypermodel = InitializerHyperModel(model, NAMES, RATES)
+        hypermodel = InitializerHyperModel(model, SearchSpace(NAMES, RATES))
         for name in NAMES:
             built = hypermodel.build(chosen(initializer=name, learning_rate=0.02))
             built.fit(np.ones((4, 300)), np.ones((4, 3)), verbose=0)
@@ -148,7 +151,7 @@ class TestBuild:
         model = keras.Model(inputs, L.Dense(2)(hidden))
         model.compile("sgd", "mse")
         model.fit(x, np.ones((500, 2)), verbose=0)
-        built = InitializerHyperModel(model, NAMES, RATES).build(chosen(initializer="he_normal"))
+        built = InitializerHyperModel(model, SearchSpace(NAMES, RATES)).build(chosen(initializer="he_normal"))
         kernels = {id(layer.kernel) for layer in built.layers if hasattr(layer, "kernel")}
         for kept, own in zip(built.variables, model.variables, strict=True):
             same = np.array_equal(keras.ops.convert_to_numpy(kept), keras.ops.convert_to_numpy(own))
@@ -164,7 +167,7 @@ class TestBuild:
         inner = keras.Sequential([keras.Input((300,)), standardize])
         model = keras.Sequential([keras.Input((300,)), inner, L.Dense(2)])
         model.compile("sgd", "mse")
-        built = InitializerHyperModel(model, NAMES, RATES).build(chosen(initializer="he_normal"))
+        built = InitializerHyperModel(model, SearchSpace(NAMES, RATES)).build(chosen(initializer="he_normal"))
         normalized = keras.ops.convert_to_numpy(built.layers[0](x))
         np.testing.assert_allclose(normalized, keras.ops.convert_to_numpy(inner(x)), rtol=1e-6)
 
@@ -173,7 +176,7 @@ class TestBuild:
         model.compile(
             keras.optimizers.Adam(0.1, beta_1=0.5), "sparse_categorical_crossentropy", metrics=["accuracy"]
         )
-        built = InitializerHyperModel(model, NAMES, None).build(chosen(initializer="he_normal"))
+        built = InitializerHyperModel(model, SearchSpace(NAMES, None)).build(chosen(initializer="he_normal"))
         assert built.optimizer.beta_1 == 0.5
         results = built.evaluate(np.ones((4, 4)), np.zeros(4), verbose=0, return_dict=True)
         assert results.keys() == {"loss", "accuracy"}
@@ -226,7 +229,7 @@ class TestErrors:
     )
     def test_bad_model(self, model: Any, message: str) -> None:
         with pytest.raises(InitxError, match=message):
-            InitializerHyperModel(model(), NAMES, RATES).build(keras_tuner.HyperParameters())
+            InitializerHyperModel(model(), SearchSpace(NAMES, RATES)).build(keras_tuner.HyperParameters())
 
     @pytest.mark.parametrize(
         ("build", "message"),
@@ -244,11 +247,11 @@ class TestErrors:
     )
     def test_bad_function(self, build: Any, message: str) -> None:
         with pytest.raises(InitxError, match=message):
-            InitializerHyperModel(build, NAMES, RATES).build(keras_tuner.HyperParameters())
+            InitializerHyperModel(build, SearchSpace(NAMES, RATES)).build(keras_tuner.HyperParameters())
 
     def test_a_schedule_may_be_kept(self) -> None:
         model = wide(optimizer=keras.optimizers.SGD(SCHEDULE))
-        built = InitializerHyperModel(model, NAMES, None).build(keras_tuner.HyperParameters())
+        built = InitializerHyperModel(model, SearchSpace(NAMES, None)).build(keras_tuner.HyperParameters())
         assert isinstance(built.optimizer._learning_rate, keras.optimizers.schedules.ExponentialDecay)
 
     @pytest.mark.parametrize(
@@ -263,7 +266,7 @@ class TestErrors:
     )
     def test_bad_initializers(self, names: Any, message: str) -> None:
         with pytest.raises(InitxError, match=message):
-            InitializerHyperModel(wide, names)
+            InitializerHyperModel(wide, SearchSpace(names))
 
     @pytest.mark.parametrize(
         ("rates", "message"),
@@ -283,7 +286,7 @@ class TestErrors:
     )
     def test_bad_rates(self, rates: Any, message: str) -> None:
         with pytest.raises(InitxError, match=rf"^`learning_rates` must be .*{message}"):
-            InitializerHyperModel(wide, NAMES, rates)
+            InitializerHyperModel(wide, SearchSpace(NAMES, rates))
 
     def test_numpy_rates_are_numbers(self) -> None:
         assert check_numbers(np.array([0.1, 0.2])) is not None

@@ -6,7 +6,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import InitializerHyperModel, KernelSpace, Range
+from keras_initx.tuning import InitializerHyperModel, KernelSpace, Range, SearchSpace
 
 import keras_initx
 from keras_initx import InitxError, kernel_groups, known_distributions, known_groups
@@ -45,7 +45,7 @@ def model_of(hypermodel: InitializerHyperModel, **values: Any) -> keras.Model:
 class TestGroups:
     def test_each_group_has_its_own_initializers(self) -> None:
         groups = {"hidden": ["random_normal"], "head": ["ones", "auto"], "d0*": ["zeros"]}
-        hypermodel = InitializerHyperModel(build, groups, None)
+        hypermodel = InitializerHyperModel(build, SearchSpace(groups, None))
         assert set(space(hypermodel)) == {"initializer:hidden", "initializer:head", "initializer:d0*"}
         model = model_of(hypermodel)
         assert not kernel(model, "d0").any()
@@ -55,12 +55,14 @@ class TestGroups:
 
     def test_kernels_in_no_group_keep_their_values(self) -> None:
         original = build()
-        model = model_of(InitializerHyperModel(original, {"head": ["ones"]}, None))
+        model = model_of(InitializerHyperModel(original, SearchSpace({"head": ["ones"]}, None)))
         for name in ("d0", "d1", "d2"):
             np.testing.assert_array_equal(kernel(model, name), kernel(original, name))
 
     def test_the_last_matching_key_decides(self) -> None:
-        model = model_of(InitializerHyperModel(build, {"hidden": ["ones"], "d2": ["zeros"]}, None))
+        model = model_of(
+            InitializerHyperModel(build, SearchSpace({"hidden": ["ones"], "d2": ["zeros"]}, None))
+        )
         assert kernel(model, "d1").all()
         assert not kernel(model, "d2").any()
 
@@ -69,7 +71,9 @@ class TestGroups:
             hp.Choice("initializer:head", ["a", "b"])
             return build()
 
-        hypermodel = InitializerHyperModel(declaring, {"hidden": ["ones"], "head": ["zeros"]}, None)
+        hypermodel = InitializerHyperModel(
+            declaring, SearchSpace({"hidden": ["ones"], "head": ["zeros"]}, None)
+        )
         assert kernel(model_of(hypermodel), "out").any()
 
     @pytest.mark.parametrize(
@@ -88,18 +92,18 @@ class TestGroups:
     )
     def test_bad_groups(self, groups: Any, message: str) -> None:
         with pytest.raises(InitxError, match=message):
-            model_of(InitializerHyperModel(build, groups, None))
+            model_of(InitializerHyperModel(build, SearchSpace(groups, None)))
 
     def test_a_misspelt_group_suggests_the_nearest(self) -> None:
         with pytest.raises(InitxError, match=r"^`initializers` has the key 'hiden'.*Did you mean 'hidden'\?"):
-            model_of(InitializerHyperModel(build, {"hiden": ["he_auto"]}, None))
+            model_of(InitializerHyperModel(build, SearchSpace({"hiden": ["he_auto"]}, None)))
 
     def test_every_group_of_the_core_is_known(self) -> None:
         absent = set(known_groups()) - set(kernel_groups(build()).values())
         assert {"attention", "recurrent"} <= absent
         for group in absent:
             with pytest.raises(InitxError, match=rf"^`initializers` has the group '{group}'"):
-                model_of(InitializerHyperModel(build, {group: ["auto"]}, None))
+                model_of(InitializerHyperModel(build, SearchSpace({group: ["auto"]}, None)))
 
     def test_a_search_by_group_tries_the_candidates_first(self, quick: Any) -> None:
         groups = {"stem": ["random_normal", "own", "he_auto"], "head": ["he_auto", "own"]}
@@ -114,7 +118,7 @@ class TestGains:
 
     def test_gain_and_distribution_apply_to_the_rules(self) -> None:
         hypermodel = InitializerHyperModel(
-            build, self.NAMES, None, [0.5, 2.0], ["uniform", "truncated_normal"]
+            build, SearchSpace(self.NAMES, None, [0.5, 2.0], ["uniform", "truncated_normal"])
         )
         hyperparameters = space(hypermodel)
         assert set(hyperparameters) == {"initializer", "gain", "distribution"}
@@ -134,12 +138,12 @@ class TestGains:
 
     def test_by_group(self) -> None:
         groups = {"hidden": ["he_auto"], "head": ["ones"]}
-        hyperparameters = space(InitializerHyperModel(build, groups, None, Range(0.5, 2.0)))
+        hyperparameters = space(InitializerHyperModel(build, SearchSpace(groups, None, Range(0.5, 2.0))))
         assert set(hyperparameters) == {"initializer:hidden", "gain:hidden", "initializer:head"}
 
     def test_the_rules_are_all_that_take_a_gain_and_a_distribution(self) -> None:
         names = ["xavier_auto", "glorot_auto", "lecun_auto", "auto", "he_auto", "he_normal", "ones"]
-        conditions = space(InitializerHyperModel(build, names, None, [1.0]))["gain"].conditions
+        conditions = space(InitializerHyperModel(build, SearchSpace(names, None, [1.0])))["gain"].conditions
         assert [sorted(c.values) for c in conditions] == [
             ["auto", "glorot_auto", "he_auto", "lecun_auto", "xavier_auto"]
         ]

@@ -23,7 +23,7 @@ class TestInASearch:
             screening=False,
         )
         # A trace freezes the weight decay, so each value needs its own compiled model.
-        assert len(result.tuner.models) == 2
+        assert len(result.tuner.job.models) == 2
         for trial in result.trials:
             assert (
                 result.tuner.hypermodel.build(

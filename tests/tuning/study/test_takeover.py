@@ -136,7 +136,8 @@ def joined_search(folder: str, kill_after: int = 0, resume: bool = False) -> tup
                 os.kill(os.getpid(), signal.SIGKILL)
 
     result = search(
-        build, ((x, y), (x, y)), tuner="random", trials=3, epochs=1, seeds=2, jit_compile=False, quiet=True,
+        build, x, y, validation_data=(x, y), tuner="random", trials=3, epochs=1, seeds=2,
+        jit_compile=False, quiet=True,
         results=f"{folder}/results", logs=f"{folder}/logs", resume=resume, observers=[Watch()],
     )  # fmt: skip
     return Watch.seeds, result

@@ -5,12 +5,13 @@ from typing import Any
 import keras
 import numpy as np
 from keras_initx.tuning._variables import optimizer_state, values_of
+from keras_initx.tuning.data import Batch
 from keras_initx.tuning.training.model_cache import CompiledModels
 
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = (X.sum(axis=1) > 0).astype("int32")
-SAMPLE = (X[:8], Y[:8])
+SAMPLE = Batch.of_arrays(X[:8], Y[:8])
 
 
 def build(

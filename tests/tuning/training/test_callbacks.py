@@ -117,7 +117,7 @@ class TestSchedule:
             tuner="grid", trials=None, initializers=["he_normal"], learning_rates=[0.1], epochs=4,
             schedules=["constant", "linear", "cosine"], seeds=1, batch_size=48, screening=False,
         )  # fmt: skip
-        assert len(result.tuner.models) == 1
+        assert len(result.tuner.job.models) == 1
         losses = {t.values["schedule"]: t.seeds[0]["curves"]["loss"] for t in result.trials}
         assert len({curve[0] for curve in losses.values()}) == 1
         assert len({curve[-1] for curve in losses.values()}) == 3

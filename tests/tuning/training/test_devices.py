@@ -11,7 +11,8 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import InitializerTuner, OptunaOracle
+from keras_initx.tuning import InitializerTuner
+from keras_initx.tuning.data import FitArguments
 from keras_initx.tuning.parallel.workers import Workers
 from keras_initx.tuning.training.devices import Strategy, strategy_of
 
@@ -31,7 +32,7 @@ if backend == "tensorflow":
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 import keras
 import numpy as np
-from keras_initx.tuning import search
+from keras_initx.tuning import SearchSpace, search
 
 x = np.random.default_rng(0).normal(size=(86, 4)).astype("float32")
 y = (x.sum(axis=1) > 0).astype("int32")
@@ -76,9 +77,11 @@ def run(name, strategy, rows, normalized):
                     Watch.numbers.add(1 + len(others))
                     Watch.apart = max([self.apart, *(float(abs(o - one).max()) for o in others)])
 
+    parts = [(x[r], y[r]) for r in rows]
     result = search(
-        build, [(x[r], y[r]) for r in rows], tuner="grid", epochs=3, seeds=2, batch_size=16, extra_seeds=2,
-        learning_rates=[0.03], initializers=["he_auto", "all_zeros", "auto"],
+        build, *parts[0], validation_data=parts[1], test_data=parts[2], tuner="grid",
+        epochs=3, seeds=2, batch_size=16, extra_seeds=2,
+        space=SearchSpace(["he_auto", "all_zeros", "auto"], [0.03]),
         results=f"{folder}/{name}/results", logs=f"{folder}/{name}/logs", quiet=True, strategy=strategy,
         observers=[Watch()],
     )
@@ -162,19 +165,20 @@ class TestBatches:
         [(48, 16, 2, 48), (49, 16, 2, 48), (50, 16, 2, 50), (7, 16, 4, 4), (53, 8, 4, 52), (53, 5, 1, 53)],
     )
     def test_last_batch_is_shared_equally(self, rows: int, batch: int, replicas: int, kept: int) -> None:
+        assert Strategy(replicas).even(rows, batch) == kept
         x, y = np.arange(rows)[:, None], np.arange(rows)
-        trimmed = Strategy(replicas).trim((x, y), batch)
-        np.testing.assert_array_equal(trimmed[0], x[:kept])
-        np.testing.assert_array_equal(trimmed[1], y[:kept])
+        trimmed = FitArguments((x, y), {}).trimmed(kept).values
+        np.testing.assert_array_equal(trimmed["x"], x[:kept])
+        np.testing.assert_array_equal(trimmed["y"], y[:kept])
 
     def test_batch_that_cannot_be_shared(self) -> None:
         with pytest.raises(
             InitxError, match=r"^`batch_size` must be a multiple of 2, the number of devices, got 9\."
         ):
-            Strategy(2).trim((np.zeros(20), np.zeros(20)), 9)
+            Strategy(2).even(20, 9)
 
     def test_fewer_rows_than_devices(self) -> None:
-        for ask in (lambda s: s.trim((np.zeros(3), np.zeros(3)), 4), lambda s: s.evaluation_batch(3)):
+        for ask in (lambda s: s.even(3, 4), lambda s: s.evaluation_batch(3)):
             with pytest.raises(
                 InitxError, match=r"^`data` has a part of 3 rows, but 4 devices need a row each\."
             ):
@@ -234,12 +238,11 @@ def test_distribution_strategy_of_keras_tuner(quick: Any, monkeypatch: pytest.Mo
             return result.tuner.hypermodel.build(hp)
 
     tuner = InitializerTuner(
-        OptunaOracle("val_accuracy", 1), Building(), result.tuner.train, result.tuner.validation,
-        seeds=[0], epochs=1, batch_size=16, distribution_strategy=alone,
+        Building(), "val_accuracy", 1, seeds=[0], distribution_strategy=alone,
         directory=str(result.folders.results), project_name="of_keras_tuner",
     )  # fmt: skip
-    assert not tuner.models.jit_compile
     before = len(strategies)
-    tuner.search()
+    tuner.search(**result.tuner.job.kwargs)
+    assert not tuner.job.models.jit_compile
     assert strategies[before:]
     assert all(strategy is alone for strategy in strategies[before:])

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from keras_initx.tuning.data import Batch
 from keras_initx.tuning.training.model_cache import CompiledModels
 
 from tests.tuning.training.cached_models import SAMPLE, L, Unprepared, X, Y, build, plain
@@ -184,7 +185,7 @@ class TestSameModel:
         assert curves(screened) == curves(unscreened)
 
     def test_builds_of_another_shape_are_not_the_same_model(self, prepared: list[keras.Model]) -> None:
-        models = CompiledModels(False, (np.zeros((6, 4), "float32"), np.zeros(6, int)))
+        models = CompiledModels(False, Batch.of_arrays(np.zeros((6, 4), "float32"), np.zeros(6, int)))
         first = models.adopt(build_noisy(8))
         other = build_noisy(9)
         assert models.adopt(other, first) is other

@@ -9,7 +9,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import InitializerHyperModel, InitializerTuner, OptunaOracle
+from keras_initx.tuning import InitializerTuner, SearchSpace
 
 pytestmark = pytest.mark.one_backend
 
@@ -17,12 +17,33 @@ pytestmark = pytest.mark.one_backend
 def make(
     folder: Path, model: Any, pairs: Any, *, trials: int = 2, objective: Any = "val_accuracy", **options: Any
 ):
-    oracle = OptunaOracle(objective, trials, sampler="random")
-    oracle.verbose = 0
-    defaults: dict[str, Any] = {"seeds": (0, 1, 2), "epochs": 3, "batch_size": 16, "jit_compile": False}
-    hypermodel = InitializerHyperModel(model, ["glorot_uniform", "auto"], [0.01, 0.05])
-    return InitializerTuner(
-        oracle, hypermodel, *pairs, **{**defaults, **options}, directory=str(folder), project_name="p"
+    fit = {name: options.pop(name) for name in ("epochs", "batch_size") if name in options}
+    if len(pairs) > 2:
+        options["test_data"] = pairs[2]
+    space = SearchSpace(["glorot_uniform", "auto"], [0.01, 0.05])
+    defaults: dict[str, Any] = {"seeds": (0, 1, 2), "jit_compile": False, "space": space, "sampler": "random"}
+    tuner = InitializerTuner(
+        model, objective, trials, **{**defaults, **options}, directory=str(folder), project_name="p"
+    )
+    tuner.oracle.verbose = 0
+    arguments = {"epochs": 3, "batch_size": 16, "validation_data": pairs[1], **fit}
+    # The data of the search, so that a test can start it without repeating them.
+    tuner.run = lambda: tuner.search(*pairs[0], **arguments)  # type: ignore[attr-defined]
+    return tuner
+
+
+def lines(folder: Path, rates: list[float], *, objective: Any = "val_loss", trials: int = 1, **options: Any):
+    """Return a tuner of a linear model, whose learning rate can be far too large."""
+    space = SearchSpace(["glorot_uniform"], rates)
+    return make(
+        folder,
+        line(0.0),
+        line_data(),
+        objective=objective,
+        trials=trials,
+        space=space,
+        sampler="grid",
+        **options,
     )
 
 
@@ -32,7 +53,7 @@ def tuner(
 ) -> InitializerTuner:
     """A tuner after a search of two trials, for tests that do not change it."""
     tuner = make(tmp_path_factory.mktemp("tuner"), small_model, pairs, observers=[recorder()])
-    tuner.search()
+    tuner.run()
     return tuner
 
 
@@ -63,10 +84,10 @@ def test_observers_are_notified(tuner: InitializerTuner) -> None:
     assert (observer.epochs, observer.skipped) == (18, 0)
 
 
-def test_loaded_model_evaluates_to_the_score_of_the_best_seed(tuner: InitializerTuner) -> None:
+def test_loaded_model_evaluates_to_the_score_of_the_best_seed(tuner: InitializerTuner, pairs: Any) -> None:
     for trial in tuner.oracle.get_best_trials(2):
         model = tuner.load_model(trial)
-        results = model.evaluate(*tuner.validation, batch_size=24, verbose=0, return_dict=True)
+        results = model.evaluate(*pairs[1], batch_size=24, verbose=0, return_dict=True)
         best = max(r["score"] for r in tuner.oracle.seed_results(trial.trial_id).values())
         assert results["accuracy"] == pytest.approx(best, abs=1e-7)
     # KerasTuner's own method returns two different models.
@@ -79,7 +100,7 @@ def test_patience_saves_epochs(tmp_path: Path, small_model: Any, pairs: Any, rec
     tuner = make(
         tmp_path, small_model, pairs, trials=1, seeds=(0,), epochs=20, patience=1, observers=[observer]
     )
-    tuner.search()
+    tuner.run()
     record = tuner.oracle.seed_results("0000")[0]
     assert record["epochs"] < 20
     assert record["epochs"] == record["best_epoch"] + 1
@@ -90,12 +111,12 @@ def test_test_data_are_evaluated_at_the_best_epoch_and_influence_nothing(
     tmp_path: Path, small_model: Any, pairs: Any
 ) -> None:
     tuner = make(tmp_path / "a", small_model, (*pairs, pairs[1]), trials=1, seeds=(0, 1))
-    tuner.search()
+    tuner.run()
     for record in tuner.oracle.seed_results("0000").values():
         assert record["test"]["accuracy"] == pytest.approx(record["score"], abs=1e-7)
         assert record["test"].keys() == {"loss", "accuracy"}
     without = make(tmp_path / "b", small_model, pairs, trials=1, seeds=(0, 1))
-    without.search()
+    without.run()
     assert [t.value for t in without.oracle.frozen_trials()] == [
         t.value for t in tuner.oracle.frozen_trials()
     ]
@@ -120,22 +141,10 @@ def line_data() -> tuple[Any, Any]:
 class TestDivergence:
     def test_ends_the_seed_and_keeps_its_earlier_epochs(self, tmp_path: Path, recorder: Any) -> None:
         observer = recorder()
-        hypermodel = InitializerHyperModel(line(0.0), ["glorot_uniform"], [1e6])
-        oracle = OptunaOracle("val_loss", 1)
-        oracle.verbose = 0
-        tuner = InitializerTuner(
-            oracle,
-            hypermodel,
-            *line_data(),
-            seeds=(0, 1),
-            epochs=40,
-            batch_size=48,
-            jit_compile=False,
-            observers=[observer],
-            directory=str(tmp_path),
-            project_name="p",
-        )
-        tuner.search()
+        options: dict[str, Any] = {"seeds": (0, 1), "epochs": 40, "batch_size": 48, "observers": [observer]}
+        tuner = lines(tmp_path, [1e6], **options)
+        tuner.run()
+        oracle = tuner.oracle
         for record in oracle.seed_results("0000").values():
             assert 1 < record["epochs"] == record["diverged_in_epoch"] < 40
             assert not np.isfinite(record["curves"]["loss"][-1])
@@ -148,22 +157,9 @@ class TestDivergence:
         self, tmp_path: Path, recorder: Any
     ) -> None:
         observer = recorder()
-        hypermodel = InitializerHyperModel(line(0.0), ["glorot_uniform"], [1e30, 0.01])
-        oracle = OptunaOracle("val_loss", 2, sampler="grid")
-        oracle.verbose = 0
-        tuner = InitializerTuner(
-            oracle,
-            hypermodel,
-            *line_data(),
-            seeds=(0,),
-            epochs=2,
-            batch_size=16,
-            jit_compile=False,
-            observers=[observer],
-            directory=str(tmp_path),
-            project_name="p",
-        )
-        tuner.search()
+        tuner = lines(tmp_path, [1e30, 0.01], trials=2, seeds=(0,), epochs=2, observers=[observer])
+        tuner.run()
+        oracle = tuner.oracle
         assert sorted(observer.ended) == ["completed", "failed"]
         (failed,) = (t for t in oracle.frozen_trials() if t.state.name == "FAIL")
         assert failed.params["learning_rate"] == 1e30
@@ -188,9 +184,9 @@ class TestDivergence:
             seeds=(0,),
             objective=keras_tuner.Objective("val_binary_accuracy", "max"),
             screening=False,
+            space=SearchSpace(["glorot_uniform"]),
         )
-        tuner.hypermodel = InitializerHyperModel(build, ["glorot_uniform"], None)
-        tuner.search()
+        tuner.run()
         (failed,) = tuner.oracle.frozen_trials()
         assert failed.state.name == "FAIL"
         assert failed.user_attrs["reason"] == (
@@ -200,37 +196,25 @@ class TestDivergence:
 
 def test_best_epoch_is_restored_not_the_last(tmp_path: Path) -> None:
     # With this learning rate the loss rises from epoch to epoch, so the first epoch is the best.
-    hypermodel = InitializerHyperModel(line(0.0), ["glorot_uniform"], [2.0])
-    oracle = OptunaOracle("val_loss", 1)
-    oracle.verbose = 0
-    tuner = InitializerTuner(
-        oracle,
-        hypermodel,
-        *line_data(),
-        seeds=(3, 4),
-        epochs=3,
-        batch_size=48,
-        jit_compile=False,
-        directory=str(tmp_path),
-        project_name="p",
-    )
-    tuner.search()
+    tuner = lines(tmp_path, [2.0], seeds=(3, 4), batch_size=48)
+    tuner.run()
+    oracle = tuner.oracle
     records = oracle.seed_results("0000")
     for record in records.values():
         curve = record["curves"]["val_loss"]
         assert all(a < b for a, b in itertools.pairwise(curve))
         assert (record["score"], record["best_epoch"]) == (curve[0], 1)
     model = tuner.load_model(oracle.get_best_trials()[0])
-    loss = model.evaluate(*tuner.validation, verbose=0, return_dict=True)["loss"]
+    loss = model.evaluate(*line_data()[1], verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(min(r["score"] for r in records.values()), rel=1e-6)
 
 
 def test_objective_with_a_direction(tmp_path: Path, small_model: Any, pairs: Any) -> None:
     objective = keras_tuner.Objective("loss", "max")
     tuner = make(tmp_path, small_model, pairs, trials=1, seeds=(0,), objective=objective)
-    tuner.search()
+    tuner.run()
     assert all(r["score"] == max(r["curves"]["loss"]) for r in tuner.oracle.seed_results("0000").values())
 
 
 def test_all_trials_share_one_compiled_model(tuner: InitializerTuner) -> None:
-    assert len(tuner.models) == 1
+    assert len(tuner.job.models) == 1

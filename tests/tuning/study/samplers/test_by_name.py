@@ -11,7 +11,7 @@ import keras_tuner
 import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning import InitializerHyperModel, OptunaOracle, Range
+from keras_initx.tuning import InitializerHyperModel, OptunaOracle, Range, SearchSpace
 from keras_initx.tuning.study.samplers import check_sampler, make_sampler
 
 from keras_initx import InitxError
@@ -205,7 +205,7 @@ class TestWholeModels:
         hp = keras_tuner.HyperParameters()
         hp.values = {"initializer": name}
         keras.utils.set_random_seed(3)
-        return InitializerHyperModel(model, [name], None).build(hp)
+        return InitializerHyperModel(model, SearchSpace([name], None)).build(hp)
 
     def model(self) -> keras.Model:
         model = keras.Sequential(

@@ -1,0 +1,182 @@
+"""The arguments of `model.fit`, which every run of a search receives alike."""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any
+
+import keras
+
+from keras_initx.errors import InitxError, error_line
+
+from .batches import Batch, first_batches, is_arrays, row_count
+
+_NAMES = tuple(name for name in inspect.signature(keras.Model.fit).parameters if name != "self")
+# A validation set of up to this many training batches is evaluated as a single batch.
+_BATCHES_AT_ONCE = 16
+_DEFAULT_BATCH_SIZE = 32
+
+
+class FitArguments:
+    """The arguments of `keras.Model.fit`, for runs that share everything but the weights.
+
+    `x` and `validation_data` are whatever `fit` accepts, or a function without arguments that returns a
+    generator: each run calls it, and calls it again where the generator ends. Callbacks are copied for each
+    run.
+
+    Args:
+        args, kwargs: As in `fit`.
+
+    Raises:
+        InitxError: `fit` has no such argument, or an argument cannot serve several runs.
+    """
+
+    def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.values = _by_name(args, kwargs)
+        self.epochs = int(self.values.get("epochs", 1))
+        for name, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
+            _check_repeats(name, self.values.get(name))
+            if is_generator_function(self.values.get(name)) and self.values.get(steps) is None:
+                problem = f"`{steps}` is missing: `{name}` is a function that returns a generator"
+                remedy = "Pass the number of batches, since a generator has no length."
+                raise InitxError(steps, None, "an integer >= 1", remedy, problem)
+
+    @property
+    def x(self) -> Any:
+        """The training inputs, or the object that yields training batches."""
+        return self.values.get("x")
+
+    @property
+    def batch_size(self) -> int:
+        """The number of rows in each training step, where the data are arrays."""
+        return int(self.values.get("batch_size") or _DEFAULT_BATCH_SIZE)
+
+    @property
+    def rows(self) -> int | None:
+        """The number of training rows; None unless the data are arrays."""
+        return row_count(self.x) if is_arrays(self.x) else None
+
+    @cached_property
+    def validation(self) -> "FitArguments | None":
+        """The validation data as arguments of their own; None without `validation_data`."""
+        data = self.values.get("validation_data")
+        if data is None:
+            return None
+        steps, size = self.values.get("validation_steps"), self.values.get("validation_batch_size")
+        return evaluation(data, batch_size=size or self._validation_batch, steps_per_epoch=steps)
+
+    @property
+    def _validation_batch(self) -> int | None:
+        """A batch size for arrays: all rows at once if they are few, as each batch size compiles anew."""
+        data = self.values.get("validation_data")
+        x = data[0] if isinstance(data, tuple | list) and data else None
+        if x is None or not is_arrays(x):
+            return None
+        rows = row_count(x)
+        return rows if rows <= _BATCHES_AT_ONCE * self.batch_size else self.batch_size
+
+    def for_run(self, **replaced: Any) -> dict[str, Any]:
+        """Return keyword arguments for one call of `fit`.
+
+        Args:
+            **replaced: Arguments that differ in this run.
+        """
+        values = {"verbose": 0, **self.values, **replaced}
+        if not is_arrays(self.x) and not isinstance(self.x, keras.utils.PyDataset):
+            # Keras warns that such data cannot be shuffled, even if nobody asked for it.
+            values.setdefault("shuffle", False)
+        for name in ("x", "validation_data"):
+            if is_generator_function(values.get(name)):
+                values[name] = _endless(name, values[name])
+        if values.get("validation_batch_size") is None and self._validation_batch:
+            values["validation_batch_size"] = self._validation_batch
+        return values
+
+    def for_evaluation(self) -> dict[str, Any]:
+        """Return keyword arguments for one call of `evaluate` on this data."""
+        names = {"x": "x", "y": "y", "sample_weight": "sample_weight", "batch_size": "batch_size"}
+        names["steps"] = "steps_per_epoch"
+        values = {name: self.values[source] for name, source in names.items() if source in self.values}
+        if is_generator_function(values["x"]):
+            values["x"] = _endless("x", values["x"])
+        return {**values, "verbose": 0, "return_dict": True}
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """Up to two training batches, read from the data once; rows of arrays come from all over them."""
+        return first_batches(self.values, self.batch_size, count=2)
+
+    def trimmed(self, rows: int) -> "FitArguments":
+        """Return the arguments with the first rows of the training arrays only."""
+        cut = {
+            name: keras.tree.map_structure(lambda array: array[:rows], self.values[name])
+            for name in ("x", "y", "sample_weight")
+            if self.values.get(name) is not None
+        }
+        return FitArguments((), {**self.values, **cut})
+
+
+def evaluation(data: Any, batch_size: int | None = None, **more: Any) -> FitArguments:
+    """Return the arguments for data in the form of `validation_data`: (x, y), (x, y, weights) or batches."""
+    more = {name: value for name, value in more.items() if value is not None}
+    if isinstance(data, tuple | list):
+        parts = zip(("x", "y", "sample_weight"), data, strict=False)
+        return FitArguments((), {**dict(parts), **({"batch_size": batch_size} if batch_size else {}), **more})
+    return FitArguments((), {"x": data, **more})
+
+
+def is_generator_function(x: Any) -> bool:
+    """Return whether `x` is a function to call for a generator."""
+    return callable(x) and not hasattr(x, "__array__") and not hasattr(x, "__iter__")
+
+
+def copied_callbacks(callbacks: Any) -> list[Any]:
+    """Return deep copies of the user's callbacks, so that no run sees the state of another.
+
+    Raises:
+        InitxError: A callback cannot be copied.
+    """
+    listed = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+    try:
+        return copy.deepcopy(listed)
+    except Exception as error:
+        allowed = "callbacks that copy.deepcopy can copy, since every run gets its own"
+        remedy = f"copy.deepcopy: {error_line(error)}."
+        raise InitxError("callbacks", callbacks, allowed, remedy) from error
+
+
+def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    if len(args) > len(_NAMES):
+        raise InitxError("args", len(args), f"at most {len(_NAMES)} arguments, as in fit")
+    values = dict(zip(_NAMES, args, strict=False))
+    for name, value in kwargs.items():
+        if name not in _NAMES:
+            near = get_close_matches(name, _NAMES, n=1)
+            allowed = f"one of the arguments of keras.Model.fit: {', '.join(_NAMES)}"
+            remedy = f"Did you mean `{near[0]}`?" if near else f"`fit` has {', '.join(_NAMES)}."
+            raise InitxError(name, value, allowed, remedy, f"`{name}` is not an argument of `fit`")
+        if name in values:
+            raise InitxError(name, value, "passed once", f"It is argument {_NAMES.index(name) + 1} already.")
+        values[name] = value
+    return values
+
+
+def _check_repeats(name: str, data: Any) -> None:
+    """Raise an `InitxError` for data that can be read only once."""
+    if isinstance(data, Iterator) or inspect.isgenerator(data):
+        kind = type(data).__name__
+        allowed = "data that can be read several times, since a search trains many models"
+        remedy = f"Pass a function that returns a new {kind} each time, such as {name}=lambda: batches()."
+        raise InitxError(name, kind, allowed, remedy)
+
+
+def _endless(name: str, function: Callable[[], Any]) -> Iterator[Any]:
+    """Yield the batches of a generator, and of a new one whenever it ends."""
+    while True:
+        batch = None
+        for batch in function():
+            yield batch
+        if batch is None:
+            raise InitxError(name, "a generator without batches", "a function whose generator yields batches")

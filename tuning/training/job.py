@@ -1,0 +1,82 @@
+"""What all runs of a search share: the arguments of `fit`, a sample of the data, the compiled models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..data import Batch, FitArguments
+from ..pruning import Screen
+from .devices import Strategy
+from .model_cache import CompiledModels
+
+
+class Job:
+    """The work of a search, whatever its trials are.
+
+    Args:
+        args, kwargs: The arguments of `fit`, or of the HyperModel's own `fit`.
+        own_fit: Whether the HyperModel trains by code of its own. Its arguments may then be anything, so
+            nothing is measured before the training, and no compiled model is used twice.
+        strategy: The devices.
+        jit_compile: As in `CompiledModels`.
+        screening: Whether to screen.
+
+    Attributes:
+        epochs: The largest number of epochs.
+        data: The arguments of `fit`; None with an own `fit`.
+        sample: A batch of training data; None with an own `fit`.
+        models: The compiled models; None with an own `fit`.
+        screen: The screening; None if there is none.
+    """
+
+    def __init__(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        own_fit: bool,
+        strategy: Strategy,
+        jit_compile: bool,
+        screening: bool,
+    ) -> None:
+        self.args, self.kwargs = tuple(args), dict(kwargs)
+        self._strategy = strategy
+        self.data: FitArguments | None = None
+        self.sample: Batch | None = None
+        self.models: CompiledModels | None = None
+        self.screen: Screen | None = None
+        if own_fit:
+            self.epochs = int(kwargs.get("epochs", 1))
+            return
+        data = FitArguments(args, kwargs)
+        if strategy.replicas > 1 and data.rows is not None:
+            data = data.trimmed(strategy.even(data.rows, data.batch_size))
+        self.data, self.epochs = data, data.epochs
+        self.sample = data.batches[0]
+        held_out = data.validation
+        validation = held_out.batches[0] if held_out is not None and held_out.rows else None
+        self.models = CompiledModels(jit_compile and strategy.jit_compile, self.sample, validation=validation)
+        if screening:
+            self.screen = Screen(data.batches)
+
+    def is_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Return whether the job has these very objects as its arguments."""
+        return (
+            len(args) == len(self.args)
+            and kwargs.keys() == self.kwargs.keys()
+            and all(a is b for a, b in zip(args, self.args, strict=True))
+            and all(kwargs[name] is value for name, value in self.kwargs.items())
+        )
+
+    def for_run(self, callbacks: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return positional and keyword arguments for one run with these callbacks, copied before."""
+        if self.data is None:
+            return self.args, {**self.kwargs, "callbacks": list(callbacks)}
+        sizes = {}
+        held_out = self.data.validation
+        if self._strategy.equal and held_out is not None and held_out.rows is not None:
+            sizes["validation_batch_size"] = self._strategy.evaluation_batch(held_out.rows)
+        return (), {**self.data.for_run(**sizes), "callbacks": list(callbacks)}
+
+    @property
+    def callbacks(self) -> Any:
+        """The user's callbacks."""
+        return (self.kwargs if self.data is None else self.data.values).get("callbacks")

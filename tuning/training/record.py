@@ -1,0 +1,88 @@
+"""The record of one run: its score, its best epoch and its curves, from whatever its training returned."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from keras_initx.errors import InitxError, is_number
+
+from .callbacks import BestEpoch
+
+
+def run_record(
+    returned: Any, best: BestEpoch, metric: keras_tuner.Objective, epochs: int, seed: int
+) -> dict[str, Any]:
+    """Return the score, the best epoch, the metrics at that epoch and the curves of a run.
+
+    Args:
+        returned: What the training returned: a `keras.callbacks.History`; the metrics by name; the metric
+            alone; or a list of these, whose mean counts. Only a history has curves.
+        best: The callback that followed the run. A training loop of the user's own may not have called it.
+        metric: The metric that makes the score.
+        epochs: The largest number of epochs.
+        seed: The seed, for errors.
+
+    Raises:
+        FloatingPointError: The metric was never finite, or the loss was not finite from the first epoch on.
+    """
+    curves = {}
+    if isinstance(returned, keras.callbacks.History):
+        curves = {name: [float(v) for v in values] for name, values in returned.history.items()}
+        values = best.values
+    else:
+        metrics = metrics_of(returned, metric)
+        # The returned number decides, whatever the epochs said: it may be computed after them.
+        last = max(best.values, default=epochs - 1)
+        values = {last: float(metric.get_value(metrics))}
+    finite = {epoch: value for epoch, value in values.items() if np.isfinite(value)}
+    if not finite:
+        raise FloatingPointError(f"{metric.name} was not finite in any epoch of seed {seed}")
+    diverged = [epoch for epoch, loss in enumerate(curves.get("loss", ())) if not np.isfinite(loss)]
+    if diverged and diverged[0] == 0:
+        # A model that predicts NaN has a finite accuracy: it predicts class 0.
+        raise FloatingPointError(f"the loss was not finite in the first epoch of seed {seed}")
+    choose = max if metric.direction == "max" else min
+    # The first of equal epochs.
+    best_epoch = choose(finite, key=lambda epoch: (finite[epoch], -epoch if choose is max else epoch))
+    if curves:
+        metrics = {name: curve[best_epoch] for name, curve in curves.items() if best_epoch < len(curve)}
+    return {
+        "score": finite[best_epoch],
+        "best_epoch": best_epoch + 1,
+        "epochs": len(curves["loss"]) if "loss" in curves else max(best.values, default=epochs - 1) + 1,
+        "metrics": {name: float(np.mean(value)) for name, value in metrics.items()},
+        "curves": curves,
+        "diverged_in_epoch": diverged[0] + 1 if diverged else None,
+    }
+
+
+def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, float]:
+    """Return the metrics by name that a training loop of the user's own returned.
+
+    Args:
+        returned: The objective as a number, metrics by name, or a list of these, whose mean counts.
+        objective: The objective that must be among them.
+
+    Raises:
+        InitxError: It is something else, or lacks the objective.
+    """
+    if isinstance(returned, list) and returned:
+        tables = [metrics_of(part, objective) for part in returned]
+        return {name: float(np.mean([table[name] for table in tables])) for name in tables[0]}
+    if is_number(returned):
+        return {objective.name: float(returned)}
+    if isinstance(returned, Mapping) and objective.has_value(returned):
+        return {name: float(value) for name, value in returned.items()}
+    allowed = f"a History, a number, or a dictionary with {objective.name!r}"
+    problem = f"`fit` of the HyperModel must return {allowed}, got {returned!r}"
+    raise InitxError("fit", returned, allowed, problem=problem)
+
+
+def mean_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the mean over runs of each metric that all of them have."""
+    tables = [record.get("metrics", {}) for record in records]
+    names = [name for name in tables[0] if all(name in table for table in tables)] if tables else []
+    return {name: float(np.mean([table[name] for table in tables])) for name in names}
