@@ -132,7 +132,7 @@ def architecture(model: keras.Model) -> str | None:
     It contains whatever a trace freezes: every setting of the optimizer except a plain learning rate, the
     loss and the metrics, dropout rates, trainable flags. It leaves out initializers and layer names.
     """
-    if model.optimizer is None:
+    if getattr(model, "optimizer", None) is None:
         return None
     optimizer = inner_optimizer(model.optimizer).get_config()
     if not isinstance(optimizer.get("learning_rate"), float):

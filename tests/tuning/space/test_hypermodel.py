@@ -240,14 +240,23 @@ class TestErrors:
                 lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]),
                 r"is not compiled\. Call model.compile\(...\) in the function",
             ),
-            (lambda: unbuilt(), r"is not built\. Call it once on a batch"),
             (lambda: wide(optimizer=keras.optimizers.SGD(SCHEDULE)), "learning_rates=None"),
         ],
-        ids=["none", "string", "uncompiled", "unbuilt", "schedule"],
+        ids=["none", "string", "uncompiled", "schedule"],
     )
     def test_bad_function(self, build: Any, message: str) -> None:
         with pytest.raises(InitxError, match=message):
             InitializerHyperModel(build, SearchSpace(NAMES, RATES)).build(keras_tuner.HyperParameters())
+
+    @pytest.mark.parametrize("argument", ["learning_rates", "weight_decays"])
+    def test_an_argument_for_one_optimizer_needs_one(self, argument: str) -> None:
+        def build() -> keras.Model:
+            model = wide()
+            model.second_optimizer = keras.optimizers.Adam()
+            return model
+
+        with pytest.raises(InitxError, match=rf"^`{argument}` cannot be applied.*2 optimizers"):
+            space(build, **{argument: RATES})
 
     def test_a_schedule_may_be_kept(self) -> None:
         model = wide(optimizer=keras.optimizers.SGD(SCHEDULE))
@@ -291,3 +300,62 @@ class TestErrors:
     def test_numpy_rates_are_numbers(self) -> None:
         assert check_numbers(np.array([0.1, 0.2])) is not None
         assert space(wide, NAMES, np.array([0.25, 0.5], "float32"))["learning_rate"].values == [0.25, 0.5]
+
+
+class TestUnbuilt:
+    """A model whose first batch builds it."""
+
+    def test_hyperparameters_are_declared_before_the_data_are_known(self) -> None:
+        assert list(space(unbuilt, NAMES, RATES)) == ["initializer", "learning_rate"]
+
+    def test_kernels_are_drawn_once_the_inputs_are_known(self) -> None:
+        hypermodel = InitializerHyperModel(unbuilt, SearchSpace(["ones"]))
+        hypermodel.inputs = np.zeros((2, 5), "float32")
+        kernels = [v for v in hypermodel.build(chosen(initializer="ones")).variables if v.name == "kernel"]
+        assert kernels
+        assert all(np.all(keras.ops.convert_to_numpy(kernel) == 1) for kernel in kernels)
+
+    def test_inputs_that_do_not_fit(self) -> None:
+        def picky() -> keras.Model:
+            model = keras.Sequential([L.Reshape((7, 7)), L.Dense(2)])
+            model.compile("sgd", "mse")
+            return model
+
+        hypermodel = InitializerHyperModel(picky)
+        hypermodel.inputs = np.zeros((2, 5), "float32")
+        with pytest.raises(InitxError, match=r"^`model` .* cannot be built on the data\. Keras: "):
+            hypermodel.build(chosen())
+
+
+class TestOwnFit:
+    class Loop(UsersHyperModel):
+        def declare_hyperparameters(self, hp: Any) -> None:
+            hp.Int("early", 1, 3)
+
+        def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> float:
+            return float(hp.get("early") + len(args) + kwargs["more"])
+
+    def test_it_is_called_with_the_hyperparameters(self) -> None:
+        hypermodel = InitializerHyperModel(self.Loop())
+        assert hypermodel.has_own_fit
+        assert hypermodel.fit(chosen(early=2), wide(), 0, 0, more=10) == 14.0
+        assert not InitializerHyperModel(UsersHyperModel()).has_own_fit
+
+    def test_what_it_declares_is_in_the_space(self) -> None:
+        hp = keras_tuner.HyperParameters()
+        InitializerHyperModel(self.Loop()).declare_hyperparameters(hp)
+        assert [p.name for p in hp.space] == ["early"]
+
+    def test_batch_sizes_reach_fit(self) -> None:
+        class Sizes(UsersHyperModel):
+            def fit(self, hp: Any, model: Any, batch_size: int) -> int:
+                return batch_size
+
+        hypermodel = InitializerHyperModel(Sizes(), SearchSpace(batch_sizes=[8, 16]))
+        hp = chosen(batch_size=16)
+        assert hypermodel.fit(hp, hypermodel.build(hp)) == 16
+
+    @pytest.mark.parametrize("sizes", [[0], [8, 8], [2.5], 8, [True]])
+    def test_batch_sizes_that_cannot_be_used(self, sizes: Any) -> None:
+        with pytest.raises(InitxError, match=r"^`batch_sizes` must be a list of different integers >= 1"):
+            InitializerHyperModel(wide, SearchSpace(batch_sizes=sizes))
