@@ -233,10 +233,12 @@ def _check_evaluates(model: keras.Model, argument: str, part: FitArguments) -> N
         raise InitxError(argument, shapes, allowed, remedy, problem) from error
 
 
-def _shape(values: Any) -> Any:
-    """Return the shapes of one row of arrays, without the number of rows."""
-    shapes = keras.tree.map_structure(lambda v: ("rows", *np.shape(v)[1:]), values)
-    return keras.tree.map_structure(lambda s: s, shapes)
+def _shape(values: Any) -> str:
+    """Return the shape of each array, with "rows" for the number of rows, as one text."""
+    shapes = keras.tree.map_structure(
+        lambda v: f"({', '.join(['rows', *map(str, np.shape(v)[1:])])})", values
+    )
+    return str(shapes).replace("'", "")
 
 
 def _label_remedy(loss: Any, labels: Any) -> str:

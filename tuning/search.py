@@ -247,7 +247,7 @@ def search(
             jit_compile=jit_compile,
             screening=screening,
             pruner=pruner,
-            test_data=test_data,
+            test_data=test,
             metric=metric,
             target=target,
             observers=[dashboard, *progress, *observers],

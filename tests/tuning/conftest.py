@@ -10,7 +10,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning import SearchResult, SearchSpace, search
+from keras_initx.tuning import Dataset, SearchResult, SearchSpace, search
 
 Pair = tuple[np.ndarray, np.ndarray]
 RATES = (1e-3, 3e-3)
@@ -62,11 +62,11 @@ def run_search(folder: Path, model: Any, data: Any, images: bool = False, **opti
         "jit_compile": False,
         "quiet": True,
     }
-    if isinstance(data, tuple):
+    if data is not None and not isinstance(data, Dataset):
         names = ("validation_data", "test_data")
         defaults |= {"x": data[0][0], "y": data[0][1], **dict(zip(names, data[1:], strict=False))}
     else:
-        defaults |= {"x": data, "batch_size": 16}
+        defaults["x"] = data
     options = {**defaults, **options}
     if "space" not in options:
         fields = {f.name for f in dataclasses.fields(SearchSpace)} & options.keys()

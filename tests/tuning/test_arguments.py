@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning import Range, SearchResult
+from keras_initx.tuning import Range, SearchResult, from_arrays
 from keras_initx.tuning.arguments import fingerprint
+from keras_initx.tuning.data import FitArguments
 
 from keras_initx import InitxError
 
@@ -97,39 +98,47 @@ def test_an_error_of_the_users_function_is_raised_at_once(quick: Quick, tmp_path
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, "data` must be a Dataset, .*, got a NoneType"),
-        ("digits", "data` must be a Dataset, .*, got a str"),
-        ((X,), "data` must be a Dataset, .*, got a tuple"),
-        (((X, Y), (X[:0], Y[:0])), "data` must be a validation pair .*, got '0 rows of x and 0 of y'"),
-        (((X, Y[:5]), (X, Y)), "data` must be a training pair .*, got '20 rows of x and 5 of y'"),
-        (((X, Y), (X, Y), (X, Y[1:])), "data` must be a test pair .*, got '20 rows of x and 19 of y'"),
-        (((X, Y), (X, Y), (X, Y), (X, Y)), "data` must be a Dataset, .*, got a tuple"),
-        ((X, Y[:5]), "y` must have one label for each of the 20 rows"),
-        ((X * np.nan, Y), "x` must be finite"),
-        ((MASKED, Y), "x` must have no masked values, got an array with 4 of them"),
-        (((X, Y), (X, MASKED[:, 0])), "data` must have no masked values, got an array with 1 of them"),
-        (((X, Y), (X[:, :3], Y)), r"data` must have a validation pair .*, got x of shape \(20, 3\)"),
-        (((X, Y), (X, Y), (X, np.eye(2)[Y])), r"data` must have a test pair .* y of shape \(20, 2\)"),
+        (None, "x` must be training data"),
+        (
+            ((X, Y), (X[:0], Y[:0])),
+            "validation_data` must be validation arrays .*, got '0 rows of x",
+        ),
+        (((X, Y[:5]), (X, Y)), "x` must be training arrays .*, got '20 rows of x and 5 rows of y'"),
+        (
+            ((X, Y), (X, Y), (X, Y[1:])),
+            "test_data` must be test arrays .*, got '20 rows of x and 19 rows",
+        ),
+        (((MASKED, Y), (X, Y)), "x` must have no masked values, got an array with 4 of them"),
+        (((X, Y), (X, MASKED[:, 0])), "validation_data` must have no masked values, got an array with 1 of"),
+        (((X, Y), (X[:, :3], Y)), r"validation_data` must be data that .*, got x of shape \(rows, 3\)"),
+        (((X, Y), (X, Y), (X, np.eye(2)[Y])), r"test_data` must be data that .* y of shape \(rows, 2\)"),
+        (((np.array(["a"] * 20), Y), (X, Y)), r"x` must be strings of dtype object.*astype\(object\)"),
     ],
-    ids=[
-        "none",
-        "name",
-        "single",
-        "empty",
-        "train",
-        "test",
-        "four",
-        "lengths",
-        "nan",
-        "masked",
-        "masked y",
-        "validation x",
-        "test y",
-    ],
+    ids=["none", "empty", "train", "test", "masked", "masked y", "validation x", "test y", "strings"],
 )
 def test_data(quick: Quick, tmp_path: Path, data: Any, message: str) -> None:
     with pytest.raises(InitxError, match=f"^`{message}"):
         quick(data=data)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"validation_dat": (X, Y)},
+            "validation_dat` is not an argument of `fit`. Did you mean `valid",
+        ),
+        ({"x": ((X, Y), (X, Y)), "y": None}, "x` holds pairs of inputs and labels. As in fit: search"),
+        ({"validation_data": None}, "objective` must be a metric of the model .*Pass validation_data="),
+        ({"x": from_arrays(X, Y)}, "y` must be None where `x` is a Dataset"),
+        ({"x": from_arrays(X, Y), "y": None}, "validation_data` must be None where `x` is a Dataset"),
+    ],
+    ids=["unknown", "pairs", "no validation", "two labels", "two validations"],
+)
+def test_arguments_of_fit(quick: Quick, tmp_path: Path, options: Any, message: str) -> None:
+    with pytest.raises(InitxError, match=f"^`{message}"):
+        quick(**options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,18 +164,29 @@ def test_values_that_are_not_finite_cause_a_warning(quick: Quick, pairs: Any) ->
     (x, y), validation = pairs
     x = x.copy()
     x[3, 1] = np.nan
-    with pytest.warns(UserWarning, match=r"`data` contains nan in x of the training pair, at index \(3, 1\)"):
+    with pytest.warns(UserWarning, match=r"`x` contains nan in the training x, at index \(3, 1\)"):
         quick(data=((x, y), validation), trials=1, seeds=1, epochs=1)
 
 
 def test_the_fingerprint_depends_on_values_shapes_and_types() -> None:
     x = np.arange(6)
-    prints = [
-        fingerprint((x, x)),
-        fingerprint((x, x), None, (x, x)),
-        fingerprint((x[::-1], x)),
-        fingerprint((x.reshape(2, 3), x)),
-        fingerprint((x.astype("float64"), x)),
+    data = [
+        FitArguments((x, x), {}),
+        FitArguments((x[::-1], x), {}),
+        FitArguments((x.reshape(2, 3), x), {}),
+        FitArguments((x.astype("float64"), x), {}),
+        FitArguments((x,), {}),
+        FitArguments(({"a": x}, x), {"sample_weight": x}),
     ]
+    prints = [fingerprint(data[0], data[0]), *map(fingerprint, data)]
     assert len(set(prints)) == len(prints)
-    assert fingerprint((np.asfortranarray(x.reshape(2, 3)), x)) == fingerprint((x.reshape(2, 3), x))
+    fortran = FitArguments((np.asfortranarray(x.reshape(2, 3)), x), {})
+    assert fingerprint(fortran) == fingerprint(data[2])
+
+
+def test_the_fingerprint_of_batches_is_their_structure() -> None:
+    def batches(width: int) -> Any:
+        return lambda: iter([(X[:8, :width], Y[:8])])
+
+    prints = [fingerprint(FitArguments((batches(n),), {"steps_per_epoch": 1})) for n in (4, 4, 3)]
+    assert prints[0] == prints[1] != prints[2]

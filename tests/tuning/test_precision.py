@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras_initx.tuning import SearchSpace
 from keras_initx.tuning._variables import inner_optimizer
+from keras_initx.tuning.data import Batch
 from keras_initx.tuning.space.hypermodel import InitializerHyperModel
 from keras_initx.tuning.training.callbacks import Schedule
 from keras_initx.tuning.training.model_cache import CompiledModels
@@ -16,7 +17,7 @@ from keras_initx.tuning.training.model_cache import CompiledModels
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = (X.sum(axis=1) > 0).astype("int32")
-SAMPLE = (X[:8], Y[:8])
+SAMPLE = Batch.of_arrays(X[:8], Y[:8])
 FIRST_SCALE = 2.0**15
 
 

@@ -83,10 +83,16 @@ class TestRepetition:
         options = {"trials": 1, "seeds": 1}
         assert records(quick(**options, seed=1)) != records(quick(**options, seed=2, overwrite=True))
 
-    def test_a_dataset_and_plain_arrays_are_split_in_the_same_way(self, quick: Quick, pairs: Any) -> None:
+    def test_a_dataset_is_its_three_parts(self, quick: Quick, pairs: Any) -> None:
         (x, y), _ = pairs
-        one = quick(data=(x, y), trials=1)
-        two = quick(data=from_arrays(x, y), trials=1, overwrite=True)
+        data = from_arrays(x, y)
+        one = quick(data=data, trials=1)
+        parts = (
+            (data.x_train, data.y_train),
+            (data.x_validation, data.y_validation),
+            (data.x_test, data.y_test),
+        )
+        two = quick(data=parts, trials=1, overwrite=True)
         assert records(one) == records(two)
         assert "test" in one.trials[0].seeds[0]
 

@@ -124,7 +124,7 @@ def first_batches(values: Mapping[str, Any], batch_size: int, count: int) -> lis
         return _of_arrays(values, batch_size, count, more)
     if hasattr(x, "element_spec") and hasattr(x, "take"):
         # A cache that was read to its end repeats nothing of the pipeline.
-        kept = x.take(count).cache()  # type: ignore[union-attr]
+        kept = x.take(count).cache()
         items = list(kept)
         sources = [kept.skip(i).take(1) for i in range(len(items))]
     else:

@@ -119,7 +119,12 @@ class FitArguments:
 
 
 def evaluation(data: Any, batch_size: int | None = None, **more: Any) -> FitArguments:
-    """Return the arguments for data in the form of `validation_data`: (x, y), (x, y, weights) or batches."""
+    """Return the arguments for data in the form of `validation_data`: (x, y), (x, y, weights) or batches.
+
+    Arguments are returned as they are.
+    """
+    if isinstance(data, FitArguments):
+        return data
     more = {name: value for name, value in more.items() if value is not None}
     if isinstance(data, tuple | list):
         parts = zip(("x", "y", "sample_weight"), data, strict=False)

@@ -100,7 +100,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         if self.inputs is not None:
             build_on(model, self.inputs)
         # A model that is built on its first batch, before the data are known, has no kernels to draw.
-        self.kernels.draw(model if model.variables else None, hp, self._declared)
+        self.kernels.draw(model if model.built or model.variables else None, hp, self._declared)
         if self.learning_rates is not None:
             try:
                 optimizer = self._optimizer(model, "learning_rates")

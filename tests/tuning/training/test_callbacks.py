@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 import optuna
 import pytest
@@ -40,7 +41,7 @@ class TestBestEpoch:
     def test_first_epoch_that_is_not_finite_is_not_the_best(self, direction: str, worst: float) -> None:
         # Keras's EarlyStopping would restore it: no value is better than NaN.
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-        stopper = BestEpoch("value", direction, patience=9)
+        stopper = BestEpoch(keras_tuner.Objective("value", direction), patience=9)
         stopper.set_model(model)
         stopper.on_train_begin()
         values = [worst, 0.5, worst, 0.5, 0.25 if direction == "max" else 0.75]
@@ -50,6 +51,31 @@ class TestBestEpoch:
         stopper.on_train_end()
         assert stopper.best_epoch == 1
         assert all(np.all(w == 1) for w in model.get_weights())
+
+    def test_epochs_without_the_metric_do_not_count(self) -> None:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        stopper = BestEpoch(keras_tuner.Objective("value", "min"), patience=2)
+        stopper.set_model(model)
+        # A training loop of the user's own may leave out `on_train_begin`.
+        for epoch, logs in enumerate([{}, {"value": 0.5}, {}, {"value": 0.25}, {}]):
+            model.set_weights([np.full_like(w, epoch) for w in model.get_weights()])
+            stopper.on_epoch_end(epoch, logs)
+        stopper.on_train_end()
+        assert stopper.values == {1: 0.5, 3: 0.25}
+        assert all(np.all(w == 3) for w in model.get_weights())
+
+    def test_several_objectives_are_one_sum(self) -> None:
+        """KerasTuner adds what is minimized and subtracts what is maximized."""
+        several = keras_tuner.Oracle(
+            [keras_tuner.Objective("loss", "min"), keras_tuner.Objective("gain", "max")]
+        ).objective
+        stopper = BestEpoch(several, patience=9)
+        stopper.set_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
+        stopper.on_train_begin()
+        for epoch, (loss, gain) in enumerate([(1.0, 0.0), (2.0, 3.0), (0.5, 1.0)]):
+            stopper.on_epoch_end(epoch, {"loss": loss, "gain": gain})
+        assert stopper.values == {0: 1.0, 1: -1.0, 2: -0.5}
+        assert stopper.best_epoch == 1
 
 
 class TestTarget:

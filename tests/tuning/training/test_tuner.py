@@ -21,7 +21,13 @@ def make(
     if len(pairs) > 2:
         options["test_data"] = pairs[2]
     space = SearchSpace(["glorot_uniform", "auto"], [0.01, 0.05])
-    defaults: dict[str, Any] = {"seeds": (0, 1, 2), "jit_compile": False, "space": space, "sampler": "random"}
+    defaults: dict[str, Any] = {
+        "seeds": (0, 1, 2),
+        "jit_compile": False,
+        "space": space,
+        "sampler": "random",
+        "seed": 0,
+    }
     tuner = InitializerTuner(
         model, objective, trials, **{**defaults, **options}, directory=str(folder), project_name="p"
     )
