@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_initx.errors import InitxError, error_line
 
@@ -102,6 +103,18 @@ class FitArguments:
         if is_generator_function(values["x"]):
             values["x"] = _endless("x", values["x"])
         return {**values, "verbose": 0, "return_dict": True}
+
+    def evaluate(self, model: keras.Model, batch_size: int | None = None) -> dict[str, float]:
+        """Return the loss and the metrics of a model on this data, by name.
+
+        Args:
+            model: The model.
+            batch_size: The number of rows at a time, where the data are arrays; None keeps the own.
+        """
+        arguments = self.for_evaluation()
+        if batch_size is not None:
+            arguments["batch_size"] = batch_size
+        return {name: float(np.mean(value)) for name, value in model.evaluate(**arguments).items()}
 
     @cached_property
     def batches(self) -> list[Batch]:

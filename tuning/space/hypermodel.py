@@ -35,6 +35,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
     Attributes:
         inputs: A batch of inputs, on which a model is built that its function leaves unbuilt; None until
             the data are known.
+        lenient: Whether what is not a model is returned as it is, for a tuner whose `run_trial` may build
+            anything.
         override: Called with each new model before anything is added to it; None changes nothing.
 
     Raises:
@@ -56,6 +58,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self._model = model
         self._make = _maker(model)
         self.inputs: Any = None
+        self.lenient = False
         self.override: Callable[[keras.Model], None] | None = None
 
     @property
@@ -88,6 +91,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         """Return the user's model with the kernels and the training options that `hp` chooses."""
         model = self._make(hp)
         if not isinstance(model, keras.Model):
+            if self.lenient:
+                return model
             problem = f"`model` must be a function that returns a Keras model, but it returned {model!r}"
             raise InitxError("model", model, "a function that returns a Keras model", problem=problem)
         if self.override is not None:

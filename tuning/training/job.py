@@ -9,6 +9,19 @@ from .devices import Strategy
 from .model_cache import CompiledModels
 
 
+class EndedEarly(Exception):
+    """Raised to end a hopeless trial before it is finished.
+
+    Attributes:
+        how: "screened" or "pruned".
+        reason: Why, in words.
+    """
+
+    def __init__(self, how: str, reason: str) -> None:
+        super().__init__(reason)
+        self.how, self.reason = how, reason
+
+
 class Job:
     """The work of a search, whatever its trials are.
 

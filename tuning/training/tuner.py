@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
-from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
@@ -20,31 +19,19 @@ from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
 from ..pruning import LayerStart, Pruner, Pruning, layers_at_start
 from ..space import SCHEDULE, InitializerHyperModel, SearchSpace
+from ..stats import further_seeds
 from ..storage import disk_errors, storage_errors
-from ..study import PRUNED, SCREENED, OptunaOracle, Sampler, TakenOver, seed_records
+from ..study import PRUNED, SCREENED, OptunaOracle, Sampler, TakenOver
 from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget, TunerHooks
 from .checkpoints import find_weights, is_better, saving_if_better
 from .devices import Strategy, tensorflow_strategy
-from .job import Job
+from .job import EndedEarly, Job
 from .race import Racing
 from .record import mean_metrics, run_record
 from .session import reset_layer_names
 
 # What KerasTuner's base class calls for each epoch and batch, where a subclass defines it.
 _HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
-
-
-class EndedEarly(Exception):
-    """Raised to end a hopeless trial before it is finished.
-
-    Attributes:
-        how: "screened" or "pruned".
-        reason: Why, in words.
-    """
-
-    def __init__(self, how: str, reason: str) -> None:
-        super().__init__(reason)
-        self.how, self.reason = how, reason
 
 
 class InitializerTuner(keras_tuner.Tuner, Racing):
@@ -57,7 +44,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
     Args:
         hypermodel: A function that returns a compiled model, with `hp` or without arguments; a
-            `keras_tuner.HyperModel`, whose `fit` is called; or a built and compiled model.
+            `keras_tuner.HyperModel`, whose `fit` is called; or a built and compiled model. None for a
+            subclass whose `run_trial` needs none.
         objective: As in `keras_tuner.Tuner`: the name of a metric, a `keras_tuner.Objective`, or a list of
             them.
         max_trials: The number of trials in all.
@@ -95,7 +83,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
     def __init__(
         self,
-        hypermodel: Any,
+        hypermodel: Any = None,
         objective: Any = None,
         max_trials: int | None = 10,
         seed: int | None = None,
@@ -139,9 +127,10 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         elif objective is not None:
             remedy = "Pass it to the oracle."
             raise InitxError("objective", objective, "None where `oracle` is passed", remedy)
-        if not isinstance(hypermodel, InitializerHyperModel):
+        if not isinstance(hypermodel, InitializerHyperModel) and hypermodel is not None:
             hypermodel = InitializerHyperModel(hypermodel, space)
-        elif space is not None:
+            hypermodel.lenient = type(self).run_trial is not InitializerTuner.run_trial
+        elif space is not None and hypermodel is not None:
             raise InitxError("space", space, "None for an InitializerHyperModel, which has a space already")
         distribution = kwargs.get("distribution_strategy")
         self.strategy = strategy or Strategy()
@@ -153,7 +142,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         self.observers, self.at_start = tuple(observers), at_start
         self._jit_compile, self._screening, self._pruner = jit_compile, screening, pruner
         self.metric, self.target = metric or oracle.objective, target
-        # KerasTuner builds the model before it sets these.
+        # KerasTuner sets these only after it has built the model.
         for name in ("optimizer", "loss", "metrics", "distribution_strategy"):
             setattr(self, name, kwargs.get(name))
         if any(kwargs.get(name) for name in ("optimizer", "loss", "metrics")):
@@ -170,12 +159,19 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
         Args:
             *args, **kwargs: As in `keras.Model.fit`, or as the HyperModel's own `fit` takes them.
+
+        Raises:
+            RuntimeError: Three trials in a row raised an exception, or none was completed.
         """
         if is_chief():
             wait_for_workers(self.oracle)
             return
-        self.take(args, kwargs)
+        # Only this class knows what it needs of the arguments: a `run_trial` of the user's own may take any.
+        if type(self).run_trial is InitializerTuner.run_trial:
+            self.take(args, kwargs)
         super().search(*args, **kwargs)
+        if not self.oracle.is_spent:
+            self.oracle.check_any_completed()
 
     def take(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Prepare everything that depends on the arguments of `fit`, unless they are the same as before."""
@@ -214,7 +210,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
     def _run_seeds(self, trial: Any) -> dict[str, float]:
         objective = self.oracle.objective
         stored = self.oracle.seed_results(trial.trial_id)
-        missing = [seed for seed in self.seeds if seed not in stored]
+        seeds = self._seeds_of(trial)
+        missing = [seed for seed in seeds if seed not in stored]
         for observer in self.observers:
             observer.on_trial_begin(trial, missing)
         screened: keras.Model | None = None
@@ -232,10 +229,15 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
                 self.oracle.report_seed(trial.trial_id, seed, record)
             for observer in self.observers:
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
-            if self.pruning.over_seeds is not None and seed != self.seeds[-1]:
+            if self.pruning.over_seeds is not None and seed != seeds[-1]:
                 self._prune_over_seeds(trial)
         records = list(self.oracle.seed_results(trial.trial_id).values())
         return {**mean_metrics(records), objective.name: float(np.mean([r["score"] for r in records]))}
+
+    def _seeds_of(self, trial: Any) -> tuple[int, ...]:
+        """Return the seeds of a trial: fresh ones if an earlier trial has the same hyperparameters."""
+        count = self.oracle.repetition_of(trial.trial_id) * len(self.seeds)
+        return tuple(further_seeds(self.seeds, count)[-len(self.seeds) :]) if count else self.seeds
 
     @property
     def _begins_with_a_look(self) -> bool:
@@ -253,7 +255,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         assert job is not None
         assert job.models is not None
         assert job.sample is not None
-        with self._session(self.seeds[0]):
+        with self._session(self._seeds_of(trial)[0]):
             model = self._model(trial)
             if job.screen is not None:
                 reason = job.screen(model, job.models.scratch_for(model))
@@ -269,17 +271,15 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
     def _prune_over_seeds(self, trial: Any) -> None:
         """Raise `EndedEarly` for a trial that is worse than the best trial, seed by seed."""
-        completed = [t for t in self.oracle.frozen_trials() if t.state == TrialState.COMPLETE]
-        records_of = [records for records in map(seed_records, completed) if records]
-        others = [{seed: r["score"] for seed, r in records.items()} for records in records_of]
-        scores = {seed: r["score"] for seed, r in self.oracle.seed_results(trial.trial_id).items()}
+        others = [t.scores() for t in self.oracle.results() if t.status == "completed"]
+        scores = self.oracle.result(trial.trial_id).scores()
         if self.pruning.is_behind(scores, others, self.oracle.objective.direction):
             raise EndedEarly(PRUNED, f"worse than the best trial after {len(scores)} seeds")
 
     @contextmanager
     def _session(self, seed: int) -> Iterator[None]:
-        # Layer names count up, and the draw of an initializer with an integer seed may depend on them. They
-        # restart here, as in KerasTuner, so that a resumed search draws what an uninterrupted one would.
+        # The draw of an initializer with an integer seed may depend on layer names, which count up. They
+        # restart here, so that a resumed search draws what an uninterrupted one would.
         reset_layer_names()
         keras.utils.set_random_seed(seed)
         # The scope starts after the reset, because TensorFlow keeps its strategy in the graph that is reset.
@@ -316,7 +316,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         started = time.monotonic()
         model = self._model(trial, same_model)
         # A seed of the race reports no epochs: the study accepts no values for a finished trial.
-        first_step = self.seeds.index(seed) * self.epochs if seed in self.seeds else None
+        seeds = self._seeds_of(trial)
+        first_step = seeds.index(seed) * self.epochs if seed in seeds else None
         report = ReportToPruner(self.oracle, trial.trial_id, first_step, self.metric)
         target = StopAtTarget(self.metric, self.target)
         schedule = trial.hyperparameters.values.get(SCHEDULE)
@@ -340,18 +341,17 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             record["score"] = float(target.reached or self.epochs + 1)
         record["seconds"] = round(time.monotonic() - started, 3)
         if self.test is not None:
-            arguments = self.test.for_evaluation()
-            if (rows := self.test.rows) is not None:
-                arguments["batch_size"] = self.strategy.evaluation_batch(rows)
-            results = model.evaluate(**arguments)
-            record["test"] = {name: float(np.mean(value)) for name, value in results.items()}
+            rows = self.test.rows
+            size = None if rows is None else self.strategy.evaluation_batch(rows)
+            record["test"] = self.test.evaluate(model, size)
         return record, model
 
     def _fit(self, trial: Any, seed: int, model: keras.Model, callbacks: list[Any]) -> Any:
         """Train a model as its HyperModel does; return what that returns."""
         assert self.job is not None
         own = copied_callbacks(self.job.callbacks)
-        execution = self.seeds.index(seed) if seed in self.seeds else seed
+        seeds = self._seeds_of(trial)
+        execution = seeds.index(seed) if seed in seeds else seed
         self._configure_tensorboard_dir(own, trial, execution)
         if any(getattr(type(self), name) is not getattr(keras_tuner.Tuner, name) for name in _HOOKS):
             own.append(TunerHooks(self, trial))
@@ -391,6 +391,10 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
     def save(self) -> None:
         """Do nothing: the study contains everything."""
+
+    def reload(self) -> None:
+        """Read the study again."""
+        self.oracle.reload()
 
     def _best_file(self, trial_id: str) -> Path:
         scores = self.oracle.result(trial_id).scores()

@@ -9,7 +9,7 @@ import keras
 import keras_tuner
 import numpy as np
 import optuna
-from keras_initx.tuning import OptunaOracle
+from keras_initx.tuning import InitializerTuner, OptunaOracle, SearchSpace
 
 Maker = Callable[..., keras_tuner.Tuner]
 
@@ -32,8 +32,18 @@ def optuna_oracle(
     return _running(keras_tuner.Tuner, run)(oracle, build, **_place(folder, overwrite))
 
 
-# A third maker, for `InitializerTuner`, belongs here and into MAKERS.
-MAKERS: tuple[Maker, ...] = (random_search, optuna_oracle)
+def initializer_tuner(
+    folder: Path, build: Any = None, run: Any = None, *, overwrite: bool = False, **options: Any
+) -> Any:
+    """Our tuner with one seed for each trial, and with nothing added to the model's own space."""
+    storage = None if options.pop("on_disk", False) else _studies(folder)
+    defaults = {"executions_per_trial": 1, "sampler": "random", "storage": storage, "jit_compile": False}
+    space = SearchSpace(initializers=["own"])
+    cls = _running(InitializerTuner, run)
+    return cls(build, space=space, **{**defaults, **_defaults(options)}, **_place(folder, overwrite))
+
+
+MAKERS: tuple[Maker, ...] = (random_search, optuna_oracle, initializer_tuner)
 
 
 @functools.cache

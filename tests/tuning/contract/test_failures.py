@@ -1,10 +1,12 @@
 """Trials that fail: retries, the limit of failures, and the end of a search without a result."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.tuning.contract.makers import Maker, search
+from tests.tuning.contract.makers import Maker, initializer_tuner, search
 
 pytestmark = pytest.mark.one_backend
 
@@ -68,7 +70,9 @@ def test_retries_go_on_after_an_interruption(make: Maker) -> None:
     options = {"max_trials": 1, "max_retries_per_trial": 2}
     with pytest.raises(KeyboardInterrupt):
         search(make(None, run, **options))
-    search(make(None, resumed, **options))
+    # Only `InitializerTuner` raises at the end of a search without a completed trial.
+    with suppress(RuntimeError):
+        search(make(None, resumed, **options))
     assert len(calls) == 4
     assert len(set(calls)) == 1
 
@@ -90,6 +94,12 @@ def test_search_without_a_completed_trial(with_oracle: Maker) -> None:
             RuntimeError, match=r"^None of the 2 trials completed. Trial 0: ValueError: no such"
         ):
             oracle.check_any_completed()
+
+
+def test_initializer_tuner_raises_by_itself(tmp_path: Path) -> None:
+    tuner = initializer_tuner(tmp_path, None, Failing(0, 1), max_trials=2)
+    with pytest.raises(RuntimeError, match=r"^None of the 2 trials completed. Trial 0: ValueError: no such"):
+        search(tuner)
 
 
 def test_search_with_a_completed_trial(with_oracle: Maker) -> None:
