@@ -23,19 +23,25 @@ from keras_initx.initializers import (
     record_initializer,
 )
 
-# The attribute of a layer that holds the initializer of a kernel, and the attributes that may hold the
-# kernel: a depthwise convolution has a `kernel`, a separable one a `depthwise_kernel`.
-_KERNELS = {
-    "kernel_initializer": ("kernel",),
-    "depthwise_initializer": ("depthwise_kernel", "kernel"),
-    "pointwise_initializer": ("pointwise_kernel",),
+# By kind of weight: the attribute of a layer that holds the initializer, and the attributes that may hold the
+# weight. A depthwise convolution has a `kernel`, a separable one a `depthwise_kernel`.
+_ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
+    "kernels": {
+        "kernel_initializer": ("kernel",),
+        "depthwise_initializer": ("depthwise_kernel", "kernel"),
+        "pointwise_initializer": ("pointwise_kernel",),
+    },
+    "recurrent_kernels": {"recurrent_initializer": ("recurrent_kernel",)},
+    "embeddings": {"embeddings_initializer": ("embeddings",)},
+    "biases": {"bias_initializer": ("bias",)},
 }
+KINDS = tuple(_ATTRIBUTES)
 # Functions of `keras.initializers`, and initializers of square matrices or windows, which suit no kernel.
 _NOT_NAMES = frozenset({"get", "serialize", "deserialize", "identity", "stft"})
 
 
 class _Kernel(NamedTuple):
-    """A kernel: its layer, the attributes that hold its initializer and itself, and its variable."""
+    """A weight to draw: its layer, the attributes that hold its initializer and itself, and its variable."""
 
     layer: keras.Layer
     initializer_attribute: str
@@ -48,6 +54,7 @@ def reinitialize(
     initializer: Any = None,
     seed: int | None = None,
     *,
+    weights: str | None = None,
     only: str | Sequence[str] | None = None,
     skip: str | Sequence[str] | None = None,
 ) -> int:
@@ -55,8 +62,9 @@ def reinitialize(
 
     Kernels are the weights that layers draw with their `kernel_initializer` (or depthwise and pointwise
     initializer), also inside nested models, attention layers and recurrent cells. Recurrent kernels,
-    embeddings, biases and normalizations stay as they are, and so do frozen layers (`trainable=False`) and
-    the compiled state. The configs of the layers name the new initializer, so that a saved model does too.
+    embeddings, biases (unless `weights` asks for them) and normalizations stay as they are, and so do frozen
+    layers (`trainable=False`) and the compiled state. The configs of the layers name the new initializer, so
+    that a saved model does too.
 
     The optimizer keeps its moments and its step, which belong to the weights of the last training. Call
     `model.compile` again to start with a new one.
@@ -69,6 +77,8 @@ def reinitialize(
             layers, the model is then as if built again.
         seed: An integer for the same values in every run, whatever the names of the layers; None follows
             `keras.utils.set_random_seed`. The values of a weight do not depend on which others are drawn.
+        weights: The kind of weights to draw: "kernels", "recurrent_kernels", "embeddings" or "biases". None
+            means the kernels, or every weight if `initializer` is None.
         only, skip: Patterns (* and ?) of layer or weight paths: the weights to draw, and the weights to leave
             as they are.
 
@@ -92,6 +102,8 @@ def reinitialize(
         problem = f"`model` {model.name!r} is not built"
         raise InitxError("model", model.name, "a built model", "Call it once on a batch: model(x).", problem)
     seed = checked_seed(seed)
+    if weights is not None and weights not in KINDS:
+        raise unknown_name("weights", weights, KINDS)
     path_filter, index = PathFilter(only, skip), WeightIndex(all_layers(model))
 
     def selected(variable: keras.Variable) -> bool:
@@ -110,20 +122,26 @@ def reinitialize(
                 f"Every weight to draw of `model` {model.name!r} is frozen: {listed}",
             )
 
-    if initializer is None:
+    if initializer is None and weights is None:
         check_selection(index.variables())
         return reinitialize_all(model, all_layers(model), seed, selected)
-    kernels = list(_kernels(model))
-    _refuse_replaced(model, selected)
+    kind = weights or "kernels"
+    kernels = list(_kernels(model, kind))
+    _refuse_replaced(model, selected, kind)
     if not kernels:
+        attribute = next(iter(_ATTRIBUTES[kind]))
+        article = "an" if attribute.startswith("e") else "a"
         raise InitxError(
             "model",
             model.name,
-            "a model in which a layer has a kernel_initializer",
+            f"a model in which a layer has {article} {attribute}",
             "If its layers are not built yet, call it once on a batch: model(x).",
-            f"`model` {model.name!r} has no layer with a kernel_initializer",
+            f"`model` {model.name!r} has no layer with {article} {attribute}",
         )
     check_selection([kernel.variable for kernel in kernels])
+    if initializer is None:
+        chosen = {id(kernel.variable) for kernel in kernels}
+        return reinitialize_all(model, all_layers(model), seed, lambda v: id(v) in chosen and selected(v))
     drawn = []
     for number, kernel in enumerate(kernels):
         variable = kernel.variable
@@ -193,10 +211,10 @@ def _with_axes(initializer: Any, layer: keras.Layer) -> Any:
     return with_axes
 
 
-def _kernels(model: keras.Model) -> Iterator[_Kernel]:
+def _kernels(model: keras.Model, weights: str = "kernels") -> Iterator[_Kernel]:
     seen: set[int] = set()
     for layer in all_layers(model):
-        for initializer_attribute, attributes in _KERNELS.items():
+        for initializer_attribute, attributes in _ATTRIBUTES[weights].items():
             attribute = next((name for name in attributes if hasattr(layer, name)), None)
             if attribute is None or not hasattr(layer, initializer_attribute):
                 continue
@@ -210,10 +228,10 @@ def _is_floating(kernel: Any) -> bool:
     return isinstance(kernel, keras.Variable) and "float" in str(kernel.dtype)
 
 
-def _refuse_replaced(model: keras.Model, selected: Callable[[keras.Variable], bool]) -> None:
+def _refuse_replaced(model: keras.Model, selected: Callable[[keras.Variable], bool], weights: str) -> None:
     """Raise an `InitxError` for a layer to draw whose kernel LoRA or quantization has replaced."""
     for layer in all_layers(model):
-        for initializer_attribute, attributes in _KERNELS.items():
+        for initializer_attribute, attributes in _ATTRIBUTES[weights].items():
             kernel = next((getattr(layer, name) for name in attributes if hasattr(layer, name)), None)
             if kernel is None or _is_floating(kernel) or not hasattr(layer, initializer_attribute):
                 continue

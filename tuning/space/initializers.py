@@ -3,6 +3,7 @@
 import glob
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,10 +30,14 @@ DEFAULT_INITIALIZERS = ("he_auto", "auto", "glorot_uniform", "he_normal", "rando
 # "own" redraws each weight from the model's own initializers; "initialize:auto", for example, calls
 # `keras_initx.initialize` with the method "auto".
 OWN, INITIALIZE_PREFIX = "own", "initialize:"
+# Kinds of weights that a space may choose initializers for, besides kernels.
+WEIGHT_KINDS = ("recurrent_kernels", "embeddings", "biases")
 # Without LSUV, which needs `data=`.
 INITIALIZE_NAMES = tuple(INITIALIZE_PREFIX + method for method in known_methods() if method != "lsuv")
 # The names that a search tries first, if they are among its initializers.
 CANDIDATES = (OWN, "he_auto", "auto", f"{INITIALIZE_PREFIX}auto")
+# Further names by key; "" stands for all kernels.
+_FURTHER = {"": INITIALIZE_NAMES, "biases": ("bias_auto",)}
 
 Initializers = Sequence[str] | Mapping[str, Sequence[str]]
 
@@ -53,8 +58,9 @@ class KernelSpace:
 
     Args:
         initializers: The names to choose among for all kernels; or a dictionary with such names by group
-            ("stem", "hidden", "recurrent", "attention", "head": see `keras_initx.kernel_groups`) or by a
-            pattern (* and ?) of layer paths. A kernel that no key matches keeps the model's values; if
+            ("stem", "hidden", "recurrent", "attention", "head": see `keras_initx.kernel_groups`), by another
+            kind of weights ("recurrent_kernels", "embeddings", "biases") or by a pattern (* and ?) of layer
+            paths. A kernel that no key matches keeps the model's values; if
             several keys match it, the last one decides.
         gains: Values, or a `Range`, for the gain g of he_auto, xavier_auto, lecun_auto and auto: the
             variance is g / fan, whatever the activation. None keeps each rule's own gain.
@@ -76,8 +82,7 @@ class KernelSpace:
         if not groups:
             raise InitxError("initializers", initializers, "names, or names by group or pattern")
         self.groups = {
-            key: check_initializers(names, (OWN,) if key else (OWN, *INITIALIZE_NAMES))
-            for key, names in groups.items()
+            key: check_initializers(names, (OWN, *_FURTHER.get(key, ()))) for key, names in groups.items()
         }
         self._gains = check_numbers(gains, GAIN + "s")
         self._distributions = None
@@ -108,14 +113,15 @@ class KernelSpace:
             initializer = self._choose(hp, names, suffix)
             if model is None:
                 continue
+            kind = key if key in WEIGHT_KINDS else None
             if key in known_groups() and key not in paths:
                 raise _missing_group(key, paths)
-            only = paths.get(key, key or None)
+            only = None if kind else paths.get(key, key or None)
             if isinstance(initializer, str) and initializer.startswith(INITIALIZE_PREFIX):
                 initialize(model, initializer.removeprefix(INITIALIZE_PREFIX))
             else:
                 try:
-                    reinitialize(model, None if initializer == OWN else initializer, only=only)
+                    _redraw(model, None if initializer == OWN else initializer, kind, only)
                 except InitxError as error:
                     if error.argument != "only" or not key:
                         raise
@@ -132,6 +138,20 @@ class KernelSpace:
                 if self._distributions is not None:
                     options[DISTRIBUTION] = hp.Choice(DISTRIBUTION + suffix, list(self._distributions))
         return _RULES[name](**options) if options and name in _RULES else name
+
+
+def _redraw(model: keras.Model, initializer: Any, kind: str | None, only: Any) -> None:
+    """Redraw the kernels, or another kind of weights; the look-up tables of a model without kernels."""
+    try:
+        reinitialize(model, initializer, weights=kind, only=only)
+    except InitxError as error:
+        if error.argument != "model" or kind is not None or only is not None:
+            raise
+        # A recommender of users and items, for example, has nothing else to draw.
+        with suppress(InitxError):
+            reinitialize(model, initializer, weights="embeddings")
+            return
+        raise
 
 
 def _with_rule(names: Sequence[str]) -> list[str]:

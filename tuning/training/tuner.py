@@ -177,8 +177,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         """Prepare everything that depends on the arguments of `fit`, unless they are the same as before."""
         if self.job is not None and self.job.is_of(args, kwargs):
             return
-        own_fit = self.hypermodel.has_own_fit
-        self.job = Job(args, kwargs, own_fit, self.strategy, self._jit_compile, self._screening)
+        settings = (self.hypermodel.has_own_fit, self.strategy, self._jit_compile, self._screening)
+        self.job = Job(args, kwargs, *settings)
         self.epochs = self.job.epochs
         if self.job.sample is not None:
             self.hypermodel.inputs = self.job.sample.x
@@ -289,8 +289,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
     def _model(self, trial: Any, same_model: keras.Model | None = None) -> keras.Model:
         model = self.hypermodel.build(trial.hyperparameters)
         if self.max_model_size is not None and model.count_params() > self.max_model_size:
-            size = f"{model.count_params()} parameters, more than max_model_size={self.max_model_size}"
-            raise keras_tuner.errors.FailedTrialError(f"The model has {size}.")
+            problem = f"{model.count_params()} parameters are more than max_model_size={self.max_model_size}"
+            raise keras_tuner.errors.FailedTrialError(problem)
         models = None if self.job is None else self.job.models
         return model if models is None else models.adopt(model, same_model)
 
@@ -315,17 +315,17 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
     ) -> tuple[dict[str, Any], keras.Model]:
         started = time.monotonic()
         model = self._model(trial, same_model)
-        # A seed of the race reports no epochs: the study accepts no values for a finished trial.
         seeds = self._seeds_of(trial)
+        # A seed of the race reports no epochs: the study accepts no values for a finished trial.
         first_step = seeds.index(seed) * self.epochs if seed in seeds else None
         report = ReportToPruner(self.oracle, trial.trial_id, first_step, self.metric)
         target = StopAtTarget(self.metric, self.target)
-        schedule = trial.hyperparameters.values.get(SCHEDULE)
+        schedule = trial.hyperparameters.values.get(SCHEDULE) if self.hypermodel.schedules else None
         best = BestEpoch(self.metric, self.epochs if self.patience is None else self.patience)
         callbacks = [
             best,
             NotifyObservers(self.observers, self.epochs),
-            *([Schedule(schedule, self.epochs)] if schedule and self.hypermodel.schedules else []),
+            *([Schedule(schedule, self.epochs)] if schedule else []),
             report,
             target,
         ]
@@ -351,8 +351,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         assert self.job is not None
         own = copied_callbacks(self.job.callbacks)
         seeds = self._seeds_of(trial)
-        execution = seeds.index(seed) if seed in seeds else seed
-        self._configure_tensorboard_dir(own, trial, execution)
+        self._configure_tensorboard_dir(own, trial, seeds.index(seed) if seed in seeds else seed)
         if any(getattr(type(self), name) is not getattr(keras_tuner.Tuner, name) for name in _HOOKS):
             own.append(TunerHooks(self, trial))
         args, kwargs = self.job.for_run([*own, *callbacks])

@@ -191,3 +191,49 @@ class TestGains:
             if "gain" in trial.values:
                 assert initializer.gain == trial.values["gain"]
                 assert initializer.distribution == trial.values["distribution"]
+
+
+class TestOtherWeights:
+    """Recurrent kernels, look-up tables and biases have initializers of their own in the space."""
+
+    def tagger(self) -> keras.Model:
+        model = keras.Sequential(
+            [
+                keras.Input((5,)),
+                keras.layers.Embedding(30, 4),
+                keras.layers.SimpleRNN(6),
+                keras.layers.Dense(2),
+            ]
+        )
+        model.compile("sgd", "mse")
+        return model
+
+    @pytest.mark.parametrize(
+        ("key", "drawn"),
+        [
+            ("recurrent_kernels", {"recurrent_kernel"}),
+            ("embeddings", {"embeddings"}),
+            ("biases", {"bias"}),
+            ("", {"kernel"}),
+        ],
+    )
+    def test_a_key_draws_its_kind_and_nothing_else(self, key: str, drawn: set[str]) -> None:
+        names = {key: ["ones"]} if key else ["ones"]
+        model = model_of(InitializerHyperModel(self.tagger, SearchSpace(names)))
+        ones = {v.name for v in model.variables if np.all(keras.ops.convert_to_numpy(v) == 1)}
+        assert ones & {"kernel", "recurrent_kernel", "embeddings", "bias"} == drawn
+
+    def test_biases_have_an_initializer_of_their_own(self) -> None:
+        hyperparameters = space(
+            InitializerHyperModel(self.tagger, SearchSpace({"biases": ["zeros", "bias_auto"]}))
+        )
+        assert hyperparameters["initializer:biases"].values == ["zeros", "bias_auto"]
+
+    def test_the_tables_of_a_model_without_kernels(self) -> None:
+        def factors() -> keras.Model:
+            model = keras.Sequential([keras.Input((2,)), keras.layers.Embedding(30, 4)])
+            model.compile("sgd", "mse")
+            return model
+
+        model = model_of(InitializerHyperModel(factors, SearchSpace(["ones"])))
+        assert np.all(model.get_weights()[0] == 1)
