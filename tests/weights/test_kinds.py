@@ -30,7 +30,7 @@ def test_only_that_kind_is_drawn(kind: str, count: int) -> None:
     name = kind.removesuffix("s").replace("biase", "bias").replace("embedding", "embeddings")
     assert all(path.endswith("/" + name) for path in changed)
     assert all(np.all(values(model)[path] == 3) for path in changed)
-    # A model that is built from the config draws the same, but for the forget gate's bias, which an LSTM sets.
+    # A model that is built from the config draws the same; an LSTM sets the bias of its forget gate itself.
     again = values(keras.Sequential.from_config(model.get_config()))
     assert sum(np.median(value) == 3 for value in again.values()) == count
 
