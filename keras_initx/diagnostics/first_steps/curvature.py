@@ -93,7 +93,7 @@ def rate_of_sgd(
     try:
         curvature = passes.curvature()
         optimizer: Any = getattr(model, "optimizer", None)
-        if type(optimizer) is not keras.optimizers.SGD:
+        if not _is_sgd(optimizer):
             return Rate(curvature)
         current, is_scheduled = _largest_rate(optimizer)
         momentum = float(optimizer.momentum)
@@ -193,6 +193,14 @@ class _Passes:
         self._assign(self._start)
         self._state.restore()
         self._state.close()
+
+
+def _is_sgd(optimizer: Any) -> bool:
+    """Return whether an optimizer is Keras's SGD, not a subclass of the user's with steps of its own.
+
+    On PyTorch, `keras.optimizers.SGD(...)` returns an instance of a subclass inside Keras.
+    """
+    return isinstance(optimizer, keras.optimizers.SGD) and type(optimizer).__module__.startswith("keras.")
 
 
 def _copy(optimizer: Any, rate: float) -> Any:
