@@ -67,7 +67,7 @@ def server() -> Iterator[str]:
 
 TUNE = [
     "tune", "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
-    "--learning-rates", "0.003", "--epochs", "12", "--seeds", "2", "--depth", "1",
+    "--learning-rates", "0.003", "--epochs", "3", "--seeds", "2", "--depth", "1",
     "--no-jit-compile", "--quiet",
 ]  # fmt: skip
 
@@ -92,8 +92,10 @@ def command_lines() -> str:
 
 
 def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
+    go = tmp_path / "go"
     process = processes.start(
-        processes.command_line,
+        processes.command_line_of_waiting_workers,
+        str(go),
         *command(tmp_path, "--workers", "2"),
         output=tmp_path / "out",
         environment={"KERAS_INITX_STORAGE": server},
@@ -107,6 +109,7 @@ def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
     before = seed_records(killed)
     assert PASSWORD not in command_lines()
     os.kill(killed.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
+    go.touch()
     process.join(300)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")
     with storage_session(server) as storage:

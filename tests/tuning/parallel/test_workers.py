@@ -26,7 +26,7 @@ from tests.support.studies import running, study_of_others, wait_for
 
 TUNE = [
     "tune", "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
-    "--learning-rates", "0.003", "--epochs", "12", "--seeds", "2", "--depth", "1",
+    "--learning-rates", "0.003", "--epochs", "3", "--seeds", "2", "--depth", "1",
     "--no-jit-compile", "--quiet",
 ]  # fmt: skip
 
@@ -69,7 +69,10 @@ def test_two_workers_find_what_one_process_finds_although_one_is_killed(
     one_process: Path, tmp_path: Path
 ) -> None:
     options = command(tmp_path, "--extra-seeds", "6", "--workers", "2")
-    process = processes.start(processes.command_line, *options, output=tmp_path / "out")
+    go = tmp_path / "go"
+    process = processes.start(
+        processes.command_line_of_waiting_workers, str(go), *options, output=tmp_path / "out"
+    )
 
     def with_one_seed() -> optuna.trial.FrozenTrial | None:
         # A trial with one of its two seeds, while both workers are at work.
@@ -80,6 +83,7 @@ def test_two_workers_find_what_one_process_finds_although_one_is_killed(
         killed = wait_for(with_one_seed, process.is_alive)
     before = seed_records(killed)
     os.kill(killed.user_attrs[OWNER_ATTRIBUTE]["pid"], signal.SIGKILL)
+    go.touch()
     process.join(300)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")
     trials = study(tmp_path)
