@@ -56,10 +56,10 @@ import os, runpy, time
 from keras_initx.tuning import InitializerTuner
 run_seed = InitializerTuner.run_seed
 
-def wait_and_run(tuner, trial, seed):
+def wait_and_run(tuner, trial, seed, *more):
     while seed == 1 and not os.path.exists({file!r}):
         time.sleep(0.05)
-    return run_seed(tuner, trial, seed)
+    return run_seed(tuner, trial, seed, *more)
 
 InitializerTuner.run_seed = wait_and_run
 runpy.run_module("keras_initx.tuning", run_name="__main__", alter_sys=True)
