@@ -37,8 +37,8 @@ def check_kinds(values: Mapping[str, object], kinds: Mapping[str, tuple[Any, str
 
 def fit_of(
     hypermodel: InitializerHyperModel, x: Any, y: Any, test_data: Any, epochs: int, fit: Mapping[str, Any]
-) -> tuple[FitArguments | None, FitArguments | None, dict[str, Any]]:
-    """Return the arguments of `fit`, the test data, and the keyword arguments of the tuner's `search`.
+) -> tuple[FitArguments | None, FitArguments | None, tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of `fit`, the test data, and the arguments of the tuner's `search`.
 
     The first is None if the user's HyperModel trains by code of its own, whose arguments may be anything.
 
@@ -65,20 +65,20 @@ def fit_of(
         problem = "`x` holds pairs of inputs and labels"
         remedy = "As in fit: search(model, x, y, validation_data=(x_val, y_val), test_data=(x_test, y_test))."
         raise InitxError("x", "pairs", "the inputs alone", remedy, problem)
-    arguments |= {name: value for name, value in (("x", x), ("y", y)) if value is not None}
     if not hypermodel.has_own_fit or hypermodel.fit_takes("epochs"):
         arguments["epochs"] = epochs
     test = None if test_data is None else evaluation(test_data)
     if test is not None:
         _check_arrays("test", test.x, test.values.get("y"))
     if hypermodel.has_own_fit:
-        return None, test, arguments
+        return None, test, tuple(value for value in (x, y) if value is not None), arguments
+    arguments |= {name: value for name, value in (("x", x), ("y", y)) if value is not None}
     _check_arrays("training", x, y)
     data_arguments = FitArguments((), arguments)
     validation = data_arguments.validation
     if validation is not None:
         _check_arrays("validation", validation.x, validation.values.get("y"))
-    return data_arguments, test, arguments
+    return data_arguments, test, (), arguments
 
 
 def _is_pairs(x: Any) -> bool:

@@ -175,7 +175,8 @@ def search(
     Raises:
         InitxError: If an argument cannot be used; nothing has been written then. Also if a disk or a
             storage fails: finished seeds are saved, and the search can be resumed once that is repaired.
-        RuntimeError: If three trials in a row raise an exception; the search can be resumed.
+        RuntimeError: If three trials in a row raise an exception, or if no trial is completed; the search can
+            be resumed.
     """
     check_flags(
         resume=resume,
@@ -193,7 +194,7 @@ def search(
         end_with_parent()
     check_limits(epochs, fit, patience, extra_seeds)
     hypermodel = InitializerHyperModel(model, space)
-    data, test, arguments = fit_of(hypermodel, x, y, test_data, epochs, fit)
+    data, test, args, arguments = fit_of(hypermodel, x, y, test_data, epochs, fit)
     seed_list = seeds_of(seeds, seed)
     devices = devices_of(strategy, workers, data, test)
     trials = trials_of(trials, tuner)
@@ -256,7 +257,7 @@ def search(
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )
-        runner.take((), arguments)
+        runner.take(args, arguments)
         folders.check_study_kept(location, len(oracle.frozen_trials()))
         if not oracle.others_are_alive():
             folders.remove_partial()
@@ -266,7 +267,7 @@ def search(
         storage_failed = False
         try:
             with disk_errors("results", results), storage_errors(location):
-                _run_trials(runner, arguments, workers, folders, [*progress, *observers], join)
+                _run_trials(runner, args, arguments, workers, folders, [*progress, *observers], join)
                 if not oracle.is_spent:
                     runner.race(extra_seeds)
         except StorageFailure:
@@ -281,6 +282,8 @@ def search(
                 dashboard.write_end(result.trials, call, command)
     if best_trial(result.trials, oracle.objective.direction) is not None:
         save_model(result.model_file, result.best_model)
+    elif not oracle.is_spent:
+        oracle.check_any_completed()
     return result
 
 
@@ -319,7 +322,8 @@ def _default_candidates(space: keras_tuner.HyperParameters, tuner: Sampler) -> l
 
 def _run_trials(
     runner: InitializerTuner,
-    arguments: Mapping[str, Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
     workers: Workers | None,
     folders: SearchFolders,
     observers: Sequence[Observer],
@@ -328,7 +332,7 @@ def _run_trials(
     """Run the trials in this process, or in workers whose progress the observers follow."""
     if workers is None:
         runner.oracle.trials_here = trials_each() if join else None
-        runner.search(**arguments)
+        runner.search(*args, **kwargs)
     else:
         runner.oracle.begin()
         workers.run(runner.oracle, folders.results, runner.seeds, observers)

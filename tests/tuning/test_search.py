@@ -287,13 +287,16 @@ class TestFailures:
         assert written["best_trial"] is None
         assert not (tmp_path / "results" / "best_model.keras").exists()
 
-    def test_a_search_without_a_completed_trial_has_no_best(self, quick: Quick, numbers: Any) -> None:
-        result = quick(regression(), numbers, objective="val_loss", learning_rates=[1e30], trials=1, seeds=1)
+    def test_a_search_without_a_completed_trial_raises_the_first_reason(
+        self, quick: Quick, numbers: Any, tmp_path: Path
+    ) -> None:
         with pytest.raises(
-            RuntimeError,
-            match=r"^No trial was completed; the first reason: .*not finite in any epoch.*[^.]\.$",
+            RuntimeError, match=r"^None of the 1 trials completed\. Trial 0: .*not finite in any"
         ):
-            _ = result.best
+            quick(regression(), numbers, objective="val_loss", learning_rates=[1e30], trials=1, seeds=1)
+        # What it tried is kept.
+        (trial,) = json.loads((tmp_path / "results" / "results.json").read_text())["trials"]
+        assert trial["status"] == "failed"
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
 from ..pruning import LayerStart, Pruner, Pruning, layers_at_start
 from ..space import SCHEDULE, InitializerHyperModel, SearchSpace
-from ..stats import further_seeds
 from ..storage import disk_errors, storage_errors
 from ..study import PRUNED, SCREENED, OptunaOracle, Sampler, TakenOver
 from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget, TunerHooks
@@ -30,6 +29,8 @@ from .race import Racing
 from .record import mean_metrics, run_record
 from .session import reset_layer_names
 
+# How far apart the seeds of a repeated combination are.
+_SEEDS_APART = 1000
 # What KerasTuner's base class calls for each epoch and batch, where a subclass defines it.
 _HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
 
@@ -166,7 +167,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         if is_chief():
             wait_for_workers(self.oracle)
             return
-        # Only this class knows what it needs of the arguments: a `run_trial` of the user's own may take any.
+        # A `run_trial` of the user's own may take any arguments.
         if type(self).run_trial is InitializerTuner.run_trial:
             self.take(args, kwargs)
         super().search(*args, **kwargs)
@@ -236,8 +237,9 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
     def _seeds_of(self, trial: Any) -> tuple[int, ...]:
         """Return the seeds of a trial: fresh ones if an earlier trial has the same hyperparameters."""
-        count = self.oracle.repetition_of(trial.trial_id) * len(self.seeds)
-        return tuple(further_seeds(self.seeds, count)[-len(self.seeds) :]) if count else self.seeds
+        # Far from those of the race, which follow the usual ones.
+        shift = _SEEDS_APART * self.oracle.repetition_of(trial.trial_id)
+        return tuple((seed + shift) % 2**32 for seed in self.seeds)
 
     @property
     def _begins_with_a_look(self) -> bool:
@@ -310,9 +312,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         with self._session(seed):
             return self._train(trial, seed, same_model)
 
-    def _train(
-        self, trial: Any, seed: int, same_model: keras.Model | None
-    ) -> tuple[dict[str, Any], keras.Model]:
+    def _train(self, trial: Any, seed: int, same_model: Any) -> tuple[dict[str, Any], keras.Model]:
         started = time.monotonic()
         model = self._model(trial, same_model)
         seeds = self._seeds_of(trial)
@@ -360,9 +360,9 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
     def on_trial_end(self, trial: Any) -> None:
         """Report the end of a trial to the oracle, then to the observers."""
         super().on_trial_end(trial)
+        ended = self.oracle.get_trial(trial.trial_id)
         # Checked afterwards, because the trial may be lost during the report.
         is_owned = self.oracle.owns(trial.trial_id)
-        ended = self.oracle.get_trial(trial.trial_id)
         status = self.oracle.result(trial.trial_id).status if is_owned else "taken over"
         for observer in self.observers:
             observer.on_trial_end(ended, status)

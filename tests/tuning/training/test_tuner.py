@@ -3,13 +3,15 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import InitializerTuner, SearchSpace
+from keras_initx.tuning import InitializerTuner, OptunaOracle, SearchSpace
+
+from keras_initx import InitxError
 
 pytestmark = pytest.mark.one_backend
 
@@ -192,7 +194,8 @@ class TestDivergence:
             screening=False,
             space=SearchSpace(["glorot_uniform"]),
         )
-        tuner.run()
+        with pytest.raises(RuntimeError, match="the loss was not finite in the first epoch of seed 0"):
+            tuner.run()
         (failed,) = tuner.oracle.frozen_trials()
         assert failed.state.name == "FAIL"
         assert failed.user_attrs["reason"] == (
@@ -224,3 +227,93 @@ def test_objective_with_a_direction(tmp_path: Path, small_model: Any, pairs: Any
 
 def test_all_trials_share_one_compiled_model(tuner: InitializerTuner) -> None:
     assert len(tuner.job.models) == 1
+
+
+def test_a_repeated_combination_runs_on_fresh_seeds(tmp_path: Path, small_model: Any, pairs: Any) -> None:
+    oracle = OptunaOracle("val_accuracy", 3, sampler="random", seed=0, repeats=True)
+    oracle.verbose = 0
+    tuner = InitializerTuner(
+        small_model, oracle=oracle, space=SearchSpace(["auto"]), seeds=(4, 5), jit_compile=False,
+        directory=str(tmp_path), project_name="p",
+    )  # fmt: skip
+    tuner.search(*pairs[0], validation_data=pairs[1], epochs=1, batch_size=48)
+    assert [list(t.seeds) for t in oracle.results()] == [[4, 5], [1004, 1005], [2004, 2005]]
+
+
+class TestKerasTunersArguments:
+    """What KerasTuner's `Tuner` does with its arguments and hooks."""
+
+    def search(self, folder: Path, pairs: Any, model: Any, *, kind: Any = InitializerTuner, **options: Any):
+        defaults = {"executions_per_trial": 1, "jit_compile": False, "space": SearchSpace(["auto"])}
+        fit = {name: options.pop(name) for name in ("callbacks", "class_weight") if name in options}
+        tuner = kind(model, "val_loss", 1, **{**defaults, **options}, directory=str(folder), project_name="p")
+        tuner.oracle.verbose = 0
+        tuner.search(*pairs[0], validation_data=pairs[1], epochs=2, batch_size=48, **fit)
+        return tuner
+
+    def test_compile_arguments_replace_those_of_the_model(self, tmp_path: Path, pairs: Any) -> None:
+        def uncompiled() -> keras.Model:
+            return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+
+        options = {"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+        tuner = self.search(tmp_path, pairs, uncompiled, **options)
+        (model,) = tuner.get_best_models()
+        assert isinstance(model.optimizer, keras.optimizers.SGD)
+        assert "val_accuracy" in tuner.oracle.get_best_trials()[0].metrics.metrics
+
+    def test_a_model_that_is_too_large_fails(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        with pytest.raises(RuntimeError, match="30 parameters are more than max_model_size=29"):
+            self.search(tmp_path, pairs, small_model, max_model_size=29)
+
+    def test_hooks_are_called(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        class Hooked(InitializerTuner):
+            seen: ClassVar[list[Any]] = []
+
+            def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
+                self.seen.append((trial.trial_id, epoch, "val_loss" in logs))
+
+            def on_batch_end(self, trial: Any, model: Any, batch: int, logs: Any = None) -> None:
+                self.seen.append(batch)
+
+        self.search(tmp_path, pairs, small_model, kind=Hooked)
+        assert Hooked.seen == [0, ("0000", 0, True), 0, ("0000", 1, True)]
+
+    def test_each_run_has_copies_of_the_callbacks(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        class Counting(keras.callbacks.Callback):
+            begun: ClassVar[list[int]] = []
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.epochs = 0
+
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                self.epochs += 1
+
+            def on_train_end(self, logs: Any = None) -> None:
+                self.begun.append(self.epochs)
+
+        own = Counting()
+        self.search(tmp_path, pairs, small_model, executions_per_trial=3, callbacks=[own])
+        assert (own.epochs, Counting.begun) == (0, [2, 2, 2])
+
+    def test_class_weights_reach_training(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        losses = [
+            self.search(
+                tmp_path / str(weight), pairs, small_model, class_weight={0: weight, 1: weight}
+            ).oracle.seed_results("0000")[0]["curves"]["loss"][0]
+            for weight in (1.0, 3.0)
+        ]
+        assert losses[1] == pytest.approx(3 * losses[0], rel=1e-5)
+
+    def test_an_argument_that_is_no_argument_of_fit(
+        self, tmp_path: Path, pairs: Any, small_model: Any
+    ) -> None:
+        tuner = make(tmp_path, small_model, pairs)
+        with pytest.raises(InitxError, match=r"^`epoch` is not an argument of `fit`\. Did you mean `epochs`"):
+            tuner.search(*pairs[0], epoch=3)
+
+    def test_oracle_and_objective_exclude_each_other(self, tmp_path: Path, small_model: Any) -> None:
+        with pytest.raises(InitxError, match=r"^`objective` must be None where `oracle` is passed"):
+            InitializerTuner(
+                small_model, "val_loss", oracle=OptunaOracle("val_loss", 1), directory=str(tmp_path)
+            )
