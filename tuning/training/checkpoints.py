@@ -5,14 +5,14 @@ The name matters because another machine may have trained a better seed.
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import keras
 
 from keras_initx.errors import InitxError
 
-from .._variables import checkpoint_bytes
+from .._variables import checkpoint_bytes, optimizers_of
 from ..storage import WEIGHT_FILES, atomic_write, disk_errors, reserve
 
 
@@ -83,6 +83,22 @@ def find_weights(folder: Path, scores: Mapping[int, float], direction: str) -> P
     problem = f"`results` {results!r} lacks the weights of the best seed of {trial}, seed {best[0]}"
     remedy = f"Another machine or folder trained that seed: copy {path} from its results into this folder."
     raise NoWeights("results", results, allowed, remedy, problem)
+
+
+def load_weights(model: keras.Model, find: Callable[[], Path]) -> None:
+    """Load the file that `find` returns, with the optimizer's state if the model has one optimizer."""
+    optimizers = optimizers_of(model)
+    if len(optimizers) == 1:
+        # The file also contains the optimizer's state, whose variables must exist before it is loaded.
+        optimizers[0].build(model.trainable_variables)
+    with warnings.catch_warnings():
+        # Only the model's own code knows which variables each of several optimizers has.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer", UserWarning)
+        with suppress(FileNotFoundError):
+            model.load_weights(find())
+            return
+        # Another process has just replaced the file by the weights of a better seed.
+        model.load_weights(find())
 
 
 def save_model(path: Path, load: Callable[[], keras.Model]) -> None:

@@ -1,7 +1,6 @@
 """The KerasTuner tuner that trains every trial over several seeds and stores each seed's score."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 
 from keras_initx.errors import InitxError
 
-from .._variables import optimizers_of
 from ..data import copied_callbacks, evaluation
 from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
@@ -22,7 +20,7 @@ from ..space import SCHEDULE, InitializerHyperModel, SearchSpace
 from ..storage import disk_errors, storage_errors
 from ..study import PRUNED, SCREENED, OptunaOracle, Sampler, TakenOver
 from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget, TunerHooks
-from .checkpoints import find_weights, is_better, saving_if_better
+from .checkpoints import find_weights, is_better, load_weights, saving_if_better
 from .devices import Strategy, tensorflow_strategy
 from .job import EndedEarly, Job
 from .race import Racing
@@ -147,13 +145,20 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         for name in ("optimizer", "loss", "metrics", "distribution_strategy"):
             setattr(self, name, kwargs.get(name))
         if any(kwargs.get(name) for name in ("optimizer", "loss", "metrics")):
-            hypermodel.override = self._override_compile_args
+            hypermodel.override = self._compile
         self.job: Job | None = None
         super().__init__(oracle, hypermodel, executions_per_trial=len(self.seeds), **kwargs)
         # KerasTuner replaces the oracle of a chief's worker by a client, which cannot report seeds.
         self.oracle = oracle
         if oracle.study.user_attrs:
             oracle.reload()
+
+    def _compile(self, model: keras.Model) -> None:
+        """Compile a model with the tuner's own optimizer, loss and metrics."""
+        if not model.compiled:
+            # KerasTuner reads what it does not replace.
+            model.compile()
+        self._override_compile_args(model)
 
     def search(self, *args: Any, **kwargs: Any) -> None:
         """Run trials until none is left; as KerasTuner's chief, wait for the workers instead.
@@ -167,7 +172,6 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         if is_chief():
             wait_for_workers(self.oracle)
             return
-        # A `run_trial` of the user's own may take any arguments.
         if type(self).run_trial is InitializerTuner.run_trial:
             self.take(args, kwargs)
         super().search(*args, **kwargs)
@@ -374,18 +378,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             NoWeights: The weights are in the results folder of another machine, which trained that seed.
         """
         model = self.hypermodel.build(trial.hyperparameters)
-        optimizers = optimizers_of(model)
-        if len(optimizers) == 1:
-            # The file also contains the optimizer's state, whose variables must exist before it is loaded.
-            optimizers[0].build(model.trainable_variables)
-        with warnings.catch_warnings():
-            # Only the model's own code knows which variables each of several optimizers has.
-            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer", UserWarning)
-            with suppress(FileNotFoundError):
-                model.load_weights(self._best_file(trial.trial_id))
-                return model
-            # Another process has just replaced the file by the weights of a better seed.
-            model.load_weights(self._best_file(trial.trial_id))
+        load_weights(model, lambda: self._best_file(trial.trial_id))
         return model
 
     def save(self) -> None:
