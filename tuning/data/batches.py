@@ -142,7 +142,7 @@ def first_batches(values: Mapping[str, Any], batch_size: int, count: int) -> lis
 def _of_arrays(
     values: Mapping[str, Any], batch_size: int, count: int, more: Mapping[str, Any]
 ) -> list[Batch]:
-    parts = {name: keras.tree.map_structure(_array, values.get(name)) for name in _PARTS}
+    parts = {name: values.get(name) for name in _PARTS}
     total = row_count(parts["x"])
     if not total:
         raise InitxError("x", "no rows", "data with at least one row")
@@ -153,10 +153,15 @@ def _of_arrays(
 
 def _cut(parts: Mapping[str, Any], rows: Any, source: Mapping[str, Any], size: int) -> Batch:
     """Return a batch of the given rows of arrays."""
-    cut = {
-        name: None if part is None else keras.tree.map_structure(lambda a: a if a is None else a[rows], part)
-        for name, part in parts.items()
-    }
+
+    def some_rows(values: Any) -> Any:
+        if values is None:
+            return None
+        array = np.asarray(values)[rows]
+        # The type to which `fit` casts.
+        return array.astype(keras.backend.floatx()) if array.dtype.kind == "f" else array
+
+    cut = {name: keras.tree.map_structure(some_rows, part) for name, part in parts.items()}
     given = {name: part for name, part in cut.items() if part is not None}
     return Batch(tuple(cut.values()), {**source, **given, "batch_size": size})
 
@@ -174,11 +179,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "detach"):
         return value.detach().cpu().numpy()
     return value
-
-
-def _array(values: Any) -> Any:
-    """Return an array with the floating type that `fit` would cast it to."""
-    if values is None:
-        return None
-    array = np.asarray(values)
-    return array.astype(keras.backend.floatx()) if array.dtype.kind == "f" else array
