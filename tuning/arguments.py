@@ -3,7 +3,6 @@
 import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
@@ -61,6 +60,16 @@ def fit_of(
         data = x
         x, y, test_data = data.x_train, data.y_train, (data.x_test, data.y_test)
         arguments["validation_data"] = data.x_validation, data.y_validation
+    if (
+        isinstance(x, tuple)
+        and len(x) == 2
+        and y is None
+        and hasattr(x[0], "shape")
+        and not hypermodel.has_own_fit
+    ):
+        problem = "`x` is a pair of arrays, and `y` is missing"
+        remedy = "Pass search(model, x, y); a model of two inputs takes a list."
+        raise InitxError("x", "a pair", "the inputs alone", remedy, problem)
     if _is_pairs(x) and y is None:
         problem = "`x` holds pairs of inputs and labels"
         remedy = "As in fit: search(model, x, y, validation_data=(x_val, y_val), test_data=(x_test, y_test))."
@@ -155,8 +164,7 @@ def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objectiv
     try:
         return keras_tuner.Oracle(objective).objective
     except ValueError:
-        near = get_close_matches(str(objective), ["val_accuracy", "val_loss", "val_auc"], n=1)
-        remedy = f"Did you mean {near[0]!r}?" if near else ""
+        remedy = f"For example keras_tuner.Objective({str(objective)!r}, direction='max')."
         allowed = "a metric with a known direction, or keras_tuner.Objective(name, direction)"
         raise InitxError("objective", objective, allowed, remedy) from None
 
@@ -204,7 +212,7 @@ def check_model(
     for argument, part in (("validation_data", data.validation), ("test_data", test)):
         if part is not None:
             _check_evaluates(model, argument, part)
-    has_validation = data.validation is not None or data.values.get("validation_split")
+    has_validation = data.validates
     names = [*([f"val_{name}" for name in logs] if has_validation else []), *logs]
     for missing in (name for name in _metric_names(objective) if name not in names):
         allowed = f"a metric of the model ({', '.join(names)})"
@@ -250,6 +258,17 @@ def _label_remedy(loss: Any, labels: Any) -> str:
     if name == "categorical_crossentropy" and not one_hot:
         return "The labels are class numbers. Compile with sparse_categorical_crossentropy. "
     return ""
+
+
+def plain_values(fit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `fit` that change its results and are not data, to compare on a resume."""
+    names = ("class_weight", "validation_split", "shuffle", "steps_per_epoch", "validation_steps")
+    values = {
+        name: fit[name] for name in (*names, "validation_freq", "initial_epoch") if fit.get(name) is not None
+    }
+    if isinstance(weights := values.get("class_weight"), Mapping):
+        values["class_weight"] = {str(key): float(weight) for key, weight in weights.items()}
+    return values
 
 
 def fingerprint(*parts: FitArguments | None) -> str:

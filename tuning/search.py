@@ -21,6 +21,7 @@ from .arguments import (
     fit_of,
     goal_of,
     objective_of,
+    plain_values,
     seeds_of,
     trials_of,
 )
@@ -220,6 +221,7 @@ def search(
         "epochs": epochs,
         "seeds": seed_list,
         "batch_size": data.batch_size if data is not None and data.rows is not None else None,
+        "fit": plain_values(fit),
         "patience": patience,
         "objective": oracle.objective.name,
         "screening": screening,

@@ -102,7 +102,7 @@ def is_arrays(x: Any) -> bool:
 
 def row_count(x: Any) -> int:
     """Return the number of rows of arrays."""
-    return len(keras.tree.flatten(x)[0])
+    return int(keras.tree.flatten(x)[0].shape[0])
 
 
 def first_batches(values: Mapping[str, Any], batch_size: int, count: int) -> list[Batch]:
@@ -132,6 +132,8 @@ def first_batches(values: Mapping[str, Any], batch_size: int, count: int) -> lis
         sources = [_Items([keras.tree.map_structure(_plain, item)]) for item in items]
     batches = []
     for item, source in zip(items, sources, strict=True):
+        # PyTorch's DataLoader yields lists.
+        item = tuple(item) if isinstance(item, list) else item
         parts = keras.utils.unpack_x_y_sample_weight(item if isinstance(item, tuple) else (item,))
         batches.append(Batch(keras.tree.map_structure(_plain, tuple(parts)), {"x": source, **more}))
     if not batches:
@@ -157,7 +159,8 @@ def _cut(parts: Mapping[str, Any], rows: Any, source: Mapping[str, Any], size: i
     def some_rows(values: Any) -> Any:
         if values is None:
             return None
-        array = np.asarray(values)[rows]
+        sparse = hasattr(values, "tocsr")
+        array = values.tocsr()[rows].toarray() if sparse else np.asarray(values)[rows]
         # The type to which `fit` casts.
         return array.astype(keras.backend.floatx()) if array.dtype.kind == "f" else array
 

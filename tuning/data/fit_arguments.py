@@ -43,6 +43,27 @@ class FitArguments:
                 problem = f"`{steps}` is missing: `{name}` is a function that returns a generator"
                 remedy = "Pass the number of batches, since a generator has no length."
                 raise InitxError(steps, None, "an integer >= 1", remedy, problem)
+            if self.values.get(steps) is None and _is_endless(self.values.get(name)):
+                problem = f"`{steps}` is missing: `{name}` repeats for ever"
+                raise InitxError(steps, None, "an integer >= 1", "Pass the number of batches.", problem)
+        self._check_arrays_only()
+
+    def _check_arrays_only(self) -> None:
+        """Raise an `InitxError` for arguments that `fit` takes with arrays only, or cannot use at all."""
+        if self.x is not None and not is_arrays(self.x):
+            for name in ("y", "sample_weight", "validation_split"):
+                if self.values.get(name) is not None and not _is_zero(self.values[name]):
+                    allowed = f"None where `x` is a {type(self.x).__name__}, whose batches contain it"
+                    raise InitxError(name, type(self.values[name]).__name__, allowed)
+        weights = self.values.get("class_weight")
+        if weights is not None and not isinstance(weights, Mapping):
+            remedy = "For example {0: 1.0, 1: 9.0}."
+            raise InitxError("class_weight", weights, "a dictionary of weights by class number", remedy)
+        for callback in _listed(self.values.get("callbacks")):
+            if isinstance(callback, type):
+                raise InitxError(
+                    "callbacks", callback, "callbacks, not classes", f"Pass {callback.__name__}()."
+                )
 
     @property
     def x(self) -> Any:
@@ -53,6 +74,11 @@ class FitArguments:
     def batch_size(self) -> int:
         """The number of rows in each training step, where the data are arrays."""
         return int(self.values.get("batch_size") or _DEFAULT_BATCH_SIZE)
+
+    @property
+    def validates(self) -> bool:
+        """Whether each epoch ends with a validation."""
+        return self.values.get("validation_data") is not None or bool(self.values.get("validation_split"))
 
     @property
     def rows(self) -> int | None:
@@ -156,13 +182,25 @@ def copied_callbacks(callbacks: Any) -> list[Any]:
     Raises:
         InitxError: A callback cannot be copied.
     """
-    listed = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
     try:
-        return copy.deepcopy(listed)
+        return copy.deepcopy(_listed(callbacks))
     except Exception as error:
         allowed = "callbacks that copy.deepcopy can copy, since every run gets its own"
         remedy = f"copy.deepcopy: {error_line(error)}."
         raise InitxError("callbacks", callbacks, allowed, remedy) from error
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and value == 0
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+
+
+def _is_endless(data: Any) -> bool:
+    """Return whether a tf.data pipeline repeats for ever, as its cardinality of -1 says."""
+    return hasattr(data, "cardinality") and hasattr(data, "take") and int(data.cardinality()) == -1
 
 
 def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

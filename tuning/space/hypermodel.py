@@ -12,11 +12,31 @@ from keras_initx import InitxError, all_layers
 from keras_initx.errors import error_line
 
 from .._variables import inner_optimizer, optimizers_of
-from .initializers import DEFAULT_INITIALIZERS, INITIALIZER, OWN, KernelSpace, checked_names
+from .initializers import (
+    DEFAULT_INITIALIZERS,
+    DISTRIBUTION,
+    GAIN,
+    INITIALIZER,
+    OWN,
+    KernelSpace,
+    checked_names,
+)
+from .loaded import warn_of_loaded_kernels
 from .ranges import SCHEDULES, check_counts, check_numbers, choose_number
 from .search_space import SearchSpace
 
 LEARNING_RATE, WEIGHT_DECAY, SCHEDULE, BATCH_SIZE = "learning_rate", "weight_decay", "schedule", "batch_size"
+
+# The field of a `SearchSpace` that adds a hyperparameter.
+_ARGUMENTS = {
+    INITIALIZER: "initializers",
+    GAIN: "gains",
+    DISTRIBUTION: "distributions",
+    LEARNING_RATE: "learning_rates",
+    WEIGHT_DECAY: "weight_decays",
+    SCHEDULE: "schedules",
+    BATCH_SIZE: "batch_sizes",
+}
 
 Build = Callable[..., keras.Model]
 
@@ -57,6 +77,9 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.batch_sizes = check_counts("batch_sizes", space.batch_sizes)
         self._model = model
         self._make = _maker(model)
+        # A clone has the weights of its original; a function draws new ones in each call.
+        self._clones = isinstance(model, keras.Model)
+        self._warned = False
         self.inputs: Any = None
         self.lenient = False
         self.override: Callable[[keras.Model], None] | None = None
@@ -101,11 +124,15 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             problem = f"`model` {model.name!r} is not compiled"
             remedy = "Call model.compile(...) in the function that builds it."
             raise InitxError("model", model.name, "a compiled model", remedy, problem)
-        self._check_not_declared()
+        self._check_not_declared(hp)
         if self.inputs is not None:
             build_on(model, self.inputs)
         # A model that is built on its first batch, before the data are known, has no kernels to draw.
-        self.kernels.draw(model if model.built or model.variables else None, hp, self._declared)
+        is_built = model.built or bool(model.variables)
+        if is_built and not self._warned and not self._clones:
+            warn_of_loaded_kernels(model)
+            self._warned = True
+        self.kernels.draw(model if is_built else None, hp, self._declared, redraw_own=self._clones)
         if self.learning_rates is not None:
             try:
                 optimizer = self._optimizer(model, "learning_rates")
@@ -142,20 +169,39 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             raise InitxError(argument, getattr(self, argument), "None for this model", remedy, problem)
         return optimizers[0]
 
-    def _check_not_declared(self) -> None:
-        """Raise an `InitxError` for a part of the space that the user's model declares itself."""
-        arguments = {
-            INITIALIZER: ("initializers", self.space.initializers),
-            LEARNING_RATE: ("learning_rates", self.learning_rates),
-            WEIGHT_DECAY: ("weight_decays", self.weight_decays),
-            SCHEDULE: ("schedules", self.schedules),
-            BATCH_SIZE: ("batch_sizes", self.batch_sizes),
-        }
-        for name, (argument, value) in arguments.items():
-            if value is not None and name in self._declared:
-                problem = f"`{argument}` has no effect: the model declares the hyperparameter {name!r} itself"
-                remedy = f"Leave out `{argument}`, or the declaration in the model."
-                raise InitxError(argument, value, "None for this model", remedy, problem)
+    def _check_not_declared(self, hp: keras_tuner.HyperParameters) -> None:
+        """Raise an `InitxError` for a part of the space that the user's model declares itself.
+
+        Args:
+            hp: The hyperparameters after the user's model was built: what it declares only in some builds is
+                among them, with values other than ours.
+        """
+        for declared in hp.space:
+            ours = self._added.get(declared.name)
+            if ours is None or (declared.name not in self._declared and _is_same(declared, ours)):
+                continue
+            argument = _ARGUMENTS[declared.name.partition(":")[0]]
+            if argument == "initializers" and self.space.initializers is None:
+                continue
+            problem = (
+                f"`{argument}` has no effect: the model declares the hyperparameter {declared.name!r} itself"
+            )
+            remedy = f"Leave out `{argument}`, or the declaration in the model."
+            value = getattr(self.space, argument)
+            raise InitxError(argument, value, "None for this model", remedy, problem)
+
+    @functools.cached_property
+    def _added(self) -> dict[str, Any]:
+        """The hyperparameters that the space adds, by name."""
+        hp = keras_tuner.HyperParameters()
+        self.kernels.draw(None, hp, frozenset())
+        for name, numbers in ((LEARNING_RATE, self.learning_rates), (WEIGHT_DECAY, self.weight_decays)):
+            if numbers is not None:
+                choose_number(hp, name, numbers)
+        for name, values in ((SCHEDULE, self.schedules), (BATCH_SIZE, self.batch_sizes)):
+            if values is not None:
+                hp.Choice(name, list(values))
+        return {declared.name: declared for declared in hp.space}
 
     @functools.cached_property
     def _declared(self) -> frozenset[str]:
@@ -164,6 +210,12 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.declare_hyperparameters(hp)
         self._make(hp)
         return frozenset(p.name for p in hp.space)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two hyperparameters have the same values, under whatever conditions."""
+    configs = [{**hp.get_config(), "conditions": None} for hp in (one, other)]
+    return type(one) is type(other) and configs[0] == configs[1]
 
 
 def build_on(model: keras.Model, inputs: Any) -> None:

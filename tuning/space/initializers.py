@@ -95,7 +95,11 @@ class KernelSpace:
                 raise InitxError(argument, value, "None for these initializers", remedy, problem)
 
     def draw(
-        self, model: keras.Model | None, hp: keras_tuner.HyperParameters, declared: frozenset[str]
+        self,
+        model: keras.Model | None,
+        hp: keras_tuner.HyperParameters,
+        declared: frozenset[str],
+        redraw_own: bool = True,
     ) -> None:
         """Draw the kernels of `model` from the initializers that `hp` chooses.
 
@@ -103,6 +107,8 @@ class KernelSpace:
             model: A built model, which changes in place; None only declares the hyperparameters.
             hp: The hyperparameters.
             declared: The hyperparameters that the user's model declares itself, which are left to it.
+            redraw_own: Whether "own" draws the weights again, as for the copy of a model. A model that was
+                just built has its own weights already, drawn or loaded.
         """
         grouped = model is not None and self.groups.keys() & set(known_groups())
         paths = _paths_by_group(model) if grouped else {}
@@ -111,7 +117,7 @@ class KernelSpace:
             if INITIALIZER + suffix in declared:
                 continue
             initializer = self._choose(hp, names, suffix)
-            if model is None:
+            if model is None or (initializer == OWN and not redraw_own):
                 continue
             kind = key if key in WEIGHT_KINDS else None
             if key in known_groups() and key not in paths:

@@ -23,6 +23,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):
 
     Attributes:
         values: The monitored value of each epoch that has one, by epoch from 0.
+        logs: All metrics of these epochs.
     """
 
     def __init__(self, objective: keras_tuner.Objective, patience: int) -> None:
@@ -33,11 +34,13 @@ class BestEpoch(keras.callbacks.EarlyStopping):
         self._worst = -np.inf if objective.direction == "max" else np.inf
         self.best: float | None = None
         self.values: dict[int, float] = {}
+        self.logs: dict[int, dict[str, Any]] = {}
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Note the value of the epoch, and the weights if it is the best."""
         if self._objective.has_value(logs or {}):
             self.values[epoch] = float(self._objective.get_value(logs))
+            self.logs[epoch] = dict(logs or {})
         super().on_epoch_end(epoch, logs)
 
     def get_monitor_value(self, logs: Mapping[str, float] | None) -> float | None:

@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras_tuner
+
+from keras_initx.errors import InitxError
+
 from ..data import Batch, FitArguments
 from ..pruning import Screen
 from .devices import Strategy
@@ -69,6 +73,28 @@ class Job:
         self.models = CompiledModels(jit_compile and strategy.jit_compile, self.sample, validation=validation)
         if screening:
             self.screen = Screen(data.batches)
+
+    def check(self, batch_sizes: Any, metric: keras_tuner.Objective) -> None:
+        """Check what a search asks of the arguments of `fit`.
+
+        Args:
+            batch_sizes: The batch sizes to search, or None.
+            metric: The metric of each epoch.
+
+        Raises:
+            InitxError: The data have batches of their own, or there are no validation data for the metric.
+        """
+        if self.data is None:
+            return
+        if batch_sizes is not None and self.data.rows is None:
+            remedy = "Their batch size is fixed. Pass arrays, or leave out batch_sizes."
+            allowed = f"None for data in batches, as of a {type(self.data.x).__name__}"
+            raise InitxError("batch_sizes", list(batch_sizes), allowed, remedy)
+        names = [part.name for part in getattr(metric, "objectives", [metric])]
+        if any(name.startswith("val_") for name in names) and not self.data.validates:
+            allowed = "a metric of the training, as there are no validation data"
+            remedy = "Pass validation_data=(x, y), or validation_split=0.2 for arrays."
+            raise InitxError("objective", ", ".join(names), allowed, remedy)
 
     def is_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Return whether the job has these very objects as its arguments."""

@@ -34,6 +34,10 @@ def run_record(
         values = best.values
     else:
         metrics = metrics_of(returned, metric)
+        if best.best is not None and np.isclose(metric.get_value(metrics), best.best, rtol=1e-5):
+            # The loop returned the score of its best epoch. It need not tell the callbacks that it has ended,
+            # so the weights of that epoch are put back here. Another score belongs to the present weights.
+            best.on_train_end()
         # The returned number decides, whatever the epochs said: it may be computed after them.
         last = max(best.values, default=epochs - 1)
         values = {last: float(metric.get_value(metrics))}
@@ -48,7 +52,7 @@ def run_record(
     # The first of equal epochs.
     best_epoch = choose(finite, key=lambda epoch: (finite[epoch], -epoch if choose is max else epoch))
     if curves:
-        metrics = {name: curve[best_epoch] for name, curve in curves.items() if best_epoch < len(curve)}
+        metrics = best.logs[best_epoch]
     return {
         "score": finite[best_epoch],
         "best_epoch": best_epoch + 1,

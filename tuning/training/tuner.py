@@ -10,13 +10,13 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_initx.errors import InitxError
+from keras_initx.errors import check_positive
 
 from ..data import copied_callbacks, evaluation
 from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
 from ..pruning import LayerStart, Pruner, Pruning, layers_at_start
-from ..space import SCHEDULE, InitializerHyperModel, SearchSpace
+from ..space import SCHEDULE, SearchSpace
 from ..storage import disk_errors, storage_errors
 from ..study import PRUNED, SCREENED, OptunaOracle, Sampler, TakenOver
 from .callbacks import BestEpoch, NotifyObservers, ReportToPruner, Schedule, StopAtTarget, TunerHooks
@@ -26,6 +26,7 @@ from .job import EndedEarly, Job
 from .race import Racing
 from .record import mean_metrics, run_record
 from .session import reset_layer_names
+from .tuner_arguments import check_replaced, seeds_of, wrapped
 
 # How far apart the seeds of a repeated combination are.
 _SEEDS_APART = 1000
@@ -37,9 +38,9 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
     """A tuner that runs each trial once per seed, because an initializer is a distribution of weights.
 
     It takes KerasTuner's arguments in KerasTuner's order, and `search` takes those of `fit`. A seed
-    determines the weights, the order of the batches and the dropout. Its score is the objective at its best
-    epoch, and the trial's score is the mean over seeds. The trial's folder keeps the weights of the best
-    seed at its best epoch, on the machine that trained it.
+    determines the weights, the dropout and, for arrays, the order of the batches. Its score is the objective
+    at its best epoch, and the trial's score is the mean over seeds. The trial's folder keeps the weights of
+    the best seed at its best epoch, on the machine that trained it.
 
     Args:
         hypermodel: A function that returns a compiled model, with `hp` or without arguments; a
@@ -56,7 +57,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         sampler, storage: As in `OptunaOracle`.
         oracle: An `OptunaOracle` to use instead of the arguments from `objective` to `storage`.
         seeds: The seeds of every trial; None means `executions_per_trial` seeds, counted from `seed`.
-        executions_per_trial: The number of seeds of every trial.
+        executions_per_trial: The number of seeds of every trial, by default 3.
         patience: The number of epochs without a better objective after which a seed stops; None never stops.
         jit_compile: Whether to compile under XLA. A model with a training step of its own keeps the setting
             that it was compiled with.
@@ -97,7 +98,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         storage: Any = None,
         oracle: OptunaOracle | None = None,
         seeds: Sequence[int] | None = None,
-        executions_per_trial: int = 3,
+        executions_per_trial: int | None = None,
         patience: int | None = None,
         jit_compile: bool = True,
         screening: bool = True,
@@ -123,20 +124,23 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
                 max_retries_per_trial=max_retries_per_trial,
                 max_consecutive_failed_trials=max_consecutive_failed_trials,
             )
-        elif objective is not None:
-            remedy = "Pass it to the oracle."
-            raise InitxError("objective", objective, "None where `oracle` is passed", remedy)
-        if not isinstance(hypermodel, InitializerHyperModel) and hypermodel is not None:
-            hypermodel = InitializerHyperModel(hypermodel, space)
-            hypermodel.lenient = type(self).run_trial is not InitializerTuner.run_trial
-        elif space is not None and hypermodel is not None:
-            raise InitxError("space", space, "None for an InitializerHyperModel, which has a space already")
+        else:
+            check_replaced(
+                objective=(objective, None),
+                max_trials=(max_trials, 10),
+                sampler=(sampler, "tpe"),
+                storage=(storage, None),
+                hyperparameters=(hyperparameters, None),
+            )
+        own_trials = type(self).run_trial is not InitializerTuner.run_trial
+        hypermodel = wrapped(hypermodel, space, lenient=own_trials)
         distribution = kwargs.get("distribution_strategy")
-        self.strategy = strategy or Strategy()
-        if distribution is not None:
-            self.strategy = tensorflow_strategy(distribution)
-        first = seed or 0
-        self.seeds = tuple(range(first, first + executions_per_trial) if seeds is None else seeds)
+        self.strategy = (
+            tensorflow_strategy(distribution) if distribution is not None else strategy or Strategy()
+        )
+        self.seeds = seeds_of(seeds, executions_per_trial, seed or 0)
+        if patience is not None:
+            check_positive("patience", patience)
         self.patience, self.test = patience, None if test_data is None else evaluation(test_data)
         self.observers, self.at_start = tuple(observers), at_start
         self._jit_compile, self._screening, self._pruner = jit_compile, screening, pruner
@@ -185,6 +189,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         settings = (self.hypermodel.has_own_fit, self.strategy, self._jit_compile, self._screening)
         self.job = Job(args, kwargs, *settings)
         self.epochs = self.job.epochs
+        self.job.check(self.hypermodel.batch_sizes, self.metric)
         if self.job.sample is not None:
             self.hypermodel.inputs = self.job.sample.x
         self.pruning = Pruning(self._pruner, self.epochs, len(self.seeds))
@@ -199,6 +204,16 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         # An error of the disk or the storage does not count against the hyperparameters.
         with storage_errors(self.oracle.location), disk_errors("results", Path(self.project_dir)):
             return self._score_or_end(trial)
+
+    def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+        if type(self).run_trial is not InitializerTuner.run_trial:
+            super()._run_and_update_trial(trial, *args, **kwargs)
+            return
+        metrics = self.run_trial(trial, *args, **kwargs)
+        # KerasTuner takes the step from a History, which several seeds do not have.
+        records = self.oracle.seed_results(trial.trial_id).values()
+        step = round(np.mean([r["best_epoch"] - 1 for r in records])) if records else 0
+        self.oracle.update_trial(trial.trial_id, metrics, step=step)
 
     def _score_or_end(self, trial: Any) -> dict[str, float]:
         try:
@@ -220,7 +235,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         for observer in self.observers:
             observer.on_trial_begin(trial, missing)
         screened: keras.Model | None = None
-        if self._begins_with_a_look and not stored:
+        job = self.job
+        if job is not None and job.sample is not None and (job.screen or self.at_start) and not stored:
             screened = self._screen(trial)
         scores = [r["score"] for r in stored.values()]
         folder = Path(self.get_trial_dir(trial.trial_id))
@@ -244,12 +260,6 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         # Far from those of the race, which follow the usual ones.
         shift = _SEEDS_APART * self.oracle.repetition_of(trial.trial_id)
         return tuple((seed + shift) % 2**32 for seed in self.seeds)
-
-    @property
-    def _begins_with_a_look(self) -> bool:
-        """Whether each trial is measured before its training."""
-        job = self.job
-        return job is not None and job.sample is not None and bool(job.screen or self.at_start)
 
     def _screen(self, trial: Any) -> keras.Model:
         """Return the untrained model of the first seed.
@@ -336,9 +346,6 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         returned = self._fit(trial, seed, model, callbacks)
         if report.pruned_after:
             raise EndedEarly(PRUNED, f"behind other trials after epoch {report.pruned_after} of seed {seed}")
-        if not isinstance(returned, keras.callbacks.History):
-            # A training loop of the user's own need not tell the callbacks that it has ended.
-            best.on_train_end()
         record = run_record(returned, best, self.metric, self.epochs, seed)
         if self.target is not None:
             # A run that misses the target needs at least one epoch more.

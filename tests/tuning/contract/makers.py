@@ -38,7 +38,7 @@ def initializer_tuner(
     """Our tuner with one seed for each trial, and with nothing added to the model's own space."""
     storage = None if options.pop("on_disk", False) else _studies(folder)
     defaults = {"executions_per_trial": 1, "sampler": "random", "storage": storage, "jit_compile": False}
-    space = SearchSpace(initializers=["own"])
+    space = None if build is None else SearchSpace(initializers=["own"])
     cls = _running(InitializerTuner, run)
     return cls(build, space=space, **{**defaults, **_defaults(options)}, **_place(folder, overwrite))
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 from keras_initx.tuning.data import Batch, FitArguments, evaluation
 
 from keras_initx import InitxError
@@ -85,7 +86,49 @@ class TestArguments:
         assert (own.epochs, copies[0].epochs) == (0, 3)
 
 
+class Endless:
+    """What a search reads of a tf.data pipeline that repeats for ever."""
+
+    element_spec = None
+
+    def take(self, count: int) -> Any:
+        raise AssertionError("it must not be read")
+
+    def cardinality(self) -> int:
+        return -1
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("args", "kwargs", "message"),
+        [
+            ((Endless(),), {}, r"^`steps_per_epoch` is missing: `x` repeats for ever"),
+            ((Rows(), Y), {}, r"^`y` must be None where `x` is a Rows, whose batches contain it"),
+            ((Rows(),), {"validation_split": 0.2}, r"^`validation_split` must be None where `x` is a Rows"),
+            ((X, Y), {"class_weight": "balanced"}, r"^`class_weight` must be a dictionary"),
+            (
+                (X, Y),
+                {"callbacks": [keras.callbacks.EarlyStopping]},
+                r"^`callbacks` must be .*EarlyStopping\(\)",
+            ),
+        ],
+    )
+    def test_before_anything_starts(self, args: Any, kwargs: dict[str, Any], message: str) -> None:
+        with pytest.raises(InitxError, match=message):
+            FitArguments(args, kwargs)
+
+
 class TestBatches:
+    def test_lists_of_a_data_loader_are_batches_too(self) -> None:
+        listed = lambda: ([x, y] for x, y in batches())  # noqa: E731
+        one = FitArguments((listed,), {"steps_per_epoch": 3}).batches[0]
+        np.testing.assert_array_equal(one.x, X[:10])
+        np.testing.assert_array_equal(one.y, Y[:10])
+
+    def test_sparse_rows(self) -> None:
+        one, _ = FitArguments((scipy.sparse.csr_matrix(X), Y), {"batch_size": 30}).batches
+        np.testing.assert_array_equal(one.x[:, 0], 2.0 * one.y)
+
     @pytest.mark.parametrize("data", [(X, Y), (Rows(),), (batches,)], ids=["arrays", "sequence", "generator"])
     def test_two_batches_of_any_source(self, data: tuple[Any, ...]) -> None:
         more = {"steps_per_epoch": 3} if data[0] is batches else {}

@@ -240,6 +240,49 @@ def test_a_repeated_combination_runs_on_fresh_seeds(tmp_path: Path, small_model:
     assert [list(t.seeds) for t in oracle.results()] == [[4, 5], [1004, 1005], [2004, 2005]]
 
 
+class TestOwnFit:
+    """A HyperModel that trains by code of its own."""
+
+    class TwoPhases(keras_tuner.HyperModel):
+        """Tells the callbacks of its first phase only."""
+
+        def build(self, hp: Any) -> keras.Model:
+            return line(0.01)()
+
+        def fit(
+            self, hp: Any, model: keras.Model, x: Any, y: Any, validation_data: Any, **options: Any
+        ) -> float:
+            model.fit(
+                x, y, validation_data=validation_data, epochs=2, verbose=0, callbacks=options["callbacks"]
+            )
+            model.fit(x, y, epochs=3, verbose=0)
+            return float(model.evaluate(*validation_data, verbose=0))
+
+    def test_the_saved_weights_are_those_that_scored(self, tmp_path: Path) -> None:
+        train, validation = line_data()
+        tuner = InitializerTuner(
+            self.TwoPhases(), "val_loss", 1, executions_per_trial=1, directory=str(tmp_path), project_name="p"
+        )
+        tuner.oracle.verbose = 0
+        tuner.search(*train, validation_data=validation)
+        (model,) = tuner.get_best_models()
+        score = tuner.oracle.get_best_trials()[0].score
+        assert float(model.evaluate(*validation, verbose=0)) == pytest.approx(score, rel=1e-5)
+
+
+def test_metrics_are_those_of_the_best_epoch_with_rare_validations(tmp_path: Path) -> None:
+    train, validation = line_data()
+    tuner = lines(tmp_path, [0.05], seeds=(0,))
+    tuner.search(*train, validation_data=validation, epochs=6, validation_freq=2, batch_size=16)
+    record = tuner.oracle.seed_results("0000")[0]
+    assert len(record["curves"]["val_loss"]) == 3
+    assert record["best_epoch"] == 6
+    assert record["metrics"]["val_loss"] == record["score"] == record["curves"]["val_loss"][-1]
+    assert record["metrics"]["loss"] == record["curves"]["loss"][5]
+    # Epochs count from 0 in KerasTuner.
+    assert tuner.oracle.get_best_trials()[0].best_step == 5
+
+
 class TestKerasTunersArguments:
     """What KerasTuner's `Tuner` does with its arguments and hooks."""
 
@@ -311,6 +354,40 @@ class TestKerasTunersArguments:
         tuner = make(tmp_path, small_model, pairs)
         with pytest.raises(InitxError, match=r"^`epoch` is not an argument of `fit`\. Did you mean `epochs`"):
             tuner.search(*pairs[0], epoch=3)
+
+    def test_batch_sizes_need_arrays(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        tuner = make(tmp_path, small_model, pairs, space=SearchSpace(["auto"], batch_sizes=[8, 16]))
+
+        def batches() -> Any:
+            yield pairs[0]
+
+        with pytest.raises(InitxError, match=r"^`batch_sizes` must be None for data in batches"):
+            tuner.search(batches, steps_per_epoch=1, validation_data=pairs[1])
+
+    def test_a_validation_metric_needs_validation_data(
+        self, tmp_path: Path, pairs: Any, small_model: Any
+    ) -> None:
+        with pytest.raises(InitxError, match=r"^`objective` must be a metric of the training"):
+            make(tmp_path, small_model, pairs).search(*pairs[0])
+
+    @pytest.mark.parametrize(
+        ("options", "argument"),
+        [
+            ({"seeds": [1, 1]}, "seeds"),
+            ({"seeds": 3}, "seeds"),
+            ({"seeds": [1], "executions_per_trial": 2}, "executions_per_trial"),
+            ({"executions_per_trial": 0}, "executions_per_trial"),
+            ({"patience": -3}, "patience"),
+            ({"space": ["auto"]}, "space"),
+            ({"oracle": OptunaOracle("val_loss", 1), "max_trials": 50}, "max_trials"),
+        ],
+    )
+    def test_arguments_that_cannot_be_used(
+        self, tmp_path: Path, small_model: Any, options: dict[str, Any], argument: str
+    ) -> None:
+        with pytest.raises(InitxError) as caught:
+            InitializerTuner(small_model, **options, directory=str(tmp_path))
+        assert caught.value.argument == argument
 
     def test_oracle_and_objective_exclude_each_other(self, tmp_path: Path, small_model: Any) -> None:
         with pytest.raises(InitxError, match=r"^`objective` must be None where `oracle` is passed"):
