@@ -30,6 +30,14 @@ class WeightIndex:
         return self._around[id(variable)][1][-1], variable.name
 
     def is_frozen(self, variable: keras.Variable) -> bool:
+        """Return whether the weight's layer, or one around it, is not trainable, or LoRA has frozen it.
+
+        Other weights that are not trainable, such as moving statistics, are not frozen.
+        """
+        is_under_lora = getattr(self.of(variable)[0], "lora_enabled", False) and not variable.trainable
+        return is_under_lora or self.is_in_frozen_layer(variable)
+
+    def is_in_frozen_layer(self, variable: keras.Variable) -> bool:
         """Return whether the weight's layer, or one around it, is not trainable."""
         return not all(layer.trainable for layer in self._around[id(variable)][1])
 

@@ -74,7 +74,7 @@ def reinitialize(
         initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer. Each layer gets its own
             copy, so that two layers of one shape get different values. None draws every weight (biases,
             embeddings and normalizations too) from the initializer that it was made with: apart from frozen
-            layers, the model is then as if built again.
+            layers and the weights under LoRA, the model is then as if built again.
         seed: An integer for the same values in every run, whatever the names of the layers; None follows
             `keras.utils.set_random_seed`. The values of a weight do not depend on which others are drawn.
         weights: The kind of weights to draw: "kernels", "recurrent_kernels", "embeddings" or "biases". None
@@ -106,12 +106,15 @@ def reinitialize(
         raise unknown_name("weights", weights, KINDS)
     path_filter, index = PathFilter(only, skip), WeightIndex(all_layers(model))
 
+    def matches(variable: keras.Variable) -> bool:
+        return path_filter.matches(index.names(variable))
+
     def selected(variable: keras.Variable) -> bool:
-        return path_filter.matches(index.names(variable)) and not index.is_frozen(variable)
+        return matches(variable) and not index.is_frozen(variable)
 
     def check_selection(variables: Sequence[keras.Variable]) -> None:
         path_filter.check(map(index.names, variables), map(index.names, index.variables()))
-        matching = [v for v in variables if path_filter.matches(index.names(v))]
+        matching = list(filter(matches, variables))
         if matching and not any(map(selected, matching)):
             listed = f"{matching[0].path}{f' and {len(matching) - 1} more' if len(matching) > 1 else ''}"
             raise InitxError(
@@ -127,7 +130,7 @@ def reinitialize(
         return reinitialize_all(model, all_layers(model), seed, selected)
     kind = weights or "kernels"
     kernels = list(_kernels(model, kind))
-    _refuse_replaced(model, selected, kind)
+    _refuse_replaced(model, lambda v: matches(v) and not index.is_in_frozen_layer(v), kind)
     if not kernels:
         attribute = next(iter(_ATTRIBUTES[kind]))
         article = "an" if attribute.startswith("e") else "a"

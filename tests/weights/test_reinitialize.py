@@ -148,6 +148,35 @@ def test_lora_and_quantized_layers_are_refused_by_path(change):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: L.Dense(6), (5,)),
+        (lambda: L.EinsumDense("abc,cd->abd", (None, 6)), (3, 5)),
+        (lambda: L.Embedding(7, 6), (3,)),
+        (lambda: L.Conv1D(6, 3), (5, 5)),
+    ],
+)
+def test_the_frozen_weight_under_lora_stays(make, shape):
+    model = keras.Sequential([keras.Input(shape), make(), L.BatchNormalization()])
+    layer, norm = model.layers
+    layer.enable_lora(4)
+    frozen = [v for v in layer.weights if not v.trainable]
+    names = [v.name for v in layer.weights if "lora" in v.name]
+    assert len(frozen) == 1
+    assert len(names) == 2
+    for variable in [*norm.weights, *layer.weights]:
+        variable.assign(np.full(variable.shape, 0.37))
+    assert keras_initx.reinitialize(model, seed=5) == len(model.weights) - 1
+    changed = {
+        v.name for v in model.weights if not np.allclose(keras.ops.convert_to_numpy(v), 0.37, atol=1e-4)
+    }
+    assert changed == {v.name for v in model.weights} - {frozen[0].name}
+    assert np.all(keras.ops.convert_to_numpy(norm.moving_mean) == 0)
+    with pytest.raises(InitxError, match="is frozen: "):
+        keras_initx.reinitialize(model, only=frozen[0].path)
+
+
 def test_keras_still_lists_sublayers_of_attention_and_recurrent_cells():
     kinds = {type(layer).__name__ for layer in all_layers(small_model())}
     assert {"EinsumDense", "LSTMCell", "Bidirectional", "SeparableConv1D"} <= kinds
