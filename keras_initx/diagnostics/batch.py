@@ -11,6 +11,9 @@ from keras_initx._graph import Batch, batch_of, by_name, fixed_batch, inputs_of,
 from keras_initx._weights import Snapshot
 from keras_initx.errors import InitxError
 
+# Differences that rounding to half precision explains, in a label and in the sum of a row of labels.
+_ROUNDING, _SUM_ROUNDING = 1e-3, 1e-2
+
 
 def batch_for(model: keras.Model, x: Any, y: Any, loss: Any, samples: int) -> Batch:
     """Return at most `samples` samples, with their targets and sample weights if the data have them.
@@ -95,7 +98,9 @@ def _check_labelled(x: Any, y: Any, weights: list[Any]) -> None:
 
 
 def check_classes(model: keras.Model, batch: Batch, loss: Any, results: Any) -> None:
-    """Raise an `InitxError` for class numbers that no output stands for: backends crash or return NaN.
+    """Raise an `InitxError` for labels that a crossentropy does not take.
+
+    Backends crash on them, or return NaN, or losses whose best outputs are no prediction.
 
     Args:
         model: The model, whose own loss counts if `loss` is None.
@@ -103,32 +108,112 @@ def check_classes(model: keras.Model, batch: Batch, loss: Any, results: Any) -> 
         loss: A loss of (y, outputs), or None.
         results: The outputs of the traced model.
     """
-    losses = keras.tree.flatten(getattr(model, "loss", None) if loss is None else loss)
-    targets, outputs = keras.tree.flatten(batch.y), keras.tree.flatten(results)
+    losses = getattr(model, "loss", None) if loss is None else loss
+    y = batch.y
+    if isinstance(losses, dict):
+        # Dictionaries are flattened by name, and lists of outputs are in the order of the model.
+        names = sorted(results) if isinstance(results, dict) else getattr(model, "output_names", [])
+        if set(losses) != set(names) or (isinstance(y, dict) and set(y) != set(names)):
+            return
+        losses = [losses[name] for name in names]
+        y = [y[name] for name in names] if isinstance(y, dict) else y
+    losses = keras.tree.flatten(losses)
+    targets, outputs = keras.tree.flatten(y), keras.tree.flatten(results)
     if len(targets) != len(outputs) or len(losses) not in (1, len(targets)):
         return
-    for y, out, one in zip(targets, outputs, losses * (len(targets) // len(losses)), strict=True):
-        if not _is_sparse(one) or math.prod(y.shape) != math.prod(out.shape[:-1]):
-            continue
-        values = np.asarray(ops.convert_to_numpy(y)).ravel()
-        units, ignored = out.shape[-1], getattr(one, "ignore_class", None)
-        wrong = values[((values < 0) | (values >= units)) & (values != ignored)]
-        if wrong.size:
-            allowed = f"class numbers from 0 to {units - 1} for its {units} outputs"
-            is_shifted = values.min() == 1 and values.max() == units
-            remedy = (
-                "Subtract 1."
-                if is_shifted
-                else f"Give the model {int(values.max()) + 1} outputs, or number the classes from 0."
+    for target, out, one in zip(targets, outputs, losses * (len(targets) // len(losses)), strict=True):
+        kind, values = _loss_name(one), np.asarray(ops.convert_to_numpy(target))
+        is_last_axis = values.shape == tuple(out.shape) and getattr(one, "axis", -1) in (-1, values.ndim - 1)
+        if kind == "sparsecategoricalcrossentropy" and values.size == math.prod(out.shape[:-1]):
+            _check_numbers(values.ravel(), out.shape[-1], getattr(one, "ignore_class", None))
+        elif kind in ("binarycrossentropy", "binaryfocalcrossentropy"):
+            _check_binary(_weighted(values, batch.weights))
+        elif kind in ("categoricalcrossentropy", "categoricalfocalcrossentropy") and is_last_axis:
+            _check_rows(_weighted(values, batch.weights).reshape(-1, out.shape[-1]))
+
+
+def _check_numbers(values: np.ndarray, units: int, ignored: int | None) -> None:
+    """Raise an `InitxError` unless all values are numbers of one of `units` classes."""
+    is_whole = values == np.round(values)
+    wrong = values[((values < 0) | (values >= units) | ~is_whole) & (values != ignored)]
+    if not wrong.size:
+        return
+    allowed = f"class numbers from 0 to {units - 1} for its {units} outputs"
+    if not is_whole.all():
+        remedy = (
+            "Number the classes from 0: np.unique(labels, return_inverse=True)[1]; or take mse for numbers."
+        )
+        wrong = values[~is_whole]
+    elif wrong.min() < 0:
+        remedy = "Number the classes from 0: np.unique(labels, return_inverse=True)[1]."
+    elif values.min() == 1 and values.max() == units:
+        remedy = "Subtract 1."
+    else:
+        remedy = f"Give the model {int(values.max()) + 1} outputs, or number the classes from 0."
+    raise InitxError("y", wrong[0], allowed, remedy, f"`y` must have {allowed}, got {wrong[0]:g}")
+
+
+def _check_binary(values: np.ndarray) -> None:
+    """Raise an `InitxError` unless all values are probabilities."""
+    wrong = values[(values < -_ROUNDING) | (values > 1 + _ROUNDING)]
+    if not wrong.size:
+        return
+    allowed = "labels from 0 to 1 for a binary crossentropy"
+    found = np.unique(values)
+    if np.array_equal(found, [-1, 1]):
+        remedy = "Pass (y + 1) / 2, or take the loss hinge."
+    elif np.array_equal(found, [1, 2]):
+        remedy = "Subtract 1."
+    elif found[0] >= 0 and np.array_equal(found, np.round(found)):
+        remedy = (
+            f"For {int(found[-1]) + 1} classes take {int(found[-1]) + 1} outputs, softmax and "
+            f"sparse_categorical_crossentropy; for two classes divide by {found[-1]:g}."
+        )
+    else:
+        remedy = "Scale them to 0 to 1, or take mse for numbers."
+    raise InitxError("y", wrong[0], allowed, remedy, f"`y` must have {allowed}, got {wrong[0]:g}")
+
+
+def _check_rows(rows: np.ndarray) -> None:
+    """Raise an `InitxError` unless all rows are probabilities of classes; rows of zeros may mark padding."""
+    allowed = "rows of class probabilities, which sum to 1, for a categorical crossentropy"
+    if rows.shape[1] == 1:
+        remedy = "Take binary_crossentropy and a sigmoid for one output, or one output for each class."
+        if np.any(np.abs(rows - 1) > _ROUNDING):
+            raise InitxError(
+                "y", "a single column", allowed, remedy, f"`y` must have {allowed}, got one column"
             )
-            if wrong.min() < 0 or not np.array_equal(values, np.round(values)):
-                remedy = "Number the classes from 0: np.unique(labels, return_inverse=True)[1]."
-            raise InitxError("y", wrong[0], allowed, remedy, f"`y` must have {allowed}, got {wrong[0]:g}")
+        return
+    sums = rows.sum(axis=1)
+    is_wrong = (np.abs(sums - 1) > _SUM_ROUNDING) & rows.any(axis=1) | (rows < -_ROUNDING).any(axis=1)
+    if not is_wrong.any():
+        return
+    if np.all(np.count_nonzero(rows, axis=1) <= 1):
+        remedy = "Pass rows of 0 and a single 1, and factors of samples as sample weights."
+    elif np.isin(rows, (0, 1)).all():
+        remedy = "If a sample may have several classes, take binary_crossentropy and sigmoids."
+    else:
+        remedy = "Divide each row by its sum, or take mse for numbers."
+    row = rows[np.argmax(is_wrong)]
+    received = f"a row with {row.min():g}" if row.min() < -_ROUNDING else f"a row that sums to {row.sum():g}"
+    raise InitxError("y", received, allowed, remedy, f"`y` must have {allowed}, got {received}")
 
 
-def _is_sparse(loss: Any) -> bool:
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return name.replace("_", "").lower() == "sparsecategoricalcrossentropy"
+def _weighted(values: np.ndarray, weights: Any) -> np.ndarray:
+    """Return the targets whose sample weight is not 0; none if it is not known which these are."""
+    values = values.astype("float64")
+    if weights is None:
+        return values
+    if not ops.is_tensor(weights):
+        return values[:0]
+    counted = np.asarray(ops.convert_to_numpy(weights)) != 0
+    return values[counted] if counted.shape == values.shape[: counted.ndim] else values[:0]
+
+
+def _loss_name(loss: Any) -> str:
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    return str(getattr(loss, "__name__", type(loss).__name__)).replace("_", "").lower()
 
 
 def _length(values: Any) -> int | None:

@@ -67,7 +67,7 @@ def diagnose(
     Raises:
         InitxError: If the model is not built, has no weighted layer or returns no floats; if the data are
             empty or the model cannot be called on them; if there is a loss without targets, or targets
-            without a loss.
+            without a loss; if a crossentropy does not take the labels.
 
     Example:
 

@@ -220,3 +220,71 @@ class TestClasses:
             assert not diagnose(model, data(64, 8), y, loss).findings
         with pytest.raises(InitxError, match="Take categorical_crossentropy for rows of probabilities"):
             diagnose(model, data(64, 8), y, "sparse_categorical_crossentropy")
+
+    @pytest.mark.parametrize(
+        ("y", "remedy"),
+        [
+            ([-1, 1], r"got -1\. Pass \(y \+ 1\) / 2"),
+            ([0, 1, 2], r"got 2\. For 3 classes take 3 outputs"),
+            ([0, 255], r"got 255\. .* for two classes divide by 255"),
+            ([1, 2], r"got 2\. Subtract 1"),
+            ([0.5, 3.5], r"got 3\.5\. Scale them"),
+        ],
+    )
+    @pytest.mark.parametrize("loss", ["bce", keras.losses.BinaryFocalCrossentropy()])
+    def test_labels_that_no_sigmoid_reaches(self, y, remedy, loss):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(1, "sigmoid")])
+        with pytest.raises(InitxError, match=rf"^`y` must have labels from 0 to 1 .*{remedy}"):
+            diagnose(model, data(16, 8), np.resize(np.float32(y), (16, 1)), loss)
+
+    def test_labels_of_sigmoids_that_are_possible(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(1, "sigmoid")])
+        x, y = data(16, 8), np.resize(np.float32([0.05, 0.95, 0.5]), (16, 1))
+        assert diagnose(model, x, y, keras.losses.BinaryCrossentropy(label_smoothing=0.1)).healthy
+        assert diagnose(model, x, y > 0.5, "binary_crossentropy").healthy
+        # Labels without a weight do not count.
+        missing = np.where(y == 0.5, -1, y).astype("float32")
+        assert diagnose(model, (x, missing, np.float32(missing[:, 0] >= 0)), None, "bce").healthy
+
+    @pytest.mark.parametrize(
+        ("y", "remedy"),
+        [
+            ([[0, 1, 1], [1, 0, 0]], r"sums to 2\. .* take binary_crossentropy and sigmoids"),
+            ([[0, 255, 0], [255, 0, 0]], r"sums to 255\. Pass rows of 0 and a single 1"),
+            ([[0.2, 0.2, 0.2], [1, 0, 0]], r"sums to 0\.6\. Divide each row"),
+            ([[-1, 1, 1], [1, 0, 0]], r"a row with -1\."),
+        ],
+    )
+    def test_rows_that_are_no_probabilities(self, y, remedy):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(3, "softmax")])
+        for loss in ("categorical_crossentropy", keras.losses.CategoricalFocalCrossentropy()):
+            with pytest.raises(InitxError, match=rf"^`y` must have rows of class probabilities.*{remedy}"):
+                diagnose(model, data(16, 8), np.resize(np.float32(y), (16, 3)), loss)
+
+    def test_rows_that_are_possible(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(3, "softmax")])
+        # Rows of zeros are ignored samples, and the others have smoothed labels.
+        y = np.resize(np.float32([[0, 0, 0], [0.9, 0.05, 0.05], [0, 1, 0], [0.1, 0.1, 0.8]]), (16, 3))
+        assert diagnose(model, data(16, 8), y, "categorical_crossentropy").healthy
+        assert diagnose(model, data(16, 8), 3 * y, "mse").healthy
+
+    def test_one_column_is_no_row_of_classes(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(1, "softmax")])
+        with pytest.raises(InitxError, match=r"got one column\. Take binary_crossentropy and a sigmoid"):
+            diagnose(model, data(16, 8), np.resize([0, 1], (16, 1)), "categorical_crossentropy")
+
+    def test_class_numbers_are_whole(self):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(3, "softmax")])
+        with pytest.raises(InitxError, match=r"^`y` must have class numbers .*got 0\.5\. Number the classes"):
+            diagnose(model, data(16, 8), np.resize([0, 0.5, 1, 2], 16), "sparse_categorical_crossentropy")
+
+    def test_losses_by_name_belong_to_their_outputs(self):
+        inputs = keras.Input((8,))
+        outputs = [layers.Dense(1, name="z")(inputs), layers.Dense(1, "sigmoid", name="a")(inputs)]
+        model = keras.Model(inputs, outputs)
+        model.compile("adam", {"z": "mse", "a": "binary_crossentropy"})
+        numbers, labels = 5 * data(16, 1), np.resize(np.float32([0, 1]), (16, 1))
+        for y in ([numbers, labels], {"z": numbers, "a": labels}):
+            assert diagnose(model, data(16, 8), y).loss > 0
+        with pytest.raises(InitxError, match="labels from 0 to 1"):
+            diagnose(model, data(16, 8), [numbers, 5 * labels])
