@@ -1,9 +1,10 @@
 """The layers of each weight of a model, and the names by which a pattern may match it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 
+from keras_initx.errors import InitxError
 from keras_initx.initializers import Fans, layer_info
 
 
@@ -53,3 +54,15 @@ class WeightIndex:
     def fans(self, variable: keras.Variable) -> Fans:
         """Return the fans of a weight in its layer."""
         return layer_info(*self.of(variable)).geometry.fans(tuple(variable.shape))
+
+
+def all_frozen(model: keras.Model, variables: Sequence[keras.Variable]) -> InitxError:
+    """Return the error for a model in which every weight to draw is frozen."""
+    more = f" and {len(variables) - 1} more" if len(variables) > 1 else ""
+    return InitxError(
+        "model",
+        model.name,
+        "a model with trainable weights",
+        "Set layer.trainable = True, or choose other weights with only= and skip=.",
+        f"Every weight to draw of `model` {model.name!r} is frozen: {variables[0].path}{more}",
+    )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._weights.index import WeightIndex
+from keras_initx._weights.index import WeightIndex, all_frozen
 from keras_initx._weights.layers import all_layers
 from keras_initx._weights.own_initializers import reinitialize_all
 from keras_initx._weights.path_filter import PathFilter
@@ -116,14 +116,7 @@ def reinitialize(
         path_filter.check(map(index.names, variables), map(index.names, index.variables()))
         matching = list(filter(matches, variables))
         if matching and not any(map(selected, matching)):
-            listed = f"{matching[0].path}{f' and {len(matching) - 1} more' if len(matching) > 1 else ''}"
-            raise InitxError(
-                "model",
-                model.name,
-                "a model with trainable weights",
-                "Set layer.trainable = True, or choose other weights with only= and skip=.",
-                f"Every weight to draw of `model` {model.name!r} is frozen: {listed}",
-            )
+            raise all_frozen(model, matching)
 
     if initializer is None and weights is None:
         check_selection(index.variables())

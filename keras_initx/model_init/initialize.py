@@ -14,6 +14,7 @@ from keras_initx._weights import (
     PathFilter,
     Snapshot,
     WeightIndex,
+    all_frozen,
     all_layers,
     copy_pretrained,
     generators_kept,
@@ -87,8 +88,9 @@ def initialize(
 
     Raises:
         InitxError: If the model is not built or has no weights; if the method is unknown; if data is
-            missing, empty, not finite or all zeros; if a pattern matches nothing; if a pretrained file does
-            not match; if an output is not finite. Every weight is then as it was.
+            missing, empty, not finite or all zeros; if a pattern matches nothing; if all weights to draw are
+            frozen (but a dry run shows them); if a pretrained file does not match; if an output is not
+            finite. Every weight is then as it was.
 
     Example:
 
@@ -111,7 +113,7 @@ def initialize(
     # Initializers draw default seeds that no weight uses, so put this state back at the end. A dry run also
     # gives back `first_seed`, so that the next call draws what it announced.
     random_state = state_at_call if dry_run else random.getstate()
-    request = _Request(method, batch, pretrained, first_seed, path_filter, labels, class_counts)
+    request = _Request(method, batch, pretrained, first_seed, path_filter, labels, class_counts, dry_run)
     with generators_kept(), losses_kept(model), Snapshot([*model.variables, *pass_states(model)]) as before:
         try:
             plan, drawn = _initialize(model, request)
@@ -150,6 +152,7 @@ class _Request:
     path_filter: PathFilter
     labels: Any
     class_counts: Any
+    dry_run: bool
 
 
 def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras.Variable]]:
@@ -169,6 +172,12 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
     if not tasks:
         problem = f"`model` {model.name!r} has no kernels to initialize"
         raise InitxError("model", model.name, "a model with kernels", problem=problem)
+    matching = [task for task in tasks if selected(task.variable)]
+    # An output bias and pretrained weights are changes too, and a dry run shows the frozen weights.
+    draws_only = request.pretrained is None and request.labels is None and request.class_counts is None
+    is_frozen = bool(matching) and all(task.status == "frozen" for task in matching)
+    if is_frozen and draws_only and not request.dry_run:
+        raise all_frozen(model, [task.variable for task in matching])
     copied = Copied()
     if request.pretrained is not None:
         copied = copy_pretrained(model, request.pretrained, selected)

@@ -57,6 +57,19 @@ class TestUntouched:
         assert np.array_equal(before, ops.convert_to_numpy(model.layers[2].kernel))
         assert [row.method for row in plan.rows].count("frozen") == 1
 
+    @pytest.mark.parametrize("selection", [{}, {"only": "frozen"}, {"skip": "free"}])
+    def test_nothing_but_frozen_layers_is_an_error(self, selection):
+        hidden = [layers.Dense(4, name="frozen", trainable=False), layers.Dense(4, trainable=False)]
+        free = layers.Dense(4, name="free", trainable=bool(selection))
+        model = keras.Sequential([keras.Input((4,)), *hidden, free])
+        message = (
+            r"^Every weight to draw of `model` .* is frozen: .*frozen/kernel.*Set layer.trainable = True"
+        )
+        with pytest.raises(InitxError, match=message):
+            initialize(model, seed=1, **selection)
+        plan = initialize(model, seed=1, dry_run=True, **selection)
+        assert [row.method for row in plan.rows][:2] == ["frozen", "frozen"]
+
 
 class TestSeeds:
     def drawn(self, seed, names=None):
