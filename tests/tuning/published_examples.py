@@ -96,7 +96,7 @@ def time_series() -> Example:
         return classifier(keras.Input((6, 1)), L.Conv1D(4, 3, activation="relu"), L.GlobalAveragePooling1D())
 
     callbacks = [keras.callbacks.ReduceLROnPlateau(patience=1)]
-    data = TOKENS[..., None].astype("float64")
+    data = TOKENS[..., None] / 20.0
     return build, (data, LABELS), {"validation_split": 0.25, "callbacks": callbacks}
 
 
