@@ -109,14 +109,14 @@ def _check_arrays(part: str, x: Any, y: Any) -> None:
     argument = {"training": "x", "validation": "validation_data", "test": "test_data"}[part]
     leaves = [(name, v) for name, values in (("x", x), ("y", y)) for v in keras.tree.flatten(values)]
     leaves = [(name, values) for name, values in leaves if hasattr(values, "shape")]
-    counts = {name: len(values) for name, values in leaves}
+    counts = {name: values.shape[0] for name, values in leaves}
     for name, values in leaves:
         check_not_masked(argument, values)
         if isinstance(values, np.ndarray) and values.dtype.kind == "U":
             remedy = "Convert it with array.astype(object)."
             allowed = "strings of dtype object, which Keras can read"
             raise InitxError(argument, f"{part} {name} of dtype {values.dtype}", allowed, remedy)
-        if len(values) != len(leaves[0][1]) or not len(values):
+        if values.shape[0] != leaves[0][1].shape[0] or not values.shape[0]:
             got = " and ".join(f"{count} rows of {name}" for name, count in counts.items())
             raise InitxError(argument, got, f"{part} arrays of equal length, with at least one row")
     for name, values in leaves:
@@ -268,7 +268,7 @@ def plain_values(fit: Mapping[str, Any]) -> dict[str, Any]:
     }
     if isinstance(weights := values.get("class_weight"), Mapping):
         values["class_weight"] = {str(key): float(weight) for key, weight in weights.items()}
-    return values
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
 
 
 def fingerprint(*parts: FitArguments | None) -> str:
@@ -286,7 +286,10 @@ def fingerprint(*parts: FitArguments | None) -> str:
             digest.update(type(part.x).__name__.encode())
             leaves = [f"{np.shape(v)[1:]}" for v in keras.tree.flatten((batch.x, batch.y)) if v is not None]
         for leaf in keras.tree.flatten(leaves):
-            if leaf is not None:
+            if hasattr(leaf, "tocsr"):
+                csr = leaf.tocsr()
+                digest.update(b"".join(part.tobytes() for part in (csr.data, csr.indices, csr.indptr)))
+            elif leaf is not None:
                 values = np.ascontiguousarray(leaf)
                 digest.update(f"{values.shape}{values.dtype}".encode())
                 digest.update(

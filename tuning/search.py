@@ -221,7 +221,7 @@ def search(
         "epochs": epochs,
         "seeds": seed_list,
         "batch_size": data.batch_size if data is not None and data.rows is not None else None,
-        "fit": plain_values(fit),
+        "fit": {} if data is None else plain_values(fit),
         "patience": patience,
         "objective": oracle.objective.name,
         "screening": screening,

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import optuna
 import pytest
+import scipy.sparse
 from keras_initx.tuning import Range, SearchResult, from_arrays
 from keras_initx.tuning.arguments import fingerprint
 from keras_initx.tuning.data import FitArguments
@@ -185,6 +186,31 @@ def test_the_fingerprint_depends_on_values_shapes_and_types() -> None:
     assert len(set(prints)) == len(prints)
     fortran = FitArguments((np.asfortranarray(x.reshape(2, 3)), x), {})
     assert fingerprint(fortran) == fingerprint(data[2])
+
+
+@pytest.mark.parametrize(
+    ("began", "resumed", "argument"),
+    [
+        ({}, {"shuffle": False}, "shuffle"),
+        ({"class_weight": {0: 1.0, 1: 2.0}}, {"class_weight": {0: 1.0, 1: 3.0}}, "class_weight"),
+        ({"steps_per_epoch": np.int64(2)}, {"steps_per_epoch": 1}, "steps_per_epoch"),
+    ],
+)
+def test_a_resumed_search_has_the_same_arguments_of_fit(
+    quick: Quick, began: dict[str, Any], resumed: dict[str, Any], argument: str
+) -> None:
+    options: dict[str, Any] = {"trials": 1, "seeds": 1, "epochs": 1, "screening": False}
+    quick(**options, **began)
+    with pytest.raises(InitxError, match=rf"^`fit` must be .*, as when the search began, got .*'{argument}'"):
+        quick(**options, **resumed, resume=True)
+    assert len(quick(**options, **began, resume=True).trials) == 1
+
+
+def test_sparse_rows_are_told_apart() -> None:
+    prints = [
+        fingerprint(FitArguments((scipy.sparse.csr_matrix(np.eye(4) * n), Y[:4]), {})) for n in (1, 1, 2)
+    ]
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_the_fingerprint_of_batches_is_their_structure() -> None:

@@ -49,14 +49,16 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             `hp`; or a `keras_tuner.HyperModel`, whose `fit` and `declare_hyperparameters` are called too. It
             is never changed: each trial clones a model.
         space: What to add. Kernels are redrawn from the chosen initializer (`keras_initx.reinitialize`).
-            "own" redraws every weight from the model's own initializers; "initialize:auto", for example,
-            calls `keras_initx.initialize(model, "auto")`.
+            "own" redraws every weight from the model's own initializers, or keeps all of them where a
+            function has loaded some; "initialize:auto", for example, calls
+            `keras_initx.initialize(model, "auto")`.
 
     Attributes:
         inputs: A batch of inputs, on which a model is built that its function leaves unbuilt; None until
             the data are known.
         lenient: Whether what is not a model is returned as it is, for a tuner whose `run_trial` may build
             anything.
+        given: The names of hyperparameters that the user gives the tuner; they replace those of the space.
         override: Called with each new model before anything is added to it; None changes nothing.
 
     Raises:
@@ -79,9 +81,10 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self._make = _maker(model)
         # A clone has the weights of its original; a function draws new ones in each call.
         self._clones = isinstance(model, keras.Model)
-        self._warned = False
+        self._keeps_own: bool | None = None
         self.inputs: Any = None
         self.lenient = False
+        self.given: frozenset[str] = frozenset()
         self.override: Callable[[keras.Model], None] | None = None
 
     @property
@@ -129,10 +132,9 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             build_on(model, self.inputs)
         # A model that is built on its first batch, before the data are known, has no kernels to draw.
         is_built = model.built or bool(model.variables)
-        if is_built and not self._warned and not self._clones:
-            warn_of_loaded_kernels(model)
-            self._warned = True
-        self.kernels.draw(model if is_built else None, hp, self._declared, redraw_own=self._clones)
+        if is_built and self._keeps_own is None:
+            self._keeps_own = not self._clones and warn_of_loaded_kernels(model)
+        self.kernels.draw(model if is_built else None, hp, self._declared, redraw_own=not self._keeps_own)
         if self.learning_rates is not None:
             try:
                 optimizer = self._optimizer(model, "learning_rates")
@@ -178,7 +180,11 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         """
         for declared in hp.space:
             ours = self._added.get(declared.name)
-            if ours is None or (declared.name not in self._declared and _is_same(declared, ours)):
+            if (
+                ours is None
+                or declared.name in self.given
+                or (declared.name not in self._declared and _is_same(declared, ours))
+            ):
                 continue
             argument = _ARGUMENTS[declared.name.partition(":")[0]]
             if argument == "initializers" and self.space.initializers is None:

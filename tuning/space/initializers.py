@@ -107,8 +107,7 @@ class KernelSpace:
             model: A built model, which changes in place; None only declares the hyperparameters.
             hp: The hyperparameters.
             declared: The hyperparameters that the user's model declares itself, which are left to it.
-            redraw_own: Whether "own" draws the weights again, as for the copy of a model. A model that was
-                just built has its own weights already, drawn or loaded.
+            redraw_own: Whether "own" draws the weights again, rather than keep what a function has loaded.
         """
         grouped = model is not None and self.groups.keys() & set(known_groups())
         paths = _paths_by_group(model) if grouped else {}

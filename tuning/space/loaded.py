@@ -14,8 +14,12 @@ _FEWEST = 100
 _LARGEST_RATIO = 1.5
 
 
-def warn_of_loaded_kernels(model: keras.Model) -> None:
-    """Warn that a search will redraw trainable kernels that do not hold what their initializers draw."""
+def warn_of_loaded_kernels(model: keras.Model) -> bool:
+    """Warn that a search will redraw trainable kernels that do not hold what their initializers draw.
+
+    Returns:
+        Whether there are such kernels.
+    """
     paths = list(loaded_kernels(model))
     if paths:
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
@@ -25,6 +29,7 @@ def warn_of_loaded_kernels(model: keras.Model) -> None:
             'name the layers to draw: SearchSpace(initializers={"head": ["auto", "he_auto"]}).',
             stacklevel=2,
         )
+    return bool(paths)
 
 
 def loaded_kernels(model: keras.Model) -> Iterator[str]:
@@ -34,7 +39,8 @@ def loaded_kernels(model: keras.Model) -> Iterator[str]:
         if not isinstance(kernel, keras.Variable) or not kernel.trainable or initializer is None:
             continue
         values = np.asarray(keras.ops.convert_to_numpy(kernel), dtype="float64")
-        if values.size < _FEWEST:
+        # Keras tells the initializer of an EinsumDense more than the shape.
+        if values.size < _FEWEST or isinstance(layer, keras.layers.EinsumDense):
             continue
         try:
             drawn = np.asarray(keras.ops.convert_to_numpy(initializer(kernel.shape)), dtype="float64")

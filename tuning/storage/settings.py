@@ -22,13 +22,15 @@ def check_same(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         raise InitxError("storage", storage, f"{allowed}, as when the search began")
     for name in sorted(earlier.keys() | plain.keys()):
         before, now = earlier.get(name), plain.get(name)
-        if name not in _MAY_CHANGE and before != now:
+        # Searches did not always store the arguments of `fit`.
+        is_new = name == "fit" and name not in earlier
+        if name not in _MAY_CHANGE and not is_new and before != now:
             remedy = (
                 "Pass the options that the search began with (only trials and extra_seeds may change), "
                 "or another folder."
             )
             allowed, problem = f"{before!r}, as when the search began", ""
-            if isinstance(before, dict) and isinstance(now, dict):
+            if name == "space" and isinstance(before, dict) and isinstance(now, dict):
                 allowed, now = _changed_hyperparameters(before, now)
                 problem = f"`{name}` must not change during a search: it had {allowed}, and now has {now}"
             raise InitxError(name, now, allowed, remedy, problem)

@@ -36,6 +36,11 @@ class BestEpoch(keras.callbacks.EarlyStopping):
         self.values: dict[int, float] = {}
         self.logs: dict[int, dict[str, Any]] = {}
 
+    def on_train_begin(self, logs: object = None) -> None:
+        """Begin anew: where a user's own training calls `fit` several times, the last one counts."""
+        super().on_train_begin(logs)
+        self.values, self.logs = {}, {}
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Note the value of the epoch, and the weights if it is the best."""
         if self._objective.has_value(logs or {}):

@@ -55,7 +55,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             max_consecutive_failed_trials: As in `keras_tuner.Tuner`.
         space: The hyperparameters to add to the model's own.
         sampler, storage: As in `OptunaOracle`.
-        oracle: An `OptunaOracle` to use instead of the arguments from `objective` to `storage`.
+        oracle: An `OptunaOracle` to use instead of `objective`, `max_trials`, `hyperparameters`, the four
+            arguments after it, `sampler` and `storage`.
         seeds: The seeds of every trial; None means `executions_per_trial` seeds, counted from `seed`.
         executions_per_trial: The number of seeds of every trial, by default 3.
         patience: The number of epochs without a better objective after which a seed stops; None never stops.
@@ -125,15 +126,11 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
                 max_consecutive_failed_trials=max_consecutive_failed_trials,
             )
         else:
-            check_replaced(
-                objective=(objective, None),
-                max_trials=(max_trials, 10),
-                sampler=(sampler, "tpe"),
-                storage=(storage, None),
-                hyperparameters=(hyperparameters, None),
-            )
+            entries = (hyperparameters, tune_new_entries, allow_new_entries)
+            failures = (max_retries_per_trial, max_consecutive_failed_trials)
+            check_replaced((objective, max_trials, *entries, *failures, sampler, storage))
         own_trials = type(self).run_trial is not InitializerTuner.run_trial
-        hypermodel = wrapped(hypermodel, space, lenient=own_trials)
+        hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_trials)
         distribution = kwargs.get("distribution_strategy")
         self.strategy = (
             tensorflow_strategy(distribution) if distribution is not None else strategy or Strategy()
@@ -187,13 +184,14 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         if self.job is not None and self.job.is_of(args, kwargs):
             return
         settings = (self.hypermodel.has_own_fit, self.strategy, self._jit_compile, self._screening)
-        self.job = Job(args, kwargs, *settings)
-        self.epochs = self.job.epochs
-        self.job.check(self.hypermodel.batch_sizes, self.metric)
-        if self.job.sample is not None:
-            self.hypermodel.inputs = self.job.sample.x
+        job = Job(args, kwargs, *settings)
+        job.check(self.hypermodel.batch_sizes, self.metric)
+        self.epochs = job.epochs
+        if job.sample is not None:
+            self.hypermodel.inputs = job.sample.x
         self.pruning = Pruning(self._pruner, self.epochs, len(self.seeds))
         self.oracle.set_pruner(self.pruning.over_epochs)
+        self.job = job
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Train every seed that has no stored result; return the mean of the objective and other metrics.
@@ -257,7 +255,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
     def _seeds_of(self, trial: Any) -> tuple[int, ...]:
         """Return the seeds of a trial: fresh ones if an earlier trial has the same hyperparameters."""
-        # Far from those of the race, which follow the usual ones.
+        # The race takes the seeds after the usual ones, so these start a thousand later.
         shift = _SEEDS_APART * self.oracle.repetition_of(trial.trial_id)
         return tuple((seed + shift) % 2**32 for seed in self.seeds)
 

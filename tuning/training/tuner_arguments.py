@@ -1,7 +1,11 @@
 """Check the arguments of `InitializerTuner` that replace each other."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
+
+import keras_tuner
+import numpy as np
 
 from keras_initx.errors import InitxError, check_positive
 
@@ -10,24 +14,45 @@ from ..space import InitializerHyperModel, SearchSpace
 DEFAULT_EXECUTIONS = 3
 
 
-def check_replaced(**arguments: tuple[Any, Any]) -> None:
+# The arguments that describe an oracle, and their defaults, in the order of `InitializerTuner`.
+_OF_THE_ORACLE = {
+    "objective": None,
+    "max_trials": 10,
+    "hyperparameters": None,
+    "tune_new_entries": True,
+    "allow_new_entries": True,
+    "max_retries_per_trial": 0,
+    "max_consecutive_failed_trials": 3,
+    "sampler": "tpe",
+    "storage": None,
+}
+
+
+def check_replaced(values: Sequence[Any]) -> None:
     """Raise an `InitxError` for an argument of the oracle that is passed next to an oracle.
 
     Args:
-        **arguments: The value and the default of each argument.
+        values: The values of objective, max_trials, hyperparameters, tune_new_entries, allow_new_entries,
+            max_retries_per_trial, max_consecutive_failed_trials, sampler and storage.
     """
-    for name, (value, default) in arguments.items():
+    for (name, default), value in zip(_OF_THE_ORACLE.items(), values, strict=True):
         if value is not default and value != default:
             allowed = f"{default!r} where `oracle` is passed"
             raise InitxError(name, value, allowed, "Pass it to the oracle.")
 
 
-def wrapped(hypermodel: Any, space: SearchSpace | None, lenient: bool) -> Any:
+def wrapped(
+    hypermodel: Any,
+    space: SearchSpace | None,
+    hyperparameters: keras_tuner.HyperParameters | None,
+    lenient: bool,
+) -> Any:
     """Return an `InitializerHyperModel` of a user's model or function; None stays None.
 
     Args:
         hypermodel: As in `InitializerTuner`.
         space: What to search besides the model's own hyperparameters.
+        hyperparameters: Those that the user gives; they may replace hyperparameters of the space.
         lenient: Whether the function may return something other than a model.
 
     Raises:
@@ -42,6 +67,7 @@ def wrapped(hypermodel: Any, space: SearchSpace | None, lenient: bool) -> Any:
         return hypermodel
     made = InitializerHyperModel(hypermodel, space)
     made.lenient = lenient
+    made.given = frozenset(hp.name for hp in hyperparameters.space) if hyperparameters else frozenset()
     return made
 
 
@@ -61,6 +87,8 @@ def seeds_of(seeds: Sequence[int] | None, executions: int | None, first: int) ->
         return tuple(range(first, first + check_positive("executions_per_trial", count)))
     if executions is not None:
         raise InitxError("executions_per_trial", executions, "None where `seeds` is passed")
-    if not isinstance(seeds, Sequence) or not seeds or len(set(seeds)) < len(seeds):
-        raise InitxError("seeds", seeds, "a list of one or more different integers")
-    return tuple(seeds)
+    listed = list(seeds) if isinstance(seeds, Sequence | np.ndarray) else []
+    whole = all(isinstance(seed, Integral) and 0 <= int(seed) < 2**32 for seed in listed)
+    if not listed or not whole or len(set(listed)) < len(listed):
+        raise InitxError("seeds", seeds, "a list of one or more different integers from 0 to 4294967295")
+    return tuple(map(int, listed))

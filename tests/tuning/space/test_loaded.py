@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 LOADED = 0.01 * np.random.default_rng(0).normal(size=(30, 20)).astype("float32")
 
 
-def build(load: bool = True, frozen: bool = False, name: str = "glorot_uniform") -> keras.Model:
+def build(load: bool = True, frozen: bool = False, name: Any = "glorot_uniform") -> keras.Model:
     layers = [keras.layers.Dense(20, kernel_initializer=name), keras.layers.Dense(15)]
     model = keras.Sequential([keras.Input((30,)), *layers])
     if load:
@@ -48,6 +48,19 @@ def test_loaded_kernels_cause_one_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         hypermodel.build(keras_tuner.HyperParameters())
+
+
+def test_attention_is_not_loaded() -> None:
+    inputs = keras.Input((9, 16))
+    model = keras.Model(inputs, keras.layers.MultiHeadAttention(8, 8)(inputs, inputs))
+    assert list(loaded_kernels(model)) == []
+
+
+def test_own_draws_again_what_one_initializer_object_drew() -> None:
+    """An object of Keras without a seed draws the same values each time, so seeds would not differ."""
+    shared = keras.initializers.HeNormal()
+    one, other = (first_kernel("own", lambda: build(load=False, name=shared)) for _ in range(2))
+    assert not np.array_equal(one, other)
 
 
 @pytest.mark.filterwarnings("ignore:.*do not hold what their initializers draw:UserWarning")

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import keras_tuner
@@ -11,48 +11,9 @@ import numpy as np
 import pytest
 from keras_initx.tuning import InitializerTuner, OptunaOracle, SearchSpace
 
-from keras_initx import InitxError
+from tests.tuning.training.tuners import line_data, lines, make
 
 pytestmark = pytest.mark.one_backend
-
-
-def make(
-    folder: Path, model: Any, pairs: Any, *, trials: int = 2, objective: Any = "val_accuracy", **options: Any
-):
-    fit = {name: options.pop(name) for name in ("epochs", "batch_size") if name in options}
-    if len(pairs) > 2:
-        options["test_data"] = pairs[2]
-    space = SearchSpace(["glorot_uniform", "auto"], [0.01, 0.05])
-    defaults: dict[str, Any] = {
-        "seeds": (0, 1, 2),
-        "jit_compile": False,
-        "space": space,
-        "sampler": "random",
-        "seed": 0,
-    }
-    tuner = InitializerTuner(
-        model, objective, trials, **{**defaults, **options}, directory=str(folder), project_name="p"
-    )
-    tuner.oracle.verbose = 0
-    arguments = {"epochs": 3, "batch_size": 16, "validation_data": pairs[1], **fit}
-    # The data of the search, so that a test can start it without repeating them.
-    tuner.run = lambda: tuner.search(*pairs[0], **arguments)  # type: ignore[attr-defined]
-    return tuner
-
-
-def lines(folder: Path, rates: list[float], *, objective: Any = "val_loss", trials: int = 1, **options: Any):
-    """Return a tuner of a linear model, whose learning rate can be far too large."""
-    space = SearchSpace(["glorot_uniform"], rates)
-    return make(
-        folder,
-        line(0.0),
-        line_data(),
-        objective=objective,
-        trials=trials,
-        space=space,
-        sampler="grid",
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -129,21 +90,6 @@ def test_test_data_are_evaluated_at_the_best_epoch_and_influence_nothing(
         t.value for t in tuner.oracle.frozen_trials()
     ]
     assert "test" not in without.oracle.seed_results("0000")[0]
-
-
-def line(rate: float) -> Callable[[], keras.Model]:
-    def build() -> keras.Model:
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-        model.compile(keras.optimizers.SGD(rate), "mse")
-        return model
-
-    return build
-
-
-def line_data() -> tuple[Any, Any]:
-    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
-    y = x.sum(axis=1, keepdims=True)
-    return (x[:48], y[:48]), (x[48:], y[48:])
 
 
 class TestDivergence:
@@ -240,36 +186,6 @@ def test_a_repeated_combination_runs_on_fresh_seeds(tmp_path: Path, small_model:
     assert [list(t.seeds) for t in oracle.results()] == [[4, 5], [1004, 1005], [2004, 2005]]
 
 
-class TestOwnFit:
-    """A HyperModel that trains by code of its own."""
-
-    class TwoPhases(keras_tuner.HyperModel):
-        """Tells the callbacks of its first phase only."""
-
-        def build(self, hp: Any) -> keras.Model:
-            return line(0.01)()
-
-        def fit(
-            self, hp: Any, model: keras.Model, x: Any, y: Any, validation_data: Any, **options: Any
-        ) -> float:
-            model.fit(
-                x, y, validation_data=validation_data, epochs=2, verbose=0, callbacks=options["callbacks"]
-            )
-            model.fit(x, y, epochs=3, verbose=0)
-            return float(model.evaluate(*validation_data, verbose=0))
-
-    def test_the_saved_weights_are_those_that_scored(self, tmp_path: Path) -> None:
-        train, validation = line_data()
-        tuner = InitializerTuner(
-            self.TwoPhases(), "val_loss", 1, executions_per_trial=1, directory=str(tmp_path), project_name="p"
-        )
-        tuner.oracle.verbose = 0
-        tuner.search(*train, validation_data=validation)
-        (model,) = tuner.get_best_models()
-        score = tuner.oracle.get_best_trials()[0].score
-        assert float(model.evaluate(*validation, verbose=0)) == pytest.approx(score, rel=1e-5)
-
-
 def test_metrics_are_those_of_the_best_epoch_with_rare_validations(tmp_path: Path) -> None:
     train, validation = line_data()
     tuner = lines(tmp_path, [0.05], seeds=(0,))
@@ -281,116 +197,3 @@ def test_metrics_are_those_of_the_best_epoch_with_rare_validations(tmp_path: Pat
     assert record["metrics"]["loss"] == record["curves"]["loss"][5]
     # Epochs count from 0 in KerasTuner.
     assert tuner.oracle.get_best_trials()[0].best_step == 5
-
-
-class TestKerasTunersArguments:
-    """What KerasTuner's `Tuner` does with its arguments and hooks."""
-
-    def search(self, folder: Path, pairs: Any, model: Any, *, kind: Any = InitializerTuner, **options: Any):
-        defaults = {"executions_per_trial": 1, "jit_compile": False, "space": SearchSpace(["auto"])}
-        fit = {name: options.pop(name) for name in ("callbacks", "class_weight") if name in options}
-        tuner = kind(model, "val_loss", 1, **{**defaults, **options}, directory=str(folder), project_name="p")
-        tuner.oracle.verbose = 0
-        tuner.search(*pairs[0], validation_data=pairs[1], epochs=2, batch_size=48, **fit)
-        return tuner
-
-    def test_compile_arguments_replace_those_of_the_model(self, tmp_path: Path, pairs: Any) -> None:
-        def uncompiled() -> keras.Model:
-            return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
-
-        options = {"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
-        tuner = self.search(tmp_path, pairs, uncompiled, **options)
-        (model,) = tuner.get_best_models()
-        assert isinstance(model.optimizer, keras.optimizers.SGD)
-        assert "val_accuracy" in tuner.oracle.get_best_trials()[0].metrics.metrics
-
-    def test_a_model_that_is_too_large_fails(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        with pytest.raises(RuntimeError, match="30 parameters are more than max_model_size=29"):
-            self.search(tmp_path, pairs, small_model, max_model_size=29)
-
-    def test_hooks_are_called(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        class Hooked(InitializerTuner):
-            seen: ClassVar[list[Any]] = []
-
-            def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
-                self.seen.append((trial.trial_id, epoch, "val_loss" in logs))
-
-            def on_batch_end(self, trial: Any, model: Any, batch: int, logs: Any = None) -> None:
-                self.seen.append(batch)
-
-        self.search(tmp_path, pairs, small_model, kind=Hooked)
-        assert Hooked.seen == [0, ("0000", 0, True), 0, ("0000", 1, True)]
-
-    def test_each_run_has_copies_of_the_callbacks(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        class Counting(keras.callbacks.Callback):
-            begun: ClassVar[list[int]] = []
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.epochs = 0
-
-            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                self.epochs += 1
-
-            def on_train_end(self, logs: Any = None) -> None:
-                self.begun.append(self.epochs)
-
-        own = Counting()
-        self.search(tmp_path, pairs, small_model, executions_per_trial=3, callbacks=[own])
-        assert (own.epochs, Counting.begun) == (0, [2, 2, 2])
-
-    def test_class_weights_reach_training(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        losses = [
-            self.search(
-                tmp_path / str(weight), pairs, small_model, class_weight={0: weight, 1: weight}
-            ).oracle.seed_results("0000")[0]["curves"]["loss"][0]
-            for weight in (1.0, 3.0)
-        ]
-        assert losses[1] == pytest.approx(3 * losses[0], rel=1e-5)
-
-    def test_an_argument_that_is_no_argument_of_fit(
-        self, tmp_path: Path, pairs: Any, small_model: Any
-    ) -> None:
-        tuner = make(tmp_path, small_model, pairs)
-        with pytest.raises(InitxError, match=r"^`epoch` is not an argument of `fit`\. Did you mean `epochs`"):
-            tuner.search(*pairs[0], epoch=3)
-
-    def test_batch_sizes_need_arrays(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        tuner = make(tmp_path, small_model, pairs, space=SearchSpace(["auto"], batch_sizes=[8, 16]))
-
-        def batches() -> Any:
-            yield pairs[0]
-
-        with pytest.raises(InitxError, match=r"^`batch_sizes` must be None for data in batches"):
-            tuner.search(batches, steps_per_epoch=1, validation_data=pairs[1])
-
-    def test_a_validation_metric_needs_validation_data(
-        self, tmp_path: Path, pairs: Any, small_model: Any
-    ) -> None:
-        with pytest.raises(InitxError, match=r"^`objective` must be a metric of the training"):
-            make(tmp_path, small_model, pairs).search(*pairs[0])
-
-    @pytest.mark.parametrize(
-        ("options", "argument"),
-        [
-            ({"seeds": [1, 1]}, "seeds"),
-            ({"seeds": 3}, "seeds"),
-            ({"seeds": [1], "executions_per_trial": 2}, "executions_per_trial"),
-            ({"executions_per_trial": 0}, "executions_per_trial"),
-            ({"patience": -3}, "patience"),
-            ({"space": ["auto"]}, "space"),
-            ({"oracle": OptunaOracle("val_loss", 1), "max_trials": 50}, "max_trials"),
-        ],
-    )
-    def test_arguments_that_cannot_be_used(
-        self, tmp_path: Path, small_model: Any, options: dict[str, Any], argument: str
-    ) -> None:
-        with pytest.raises(InitxError) as caught:
-            InitializerTuner(small_model, **options, directory=str(tmp_path))
-        assert caught.value.argument == argument
-
-    def test_oracle_and_objective_exclude_each_other(self, tmp_path: Path, small_model: Any) -> None:
-        with pytest.raises(InitxError, match=r"^`objective` must be None where `oracle` is passed"):
-            InitializerTuner(
-                small_model, "val_loss", oracle=OptunaOracle("val_loss", 1), directory=str(tmp_path)
-            )

@@ -1,0 +1,171 @@
+"""The arguments of `InitializerTuner`: KerasTuner's, those that exclude each other, and an own `fit`."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import keras_tuner
+import pytest
+from keras_initx.tuning import InitializerTuner, OptunaOracle, SearchSpace
+
+from keras_initx import InitxError
+from tests.tuning.training.tuners import line, line_data, make
+
+pytestmark = pytest.mark.one_backend
+
+
+class TestOwnFit:
+    """A HyperModel that trains by code of its own."""
+
+    class TwoPhases(keras_tuner.HyperModel):
+        """Tells the callbacks of its first phase only."""
+
+        def build(self, hp: Any) -> keras.Model:
+            return line(0.01)()
+
+        def fit(
+            self, hp: Any, model: keras.Model, x: Any, y: Any, validation_data: Any, **options: Any
+        ) -> float:
+            model.fit(
+                x, y, validation_data=validation_data, epochs=2, verbose=0, callbacks=options["callbacks"]
+            )
+            model.fit(x, y, epochs=3, verbose=0)
+            return float(model.evaluate(*validation_data, verbose=0))
+
+    class FineTuned(TwoPhases):
+        """Tells the callbacks of both phases, and returns the History of the second, which is worse."""
+
+        def fit(
+            self, hp: Any, model: keras.Model, x: Any, y: Any, validation_data: Any, **options: Any
+        ) -> Any:
+            fit = {"validation_data": validation_data, "verbose": 0, "callbacks": options["callbacks"]}
+            model.fit(x, y, epochs=4, **fit)
+            model.optimizer.learning_rate = 2.0
+            return model.fit(x, y, epochs=6, initial_epoch=4, **fit)
+
+    @pytest.mark.parametrize("kind", [TwoPhases, FineTuned])
+    def test_the_saved_weights_are_those_that_scored(self, tmp_path: Path, kind: Any) -> None:
+        train, validation = line_data()
+        tuner = InitializerTuner(
+            kind(), "val_loss", 1, executions_per_trial=1, directory=str(tmp_path), project_name="p"
+        )
+        tuner.oracle.verbose = 0
+        tuner.search(*train, validation_data=validation)
+        (model,) = tuner.get_best_models()
+        score = tuner.oracle.get_best_trials()[0].score
+        assert float(model.evaluate(*validation, verbose=0)) == pytest.approx(score, rel=1e-5)
+
+
+class TestKerasTunersArguments:
+    """What KerasTuner's `Tuner` does with its arguments and hooks."""
+
+    def search(self, folder: Path, pairs: Any, model: Any, *, kind: Any = InitializerTuner, **options: Any):
+        defaults = {"executions_per_trial": 1, "jit_compile": False, "space": SearchSpace(["auto"])}
+        fit = {name: options.pop(name) for name in ("callbacks", "class_weight") if name in options}
+        tuner = kind(model, "val_loss", 1, **{**defaults, **options}, directory=str(folder), project_name="p")
+        tuner.oracle.verbose = 0
+        tuner.search(*pairs[0], validation_data=pairs[1], epochs=2, batch_size=48, **fit)
+        return tuner
+
+    def test_compile_arguments_replace_those_of_the_model(self, tmp_path: Path, pairs: Any) -> None:
+        def uncompiled() -> keras.Model:
+            return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+
+        options = {"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+        tuner = self.search(tmp_path, pairs, uncompiled, **options)
+        (model,) = tuner.get_best_models()
+        assert isinstance(model.optimizer, keras.optimizers.SGD)
+        assert "val_accuracy" in tuner.oracle.get_best_trials()[0].metrics.metrics
+
+    def test_a_model_that_is_too_large_fails(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        with pytest.raises(RuntimeError, match="30 parameters are more than max_model_size=29"):
+            self.search(tmp_path, pairs, small_model, max_model_size=29)
+
+    def test_hooks_are_called(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        class Hooked(InitializerTuner):
+            seen: ClassVar[list[Any]] = []
+
+            def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
+                self.seen.append((trial.trial_id, epoch, "val_loss" in logs))
+
+            def on_batch_end(self, trial: Any, model: Any, batch: int, logs: Any = None) -> None:
+                self.seen.append(batch)
+
+        self.search(tmp_path, pairs, small_model, kind=Hooked)
+        assert Hooked.seen == [0, ("0000", 0, True), 0, ("0000", 1, True)]
+
+    def test_each_run_has_copies_of_the_callbacks(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        class Counting(keras.callbacks.Callback):
+            begun: ClassVar[list[int]] = []
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.epochs = 0
+
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                self.epochs += 1
+
+            def on_train_end(self, logs: Any = None) -> None:
+                self.begun.append(self.epochs)
+
+        own = Counting()
+        self.search(tmp_path, pairs, small_model, executions_per_trial=3, callbacks=[own])
+        assert (own.epochs, Counting.begun) == (0, [2, 2, 2])
+
+    def test_class_weights_reach_training(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        losses = [
+            self.search(
+                tmp_path / str(weight), pairs, small_model, class_weight={0: weight, 1: weight}
+            ).oracle.seed_results("0000")[0]["curves"]["loss"][0]
+            for weight in (1.0, 3.0)
+        ]
+        assert losses[1] == pytest.approx(3 * losses[0], rel=1e-5)
+
+    def test_an_argument_that_is_no_argument_of_fit(
+        self, tmp_path: Path, pairs: Any, small_model: Any
+    ) -> None:
+        tuner = make(tmp_path, small_model, pairs)
+        with pytest.raises(InitxError, match=r"^`epoch` is not an argument of `fit`\. Did you mean `epochs`"):
+            tuner.search(*pairs[0], epoch=3)
+
+    def test_batch_sizes_need_arrays(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
+        tuner = make(tmp_path, small_model, pairs, space=SearchSpace(["auto"], batch_sizes=[8, 16]))
+
+        def batches() -> Any:
+            yield pairs[0]
+
+        with pytest.raises(InitxError, match=r"^`batch_sizes` must be None for data in batches"):
+            tuner.search(batches, steps_per_epoch=1, validation_data=pairs[1])
+
+    def test_a_validation_metric_needs_validation_data(
+        self, tmp_path: Path, pairs: Any, small_model: Any
+    ) -> None:
+        with pytest.raises(InitxError, match=r"^`objective` must be a metric of the training"):
+            make(tmp_path, small_model, pairs).search(*pairs[0])
+
+    @pytest.mark.parametrize(
+        ("options", "argument"),
+        [
+            ({"seeds": [1, 1]}, "seeds"),
+            ({"seeds": 3}, "seeds"),
+            ({"seeds": [1], "executions_per_trial": 2}, "executions_per_trial"),
+            ({"executions_per_trial": 0}, "executions_per_trial"),
+            ({"patience": -3}, "patience"),
+            ({"space": ["auto"]}, "space"),
+            ({"oracle": OptunaOracle("val_loss", 1), "max_trials": 50}, "max_trials"),
+            ({"oracle": OptunaOracle("val_loss", 1), "max_retries_per_trial": 3}, "max_retries_per_trial"),
+            ({"seeds": ["a", 0.5]}, "seeds"),
+        ],
+    )
+    def test_arguments_that_cannot_be_used(
+        self, tmp_path: Path, small_model: Any, options: dict[str, Any], argument: str
+    ) -> None:
+        with pytest.raises(InitxError) as caught:
+            InitializerTuner(small_model, **options, directory=str(tmp_path))
+        assert caught.value.argument == argument
+
+    def test_oracle_and_objective_exclude_each_other(self, tmp_path: Path, small_model: Any) -> None:
+        with pytest.raises(InitxError, match=r"^`objective` must be None where `oracle` is passed"):
+            InitializerTuner(
+                small_model, "val_loss", oracle=OptunaOracle("val_loss", 1), directory=str(tmp_path)
+            )
