@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
 
-from ..space import check_known, count_points, grid_of, grid_size, parameters_of
+from ..space import check_known, grid_of, grid_size, parameters_of
 from ..storage import retry
 from .attributes import SURPLUS_ATTRIBUTE, values_of
 from .samplers import OracleSampler, WithoutRepeats, make_sampler
@@ -62,16 +62,12 @@ class Proposals:
 
     @property
     def limit(self) -> int | None:
-        """The largest number of trials: `max_trials` or the size of a smaller space; None if unlimited.
-
-        A space counts where no combination is tried twice: KerasTuner's chief waits for that many trials.
-        """
-        limit, size = self._oracle.max_trials, None
-        if self._sampler == "grid":
-            size = grid_size(self._oracle.hyperparameters)
-        elif not self._may_repeat:
-            size = count_points(self._oracle.hyperparameters)
-        return min((n for n in (limit, size) if n is not None), default=None)
+        """The largest number of trials: `max_trials` or the size of a smaller grid; None if unlimited."""
+        limit = self._oracle.max_trials
+        if self._sampler != "grid":
+            return limit
+        size = grid_size(self._oracle.hyperparameters)
+        return size if limit is None else min(limit, size)
 
     def begin(self) -> None:
         """Create the study, and enqueue the candidates unless a trial has started."""
