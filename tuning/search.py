@@ -259,7 +259,7 @@ def search(
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )
-        runner.take(args, arguments)
+        runner.take(args, arguments, data)
         folders.check_study_kept(location, len(oracle.frozen_trials()))
         if not oracle.others_are_alive():
             folders.remove_partial()

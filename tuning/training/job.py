@@ -36,6 +36,7 @@ class Job:
         strategy: The devices.
         jit_compile: As in `CompiledModels`.
         screening: Whether to screen.
+        data: The arguments of `fit` where they are bound already, with the batches that were read; or None.
 
     Attributes:
         epochs: The largest number of epochs.
@@ -53,6 +54,7 @@ class Job:
         strategy: Strategy,
         jit_compile: bool,
         screening: bool,
+        data: FitArguments | None = None,
     ) -> None:
         self.args, self.kwargs = tuple(args), dict(kwargs)
         self._strategy = strategy
@@ -63,7 +65,7 @@ class Job:
         if own_fit:
             self.epochs = int(kwargs.get("epochs", 1))
             return
-        data = FitArguments(args, kwargs)
+        data = data or FitArguments(args, kwargs)
         if strategy.replicas > 1 and data.rows is not None:
             data = data.trimmed(strategy.even(data.rows, data.batch_size))
         self.data, self.epochs = data, data.epochs

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_initx.errors import check_positive
 
-from ..data import copied_callbacks, evaluation
+from ..data import FitArguments, copied_callbacks, evaluation
 from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
 from ..pruning import LayerStart, Pruner, Pruning, layers_at_start
@@ -179,12 +179,12 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         if not self.oracle.is_spent:
             self.oracle.check_any_completed()
 
-    def take(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def take(self, args: Sequence[Any], kwargs: Mapping[str, Any], data: FitArguments | None = None) -> None:
         """Prepare everything that depends on the arguments of `fit`, unless they are the same as before."""
         if self.job is not None and self.job.is_of(args, kwargs):
             return
         settings = (self.hypermodel.has_own_fit, self.strategy, self._jit_compile, self._screening)
-        job = Job(args, kwargs, *settings)
+        job = Job(args, kwargs, *settings, data)
         job.check(self.hypermodel.batch_sizes, self.metric)
         self.epochs = job.epochs
         if job.sample is not None:
