@@ -10,13 +10,10 @@ is in the file is not repeated.
 References: Le et al. 2015 (arXiv 1504.00941), section 4.1.
 """
 
-import argparse
-from pathlib import Path
-
 import keras
 import numpy as np
 from keras import layers
-from paired import run_missing, set_start, table
+from paired import chosen_runs, parser_of, run_missing, set_start, table
 
 import keras_initx
 
@@ -61,15 +58,8 @@ def start_values(start: str, seed: int, length: int) -> list[np.ndarray]:
 
 def main() -> None:
     """Print one row for each start."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=Path, required=True, help="the JSONL file of the runs")
-    parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3])
+    parser = parser_of(__doc__, STARTS, rates=[1e-3], steps=1000, seeds=6)
     parser.add_argument("--length", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=6)
     options = parser.parse_args()
     model = network(options.length)
 
@@ -82,8 +72,7 @@ def main() -> None:
         print(f"{start}, seed {seed}, rate {rate:g}: {value:.4f}", flush=True)
         return value
 
-    runs = [(s, seed, r) for seed in range(options.seeds) for r in options.rates for s in options.starts]
-    print(table(run_missing(options.runs, runs, score), options.starts[0]))
+    print(table(run_missing(options.runs, chosen_runs(options), score), options.starts[0]))
 
 
 if __name__ == "__main__":

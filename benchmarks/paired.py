@@ -1,8 +1,9 @@
 """Train a model from several starts, keep each run in a JSONL file, and compare the starts seed by seed."""
 
+import argparse
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -10,6 +11,32 @@ import numpy as np
 from scipy import stats
 
 Run = tuple[str, int, float]
+
+
+def parser_of(
+    description: str, starts: Sequence[str], rates: list[float], steps: int, seeds: int
+) -> argparse.ArgumentParser:
+    """Return a command line that chooses the runs of a benchmark.
+
+    Args:
+        description: The benchmark's docstring.
+        starts: The names of all starts.
+        rates, steps, seeds: The defaults of the learning rates, the training steps and the number of seeds.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, required=True, help="the JSONL file of the runs")
+    parser.add_argument("--starts", nargs="+", choices=starts, default=starts)
+    parser.add_argument("--rates", type=float, nargs="+", default=rates)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    return parser
+
+
+def chosen_runs(options: argparse.Namespace) -> list[Run]:
+    """Return the runs that the command line chooses."""
+    return [(s, seed, r) for seed in range(options.seeds) for r in options.rates for s in options.starts]
 
 
 def run_missing(path: Path, runs: Iterable[Run], score: Callable[[str, int, float], float]) -> list[dict]:

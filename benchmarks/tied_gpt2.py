@@ -9,7 +9,6 @@ Adam. The score is the cross-entropy in nats on 64 sequences of modules that are
 in the file is not repeated.
 """
 
-import argparse
 import math
 import re
 import sysconfig
@@ -19,7 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers
-from paired import run_missing, set_start, table
+from paired import chosen_runs, parser_of, run_missing, set_start, table
 
 import keras_initx
 
@@ -93,14 +92,7 @@ def start_values(start: str, seed: int) -> list[np.ndarray]:
 
 def main() -> None:
     """Print one row for each start."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=Path, required=True, help="the JSONL file of the runs")
-    parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3])
-    parser.add_argument("--steps", type=int, default=128)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = parser_of(__doc__, STARTS, rates=[3e-4, 1e-3, 3e-3], steps=128, seeds=3)
     options = parser.parse_args()
     model = network()
     train, tests = tokens()
@@ -118,8 +110,7 @@ def main() -> None:
         print(f"{start}, seed {seed}, rate {rate:g}: {first:.2f} -> {value:.3f}", flush=True)
         return value
 
-    runs = [(s, seed, r) for seed in range(options.seeds) for r in options.rates for s in options.starts]
-    rows = run_missing(options.runs, runs, score)
+    rows = run_missing(options.runs, chosen_runs(options), score)
     print(f"ln V = {math.log(VOCABULARY):.2f}")
     print(table(rows, options.starts[0]))
 
