@@ -22,9 +22,9 @@ twenty does so by chance alone; with three seeds "same" only means that a differ
 cannot be told from chance.
 
 Finished models are kept in `--results` and not repeated: after an interruption, the same command continues.
-After a change of the code, `--recheck OLD --results NEW` initializes and diagnoses the models of OLD again,
-and repeats those of its runs whose first five steps no longer come out the same. Rows that were not checked
-yet are shown as they are, and named below the table.
+After a change of the code, `--recheck OLD --results NEW` initializes and diagnoses the models of OLD again.
+It repeats a run only if its first five steps have changed. Rows that have not been checked yet are shown as
+they are, and named below the table.
 """
 
 import argparse

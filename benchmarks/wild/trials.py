@@ -62,9 +62,9 @@ def measured(
 
 
 def _known_runs(trainer: "_Trainer | None", every_start: list, row: dict, earlier: dict | None) -> dict:
-    """Return the runs of an earlier row by seed, start and factor, without those of other weights.
+    """Return the runs of an earlier row that began with today's weights, by seed, start and factor.
 
-    The weights of a start are the same as then if the first steps at its lowest rate give the same measure.
+    A start has the same weights as then if its first steps at the lowest rate give the same measure.
     """
     if earlier is None or earlier["steps"] != row["steps"]:
         return {}

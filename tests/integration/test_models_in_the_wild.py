@@ -150,7 +150,7 @@ def test_runs_of_an_earlier_row_count_if_the_start_is_the_same(wild, monkeypatch
     again = measured(entry, 1, (1.0, 3.0), 12, **options, earlier={**row, "runs": marked})
     assert [run["last"] for run in again["runs"] if run["factor"] == 1.0] == [7.0, 7.0]
     assert all(run["last"] != 7.0 for run in again["runs"] if run["factor"] == 3.0)
-    # Another `initialize`: its runs are made again, those of Keras's start stay.
+    # A changed `initialize` repeats its own runs and keeps the runs of Keras's start.
     true_initialize = keras_initx.initialize
     monkeypatch.setattr(keras_initx, "initialize", lambda part, seed: true_initialize(part, seed=seed + 1))
     again = measured(entry, 1, (1.0,), 12, **options, earlier={**row, "runs": marked})

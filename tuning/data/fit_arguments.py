@@ -96,7 +96,7 @@ class FitArguments:
 
     @property
     def _validation_batch(self) -> int | None:
-        """A batch size for arrays: all rows at once if they are few, as each batch size compiles anew."""
+        """The validation batch size of arrays: few rows form one batch, as XLA compiles each batch size."""
         data = self.values.get("validation_data")
         x = data[0] if isinstance(data, tuple | list) and data else None
         if x is None or not is_arrays(x):
@@ -112,7 +112,7 @@ class FitArguments:
         """
         values = {"verbose": 0, **self.values, **replaced}
         if not is_arrays(self.x) and not isinstance(self.x, keras.utils.PyDataset):
-            # Keras warns that such data cannot be shuffled, even if nobody asked for it.
+            # Otherwise Keras warns that it cannot shuffle such data, even though nobody asked for that.
             values.setdefault("shuffle", False)
         for name in ("x", "validation_data"):
             if is_generator_function(values.get(name)):

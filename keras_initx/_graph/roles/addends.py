@@ -26,9 +26,9 @@ _MOVING = frozenset(
 def addends(graph: Graph, residual_sums: Collection[int]) -> dict[int, int]:
     """Map each weighted step whose result only goes into a sum with others of its kind to their number.
 
-    The results of k kernels that are added up are those of one kernel with k times the inputs: output layers
-    of several blocks, skip connections of WaveNet, W x + U h in a gate. Residual sums do not count, nor sums
-    with any other operand, such as a stream, a look-up or attention scores.
+    A sum of the results of k kernels equals the result of one kernel with k times the inputs. Examples are
+    the output layers of several blocks, the skip connections of WaveNet, and W x + U h in a gate. Residual
+    sums do not count, nor sums with any other operand, such as a stream, a look-up or attention scores.
     """
     counts: dict[int, int] = {}
     for step in graph.steps:

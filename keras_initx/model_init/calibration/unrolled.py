@@ -206,7 +206,7 @@ class _Called(keras.Model):
 class _Measuring(keras.Layer):
     """A cell that runs another cell and returns what it measures.
 
-    With two runs, its states are the states of the first run and then those of the second.
+    If it runs the cell twice, its states hold the first run's states, followed by the second run's.
     """
 
     def __init__(self, cell: keras.Layer, gates: int, channel_axis: int, twice: bool) -> None:
