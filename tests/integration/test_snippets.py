@@ -57,6 +57,14 @@ def commands(path: Path) -> Iterator[list[str]]:
             yield [word for word in words if word != "&"]
 
 
+def source_of(script: Path) -> str:
+    """Return the text of a script and of the modules beside it that it imports: they may hold its parser."""
+    text = script.read_text(encoding="utf-8")
+    imported = re.findall(r"^from (\w+) import", text, re.MULTILINE)
+    modules = [script.with_name(f"{name}.py") for name in imported]
+    return "\n".join([text, *(module.read_text(encoding="utf-8") for module in modules if module.is_file())])
+
+
 def check(words: list[str], page: Path) -> None:
     program, *arguments = words
     program = program.removeprefix(".venv/bin/")
@@ -73,7 +81,7 @@ def check(words: list[str], page: Path) -> None:
     elif program == "python" and arguments[0] == "program.py":
         assert blocks(page, "python"), words
     elif program == "python":
-        source = (ROOT / arguments[0]).read_text(encoding="utf-8")
+        source = source_of(ROOT / arguments[0])
         for option in (word for word in arguments if word.startswith("--")):
             declared = option.removeprefix("--").replace("-", "_")
             assert f'"{option}"' in source or re.search(rf"\b{declared}: ", source), words
