@@ -92,7 +92,7 @@ class Meter:
 
 def run(kind, folder, options):
     """Run one search, in this process or in processes that it starts."""
-    from keras_initx.tuning import SearchSpace, search
+    from keras_initx.tuning import Execution, Results, SearchSpace, Stopping, search
     from keras_initx.tuning.parallel import Workers
     from sklearn.datasets import load_digits
 
@@ -107,10 +107,10 @@ def run(kind, folder, options):
     search(
         lambda hp: build(kind, hp), x[:640], y[:640], validation_data=(x[640:896], y[640:896]),
         batch_size=64, space=SearchSpace(["he_normal"]), tuner="random", trials=options.trials, epochs=2,
-        seeds=1, enqueue=[], quiet=True, jit_compile=options.jit_compile,
-        screening=options.screening, join=joins, workers=workers,
+        seeds=1, enqueue=[], verbose=0, stopping=Stopping(screening=options.screening),
+        execution=Execution(options.jit_compile, workers=workers),
         observers=[] if workers else [Meter(path, options.types)],
-        results=f"{folder}/results", logs=f"{folder}/logs",
+        results=Results(f"{folder}/results", "join" if joins else "new", f"{folder}/logs"),
     )  # fmt: skip
     return [json.loads(line) for line in path.read_text().splitlines()]
 

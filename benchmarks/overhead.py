@@ -146,7 +146,7 @@ def watch(timers):
 
 def measure(kind, trials, seeds, epochs, seconds):
     """Run one search and its bare loop."""
-    from keras_initx.tuning import search
+    from keras_initx.tuning import Results, search
 
     data = digits() if kind == "short" else images()
     inputs, width = (64, 64) if kind == "short" else (784, 512)
@@ -165,8 +165,8 @@ def measure(kind, trials, seeds, epochs, seconds):
         bare.began, bare.began_cpu = time.perf_counter(), time.process_time()
         search(
             lambda hp: build(hp), bare.x, bare.y, validation_data=bare.validation, tuner="random",
-            trials=trials, epochs=bare.epochs, seeds=seeds, batch_size=BATCH, quiet=True,
-            enqueue=[], observers=[bare], results=f"{folder}/results", logs=f"{folder}/logs",
+            trials=trials, epochs=bare.epochs, seeds=seeds, batch_size=BATCH, verbose=0,
+            enqueue=[], observers=[bare], results=Results(f"{folder}/results", logs=f"{folder}/logs"),
         )  # fmt: skip
         end = time.perf_counter() - bare.began
     return {

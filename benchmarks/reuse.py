@@ -48,7 +48,7 @@ def build(hp):
 def run(side, trials, epochs, screening):
     """Run one side; return the seconds of the search alone."""
     import keras_tuner
-    from keras_initx.tuning import search
+    from keras_initx.tuning import Results, Stopping, search
 
     train, validation = data()
     with tempfile.TemporaryDirectory() as folder:
@@ -56,8 +56,8 @@ def run(side, trials, epochs, screening):
         if side == "search":
             search(
                 build, *train, validation_data=validation, tuner="random", trials=trials, epochs=epochs,
-                seeds=1, batch_size=128, screening=screening, quiet=True,
-                results=f"{folder}/results", logs=f"{folder}/logs",
+                seeds=1, batch_size=128, stopping=Stopping(screening=screening), verbose=0,
+                results=Results(f"{folder}/results", logs=f"{folder}/logs"),
             )  # fmt: skip
         else:
             tuner = keras_tuner.RandomSearch(build, "val_accuracy", trials, seed=0, directory=folder)

@@ -62,7 +62,7 @@ def epochs_to(trials, score):
 
 def one_search(seed, options, screening):
     """Return the trials of one search."""
-    from keras_initx.tuning import search
+    from keras_initx.tuning import Results, Stopping, search
 
     def build(hp):
         import keras
@@ -76,9 +76,8 @@ def one_search(seed, options, screening):
         return search(
             build, *train, validation_data=validation, batch_size=64, tuner=options.tuner, enqueue=[],
             trials=options.trials, epochs=options.epochs, seeds=1, seed=seed,
-            screening=screening,
-            quiet=True,
-            results=f"{folder}/results", logs=f"{folder}/logs",
+            stopping=Stopping(screening=screening), verbose=0,
+            results=Results(f"{folder}/results", logs=f"{folder}/logs"),
         ).trials  # fmt: skip
 
 

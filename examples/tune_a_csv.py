@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import rich
-from keras_initx.tuning import DenseClassifier, cross_table, load_csv, search
+from keras_initx.tuning import DenseClassifier, Results, cross_table, load_csv, search
 from sklearn.datasets import load_wine
 
 
@@ -39,9 +39,7 @@ def main() -> None:
         tuner="grid",
         seeds=3,
         epochs=10,
-        results="results/csv",
-        logs="runs/csv",
-        overwrite=True,
+        results=Results("results/csv", mode="overwrite"),
     )
     rich.print(cross_table(result.trials, "initializer", "activation", "max", "Validation accuracy"))
     print(f"Test accuracy of the best: {result.best.test_sample('accuracy').describe()}")

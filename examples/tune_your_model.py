@@ -6,7 +6,7 @@ Run: python examples/tune_your_model.py
 import keras
 import keras_tuner
 import rich
-from keras_initx.tuning import Range, SearchSpace, load_dataset, search
+from keras_initx.tuning import Range, Results, SearchSpace, load_dataset, search
 
 
 def build(hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -37,9 +37,7 @@ def main() -> None:
         space=SearchSpace(
             initializers=["he_auto", "auto", "glorot_uniform"], learning_rates=Range(1e-3, 3e-2)
         ),
-        results="results/tune_your_model",
-        logs="runs/tune_your_model",
-        overwrite=True,
+        results=Results("results/tune_your_model", mode="overwrite"),
     )
     rich.print(result.table())
     best = result.best

@@ -8,18 +8,22 @@ from .keras_tuner_import import read_keras_tuner
 from .observers import Observer
 from .parallel import Workers
 from .report import contains_study, cross_table, describe_lead_by, importances, write_report
-from .scheme_comparison import (
+from .search import (
     ALL_SCHEMES,
     SCHEMES,
+    Execution,
+    Results,
+    SearchResult,
+    Stopping,
     accuracy_table,
     compare_schemes,
+    has_search,
     scheme_differences,
     scheme_table,
     scheme_verdict,
     schemes_in,
+    search,
 )
-from .search import search
-from .search_result import SearchResult, has_search
 from .space import (
     ACTIVATION,
     DEFAULT_ACTIVATIONS,
@@ -31,7 +35,7 @@ from .space import (
     Range,
     SearchSpace,
 )
-from .storage import STUDY_FILE, redacted
+from .storage import STUDY_FILE, Mode, redacted
 from .study import OptunaOracle, Sample, TrialResult, status_of
 from .training import InitializerTuner
 
@@ -46,15 +50,19 @@ __all__ = [
     "STUDY_FILE",
     "Dataset",
     "DenseClassifier",
+    "Execution",
     "InitializerHyperModel",
     "InitializerTuner",
     "KernelSpace",
+    "Mode",
     "Observer",
     "OptunaOracle",
     "Range",
+    "Results",
     "Sample",
     "SearchResult",
     "SearchSpace",
+    "Stopping",
     "TrialResult",
     "Workers",
     "accuracy_table",

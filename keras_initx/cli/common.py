@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
 from keras_initx.errors import InitxError, printable
-from keras_initx.tuning import Dataset, SearchResult, has_search, load_csv, load_dataset, load_npz
+from keras_initx.tuning import Dataset, Mode, SearchResult, has_search, load_csv, load_dataset, load_npz
 
 from .command_lines import resume_line, value_of
 
@@ -34,6 +34,8 @@ OPTIONS = {
 }
 # The functions of the library that the messages of `load_dataset` name.
 OPTIONS |= {"load_csv": "--csv", "load_npz": "--npz"}
+# The fields of `Results` that are called otherwise here.
+OPTIONS |= {"folder": "--results"}
 # The types of options that typer checks itself, worded to follow "must be".
 _TYPES: dict[object, str] = {int: "an integer", float: "a number"}
 
@@ -169,6 +171,25 @@ def run_safely(app: typer.Typer, arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def verbosity(quiet: bool) -> dict[str, int]:
+    """Return the argument of `fit` that --quiet stands for."""
+    return {"verbose": 0} if quiet else {}
+
+
+def mode_of(resume: bool, overwrite: bool, join: bool = False) -> Mode:
+    """Return the mode that at most one of three options chooses.
+
+    Raises:
+        InitxError: If two of them are passed.
+    """
+    chosen = [m for m, on in (("resume", resume), ("overwrite", overwrite), ("join", join)) if on]
+    if len(chosen) > 1:
+        first, second = chosen[:2]
+        problem = f"--{first} and --{second} exclude each other"
+        raise InitxError(first, True, f"False with --{second}", "Pass one of them.", problem)
+    return cast(Mode, (chosen or ["new"])[0])
+
+
 @contextmanager
 def renamed(**names: str) -> Iterator[None]:
     """Reword the `InitxError` of a `with` block: each argument gets the given name."""
@@ -182,12 +203,12 @@ def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
     """Return an error that calls the library's arguments by the names of the command line.
 
     Args:
-        error: An error of the library, which names arguments as `name`, `name=value` and name=True.
+        error: An error of the library, which names arguments as `name`, `name=value` and mode="name".
         names: The names by argument, such as {"trials": "--trials"}.
 
     Example:
 
-    >>> error = InitxError("batch_size", 0, "an integer >= 1", "Or pass resume=True.")
+    >>> error = InitxError("batch_size", 0, "an integer >= 1", 'Or pass mode="resume".')
     >>> str(reworded(error, OPTIONS))
     '--batch-size must be an integer >= 1, got 0. Or pass --resume.'
     >>> error = InitxError("only", "x*", "", problem="`only='x*'` matches no layer")
@@ -198,10 +219,10 @@ def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
 
     def option(match: re.Match[str]) -> str:
         name, value = names[match[1] or match[3]], match[2]
-        return name if value in (None, "True") else f"{name} {value}"
+        return name if value is None else f"{name} {value}"
 
     def translate(text: str) -> str:
-        return re.sub(rf"`({known})(?:=([^`]*))?`|\b({known})=True\b", option, text)
+        return re.sub(rf"`({known})(?:=([^`]*))?`|\bmode=\"({known})\"", option, text)
 
     return InitxError(
         names.get(error.argument, error.argument),

@@ -11,6 +11,8 @@ from keras_initx.errors import check_positive
 from keras_initx.tuning import (
     ALL_SCHEMES,
     SCHEMES,
+    Execution,
+    Results,
     SearchResult,
     accuracy_table,
     compare_schemes,
@@ -75,13 +77,11 @@ def study(
         width=check_positive("width", width),
         schemes=tuple(ALL_SCHEMES) if schemes.strip().lower() == "all" else schemes.split(","),
         seed=seed,
-        results=results,
-        logs=logs,
-        resume=resume,
-        overwrite=overwrite,
-        quiet=quiet,
-        jit_compile=jit_compile,
-        command=partial(repeat_line, context.obj),
+        results=Results(
+            results, common.mode_of(resume, overwrite), logs, command=partial(repeat_line, context.obj)
+        ),
+        execution=Execution(jit_compile),
+        **common.verbosity(quiet),
     )
     if as_json:
         common.print_json(result)

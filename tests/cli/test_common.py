@@ -26,8 +26,8 @@ def test_help_and_no_arguments(capsys):
 
 
 def test_an_error_calls_arguments_by_their_options():
-    problem = "`resume=True` and `overwrite=True` exclude each other, as do `results` and resumed"
-    error = reworded(InitxError("resume", True, "False", "Drop resume=True.", problem), OPTIONS)
+    problem = 'mode="resume" and mode="overwrite" exclude each other, as do `results` and resumed'
+    error = reworded(InitxError("resume", True, "False", 'Drop mode="resume".', problem), OPTIONS)
     text = "--resume and --overwrite exclude each other, as do --results and resumed. Drop --resume."
     assert str(error) == text
     assert error.argument == "--resume"

@@ -51,11 +51,9 @@ TUNING = {
     },
     "report": {"study", "storage", "stats", "keras_tuner_import"},
     "dashboards": {"report", "study", "pruning", "storage"},
-    "arguments": {"data", "space", "training"},
-    "search_result": {"report", "storage", "study", "training"},
 }  # fmt: skip
-# These two, the faces and the command line may import everything.
-TOP = {"search", "scheme_comparison", "cli", "tuning", "__init__", "__main__"}
+# These, the faces and the command line may import everything.
+TOP = {"search", "cli", "tuning", "__init__", "__main__"}
 # What tuning may use of the core.
 PUBLIC = {"keras_initx", "keras_initx.errors", "keras_initx.diagnostics", "keras_initx._event_files"}
 PUBLIC |= {"keras_initx._tf_logging"}

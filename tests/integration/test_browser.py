@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning import SearchResult, SearchSpace, search
+from keras_initx.tuning import Execution, Results, SearchResult, SearchSpace, search
 
 from tests.support import browser
 
@@ -50,10 +50,9 @@ def result(tmp_path_factory: Any) -> SearchResult:
         epochs=2,
         seeds=2,
         batch_size=16,
-        results=folder / "results",
-        logs=folder / "logs",
-        jit_compile=False,
-        quiet=True,
+        results=Results(folder / "results", logs=folder / "logs"),
+        execution=Execution(jit_compile=False),
+        verbose=0,
     )
 
 

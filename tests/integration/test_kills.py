@@ -30,7 +30,7 @@ def search_until_killed(folder: str, storage: str | None, seconds: float, is_tra
     """
     import keras
     import numpy as np
-    from keras_initx.tuning import Range, SearchSpace, search
+    from keras_initx.tuning import Execution, Range, Results, SearchSpace, search
 
     x = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
     y = (x.sum(axis=1) > 0).astype("int32")
@@ -60,9 +60,9 @@ def search_until_killed(folder: str, storage: str | None, seconds: float, is_tra
         killer.start()
     search(
         build, x, y, validation_data=(x, y), tuner="random", trials=TRIALS, epochs=2, seeds=SEEDS,
-        space=SearchSpace(learning_rates=Range(1e-4, 1e-2)), jit_compile=False, quiet=True, join=True,
-        storage=storage,
-        results=f"{folder}/results", logs=f"{folder}/logs", observers=[Noting()],
+        space=SearchSpace(learning_rates=Range(1e-4, 1e-2)), verbose=0,
+        execution=Execution(jit_compile=False),
+        results=Results(f"{folder}/results", "join", f"{folder}/logs", storage), observers=[Noting()],
     )  # fmt: skip
 
 

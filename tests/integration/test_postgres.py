@@ -145,7 +145,7 @@ WORKER = """
 import os, sys, time
 import keras, numpy as np
 import keras_initx
-from keras_initx.tuning import Range, SearchSpace, search
+from keras_initx.tuning import Execution, Range, Results, SearchSpace, search
 from keras_initx.tuning.study import heartbeat
 heartbeat.HEARTBEAT_SECONDS, heartbeat.STALE_SECONDS = 1.0, 6.0
 
@@ -164,8 +164,8 @@ class Slow:
 x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 y = (x.sum(axis=1) > 0).astype("int32")
 search(build, x, y, validation_data=(x, y), tuner="random", trials=4, epochs=8, seeds=3,
-       space=SearchSpace(learning_rates=Range(1e-4, 1e-2)), jit_compile=False, quiet=True,
-       results=sys.argv[1] + "/cut", logs=sys.argv[1] + "/logs", storage=os.environ["URL"], join=True,
+       space=SearchSpace(learning_rates=Range(1e-4, 1e-2)), execution=Execution(jit_compile=False), verbose=0,
+       results=Results(sys.argv[1] + "/cut", "join", sys.argv[1] + "/logs", os.environ["URL"]),
        observers=[Slow()])
 """
 

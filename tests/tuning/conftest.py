@@ -1,7 +1,7 @@
 """A small task, small searches and an observer, shared by the tests of the tuning package."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning import Dataset, SearchResult, SearchSpace, search
+from keras_initx.tuning import Dataset, Execution, Results, SearchResult, SearchSpace, Stopping, search
 
 Pair = tuple[np.ndarray, np.ndarray]
 RATES = (1e-3, 3e-3)
@@ -41,6 +41,19 @@ def small_model() -> Callable[..., keras.Model]:
     return build
 
 
+def grouped_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of `search` with those that stand for fields of its groups put into the groups."""
+    options = dict(options)
+    for argument, group in (("stopping", Stopping), ("execution", Execution), ("results", Results)):
+        fields = {f.name: options.pop(f.name) for f in dataclasses.fields(group) if f.name in options}
+        value = options.get(argument)
+        if group is Results and isinstance(value, str | Path):
+            fields["folder"], value = options.pop(argument), None
+        if fields and value is None:
+            options[argument] = group(**fields)
+    return options
+
+
 def run_search(folder: Path, model: Any, data: Any, images: bool = False, **options: Any) -> SearchResult:
     """Run a random search of two trials, two seeds and two epochs without XLA, unless options differ.
 
@@ -48,7 +61,7 @@ def run_search(folder: Path, model: Any, data: Any, images: bool = False, **opti
         folder: Where to put results/ and logs/.
         model: As in `search`.
         data: Pairs for training, validation and, if there is a third, testing; or a `Dataset`.
-        options: As in `search`; the fields of a `SearchSpace` may stand among them.
+        options: As in `search`; the fields of its groups of options may stand among them.
         images: Whether to draw the images of the dashboards, which take a fifth of the time of a search.
     """
     defaults: dict[str, Any] = {
@@ -60,7 +73,7 @@ def run_search(folder: Path, model: Any, data: Any, images: bool = False, **opti
         "results": folder / "results",
         "logs": folder / "logs",
         "jit_compile": False,
-        "quiet": True,
+        "verbose": 0,
     }
     if data is not None and not isinstance(data, Dataset):
         names = ("validation_data", "test_data")
@@ -71,6 +84,7 @@ def run_search(folder: Path, model: Any, data: Any, images: bool = False, **opti
     if "space" not in options:
         fields = {f.name for f in dataclasses.fields(SearchSpace)} & options.keys()
         options["space"] = SearchSpace(**{"learning_rates": RATES, **{n: options.pop(n) for n in fields}})
+    options = grouped_options(options)
     without = mock.patch("keras_initx.tuning.dashboards.observer._images", return_value={})
     with nullcontext() if images else without:
         return search(model, **options)

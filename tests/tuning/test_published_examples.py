@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras_initx.tuning import SearchSpace, search
+from keras_initx.tuning import Execution, Results, SearchSpace, search
 
 from tests.tuning.published_examples import EXAMPLES, ON_TENSORFLOW
 
@@ -33,10 +33,9 @@ def test_example_is_searched_as_it_is(example: Any, tmp_path: Path) -> None:
             tuner="random",
             trials=2,
             seeds=2,
-            jit_compile=False,
-            quiet=True,
-            results=tmp_path / "results",
-            logs=tmp_path / "logs",
+            execution=Execution(jit_compile=False),
+            verbose=0,
+            results=Results(tmp_path / "results", logs=tmp_path / "logs"),
             **{"epochs": 2, **fit},
         )
     told = [str(warning.message) for warning in caught if "cannot be screened" in str(warning.message)]

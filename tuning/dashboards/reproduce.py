@@ -7,11 +7,12 @@ from ..study import TrialResult
 
 # Returns the command line that repeats a trial with these hyperparameters (None: the whole search), or None.
 CommandLine = Callable[[Mapping[str, Any] | None], str | None]
-# The arguments of `search` that the settings contain unchanged.
-_ARGUMENTS = (
-    *("epochs", "seeds", "batch_size", "patience", "objective", "target"),
-    *("screening", "jit_compile", "strategy"),
-)
+# The arguments of `search` that the settings contain unchanged, and those in a group of options.
+_ARGUMENTS = ("epochs", "seeds", "batch_size", "objective")
+_GROUPS = {
+    "stopping": ("Stopping", ("patience", "target", "screening", "pruner")),
+    "execution": ("Execution", ("jit_compile", "strategy")),
+}
 
 
 def reproduce_page(
@@ -25,14 +26,16 @@ def reproduce_page(
         command: A function that returns the command lines. Without it, the page shows calls of `search`.
     """
     call = _call(settings, tuner=settings["tuner"], trials=settings["trials"], seed=settings["seed"],
-                 pruner=list(settings["pruner"]) or None, extra_seeds=settings["extra_seeds"])  # fmt: skip
+                 extra_seeds=settings["extra_seeds"])  # fmt: skip
     parts = [
         "### Repeat the search",
         _block(command and command(None), call),
         f"keras-initx {settings['version']}, data: {settings['data']}",
     ]
     if best is not None:
-        call = _call(settings, tuner="random", trials=1, enqueue=[dict(best.values)], results="results/best")
+        # One trial has nothing to fall behind.
+        alone = {**settings, "pruner": []}
+        call = _call(alone, tuner="random", trials=1, enqueue=[dict(best.values)], results="results/best")
         parts += [
             f"### Repeat its best trial, number {best.number}",
             _block(command and command(best.values), call),
@@ -44,11 +47,15 @@ def _block(line: str | None, call: str) -> str:
     """Return the command line, or the call where there is none."""
     if line is not None:
         return f"```bash\n{line}\n```"
-    same = "In Python, with the same model, data and `initializers=`, `learning_rates=` ...:"
+    same = "In Python, with the same model, data and `space`:"
     return f"{same}\n\n```python\n{call}\n```"
 
 
 def _call(settings: Mapping[str, Any], **more: Any) -> str:
     arguments = more | {name: settings[name] for name in _ARGUMENTS}
     lines = [f"    {name}={value!r}," for name, value in arguments.items() if value is not None]
+    for argument, (group, names) in _GROUPS.items():
+        values = {name: settings[name] for name in names if settings[name] not in (None, [])}
+        fields = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        lines.append(f"    {argument}={group}({fields}),")
     return "\n".join(["search(", "    model,", "    data,", *lines, ")"])

@@ -40,7 +40,7 @@ class Workers:
     If this process is killed, the searches of the others end within ten seconds.
 
     Args:
-        command: A program that joins the search (`search(..., join=True)`) in the same folder.
+        command: A program that joins the search (`Results(folder, mode="join")`) in the same folder.
         count: The number of processes.
         environment: Environment variables of the processes, in addition to the variables of this process.
         trials_each: The number of trials after which a process ends and a new one replaces it; None never

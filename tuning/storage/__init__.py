@@ -13,7 +13,7 @@ from .databases import (
 )
 from .failures import StorageFailure, atomic_write, disk_errors, reserve, storage_errors
 from .json_files import finite_or_none, write_json
-from .results_folder import SETTINGS, WEIGHT_FILES, SearchFolders
+from .results_folder import SETTINGS, WEIGHT_FILES, Mode, SearchFolders
 from .retry import no_retry, retry
 from .settings import check_same
 
@@ -23,6 +23,7 @@ __all__ = [
     "STUDY_FILE",
     "STUDY_NAME",
     "WEIGHT_FILES",
+    "Mode",
     "SearchFolders",
     "StorageFailure",
     "atomic_write",

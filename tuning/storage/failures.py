@@ -57,7 +57,7 @@ def storage_errors(label: str) -> Iterator[None]:
     ...     raise StorageInternalError from OSError("database is locked")
     Traceback (most recent call last):
     keras_initx.tuning.storage.failures.StorageFailure: `storage` 'study.db' failed: database is locked. \
-Another process has locked it: end that process or wait for it, then continue with resume=True.
+Another process has locked it: end that process or wait for it, then continue with mode="resume".
     """
     try:
         yield
@@ -162,5 +162,5 @@ def remedy_for(reason: str, started: bool = True) -> str:
         (text for pattern, text in _REMEDIES if re.search(pattern, reason, re.IGNORECASE)), _OTHER_REMEDY
     )
     if started:
-        return f"{remedy}, then continue with resume=True."
+        return f'{remedy}, then continue with mode="resume".'
     return "" if remedy is _OTHER_REMEDY else f"{remedy}, then try again."

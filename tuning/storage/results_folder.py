@@ -5,12 +5,15 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from keras_initx import InitxError
 
 from .json_files import write_json
 from .settings import check_same
+
+# What becomes of a search that is in the folder already.
+Mode: TypeAlias = Literal["new", "resume", "overwrite", "join"]
 
 WEIGHT_FILES = "best_[0-9]*.weights.h5"
 SETTINGS = "settings.json"
@@ -49,59 +52,50 @@ class SearchFolders:
     def open(
         self,
         settings: Mapping[str, Any],
-        resume: bool,
-        overwrite: bool,
-        join: bool = False,
+        mode: Mode = "new",
         remove: Callable[[], None] = lambda: None,
     ) -> bool:
         """Prepare the folders for a search with these settings; return whether it is resumed.
 
         Args:
             settings: The settings of the search, written to `settings.json`.
-            resume: Continue the search in the folders.
-            overwrite: Remove the search in the folders first.
-            join: Continue the search in the folders if there is one, and start one otherwise.
+            mode: "new", "resume" (continue the search in the folders), "overwrite" (remove it first) or
+                "join" (continue it if there is one, and start one otherwise).
             remove: Removes what an overwritten search stored elsewhere. It is called after all checks.
 
         Raises:
-            InitxError: A folder cannot be written to; it holds a search, without `resume` or
-                `overwrite`; it holds other files, whatever is passed; a resumed search has other
-                settings than before; or both `resume` and `overwrite` are passed. No file has changed.
+            InitxError: A folder cannot be written to; it holds a search, and the mode is "new"; it holds
+                other files, whatever the mode; or a resumed search has other settings than before. No file
+                has changed.
         """
-        if (resume or join) and overwrite:
-            argument = "resume" if resume else "join"
-            problem = f"`{argument}=True` and `overwrite=True` exclude each other"
-            raise InitxError(argument, True, "False with overwrite=True", "Pass one of them.", problem)
         for argument, folder in self._by_argument():
             _check_is_folder(argument, folder)
         earlier = self._earlier_settings()
-        if join:
-            resume = earlier is not None
         if earlier is None:
-            if resume:
+            if mode == "resume":
                 problem = f"Nothing to resume in {str(self.results)!r}"
-                remedy = "Drop resume=True to start a new search there."
+                remedy = 'Leave out mode="resume" to start a new search there.'
                 raise InitxError("results", str(self.results), "a folder with a search", remedy, problem)
             try:
                 self._check_empty()
             except InitxError:
-                if not join or self._earlier_settings() is None:
+                if mode != "join" or self._earlier_settings() is None:
                     raise
                 # Another process has started the search since the check above.
-                return self.open(settings, resume, overwrite, join, remove)
-        elif resume:
+                return self.open(settings, mode, remove)
+        elif mode in ("resume", "join"):
             check_same(earlier, settings)
-        elif not overwrite:
+        elif mode == "new":
             problem = f"`results` {str(self.results)!r} already holds a search"
-            remedy = "Pass resume=True to continue it, overwrite=True to start again, or another folder."
+            remedy = 'Pass mode="resume" to continue it, mode="overwrite" to start again, or another folder.'
             raise InitxError("results", str(self.results), "a folder without a search", remedy, problem)
         self._create()
-        if overwrite:
+        if mode == "overwrite":
             remove()
             if earlier is not None:
                 self._remove_search()
         write_json(self.results / SETTINGS, dict(settings))
-        return earlier is not None and resume
+        return earlier is not None and mode in ("resume", "join")
 
     def check_study_kept(self, label: str, trials: int) -> None:
         """Raise an `InitxError` if the folder has weights of trials but the study has no trials.
@@ -116,7 +110,7 @@ class SearchFolders:
         if not trials and any(self.results.glob(f"trial_*/{WEIGHT_FILES}")):
             problem = f"`storage` {label!r} is empty, but {self.results} has the weights of its trials"
             allowed = f"the study of the trials in {self.results}"
-            remedy = "Restore a copy of it, or pass overwrite=True to start again."
+            remedy = 'Restore a copy of it, or pass mode="overwrite" to start again.'
             raise InitxError("storage", label, allowed, remedy, problem)
 
     def remove_partial(self) -> None:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_initx.errors import InitxError
 
-from ..storage import STUDY_FILE, SearchFolders, check_same, redacted, storage_label, storage_session
+from ..storage import STUDY_FILE, Mode, SearchFolders, check_same, redacted, storage_label, storage_session
 from .attributes import HEARTBEAT_ATTRIBUTE, OWNER_ATTRIBUTE
 from .heartbeat import STALE_SECONDS, Liveness, is_local
 
@@ -24,34 +24,26 @@ def open_folders(
     settings: Mapping[str, Any],
     storage: str | Path | BaseStorage | None,
     study_name: str,
-    resume: bool,
-    overwrite: bool,
-    join: bool,
+    mode: Mode,
 ) -> None:
     """Create the folders, or check that they hold the search to resume.
 
     Raises:
-        InitxError: If the folders or the storage hold anything other than what `resume`, `overwrite` and
-            `join` allow.
+        InitxError: If the folders or the storage hold anything other than what the mode allows.
     """
-    if overwrite:
+    if mode == "overwrite":
         check_not_running(storage, folders.results, study_name)
     if storage is None:
-        folders.open(settings, resume, overwrite, join)
+        folders.open(settings, mode)
         return
     # Another machine may have begun the study: the storage then has it, but the folder is new here.
-    has_study = check_study(storage, study_name, settings, resume or join, overwrite)
-    folders.open(
-        settings,
-        resume and not has_study,
-        overwrite,
-        join or (resume and has_study),
-        lambda: remove_study(storage, study_name),
-    )
+    has_study = check_study(storage, study_name, settings, mode)
+    in_folder: Mode = "join" if has_study and mode == "resume" else mode
+    folders.open(settings, in_folder, lambda: remove_study(storage, study_name))
 
 
 def check_study(
-    storage: str | Path | BaseStorage, name: str, settings: Mapping[str, Any], resume: bool, overwrite: bool
+    storage: str | Path | BaseStorage, name: str, settings: Mapping[str, Any], mode: Mode
 ) -> bool:
     """Return whether a search resumes a study that the user's storage contains; change nothing.
 
@@ -59,21 +51,18 @@ def check_study(
         storage: A URL, a journal file or an Optuna storage.
         name: The study's name.
         settings: The settings of the new search.
-        resume: Whether the new search may resume the study.
-        overwrite: Whether the new search removes the study.
+        mode: What may become of the study.
 
     Raises:
-        InitxError: The study exists, without `resume` or `overwrite`, or began with other settings.
+        InitxError: The study exists and the mode is "new", or it began with other settings.
     """
     with storage_session(storage) as backend:
-        if overwrite or name not in optuna.get_all_study_names(backend):
+        if mode == "overwrite" or name not in optuna.get_all_study_names(backend):
             return False
-        if not resume:
+        if mode == "new":
             url = redacted(storage)
             allowed = f"a storage without a study named {name!r}"
-            remedy = (
-                "Pass resume=True to continue it, overwrite=True to replace it, or another results folder."
-            )
+            remedy = 'Pass mode="resume" to continue it, mode="overwrite" to replace it, or another folder.'
             problem = f"`storage` {url!r} already contains a study named {name!r}"
             raise InitxError("storage", url, allowed, remedy, problem)
         study = optuna.load_study(study_name=name, storage=backend)
@@ -105,10 +94,10 @@ def check_not_running(storage: str | Path | BaseStorage | None, folder: Path, na
             label = storage_label(storage, folder)
             process = f"process {owner.get('pid', '?')} on {owner.get('host', 'this machine')}"
             problem = (
-                f"`overwrite=True` would remove a search that runs: {process} trains trial {trial.number}"
+                f'mode="overwrite" would remove a search that runs: {process} trains trial {trial.number}'
             )
-            remedy = f"Stop it first, join it with join=True, or pass another folder than {str(folder)!r}."
-            raise InitxError("overwrite", label, "False while the search runs", remedy, problem)
+            remedy = f'Stop it first, join it with mode="join", or pass another folder than {str(folder)!r}.'
+            raise InitxError("mode", label, "another mode while the search runs", remedy, problem)
 
 
 def _is_running(trial: FrozenTrial) -> bool:

@@ -93,7 +93,7 @@ def test_an_interrupted_search_has_its_pages_and_a_resumed_one_shows_all_trials_
         quick(observers=[recorder(after=3)], images=True)
     pages = {("summary", "ranking"), ("summary", "repeat")}
     assert Reader(tmp_path / "logs").texts().keys() == pages
-    result = quick(resume=True, images=True)
+    result = quick(mode="resume", images=True)
     reader = Reader(result.folders.logs)
     assert reader.texts().keys() == pages
     assert sorted(g.name for g in reader.sessions()) == [t.name for t in result.trials]

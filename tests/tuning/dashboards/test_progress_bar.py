@@ -24,9 +24,9 @@ def test_the_log_has_a_line_with_the_time_for_each_trial(screened_search: Search
 def test_the_log_continues_with_the_search_and_restarts_with_overwrite(quick: Any, tmp_path: Path) -> None:
     log = tmp_path / "results/search.log"
     quick(trials=1, seeds=1)
-    quick(trials=2, seeds=1, resume=True)
+    quick(trials=2, seeds=1, mode="resume")
     assert [line.split(" trial ")[1][0] for line in log.read_text().splitlines()] == ["0", "1"]
-    quick(trials=1, seeds=1, epochs=1, overwrite=True)
+    quick(trials=1, seeds=1, epochs=1, mode="overwrite")
     assert len(log.read_text().splitlines()) == 1
 
 
@@ -45,5 +45,5 @@ def test_the_bar_shows_the_best_trial_its_interval_and_early_ends(screened_searc
 
 
 def test_a_quiet_process_that_joins_writes_no_log(quick: Any, tmp_path: Path) -> None:
-    quick(trials=1, seeds=1, epochs=1, join=True)
+    quick(trials=1, seeds=1, epochs=1, mode="join")
     assert not (tmp_path / "results/search.log").exists()

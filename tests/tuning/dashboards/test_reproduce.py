@@ -36,7 +36,14 @@ def blocks(page):
 
 def arguments(block):
     call = ast.parse(block).body[0].value
-    return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    return {keyword.arg: value_of(keyword.value) for keyword in call.keywords}
+
+
+def value_of(node):
+    """Return a literal, or the arguments of a group of options with its name."""
+    return (
+        (node.func.id, arguments(ast.unparse(node))) if isinstance(node, ast.Call) else ast.literal_eval(node)
+    )
 
 
 def test_a_call():
@@ -46,12 +53,13 @@ def test_a_call():
         "seeds": [4, 5],
         "batch_size": 32,
         "objective": "val_accuracy",
-        "screening": True,
-        "jit_compile": False,
+        "execution": ("Execution", {"jit_compile": False}),
     }
-    more = {"tuner": "tpe", "trials": 7, "seed": 4, "pruner": ["median"], "extra_seeds": 6}
+    stopping = ("Stopping", {"screening": True, "pruner": ["median"]})
+    more = {"tuner": "tpe", "trials": 7, "seed": 4, "extra_seeds": 6, "stopping": stopping}
     assert search == common | more
-    assert best == common | {"tuner": "random", "trials": 1, "enqueue": [VALUES], "results": "results/best"}
+    alone = {"tuner": "random", "trials": 1, "enqueue": [VALUES], "results": "results/best"}
+    assert best == common | alone | {"stopping": ("Stopping", {"screening": True})}
 
 
 def test_command_lines():

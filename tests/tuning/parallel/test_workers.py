@@ -281,11 +281,9 @@ def test_command_of_a_worker() -> None:
 class TestJoining:
     def test_second_search_in_a_folder_joins_the_first(self, quick: Any, tmp_path: Path) -> None:
         """It runs only the missing trials."""
-        quick(trials=1, seeds=1, join=True)
-        result = quick(trials=3, seeds=1, join=True)
+        quick(trials=1, seeds=1, mode="join")
+        result = quick(trials=3, seeds=1, mode="join")
         assert [t.number for t in result.trials] == [0, 1, 2]
-        with pytest.raises(InitxError, match=r"^`join=True` and `overwrite=True` exclude"):
-            quick(join=True, overwrite=True)
 
     def test_trial_beyond_the_limit_is_dropped(self, quick: Any, monkeypatch: Any) -> None:
         """Another process asks for the last trial at the same time."""

@@ -107,7 +107,7 @@ class TestInASearch:
         curves = [r["curves"]["val_accuracy"] for r in result.trials[0].seeds.values()]
         assert frozen.intermediate_values == dict(enumerate(np.concatenate(curves)))
         with pytest.raises(InitxError, match=r"^`pruner` must be \[\].*, got \['median'\]"):
-            quick(trials=1, epochs=3, seeds=2, pruner="median", resume=True)
+            quick(trials=1, epochs=3, seeds=2, pruner="median", mode="resume")
 
 
 def test_pruned_run_does_not_affect_the_next_trial_of_the_reused_model(quick):
@@ -121,6 +121,6 @@ def test_pruned_run_does_not_affect_the_next_trial_of_the_reused_model(quick):
     }  # fmt: skip
     pruned = quick(pruner=Second(), **options)
     keras.utils.clear_session()
-    whole = quick(overwrite=True, **options)
+    whole = quick(mode="overwrite", **options)
     assert [t.status for t in pruned.trials] == ["completed", "pruned", "completed"]
     assert pruned.trials[2].sample == whole.trials[2].sample

@@ -47,6 +47,6 @@ def test_a_weight_decay_of_zero_is_a_value(quick: Any) -> None:
     )  # fmt: skip
     assert sorted(t.values["weight_decay"] for t in result.trials) == [0.0, 0.01]
     with pytest.raises(InitxError, match=r"^`weight_decays` must be a list of numbers >= 0"):
-        quick(weight_decays=[0.0, -1.0], overwrite=True)
+        quick(weight_decays=[0.0, -1.0], mode="overwrite")
     with pytest.raises(InitxError, match=r"^`learning_rates` must be a list of positive numbers"):
-        quick(learning_rates=[0.0], overwrite=True)
+        quick(learning_rates=[0.0], mode="overwrite")

@@ -145,26 +145,26 @@ class TestSearches:
             return quick(storage=storage, results=tmp_path / "b/results", logs=tmp_path / "b/logs", **options)
 
         with pytest.raises(
-            InitxError, match=r"^`storage` .* already contains a study named 'results'\..*overwrite=True"
+            InitxError, match=r'^`storage` .* already contains a study named .results.\..*mode="overwrite"'
         ):
             again(trials=1)
         assert not (tmp_path / "b").exists()
         with pytest.raises(InitxError, match=r"^`epochs` must be 1, as when the search began, got 3\."):
-            again(trials=2, epochs=3, join=True)
-        assert len(again(trials=2, join=True).trials) == 2
+            again(trials=2, epochs=3, mode="join")
+        assert len(again(trials=2, mode="join").trials) == 2
         # The storage may be spelled differently, and resume needs no results folder on this machine.
-        assert len(again(trials=3, resume=True).trials) == 3
+        assert len(again(trials=3, mode="resume").trials) == 3
         other = {"storage": str(Path(storage).parent / "." / "own.journal"), "logs": tmp_path / "c/logs"}
-        assert len(quick(trials=4, resume=True, results=tmp_path / "c/results", **other).trials) == 4
-        assert len(quick(storage=storage, trials=1, overwrite=True).trials) == 1
+        assert len(quick(trials=4, mode="resume", results=tmp_path / "c/results", **other).trials) == 4
+        assert len(quick(storage=storage, trials=1, mode="overwrite").trials) == 1
 
     def test_a_search_that_cannot_start_again_is_not_removed(self, quick: Any, tmp_path: Path) -> None:
         storage = str(tmp_path / "own.journal")
         quick(storage=storage, trials=1)
         (tmp_path / "file").touch()
         with pytest.raises(InitxError, match=r"^`logs` '.*file' must be a folder, but .*file is a file\."):
-            quick(storage=storage, trials=1, overwrite=True, logs=tmp_path / "file")
-        assert len(quick(storage=storage, trials=1, resume=True).trials) == 1
+            quick(storage=storage, trials=1, mode="overwrite", logs=tmp_path / "file")
+        assert len(quick(storage=storage, trials=1, mode="resume").trials) == 1
 
 
 def test_a_part_of_the_password_that_a_driver_takes_for_the_host_is_hidden() -> None:
@@ -184,6 +184,6 @@ def test_resuming_without_the_storage_changes_nothing(quick: Any, tmp_path: Path
     quick(storage=str(tmp_path / "own.journal"), trials=1)
     before = (tmp_path / "results/settings.json").read_bytes()
     with pytest.raises(InitxError, match=r"^`storage` must be '.*own\.journal', .*, got None"):
-        quick(resume=True, trials=2)
+        quick(mode="resume", trials=2)
     assert (tmp_path / "results/settings.json").read_bytes() == before
     assert not (tmp_path / "results/study.db").exists()

@@ -50,7 +50,7 @@ def check_resumed(quick: Any, tmp_path: Path, uninterrupted: dict[str, Any]) -> 
     def check(logs: Path, results: Path, **options: Any) -> None:
         for path in (results, logs):
             assert partials(path) == []
-        resumed = quick(results=results, logs=logs, resume=True, **options)
+        resumed = quick(results=results, logs=logs, mode="resume", **options)
         assert {t.status for t in resumed.trials} == {"completed"}
         options.pop("storage", None)
         key = str(sorted(options))
@@ -92,9 +92,9 @@ class TestLocked:
         quick(storage=storage, trials=1)
         held = self.lock(tmp_path / "own.db")
         with pytest.raises(InitxError, match=r"^`storage` .*own\.db.*is locked.*then try again\.$"):
-            quick(storage=storage, trials=2, resume=True)
+            quick(storage=storage, trials=2, mode="resume")
         held.close()
-        assert len(quick(storage=storage, trials=2, resume=True).trials) == 2
+        assert len(quick(storage=storage, trials=2, mode="resume").trials) == 2
 
     def test_a_storage_object_of_the_users_own(self, quick: Any, tmp_path: Path) -> None:
         url, options = f"sqlite:///{tmp_path}/own.db", {"connect_args": {"timeout": 0.2}}
@@ -103,7 +103,7 @@ class TestLocked:
         with pytest.raises(StorageFailure, match=r"^`storage` 'RDBStorage' failed: .*is locked"):
             quick(storage=storage, observers=[Acting(lambda: held.append(self.lock(tmp_path / "own.db")))])
         held[0].close()
-        resumed = quick(storage=storage, resume=True)
+        resumed = quick(storage=storage, mode="resume")
         assert [t.status for t in resumed.trials] == ["completed"] * 2
 
 
@@ -136,7 +136,7 @@ class TestFull:
             paths[name] = disk / name
         # Between the seeds of a trial, or at its end.
         filling = Acting(lambda: fill(disk), after=2 if which == "seed" else 1)
-        with pytest.raises(StorageFailure, match="more space, then continue with resume=True") as caught:
+        with pytest.raises(StorageFailure, match='more space, then continue with mode="resume"') as caught:
             quick(**paths, **options, observers=[filling])
         argument = {"journal": ("storage",), "logs": ("logs",)}.get(which, ("results", "storage"))
         assert caught.value.argument in argument
@@ -167,7 +167,7 @@ class TestFull:
         assert partials(disk / "results") == []
         assert "Traceback" not in capfd.readouterr().err
         as_root("mount", "-o", "remount,size=64m", str(disk))
-        resumed = quick(wide, results=disk / "results", trials=1, initializers=["he_auto"], resume=True)
+        resumed = quick(wide, results=disk / "results", trials=1, initializers=["he_auto"], mode="resume")
         assert [t.status for t in resumed.trials] == ["completed"]
 
 
@@ -228,13 +228,13 @@ class TestDamaged:
         shutil.copy(finished / "study.db", tmp_path / "copy.db")
         self.damage(finished / "study.db", how)
         with pytest.raises(InitxError, match=r"^`storage` '.*study\.db' .*It is damaged: restore a copy"):
-            quick(trials=2, resume=True)
+            quick(trials=2, mode="resume")
         shutil.copy(tmp_path / "copy.db", finished / "study.db")
         # One of the cases runs a second trial, to show that the restored study can be written to.
         trials = 2 if how == "holes" else 1
-        assert len(quick(trials=trials, resume=True).trials) == trials
+        assert len(quick(trials=trials, mode="resume").trials) == trials
         self.damage(finished / "study.db", how)
-        assert len(quick(trials=1, overwrite=True).trials) == 1
+        assert len(quick(trials=1, mode="overwrite").trials) == 1
 
     def test_a_study_in_a_trial(self, quick: Any, tmp_path: Path) -> None:
         damaging = Acting(lambda: self.damage(tmp_path / "results/study.db", "holes"))
@@ -248,9 +248,9 @@ class TestDamaged:
             (finished / "study.db").touch()
         message = r"study\.db' is empty, but .* has the weights .*Restore a copy.*overwrite"
         with pytest.raises(InitxError, match=message):
-            quick(trials=2, resume=True)
+            quick(trials=2, mode="resume")
         assert len(list((finished / "trial_0000").glob("best_?.weights.h5"))) == 1
-        assert len(quick(trials=1, overwrite=True).trials) == 1
+        assert len(quick(trials=1, mode="overwrite").trials) == 1
 
     def test_a_journal(self, quick: Any, tmp_path: Path) -> None:
         path = tmp_path / "own.journal"
@@ -258,9 +258,9 @@ class TestDamaged:
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join([*lines[:3], b'{"op_\n', *lines[3:]]))
         with pytest.raises(InitxError, match=r"^`storage` '.*own\.journal' .*It is damaged"):
-            quick(trials=2, seeds=1, storage=str(path), resume=True)
+            quick(trials=2, seeds=1, storage=str(path), mode="resume")
         path.write_bytes(b"".join(lines))
-        assert len(quick(trials=2, seeds=1, storage=str(path), resume=True).trials) == 2
+        assert len(quick(trials=2, seeds=1, storage=str(path), mode="resume").trials) == 2
 
     @pytest.mark.parametrize("text", ["", '{"version": "1", "da', "\0\0\0"])
     def test_settings(self, quick: Any, finished: Path, text: str) -> None:
@@ -271,7 +271,7 @@ class TestDamaged:
             with pytest.raises(InitxError, match=r"settings\.json is damaged\. Restore a copy of that file"):
                 quick(trials=2, **options)
         path.write_text(intact)
-        assert len(quick(trials=1, resume=True).trials) == 1
+        assert len(quick(trials=1, mode="resume").trials) == 1
 
 
 class TestCommand:

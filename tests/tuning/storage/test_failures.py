@@ -44,7 +44,7 @@ class TestMessages:
     )
     def test_each_reason_has_its_remedy(self, reason: str, remedy: str) -> None:
         assert remedy in remedy_for(reason)
-        assert remedy_for(reason).endswith("then continue with resume=True.")
+        assert remedy_for(reason).endswith('then continue with mode="resume".')
 
     def test_before_a_search_has_started_there_is_nothing_to_resume(self) -> None:
         assert remedy_for("something else", started=False) == ""

@@ -57,7 +57,7 @@ def folders(tmp_path: Path) -> SearchFolders:
 @pytest.fixture
 def used(folders: SearchFolders) -> SearchFolders:
     """Folders that hold a search."""
-    folders.open(SETTINGS, resume=False, overwrite=False)
+    folders.open(SETTINGS)
     write(folders.results, *OURS)
     write(folders.logs, *LOGS)
     return folders
@@ -67,86 +67,80 @@ def refused(
     folders: SearchFolders,
     tmp_path: Path,
     settings: Any = SETTINGS,
-    resume: bool = False,
-    overwrite: bool = False,
+    mode: Any = "new",
 ):
     before = content(tmp_path)
     with pytest.raises(InitxError) as caught:
-        folders.open(settings, resume, overwrite)
+        folders.open(settings, mode)
     assert content(tmp_path) == before
     return caught.value
 
 
 class TestNew:
     def test_both_folders_are_created(self, folders: SearchFolders) -> None:
-        assert folders.open(SETTINGS, resume=False, overwrite=False) is False
+        assert folders.open(SETTINGS) is False
         assert json.loads((folders.results / "settings.json").read_text()) == json.loads(json.dumps(SETTINGS))
         assert folders.logs.is_dir()
 
     def test_an_empty_folder_is_accepted(self, folders: SearchFolders) -> None:
         folders.results.mkdir(parents=True)
         folders.logs.mkdir()
-        assert folders.open(SETTINGS, resume=False, overwrite=True) is False
+        assert folders.open(SETTINGS, "overwrite") is False
 
     def test_logs_of_other_programs_may_be_there(self, folders: SearchFolders) -> None:
         write(folders.logs, "another/events.out.tfevents.1.v2")
-        folders.open(SETTINGS, resume=False, overwrite=False)
+        folders.open(SETTINGS)
         assert list(content(folders.logs)) == ["another/events.out.tfevents.1.v2"]
 
     def test_nothing_to_resume(self, folders: SearchFolders, tmp_path: Path) -> None:
-        error = refused(folders, tmp_path, resume=True)
+        error = refused(folders, tmp_path, mode="resume")
         assert error.argument == "results"
         assert str(error).startswith("Nothing to resume in ")
-        assert "Drop resume=True" in str(error)
+        assert 'Leave out mode="resume"' in str(error)
         assert not folders.results.exists()
 
 
 class TestForeign:
-    @pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}], ids=str)
+    @pytest.mark.parametrize("mode", ["new", "resume", "overwrite"])
     @pytest.mark.parametrize("name", ["thesis.txt", "sub/thesis.txt", "settings.json", "study.db"])
-    def test_files_in_the_results(
-        self, folders: SearchFolders, tmp_path: Path, name: str, flags: Any
-    ) -> None:
+    def test_files_in_the_results(self, folders: SearchFolders, tmp_path: Path, name: str, mode: Any) -> None:
         write(folders.results, name)
         if name == "settings.json":
             (folders.results / name).write_text('{"editor.fontSize": 12}')
-        error = refused(folders, tmp_path, **flags)
+        error = refused(folders, tmp_path, mode=mode)
         assert error.argument == "results"
-        assert ("Nothing to resume" if "resume" in flags else "holds other files") in str(error)
+        assert ("Nothing to resume" if mode == "resume" else "holds other files") in str(error)
         assert not folders.logs.exists()
 
     @pytest.mark.parametrize("text", ["{", "[1, 2]", '"text"', "\xff"])
-    @pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}], ids=str)
+    @pytest.mark.parametrize("mode", ["new", "resume", "overwrite"])
     def test_settings_that_no_search_wrote(
-        self, folders: SearchFolders, tmp_path: Path, text: str, flags: Any
+        self, folders: SearchFolders, tmp_path: Path, text: str, mode: Any
     ) -> None:
         folders.results.mkdir(parents=True)
         (folders.results / "settings.json").write_text(text, encoding="latin-1")
-        assert refused(folders, tmp_path, **flags).argument == "results"
+        assert refused(folders, tmp_path, mode=mode).argument == "results"
 
     def test_logs_of_another_search(self, folders: SearchFolders, tmp_path: Path) -> None:
         write(folders.logs, *LOGS)
-        error = refused(folders, tmp_path, overwrite=True)
+        error = refused(folders, tmp_path, mode="overwrite")
         assert (error.argument, "the logs of another search" in str(error)) == ("logs", True)
 
 
 class TestExisting:
     def test_needs_resume_or_overwrite(self, used: SearchFolders, tmp_path: Path) -> None:
         error = refused(used, tmp_path)
-        assert "resume=True" in str(error)
-        assert "overwrite=True" in str(error)
-
-    def test_resume_and_overwrite_exclude_each_other(self, used: SearchFolders, tmp_path: Path) -> None:
-        assert refused(used, tmp_path, resume=True, overwrite=True).argument == "resume"
+        assert 'mode="resume"' in str(error)
+        assert 'mode="overwrite"' in str(error)
 
     def test_resume_changes_no_file(self, used: SearchFolders, tmp_path: Path) -> None:
         before = content(tmp_path)
-        assert used.open(SETTINGS, resume=True, overwrite=False) is True
+        assert used.open(SETTINGS, "resume") is True
         assert content(tmp_path) == before
 
     def test_resume_with_more_trials_and_a_newer_version(self, used: SearchFolders) -> None:
         changed = {**SETTINGS, "trials": 9, "version": "2"}
-        assert used.open(changed, resume=True, overwrite=False) is True
+        assert used.open(changed, "resume") is True
         assert json.loads((used.results / "settings.json").read_text())["trials"] == 9
 
     @pytest.mark.parametrize(
@@ -155,7 +149,7 @@ class TestExisting:
     def test_resume_with_other_settings_names_them(
         self, used: SearchFolders, tmp_path: Path, name: str, value: Any
     ) -> None:
-        error = refused(used, tmp_path, {**SETTINGS, name: value}, resume=True)
+        error = refused(used, tmp_path, {**SETTINGS, name: value}, mode="resume")
         assert error.argument == name
         assert error.received == ("no hyperparameter x" if name == "space" else value)
         changed = "must not change" if name == "space" else "as when the search began"
@@ -164,7 +158,7 @@ class TestExisting:
         assert "only trials and extra_seeds may change" in str(error)
 
     def test_overwrite_removes_the_search(self, used: SearchFolders, tmp_path: Path) -> None:
-        assert used.open({**SETTINGS, "epochs": 6}, resume=False, overwrite=True) is False
+        assert used.open({**SETTINGS, "epochs": 6}, "overwrite") is False
         assert list(content(tmp_path)) == ["deep/results/settings.json"]
         assert json.loads((used.results / "settings.json").read_text())["epochs"] == 6
         assert list(used.results.iterdir()) == [used.results / "settings.json"]
@@ -182,7 +176,7 @@ class TestExisting:
         logs = ["notes.md", "trial_0000/events.out.tfevents.2.v2"]
         write(used.logs, *logs)
         (used.logs / "empty").mkdir()
-        used.open(SETTINGS, resume=False, overwrite=True)
+        used.open(SETTINGS, "overwrite")
         assert sorted(content(used.results)) == sorted([*theirs, "settings.json"])
         assert sorted(content(used.logs)) == sorted(logs)
         assert (used.logs / "empty").is_dir()
@@ -195,7 +189,7 @@ class TestExisting:
         (used.results / "results.json").unlink(missing_ok=True)
         (used.results / "results.json").symlink_to(elsewhere / "trial.json")
         before = content(elsewhere)
-        used.open(SETTINGS, resume=False, overwrite=True)
+        used.open(SETTINGS, "overwrite")
         assert content(elsewhere) == before
         assert not (used.results / "results.json").is_symlink()
 

@@ -155,7 +155,7 @@ class TestEpochs:
         url = f"sqlite:///{tmp_path}/results/study.db"
         interrupted = optuna.load_study(study_name="keras-initx", storage=url).trials[0]
         assert list(interrupted.intermediate_values) == [0, 1, 2, 3, 4, 5]
-        result = quick(trials=1, epochs=4, resume=True)
+        result = quick(trials=1, epochs=4, mode="resume")
         curves = [r["curves"]["val_accuracy"] for r in result.trials[0].seeds.values()]
         assert len(result.trials) == 1
         assert result.tuner.oracle.frozen(FIRST).intermediate_values == dict(

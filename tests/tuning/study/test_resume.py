@@ -32,17 +32,17 @@ def url(tmp_path: Path) -> str:
 
 def test_existing_study_needs_a_decision(url: str) -> None:
     with pytest.raises(
-        InitxError, match=r"^`storage` 'sqlite:///.*' already contains a study named 'a'\. Pass resume=True"
+        InitxError, match=r'^`storage` .sqlite:///.*. already contains a study named .a.\. Pass mode="resume"'
     ):
-        check_study(url, "a", {"epochs": 3}, resume=False, overwrite=False)
-    assert check_study(url, "a", {"epochs": 3}, resume=True, overwrite=False)
-    assert not check_study(url, "a", {"epochs": 3}, resume=False, overwrite=True)
-    assert not check_study(url, "b", {"epochs": 3}, resume=False, overwrite=False)
+        check_study(url, "a", {"epochs": 3}, "new")
+    assert check_study(url, "a", {"epochs": 3}, "resume")
+    assert not check_study(url, "a", {"epochs": 3}, "overwrite")
+    assert not check_study(url, "b", {"epochs": 3}, "new")
 
 
 def test_other_settings_are_refused(url: str) -> None:
     with pytest.raises(InitxError, match="epochs"):
-        check_study(url, "a", {"epochs": 4}, resume=True, overwrite=False)
+        check_study(url, "a", {"epochs": 4}, "resume")
 
 
 def test_remove(url: str) -> None:
@@ -65,7 +65,7 @@ class TestNotRunning:
     ) -> None:
         storage = None if in_folder else url
         problem = (
-            rf"^`overwrite=True` would remove a search that runs: process {os.getppid()} on .* trial 0\."
+            rf'^mode="overwrite" would remove a search that runs: process {os.getppid()} on .* trial 0\.'
         )
         with pytest.raises(InitxError, match=problem):
             check_not_running(storage, tmp_path, "a")

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning import OptunaOracle, search
+from keras_initx.tuning import Execution, OptunaOracle, Results, search
 from keras_initx.tuning.study import heartbeat
 from keras_initx.tuning.study.attributes import seed_records
 from keras_initx.tuning.study.heartbeat import new_owner
@@ -113,7 +113,7 @@ class TestTakeover:
         assert len(run(tmp_path, a_number, trials=1, storage=None).seen) == 1
 
 
-def joined_search(folder: str, kill_after: int = 0, resume: bool = False) -> tuple[list[Any], Any]:
+def joined_search(folder: str, kill_after: int = 0, mode: Any = "new") -> tuple[list[Any], Any]:
     """Run a search that kills its process after some seeds; return its seeds and result."""
     x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
     y = (x.sum(axis=1) > 0).astype("int32")
@@ -137,8 +137,8 @@ def joined_search(folder: str, kill_after: int = 0, resume: bool = False) -> tup
 
     result = search(
         build, x, y, validation_data=(x, y), tuner="random", trials=3, epochs=1, seeds=2,
-        jit_compile=False, quiet=True,
-        results=f"{folder}/results", logs=f"{folder}/logs", resume=resume, observers=[Watch()],
+        execution=Execution(jit_compile=False), verbose=0, observers=[Watch()],
+        results=Results(f"{folder}/results", mode, f"{folder}/logs"),
     )  # fmt: skip
     return Watch.seeds, result
 
@@ -157,7 +157,7 @@ def test_trial_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     assert [t.state.name for t in before] == ["COMPLETE", "RUNNING", "WAITING"]
     assert list(seed_records(before[1])) == [0]
 
-    seeds, resumed = joined_search(folder, resume=True)
+    seeds, resumed = joined_search(folder, mode="resume")
     assert seeds == [(1, 1), (2, 0), (2, 1)]
     after = optuna.load_study(study_name="keras-initx", storage=storage).trials
     assert [t.state.name for t in after] == ["COMPLETE"] * 3

@@ -81,7 +81,7 @@ class TestBestEpoch:
 class TestTarget:
     def test_score_is_the_first_epoch_that_reaches_the_target(self, quick: Any) -> None:
         whole = {t.values["learning_rate"]: t for t in quick(**OPTIONS).trials}
-        result = quick(target=0.8, overwrite=True, **OPTIONS)
+        result = quick(target=0.8, mode="overwrite", **OPTIONS)
         assert result.objective.name == "epochs to val_accuracy 0.8"
         for trial in result.trials:
             for seed, record in trial.seeds.items():

@@ -75,12 +75,12 @@ class TestTwoFolders:
         saved = first.folders.results / "best_model.keras"
         assert_has(keras.models.load_model(saved), trained, first.best.number, 1)
         # The two trials are equal, so the race runs two seeds for each.
-        other = machine("b", join=True, extra_seeds=4)
+        other = machine("b", mode="join", extra_seeds=4)
         assert_has(other.best_model(), trained, other.best.number, 3)
         saved_there = keras.models.load_model(other.folders.results / "best_model.keras")
         assert_has(saved_there, trained, other.best.number, 3)
         with pytest.warns(UserWarning, match=r"^best_model\.keras was not written\. `results` .* seed 3"):
-            again = machine("a", resume=True, extra_seeds=4)
+            again = machine("a", mode="resume", extra_seeds=4)
         assert_elsewhere(again, 3)
         name = f"trial_{again.best.number:04d}/best_3.weights.h5"
         shutil.copy(other.folders.results / name, again.folders.results / name)
@@ -93,9 +93,9 @@ class TestTwoFolders:
         trained = scored({0: 0.1, 1: 0.3, 2: 0.2, 3: 0.2})
         first = machine("a")
         with pytest.warns(UserWarning, match=r"^best_model\.keras was not written"):
-            other = machine("b", join=True, extra_seeds=4)
+            other = machine("b", mode="join", extra_seeds=4)
         assert_elsewhere(other, 1)
-        again = machine("a", resume=True, extra_seeds=4)
+        again = machine("a", mode="resume", extra_seeds=4)
         assert first.folders.results == again.folders.results
         assert_has(again.best_model(), trained, again.best.number, 1)
         assert (again.folders.results / "best_model.keras").exists()
@@ -108,13 +108,13 @@ class TestTwoFolders:
             machine("a", **options, observers=[recorder(after=2)])
         observer = recorder()
         if best == 2:
-            owner = machine("b", **options, join=True, observers=[observer])
+            owner = machine("b", **options, mode="join", observers=[observer])
             with pytest.warns(UserWarning, match=r"^best_model\.keras was not written"):
-                other = machine("a", **options, resume=True)
+                other = machine("a", **options, mode="resume")
         else:
             with pytest.warns(UserWarning, match=r"^best_model\.keras was not written"):
-                other = machine("b", **options, join=True, observers=[observer])
-            owner = machine("a", **options, resume=True)
+                other = machine("b", **options, mode="join", observers=[observer])
+            owner = machine("a", **options, mode="resume")
         assert observer.seeds == [("0000", 2)]
         assert_has(owner.best_model(), trained, 0, best)
         assert (owner.folders.results / "best_model.keras").exists()

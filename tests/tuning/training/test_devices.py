@@ -32,7 +32,7 @@ if backend == "tensorflow":
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 import keras
 import numpy as np
-from keras_initx.tuning import SearchSpace, search
+from keras_initx.tuning import Execution, Results, SearchSpace, search
 
 x = np.random.default_rng(0).normal(size=(86, 4)).astype("float32")
 y = (x.sum(axis=1) > 0).astype("int32")
@@ -82,8 +82,8 @@ def run(name, strategy, rows, normalized):
         build, *parts[0], validation_data=parts[1], test_data=parts[2], tuner="grid",
         epochs=3, seeds=2, batch_size=16, extra_seeds=2,
         space=SearchSpace(["he_auto", "all_zeros", "auto"], [0.03]),
-        results=f"{folder}/{name}/results", logs=f"{folder}/{name}/logs", quiet=True, strategy=strategy,
-        observers=[Watch()],
+        results=Results(f"{folder}/{name}/results", logs=f"{folder}/{name}/logs"), verbose=0,
+        execution=Execution(strategy=strategy), observers=[Watch()],
     )
     trials = {t.values["initializer"]: [t.status, t.reason, {s: r["curves"] for s, r in t.seeds.items()}]
               for t in result.trials}

@@ -43,7 +43,7 @@ def raced(
     """The search `plain`, resumed with six further runs for a race; no test may change it."""
     folder = tmp_path_factory.mktemp("raced")
     shutil.copytree(plain.folders.results.parent, folder, dirs_exist_ok=True)
-    return run_search(folder, lambda: small_model(), pairs, **OPTIONS, extra_seeds=6, resume=True)
+    return run_search(folder, lambda: small_model(), pairs, **OPTIONS, extra_seeds=6, mode="resume")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def resume(quick: Any, tmp_path: Path) -> Callable[..., SearchResult]:
 
     def run(finished: SearchResult, **options: Any) -> SearchResult:
         shutil.copytree(finished.folders.results.parent, tmp_path, dirs_exist_ok=True)
-        return quick(**{**OPTIONS, **options}, resume=True)
+        return quick(**{**OPTIONS, **options}, mode="resume")
 
     return run
 
@@ -129,7 +129,7 @@ def test_a_later_trial_may_win(quick: Any) -> None:
     assert best_trial((*first.trials, later), "max").number == 9
     assert best_trial((*first.trials, later), "min").number == first_by("min", first.trials)
     raced_seeds = {t.number: t.race for t in first.trials}
-    more = quick(**{**options, "trials": 3}, extra_seeds=15, resume=True)
+    more = quick(**{**options, "trials": 3}, extra_seeds=15, mode="resume")
     assert len(more.trials[2].race) >= 3
     assert all(set(raced_seeds[n]) <= set(more.trials[n].race) for n in raced_seeds)
     assert sum(len(t.race) for t in more.trials) <= 15

@@ -196,7 +196,7 @@ class TestEnqueue:
         options = {"trials": 2, "seeds": 1, "epochs": 1, "initializers": ["zeros", "own", "he_auto"]}
         with pytest.raises(KeyboardInterrupt):
             quick(observers=[recorder(after=1)], **options)
-        result = quick(resume=True, **options)
+        result = quick(mode="resume", **options)
         assert [t.values["initializer"] for t in result.trials][:2] == ["own", "he_auto"]
 
 

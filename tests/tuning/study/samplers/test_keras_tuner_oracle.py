@@ -51,7 +51,7 @@ def test_users_oracle_proposes_and_receives_every_score(quick: Any) -> None:
 def test_resumed_search_passes_earlier_trials_to_a_new_oracle(quick: Any) -> None:
     first = quick(tuner=Fixed(proposals("auto", "he_normal")), trials=2, **OPTIONS)
     oracle = Fixed(proposals("he_normal"))
-    quick(tuner=oracle, trials=3, resume=True, **OPTIONS)
+    quick(tuner=oracle, trials=3, mode="resume", **OPTIONS)
     assert {name: score for name, (score, _) in oracle.known[0].items()} == {
         f"{t.number:04d}": t.sample.mean for t in first.trials
     }
@@ -101,7 +101,7 @@ def test_new_process_does_not_repeat_proposals(quick: Any) -> None:
 
     options = {**OPTIONS, "learning_rates": [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]}
     quick(tuner=oracle(), trials=3, **options)
-    result = quick(tuner=oracle(), trials=6, resume=True, **options)
+    result = quick(tuner=oracle(), trials=6, mode="resume", **options)
     assert len({tuple(t.values.items()) for t in result.trials}) == 6
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from keras_initx.tuning import DEFAULT_INITIALIZERS, SearchResult
-from keras_initx.tuning.search_result import has_search
+from keras_initx.tuning.search.result import has_search
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import keras_tuner
 import pytest
-from keras_initx.tuning.scheme_comparison import (
+from keras_initx.tuning.search.scheme_comparison import (
     ACTIVATIONS,
     ALL_SCHEMES,
     SCHEMES,

@@ -10,8 +10,8 @@ import optuna
 import pytest
 import scipy.sparse
 from keras_initx.tuning import Range, SearchResult, from_arrays
-from keras_initx.tuning.arguments import fingerprint
 from keras_initx.tuning.data import FitArguments
+from keras_initx.tuning.search.arguments import fingerprint
 
 from keras_initx import InitxError
 
@@ -51,8 +51,8 @@ MASKED = np.ma.masked_array(X, np.arange(20)[:, None] == np.zeros(4))
         ({"model": 3}, "model"),
         ({"model": lambda: None}, "model"),
         ({"model": lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])}, "model"),
-        ({"resume": True}, "results"),
-        ({"resume": True, "overwrite": True}, "resume"),
+        ({"mode": "resume"}, "results"),
+        ({"mode": "continue"}, "mode"),
     ],
     ids=lambda v: "-".join(v) if isinstance(v, dict) else v,
 )
@@ -68,9 +68,9 @@ def test_nothing_is_written(quick: Quick, tmp_path: Path, options: Any, argument
     [
         ("learning_rates", 0.01), ("gains", 3), ("weight_decays", 0.1), ("schedules", 5),
         ("initializers", 3), ("pruner", 5), ("pruner", optuna.pruners.MedianPruner), ("tuner", 5),
-        ("tuner", optuna.samplers.TPESampler), ("workers", 2), ("screening", "off"), ("quiet", "no"),
-        ("jit_compile", "yes"), ("resume", 1), ("seeds", None), ("seeds", 1.5), ("observers", 3),
-        ("results", 3), ("logs", 3),
+        ("tuner", optuna.samplers.TPESampler), ("workers", 2), ("screening", "off"), ("command", "no"),
+        ("jit_compile", "yes"), ("mode", 1), ("stopping", 5), ("execution", "gpu"),
+        ("seeds", None), ("seeds", 1.5), ("observers", 3), ("results", 3), ("logs", 3),
     ],
 )  # fmt: skip
 def test_a_value_of_another_type(quick: Quick, tmp_path: Path, argument: str, value: Any) -> None:
@@ -202,8 +202,8 @@ def test_a_resumed_search_has_the_same_arguments_of_fit(
     options: dict[str, Any] = {"trials": 1, "seeds": 1, "epochs": 1, "screening": False}
     quick(**options, **began)
     with pytest.raises(InitxError, match=rf"^`fit` must be .*, as when the search began, got .*'{argument}'"):
-        quick(**options, **resumed, resume=True)
-    assert len(quick(**options, **began, resume=True).trials) == 1
+        quick(**options, **resumed, mode="resume")
+    assert len(quick(**options, **began, mode="resume").trials) == 1
 
 
 def test_sparse_rows_are_told_apart() -> None:

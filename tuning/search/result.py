@@ -8,10 +8,10 @@ import keras
 import keras_tuner
 from rich.table import Table
 
-from .report import describe_lead, ranking
-from .storage import SETTINGS, SearchFolders
-from .study import TrialResult, best_trial
-from .training import InitializerTuner
+from ..report import describe_lead, ranking
+from ..storage import SETTINGS, SearchFolders
+from ..study import TrialResult, best_trial
+from ..training import InitializerTuner
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from rich.table import Table
 
 from keras_initx.errors import InitxError, unknown_name
 
-from .data import Dataset
+from ..data import Dataset
+from ..space import ACTIVATION, INITIALIZER, DenseClassifier
+from ..stats import GroupComparison, compare
+from ..study import Sample, TrialResult
+from .options import Results, Stopping
+from .result import SearchResult
 from .search import search
-from .search_result import SearchResult
-from .space import ACTIVATION, INITIALIZER, DenseClassifier
-from .stats import GroupComparison, compare
-from .study import Sample, TrialResult
 
 # Each scheme as textbooks present it: one distribution for all layers, regardless of the activation.
 SCHEMES = {"Random": "random_uniform", "Xavier": "glorot_uniform", "He": "he_normal"}
@@ -53,8 +54,8 @@ def compare_schemes(
     width: int = 64,
     learning_rate: float = 1e-3,
     schemes: Sequence[str] = tuple(SCHEMES),
-    results: str | Path = "results/study",
-    logs: str | Path | None = None,
+    stopping: Stopping | None = None,
+    results: str | Path | Results = "results/study",
     **options: Any,
 ) -> SearchResult:
     """Train every scheme with every activation over several seeds, as a grid search with one learning rate.
@@ -67,8 +68,10 @@ def compare_schemes(
         depth, width: Number of hidden layers, and units in each.
         learning_rate: Adam's learning rate.
         schemes: The schemes of `ALL_SCHEMES` to compare, by label in any case or by initializer.
-        results, logs: Folders, as in `search`.
-        **options: Further options of `search`, such as `resume` and `quiet`.
+        stopping: As in `search`. A scheme that cannot learn belongs in the comparison too, so None does not
+            screen.
+        results: As in `search`.
+        **options: Further options of `search`, such as `execution` and `verbose`.
 
     Raises:
         InitxError: If a scheme is unknown; also whatever `search` raises.
@@ -79,12 +82,10 @@ def compare_schemes(
         model,
         data,
         tuner="grid",
-        # A scheme that fails belongs in the comparison too.
-        screening=False,
+        stopping=stopping or Stopping(screening=False),
         epochs=epochs,
         seeds=seeds,
         results=results,
-        logs=logs,
         **options,
     )
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from keras_initx.errors import InitxError, check_positive, error_line, is_number
 
-from .data import Dataset, FitArguments, check_not_masked, evaluation, first_gap, is_arrays
-from .space import InitializerHyperModel
-from .training import architecture
+from ..data import Dataset, FitArguments, check_not_masked, evaluation, first_gap, is_arrays
+from ..space import InitializerHyperModel
+from ..training import architecture
 
 # NumPy accepts seeds of 32 bits.
 _SEEDS = 2**32
@@ -76,6 +76,8 @@ def fit_of(
         raise InitxError("x", "pairs", "the inputs alone", remedy, problem)
     if not hypermodel.has_own_fit or hypermodel.fit_takes("epochs"):
         arguments["epochs"] = epochs
+    if hypermodel.has_own_fit and not hypermodel.fit_takes("verbose"):
+        arguments.pop("verbose", None)
     test = None if test_data is None else evaluation(test_data)
     if test is not None:
         _check_arrays("test", test.x, test.values.get("y"))
@@ -298,14 +300,12 @@ def fingerprint(*parts: FitArguments | None) -> str:
     return digest.hexdigest()[:12]
 
 
-def check_limits(epochs: object, fit: Mapping[str, Any], patience: object, extra_seeds: object) -> None:
+def check_limits(epochs: object, fit: Mapping[str, Any], extra_seeds: object) -> None:
     """Raise an `InitxError` for a limit of `search` that is not an integer in its range."""
     check_positive("epochs", epochs)
     for name in ("batch_size", "steps_per_epoch", "validation_steps", "validation_batch_size"):
         if fit.get(name) is not None:
             check_positive(name, fit[name])
-    if patience is not None:
-        check_positive("patience", patience)
     if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:
         raise InitxError("extra_seeds", extra_seeds, "an integer >= 0")
 

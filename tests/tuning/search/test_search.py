@@ -62,7 +62,7 @@ class TestProgress:
         quick(trials=1, seeds=1)
         out, err = capfd.readouterr()
         assert "trial" not in (out + err).lower()
-        quick(trials=3, seeds=1, resume=True, quiet=False)
+        quick(trials=3, seeds=1, mode="resume", verbose="auto")
         out, err = capfd.readouterr()
         assert out == ""
         assert [line.split(":")[0] for line in err.splitlines() if line.startswith("trial")] == [
@@ -77,11 +77,11 @@ class TestRepetition:
         options = {"tuner": tuner, "trials": 2, "seeds": 1, "initializers": ["auto", "he_normal"]}
         one = records(quick(**options))
         # The layers of the second search have other names, since Keras continues its numbers.
-        assert records(quick(**options, overwrite=True)) == one
+        assert records(quick(**options, mode="overwrite")) == one
 
     def test_another_seed_gives_another_search(self, quick: Quick) -> None:
         options = {"trials": 1, "seeds": 1}
-        assert records(quick(**options, seed=1)) != records(quick(**options, seed=2, overwrite=True))
+        assert records(quick(**options, seed=1)) != records(quick(**options, seed=2, mode="overwrite"))
 
     def test_a_dataset_is_its_three_parts(self, quick: Quick, pairs: Any) -> None:
         (x, y), _ = pairs
@@ -92,7 +92,7 @@ class TestRepetition:
             (data.x_validation, data.y_validation),
             (data.x_test, data.y_test),
         )
-        two = quick(data=parts, trials=1, overwrite=True)
+        two = quick(data=parts, trials=1, mode="overwrite")
         assert records(one) == records(two)
         assert "test" in one.trials[0].seeds[0]
 
@@ -111,7 +111,7 @@ class TestInterruption:
             ("running", ["0", "1"]),
         ]
         observer = recorder()
-        resumed = quick(**options, observers=[observer], resume=True)
+        resumed = quick(**options, observers=[observer], mode="resume")
         assert observer.begun == [("0001", [2]), ("0002", [0, 1, 2])]
         assert observer.seeds == [("0001", 2), *(("0002", s) for s in range(3))]
         uninterrupted = quick(**options, results=tmp_path / "whole", logs=tmp_path / "whole_logs")
@@ -125,7 +125,7 @@ class TestInterruption:
     def test_the_weights_of_the_best_seed_survive(self, quick: Quick, recorder: Any, pairs: Any) -> None:
         with pytest.raises(KeyboardInterrupt):
             quick(trials=1, seeds=4, observers=[recorder(after=3)])
-        result = quick(trials=1, seeds=4, resume=True)
+        result = quick(trials=1, seeds=4, mode="resume")
         metrics = result.best_model().evaluate(*pairs[1], batch_size=24, verbose=0, return_dict=True)
         assert metrics["accuracy"] == pytest.approx(max(result.best.sample.scores), abs=1e-7)
 
@@ -134,9 +134,9 @@ class TestInterruption:
     ) -> None:
         first = quick(trials=1, seeds=1)
         observer = recorder()
-        assert records(quick(trials=1, seeds=1, resume=True, observers=[observer])) == records(first)
+        assert records(quick(trials=1, seeds=1, mode="resume", observers=[observer])) == records(first)
         assert observer.begun == []
-        more = quick(trials=3, seeds=1, resume=True, observers=[observer])
+        more = quick(trials=3, seeds=1, mode="resume", observers=[observer])
         assert [trial for trial, _ in observer.begun] == ["0001", "0002"]
         assert records(more)[:1] == records(first)
         uninterrupted = quick(trials=3, seeds=1, results=tmp_path / "b", logs=tmp_path / "c")
@@ -147,9 +147,9 @@ class TestInterruption:
     ) -> None:
         quick(**TINY, initializers=["auto", "own"])
         before = content(tmp_path)
-        with pytest.raises(InitxError, match=r"resume=True.*overwrite=True"):
+        with pytest.raises(InitxError, match=r'mode="resume".*mode="overwrite"'):
             quick(**TINY)
-        options = {**TINY, "initializers": ["auto", "own"], "resume": True}
+        options = {**TINY, "initializers": ["auto", "own"], "mode": "resume"}
         for name, value in {
             "epochs": 3,
             "seeds": 3,
@@ -172,7 +172,7 @@ class TestInterruption:
         quick(trials=2, seeds=1, epochs=1)
         (tmp_path / "results" / "notes.md").write_text("mine")
         (tmp_path / "results" / "trial_0001" / "notes.md").write_text("mine")
-        result = quick(**TINY, overwrite=True)
+        result = quick(**TINY, mode="overwrite")
         assert len(result.trials) == 1
         assert sorted(content(tmp_path / "results")) == [
             "best_model.keras",
@@ -323,17 +323,17 @@ def test_overwrite_spares_a_search_that_runs(quick: Quick, tmp_path: Path) -> No
     trial.set_user_attr("owner", {**new_owner(), "pid": os.getppid(), "started": None})
     before = content(tmp_path)
     with pytest.raises(
-        InitxError, match=r"^`overwrite=True` would remove a search that runs: process \d+ on"
+        InitxError, match=r'^mode="overwrite" would remove a search that runs: process \d+ on'
     ):
-        quick(**{**TINY, "epochs": 2}, overwrite=True)
+        quick(**{**TINY, "epochs": 2}, mode="overwrite")
     assert content(tmp_path) == before
     trial.set_user_attr("owner", {})
-    quick(**{**TINY, "epochs": 2}, overwrite=True)
+    quick(**{**TINY, "epochs": 2}, mode="overwrite")
 
 
 def test_a_resumed_search_removes_what_a_killed_process_left(quick: Quick, tmp_path: Path) -> None:
     quick(**TINY)
     partial = tmp_path / "results/partial.0f.best_model.keras"
     partial.write_text("")
-    quick(**TINY, resume=True)
+    quick(**TINY, mode="resume")
     assert not partial.exists()
