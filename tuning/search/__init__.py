@@ -1,5 +1,6 @@
 """`search`, its options and its result."""
 
+from .objective import Objective, objective
 from .options import Execution, Results, Stopping
 from .result import SearchResult, has_search
 from .scheme_comparison import (
@@ -18,12 +19,14 @@ __all__ = [
     "ALL_SCHEMES",
     "SCHEMES",
     "Execution",
+    "Objective",
     "Results",
     "SearchResult",
     "Stopping",
     "accuracy_table",
     "compare_schemes",
     "has_search",
+    "objective",
     "scheme_differences",
     "scheme_table",
     "scheme_verdict",

@@ -5,6 +5,8 @@ from .attributes import (
     PRUNED,
     REASON_ATTRIBUTE,
     SCREENED,
+    SEED_PREFIX,
+    START_ATTRIBUTE,
     VALUES_ATTRIBUTE,
     reason_of,
     seed_records,
@@ -17,13 +19,16 @@ from .oracle import OptunaOracle, Sampler
 from .results import Sample, TrialResult, as_json, best_per_cell, best_trial, raced
 from .resume import SETTINGS_ATTRIBUTE, open_folders
 from .shared_study import results_of, started_trials
+from .trials import combination
 
 __all__ = [
     "ENDING_ATTRIBUTE",
     "PRUNED",
     "REASON_ATTRIBUTE",
     "SCREENED",
+    "SEED_PREFIX",
     "SETTINGS_ATTRIBUTE",
+    "START_ATTRIBUTE",
     "VALUES_ATTRIBUTE",
     "LockLost",
     "OptunaOracle",
@@ -34,6 +39,7 @@ __all__ = [
     "as_json",
     "best_per_cell",
     "best_trial",
+    "combination",
     "machines_of",
     "open_folders",
     "raced",

@@ -31,6 +31,8 @@ FAILED_RUNS_ATTRIBUTE = "failed_runs"
 # Attributes of the study, because a finished trial accepts no attributes.
 # The record of one seed of the race: number of the trial, underscore, seed.
 RACE_PREFIX = "race_"
+# Whether the sampler has no more values for the space, so that no trial follows.
+EXHAUSTED_ATTRIBUTE = "exhausted"
 # Why a trial left the race, whatever its scores.
 OUT_OF_RACE_PREFIX = "out_of_race_"
 

@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from ..space import allows, filled, parameters_of
 from ..storage import retry
 from .attributes import (
+    EXHAUSTED_ATTRIBUTE,
     FAILED_RUNS_ATTRIBUTE,
     METRICS_ATTRIBUTE,
     REASON_ATTRIBUTE,
@@ -133,6 +134,11 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
                 dictionaries.
         """
         self._proposals.enqueue(candidates)
+
+    def open(self) -> None:
+        """Read the study, if it has been begun."""
+        if self.study.user_attrs:
+            self.reload()
 
     def begin(self) -> None:
         """Create the study, and enqueue the candidates unless a trial has started."""
@@ -278,19 +284,6 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
             message = f"Number of consecutive failures exceeded the limit of {limit}.\n"
             raise RuntimeError(message + (last[-1].message or ""))
 
-    def check_any_completed(self) -> None:
-        """Raise unless a trial of the study has completed, once the search has ended.
-
-        Raises:
-            RuntimeError: No trial has completed. The text has the first reason.
-        """
-        trials = [t for t in self.frozen_trials() if t.state.is_finished()]
-        if not trials or any(t.state == TrialState.COMPLETE for t in trials):
-            return
-        reasons = ((t.number, t.user_attrs.get(REASON_ATTRIBUTE)) for t in trials)
-        number, reason = next(((n, r) for n, r in reasons if r), (trials[0].number, "unknown"))
-        raise RuntimeError(f"None of the {len(trials)} trials completed. Trial {number}: {reason}")
-
     def get_best_trials(self, num_trials: int = 1) -> list[kt_trial.Trial]:
         """Return the best completed trials of the study, whichever process ran them."""
         completed = [t for t in self.frozen_trials() if t.state == TrialState.COMPLETE]
@@ -299,8 +292,7 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
 
     def get_trial(self, trial_id: str) -> kt_trial.Trial:
         """Return the trial of that id, from this process or from the study."""
-        trial = self.trials.get(trial_id)
-        # A trial of another process may have ended since it was read.
+        trial = self.trials.get(trial_id)  # That of another process may have ended since it was read.
         if trial is None or (trial_id not in self._started_here and trial.status in _UNFINISHED):
             trial = to_keras_tuner(self.frozen(trial_id), self.hyperparameters)
         return trial
@@ -321,7 +313,9 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         limit = self.trial_limit
         if limit is None:
             return None
-        return max(0, limit - sum(t.state.is_finished() for t in self.frozen_trials()))
+        trials = self.frozen_trials()
+        last = len(trials) if self.attributes().get(EXHAUSTED_ATTRIBUTE) else limit
+        return max(0, min(limit, last) - sum(t.state.is_finished() for t in trials))
 
     def get_space(self) -> keras_tuner.HyperParameters:
         """Return a copy of the space."""
@@ -339,9 +333,10 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         super().update_space(hyperparameters)
         if self.hyperparameters.get_config() != self._space_written:
             self.read_space()
-            self._space_written = self.hyperparameters.get_config()
-            self._proposals.exhausted = False
-            self.shared.set_attribute(_SPACE_ATTRIBUTE, self._space_written)
+            self._space_written, self._proposals.exhausted = self.hyperparameters.get_config(), False
+            if self.attributes().get(_SPACE_ATTRIBUTE) != self._space_written:
+                self.shared.set_attribute(_SPACE_ATTRIBUTE, self._space_written)
+                self.shared.set_attribute(EXHAUSTED_ATTRIBUTE, False)
 
     def read_space(self) -> None:
         """Add the hyperparameters that the study has, from other processes, to those of this one.

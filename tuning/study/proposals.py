@@ -13,7 +13,7 @@ from keras_initx.errors import InitxError
 
 from ..space import check_known, grid_of, grid_size, parameters_of
 from ..storage import retry
-from .attributes import SURPLUS_ATTRIBUTE, values_of
+from .attributes import EXHAUSTED_ATTRIBUTE, SURPLUS_ATTRIBUTE, values_of
 from .samplers import OracleSampler, WithoutRepeats, make_sampler
 from .shared_study import SharedStudy
 from .trials import combination
@@ -101,7 +101,9 @@ class Proposals:
             if not sampler.has_drawn:
                 sampler.sample_relative(shared.study, shared.frozen(trial.number), {})
         rank = sum(t.number <= trial.number for t in shared.frozen_trials())
-        self.exhausted = getattr(sampler, "stopped", False)
+        if getattr(sampler, "stopped", False):
+            self.exhausted = True
+            shared.set_attribute(EXHAUSTED_ATTRIBUTE, True)
         if self.exhausted or (limit is not None and rank > limit):
             retry(trial.set_user_attr, SURPLUS_ATTRIBUTE, True)
             retry(shared.tell, trial, None, TrialState.FAIL)

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from ..pruning import LayerStart
-from .attributes import seed_records
+from .attributes import REASON_ATTRIBUTE, seed_records
 from .heartbeat import Heartbeat
 from .lease import TrialLease
 from .results import TrialResult
@@ -63,6 +63,19 @@ class StudyReporting:
     def result(self, trial_id: str) -> TrialResult:
         """Return one trial, with all its seeds."""
         return self.shared.result(int(trial_id))
+
+    def check_any_completed(self) -> None:
+        """Raise unless a trial of the study has completed, once the search has ended.
+
+        Raises:
+            RuntimeError: No trial has completed. The text has the first reason.
+        """
+        trials = [t for t in self.frozen_trials() if t.state.is_finished()]
+        if not trials or any(t.state == TrialState.COMPLETE for t in trials):
+            return
+        reasons = ((t.number, t.user_attrs.get(REASON_ATTRIBUTE)) for t in trials)
+        number, reason = next(((n, r) for n, r in reasons if r), (trials[0].number, "unknown"))
+        raise RuntimeError(f"None of the {len(trials)} trials completed. Trial {number}: {reason}")
 
     def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
         """Return the records that `report_seed` stored for a trial, by seed."""

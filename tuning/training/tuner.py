@@ -151,8 +151,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         super().__init__(oracle, hypermodel, executions_per_trial=len(self.seeds), **kwargs)
         # KerasTuner replaces the oracle of a chief's worker by a client, which cannot report seeds.
         self.oracle = oracle
-        if oracle.study.user_attrs:
-            oracle.reload()
+        oracle.open()
 
     def _compile(self, model: keras.Model) -> None:
         """Compile a model with the tuner's own optimizer, loss and metrics."""

@@ -174,6 +174,26 @@ class TestPlainTuner:
         assert sum(t.state.is_finished() for t in tuner.oracle.frozen_trials()) == 6
 
 
+def test_nothing_remains_once_every_combination_was_tried(tmp_path: Path) -> None:
+    """KerasTuner's chief waits until nothing remains."""
+
+    def kinds(hp: Any) -> None:
+        hp.Choice("kind", ["a", "b"])
+
+    def more(hp: Any) -> None:
+        kinds(hp)
+        hp.Choice("size", [1, 2])
+
+    tuner = run(tmp_path, lambda hp: 1.0, kinds, trials=9, sampler="random")
+    assert len(tuner.seen) == 2
+    assert tuner.oracle.remaining_trials() == 0
+    # Another process of the search sees it too, until the space grows.
+    assert run(tmp_path, lambda hp: 1.0, kinds, trials=9, sampler="random").oracle.remaining_trials() == 0
+    larger = run(tmp_path, lambda hp: 1.0, more, trials=9, sampler="random")
+    assert len(larger.seen) >= 2
+    assert larger.oracle.remaining_trials() == 0
+
+
 class TestGrid:
     def test_visits_every_point_once(self, tmp_path: Path) -> None:
         tuner = run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid")

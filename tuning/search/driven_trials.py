@@ -1,0 +1,165 @@
+"""Trials that another program asks for: their oracle, and hyperparameters that they suggest."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import optuna
+from keras_tuner.engine import hyperparameters as hp_types
+
+from ..pruning import LayerStart, as_record
+from ..space import parameters_of
+from ..storage import write_json
+from ..study import (
+    ENDING_ATTRIBUTE,
+    REASON_ATTRIBUTE,
+    SEED_PREFIX,
+    START_ATTRIBUTE,
+    TrialResult,
+    combination,
+    results_of,
+    seed_records,
+)
+
+
+class SuggestedValues(keras_tuner.HyperParameters):
+    """Hyperparameters that take the value of each one that is declared from an Optuna trial.
+
+    Hyperparameters that a build declares only under some values of others are suggested when it does.
+
+    Args:
+        trial: The trial.
+    """
+
+    def __init__(self, trial: Any) -> None:
+        super().__init__()
+        self._trial = trial
+
+    def declare(self, space: Sequence[Any]) -> None:
+        """Declare the hyperparameters of a space, parents before those that depend on them."""
+        for hp in space:
+            self._retrieve(hp)
+
+    def _register(self, hyperparameter: Any, overwrite: bool = False) -> Any:
+        # KerasTuner has no public method that is called for each new hyperparameter.
+        value = super()._register(hyperparameter, overwrite)
+        hp = self.space[-1]
+        if not self.is_active(hp) or isinstance(hp, hp_types.Fixed):
+            return value
+        parameter = next(p for p in parameters_of(self.space) if p.hyperparameter is hp)
+        try:
+            stored = parameter.suggest(self._trial)
+        except ValueError:
+            # The program that drives the trials suggests only what it knew before the first build.
+            if isinstance(self._trial, optuna.trial.FixedTrial) and parameter.name not in self._trial.params:
+                return value
+            raise
+        self.values[hp.name] = parameter.value_of(stored)
+        return self.values[hp.name]
+
+
+class StoredTrial(optuna.trial.FixedTrial):
+    """A trial with given values whose attributes are kept in a file, so that a restart finds its seeds.
+
+    Args:
+        values: The values of the parameters by name.
+        file: The JSON file of the attributes.
+    """
+
+    def __init__(self, values: Mapping[str, Any], file: Path) -> None:
+        super().__init__(dict(values))
+        self._file = file
+        if file.is_file():
+            self._user_attrs = json.loads(file.read_text(encoding="utf-8"))
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Keep an attribute in the file."""
+        super().set_user_attr(key, value)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self._file, self.user_attrs)
+
+
+class DrivenOracle(keras_tuner.Oracle):
+    """The oracle of a tuner that runs the trials of another program, one at a time.
+
+    It has the methods of `OptunaOracle` that a tuner calls, and keeps all that they report in the trial.
+
+    Args:
+        objective: The objective.
+
+    Attributes:
+        location: The storage, as an error may name it.
+    """
+
+    location = "of the study"
+
+    def __init__(self, objective: keras_tuner.Objective) -> None:
+        super().__init__(objective)
+        self.driver: Any = None
+
+    def open(self) -> None:
+        """Do nothing: the program that drives the trials has the study."""
+
+    def set_pruner(self, pruner: object) -> None:
+        """Do nothing: the study has a pruner of its own."""
+
+    def check_owned(self, trial_id: str) -> None:
+        """Do nothing: the program that drives the trials gives each one to a single process."""
+
+    def seed_results(self, trial_id: str) -> dict[int, dict[str, Any]]:
+        """Return the records of the trial by seed."""
+        return seed_records(self.driver)
+
+    def report_seed(self, trial_id: str, seed: int, record: Mapping[str, Any]) -> None:
+        """Store the result of one seed."""
+        self.driver.set_user_attr(f"{SEED_PREFIX}{seed}", dict(record))
+
+    def report_start(self, trial_id: str, layers: Sequence[LayerStart]) -> None:
+        """Store the signal of each layer before training."""
+        self.driver.set_user_attr(START_ATTRIBUTE, as_record(layers))
+
+    def report_epoch(self, trial_id: str, step: int, value: float) -> bool:
+        """Report the objective after one epoch; return whether the pruner of the study ends the trial."""
+        self.driver.report(value, step)
+        return bool(self.driver.should_prune())
+
+    def end_early(self, trial_id: str, how: str, reason: str) -> None:
+        """Raise `optuna.TrialPruned`, after storing the reason."""
+        self.driver.set_user_attr(ENDING_ATTRIBUTE, how)
+        self.driver.set_user_attr(REASON_ATTRIBUTE, reason)
+        raise optuna.TrialPruned(reason)
+
+    def results(self) -> tuple[TrialResult, ...]:
+        """Return every trial of the study, as far as it is known."""
+        study = getattr(self.driver, "study", None)
+        return () if study is None else results_of(study)
+
+    def result(self, trial_id: str) -> TrialResult:
+        """Return the trial, with all its seeds."""
+        driver = self.driver
+        return TrialResult(driver.number, driver.params, "running", seeds=self.seed_results(trial_id))
+
+    def repetition_of(self, trial_id: str) -> int:
+        """Return how many earlier trials of the study have the same parameters."""
+        history, own = {self.driver.number, *retries_of(self.driver)}, combination(self.driver.params)
+        earlier = (t for t in frozen_trials(self.driver) if t.number < self.driver.number)
+        return sum(t.number not in history and combination(t.params) == own for t in earlier)
+
+
+def frozen_trials(trial: Any) -> list[optuna.trial.FrozenTrial]:
+    """Return all trials of the study of a trial; none for a `FixedTrial`, which has no study."""
+    study = getattr(trial, "study", None)
+    return [] if study is None else study.get_trials(deepcopy=False)
+
+
+def retries_of(trial: Any) -> list[int]:
+    """Return the numbers of the failed trials that this one tries again, the first one first.
+
+    `optuna.storages.RetryFailedTrialCallback` keeps them.
+    """
+    frozen = trial
+    if not isinstance(trial, optuna.trial.FrozenTrial):
+        frozen = next((t for t in frozen_trials(trial) if t.number == trial.number), None)
+    return [] if frozen is None else list(frozen.system_attrs.get("retry_history", ()))
