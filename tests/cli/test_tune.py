@@ -148,7 +148,10 @@ def test_an_npz_file(capsys, in_a_new_folder):
         (["--npz", "a.npz", "--csv", "a.csv"], r"Both --csv and --npz are given\."),
         (["--results", "words.csv/inside"], r"--results 'words\.csv/inside' .*words\.csv"),
         (["--logs", "words.csv"], r"--logs 'words\.csv' must be a folder"),
-        (["--resume"], r"Nothing to resume in 'results/tune'\. Drop --resume to start a new search there\."),
+        (
+            ["--resume"],
+            r"Nothing to resume in 'results/tune'\. Leave out --resume to start a new search there\.",
+        ),
         (["--resume", "--overwrite"], r"--resume and --overwrite exclude each other"),
         (
             ["--trials", "many"],

@@ -81,6 +81,9 @@ def run_search(folder: Path, model: Any, data: Any, images: bool = False, **opti
     else:
         defaults["x"] = data
     options = {**defaults, **options}
+    if options["verbose"] is None:
+        # As if it had not been passed.
+        del options["verbose"]
     if "space" not in options:
         fields = {f.name for f in dataclasses.fields(SearchSpace)} & options.keys()
         options["space"] = SearchSpace(**{"learning_rates": RATES, **{n: options.pop(n) for n in fields}})

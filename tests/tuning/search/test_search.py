@@ -62,7 +62,7 @@ class TestProgress:
         quick(trials=1, seeds=1)
         out, err = capfd.readouterr()
         assert "trial" not in (out + err).lower()
-        quick(trials=3, seeds=1, mode="resume", verbose="auto")
+        quick(trials=3, seeds=1, mode="resume", verbose=None)
         out, err = capfd.readouterr()
         assert out == ""
         assert [line.split(":")[0] for line in err.splitlines() if line.startswith("trial")] == [

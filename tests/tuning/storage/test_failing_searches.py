@@ -267,7 +267,7 @@ class TestDamaged:
         path = finished / "settings.json"
         intact = path.read_text()
         path.write_text(text)
-        for options in ({"resume": True}, {"overwrite": True}, {"join": True}, {}):
+        for options in ({"mode": "resume"}, {"mode": "overwrite"}, {"mode": "join"}, {}):
             with pytest.raises(InitxError, match=r"settings\.json is damaged\. Restore a copy of that file"):
                 quick(trials=2, **options)
         path.write_text(intact)

@@ -189,7 +189,7 @@ class TestEnqueue:
         quick = functools.partial(quick, seeds=1, epochs=1)
         result = quick(trials=3, initializers=["zeros", "auto", "own", "he_auto", "random_uniform"])
         assert [t.values["initializer"] for t in result.trials] == ["own", "he_auto", "auto"]
-        options = {"initializers": ["he_normal", "auto"], "enqueue": [], "overwrite": True, "seed": 2}
+        options = {"initializers": ["he_normal", "auto"], "enqueue": [], "mode": "overwrite", "seed": 2}
         assert len(quick(trials=1, **options).trials) == 1
 
     def test_resumed_search_continues_with_the_candidates(self, quick: Quick, recorder: Any) -> None:
