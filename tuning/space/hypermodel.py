@@ -22,10 +22,12 @@ from .initializers import (
     checked_names,
 )
 from .loaded import warn_of_loaded_kernels
+from .optimizers import check_optimizers, set_optimizer
 from .ranges import SCHEDULES, check_counts, check_numbers, choose_number
 from .search_space import SearchSpace
 
 LEARNING_RATE, WEIGHT_DECAY, SCHEDULE, BATCH_SIZE = "learning_rate", "weight_decay", "schedule", "batch_size"
+OPTIMIZER = "optimizer"
 
 # The field of a `SearchSpace` that adds a hyperparameter.
 _ARGUMENTS = {
@@ -36,6 +38,7 @@ _ARGUMENTS = {
     WEIGHT_DECAY: "weight_decays",
     SCHEDULE: "schedules",
     BATCH_SIZE: "batch_sizes",
+    OPTIMIZER: "optimizers",
 }
 
 Build = Callable[..., keras.Model]
@@ -77,6 +80,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.weight_decays = check_numbers(space.weight_decays, "weight_decays", allow_zero=True)
         self.schedules = checked_names("schedules", space.schedules, SCHEDULES) if space.schedules else None
         self.batch_sizes = check_counts("batch_sizes", space.batch_sizes)
+        self.optimizers = check_optimizers(space.optimizers)
         self._model = model
         self._make = _maker(model)
         # A clone has the weights of its original; a function draws new ones in each call.
@@ -135,6 +139,9 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         if is_built and self._keeps_own is None:
             self._keeps_own = not self._clones and warn_of_loaded_kernels(model)
         self.kernels.draw(model if is_built else None, hp, self._declared, redraw_own=not self._keeps_own)
+        if self.optimizers is not None:
+            self._optimizer(model, "optimizers")
+            set_optimizer(model, hp.Choice(OPTIMIZER, list(self.optimizers)))
         if self.learning_rates is not None:
             try:
                 optimizer = self._optimizer(model, "learning_rates")
@@ -204,7 +211,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         for name, numbers in ((LEARNING_RATE, self.learning_rates), (WEIGHT_DECAY, self.weight_decays)):
             if numbers is not None:
                 choose_number(hp, name, numbers)
-        for name, values in ((SCHEDULE, self.schedules), (BATCH_SIZE, self.batch_sizes)):
+        listed = {SCHEDULE: self.schedules, BATCH_SIZE: self.batch_sizes, OPTIMIZER: self.optimizers}
+        for name, values in listed.items():
             if values is not None:
                 hp.Choice(name, list(values))
         return {declared.name: declared for declared in hp.space}

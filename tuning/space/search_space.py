@@ -25,6 +25,9 @@ class SearchSpace:
             activation. None keeps each rule's own gain.
         distributions: The distributions that these rules may draw from
             (`keras_initx.known_distributions`). None keeps the truncated normal.
+        optimizers: The names of Keras's optimizers ("adam", "sgd"), and "own" for the model's. Each has the
+            learning rate, the weight decay and the clipping of the model's own, unless those are searched.
+            None keeps the model's own.
         weight_decays: Values, or a `Range`, for the optimizer's decoupled weight decay; None keeps the
             model's own.
         schedules: How the learning rate changes from epoch to epoch: "constant", "linear", "cosine". None
@@ -41,6 +44,7 @@ class SearchSpace:
     learning_rates: Numbers | None = None
     gains: Numbers | None = None
     distributions: Sequence[str] | None = None
+    optimizers: Sequence[str] | None = None
     weight_decays: Numbers | None = None
     schedules: Sequence[str] | None = None
     batch_sizes: Sequence[int] | None = None
