@@ -60,6 +60,34 @@ class SuggestedValues(keras_tuner.HyperParameters):
         return self.values[hp.name]
 
 
+class Suggest:
+    """A function that suggests the values of a trial without training it.
+
+    It holds nothing but the space, since Ray pickles it with `pickle`, which cannot pickle every model.
+
+    Args:
+        space: The configuration of the hyperparameters that are known before a trial.
+    """
+
+    def __init__(self, space: dict[str, Any]) -> None:
+        self._space = space
+
+    def __call__(self, trial: Any) -> None:
+        """Suggest all values that the space has for a trial."""
+        self.values(trial)
+
+    def values(self, trial: Any) -> SuggestedValues:
+        """Return the values, as hyperparameters to which a build may add."""
+        values = SuggestedValues(trial)
+        values.declare(self.space.space)
+        return values
+
+    @property
+    def space(self) -> keras_tuner.HyperParameters:
+        """A copy of the space."""
+        return keras_tuner.HyperParameters.from_config(self._space)
+
+
 class StoredTrial(optuna.trial.FixedTrial):
     """A trial with given values whose attributes are kept in a file, so that a restart finds its seeds.
 

@@ -20,7 +20,7 @@ from ..space import InitializerHyperModel, SearchSpace
 from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
 from ..training import InitializerTuner, devices_of
 from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objective_of, seeds_of
-from .driven_trials import DrivenOracle, StoredTrial, SuggestedValues, retries_of
+from .driven_trials import DrivenOracle, StoredTrial, Suggest, retries_of
 from .options import Execution, Stopping, grouped
 
 # The tuner of each objective in this process, and the arguments of its runs. An objective that is sent to a
@@ -105,6 +105,7 @@ class Objective:
     Attributes:
         direction: "maximize" or "minimize", for `optuna.create_study`.
         name: The name of the score, such as "val_accuracy".
+        suggest: Suggests the values of a trial without training it, for Ray's `OptunaSearch(goal.suggest)`.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Objective:
         self._bound: Any = fit_of(hypermodel, *data)
         devices_of(execution.strategy, None, *self._bound[:2])
         declared, _ = check_model(hypermodel, *self._bound[:2], metric)
-        self._space = declared.get_config()
+        self.suggest = Suggest(declared.get_config())
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy in another process needs: there, the data are read again."""
@@ -167,10 +168,6 @@ class Objective:
         file = self._results / f"trial_{trial_id}" / "attributes.json"
         return self._run(StoredTrial(_flat(values), file), trial_id)
 
-    def suggest(self, trial: Any) -> None:
-        """Suggest the values of a trial without training it, for Ray's `OptunaSearch(goal.suggest, ...)`."""
-        SuggestedValues(trial).declare(self._known().space)
-
     def best_model(self, study: optuna.Study) -> keras.Model:
         """Return a new model with the weights of the study's best trial, from its best seed and epoch."""
         return self.load_model(study.best_trial)
@@ -190,15 +187,13 @@ class Objective:
                 name, trial = trial, StoredTrial({}, self._results / f"trial_{trial}" / "attributes.json")
             else:
                 name = f"{next(iter(retries_of(trial)), trial.number):04d}"
-            values = self._known()
+            values = self.suggest.space
             values.values = dict(trial.user_attrs.get(VALUES_ATTRIBUTE, trial.params))
             tuner.oracle.driver = trial
             return tuner.load_model(kt_trial.Trial(values, name))
 
     def _run(self, trial: Any, trial_id: str) -> float:
-        values = SuggestedValues(trial)
-        values.declare(self._known().space)
-        running = kt_trial.Trial(values, trial_id, kt_trial.TrialStatus.RUNNING)
+        running = kt_trial.Trial(self.suggest.values(trial), trial_id, kt_trial.TrialStatus.RUNNING)
         status = "failed"
         with _ONE_AT_A_TIME, without_retracing_advice():
             tuner, args, arguments = self._tuner()
@@ -239,10 +234,6 @@ class Objective:
             tuner.take(args, arguments, data)
             _TUNERS[self._key] = tuner, args, arguments
         return _TUNERS[self._key]
-
-    def _known(self) -> keras_tuner.HyperParameters:
-        """Return the hyperparameters that are known before a trial."""
-        return keras_tuner.HyperParameters.from_config(self._space)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
