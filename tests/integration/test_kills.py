@@ -34,6 +34,13 @@ def search_until_killed(folder: str, storage: str | None, seconds: float, is_tra
 
     x = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
     y = (x.sum(axis=1) > 0).astype("int32")
+    data: dict[str, Any] = {"x": x, "y": y, "validation_data": (x, y)}
+    if storage is None:
+        # One of the two tests reads a pipeline.
+        import tensorflow as tf
+
+        pipeline = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(48, seed=0).batch(16).prefetch(1)
+        data = {"x": pipeline, "validation_data": pipeline}
     killer = threading.Timer(min(seconds, 10**6), os.kill, (os.getpid(), signal.SIGKILL))
     killer.daemon = True
 
@@ -59,7 +66,7 @@ def search_until_killed(folder: str, storage: str | None, seconds: float, is_tra
     if not is_training:
         killer.start()
     search(
-        build, x, y, validation_data=(x, y), tuner="random", trials=TRIALS, epochs=2, seeds=SEEDS,
+        build, **data, tuner="random", trials=TRIALS, epochs=2, seeds=SEEDS,
         space=SearchSpace(learning_rates=Range(1e-4, 1e-2)), verbose=0,
         execution=Execution(jit_compile=False),
         results=Results(f"{folder}/results", "join", f"{folder}/logs", storage), observers=[Noting()],

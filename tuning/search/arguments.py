@@ -2,8 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -15,9 +14,6 @@ from keras_initx.errors import InitxError, check_positive, error_line, is_number
 from ..data import Dataset, FitArguments, check_not_masked, evaluation, first_gap, is_arrays
 from ..space import InitializerHyperModel
 from ..training import architecture
-
-# NumPy accepts seeds of 32 bits.
-_SEEDS = 2**32
 
 
 def check_flags(**flags: object) -> None:
@@ -134,27 +130,6 @@ def _check_arrays(part: str, x: Any, y: Any) -> None:
 
 def _kind(value: Any) -> str:
     return type(value).__name__
-
-
-def seeds_of(seeds: int | Sequence[int], first: int) -> list[int]:
-    """Return the seeds of every trial: a number of seeds starting at `first`, or the listed seeds.
-
-    Raises:
-        InitxError: If there is no seed, a seed twice, or a seed outside 32 bits.
-    """
-    if not _is_seed(first):
-        raise InitxError("seed", first, f"an integer from 0 to {_SEEDS - 1}")
-    if isinstance(seeds, Integral):
-        return [(int(first) + i) % _SEEDS for i in range(check_positive("seeds", seeds))]
-    listed = list(seeds) if isinstance(seeds, Iterable) else []
-    if not listed or len(set(listed)) < len(listed) or not all(_is_seed(seed) for seed in listed):
-        allowed = f"an integer >= 1, or a list of distinct seeds from 0 to {_SEEDS - 1}"
-        raise InitxError("seeds", seeds, allowed)
-    return [int(seed) for seed in listed]
-
-
-def _is_seed(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < _SEEDS
 
 
 def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objective:

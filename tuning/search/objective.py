@@ -18,8 +18,8 @@ from ..observers import Observer
 from ..pruning import Pruning
 from ..space import InitializerHyperModel, SearchSpace
 from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
-from ..training import InitializerTuner, devices_of
-from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objective_of, seeds_of
+from ..training import InitializerTuner, devices_of, seeds_of
+from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objective_of
 from .driven_trials import DrivenOracle, StoredTrial, Suggest, retries_of
 from .options import Execution, Stopping, grouped
 

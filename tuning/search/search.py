@@ -42,7 +42,7 @@ from ..study import (
     open_folders,
     store_machine,
 )
-from ..training import InitializerTuner, devices_of, save_model
+from ..training import InitializerTuner, devices_of, save_model, seeds_of
 from .arguments import (
     check_kinds,
     check_limits,
@@ -52,7 +52,6 @@ from .arguments import (
     goal_of,
     objective_of,
     plain_values,
-    seeds_of,
     trials_of,
 )
 from .options import Execution, Results, Stopping, grouped
@@ -94,7 +93,7 @@ def search(
     arrays, tf.data, PyDataset, PyTorch's DataLoader, dictionaries, weights, callbacks.
 
     Args:
-        model: A built and compiled model, a function that returns one (without arguments, or with a
+        model: A compiled model, a function that returns one (without arguments, or with a
             `keras_tuner.HyperParameters`), or a `keras_tuner.HyperModel`. A function may declare
             hyperparameters of its own, including "initializer" and "learning_rate".
         x, y: As in `keras.Model.fit`; or x is a `Dataset`, which has a training, a validation and a test
@@ -169,7 +168,7 @@ def search(
         "storage": redacted(place.storage),
         "trials": trials,
         "epochs": epochs,
-        "seeds": seed_list,
+        "seeds": list(seed_list),
         "batch_size": data.batch_size if data is not None and data.rows is not None else None,
         "fit": {} if data is None else plain_values(fit),
         "patience": stopping.patience,

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
     """A user's model with the hyperparameters of a `SearchSpace` added to it.
 
     Args:
-        model: A built and compiled Keras model; a function that returns one, with no argument or with
+        model: A compiled Keras model; a function that returns one, with no argument or with
             `hp`; or a `keras_tuner.HyperModel`, whose `fit` and `declare_hyperparameters` are called too. It
             is never changed: each trial clones a model.
         space: What to add. Kernels are redrawn from the chosen initializer (`keras_initx.reinitialize`).
@@ -65,7 +66,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         override: Called with each new model before anything is added to it; None changes nothing.
 
     Raises:
-        InitxError: The model is not built or not compiled, an initializer is unknown, or a rate is not
+        InitxError: The model is not compiled, an initializer is unknown, or a rate is not
             positive.
     """
 
@@ -262,10 +263,10 @@ def _maker(model: Any) -> Build:
     if isinstance(model, keras_tuner.HyperModel):
         return model.build
     if isinstance(model, keras.Model):
-        if not model.built or getattr(model, "optimizer", None) is None:
-            problem = f"`model` {model.name!r} is not {'compiled' if model.built else 'built'}"
-            remedy = "Pass a built and compiled model, or a function that returns one."
-            raise InitxError("model", model.name, "a built and compiled model", remedy, problem)
+        if getattr(model, "optimizer", None) is None:
+            problem = f"`model` {model.name!r} is not compiled"
+            remedy = "Pass a compiled model, or a function that returns one."
+            raise InitxError("model", model.name, "a compiled model", remedy, problem)
         return lambda hp: _copy(model)
     if not callable(model):
         raise InitxError("model", model, "a Keras model, a function that returns one, or a HyperModel")
@@ -282,7 +283,7 @@ def _takes_hp(build: Build) -> bool:
 def _copy(model: keras.Model) -> keras.Model:
     try:
         return _clone(model)
-    except (NotImplementedError, TypeError, ValueError) as error:
+    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         # Only the start of Keras's message: the rest is the layer's whole config.
         reason = str(error).strip().split("\n")[0].split(" using config=")[0][:200]
         problem = f"`model` {model.name!r} cannot be cloned and compiled by Keras"
@@ -295,10 +296,16 @@ def _copy(model: keras.Model) -> keras.Model:
 
 
 def _clone(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(model)
-    if not copy.built:
-        copy.build(model.input_shape)
-    copy.set_weights(model.get_weights())
+    learned = any(hasattr(layer, "save_assets") for layer in all_layers(model))
+    copy = (
+        keras.models.clone_model(model, clone_function=_with_assets, recursive=True)
+        if learned
+        else keras.models.clone_model(model)
+    )
+    if model.built:
+        if not copy.built:
+            copy.build(model.input_shape)
+        copy.set_weights(model.get_weights())
     for layer in all_layers(copy):
         # An adapted layer computes with constants that it derives from its weights.
         if hasattr(layer, "finalize_state"):
@@ -306,4 +313,14 @@ def _clone(model: keras.Model) -> keras.Model:
     # Keras clones the layers' dtype policies, but not the model's own, which decides on loss scaling.
     copy.dtype_policy = model.dtype_policy
     copy.compile_from_config(model.get_compile_config())
+    return copy
+
+
+def _with_assets(layer: keras.Layer) -> keras.Layer:
+    """Return a copy of a layer; a vocabulary that it has learned is neither a weight nor in its config."""
+    copy = layer.__class__.from_config(layer.get_config())
+    if hasattr(layer, "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            layer.save_assets(folder)
+            copy.load_assets(folder)
     return copy

@@ -44,7 +44,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
 
     Args:
         hypermodel: A function that returns a compiled model, with `hp` or without arguments; a
-            `keras_tuner.HyperModel`, whose `fit` is called; or a built and compiled model. None for a
+            `keras_tuner.HyperModel`, whose `fit` is called; or a compiled model. None for a
             subclass whose `run_trial` needs none.
         objective: As in `keras_tuner.Tuner`: the name of a metric, a `keras_tuner.Objective`, or a list of
             them.
@@ -57,7 +57,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         sampler, storage: As in `OptunaOracle`.
         oracle: An `OptunaOracle` to use instead of `objective`, `max_trials`, `hyperparameters`, the four
             arguments after it, `sampler` and `storage`.
-        seeds: The seeds of every trial; None means `executions_per_trial` seeds, counted from `seed`.
+        seeds: The number of seeds of every trial, counted from `seed`, or the seeds themselves; None means
+            `executions_per_trial`.
         executions_per_trial: The number of seeds of every trial, by default 3.
         patience: The number of epochs without a better objective after which a seed stops; None never stops.
         jit_compile: Whether to compile under XLA. A model with a training step of its own keeps the setting
@@ -98,7 +99,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         sampler: Sampler = "tpe",
         storage: Any = None,
         oracle: OptunaOracle | None = None,
-        seeds: Sequence[int] | None = None,
+        seeds: int | Sequence[int] | None = None,
         executions_per_trial: int | None = None,
         patience: int | None = None,
         jit_compile: bool = True,
@@ -135,7 +136,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         self.strategy = (
             tensorflow_strategy(distribution) if distribution is not None else strategy or Strategy()
         )
-        self.seeds = seeds_of(seeds, executions_per_trial, seed or 0)
+        self.seeds = seeds_of(seeds, seed or 0, executions_per_trial)
         if patience is not None:
             check_positive("patience", patience)
         self.patience, self.test = patience, None if test_data is None else evaluation(test_data)

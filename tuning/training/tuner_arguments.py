@@ -1,17 +1,18 @@
 """Check the arguments of `InitializerTuner` that replace each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
 import keras_tuner
-import numpy as np
 
 from keras_initx.errors import InitxError, check_positive
 
 from ..space import InitializerHyperModel, SearchSpace
 
 DEFAULT_EXECUTIONS = 3
+# NumPy takes seeds of 32 bits.
+_SEEDS = 2**32
 
 
 # The arguments that describe an oracle, and their defaults, in the order of `InitializerTuner`.
@@ -71,24 +72,40 @@ def wrapped(
     return made
 
 
-def seeds_of(seeds: Sequence[int] | None, executions: int | None, first: int) -> tuple[int, ...]:
-    """Return the seeds of every trial: the listed ones, or a number of them that counts up from `first`.
+def seeds_of(
+    seeds: int | Sequence[int] | None, first: object = 0, executions: int | None = None
+) -> tuple[int, ...]:
+    """Return the seeds of every trial: a number of them that counts up from `first`, or the listed ones.
+
+    Args:
+        seeds: The number or the list; None for `executions` seeds.
+        first: The first seed of a number of them.
+        executions: The number of seeds by KerasTuner's name, by default 3; only where `seeds` is None.
 
     Raises:
-        InitxError: Both are passed, a seed occurs twice, or there is none.
+        InitxError: There is no seed, one occurs twice or has more than the 32 bits that NumPy takes, or both
+            numbers are passed.
 
     Example:
 
-    >>> seeds_of(None, 2, 7), seeds_of([4, 9], None, 0)
-    ((7, 8), (4, 9))
+    >>> seeds_of(2, 7), seeds_of([4, 9]), seeds_of(None, 1)
+    ((7, 8), (4, 9), (1, 2, 3))
     """
+    if not _is_seed(first):
+        raise InitxError("seed", first, f"an integer from 0 to {_SEEDS - 1}")
     if seeds is None:
         count = DEFAULT_EXECUTIONS if executions is None else executions
-        return tuple(range(first, first + check_positive("executions_per_trial", count)))
-    if executions is not None:
+        seeds = check_positive("executions_per_trial", count)
+    elif executions is not None:
         raise InitxError("executions_per_trial", executions, "None where `seeds` is passed")
-    listed = list(seeds) if isinstance(seeds, Sequence | np.ndarray) else []
-    whole = all(isinstance(seed, Integral) and 0 <= int(seed) < 2**32 for seed in listed)
-    if not listed or not whole or len(set(listed)) < len(listed):
-        raise InitxError("seeds", seeds, "a list of one or more different integers from 0 to 4294967295")
+    if isinstance(seeds, Integral):
+        return tuple((int(first) + i) % _SEEDS for i in range(check_positive("seeds", seeds)))  # type: ignore[call-overload]
+    listed = list(seeds) if isinstance(seeds, Iterable) else []
+    if not listed or len(set(listed)) < len(listed) or not all(_is_seed(seed) for seed in listed):
+        allowed = f"an integer >= 1, or a list of distinct seeds from 0 to {_SEEDS - 1}"
+        raise InitxError("seeds", seeds, allowed)
     return tuple(map(int, listed))
+
+
+def _is_seed(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < _SEEDS

@@ -70,7 +70,7 @@ def test_nothing_is_written(quick: Quick, tmp_path: Path, options: Any, argument
         ("initializers", 3), ("pruner", 5), ("pruner", optuna.pruners.MedianPruner), ("tuner", 5),
         ("tuner", optuna.samplers.TPESampler), ("workers", 2), ("screening", "off"), ("command", "no"),
         ("jit_compile", "yes"), ("mode", 1), ("stopping", 5), ("execution", "gpu"),
-        ("seeds", None), ("seeds", 1.5), ("observers", 3), ("results", 3), ("logs", 3),
+        ("seeds", 1.5), ("observers", 3), ("results", 3), ("logs", 3),
     ],
 )  # fmt: skip
 def test_a_value_of_another_type(quick: Quick, tmp_path: Path, argument: str, value: Any) -> None:

@@ -171,6 +171,25 @@ class TestBuild:
         normalized = keras.ops.convert_to_numpy(built.layers[0](x))
         np.testing.assert_allclose(normalized, keras.ops.convert_to_numpy(inner(x)), rtol=1e-6)
 
+    def test_a_learned_vocabulary_is_kept(self) -> None:
+        import tensorflow as tf
+
+        words = tf.constant(["a b", "b c", "c b"])
+        vectorize = L.TextVectorization(output_mode="count")
+        vectorize.adapt(words)
+        model = keras.Sequential([keras.Input((), dtype="string"), vectorize, L.Dense(2)])
+        model.compile("sgd", "mse")
+        built = InitializerHyperModel(model, SearchSpace(NAMES, RATES)).build(chosen(initializer="he_normal"))
+        counts = keras.ops.convert_to_numpy(built.layers[0](words))
+        # The columns are unknown words, then the words by frequency.
+        np.testing.assert_array_equal(counts[:, 1:], [[1, 0, 1], [1, 1, 0], [1, 1, 0]])
+
+    def test_an_unbuilt_model_is_built_on_the_inputs(self) -> None:
+        hypermodel = InitializerHyperModel(unbuilt(), SearchSpace(NAMES, RATES))
+        hypermodel.inputs = np.ones((2, 5), "float32")
+        built = hypermodel.build(chosen(initializer="he_normal"))
+        assert built.layers[0].kernel.shape == (5, 3)
+
     def test_the_copy_is_compiled_like_the_model(self) -> None:
         model = keras.Sequential([keras.Input((4,)), L.Dense(2, activation="softmax")])
         model.compile(
@@ -218,14 +237,13 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("model", "message"),
         [
-            (lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]), "is not compiled. Pass a built and"),
-            (unbuilt, "is not built. Pass a built and compiled model"),
+            (lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]), "is not compiled. Pass a compiled"),
             (subclassed, "Pass a function that builds"),
             (lambda: wide(loss=a_loss), "Pass a function that builds"),
             (lambda: wide(optimizer=keras.optimizers.SGD(SCHEDULE)), "learning_rates=None"),
             (lambda: 3, "a Keras model, a function that returns one, or a HyperModel"),
         ],
-        ids=["uncompiled", "unbuilt", "subclassed", "custom loss", "schedule", "number"],
+        ids=["uncompiled", "subclassed", "custom loss", "schedule", "number"],
     )
     def test_bad_model(self, model: Any, message: str) -> None:
         with pytest.raises(InitxError, match=message):

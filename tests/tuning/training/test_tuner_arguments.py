@@ -147,7 +147,7 @@ class TestKerasTunersArguments:
         ("options", "argument"),
         [
             ({"seeds": [1, 1]}, "seeds"),
-            ({"seeds": 3}, "seeds"),
+            ({"seeds": 0}, "seeds"),
             ({"seeds": [1], "executions_per_trial": 2}, "executions_per_trial"),
             ({"executions_per_trial": 0}, "executions_per_trial"),
             ({"patience": -3}, "patience"),
