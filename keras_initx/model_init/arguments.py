@@ -98,10 +98,10 @@ def _check_output_bias(output_bias: Any, labels: Any, class_counts: Any) -> None
 def data_batch(model: keras.Model, data: Any) -> Any:
     """Return the first samples of `data` in the structure of the model's inputs.
 
-    There are up to 64 samples, or exactly one batch if the model has a fixed batch size.
+    There are up to 64 samples, or one batch if the model is fixed to larger ones.
     """
     fixed = fixed_batch(model)
-    batch = by_name(model, batch_of(inputs_of(model, data), fixed or _DATA_SAMPLES))
+    batch = by_name(model, batch_of(inputs_of(model, data), max(fixed or 0, _DATA_SAMPLES)))
     samples = len(keras.tree.flatten(batch)[0])
     if fixed and samples < fixed:
         raise InitxError(
@@ -112,3 +112,11 @@ def data_batch(model: keras.Model, data: Any) -> Any:
             f"`data` has {samples} samples, but the model takes batches of exactly {fixed}",
         )
     return batch
+
+
+def own_batch(model: keras.Model, batch: Any) -> Any:
+    """Return the first samples of a batch if the model is fixed to fewer, or else the batch."""
+    fixed = fixed_batch(model)
+    if fixed is None or batch is None:
+        return batch
+    return keras.tree.map_structure(lambda tensor: tensor[:fixed], batch)

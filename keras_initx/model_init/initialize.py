@@ -24,7 +24,7 @@ from keras_initx._weights import (
 from keras_initx.errors import InitxError, checked_seed
 from keras_initx.initializers import OVERRIDDEN_MARK, fold_in
 from keras_initx.model_init.additive_tables import trace_with_tables
-from keras_initx.model_init.arguments import check_arguments, data_batch
+from keras_initx.model_init.arguments import check_arguments, data_batch, own_batch
 from keras_initx.model_init.calibration import calibrate
 from keras_initx.model_init.draw import draw
 from keras_initx.model_init.methods import METHODS
@@ -164,7 +164,7 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
 
     with Snapshot(states) as before:
         # Tracing calls the model, which advances its random generators.
-        graph = trace_with_tables(model, request.batch, request.seed)
+        graph = trace_with_tables(model, own_batch(model, request.batch), request.seed)
         before.restore()
     contexts, method = weight_contexts(graph), request.method
     tasks = make_tasks(graph, contexts, choose_by_period(method, contexts), index, path_filter)

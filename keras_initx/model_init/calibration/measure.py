@@ -10,15 +10,20 @@ from keras_initx.model_init.tasks import WeightTask
 
 
 def root_mean_square(tensor: Any) -> tuple[float, float]:
-    """Return the root mean square of a tensor, and its relative standard error over the samples."""
+    """Return the root mean square of a tensor, and its relative standard error over the samples.
+
+    One sample shows no spread, so its values stand for samples: normal ones have an error of 1 / sqrt(2 n).
+    """
     squares = ops.square(ops.cast(tensor, "float32"))
     per_sample = (
         ops.mean(ops.reshape(squares, (squares.shape[0], -1)), axis=1) if squares.shape else squares[None]
     )
     means = np.asarray(ops.convert_to_numpy(per_sample), dtype="float64")
     mean = float(np.mean(means))
-    if len(means) < 2 or not mean > 0:
+    if not mean > 0:
         return math.sqrt(mean) if mean >= 0 else math.nan, 0.0
+    if len(means) < 2:
+        return math.sqrt(mean), (2 * math.prod(squares.shape)) ** -0.5
     return math.sqrt(mean), float(np.std(means, ddof=1) / math.sqrt(len(means)) / (2 * mean))
 
 

@@ -133,10 +133,18 @@ def outputs_of(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> S
 
 
 def computed(call: LayerCall) -> Any:
-    """Return the outputs of a layer; compile the call of a recurrent layer with many time steps."""
-    layer = call.layer
-    is_long = isinstance(layer, keras.layers.RNN) and call.inputs.shape[1] >= _LONG
-    if not is_long or layer.stateful or mask_of(call) is not None:
+    """Return the outputs of a layer; compile the call of a recurrent layer with many time steps.
+
+    The states of a stateful layer start at zero, for any number of samples, and stay as they are.
+    """
+    if not isinstance(call.layer, keras.layers.RNN):
+        return call()
+    with patched_attribute(call.layer, "stateful", False):
+        return _over_time(call)
+
+
+def _over_time(call: LayerCall) -> Any:
+    if call.inputs.shape[1] < _LONG or mask_of(call) is not None:
         return call()
     flat = keras.tree.flatten((call.args, call.kwargs))
     places = [n for n, value in enumerate(flat) if ops.is_tensor(value)]
