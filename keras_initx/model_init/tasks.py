@@ -17,6 +17,7 @@ from keras_initx._graph import (
     normalization_after,
     own_weights,
     stopping_steps,
+    ways_around,
 )
 from keras_initx._weights import (
     PathFilter,
@@ -179,7 +180,7 @@ def make_tasks(
             choice = recurrent_choice(choice)
         elif deciding is not uses[0]:
             choice = tied_choice(choice)
-        if "head" in place.roles and is_held(step.bias):
+        if "head" in place.roles and is_held(step.bias, place.activation):
             bias = None
             choice = held_choice(choice) if choice.scales else choice
         elif "head" in place.roles and choice.scales and reads_unbounded_state(graph, step):
@@ -219,7 +220,8 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
     Zeros, and kernels far smaller than any scheme, let the rest learn at the end of a branch or of the model,
     and wherever the signal goes around them; so do zeros whose bias is an output of its own, such as the
     identity of a spatial transformer. Elsewhere they stop the signal, and whatever initializer the model
-    declares there is a habit or a mistake, which means nothing at the ends either.
+    declares there is a habit or a mistake, which means nothing at the ends of these weights either: at the
+    ends of the model, and of the branch that they are in.
 
     References: Jaderberg et al. 2015 (arXiv 1506.02025) for spatial transformers; Qi et al. 2017
     (arXiv 1612.00593), whose transforms of points start at the identity as well.
@@ -238,14 +240,25 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
         ends = [
             t for t in small if {"residual_end", "head"} & set(t.context.roles) or id(t.variable) in around
         ]
-        habits = {_declared(task, index) for task in small if task not in ends}
+        habits = [task for task in small if task not in ends]
         for task in small:
-            meant = task in ends and _declared(task, index) not in habits
+            meant = task in ends and not any(
+                _declared(habit, index) == _declared(task, index) and _leads_into(graph, habit, task)
+                for habit in habits
+            )
             if meant or varies(graph.steps[task.context.step].bias):
                 task.leave_as_is(zeros[id(task.variable)])
     for task in kernels:
         if task.status == "drawn" and is_structured(task.variable):
             task.leave_as_is("structured")
+
+
+def _leads_into(graph: Graph, task: WeightTask, end: WeightTask) -> bool:
+    """Return whether a weight is in the branch that `end` ends, or in the model if that is an output."""
+    if "head" in end.context.roles:
+        return True
+    behind, _ = ways_around(graph, lambda step: () if step.number == end.context.step else step.inputs)
+    return task.context.step in behind
 
 
 def _declared(task: WeightTask, index: WeightIndex) -> str:

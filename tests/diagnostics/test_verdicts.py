@@ -81,6 +81,36 @@ class TestVerdicts:
         assert max(row.dead for row in report.rows) > 0.5
         assert report.healthy, report.summary()
 
+    @pytest.mark.parametrize(("level", "is_dead"), [(0, True), (30, False)])
+    def test_seven_dead_units_of_eight_are_chance_only_where_samples_hardly_differ(self, level, is_dead):
+        # Seven biases turn their units off, whatever the inputs are; a level of 30 could do so too.
+        bias = np.array([0.0] + 7 * [-1e3], "float32")
+        kernel = keras.initializers.GlorotUniform(seed=0)
+        x = keras.Input((16,))
+        h = layers.Dense(8, "relu", kernel_initializer=kernel, name="small")(x)
+        model = keras.Model(x, layers.Dense(2, kernel_initializer=kernel)(h))
+        small = model.get_layer("small")
+        inputs = level + data(64, 16)
+        own = ops.convert_to_numpy(small.kernel)
+        signs = np.where(np.arange(8) > 0, -1, 1) * np.sign(own.sum(axis=0))
+        small.kernel.assign(own * signs if level else own)
+        small.bias.assign(bias * (level == 0) / 1e2)
+        row = diagnose(model, inputs).rows[0]
+        assert row.dead == 7 / 8
+        assert ("dead" in row.verdicts) == is_dead
+
+    @pytest.mark.parametrize("ratio", [0.3, 1.0, 3.0, 30.0])
+    def test_the_chance_of_a_dead_unit(self, ratio):
+        rng = np.random.default_rng(0)
+        # By hand: the pre-activations of 20,000 random units on 16 samples with a mean of their own.
+        inputs = ratio * rng.normal(size=(1, 100)) + rng.normal(size=(16, 100))
+        z = inputs @ rng.normal(size=(100, 20000))
+        spread = float(np.sqrt(np.mean(np.var(z, axis=0))))
+        (row,) = layer_signals((1, {"shape": (16, 64), "second_moment": np.mean(z**2), "spread": spread}))[1:2]
+        share = np.mean(np.all(z < 0, axis=0))
+        # 16 samples know their mean to a quarter of their spread.
+        assert verdicts._dead_by_chance(row) == pytest.approx(share, rel=0.2, abs=0.01)
+
     @pytest.mark.parametrize("reads", ["alike", "differs"])
     def test_what_an_output_reads_is_seen_in_the_graph(self, reads):
         x = keras.Input((8,))
@@ -276,6 +306,10 @@ class TestZeroKernels:
         assert "symmetric" in {f.verdict for f in report.findings}
 
 
+# Samples that differ by 0.2 % of their signal.
+ALIKE = {"second_moment": 1.0, "spread": 2e-3}
+
+
 class TestLimits:
     """Each verdict starts at its documented limit and not before."""
 
@@ -285,10 +319,18 @@ class TestLimits:
             ("exploding", {"std": 1.1e3}, {"std": 0.9e3}),
             ("exploding", {"gradient_second_moment": 1.1e10}, {"gradient_second_moment": 0.9e10}),
             ("symmetric", {"unit_spread": 0.9e-4, "gradient_unit_spread": 0.0}, {"unit_spread": 0.9e-4}),
-            # Half and three standard errors of a fair coin for 64 units; all units for a few.
-            ("dead", {"dead": 0.69, "shape": (8, 64)}, {"dead": 0.68, "shape": (8, 64)}),
-            ("dead", {"dead": 0.516, "shape": (8, 10000)}, {"dead": 0.514, "shape": (8, 10000)}),
-            ("dead", {"dead": 1.0, "shape": (8, 4)}, {"dead": 0.75, "shape": (8, 4)}),
+            # Samples that hardly differ: half and three standard errors of a fair coin for 64 units; all
+            # units for a few.
+            ("dead", {"dead": 0.69, "shape": (8, 64), **ALIKE}, {"dead": 0.68, "shape": (8, 64), **ALIKE}),
+            (
+                "dead",
+                {"dead": 0.516, "shape": (8, 10000), **ALIKE},
+                {"dead": 0.514, "shape": (8, 10000), **ALIKE},
+            ),
+            ("dead", {"dead": 1.0, "shape": (8, 4), **ALIKE}, {"dead": 0.75, "shape": (8, 4), **ALIKE}),
+            # Samples that differ: half, however few the units.
+            ("dead", {"dead": 0.51, "shape": (8, 64)}, {"dead": 0.49, "shape": (8, 64)}),
+            ("dead", {"dead": 0.625, "shape": (8, 8)}, {"dead": 0.5, "shape": (8, 8)}),
             ("saturated", {"saturated": 0.51}, {"saturated": 0.49}),
             ("saturated", {"saturated": 0.51, "is_output": True}, {"saturated": 0.49, "is_output": True}),
             (

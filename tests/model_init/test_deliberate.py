@@ -182,6 +182,23 @@ def test_what_the_middle_declares_too_is_a_habit_whatever_its_share(ordinary, sm
     assert methods(initialize(model, seed=0))[-1] == "small"
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("inner", ["he_normal", "zeros"])
+def test_a_stem_of_zeros_says_nothing_about_the_ends_of_branches(depth, inner):
+    x = keras.Input((8,))
+    h = layers.Dense(8, kernel_initializer="zeros", name="stem")(x)
+    for _ in range(2):
+        branch = h
+        for _ in range(depth - 1):
+            branch = layers.Dense(8, "relu", kernel_initializer=inner)(branch)
+        h = layers.Add()([h, layers.Dense(8, kernel_initializer="zeros")(branch)])
+    plan = initialize(keras.Model(x, layers.Dense(3)(h)), seed=0)
+    # Two layers of zeros in a branch never learn, so neither is meant.
+    kept = 0 if depth == 2 and inner == "zeros" else 2
+    assert methods(plan).count("zeros") == kept
+    assert next(row for row in plan.rows if row.path.startswith("stem")).method != "zeros"
+
+
 @pytest.mark.parametrize(
     "combine",
     [

@@ -8,8 +8,8 @@ import keras
 from keras_initx._graph import Graph, Step, fixed_batch, noise, trace
 from keras_initx.errors import InitxError
 from keras_initx.initializers import fold_in
-from keras_initx.model_init.calibration.shared import settle
 from keras_initx.model_init.arguments import own_batch
+from keras_initx.model_init.calibration.shared import settle
 from keras_initx.model_init.cells import cells_of
 from keras_initx.model_init.tasks import ON_ZEROS, WeightTask
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._theory import ROW_WISE, Activation
 from keras_initx.initializers import Seeded, is_overridden
 from keras_initx.model_init.methods.choice import Choice
 
@@ -38,15 +39,19 @@ class TiedTable(Seeded):
         return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=self.seed)
 
 
-def is_held(bias: keras.Variable | None) -> bool:
+def is_held(bias: keras.Variable | None, activation: Activation) -> bool:
     """Return whether the bias of an output layer is meant to be its output at the start.
 
     That is a bias larger than outputs of the usual size: the log-odds of a prior, whether the loss or the
-    layer applies the sigmoid, or the mean of a regression.
+    layer applies the sigmoid, or the mean of a regression. A softmax takes no notice of what its logits have
+    in common.
     """
     if bias is None or is_overridden(bias):
         return False
-    return bool(np.mean(np.abs(keras.ops.convert_to_numpy(bias))) >= _SMALLEST)
+    values = keras.ops.convert_to_numpy(bias)
+    if activation.name in ROW_WISE:
+        values = values - np.mean(values)
+    return bool(np.mean(np.abs(values)) >= _SMALLEST)
 
 
 def held_choice(choice: Choice) -> Choice:

@@ -62,6 +62,20 @@ class TestPrior:
             plan = initialize(detector(bias), seed=0)
             assert plan.rows[-1].target == pytest.approx(1)
 
+    def test_what_the_logits_of_a_softmax_have_in_common_holds_nothing(self):
+        def target(bias, activation, after=()):
+            head = layers.Dense(4, activation, bias_initializer=bias)
+            model = keras.Sequential([keras.Input((30,)), layers.Dense(40, "relu"), head, *after])
+            return initialize(model, seed=0, dry_run=True).rows[-1].target
+
+        common, rare = keras.initializers.Constant(-5.0), PriorBias(class_counts=[1, 1, 1, 997])
+        assert target(common, "softmax") == pytest.approx(1)
+        assert target(common, None, [layers.Softmax()]) == pytest.approx(1)
+        # Separate sigmoids, and logits that differ, keep theirs.
+        assert target(common, "sigmoid") == pytest.approx(np.log(1.1))
+        assert target(common, None) == pytest.approx(np.log(1.1))
+        assert target(rare, "softmax") == pytest.approx(np.log(1.1))
+
     def test_the_mean_of_a_regression_is_held_as_well(self):
         head = layers.Dense(1, bias_initializer=keras.initializers.Constant(7.0))
         model = keras.Sequential([keras.Input((30,)), layers.Dense(40, "relu"), head])
