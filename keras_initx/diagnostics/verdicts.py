@@ -108,18 +108,19 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
 
 def _is_dead(row: LayerSignal) -> bool:
     """Return whether more units are dead than half, by more than chance; a layer without any live unit is."""
-    units, chance = row.shape[-1], _dead_by_chance(row)
+    units, chance = row.shape[-1], dead_by_chance(row)
     limit = chance + _BEYOND_CHANCE * math.sqrt(chance * (1 - chance) / units)
     return row.dead > min(max(_DEAD, limit), 1 - 0.5 / units)
 
 
-def _dead_by_chance(row: LayerSignal) -> float:
+def dead_by_chance(row: LayerSignal) -> float:
     """Return the probability that a random unit is off for all samples.
 
     Its pre-activations are a + b z_i: a, what all samples have in common, and b times what differs, with z_i
     and a standard normal over samples and units. All n are negative with probability E_a[Phi(-a / b)^n].
+    What the bias adds to a is no chance.
     """
-    level = math.sqrt(max(row.second_moment - row.spread**2, 0.0))
+    level = math.sqrt(max(row.second_moment - row.spread**2 - row.bias_rms**2, 0.0))
     if not row.spread > 0 or not math.isfinite(level):
         return 0.5
     return float(_WEIGHTS @ ndtr(-_LEVELS * level / row.spread) ** row.shape[0])

@@ -14,9 +14,10 @@ from keras_initx.model_init.methods import Choice
 # Nothing bounds the state of a cell with an unbounded activation, such as a ReLU. Its pre-activations start
 # this small, so that they can grow tenfold in training before they switch the gates.
 _SMALL_STATE = 0.3
-# The states of a ReLU do not average to zero. An output layer adds them up to an offset, and its first steps
-# change it by as much.
-_SMALL_OUTPUT = 0.1
+# An output layer of the usual gain returns the size of the state that it reads, whose mean it adds up. Larger
+# ones are an offset of the outputs. Smaller ones leave so small a gradient to the cell that some starts find
+# only the best constant.
+_SMALL_OUTPUT = _SMALL_STATE
 # An activation is unbounded if its values reach a hundredth of its inputs out here.
 _FAR = 1e4
 
@@ -73,5 +74,5 @@ def reads_unbounded_state(graph: Graph, step: Step) -> bool:
 
 def small_output_choice(choice: Choice) -> Choice:
     """Return the choice for an output layer that reads an unbounded state."""
-    reason = "small, because it adds up the mean of an unbounded state"
+    reason = f"scaled to {_SMALL_OUTPUT} of the usual size, as the unbounded state that it reads"
     return replace(choice, factor=choice.factor * _SMALL_OUTPUT, reason=reason)

@@ -29,7 +29,7 @@ def test_bounds_of_activations(activation, unbounded):
 
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM"])
-def test_unbounded_states_start_small_and_the_outputs_that_read_them_smaller(kind):
+def test_unbounded_states_and_the_outputs_that_read_them_start_small(kind):
     layer = getattr(layers, kind)(40, activation="relu", return_sequences=True)
     model = keras.Sequential([keras.Input((30, 16)), layer, layers.Dropout(0.1), layers.Dense(20)])
     plan = initialize(model, seed=0)
@@ -40,8 +40,22 @@ def test_unbounded_states_start_small_and_the_outputs_that_read_them_smaller(kin
     for gate in np.split(z, z.shape[1] // 40, axis=1):
         # The ReLU's state keeps a mean of its own in each unit, so 40 units decide: 1 / sqrt(2 * 40).
         assert np.sqrt(np.mean(gate**2)) == pytest.approx(0.3, rel=0.25)
-    assert plan.rows[-1].rms_after == pytest.approx(0.1)
+    assert plan.rows[-1].rms_after == pytest.approx(0.3)
     assert "unbounded state" in plan.rows[-1].reason
+
+
+def test_an_output_passes_as_much_gradient_to_an_unbounded_cell_as_in_keras_own_start():
+    ratios = []
+    for seed in range(3):
+        keras.utils.set_random_seed(seed)
+        model = keras.Sequential(
+            [keras.Input((20, 2)), layers.SimpleRNN(60, activation="relu"), layers.Dense(1)]
+        )
+        own = np.std(ops.convert_to_numpy(model.layers[-1].kernel))
+        initialize(model, seed=seed)
+        ratios.append(np.std(ops.convert_to_numpy(model.layers[-1].kernel)) / own)
+    # A third of Keras's own kernel left some starts of the adding problem at the best constant.
+    assert 0.5 < np.exp(np.mean(np.log(ratios))) < 2
 
 
 @pytest.mark.parametrize("between", ["normalization", "dense"])
