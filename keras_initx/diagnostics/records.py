@@ -40,6 +40,8 @@ class LayerSignal:
             which this layer grows a small difference between two inputs, or a gradient. 1 is the edge of
             chaos.
         bias_rms: The root mean square of the layer's bias; 0 without one.
+        periods: The standard deviation of the pre-activation in periods of its activation, if the layer reads
+            what a periodic one returns too; otherwise 0.
         is_lookup: Whether the layer looks up rows of a table, or depends on no data, like learned queries.
             Its signal may be the same for all samples.
         ends_branch: Whether the layer is the last of a residual branch.
@@ -81,6 +83,7 @@ class LayerSignal:
     kernel_gradient: float
     chi: float
     bias_rms: float = 0.0
+    periods: float = 0.0
     is_lookup: bool = False
     ends_branch: bool = False
     is_output: bool = False

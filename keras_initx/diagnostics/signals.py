@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_initx._graph import Graph, steps_before, steps_behind_zeros
-from keras_initx._theory import natural_std
+from keras_initx._theory import natural_std, period
 from keras_initx._weights import WeightIndex, mean_square
 from keras_initx.diagnostics.probe import AttentionStep, Probe, ProbePoint, normalized_moments, reductions
 from keras_initx.diagnostics.records import HeadSignal, LayerSignal
@@ -138,6 +138,7 @@ def _layer_signal(
         kernel_gradient=math.sqrt(kernel_gradient["gradient_second_moment"]),
         chi=_chi(probe.graph, point, forward["mean"], variance, index),
         bias_rms=0.0 if bias is None else math.sqrt(mean_square(bias)),
+        periods=math.sqrt(variance) / _period_between(probe.points, point),
         is_lookup="embedding" in point.context.roles or not point.depends_on_data,
         ends_branch=bool(point.context.residual_number),
         is_output="head" in point.context.roles,
@@ -150,6 +151,14 @@ def _unit(points: Sequence[ProbePoint], point: ProbePoint) -> float:
     read = [p for p in points if point.context.depends_on >> p.context.step & 1]
     summed = read if "head" in point.context.roles else []
     return min(natural_std(p.activation) for p in (point, *summed))
+
+
+def _period_between(points: Sequence[ProbePoint], point: ProbePoint) -> float:
+    """Return the period of the activation after a point, if one before it is periodic too; else infinity."""
+    length = period(point.activation)
+    read = [p for p in points if point.context.depends_on >> p.context.step & 1]
+    is_between = length is not None and any(period(p.activation) is not None for p in read)
+    return length if length is not None and is_between else math.inf
 
 
 def _chi(graph: Graph, point: ProbePoint, mean: float, variance: float, index: WeightIndex) -> float:

@@ -81,6 +81,30 @@ class TestVerdicts:
         assert max(row.dead for row in report.rows) > 0.5
         assert report.healthy, report.summary()
 
+    @pytest.mark.parametrize("w0", [1.0, 30.0])
+    @pytest.mark.parametrize(
+        ("periods", "is_healthy"), [(1 / (2 * math.pi), True), (0.8, True), (1.2, False), (3.0, False)]
+    )
+    def test_sines_of_random_phases_explode(self, w0, periods, is_healthy):
+        # By Sitzmann et al. 2020, hidden limits of sqrt(6 / n) / w0 give w0 z a std of 1, a period / (2 pi).
+        limit = 2 * math.pi * periods * math.sqrt(6 / 64) / w0
+        x = h = keras.Input((2,))
+        for number in range(3):
+            # The first layer spreads coordinates over the periods, as far as it likes.
+            own = keras.initializers.RandomUniform(*((-limit, limit) if number else (-1, 1)), seed=number)
+            h = layers.Dense(64, lambda z: ops.sin(w0 * z), kernel_initializer=own)(h)
+        own = keras.initializers.RandomUniform(-math.sqrt(6 / 64) / w0, math.sqrt(6 / 64) / w0, seed=9)
+        model = keras.Model(x, layers.Dense(1, kernel_initializer=own)(h))
+        coordinates = np.random.default_rng(0).uniform(-1, 1, (256, 2)).astype("float32")
+        report = diagnose(model, coordinates)
+        assert report.healthy == is_healthy, report.summary()
+        if not is_healthy:
+            found = {row.number for row in report.rows if row.verdicts == ("exploding",)}
+            assert 3 in found <= {2, 3}
+            assert "initialize(model)" in report.summary()
+            initialize(model, seed=0)
+            assert diagnose(model, coordinates).healthy
+
     @pytest.mark.parametrize(("level", "is_dead"), [(0, True), (30, False)])
     def test_seven_dead_units_of_eight_are_chance_only_where_samples_hardly_differ(self, level, is_dead):
         x = keras.Input((16,))
@@ -318,6 +342,7 @@ class TestLimits:
         [
             ("exploding", {"std": 1.1e3}, {"std": 0.9e3}),
             ("exploding", {"gradient_second_moment": 1.1e10}, {"gradient_second_moment": 0.9e10}),
+            ("exploding", {"periods": 1.01}, {"periods": 0.99}),
             ("symmetric", {"unit_spread": 0.9e-4, "gradient_unit_spread": 0.0}, {"unit_spread": 0.9e-4}),
             # Samples that hardly differ: half and three standard errors of a fair coin for 64 units; all
             # units for a few.

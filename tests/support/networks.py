@@ -59,6 +59,7 @@ def layer_signals(*changes, count=4):
             "dead": 0.0,
             "saturated": 0.0,
             "bias_rms": 0.0,
+            "periods": 0.0,
             "token_cosine": 0.0,
         }
         signals.append(LayerSignal(**figures))
