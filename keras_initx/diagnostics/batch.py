@@ -175,7 +175,10 @@ def _check_binary(values: np.ndarray) -> None:
 
 
 def _check_rows(rows: np.ndarray) -> None:
-    """Raise an `InitxError` unless all rows are probabilities of classes; rows of zeros may mark padding."""
+    """Raise an `InitxError` unless all rows are probabilities of classes, or one-hot rows times a weight each.
+
+    Rows of zeros may mark padding. Policy gradients multiply the one-hot row of an action by its advantage.
+    """
     allowed = "rows of class probabilities, which sum to 1, for a categorical crossentropy"
     if rows.shape[1] == 1:
         remedy = "Take binary_crossentropy and a sigmoid for one output, or one output for each class."
@@ -186,17 +189,20 @@ def _check_rows(rows: np.ndarray) -> None:
         return
     sums = rows.sum(axis=1)
     is_wrong = (np.abs(sums - 1) > _SUM_ROUNDING) & rows.any(axis=1) | (rows < -_ROUNDING).any(axis=1)
-    if not is_wrong.any():
+    if not is_wrong.any() or are_weighted_one_hot(rows):
         return
-    if np.all(np.count_nonzero(rows, axis=1) <= 1):
-        remedy = "Pass rows of 0 and a single 1, and factors of samples as sample weights."
-    elif np.isin(rows, (0, 1)).all():
+    if np.isin(rows, (0, 1)).all():
         remedy = "If a sample may have several classes, take binary_crossentropy and sigmoids."
     else:
         remedy = "Divide each row by its sum, or take mse for numbers."
     row = rows[np.argmax(is_wrong)]
     received = f"a row with {row.min():g}" if row.min() < -_ROUNDING else f"a row that sums to {row.sum():g}"
     raise InitxError("y", received, allowed, remedy, f"`y` must have {allowed}, got {received}")
+
+
+def are_weighted_one_hot(values: np.ndarray) -> bool:
+    """Return whether each row over the last of several entries has at most one that is not 0."""
+    return values.shape[-1] > 1 and bool(np.all(np.count_nonzero(values, axis=-1) <= 1))
 
 
 def _weighted(values: np.ndarray, weights: Any) -> np.ndarray:

@@ -250,7 +250,7 @@ class TestClasses:
         ("y", "remedy"),
         [
             ([[0, 1, 1], [1, 0, 0]], r"sums to 2\. .* take binary_crossentropy and sigmoids"),
-            ([[0, 255, 0], [255, 0, 0]], r"sums to 255\. Pass rows of 0 and a single 1"),
+            ([[0, 3, 0], [1, 1, 0]], r"sums to 3\. Divide each row"),
             ([[0.2, 0.2, 0.2], [1, 0, 0]], r"sums to 0\.6\. Divide each row"),
             ([[-1, 1, 1], [1, 0, 0]], r"a row with -1\."),
         ],
@@ -267,6 +267,24 @@ class TestClasses:
         y = np.resize(np.float32([[0, 0, 0], [0.9, 0.05, 0.05], [0, 1, 0], [0.1, 0.1, 0.8]]), (16, 3))
         assert diagnose(model, data(16, 8), y, "categorical_crossentropy").healthy
         assert diagnose(model, data(16, 8), 3 * y, "mse").healthy
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_one_hot_rows_times_an_advantage(self, sign):
+        """The gradient of REINFORCE: a softmax's logits receive advantage (p - one-hot) / samples."""
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(3, "softmax")])
+        x, advantage = data(16, 8), 40 * np.abs(data(16, 1, seed=1)) + 1
+        advantage[::2] *= sign
+        one_hot = np.eye(3, dtype="float32")[np.resize([0, 1, 2], 16)]
+        model.compile("sgd", "categorical_crossentropy")
+        report = diagnose(model, x, advantage * one_hot)
+        p = ops.convert_to_numpy(model(x))
+        expected = np.sqrt(np.mean(np.square(advantage * (p - one_hot) / 16)))
+        assert report.rows[-1].gradient_rms == pytest.approx(expected, rel=1e-4)
+        assert not {"scale", "target scale", "first loss"} & {f.verdict for f in report.findings}
+        # The probabilities of a constant are best at the weighted frequencies; below 0 nothing is best.
+        weight = (advantage * one_hot).sum(axis=0)
+        best = -np.sum(weight * np.log(np.maximum(weight / weight.sum(), 1e-7))) / 16
+        assert report.constant_loss == pytest.approx(best, rel=1e-4) if sign > 0 else np.isnan(report.constant_loss)
 
     def test_one_column_is_no_row_of_classes(self):
         model = keras.Sequential([keras.Input((8,)), layers.Dense(1, "softmax")])

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import Batch
+from keras_initx.diagnostics.batch import are_weighted_one_hot
 from keras_initx.diagnostics.probe import Probe
 
 _LEAST = 1e-7
@@ -72,13 +73,19 @@ def _constants(y: np.ndarray, shape: tuple[int, ...], weights: np.ndarray | None
         share = np.repeat(weights, y.size // len(y) // (units if y.size == math.prod(shape) else 1))
     if y.size == math.prod(shape):
         rows = y.reshape(-1, units)
+        if y.min() < 0 and are_weighted_one_hot(rows):
+            # The crossentropy of an advantage below 0 has no least value.
+            return
         mean = np.average(rows, axis=0, weights=share if share is not None and share.any() else None)
         yield mean
         yield np.median(rows, axis=0)
         # Relative errors prefer predictions that are too small.
         yield np.zeros(units)
-        if y.min() < 0 or y.max() > 1:
+        if y.min() < 0 or not y.any():
             return
+        if y.max() > 1:
+            # The frequencies of one-hot rows times a weight each.
+            mean = mean / mean.sum()
     elif (
         y.size == math.prod(shape[:-1]) and np.array_equal(y, np.round(y)) and 0 <= y.min() <= y.max() < units
     ):

@@ -44,6 +44,15 @@ class TestBestConstant:
         assert found == pytest.approx(entropy(np.bincount(y)), rel=1e-4)
 
     @pytest.mark.parametrize("logits", [False, True])
+    def test_one_hot_rows_times_a_weight(self, logits):
+        y = np.repeat(np.arange(4), (4, 8, 12, 16))
+        weights = np.linspace(2, 50, 40)
+        loss = keras.losses.CategoricalCrossentropy(from_logits=logits)
+        found = constant_loss(4, loss, weights[:, None] * np.eye(4)[y], None if logits else "softmax")
+        totals = np.bincount(y, weights)
+        assert found == pytest.approx(totals.sum() / 40 * entropy(totals), rel=1e-4)
+
+    @pytest.mark.parametrize("logits", [False, True])
     def test_two_classes(self, logits):
         y = (np.arange(40) < 4).astype("float32")[:, None]
         loss = keras.losses.BinaryCrossentropy(from_logits=logits)

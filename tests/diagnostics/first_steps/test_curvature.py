@@ -33,8 +33,10 @@ class TestCurvature:
         assert f"{2 / report.curvature:.2g}" in report.summary()
 
     def test_weights_and_states_are_as_before(self):
+        # On PyTorch, Keras itself cannot train a stateful GRU.
+        kind = layers.SimpleRNN if keras.backend.backend() == "torch" else layers.GRU
         model = keras.Sequential(
-            [keras.Input(batch_shape=(4, 5, 3)), layers.GRU(4, stateful=True), layers.Dense(1)]
+            [keras.Input(batch_shape=(4, 5, 3)), kind(4, stateful=True), layers.Dense(1)]
         )
         model.compile("sgd", "mse")
         before = [ops.convert_to_numpy(v).copy() for v in model.variables]
