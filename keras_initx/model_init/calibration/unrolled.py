@@ -1,4 +1,4 @@
-"""Run a recurrent cell over time in one compiled call, and measure its gates and states at each step."""
+"""Run a recurrent cell over time, compiled if that pays, and measure its gates and states at each step."""
 
 import contextlib
 import math
@@ -21,6 +21,8 @@ _BUDGET = 5e8
 _STEP_ASIDE = 1e-3
 # Compiling a layer takes as long as this many time steps without it, or longer.
 _LONG = 50
+# The same for a run of a cell, which is called several times.
+_LONG_RUN = 13
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _over_samples(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 class Unrolled:
-    """A cell over sequences, compiled once; each run reads the current weights.
+    """A cell over sequences, compiled at most once; each run reads the current weights.
 
     Args:
         layer: The recurrent layer.
@@ -108,7 +110,7 @@ class Unrolled:
 
     def run(self) -> list[Course]:
         """Run the cell, and return its course for each factor on the inputs."""
-        numbers = np.asarray(compiled(self._model, self._values), dtype="float64")
+        numbers = np.asarray(ops.convert_to_numpy(self._model.run(self._values)), dtype="float64")
         courses = []
         for part in np.split(numbers, self._runs):
             gates, states, distances = np.split(part, [self._gates, part.shape[-1] - 1], axis=-1)
@@ -128,7 +130,7 @@ def compiled(model: keras.Model, values: Any) -> Any:
 def outputs_of(layer: keras.Layer, cell: keras.Layer, sequences: Sequences) -> Sequences:
     """Return the outputs of a cell at all time steps."""
     states = initial_states(layer, cell, sequences.values.shape[0])
-    values = compiled(_Runs(cell, lambda: states), sequences.values)
+    values = _Runs(cell, lambda: states).run(sequences.values)
     return Sequences(ops.convert_to_tensor(values), sequences.lengths)
 
 
@@ -144,8 +146,13 @@ def computed(call: LayerCall) -> Any:
 
 
 def _over_time(call: LayerCall) -> Any:
-    if call.inputs.shape[1] < _LONG or mask_of(call) is not None:
+    # On JAX, unrolled steps treat a mask in another way than a loop does.
+    if mask_of(call) is not None:
         return call()
+    if call.inputs.shape[1] < _LONG:
+        with patched_attribute(call.layer, "unroll", True):
+            # JAX would compile a loop.
+            return call()
     flat = keras.tree.flatten((call.args, call.kwargs))
     places = [n for n, value in enumerate(flat) if ops.is_tensor(value)]
     return keras.tree.map_structure(
@@ -190,6 +197,17 @@ class _Runs(keras.Model):
 
     def call(self, sequences: Any) -> Any:
         return self.over_time(sequences, initial_state=self._states())
+
+    def run(self, sequences: Any) -> Any:
+        """Return the outputs of a batch of sequences; compile the call if they have many time steps."""
+        if sequences.shape[1] >= _LONG_RUN:
+            return compiled(self, sequences)
+        # Keras's layer would compile a loop on JAX. An index that is a tensor is compiled once for all steps.
+        states, outputs = self._states(), []
+        for time in range(sequences.shape[1]):
+            output, states = self.over_time.cell(ops.take(sequences, time, axis=1), states)
+            outputs.append(output)
+        return ops.stack(outputs, axis=1)
 
 
 class _Called(keras.Model):

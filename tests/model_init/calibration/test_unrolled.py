@@ -37,13 +37,15 @@ def by_hand(layer, x):
     return np.stack(sums, 1), np.stack(states, 1)
 
 
-def test_gates_and_states_by_numpy():
-    layer, x = simple(), inputs()
+@pytest.mark.parametrize("times", [6, 20])
+def test_gates_and_states_by_numpy(times):
+    layer, x = simple(), inputs(times)
     layer.cell.bias.assign(np.linspace(-1, 1, 6))
-    (course,) = Unrolled(layer, layer.cell, Sequences.of(layer, ops.convert_to_tensor(x), None), 1, 20).run()
+    sequences = Sequences.of(layer, ops.convert_to_tensor(x), None)
+    (course,) = Unrolled(layer, layer.cell, sequences, 1, times).run()
     sums, states = by_hand(layer, x)
     # Rounding of float32.
-    assert course.late_gates() == pytest.approx([rms(sums[:, 10:])], rel=1e-4)
+    assert course.late_gates() == pytest.approx([rms(sums[:, times // 2 :])], rel=1e-4)
     assert course.state_sizes()[:, 1] == pytest.approx(rms(states, axis=(0, 2)), rel=1e-4)
 
 
@@ -97,14 +99,38 @@ def test_outputs_of_a_cell():
     assert ops.convert_to_numpy(sequences.values) == pytest.approx(by_hand(layer, x)[1], abs=1e-5)
 
 
+@pytest.mark.parametrize("times", [20, 60])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_a_compiled_call_returns_what_the_layer_returns(kind):
-    layer = getattr(layers, kind)(6, return_sequences=True, return_state=True)
-    x = ops.convert_to_tensor(inputs(times=60, samples=4))
+def test_a_compiled_or_unrolled_call_returns_what_the_layer_returns(kind, times):
+    layer = getattr(layers, kind)(6, return_sequences=True, return_state=True, go_backwards=True)
+    x = ops.convert_to_tensor(inputs(times, samples=4))
     state = ops.ones((4, 6))
     kwargs = {"initial_state": [state, state] if kind == "LSTM" else [state], "training": False}
+    kwargs["mask"] = ops.convert_to_tensor(np.arange(times) < np.array([[times], [9], [5], [1]]))
     expected = layer(x, **kwargs)
     call = LayerCall(layer, (x,), kwargs, lambda args, kwargs: layer(*args, **kwargs))
     for got, want in zip(keras.tree.flatten(computed(call)), keras.tree.flatten(expected), strict=True):
         assert ops.is_tensor(got)
         assert ops.convert_to_numpy(got) == pytest.approx(ops.convert_to_numpy(want), abs=1e-5)
+
+
+@pytest.mark.parametrize(("times", "is_compiled"), [(6, False), (20, True)])
+def test_a_run_over_few_steps_compiles_nothing(times, is_compiled, monkeypatch):
+    """Compiling a loop takes JAX seconds, the steps of a convolutional cell far less."""
+    calls, predict = [], keras.Model.predict_on_batch
+    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda *a: calls.append(1) or predict(*a))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        scan = jax.lax.scan
+        monkeypatch.setattr(jax.lax, "scan", lambda *a, **k: calls.append(1) or scan(*a, **k))
+    layer, x = simple(return_sequences=True), ops.convert_to_tensor(inputs(times))
+    sequences = Sequences.of(layer, x, None)
+    Unrolled(layer, layer.cell, sequences, 1, times).run()
+    outputs = outputs_of(layer, layer.cell, sequences).values
+    assert bool(calls) == is_compiled
+    calls.clear()
+    found = computed(LayerCall(layer, (x,), {}, lambda args, kwargs: layer(*args, **kwargs)))
+    assert not calls
+    assert np.allclose(ops.convert_to_numpy(found), ops.convert_to_numpy(outputs), atol=1e-5)
+    assert not layer.unroll
