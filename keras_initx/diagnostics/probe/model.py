@@ -249,7 +249,9 @@ class Probe(keras.Model):
 
     def _tapped(self, number: Any, z: Any) -> Any:
         """Measure the pre-activation of a point, and return it with a tap on its gradient."""
-        self.pre_activations[number].assign(reductions.forward(z, self.points[number].unit_axis))
+        numbers = reductions.forward(z, self.points[number].unit_axis)
+        self.pre_activations[number].assign(numbers)
+        z = reductions.after(z, numbers)
         if self._details:
             self.histograms[number].assign(reductions.histogram(z))
         scale, units = self._scale, self.points[number].unit_axis
@@ -258,7 +260,10 @@ class Probe(keras.Model):
         def tap(z: Any, variable: Any) -> Any:
             def backward(*args: Any, upstream: Any = None) -> Any:
                 upstream = args[-1] if upstream is None else upstream
-                return upstream, reductions.gradient(ops.cast(upstream, "float32") / scale, units)
+                gradient = ops.cast(upstream, "float32")
+                # A division by 1 would be a copy.
+                numbers = reductions.gradient(gradient if scale == 1 else gradient / scale, units)
+                return reductions.after(upstream, numbers), numbers
 
             return ops.copy(z), backward
 
