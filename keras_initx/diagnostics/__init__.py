@@ -1,5 +1,6 @@
 """Diagnose a model from one forward and one backward pass, before or during training."""
 
+from keras_initx.diagnostics.batch import check_classes
 from keras_initx.diagnostics.compare import Comparison, compare
 from keras_initx.diagnostics.diagnose import diagnose
 from keras_initx.diagnostics.monitor import SignalMonitor
@@ -16,6 +17,7 @@ __all__ = [
     "LayerSignal",
     "Report",
     "SignalMonitor",
+    "check_classes",
     "compare",
     "diagnose",
     "plot_signals",

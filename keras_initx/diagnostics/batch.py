@@ -97,19 +97,30 @@ def _check_labelled(x: Any, y: Any, weights: list[Any]) -> None:
         raise InitxError("y", "strings", "numbers", remedy, "`y` must be numbers, got strings")
 
 
-def check_classes(model: keras.Model, batch: Batch, loss: Any, results: Any) -> None:
+def check_classes(
+    model: keras.Model,
+    y: Any,
+    weights: Any,
+    loss: Any,
+    results: Any,
+    argument: str = "y",
+    numbers_only: bool = False,
+) -> None:
     """Raise an `InitxError` for labels that a crossentropy does not take.
 
     Backends crash on them, or return NaN, or losses whose best outputs are no prediction.
 
     Args:
         model: The model, whose own loss counts if `loss` is None.
-        batch: The batch, with targets.
+        y: The targets.
+        weights: The sample weights, or None.
         loss: A loss of (y, outputs), or None.
-        results: The outputs of the traced model.
+        results: The outputs of the model for as many samples, or symbolic ones of their shapes.
+        argument: The name of the targets in errors.
+        numbers_only: Whether to check class numbers alone, not labels that training takes although no output
+            reaches them.
     """
     losses = getattr(model, "loss", None) if loss is None else loss
-    y = batch.y
     if isinstance(losses, dict):
         # Dictionaries are flattened by name, and lists of outputs are in the order of the model.
         names = sorted(results) if isinstance(results, dict) else getattr(model, "output_names", [])
@@ -125,14 +136,16 @@ def check_classes(model: keras.Model, batch: Batch, loss: Any, results: Any) -> 
         kind, values = _loss_name(one), np.asarray(ops.convert_to_numpy(target))
         is_last_axis = values.shape == tuple(out.shape) and getattr(one, "axis", -1) in (-1, values.ndim - 1)
         if kind == "sparsecategoricalcrossentropy" and values.size == math.prod(out.shape[:-1]):
-            _check_numbers(values.ravel(), out.shape[-1], getattr(one, "ignore_class", None))
+            _check_numbers(values.ravel(), out.shape[-1], getattr(one, "ignore_class", None), argument)
+        elif numbers_only:
+            continue
         elif kind in ("binarycrossentropy", "binaryfocalcrossentropy"):
-            _check_binary(_weighted(values, batch.weights))
+            _check_binary(_weighted(values, weights), argument)
         elif kind in ("categoricalcrossentropy", "categoricalfocalcrossentropy") and is_last_axis:
-            _check_rows(_weighted(values, batch.weights).reshape(-1, out.shape[-1]))
+            _check_rows(_weighted(values, weights).reshape(-1, out.shape[-1]), argument)
 
 
-def _check_numbers(values: np.ndarray, units: int, ignored: int | None) -> None:
+def _check_numbers(values: np.ndarray, units: int, ignored: int | None, argument: str) -> None:
     """Raise an `InitxError` unless all values are numbers of one of `units` classes."""
     is_whole = values == np.round(values)
     wrong = values[((values < 0) | (values >= units) | ~is_whole) & (values != ignored)]
@@ -150,10 +163,12 @@ def _check_numbers(values: np.ndarray, units: int, ignored: int | None) -> None:
         remedy = "Subtract 1."
     else:
         remedy = f"Give the model {int(values.max()) + 1} outputs, or number the classes from 0."
-    raise InitxError("y", wrong[0], allowed, remedy, f"`y` must have {allowed}, got {wrong[0]:g}")
+    raise InitxError(
+        argument, wrong[0], allowed, remedy, f"`{argument}` must have {allowed}, got {wrong[0]:g}"
+    )
 
 
-def _check_binary(values: np.ndarray) -> None:
+def _check_binary(values: np.ndarray, argument: str) -> None:
     """Raise an `InitxError` unless all values are probabilities."""
     wrong = values[(values < -_ROUNDING) | (values > 1 + _ROUNDING)]
     if not wrong.size:
@@ -171,11 +186,13 @@ def _check_binary(values: np.ndarray) -> None:
         )
     else:
         remedy = "Scale them to 0 to 1, or take mse for numbers."
-    raise InitxError("y", wrong[0], allowed, remedy, f"`y` must have {allowed}, got {wrong[0]:g}")
+    raise InitxError(
+        argument, wrong[0], allowed, remedy, f"`{argument}` must have {allowed}, got {wrong[0]:g}"
+    )
 
 
-def _check_rows(rows: np.ndarray) -> None:
-    """Raise an `InitxError` unless all rows are probabilities of classes, or one-hot rows times a weight each.
+def _check_rows(rows: np.ndarray, argument: str) -> None:
+    """Raise an `InitxError` unless all rows are probabilities of classes, or all are one-hot times a weight.
 
     Rows of zeros may mark padding. Policy gradients multiply the one-hot row of an action by its advantage.
     """
@@ -184,7 +201,11 @@ def _check_rows(rows: np.ndarray) -> None:
         remedy = "Take binary_crossentropy and a sigmoid for one output, or one output for each class."
         if np.any(np.abs(rows - 1) > _ROUNDING):
             raise InitxError(
-                "y", "a single column", allowed, remedy, f"`y` must have {allowed}, got one column"
+                argument,
+                "a single column",
+                allowed,
+                remedy,
+                f"`{argument}` must have {allowed}, got one column",
             )
         return
     sums = rows.sum(axis=1)
@@ -197,7 +218,7 @@ def _check_rows(rows: np.ndarray) -> None:
         remedy = "Divide each row by its sum, or take mse for numbers."
     row = rows[np.argmax(is_wrong)]
     received = f"a row with {row.min():g}" if row.min() < -_ROUNDING else f"a row that sums to {row.sum():g}"
-    raise InitxError("y", received, allowed, remedy, f"`y` must have {allowed}, got {received}")
+    raise InitxError(argument, received, allowed, remedy, f"`{argument}` must have {allowed}, got {received}")
 
 
 def are_weighted_one_hot(values: np.ndarray) -> bool:

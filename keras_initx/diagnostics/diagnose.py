@@ -92,7 +92,7 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     is_precise = keras.backend.standardize_dtype(model.compute_dtype) in ("float32", "float64")
     probe = build_probe(model, batch.x, loss, keep_gradients=is_precise and batch.y is not None)
     if batch.y is not None:
-        check_classes(model, batch, loss, probe.graph.results)
+        check_classes(model, batch.y, batch.weights, loss, probe.graph.results)
     value, gradients = probe.run(batch, jit_compile)
     index = WeightIndex(all_layers(model))
     rows = layer_signals(probe, gradients, index)

@@ -1,6 +1,6 @@
 """Training data: load it, validate it, split it; the arguments of `fit` and batches of them."""
 
-from .batches import Batch, has_own_step, is_arrays
+from .batches import Batch, has_own_step, is_arrays, row_count
 from .dataset import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
 from .fit_arguments import FitArguments, copied_callbacks, evaluation
 from .validation import check_not_masked, first_gap
@@ -20,4 +20,5 @@ __all__ = [
     "load_csv",
     "load_dataset",
     "load_npz",
+    "row_count",
 ]

@@ -9,9 +9,19 @@ import keras
 import keras_tuner
 import numpy as np
 
+from keras_initx.diagnostics import check_classes
 from keras_initx.errors import InitxError, check_positive, error_line, is_number
 
-from ..data import Dataset, FitArguments, check_not_masked, evaluation, first_gap, is_arrays
+from ..data import (
+    Dataset,
+    FitArguments,
+    check_not_masked,
+    evaluation,
+    first_gap,
+    has_own_step,
+    is_arrays,
+    row_count,
+)
 from ..space import InitializerHyperModel
 from ..training import architecture
 
@@ -180,6 +190,9 @@ def check_model(
         return hp, text
     # Eagerly, since compiling would take longer than this one step.
     model.run_eagerly, model.jit_compile = True, False
+    # Training code of the user's own may change the labels first.
+    if not has_own_step(model):
+        _check_labels(model, batch.x, {"y": data, "validation_data": data.validation, "test_data": test})
     try:
         logs = batch.train(model)
     except Exception as error:
@@ -203,6 +216,36 @@ def check_model(
 def _metric_names(objective: Any) -> list[str]:
     parts = getattr(objective, "objectives", [objective])
     return [part.name for part in parts]
+
+
+def _check_labels(model: keras.Model, x: Any, parts: Mapping[str, FitArguments | None]) -> None:
+    """Raise an `InitxError` for class numbers that the model has no output for.
+
+    Of arrays all labels are read, of everything else the first batches.
+
+    Args:
+        model: The compiled model.
+        x: Inputs of a few rows.
+        parts: The parts of the data by the names that errors give to their labels.
+    """
+    try:
+        outputs = model(x)
+    except Exception:
+        # The training step that follows raises it too, and its error says more.
+        return
+
+    def of_rows(count: int) -> Any:
+        return keras.tree.map_structure(lambda out: keras.KerasTensor((count, *out.shape[1:])), outputs)
+
+    for argument, part in parts.items():
+        pairs = [] if part is None else [(batch.x, batch.y) for batch in part.batches]
+        if part is not None and is_arrays(part.x):
+            pairs = [(part.x, part.values.get("y"))]
+        for rows, y in pairs:
+            labels = keras.tree.map_structure(np.asarray, y)
+            if all(values.dtype.kind in "biuf" for values in keras.tree.flatten(labels)):
+                results = of_rows(row_count(rows))
+                check_classes(model, labels, None, None, results, argument, numbers_only=True)
 
 
 def _check_evaluates(model: keras.Model, argument: str, part: FitArguments) -> None:

@@ -81,11 +81,11 @@ def _constants(y: np.ndarray, shape: tuple[int, ...], weights: np.ndarray | None
         yield np.median(rows, axis=0)
         # Relative errors prefer predictions that are too small.
         yield np.zeros(units)
-        if y.min() < 0 or not y.any():
+        if y.min() < 0:
             return
         if y.max() > 1:
             # The frequencies of one-hot rows times a weight each.
-            mean = mean / mean.sum()
+            mean = mean / max(mean.sum(), _LEAST)
     elif (
         y.size == math.prod(shape[:-1]) and np.array_equal(y, np.round(y)) and 0 <= y.min() <= y.max() < units
     ):

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 import pytest
 import scipy.sparse
-from keras_initx.tuning import Range, SearchResult, from_arrays
+from keras_initx.tuning import Range, Results, SearchResult, from_arrays, search
 from keras_initx.tuning.data import FitArguments
 from keras_initx.tuning.search.arguments import fingerprint
 
@@ -60,6 +60,28 @@ def test_nothing_is_written(quick: Quick, tmp_path: Path, options: Any, argument
     with pytest.raises(InitxError) as caught:
         quick(**options)
     assert caught.value.argument == argument
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["y", "validation_data", "test_data"])
+@pytest.mark.parametrize("kind", ["arrays", "dataset"])
+def test_a_class_without_an_output(tmp_path: Path, part: str, kind: str) -> None:
+    def build() -> keras.Model:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    labels = {name: Y.copy() for name in ("y", "validation_data", "test_data")}
+    # A few rows at the start do not show it.
+    labels[part][11] = 2
+    data: dict[str, Any] = {name: (X, y) for name, y in labels.items()}
+    if kind == "dataset":
+        tf = pytest.importorskip("tensorflow")
+        data = {name: tf.data.Dataset.from_tensor_slices(pair).batch(10) for name, pair in data.items()}
+    x, y = data.pop("y") if kind == "arrays" else (data.pop("y"), None)
+    message = rf"^`{part}` must have class numbers from 0 to 1 for its 2 outputs, got 2\. Give the model 3"
+    with pytest.raises(InitxError, match=message):
+        search(build, x, y, **data, results=Results(tmp_path / "results", logs=tmp_path / "logs"))
     assert list(tmp_path.iterdir()) == []
 
 
