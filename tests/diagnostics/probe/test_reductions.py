@@ -215,3 +215,12 @@ def test_gradient():
     numbers = named(reductions.GRADIENT, reductions.gradient(g))
     assert numbers["gradient_mean"] == pytest.approx(g.mean(), rel=1e-5)
     assert numbers["gradient_second_moment"] == pytest.approx(np.mean(g**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("number", [3.0, -np.inf, np.nan])
+def test_a_tensor_after_its_numbers_is_as_before(number):
+    x = np.array([[-2.5, np.inf], [np.nan, 1e-30]], "float32")
+    for dtype in ("float32", "float16"):
+        found = reductions.after(ops.cast(x, dtype), ops.convert_to_tensor([number, 1.0]))
+        assert found.dtype == ops.cast(x, dtype).dtype
+        np.testing.assert_array_equal(ops.convert_to_numpy(found), x.astype(dtype))
