@@ -99,14 +99,15 @@ def test_outputs_of_a_cell():
     assert ops.convert_to_numpy(sequences.values) == pytest.approx(by_hand(layer, x)[1], abs=1e-5)
 
 
-@pytest.mark.parametrize("times", [20, 60])
+@pytest.mark.parametrize(("times", "is_masked"), [(20, False), (20, True), (60, False)])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_a_compiled_or_unrolled_call_returns_what_the_layer_returns(kind, times):
+def test_a_compiled_or_unrolled_call_returns_what_the_layer_returns(kind, times, is_masked):
     layer = getattr(layers, kind)(6, return_sequences=True, return_state=True, go_backwards=True)
     x = ops.convert_to_tensor(inputs(times, samples=4))
     state = ops.ones((4, 6))
     kwargs = {"initial_state": [state, state] if kind == "LSTM" else [state], "training": False}
-    kwargs["mask"] = ops.convert_to_tensor(np.arange(times) < np.array([[times], [9], [5], [1]]))
+    if is_masked:
+        kwargs["mask"] = ops.convert_to_tensor(np.arange(times) < np.array([[times], [9], [5], [1]]))
     expected = layer(x, **kwargs)
     call = LayerCall(layer, (x,), kwargs, lambda args, kwargs: layer(*args, **kwargs))
     for got, want in zip(keras.tree.flatten(computed(call)), keras.tree.flatten(expected), strict=True):
