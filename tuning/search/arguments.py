@@ -233,6 +233,8 @@ def _check_labels(model: keras.Model, x: Any, parts: Mapping[str, FitArguments |
     except Exception:
         # The training step that follows raises it too, and its error says more.
         return
+    if not all(map(keras.ops.is_tensor, keras.tree.flatten(outputs))):
+        return
 
     def of_rows(count: int) -> Any:
         return keras.tree.map_structure(lambda out: keras.KerasTensor((count, *out.shape[1:])), outputs)
