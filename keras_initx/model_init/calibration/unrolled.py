@@ -153,15 +153,6 @@ def _over_time(call: LayerCall) -> Any:
         with patched_attribute(call.layer, "unroll", True):
             # JAX would compile a loop.
             return call()
-    if call.inputs.shape[1] < _LONG:
-        with patched_attribute(call.layer, "unroll", True):
-            # JAX would compile a loop.
-            return call()
-<<<<<<< HEAD
-=======
-    if layer.stateful:
-        return call()
->>>>>>> 1f21602 (Leave masked sequences to the layer's own loop)
     flat = keras.tree.flatten((call.args, call.kwargs))
     places = [n for n, value in enumerate(flat) if ops.is_tensor(value)]
     return keras.tree.map_structure(
