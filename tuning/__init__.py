@@ -3,11 +3,18 @@
 Everything that the command line and the examples need is importable from here.
 """
 
-from .data import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
+from .data import DATASETS, Dataset, from_arrays, load_dataset, load_npz, load_table, model_rows
 from .keras_tuner_import import read_keras_tuner
 from .observers import Observer
 from .parallel import Workers
-from .report import contains_study, cross_table, describe_lead_by, importances, write_report
+from .report import (
+    contains_study,
+    cross_table,
+    describe_lead_by,
+    importances,
+    score_format,
+    write_report,
+)
 from .search import (
     ALL_SCHEMES,
     SCHEMES,
@@ -30,8 +37,9 @@ from .space import (
     ACTIVATION,
     DEFAULT_ACTIVATIONS,
     DEFAULT_INITIALIZERS,
+    DEFAULT_LEARNING_RATES,
     INITIALIZER,
-    DenseClassifier,
+    DenseNetwork,
     InitializerHyperModel,
     KernelSpace,
     Range,
@@ -47,11 +55,12 @@ __all__ = [
     "DATASETS",
     "DEFAULT_ACTIVATIONS",
     "DEFAULT_INITIALIZERS",
+    "DEFAULT_LEARNING_RATES",
     "INITIALIZER",
     "SCHEMES",
     "STUDY_FILE",
     "Dataset",
-    "DenseClassifier",
+    "DenseNetwork",
     "Execution",
     "InitializerHyperModel",
     "InitializerTuner",
@@ -76,9 +85,10 @@ __all__ = [
     "from_arrays",
     "has_search",
     "importances",
-    "load_csv",
     "load_dataset",
     "load_npz",
+    "load_table",
+    "model_rows",
     "objective",
     "read_keras_tuner",
     "redacted",
@@ -86,6 +96,7 @@ __all__ = [
     "scheme_table",
     "scheme_verdict",
     "schemes_in",
+    "score_format",
     "search",
     "status_of",
     "write_report",

@@ -12,6 +12,20 @@ from scipy import stats
 ROUNDING = 1e-6
 
 
+def score_format(score: float) -> str:
+    """Return how to print scores of this size: three decimals, fewer above 100, digits below 0.001.
+
+    Example:
+
+    >>> [format(score, score_format(score)) for score in (0.9876, 123.456, 23480.5, 0.00012)]
+    ['0.988', '123.5', '23480', '0.00012']
+    """
+    size = abs(score)
+    if size < 1e-3 and size > 0:
+        return ".3g"
+    return ".3f" if size < 100 else ".1f" if size < 1e4 else ".0f" if size < 1e9 else ".4g"
+
+
 @dataclass(frozen=True)
 class Sample:
     """The scores of one setting over several seeds.
@@ -49,9 +63,10 @@ class Sample:
         return max(within[0], self.mean - float(half)), min(within[1], self.mean + float(half))
 
     def describe(self) -> str:
-        """Return the mean ± standard deviation to three digits, and n."""
-        spread = f" ± {self.std:.3f}" if self.n > 1 else ""
-        return f"{self.mean:.3f}{spread} (n={self.n})"
+        """Return the mean ± standard deviation, to three decimals unless they are large or tiny, and n."""
+        form = score_format(self.mean)
+        spread = f" ± {self.std:{form}}" if self.n > 1 else ""
+        return f"{self.mean:{form}}{spread} (n={self.n})"
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,8 @@ class GroupComparison:
 
     def describe(self) -> str:
         """Return the result as a sentence."""
-        points = f"{100 * self.difference:.1f} points" if self.points else f"{self.difference:.3g}"
+        form = score_format(self.difference) if abs(self.difference) >= 100 else ".3g"
+        points = f"{100 * self.difference:.1f} points" if self.points else f"{self.difference:{form}}"
         if self.low != self.low:
             return (
                 f"{self.better} and {self.worse} differ by {points}, but every run of each gave the same "
@@ -95,7 +111,7 @@ class GroupComparison:
         # Scores between 0 and 1 cannot differ by more than 1.
         interval = f"{kind} {100 * max(self.low, -1.0):.1f} to {100 * min(self.high, 1.0):.1f}"
         if not self.points:
-            interval = f"{kind} {self.low:.3g} to {self.high:.3g}"
+            interval = f"{kind} {self.low:{form}} to {self.high:{form}}"
         if self.real:
             return f"{self.better} beats {self.worse} by {points} ({interval}): real at n={self.n}."
         return (

@@ -12,6 +12,7 @@ _HYPERPARAMETERS = {
     "initializer": "--initializers",
     "activation": "--activations",
     "learning_rate": "--learning-rates",
+    "optimizer": "--optimizer",
 }
 # Options that the command for a single trial replaces or does not need.
 _OF_MANY_TRIALS = (

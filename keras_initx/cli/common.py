@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
 from keras_initx.errors import InitxError, printable
-from keras_initx.tuning import Dataset, Mode, SearchResult, has_search, load_csv, load_dataset, load_npz
+from keras_initx.tuning import Dataset, Mode, SearchResult, has_search, load_dataset, load_npz, load_table
 
 from .command_lines import resume_line, value_of
 
@@ -24,18 +24,21 @@ STORAGE_VARIABLE = "KERAS_INITX_STORAGE"
 OPTIONS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
-        *("dataset", "csv", "target", "npz"),
+        *("dataset", "data", "target", "task", "drop", "index", "encoding"),
         *("tuner", "trials", "epochs", "seeds", "batch_size", "patience", "pruner", "extra_seeds", "seed"),
         *("initializers", "activations", "learning_rates", "schemes", "depth", "width"),
+        *("objective", "class_weight"),
         *("results", "logs", "resume", "overwrite", "join", "storage", "study_name", "out"),
         *("workers", "trials_each", "strategy", "jit_compile", "screening"),
-        *("method", "only", "skip", "data", "loss", "plot", "apply"),
+        *("method", "only", "skip", "loss", "plot", "apply"),
     )
 }
 # The functions of the library that the messages of `load_dataset` name.
-OPTIONS |= {"load_csv": "--csv", "load_npz": "--npz"}
+OPTIONS |= {"load_table": "--data TABLE --target COLUMN", "load_npz": "--data ARRAYS.npz"}
 # The fields of `Results` that are called otherwise here.
 OPTIONS |= {"folder": "--results"}
+# The fields of `SearchSpace` that are called otherwise here.
+OPTIONS |= {"optimizers": "--optimizer"}
 # The types of options that typer checks itself, worded to follow "must be".
 _TYPES: dict[object, str] = {int: "an integer", float: "a number"}
 
@@ -43,28 +46,44 @@ _TYPES: dict[object, str] = {int: "an integer", float: "a number"}
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 DatasetOption = Annotated[
-    str,
-    typer.Option("--dataset", help="A scikit-learn dataset: digits, wine, breast_cancer or iris."),
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="A scikit-learn dataset: digits, wine, breast_cancer or iris. [default: digits]",
+    ),
 ]
-CsvOption = Annotated[
+DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--csv", metavar="FILE", help="Your own table: a header row, numeric columns, one target column."
+        "--data",
+        metavar="FILE",
+        help="Your own table, with a header row (text with any usual separator and encoding, or Parquet); "
+        "or arrays in an .npz file: x and y, or x_train and y_train (optionally x_test and y_test).",
     ),
 ]
 TargetOption = Annotated[
-    str | None,
+    str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+]
+TaskOption = Annotated[
+    str,
     typer.Option(
-        "--target", metavar="COLUMN", help="The column of --csv to predict: class names or class numbers."
+        help="classification or regression; auto is a regression for a target of many different numbers."
     ),
 ]
-NpzOption = Annotated[
-    Path | None,
+DropOption = Annotated[
+    str | None, typer.Option(metavar="COLUMNS", help="Columns to leave out, separated by commas.")
+]
+IndexOption = Annotated[
+    str | None,
     typer.Option(
-        "--npz",
-        metavar="FILE",
-        help="Your own arrays: x and y, or x_train and y_train (optionally x_test and y_test).",
+        metavar="COLUMN",
+        help="The column that numbers the rows, which is left out; none keeps all. "
+        "[default: a first column without a name, or one that counts the rows]",
     ),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Encoding of a table. [default: UTF-8, UTF-16 or Windows-1252]"),
 ]
 LogsOption = Annotated[
     Path | None,
@@ -79,29 +98,40 @@ JitOption = Annotated[
 ]
 
 
-def load_data(dataset: str, csv: Path | None, target: str | None, npz: Path | None) -> Dataset:
+def load_data(options: Mapping[str, Any]) -> Dataset:
     """Load the data that the options name.
 
+    Args:
+        options: The values of --dataset, --data, --target, --task, --drop, --index and --encoding by name.
+
     Raises:
-        InitxError: If two options exclude each other; also whatever the loaders raise.
+        InitxError: If two options exclude each other, or one does not apply; also whatever the loaders raise.
     """
-    if csv is not None and npz is not None:
-        raise InitxError(
-            "npz", str(npz), "left out", "Leave out --csv or --npz.", "Both --csv and --npz are given"
-        )
-    if csv is not None:
+    file, task, target = options["data"], options["task"], options["target"]
+    of_tables = [name for name in ("target", "drop", "index", "encoding") if options[name] is not None]
+    if file is not None and options["dataset"] is not None:
+        problem = "Both `dataset` and `data` are given"
+        raise InitxError("dataset", options["dataset"], "left out", "Leave out one of them.", problem)
+    if file is not None and not str(file).lower().endswith(".npz"):
         if target is None:
             remedy = "Name the column to predict: --target COLUMN."
-            raise InitxError("target", None, "the name of a column", remedy, "--csv needs `target`")
-        with renamed(path="--csv"):
-            return load_csv(csv, target)
-    if target is not None:
-        remedy = "Add --csv FILE, or leave out --target."
-        raise InitxError("target", target, "left out", remedy, f"`target` {target!r} needs a table")
-    if npz is not None:
-        with renamed(path="--npz"):
-            return load_npz(npz)
-    return load_dataset(dataset)
+            raise InitxError("target", None, "the name of a column", remedy, "A table needs `target`")
+        drop = split_names(options["drop"] or "")
+        with renamed(path="--data"):
+            return load_table(
+                file, target, task, drop=drop, index=options["index"], encoding=options["encoding"]
+            )
+    for name in of_tables:
+        problem = f"`{name}` {options[name]!r} needs a table"
+        remedy = f"Add `data=FILE`, or leave out `{name}`."
+        raise InitxError(name, options[name], "left out", remedy, problem)
+    if file is not None:
+        with renamed(path="--data"):
+            return load_npz(file, task)
+    if task == "regression":
+        problem = "`task` regression does not apply to the scikit-learn datasets, which have classes"
+        raise InitxError("task", task, "left out", "Leave it out.", problem)
+    return load_dataset(options["dataset"] or "digits")
 
 
 def split_names(text: str) -> list[str]:
@@ -125,6 +155,13 @@ def split_rates(text: str) -> list[float]:
 def print_json(result: SearchResult) -> None:
     """Print the content of `results.json` on one line."""
     typer.echo(json.dumps(json.loads(result.results_file.read_text(encoding="utf-8"))))
+
+
+def print_data(data: Dataset) -> None:
+    """Print a line about the data, and what was decided about them."""
+    print_plain(data.describe())
+    for note in data.notes:
+        print_plain(in_options(note))
 
 
 def print_locations(result: SearchResult) -> None:
@@ -215,22 +252,28 @@ def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
     >>> str(reworded(error, OPTIONS))
     "--only 'x*' matches no layer."
     """
+    return InitxError(
+        names.get(error.argument, error.argument),
+        error.received,
+        in_options(error.allowed, names),
+        in_options(error.remedy, names),
+        in_options(error.problem, names),
+    )
+
+
+def in_options(text: str, names: Mapping[str, str] = OPTIONS) -> str:
+    """Return a text of the library with the arguments that it names written as options.
+
+    >>> in_options("`task=regression` overrides it")
+    '--task regression overrides it'
+    """
     known = "|".join(map(re.escape, names))
 
     def option(match: re.Match[str]) -> str:
         name, value = names[match[1] or match[3]], match[2]
         return name if value is None else f"{name} {value}"
 
-    def translate(text: str) -> str:
-        return re.sub(rf"`({known})(?:=([^`]*))?`|\bmode=\"({known})\"", option, text)
-
-    return InitxError(
-        names.get(error.argument, error.argument),
-        error.received,
-        translate(error.allowed),
-        translate(error.remedy),
-        translate(error.problem),
-    )
+    return re.sub(rf"`({known})(?:=([^`]*))?`|\bmode=\"({known})\"", option, text)
 
 
 def _usage(error: TyperException, app: typer.Typer, arguments: Sequence[str]) -> str:

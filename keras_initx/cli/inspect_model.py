@@ -80,8 +80,8 @@ def inspect(
         common.print_plain(f"Saved: {apply}")
 
 
-def load(file: Path) -> keras.Model:
-    """Load a saved model.
+def load(file: Path, compiled: bool = False) -> keras.Model:
+    """Load a saved model, with its loss and optimizer on request.
 
     Raises:
         InitxError: If the file does not exist, or Keras cannot load it.
@@ -93,7 +93,7 @@ def load(file: Path) -> keras.Model:
         problem = f"FILE.keras must be {allowed}, got {str(file)!r}"
         raise InitxError("FILE.keras", str(file), allowed, remedy, problem)
     try:
-        return keras.saving.load_model(file, compile=False)
+        return keras.saving.load_model(file, compile=compiled)
     except Exception as error:
         remedy = "If it uses your own classes, call keras_initx.initialize(model) in Python instead."
         problem = f"FILE.keras {str(file)!r} cannot be loaded by Keras ({error_line(error)})"
@@ -169,16 +169,7 @@ def load_arrays(file: Path | None, model: keras.Model, loss: str | None = None) 
         return None, None
     allowed = "an .npz file with an array x, or one for each input of the model by its name"
     allowed += "" if loss is None else ", and an array y"
-    try:
-        # If NumPy opens the file itself, it does not close one with a broken zip directory.
-        with file.open("rb") as opened, np.load(opened) as archive:
-            by_name = {name: archive[name] for name in archive}
-    # A damaged header may claim terabytes, which NumPy tries to reserve.
-    except (
-        OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        problem = f"`data` must be {allowed}, got {str(file)!r} ({error_line(error)})"
-        raise InitxError("data", str(file), allowed, "", problem) from error
+    by_name = read_arrays(file, allowed)
     y = by_name.pop("y", None)
     if not by_name or (loss is not None and y is None):
         names = ", ".join(by_name) or "no array for an input"
@@ -187,3 +178,25 @@ def load_arrays(file: Path | None, model: keras.Model, loss: str | None = None) 
     inputs = [tensor.name for tensor in getattr(model, "inputs", None) or []]
     is_named = "x" not in by_name or (len(inputs) > 1 and set(inputs) <= set(by_name))
     return by_name if is_named else by_name["x"], y if loss is not None else None
+
+
+def read_arrays(file: Path, allowed: str) -> dict[str, np.ndarray]:
+    """Return all arrays of an .npz file by name.
+
+    Args:
+        file: The file.
+        allowed: What the file must be, for an error.
+
+    Raises:
+        InitxError: If the file cannot be read.
+    """
+    try:
+        # If NumPy opens the file itself, it does not close one with a broken zip directory.
+        with file.open("rb") as opened, np.load(opened) as archive:
+            return {name: archive[name] for name in archive}
+    # A damaged header may claim terabytes, which NumPy tries to reserve.
+    except (
+        OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        problem = f"`data` must be {allowed}, got {str(file)!r} ({error_line(error)})"
+        raise InitxError("data", str(file), allowed, "", problem) from error

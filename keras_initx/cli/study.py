@@ -30,10 +30,13 @@ EPOCHS = 100
 
 def study(
     context: typer.Context,
-    dataset: common.DatasetOption = "digits",
-    csv: common.CsvOption = None,
+    dataset: common.DatasetOption = None,
+    data: common.DataOption = None,
     target: common.TargetOption = None,
-    npz: common.NpzOption = None,
+    task: common.TaskOption = "auto",
+    drop: common.DropOption = None,
+    index: common.IndexOption = None,
+    encoding: common.EncodingOption = None,
     epochs: Annotated[
         int | None,
         typer.Option(help=f"Epochs of each run. [default: {EPOCHS}; with --quick: {QUICK_EPOCHS}]"),
@@ -66,11 +69,11 @@ def study(
     """
     if epochs is None:
         epochs = QUICK_EPOCHS if quick else EPOCHS
-    data = common.load_data(dataset, csv, target, npz)
+    loaded = common.load_data(context.params)
     if not as_json:
-        common.print_plain(data.describe())
+        common.print_data(loaded)
     result = compare_schemes(
-        data,
+        loaded,
         epochs=epochs,
         seeds=seeds,
         depth=check_positive("depth", depth),

@@ -1,4 +1,4 @@
-"""`keras-initx tune`: search initializer, activation and learning rate of a dense network."""
+"""`keras-initx tune`: search the initializer of a dense network, of your own model, or of a saved one."""
 
 from functools import partial
 from pathlib import Path
@@ -8,59 +8,109 @@ import typer
 
 from keras_initx.cli import common
 from keras_initx.tuning import (
-    ACTIVATION,
     DEFAULT_ACTIVATIONS,
     DEFAULT_INITIALIZERS,
-    INITIALIZER,
-    DenseClassifier,
+    Dataset,
     Execution,
     Results,
-    SearchResult,
     Stopping,
     Workers,
-    cross_table,
-    describe_lead_by,
     search,
 )
 
 from .command_lines import repeat_line, worker_command
-
-_ENDED_EARLY = {
-    "failed": "failed",
-    "screened": "were ended before training, since they could not learn",
-    "pruned": "were ended in training, since others were better",
-}
+from .outcome import print_outcome
+from .subjects import (
+    check_free,
+    check_used,
+    class_weights,
+    objective_of,
+    of_dataset,
+    of_saved_model,
+    of_script,
+)
 
 
 def tune(
     context: typer.Context,
-    dataset: common.DatasetOption = "digits",
-    csv: common.CsvOption = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Your own model: a Python file with build(hp), and data(), which returns what fit takes; or "
+            "a saved model (.keras) with --data ARRAYS.npz. Without FILE, a network of equal dense layers.",
+        ),
+    ] = None,
+    dataset: common.DatasetOption = None,
+    data: common.DataOption = None,
     target: common.TargetOption = None,
-    npz: common.NpzOption = None,
+    task: common.TaskOption = "auto",
+    drop: common.DropOption = None,
+    index: common.IndexOption = None,
+    encoding: common.EncodingOption = None,
     tuner: Annotated[
-        str,
-        typer.Option(help="grid tries every combination; tpe, random, gp and cmaes try --trials of them."),
-    ] = "grid",
+        str | None,
+        typer.Option(
+            help="grid tries every combination; tpe, random, gp and cmaes try --trials of them. "
+            "[default: grid; with FILE: tpe]"
+        ),
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(help="Number of combinations to try. [default: 20; with grid: all]")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Maximum number of epochs of each run.")] = 12,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Maximum number of epochs of each run. [default: what data() says, or 12]"),
+    ] = None,
     seeds: Annotated[
         int, typer.Option(help="Number of runs of each combination, each with its own seed.")
     ] = 3,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:min|max]",
+            help="The metric to optimize, such as val_loss. "
+            "[default: val_accuracy; for a regression without FILE: val_rmse]",
+        ),
+    ] = None,
     initializers: Annotated[
-        str, typer.Option(help="Initializers of this package or of Keras, separated by commas.")
-    ] = ",".join(DEFAULT_INITIALIZERS),
+        str | None,
+        typer.Option(
+            help="Initializers of this package or of Keras, separated by commas. "
+            f"[default: {', '.join(DEFAULT_INITIALIZERS)}; with FILE: also own]"
+        ),
+    ] = None,
     activations: Annotated[str, typer.Option(help="Activations, separated by commas.")] = ",".join(
         DEFAULT_ACTIVATIONS
     ),
     learning_rates: Annotated[
-        str, typer.Option(help="Learning rates of Adam, separated by commas.")
-    ] = "0.001,0.003",
+        str | None,
+        typer.Option(
+            help="Learning rates of the optimizer, separated by commas. "
+            "[default: 0.001,0.003; with FILE: the model's own]"
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="Optimizers of Keras, separated by commas. [default: adam; with FILE: the model's own]"
+        ),
+    ] = None,
+    class_weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="balanced|JSON",
+            help='Weights of the classes: balanced, or by class such as \'{"yes": 5, "no": 1}\'.',
+        ),
+    ] = None,
     depth: Annotated[int, typer.Option(help="Number of hidden layers.")] = 5,
     width: Annotated[int, typer.Option(help="Units in each hidden layer.")] = 64,
-    batch_size: Annotated[int, typer.Option(help="Number of rows in each training step.")] = 64,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of rows in each training step. [default: what data() says; without FILE: 64]"
+        ),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop a run after this many epochs without a better score. [default: never]"),
@@ -119,27 +169,30 @@ def tune(
     learning rate, over several seeds. Without options it takes scikit-learn's handwritten digits and
     about two minutes on two cores.
 
-    Your own data: keras-initx tune --csv table.csv --target label
+    Your own data: keras-initx tune --data table.csv --target label
+
+    Your own model: keras-initx tune train.py, or keras-initx tune model.keras --data arrays.npz
     """
-    data = common.load_data(dataset, csv, target, npz)
-    if not as_json:
-        common.print_plain(data.describe())
-    model = DenseClassifier(
-        data,
-        common.split_names(activations),
-        common.split_names(initializers),
-        common.split_rates(learning_rates),
-        depth,
-        width,
-    )
+    options = {name: context.params[name] for name in context.params}
+    if file is None:
+        subject = of_dataset(options)
+    else:
+        check_used(context, file)
+        subject = of_script(file, options) if file.suffix == ".py" else of_saved_model(file, options)
+    fit = subject.arguments
+    fit |= {name: options[name] for name in ("epochs", "batch_size") if options[name] is not None}
+    if class_weight is not None:
+        check_free(fit, "class_weight")
+        fit["class_weight"] = class_weights(class_weight, subject.labels, subject.classes)
+    if isinstance(x := fit.get("x"), Dataset) and not as_json:
+        common.print_data(x)
     result = search(
-        model,
-        data,
-        tuner=tuner,
+        subject.model,
+        space=subject.space,
+        tuner=tuner or subject.tuner,
         trials=trials,
-        epochs=epochs,
         seeds=seeds,
-        batch_size=batch_size,
+        objective=objective_of(objective, subject.objective),
         seed=seed,
         extra_seeds=extra_seeds,
         stopping=Stopping(patience, None, screening, common.split_names(pruner)),
@@ -151,12 +204,12 @@ def tune(
             command=partial(repeat_line, context.obj),
         ),
         execution=Execution(jit_compile, strategy, _workers(context.obj, workers, trials_each, storage)),
-        **common.verbosity(quiet),
+        **{"epochs": 12, **fit, **common.verbosity(quiet)},
     )
     if as_json:
         common.print_json(result)
         return
-    _print(result, model, extra_seeds > 0)
+    print_outcome(result, subject, raced=extra_seeds > 0)
 
 
 def _workers(arguments: list[str], count: int, each: int | None, storage: str | None) -> Workers | None:
@@ -165,35 +218,3 @@ def _workers(arguments: list[str], count: int, each: int | None, storage: str | 
     # Through the environment: every user of the machine can read the command line of a process.
     environment = {} if storage is None else {common.STORAGE_VARIABLE: storage}
     return Workers(worker_command(arguments), count, environment, each)
-
-
-def _print(result: SearchResult, model: DenseClassifier, raced: bool) -> None:
-    best = result.best
-    direction = result.objective.direction
-    title = "Validation accuracy, mean ± std over seeds (the best learning rate of each pair)"
-    common.console.print()
-    values = model.initializers, model.activations
-    common.console.print(cross_table(result.trials, INITIALIZER, ACTIVATION, direction, title, *values))
-    for status, text in _ENDED_EARLY.items():
-        if trials := [t for t in result.trials if t.status == status]:
-            share = f"{len(trials)} of {len(result.trials)} trials {text}"
-            common.print_plain(f"{share}; the first: {trials[0].reason}")
-    low, high = best.sample.interval(within=(0.0, 1.0))
-    interval = f", 95 % interval {low:.3f} to {high:.3f}" if best.sample.n > 1 else ""
-    common.print_plain(
-        f"Winner: {best.values[INITIALIZER]} with {best.values[ACTIVATION]}, "
-        f"learning rate {best.values['learning_rate']:g}: "
-        f"validation accuracy {best.sample.describe()}{interval}{_ties(result)}; "
-        f"test accuracy {best.test_sample('accuracy').describe()}."
-    )
-    lead = result.verdict() if raced else describe_lead_by(result.trials, INITIALIZER, result.objective)
-    if lead:
-        common.print_plain(lead)
-    common.print_locations(result)
-
-
-def _ties(result: SearchResult) -> str:
-    """Return how many other trials have the winner's mean, in which case their order decided."""
-    mean = result.best.sample.mean
-    others = sum(t.status == "completed" and t.sample.mean == mean for t in result.trials) - 1
-    return f" (a tie with {others} other{'s' if others > 1 else ''})" if others > 0 else ""

@@ -10,16 +10,16 @@ pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 VALUES = {"initializer": "he_auto", "activation": "tanh", "learning_rate": 0.003}
 TYPED = shlex.split(
-    "tune --csv 'my table.csv' --target label --tuner=tpe --trials 7 --initializers auto,he_auto --seeds 2 "
+    "tune --data 'my table.csv' --target label --tuner=tpe --trials 7 --initializers auto,he_auto --seeds 2 "
     "--workers 2 --results results/t --overwrite"
 )
 
 
 def test_resume_and_join():
-    command = ["tune", "--csv", "a b.csv", "--overwrite", "--workers", "2", "--storage=x.journal", "--json"]
-    assert resume_line(command[:4]) == "keras-initx tune --csv 'a b.csv' --resume"
+    command = ["tune", "--data", "a b.csv", "--overwrite", "--workers", "2", "--storage=x.journal", "--json"]
+    assert resume_line(command[:4]) == "keras-initx tune --data 'a b.csv' --resume"
     assert worker_command(command)[1:] == [
-        "-P", "-m", "keras_initx.tuning", "--csv", "a b.csv", "--join", "--quiet",
+        "-P", "-m", "keras_initx.tuning", "--data", "a b.csv", "--join", "--quiet",
     ]  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def test_repeat_a_search():
 
 def test_repeat_a_trial():
     assert repeat_line(TYPED, VALUES) == (
-        "keras-initx tune --csv 'my table.csv' --target label --seeds 2 --tuner grid --initializers he_auto "
+        "keras-initx tune --data 'my table.csv' --target label --seeds 2 --tuner grid --initializers he_auto "
         "--activations tanh --learning-rates 0.003 --results results/best"
     )
 

@@ -18,7 +18,7 @@ def test_help_and_no_arguments(capsys):
     assert "study" in out
     code, out, _ = run(capsys, "tune", "--help")
     assert code == 0
-    for option in ("--csv", "--target", "--npz", "--tuner", "--trials", "--resume", "--quiet"):
+    for option in ("--data", "--target", "--task", "--tuner", "--trials", "--resume", "--quiet"):
         assert option in out
     code, _, err = run(capsys, "tuen")
     assert code == 2
@@ -32,7 +32,7 @@ def test_an_error_calls_arguments_by_their_options():
     assert str(error) == text
     assert error.argument == "--resume"
     with (
-        pytest.raises(InitxError, match=r"^--csv must be a table, got 3\. See `rows`\.$"),
-        renamed(path="--csv"),
+        pytest.raises(InitxError, match=r"^--data must be a table, got 3\. See `rows`\.$"),
+        renamed(path="--data"),
     ):
         raise InitxError("path", 3, "a table", "See `rows`.")

@@ -16,3 +16,14 @@ def test_a_row_for_each_run_and_the_differences(capsys, in_a_new_folder):
     assert sum(" of 1 " in line for line in out.splitlines()) == 18
     assert sum(" at n=2" in line for line in out.splitlines()) == 9
     assert "85-88 %" in out
+
+
+def test_a_regression_has_no_accuracy_to_compare(capsys, in_a_new_folder):
+    rows = "".join(f"{i % 7},{i}.5\n" for i in range(60))
+    (in_a_new_folder / "own.csv").write_text(f"a,y\n{rows}")
+    code, _, err = run(capsys, "study", "--data", "own.csv", "--target", "y", *SMALL)
+    assert code == 2
+    assert err.startswith(
+        "error: --data 'own' are for a regression, but the schemes are compared by accuracy."
+    )
+    assert not (in_a_new_folder / "results").exists()

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 
-from tests.support.commands import ONE, TUNE, run
+from tests.support.commands import ONE, TUNE, TUNE_OWN, run
 
 pytestmark = pytest.mark.one_backend
 
@@ -103,15 +104,40 @@ def test_a_csv_file(capsys, in_a_new_folder):
     rng = np.random.default_rng(0)
     rows = [f"{a:.4f},{b:.4f},{'yes' if a > b else 'no'}" for a, b in rng.normal(size=(60, 2))]
     (in_a_new_folder / "own.csv").write_text("a,b,label\n" + "\n".join(rows))
-    code, out, _ = run(capsys, *TUNE, *ONE, "--csv", "own.csv", "--target", "label", "--quiet")
+    code, out, _ = run(capsys, *TUNE_OWN, *ONE, "--data", "own.csv", "--target", "label", "--quiet")
     assert code == 0
-    assert "60 rows of 2 features, 2 classes" in out.splitlines()[0]
+    assert "60 rows of 2 columns (2 numeric) as 2 features, 2 classes" in out.splitlines()[0]
+
+
+def test_a_table_with_text_and_missing_cells_and_a_regression(capsys, in_a_new_folder):
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{i},{'' if i % 7 == 0 else f'{a:.3f}'},{('red', 'blue', '')[i % 3]},{a + i % 3:.3f}"
+        for i, a in enumerate(rng.normal(size=60))
+    ]
+    (in_a_new_folder / "own.csv").write_text("row,size,colour,price\n" + "\n".join(rows))
+    more = ["--target", "price", "--quiet", "--optimizer", "sgd"]
+    code, out, err = run(capsys, *TUNE_OWN, *ONE, "--data", "own.csv", *more)
+    assert code == 0, err
+    lines = out.splitlines()
+    assert "2 columns (1 numeric, 1 categorical) as 6 features, regression of a target from" in lines[0]
+    assert "Column 'row' counts the rows and is left out; --index none keeps it." in lines
+    assert any(
+        line.endswith("so this is a regression; --task classification takes each for a class.")
+        for line in lines
+    )
+    assert any(
+        line.startswith("Winner: ") and "validation rmse" in line and "test rmse" in line for line in lines
+    )
+    best = keras.models.load_model(in_a_new_folder / "results/tune/best_model.keras")
+    assert isinstance(best.optimizer, keras.optimizers.SGD)
+    assert {tensor.name for tensor in best.inputs} == {"size", "colour"}
 
 
 def test_an_npz_file(capsys, in_a_new_folder):
     rng = np.random.default_rng(0)
     np.savez(in_a_new_folder / "own.npz", x=rng.normal(size=(60, 5, 3)), y=rng.integers(0, 2, 60))
-    code, out, _ = run(capsys, *TUNE, *ONE, "--npz", "own.npz", "--quiet")
+    code, out, _ = run(capsys, *TUNE_OWN, *ONE, "--data", "own.npz", "--quiet")
     assert code == 0
     assert "60 images of 5x3, 2 classes" in out
 
@@ -134,18 +160,38 @@ def test_an_npz_file(capsys, in_a_new_folder):
         (
             ["--dataset", "digit"],
             r"--dataset 'digit' is not known\. Did you mean 'digits'\? .*\. "
-            r"Load your own data with --csv or --npz\.$",
+            r"Load your own data with --data TABLE --target COLUMN or --data ARRAYS\.npz\.$",
         ),
-        (["--csv", "missing.csv", "--target", "y"], r"--csv 'missing\.csv' cannot be read"),
-        (["--csv", "empty.csv", "--target", "y"], r"--csv 'empty\.csv' is empty"),
-        (["--csv", "words.csv", "--target", "y"], r"--csv 'words\.csv' must contain numbers .*'red'"),
-        (["--csv", "words.csv", "--target", "z"], r"--target 'z' is not known"),
-        (["--csv", "words.csv"], r"--csv needs --target\. Name the column to predict: --target COLUMN\."),
-        (["--csv", "nan.csv", "--target", "y"], r"--csv 'nan\.csv' .*nan"),
-        (["--csv", "one.csv", "--target", "y"], r"--target 'y' must have at least two classes"),
-        (["--target", "y"], r"--target 'y' needs a table\. Add --csv FILE, or leave out --target\."),
-        (["--npz", "words.csv"], r"--npz 'words\.csv' "),
-        (["--npz", "a.npz", "--csv", "a.csv"], r"Both --csv and --npz are given\."),
+        (["--data", "missing.csv", "--target", "y"], r"--data 'missing\.csv' cannot be read"),
+        (["--data", "empty.csv", "--target", "y"], r"--data 'empty\.csv' is empty"),
+        (["--data", "words.csv", "--target", "z"], r"--target 'z' is not known"),
+        (["--data", "words.csv"], r"A table needs --target\. Name the column to predict: --target COLUMN\."),
+        (["--data", "one.csv", "--target", "y"], r"--target 'y' must have at least two classes"),
+        (["--data", "one.csv", "--target", "a", "--task", "regresion"], r"--task 'regresion' is not known"),
+        (
+            ["--data", "names.csv", "--target", "y"],
+            r"--data 'names\.csv' has text in column 'a' that names .*"
+            r" leave the column out with --drop a\.",
+        ),
+        (["--data", "gap.csv", "--target", "y"], r"--target 'y' has an empty cell in line 4"),
+        (["--data", "bytes.csv", "--target", "y"], r"--data 'bytes\.csv' is neither UTF-8, .*--encoding"),
+        (
+            ["--data", "one.csv", "--target", "a", "--class-weight", "blanced"],
+            r"--class-weight must be balanced",
+        ),
+        (
+            ["--data", "many.csv", "--target", "y", "--class-weight", "balanced"],
+            r"--class-weight does not apply",
+        ),
+        (["--target", "y"], r"--target 'y' needs a table\. Add --data FILE, or leave out --target\."),
+        (["--drop", "y"], r"--drop 'y' needs a table\."),
+        (["--task", "regression"], r"--task regression does not apply to the scikit-learn datasets"),
+        (["--data", "text.npz"], r"--data 'text\.npz' is not an intact npz file"),
+        (["--data", "text.npz", "--encoding", "latin-1"], r"--encoding 'latin-1' needs a table"),
+        (
+            ["--data", "one.csv", "--target", "y", "--dataset", "iris"],
+            r"Both --dataset and --data are given\.",
+        ),
         (["--results", "words.csv/inside"], r"--results 'words\.csv/inside' .*words\.csv"),
         (["--logs", "words.csv"], r"--logs 'words\.csv' must be a folder"),
         (
@@ -165,10 +211,15 @@ def test_an_npz_file(capsys, in_a_new_folder):
 def test_bad_input_is_one_line_with_a_remedy(capsys, in_a_new_folder, arguments, message):
     (in_a_new_folder / "empty.csv").write_text("")
     (in_a_new_folder / "words.csv").write_text("a,y\n" + "red,0\nblue,1\n" * 10)
-    (in_a_new_folder / "nan.csv").write_text("a,y\n" + "nan,0\n2,1\n" * 10)
+    (in_a_new_folder / "names.csv").write_text("a,y\n" + "".join(f"a{i},{i % 2}\n" for i in range(20)))
+    (in_a_new_folder / "gap.csv").write_text("a,y\n2,1\n2,0\n2,\n" + "2,1\n" * 10)
+    (in_a_new_folder / "many.csv").write_text("a,y\n" + "".join(f"{i % 3},{i}.5\n" for i in range(60)))
+    (in_a_new_folder / "bytes.csv").write_bytes(b"a,y\n\x81\x8d,1\n")
+    (in_a_new_folder / "text.npz").write_text("a,y\n1,2\n")
     (in_a_new_folder / "one.csv").write_text("a,y\n" + "1,0\n2,0\n" * 10)
     before = files(in_a_new_folder)
-    code, out, err = run(capsys, *TUNE, *arguments)
+    own = "--data" in arguments or "--target" in arguments or "--drop" in arguments
+    code, out, err = run(capsys, *(TUNE_OWN if own else TUNE), *arguments)
     assert code == 2
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

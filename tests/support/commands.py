@@ -11,6 +11,8 @@ INITIALIZERS = ["--initializers", "he_auto,he_normal,zeros"]
 OTHERS = ["--activations", "relu,tanh", "--learning-rates", "0.003", "--pruner", "median"]
 # Two activations with each initializer: four trials that train, and two that are screened.
 TUNE = ["tune", "--dataset", "iris", *SMALL, *INITIALIZERS, *OTHERS]
+# The same on data that --data names.
+TUNE_OWN = ["tune", *SMALL, *INITIALIZERS, *OTHERS]
 # A single trial with a single seed.
 ONE = ["--initializers", "he_auto", "--activations", "relu", "--seeds", "1"]
 

@@ -17,7 +17,7 @@ from rich.progress import (
 
 from keras_initx.errors import printable
 
-from ..report import bounds_of, values_text
+from ..report import bounds_of, score_format, values_text
 from ..study import OptunaOracle, TrialResult, best_trial
 
 
@@ -105,7 +105,8 @@ class ProgressObserver:
         if best is None:
             return ""
         low, high = best.sample.interval(within=bounds_of(self._oracle.objective))
-        interval = f" [{low:.3f}, {high:.3f}]" if low == low else ""
+        form = score_format(best.sample.mean)
+        interval = f" [{low:{form}}, {high:{form}}]" if low == low else ""
         return f"best {best.sample.describe()}{interval}"
 
     @staticmethod

@@ -1,8 +1,10 @@
 """Training data: load it, validate it, split it; the arguments of `fit` and batches of them."""
 
 from .batches import Batch, has_own_step, is_arrays, row_count
-from .dataset import DATASETS, Dataset, from_arrays, load_csv, load_dataset, load_npz
+from .columns import model_rows
+from .dataset import DATASETS, Dataset, from_arrays, load_dataset, load_npz
 from .fit_arguments import FitArguments, copied_callbacks, evaluation
+from .load_table import load_table
 from .validation import check_not_masked, first_gap
 
 __all__ = [
@@ -17,8 +19,9 @@ __all__ = [
     "from_arrays",
     "has_own_step",
     "is_arrays",
-    "load_csv",
     "load_dataset",
     "load_npz",
+    "load_table",
+    "model_rows",
     "row_count",
 ]

@@ -1,4 +1,4 @@
-"""Check the arrays of a classification and convert them to plain types."""
+"""Check the arrays of a classification or a regression and convert them to plain types."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.preprocessing import LabelEncoder
 
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, unknown_name
 
 Features = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int32]
@@ -135,6 +135,51 @@ def _from_objects(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return labels
 
 
+TASKS = ("auto", "classification", "regression")
+# More whole numbers than this, or more numbers with fractions, are measurements and not classes.
+_MOST_INTEGER_CLASSES = 50
+_MOST_FRACTION_CLASSES = 10
+
+
+def task_of(labels: npt.NDArray[Any], task: str) -> str:
+    """Return whether labels are for "classification" or "regression".
+
+    Args:
+        labels: The labels.
+        task: One of `TASKS`. "auto" is regression for more than 50 different whole numbers, and for more than
+            10 different numbers with fractions among them.
+
+    Raises:
+        InitxError: The task is unknown, or a regression has labels that are not numbers.
+    """
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+    if labels.dtype.kind not in "biuf":
+        if task == "regression":
+            problem = f"`y` must be numbers for a regression, got {str(labels[0])!r}"
+            raise InitxError("y", str(labels[0]), "numbers", "Predict their classes.", problem)
+        return "classification"
+    if task != "auto":
+        return task
+    whole = labels.dtype.kind != "f" or bool((labels == np.floor(labels)).all())
+    most = _MOST_INTEGER_CLASSES if whole else _MOST_FRACTION_CLASSES
+    return "regression" if len(np.unique(labels)) > most else "classification"
+
+
+def check_targets(targets: npt.NDArray[Any]) -> None:
+    """Raise an `InitxError` for targets of a regression that are constant, or too few to split into three."""
+    infinite = ~np.isfinite(targets.astype(np.float32))
+    if infinite.any():
+        value = targets[int(np.argmax(infinite))]
+        raise InitxError("y", value, "finite in float32", "Correct it, or drop its row.")
+    if len(targets) < MIN_CLASS_ROWS:
+        allowed = f"at least {MIN_CLASS_ROWS} rows, so that each part of the split gets some"
+        raise InitxError("y", len(targets), allowed, "", f"`y` must have {allowed}, got {len(targets)}")
+    if (targets == targets[0]).all():
+        problem = f"`y` must have at least two different values, got only {targets[0]:g}"
+        raise InitxError("y", targets[0], "two values", "Check that this is the target.", problem)
+
+
 def check_discrete(labels: npt.NDArray[Any]) -> None:
     """Raise an `InitxError` for a target that is a measurement and not a class."""
     if labels.dtype.kind != "f" or (labels == np.floor(labels)).all():
@@ -143,10 +188,7 @@ def check_discrete(labels: npt.NDArray[Any]) -> None:
     # Classes that are fractions, such as 0.5 and 1.5, occur more often than measurements do.
     if distinct > max(10, 0.2 * len(labels)):
         problem = f"`y` must contain class labels, got {distinct} different fractions in {len(labels)} rows"
-        remedy = (
-            "Bin the target into classes. For a regression, split the data yourself and pass "
-            "((x, y), (x_validation, y_validation)) to search()."
-        )
+        remedy = "Bin the target into classes, or pass task='regression'."
         raise InitxError("y", distinct, "class labels", remedy, problem)
 
 

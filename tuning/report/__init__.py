@@ -1,5 +1,6 @@
 """Describe a search, finished or running: report page, tables, plots, importances."""
 
+from ..stats import score_format
 from .find_study import contains_study
 from .importance import importances
 from .lead import describe_lead, describe_lead_by
@@ -14,6 +15,7 @@ __all__ = [
     "describe_lead_by",
     "importances",
     "ranking",
+    "score_format",
     "values_text",
     "write_report",
 ]

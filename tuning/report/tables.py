@@ -9,6 +9,7 @@ from rich.text import Text
 
 from keras_initx.errors import printable
 
+from ..stats import score_format
 from ..study import TrialResult, best_per_cell, best_trial
 
 
@@ -30,11 +31,12 @@ def ranking(trials: Sequence[TrialResult], objective: Any) -> Table:
     table.add_column("status", overflow="fold", min_width=9)
     for trial in ranked(trials, objective):
         low, high = trial.sample.interval(within=bounds_of(objective))
+        form = score_format(trial.sample.mean)
         table.add_row(
             str(trial.number),
             values_text(trial),
             trial.sample.describe() if trial.seeds else "–",
-            f"{low:.3f} to {high:.3f}" if low == low else "–",
+            f"{low:{form}} to {high:{form}}" if low == low else "–",
             # Rich reads brackets in a string as markup, but a reason may contain any.
             Text(printable(": ".join(part for part in (trial.status, trial.reason or trial.out) if part))),
         )

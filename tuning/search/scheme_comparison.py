@@ -10,7 +10,7 @@ from rich.table import Table
 from keras_initx.errors import InitxError, unknown_name
 
 from ..data import Dataset
-from ..space import ACTIVATION, INITIALIZER, DenseClassifier
+from ..space import ACTIVATION, INITIALIZER, DenseNetwork
 from ..stats import GroupComparison, compare
 from ..study import Sample, TrialResult
 from .options import Results, Stopping
@@ -74,10 +74,14 @@ def compare_schemes(
         **options: Further options of `search`, such as `execution` and `verbose`.
 
     Raises:
-        InitxError: If a scheme is unknown; also whatever `search` raises.
+        InitxError: If a scheme is unknown, or the data have no classes; also whatever `search` raises.
     """
     names = [ALL_SCHEMES[label] for label in labels_of(schemes)]
-    model = DenseClassifier(data, ACTIVATIONS, names, [learning_rate], depth, width)
+    if not data.classes:
+        problem = f"`data` {data.name!r} are for a regression, but the schemes are compared by accuracy"
+        remedy = "Bin the target into classes."
+        raise InitxError("data", data.name, "data of a classification", remedy, problem)
+    model = DenseNetwork(data, ACTIVATIONS, names, [learning_rate], depth, width)
     return search(
         model,
         data,

@@ -12,6 +12,7 @@ import keras_initx
 from keras_initx._tf_logging import without_retracing_advice
 
 from ..dashboards import DashboardObserver, ProgressObserver
+from ..data import Dataset
 from ..observers import Observer
 from ..parallel import Workers, end_with_parent, interruptible, trials_each
 from ..pruning import Pruning
@@ -233,7 +234,8 @@ def search(
                 write_json(result.results_file, as_json(result.trials, settings, oracle.objective.direction))
                 dashboard.write_end(result.trials, call, place.command)
     if best_trial(result.trials, oracle.objective.direction) is not None:
-        save_model(result.model_file, result.best_model)
+        finish = x.deployed if isinstance(x, Dataset) else lambda model: model
+        save_model(result.model_file, lambda: finish(result.best_model()))
     elif not oracle.is_spent:
         oracle.check_any_completed()
     return result

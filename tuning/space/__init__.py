@@ -1,6 +1,11 @@
 """The search space: which hyperparameters a search varies, and their Optuna distributions."""
 
-from .dense_classifier import ACTIVATION, DEFAULT_ACTIVATIONS, DenseClassifier
+from .dense_network import (
+    ACTIVATION,
+    DEFAULT_ACTIVATIONS,
+    DEFAULT_LEARNING_RATES,
+    DenseNetwork,
+)
 from .hypermodel import BATCH_SIZE, SCHEDULE, InitializerHyperModel, build_on
 from .initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers, KernelSpace
 from .ranges import Numbers, Range
@@ -23,10 +28,11 @@ __all__ = [
     "CANDIDATES",
     "DEFAULT_ACTIVATIONS",
     "DEFAULT_INITIALIZERS",
+    "DEFAULT_LEARNING_RATES",
     "INITIALIZER",
     "OWN",
     "SCHEDULE",
-    "DenseClassifier",
+    "DenseNetwork",
     "InitializerHyperModel",
     "Initializers",
     "KernelSpace",

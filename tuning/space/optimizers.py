@@ -70,3 +70,9 @@ def set_optimizer(model: keras.Model, name: str | None) -> None:
         scaling = {key: value for key, value in model.optimizer.get_config().items() if key in names}
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, **scaling)
     model.optimizer = optimizer
+    compiled = model.get_compile_config
+    # Otherwise a saved model would name the optimizer that it was compiled with, and not load.
+    model.get_compile_config = lambda: {
+        **compiled(),
+        "optimizer": keras.optimizers.serialize(model.optimizer),
+    }

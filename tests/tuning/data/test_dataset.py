@@ -68,7 +68,7 @@ class TestLoadDataset:
     def test_unknown_name_suggests_the_nearest(self) -> None:
         with pytest.raises(InitxError) as caught:
             load_dataset("digit")
-        assert_message(caught.value, "dataset", "'digit'", "breast_cancer, digits", "'digits'?", "load_csv")
+        assert_message(caught.value, "dataset", "'digit'", "breast_cancer, digits", "'digits'?", "load_table")
 
 
 class TestSplit:
@@ -211,3 +211,21 @@ class TestTestPart:
         with pytest.raises(InitxError) as caught:
             from_arrays(X, Y, x_test=x_test, y_test=y_test)
         assert_message(caught.value, argument, *fragments)
+
+
+class TestRegression:
+    def test_targets_are_kept(self) -> None:
+        targets = np.linspace(-1, 1, ROWS)
+        data = from_arrays(X, targets, task="regression")
+        assert (data.classes, data.n_classes, data.y_train.dtype) == ((), 0, np.float32)
+        for x, y in parts(data):
+            np.testing.assert_allclose(y, targets[(x[:, 0] / 2).astype(int)], rtol=1e-6)
+        assert data.describe().endswith("of a target from -1 to 1 (12 train / 4 validation / 4 test)")
+
+    def test_keeps_the_test_part(self) -> None:
+        data = from_arrays(X, X[:, 0] / 7, x_test=X[:3], y_test=[0.5, 1, 2], task="auto")
+        np.testing.assert_array_equal(data.y_test, np.float32([0.5, 1, 2]))
+        assert (len(data.y_train), len(data.y_validation)) == (15, 5)
+
+    def test_one_column_is_one_target(self) -> None:
+        assert from_arrays(X, X[:, :1] / 7, task="auto").y_train.shape == (12,)

@@ -1,4 +1,4 @@
-"""Test the readers of CSV and npz files through `load_csv` and `load_npz`."""
+"""Test the reader of npz files through `load_npz`, and files that cannot be opened."""
 
 import io
 import os
@@ -10,133 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from keras_initx.tuning.data import from_arrays, load_csv, load_npz
+from keras_initx.tuning.data import from_arrays, load_npz, load_table
 
 from keras_initx import InitxError
-from tests.support.datasets import ROWS, X, Y, assert_message, assert_same, csv_text, parts, with_row, write
+from tests.support.datasets import ROWS, X, Y, assert_message, assert_same, csv_text, write
 
 pytestmark = pytest.mark.check
-
-
-class TestLoadCsv:
-    def test_values_arrive_unchanged(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "pets.csv", csv_text(rows=[f"{i / 7},{i % 2},{-i}e-3" for i in range(ROWS)]))
-        table = np.genfromtxt(path, delimiter=",", skip_header=1)
-        data = load_csv(path, "b")
-        assert data.name == "pets"
-        assert data.classes == ("0", "1")
-        found = np.concatenate([np.column_stack([x, y]) for x, y in parts(data)])
-        expected = table[:, [0, 2, 1]].astype(np.float32)
-        np.testing.assert_array_equal(found[found[:, 0].argsort()], expected)
-
-    def test_string_labels_map_back(self, tmp_path: Path) -> None:
-        data = load_csv(write(tmp_path / "a.csv", csv_text()), "label")
-        assert data.classes == ("cat", "dog")
-        for x, y in parts(data):
-            assert [data.classes[i] for i in y] == ["cat" if row % 2 else "dog" for row in x[:, 0]]
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            lambda text: text.replace("\n", "\r\n"),
-            lambda text: text.replace("\n", "\n\n"),
-            lambda text: text.replace(",", " , "),
-            lambda text: text.replace(",dog", ',"dog"').replace("a,b", '"a",b'),
-            lambda text: text.replace(",dog", ', "dog"'),
-            lambda text: text.rstrip("\n"),
-        ],
-        ids=["crlf", "blank lines", "spaces", "quotes", "space before quote", "no last newline"],
-    )
-    def test_spelling_of_the_file_makes_no_difference(
-        self, tmp_path: Path, change: Callable[[str], str]
-    ) -> None:
-        plain = load_csv(write(tmp_path / "a.csv", csv_text()), "label")
-        changed = load_csv(write(tmp_path / "b.csv", change(csv_text())), "label")
-        assert changed.classes == plain.classes
-        assert_same(changed, plain)
-
-    def test_byte_order_mark_is_no_part_of_the_first_name(self, tmp_path: Path) -> None:
-        text = csv_text("\ufefflabel,a", [f"{i % 2},{i}" for i in range(ROWS)])
-        assert load_csv(write(tmp_path / "a.csv", text), "label").input_shape == (1,)
-
-    def test_inf_beside_numbers_is_a_string_label(self, tmp_path: Path) -> None:
-        text = csv_text("a,label", [f"{i},{('1.0', 'inf')[i % 2]}" for i in range(ROWS)])
-        assert load_csv(write(tmp_path / "a.csv", text), "label").classes == ("1.0", "inf")
-
-    def test_number_labels_are_compared_as_numbers(self, tmp_path: Path) -> None:
-        rows = [f"{i},{('10', '9', '9.0')[i % 3]}" for i in range(ROWS)]
-        assert load_csv(write(tmp_path / "a.csv", csv_text("a,label", rows)), "label").classes == ("9", "10")
-
-    def test_underscores_make_a_label_a_string(self, tmp_path: Path) -> None:
-        rows = [f"{i},{('1_2', '12')[i % 2]}" for i in range(ROWS)]
-        assert load_csv(write(tmp_path / "a.csv", csv_text("a,label", rows)), "label").classes == (
-            "12",
-            "1_2",
-        )
-
-    @pytest.mark.parametrize(
-        ("content", "fragments"),
-        [
-            ("", ("is empty", "header row", "Check the path")),
-            ("\n\n", ("is empty", "header row", "Check the path")),
-            ("a,label\n", ("header but no data rows", "Add rows")),
-            (b"\x89PNG\r\n\xff\xfe", ("UTF-8", "Save it as one")),
-            ('a,label\n1,"x\n', ("comma-separated cells", "Save it as one")),
-            (csv_text(rows=["1," + "9" * 140_000 + ",cat"]), ("comma-separated cells", "field limit")),
-            (csv_text("a,a,label"), ("'a' more than once", "Rename")),
-            (csv_text("label,b,label"), ("'label' more than once", "Rename")),
-            (csv_text(",b,label"), ("no name for column 1", "Name or drop", "index=False")),
-            (
-                csv_text("label", ["cat"] * 9),
-                ("no columns except the target 'label'", "Add the columns"),
-            ),
-            (with_row("1,2"), ("2 cells in line 4", "3 cells in the header (line 1)", "Correct the row")),
-            (with_row("1"), ("1 cell in line 4", "3 cells in the header (line 1)", "Correct the row")),
-            (with_row("1,2,3,4"), ("4 cells in line 4", "3 cells in the header (line 1)", "quote cells")),
-            (with_row("1,red,cat"), ("'red' in column 'b', line 4", "numbers", "Encode the column", "drop")),
-            (with_row("1,1_0,cat"), ("'1_0' in column 'b', line 4", "numbers", "Encode the column")),
-            (
-                with_row("1, \t,cat"),
-                ("empty cell in column 'b', line 4", "finite", "Drop the row or fill in"),
-            ),
-            (with_row("NaN,2,cat"), ("NaN in column 'a', line 4", "finite", "Drop the row or fill in")),
-            (with_row("-inf,2,cat"), ("-inf in column 'a', line 4", "finite", "Drop the row or fill in")),
-            (with_row("1e39,2,cat"), ("1e39 in column 'a', line 4", "float32", "Drop the row or fill in")),
-        ],
-    )
-    def test_rejects_the_file(self, tmp_path: Path, content: str | bytes, fragments: tuple[str, ...]) -> None:
-        with pytest.raises(InitxError) as caught:
-            load_csv(write(tmp_path / "a.csv", content), "label")
-        assert_message(caught.value, "path", *fragments)
-
-    @pytest.mark.parametrize(
-        ("content", "fragments"),
-        [
-            (csv_text("a,b,labels"), ("'label'", "a, b, labels", "'labels'?")),
-            (csv_text("0,1,2"), ("'label'", "0, 1, 2", "first row must name the columns")),
-            ("a;label\n1;2\n", ("'label'", "separated by commas")),
-            (with_row("1,2,"), ("`target` 'label'", "an empty cell in line 4", "Drop the rows")),
-            (with_row("1,2,nan"), ("`target` 'label'", "nan in line 4", "Drop the rows")),
-            (
-                with_row("1,2,owl"),
-                ("`target` 'label'", "class 'owl' with 1 of 20 rows", "at least 5", "drop it"),
-            ),
-            (csv_text("a,label", ["1,cat"] * 9), ("`target` 'label'", "only 'cat'", "two classes")),
-            (
-                csv_text("a,label", [f"1,{i}.5" for i in range(60)]),
-                ("`target` 'label'", "60 different fractions", "class labels", "Bin the target"),
-            ),
-        ],
-    )
-    def test_rejects_the_target(self, tmp_path: Path, content: str, fragments: tuple[str, ...]) -> None:
-        with pytest.raises(InitxError) as caught:
-            load_csv(write(tmp_path / "a.csv", content), "label")
-        assert_message(caught.value, "target", *fragments)
-
-    def test_counts_lines_of_the_file_not_rows(self, tmp_path: Path) -> None:
-        text = 'a,b,"la\nbel"\n\n1,2,cat\n1,x,cat\n'
-        with pytest.raises(InitxError, match="'x' in column 'b', line 5"):
-            load_csv(write(tmp_path / "a.csv", text), "la bel")
 
 
 class TestLoadNpz:
@@ -258,8 +137,8 @@ class TestLoadNpz:
 
 @pytest.mark.parametrize(
     "load",
-    [lambda path: load_csv(path, "label"), load_npz],
-    ids=["csv", "npz"],
+    [lambda path: load_table(path, "label"), load_npz],
+    ids=["table", "npz"],
 )
 class TestUnreadableFile:
     def test_missing(self, tmp_path: Path, load: Callable[..., Any]) -> None:

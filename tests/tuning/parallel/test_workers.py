@@ -267,13 +267,13 @@ def test_command_of_a_worker() -> None:
         "--workers",
         "4",
         "--overwrite",
-        "--csv",
+        "--data",
         "a b.csv",
         "--extra-seeds=9",
         "-q",
         "--json",
     ]
-    kept = ["--csv", "a b.csv", "--seeds", "2"]
+    kept = ["--data", "a b.csv", "--seeds", "2"]
     command = worker_command([*arguments, "--seeds", "2"])
     assert command[1:] == ["-P", "-m", "keras_initx.tuning", *kept, "--join", "--quiet"]
 

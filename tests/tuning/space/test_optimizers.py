@@ -83,3 +83,13 @@ def test_a_search_chooses_among_them(quick: Any) -> None:
 def test_refused(quick: Any, names: Any) -> None:
     with pytest.raises(InitxError, match=r"^`optimizers` (must be|.adm. is not known\. Did you mean .adam.)"):
         quick(optimizers=names)
+
+
+def test_a_saved_model_has_the_optimizer_that_trained_it(tmp_path: Any) -> None:
+    model = compiled()
+    set_optimizer(model, "sgd")
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert isinstance(loaded.optimizer, keras.optimizers.SGD)
+    assert int(loaded.optimizer.iterations) == 1

@@ -6,8 +6,8 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import DenseClassifier, InitializerHyperModel, from_arrays
-from keras_initx.tuning.space.dense_classifier import check_activations
+from keras_initx.tuning import DenseNetwork, InitializerHyperModel, from_arrays, load_table
+from keras_initx.tuning.space.dense_network import check_activations
 
 from keras_initx import InitxError
 
@@ -42,7 +42,7 @@ def test_bad_activations(names: Any, message: str) -> None:
 def test_sizes_that_no_memory_holds(sizes: Any, message: str) -> None:
     data = from_arrays(np.zeros((60, 3)), np.arange(60) % 3)
     with pytest.raises(InitxError, match=message):
-        DenseClassifier(data, **sizes)
+        DenseNetwork(data, **sizes)
 
 
 def test_every_known_activation_can_be_used() -> None:
@@ -58,7 +58,7 @@ def test_declares_its_hyperparameters_and_standardizes() -> None:
     x = np.random.default_rng(0).normal(5, 3, size=(60, 2, 3)).astype("float32")
     data = from_arrays(x, np.arange(60) % 3)
     names, rates = ["he_normal", "random_uniform"], [0.01, 0.02]
-    build = DenseClassifier(data, ["relu", "tanh"], names, rates, depth=2, width=5)
+    build = DenseNetwork(data, ["relu", "tanh"], names, rates, depth=2, width=5)
     hp = keras_tuner.HyperParameters()
     InitializerHyperModel(build).build(hp)
     assert [p.name for p in hp.space] == ["initializer", "activation", "learning_rate"]
@@ -82,4 +82,25 @@ def test_declares_its_hyperparameters_and_standardizes() -> None:
 def test_checks_its_arguments(options: dict[str, Any]) -> None:
     data = from_arrays(np.arange(40.0).reshape(20, 2), np.arange(20) % 2)
     with pytest.raises(InitxError):
-        DenseClassifier(data, **options)
+        DenseNetwork(data, **options)
+
+
+def test_a_regression_ends_in_the_scale_of_its_targets() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    data = from_arrays(x, 5e4 + 2e4 * x[:, 0], task="regression")
+    hp = keras_tuner.HyperParameters()
+    model = DenseNetwork(data, ["relu"], ["he_auto"], [0.01], depth=2, width=16)(hp)
+    assert model.output_shape == (None, 1)
+    model.fit(data.x_train, data.y_train, epochs=15, verbose=0)
+    figures = model.evaluate(data.x_test, data.y_test, verbose=0, return_dict=True)
+    # Both are the same error: in the units of the target, and as a share of its variance.
+    assert figures["rmse"] < 0.3 * data.y_test.std()
+    assert figures["loss"] == pytest.approx(figures["rmse"] ** 2 / data.y_train.var(), rel=1e-3)
+
+
+def test_a_network_on_a_table_leaves_the_scaling_to_its_encoder(tmp_path: Any) -> None:
+    rows = [f"{i + 5},{'xyz'[i % 3]},{i % 2}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("a,c,y\n" + "\n".join(rows))
+    model = DenseNetwork(load_table(tmp_path / "a.csv", "y"))(keras_tuner.HyperParameters())
+    assert not any(isinstance(layer, L.Normalization) for layer in model.layers)
