@@ -7,6 +7,8 @@ import sys
 import keras
 import pytest
 
+from tests.support import processes
+
 pytestmark = pytest.mark.slow
 
 CODE = """
@@ -53,7 +55,7 @@ for units in (16, 131072):
 
 def test_layouts_are_kept_and_change_no_value():
     # JAX whatever the backend of this test run: only there does Keras's API distribute weights.
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
     env = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -61,7 +63,7 @@ def test_layouts_are_kept_and_change_no_value():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a strategy of TensorFlow")
-def test_a_mirrored_strategy_has_one_value_on_every_replica():
+def test_a_mirrored_strategy_has_one_value_on_every_replica(tmp_path):
     code = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -78,5 +80,6 @@ for layer in layers:
 model.compile("sgd", "mse", jit_compile=False)
 model.fit(np.ones((8, 9)), np.ones((8, 9)), verbose=0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    process = processes.start(processes.source, code, output=tmp_path / "out")
+    process.join(120)
+    assert process.exitcode == 0, processes.errors_of(tmp_path / "out")[-3000:]

@@ -1,6 +1,5 @@
 """Test the storages of a study: files, journals and databases, and the errors of those that fail to open."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from keras_initx.tuning.storage.databases import _engine_options, _without_secrets, open_storage, redacted
 
 from keras_initx import InitxError
+from tests.support import processes
 
 pytestmark = pytest.mark.one_backend
 
@@ -48,12 +48,15 @@ class TestOpenStorage:
             "    storage = open_storage(f'sqlite:///{folder}/{n}.db', folder)\n"
             "    optuna.create_study(storage=storage, study_name='s', load_if_exists=True)\n"
         )
-        command = [sys.executable, "-c", code, str(tmp_path)]
-        processes = [
-            subprocess.Popen([*command, f"ready{n}"], stderr=subprocess.PIPE, text=True) for n in range(3)
+        folder = str(tmp_path)
+        started = [
+            processes.start(processes.source, code, folder, folder, f"ready{n}", output=tmp_path / f"{n}.out")
+            for n in range(3)
         ]
-        ended = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
-        assert [code for _, code in ended] == [0, 0, 0], ended
+        for process in started:
+            process.join(120)
+        errors = [processes.errors_of(tmp_path / f"{n}.out") for n in range(3)]
+        assert [process.exitcode for process in started] == [0, 0, 0], errors
 
     def test_a_damaged_journal(self, tmp_path: Path) -> None:
         (tmp_path / "a.journal").write_text('garbage\n{"x"')

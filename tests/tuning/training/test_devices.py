@@ -18,14 +18,16 @@ from keras_initx.tuning.training.devices import Strategy, strategy_of
 
 from keras_initx import InitxError
 from keras_initx.cli.common import run_safely
+from tests.support import processes
 
 # The number of devices is fixed before anything else happens in a process. One process runs all searches
 # with that number: lists of a strategy, a number of training rows, and whether to normalize.
 SEARCHES = """
-import json, os, sys
+import json, os, sys, warnings
+warnings.simplefilter("error", UserWarning)
 backend, folder, devices, searches = sys.argv[1:5]
 os.environ["KERAS_BACKEND"] = backend
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+os.environ["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
 if backend == "tensorflow":
     import tensorflow as tf
     parts = [tf.config.LogicalDeviceConfiguration()] * int(devices)
@@ -106,9 +108,19 @@ print(json.dumps(results))
 """
 
 
-def run(*arguments: Any, backend: str) -> dict[str, Any]:
+def run(folder: Path, *arguments: Any, backend: str) -> dict[str, Any]:
+    parameters = [str(argument) for argument in (folder, *arguments)]
+    if backend == keras.backend.backend() == "tensorflow":
+        # TensorFlow sets up its devices when it computes for the first time, after this fork.
+        printed = folder / f"printed_{len(list(folder.iterdir()))}"
+        forked = processes.start(
+            processes.source, SEARCHES, str(folder), backend, *parameters, output=printed
+        )
+        forked.join(300)
+        assert forked.exitcode == 0, processes.errors_of(printed)[-3000:]
+        return json.loads(printed.read_text().strip().splitlines()[-1])
     environment = {**os.environ, "KERAS_BACKEND": backend}
-    command = [sys.executable, "-W", "error::UserWarning", "-c", SEARCHES, backend, *map(str, arguments)]
+    command = [sys.executable, "-c", SEARCHES, backend, *parameters]
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert process.returncode == 0, process.stderr[-3000:]
     return json.loads(process.stdout.strip().splitlines()[-1])
