@@ -240,21 +240,10 @@ def test_a_folder_that_cannot_be_written_to(capsys, in_a_new_folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_saves_the_search_and_resuming_finishes_it(in_a_new_folder):
-    command = [
-        sys.executable,
-        "-m",
-        "keras_initx.tuning",
-        *TUNE[1:],
-        "--initializers",
-        "he_auto,he_normal",
-        "--epochs",
-        "40",
-        "--pruner",
-        "",
-    ]
+def test_ctrl_c_saves_the_search_and_resuming_finishes_it(capsys, in_a_new_folder):
+    options = [*TUNE[1:], "--initializers", "he_auto,he_normal", "--epochs", "12", "--pruner", ""]
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "keras_initx.tuning", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -275,7 +264,8 @@ def test_ctrl_c_saves_the_search_and_resuming_finishes_it(in_a_new_folder):
     saved = json.loads((in_a_new_folder / "results/tune/results.json").read_text())
     done = {(t["number"], seed) for t in saved["trials"] for seed in t["seeds"]}
     assert done
-    subprocess.run([*command, "--resume", "--quiet"], check=True, capture_output=True)
+    code, _, err = run(capsys, "tune", *options, "--resume", "--quiet")
+    assert code == 0, err
     final = json.loads((in_a_new_folder / "results/tune/results.json").read_text())
     assert len(final["trials"]) == 4
     assert all(len(t["seeds"]) == 2 and t["status"] == "completed" for t in final["trials"])

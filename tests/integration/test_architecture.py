@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.check
+# It reads the source code only.
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "keras_initx").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")])

@@ -9,7 +9,7 @@ from keras_initx import PriorBias, initialize
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
-pytestmark = pytest.mark.one_backend
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
 
 
 def model_of(*hidden, units=1, rate=1e-3, loss="mse", bias="zeros"):
@@ -28,6 +28,7 @@ def relu():
 
 
 class TestTargets:
+    @pytest.mark.usefixtures("compiled_pass")
     def test_targets_up_to_199(self):
         y = np.random.default_rng(0).integers(0, 200, size=(64, 1)).astype("float32")
         report = diagnose(model_of(*relu(), rate=1e-2), data(64, 8), y)

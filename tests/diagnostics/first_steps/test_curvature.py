@@ -8,12 +8,17 @@ from keras import layers, ops
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
+# One test of each kind keeps the compiled pass of a user; compiling takes most of the time.
+pytestmark = pytest.mark.usefixtures("eager_pass")
+# A dozen steps of TensorFlow take less time than tracing one.
+EAGER = keras.backend.backend() == "tensorflow"
+
 
 def regression(depth=3, rate=1e-3, optimizer=None, momentum=0.0):
     keras.utils.set_random_seed(5)
     hidden = [layers.Dense(32, "relu") for _ in range(depth)]
     model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(1)])
-    model.compile(optimizer or keras.optimizers.SGD(rate, momentum=momentum), "mse")
+    model.compile(optimizer or keras.optimizers.SGD(rate, momentum=momentum), "mse", run_eagerly=EAGER)
     return model
 
 
@@ -22,6 +27,7 @@ def verdicts(report):
 
 
 class TestCurvature:
+    @pytest.mark.usefixtures("compiled_pass")
     def test_the_hessian_of_linear_regression(self):
         model = keras.Sequential([keras.Input((8,)), layers.Dense(1)])
         x = data(64, 8) * np.array([3, 1, 1, 1, 1, 1, 1, 1], "float32")
@@ -32,6 +38,7 @@ class TestCurvature:
         assert 0.9 * expected <= report.curvature <= 1.001 * expected
         assert f"{2 / report.curvature:.2g}" in report.summary()
 
+    @pytest.mark.usefixtures("compiled_pass")
     def test_weights_and_states_are_as_before(self):
         # On PyTorch, Keras itself cannot train a stateful GRU.
         kind = layers.SimpleRNN if keras.backend.backend() == "torch" else layers.GRU
@@ -69,6 +76,7 @@ class TestLearningRates:
         assert ("learning rate" in verdicts(report)) == fails, (losses, report.summary())
         assert report.healthy == (not fails), report.summary()
 
+    @pytest.mark.usefixtures("compiled_pass")
     def test_the_recommended_rate_trains(self):
         x, y = 150 * np.abs(data(64, 8)), data(64, 1, seed=1)
         text = next(f.text for f in diagnose(regression(), x, y).findings if f.verdict == "learning rate")
@@ -140,7 +148,7 @@ class TestLearningRates:
         keras.utils.set_random_seed(5)
         norm = [layers.BatchNormalization()] if is_normalized else []
         model = keras.Sequential([keras.Input((8,)), *norm, layers.Dense(32, "relu"), layers.Dense(1)])
-        model.compile(keras.optimizers.SGD(10.0, **options), "mse")
+        model.compile(keras.optimizers.SGD(10.0, **options), "mse", run_eagerly=EAGER)
         x, y = data(64, 8), data(64, 1, seed=1)
         assert "learning rate" in verdicts(diagnose(model, x, y))
         with np.errstate(all="ignore"):
