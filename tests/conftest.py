@@ -18,6 +18,13 @@ import keras
 import numpy as np
 import pytest
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # Most functions here run a few times, so TensorFlow would take longer to optimize their graphs than to
+    # run them. The processes that tests start optimize as usual, which may change the last digits.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 # TensorFlow leaves many objects behind, and Python would search all of them for cycles again and again.
 gc.freeze()
 gc.set_threshold(200_000, 20, 100)

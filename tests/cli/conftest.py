@@ -11,6 +11,7 @@ import pytest
 
 from keras_initx.cli import main
 from tests.support.commands import TUNE
+from tests.support.made_once import made_once
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,18 @@ class Finished:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Run `TUNE` once: four trained and two screened trials in results/tune and runs/tune."""
-    folder = tmp_path_factory.mktemp("tune")
-    out, err = io.StringIO(), io.StringIO()
-    with chdir(folder), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as stopped:
-        main([*TUNE, "--quiet"])
-    assert stopped.value.code == 0, err.getvalue()
-    return Finished(folder, out.getvalue())
+
+    def make(folder: Path) -> None:
+        (folder / "work").mkdir()
+        out, err = io.StringIO(), io.StringIO()
+        ends = pytest.raises(SystemExit)
+        with chdir(folder / "work"), redirect_stdout(out), redirect_stderr(err), ends as stopped:
+            main([*TUNE, "--quiet"])
+        assert stopped.value.code == 0, err.getvalue()
+        (folder / "out").write_text(out.getvalue(), encoding="utf-8")
+
+    folder = made_once(tmp_path_factory, "tune", make)
+    return Finished(folder / "work", (folder / "out").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

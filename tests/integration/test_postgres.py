@@ -1,6 +1,5 @@
 """Searches on a PostgreSQL server that these tests start themselves."""
 
-import json
 import os
 import signal
 import socket
@@ -9,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -17,9 +15,8 @@ from keras_initx.tuning.storage.databases import open_storage, storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 
 from keras_initx import InitxError
-from keras_initx.cli import app
-from keras_initx.cli.common import run_safely
 from tests.support import processes
+from tests.support.shared_search import command, curves, of_one_process
 from tests.support.studies import running, study_of_others, wait_for
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
@@ -65,21 +62,6 @@ def server() -> Iterator[str]:
             run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
 
 
-TUNE = [
-    "tune", "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
-    "--learning-rates", "0.003", "--epochs", "3", "--seeds", "2", "--depth", "1",
-    "--no-jit-compile", "--quiet",
-]  # fmt: skip
-
-
-def command(folder: Path, *options: str) -> list[str]:
-    return [*TUNE, *options, "--results", str(folder / "results"), "--logs", str(folder / "logs")]
-
-
-def curves(trial: dict[str, Any]) -> list[Any]:
-    return [record["curves"] for record in trial["seeds"].values()]
-
-
 def command_lines() -> str:
     """The command lines of all processes, which every user of the machine may read."""
     lines = []
@@ -91,7 +73,9 @@ def command_lines() -> str:
     return "\n".join(lines)
 
 
-def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
+def test_two_workers_one_of_them_killed(
+    server: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     go = tmp_path / "go"
     process = processes.start(
         processes.command_line_of_waiting_workers,
@@ -123,12 +107,7 @@ def test_two_workers_one_of_them_killed(server: str, tmp_path: Path) -> None:
     assert not (tmp_path / "results/study.db").exists()
 
     # One process with a file finds the same trials and scores.
-    assert run_safely(app, command(tmp_path / "alone")) == 0
-    results = [json.loads((p / "results/results.json").read_text()) for p in (tmp_path, tmp_path / "alone")]
-    one, two = (
-        {json.dumps(t["hyperparameters"], sort_keys=True): curves(t) for t in r["trials"]} for r in results
-    )
-    assert one == two
+    assert curves(tmp_path) == curves(of_one_process(tmp_path_factory), seeds=2)
 
 
 def test_wrong_password_and_missing_server(server: str, tmp_path: Path) -> None:
@@ -152,7 +131,7 @@ heartbeat.HEARTBEAT_SECONDS, heartbeat.STALE_SECONDS = 1.0, 6.0
 def build():
     layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2, activation="softmax")]
     model = keras.Sequential(layers)
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
     return model
 
 class Slow:

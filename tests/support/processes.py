@@ -36,6 +36,15 @@ def start(
     return process
 
 
+def run(
+    target: Callable[..., Any], *args: Any, output: Path, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run `target(*args)` in a new process, which has to succeed within five minutes."""
+    process = start(target, *args, output=output, environment=environment)
+    process.join(300)
+    assert process.exitcode == 0, errors_of(output)[-3000:]
+
+
 def errors_of(output: Path) -> str:
     """Return what a process printed on standard error."""
     return Path(f"{output}.err").read_text(errors="replace")

@@ -20,7 +20,7 @@ def wait_for(
     find: Callable[[], Found | None],
     is_running: Callable[[], bool],
     seconds: float = 200,
-    pause: float = 0.02,
+    pause: float = 0.1,
 ) -> Found:
     """Return the first true value of `find`, within some seconds and while a process runs that causes it."""
     deadline = time.monotonic() + seconds

@@ -1,6 +1,5 @@
 """Real processes on one study find what one process finds, and lose nothing when one of them is killed."""
 
-import json
 import os
 import signal
 import sys
@@ -18,37 +17,15 @@ from keras_initx.tuning.study.heartbeat import new_owner
 from keras_initx.tuning.study.proposals import Proposals
 
 from keras_initx import InitxError
-from keras_initx.cli import app
 from keras_initx.cli.command_lines import worker_command
-from keras_initx.cli.common import run_safely
 from tests.support import processes
+from tests.support.shared_search import command, curves, of_one_process
 from tests.support.studies import running, study_of_others, wait_for
-
-TUNE = [
-    "tune", "--dataset", "iris", "--initializers", "he_auto,he_normal,auto", "--activations", "relu,tanh",
-    "--learning-rates", "0.003", "--epochs", "3", "--seeds", "2", "--depth", "1",
-    "--no-jit-compile", "--quiet",
-]  # fmt: skip
 
 pytestmark = [
     pytest.mark.one_backend,
     pytest.mark.skipif(os.name != "posix", reason="sends signals"),
 ]
-
-
-def command(folder: Path, *options: str) -> list[str]:
-    return [*TUNE, *options, "--results", str(folder / "results"), "--logs", str(folder / "logs")]
-
-
-def curves(folder: Path, seeds: int | None = None) -> dict[str, Any]:
-    """The curves of each trial's first seeds, by its hyperparameters."""
-    trials = json.loads((folder / "results/results.json").read_text())["trials"]
-    return {
-        json.dumps(t["hyperparameters"], sort_keys=True): [
-            record["curves"] for record in list(t["seeds"].values())[:seeds]
-        ]
-        for t in trials
-    }
 
 
 def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -58,10 +35,8 @@ def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory: Any) -> Path:
-    """The folder of a search by this process alone."""
-    folder = tmp_path_factory.mktemp("one")
-    assert run_safely(app, command(folder, "--extra-seeds", "6")) == 0
-    return folder
+    """The folder of the search by one process."""
+    return of_one_process(tmp_path_factory)
 
 
 @pytest.mark.slow
@@ -106,7 +81,7 @@ def test_two_workers_find_what_one_process_finds_although_one_is_killed(
 
 @pytest.mark.slow
 def test_workers_that_end_after_a_few_trials_find_the_same(one_process: Path, tmp_path: Path) -> None:
-    assert run_safely(app, command(tmp_path, "--trials-each", "2")) == 0
+    processes.run(processes.command_line, *command(tmp_path, "--trials-each", "2"), output=tmp_path / "out")
     assert curves(tmp_path) == curves(one_process, seeds=2)
     owners = [t.user_attrs[OWNER_ATTRIBUTE]["pid"] for t in study(tmp_path)]
     assert [owners.count(pid) for pid in dict.fromkeys(owners)] == [2, 2, 2]
