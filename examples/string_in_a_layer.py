@@ -21,9 +21,7 @@ def network(initializer: str, depth: int = 30) -> keras.Model:
             keras.layers.Dense(10, activation="softmax", kernel_initializer=initializer),
         ]
     )
-    model.compile(
-        keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=True
-    )
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

@@ -46,9 +46,14 @@ class Batch:
         """Return a batch of arrays."""
         return _cut({"x": x, "y": y}, slice(None), {}, row_count(x))
 
-    def train(self, model: keras.Model) -> dict[str, float]:
-        """Take one training step and return its loss and metrics by name."""
-        if has_own_step(model):
+    def train(self, model: keras.Model, by_fit: bool = False) -> dict[str, float]:
+        """Take one training step and return its loss and metrics by name.
+
+        Args:
+            model: The model.
+            by_fit: Whether to compile what a later `fit` runs; otherwise the step is one of its own.
+        """
+        if by_fit or has_own_step(model):
             # Keras packs a batch for `fit` in another way than for `train_on_batch` if parts are missing.
             history = model.fit(**self.source, epochs=1, shuffle=False, verbose=0).history
             return {name: float(values[-1]) for name, values in history.items()}
@@ -56,9 +61,9 @@ class Batch:
         logs = model.train_on_batch(self.x, self.y, **weights, return_dict=True)
         return {name: float(np.mean(value)) for name, value in logs.items()}
 
-    def test(self, model: keras.Model) -> dict[str, float]:
-        """Evaluate the model on the batch and return its loss and metrics by name."""
-        if has_own_step(model):
+    def test(self, model: keras.Model, by_fit: bool = False) -> dict[str, float]:
+        """Evaluate the model on the batch, as `train` trains it; return its loss and metrics by name."""
+        if by_fit or has_own_step(model):
             arguments = {name: value for name, value in self.source.items() if name != "class_weight"}
             logs = model.evaluate(**arguments, verbose=0, return_dict=True)
         else:

@@ -96,7 +96,7 @@ class CompiledModels:
             # After a failure of XLA: an error that also occurs without XLA is the user's own, and is raised.
             # Without XLA: JAX builds metrics on a batch of the first `fit` and so shuffles the data once more
             # than in later calls. This step builds them before.
-            self._sample.train(model)
+            self._sample.train(model, by_fit=True)
         if reason is not None:
             warnings.warn(
                 f"XLA cannot compile {model.name!r}, so it is trained without jit_compile, more slowly. "
@@ -111,8 +111,9 @@ class CompiledModels:
 def _xla_error(model: keras.Model, sample: Batch, validation: Batch) -> str | None:
     """Return why XLA cannot compile the model, in one line; None if it can."""
     try:
-        sample.train(model)
-        validation.test(model)
+        # As the search does it later, because XLA would compile other steps a second time.
+        sample.train(model, by_fit=True)
+        validation.test(model, by_fit=True)
     except Exception as error:
         text = " ".join(str(error).split())
         operation = re.search(r"\S+ \(No registered .*?\)|[^:]*not compilable[^:]*", text)

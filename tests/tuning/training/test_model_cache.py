@@ -55,6 +55,23 @@ def test_history_equals_plain_keras() -> None:
     assert reused == plain_keras
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends compile the step itself")
+def test_fit_runs_the_step_that_was_traced_for_the_sample() -> None:
+    traced = []
+
+    class Noting(L.Layer):
+        def call(self, x: Any) -> Any:
+            traced.append(x.shape)
+            return x
+
+    model = keras.Sequential([keras.Input((4,)), Noting(), L.Dense(2, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model = plain().adopt(model)
+    before = len(traced)
+    model.fit(X, Y, batch_size=8, verbose=0)
+    assert len(traced) == before
+
+
 def test_weights_and_rate_are_adopted_and_the_optimizer_is_reset() -> None:
     models = plain()
     first = models.adopt(build(rate=0.05))
