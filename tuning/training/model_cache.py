@@ -19,6 +19,10 @@ from keras_initx import all_layers
 from .._variables import assign, every_variable, inner_optimizer, optimizer_state, values_of
 from ..data import Batch, has_own_step
 
+# TensorFlow would compile the step of `train_on_batch` and then that of `fit`. Elsewhere they are the same,
+# and on JAX a `fit` that fails leaves a model without values.
+_BY_FIT = keras.backend.backend() == "tensorflow"
+
 
 class CompiledModels:
     """The compiled models of one search, by architecture and training settings.
@@ -96,7 +100,7 @@ class CompiledModels:
             # After a failure of XLA: an error that also occurs without XLA is the user's own, and is raised.
             # Without XLA: JAX builds metrics on a batch of the first `fit` and so shuffles the data once more
             # than in later calls. This step builds them before.
-            self._sample.train(model, by_fit=True)
+            self._sample.train(model, by_fit=_BY_FIT)
         if reason is not None:
             warnings.warn(
                 f"XLA cannot compile {model.name!r}, so it is trained without jit_compile, more slowly. "
@@ -111,9 +115,8 @@ class CompiledModels:
 def _xla_error(model: keras.Model, sample: Batch, validation: Batch) -> str | None:
     """Return why XLA cannot compile the model, in one line; None if it can."""
     try:
-        # As the search does it later, because XLA would compile other steps a second time.
-        sample.train(model, by_fit=True)
-        validation.test(model, by_fit=True)
+        sample.train(model, by_fit=_BY_FIT)
+        validation.test(model, by_fit=_BY_FIT)
     except Exception as error:
         text = " ".join(str(error).split())
         operation = re.search(r"\S+ \(No registered .*?\)|[^:]*not compilable[^:]*", text)
