@@ -101,7 +101,11 @@ def error_line(error: BaseException) -> str:
     'TypeError: no axis'
     """
     name = type(error).__name__
-    text = _COLOURS.sub("", str(error)).rpartition("Error encountered:")[2].partition("Arguments received")[0]
+    # A KeyError quotes its message.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = (
+        _COLOURS.sub("", str(message)).rpartition("Error encountered:")[2].partition("Arguments received")[0]
+    )
     lines = [line.strip() for line in _TENSORFLOW.sub("", text).splitlines() if line.strip()]
     if lines and lines[0].startswith("Graph execution error"):
         lines = [line for line in lines if not line.startswith(("[[", "File "))][-1:]

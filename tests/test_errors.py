@@ -39,6 +39,9 @@ def test_the_reason_is_the_first_informative_line():
         "Exception encountered when calling Mine.call().\n\n\x1b[1mno axis\x1b[0m\n\nArguments received: ..."
     )
     assert error_line(ValueError(wrapped)) == "ValueError: no axis"
+    # Its text would be quoted, with escapes.
+    assert error_line(KeyError(wrapped)) == "KeyError: no axis"
+    assert error_line(KeyError()) == "KeyError"
     assert error_line(ValueError("Exception encountered when calling")) == (
         "ValueError: Exception encountered when calling"
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from keras_initx.cli import common
+from keras_initx.errors import InitxError
 from keras_initx.tuning import (
     DEFAULT_ACTIVATIONS,
     DEFAULT_INITIALIZERS,
@@ -70,7 +71,7 @@ def tune(
         typer.Option(
             metavar="NAME[:min|max]",
             help="The metric to optimize, such as val_loss. "
-            "[default: val_accuracy; for a regression without FILE: val_rmse]",
+            "[default: val_accuracy; for a regression val_rmse; for a model without accuracy val_loss]",
         ),
     ] = None,
     initializers: Annotated[
@@ -186,13 +187,13 @@ def tune(
         fit["class_weight"] = class_weights(class_weight, subject.labels, subject.classes)
     if isinstance(x := fit.get("x"), Dataset) and not as_json:
         common.print_data(x)
-    result = search(
+    run = partial(
+        search,
         subject.model,
         space=subject.space,
         tuner=tuner or subject.tuner,
         trials=trials,
         seeds=seeds,
-        objective=objective_of(objective, subject.objective),
         seed=seed,
         extra_seeds=extra_seeds,
         stopping=Stopping(patience, None, screening, common.split_names(pruner)),
@@ -206,6 +207,13 @@ def tune(
         execution=Execution(jit_compile, strategy, _workers(context.obj, workers, trials_each, storage)),
         **{"epochs": 12, **fit, **common.verbosity(quiet)},
     )
+    try:
+        result = run(objective=objective_of(objective, subject.objective))
+    except InitxError as error:
+        # The default does not suit every model.
+        if file is None or objective is not None or error.argument != "objective":
+            raise
+        result = run(objective="val_loss")
     if as_json:
         common.print_json(result)
         return

@@ -52,7 +52,7 @@ def load_table(
     for argument, names in (("target", [target]), ("drop", drop)):
         for name in names:
             if name not in table.frame:
-                raise unknown_name(argument, name, list(map(str, table.frame.columns)))
+                raise unknown_name(argument, name, filter(None, map(str, table.frame.columns)))
     if target in drop:
         raise InitxError("drop", target, "other columns than the target")
     if index == target:

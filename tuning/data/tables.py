@@ -225,7 +225,7 @@ def without_index(table: Table, index: str | None, named: Collection[str] = ()) 
         return table
     if index is not None:
         if index not in table.frame:
-            raise unknown_name("index", index, list(table.frame.columns))
+            raise unknown_name("index", index, filter(None, map(str, table.frame.columns)))
         return replace(table, frame=table.frame.drop(columns=index))
     if not first:
         note = "The first column, which has no name, is left out as the index of the rows."

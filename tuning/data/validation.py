@@ -188,7 +188,7 @@ def check_discrete(labels: npt.NDArray[Any]) -> None:
     # Classes that are fractions, such as 0.5 and 1.5, occur more often than measurements do.
     if distinct > max(10, 0.2 * len(labels)):
         problem = f"`y` must contain class labels, got {distinct} different fractions in {len(labels)} rows"
-        remedy = "Bin the target into classes, or pass task='regression'."
+        remedy = "Bin the target into classes, or pass `task=regression`."
         raise InitxError("y", distinct, "class labels", remedy, problem)
 
 

@@ -135,6 +135,16 @@ def test_options_replace_what_the_file_says(capsys, in_a_new_folder):
     assert isinstance(best.optimizer, keras.optimizers.SGD)
 
 
+def test_a_model_without_accuracy_is_compared_by_its_loss(capsys, in_a_new_folder):
+    write_script(in_a_new_folder / "own_file.py", build=BUILD.replace(', metrics=["accuracy"]', ""))
+    code, out, err = run(capsys, "tune", "own_file.py", *ONE)
+    assert code == 0, err
+    assert "validation loss" in out
+    code, _, err = run(capsys, "tune", "own_file.py", *ONE, "--objective", "val_accuracy", "--overwrite")
+    assert code == 2
+    assert err.startswith("error: --objective must be a metric of the model (val_loss, loss), got")
+
+
 @pytest.mark.slow
 def test_workers_run_the_file_again(capsys, in_a_new_folder):
     write_script(in_a_new_folder / "own_file.py")

@@ -65,7 +65,7 @@ def test_rejects_a_continuous_target(rows: int) -> None:
     with pytest.raises(InitxError) as caught:
         from_arrays(np.zeros((rows, 1)), np.arange(rows) / 7)
     figures = f"{rows} different fractions in {rows} rows"
-    assert_message(caught.value, "y", figures, "contain class labels", "Bin", "task='regression'")
+    assert_message(caught.value, "y", figures, "contain class labels", "Bin", "`task=regression`")
 
 
 def test_ten_fractions_are_too_small_classes_and_not_continuous() -> None:
