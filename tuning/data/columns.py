@@ -48,7 +48,7 @@ def _kind(table: Table, name: str, present: Any) -> str:
     import pandas as pd
 
     leave_out = f"leave the column out with `drop={name}`."
-    if present.dtype.kind in "biuf" or all(isinstance(cell, bool) for cell in present):
+    if present.dtype.kind in "biuf" or all(isinstance(cell, int | float | np.number) for cell in present):
         infinite = ~(np.abs(present.to_numpy().astype(np.float64)) <= FLOAT32_MAX)
         if infinite.any():
             cell, place = present[infinite].iloc[0], _place(table, present, infinite)
@@ -56,7 +56,7 @@ def _kind(table: Table, name: str, present: Any) -> str:
             raise bad_file(table.path, problem, f"Correct the cell, or {leave_out}")
         return "number"
     for cell in present:
-        if not isinstance(cell, str | int | float | np.integer | np.floating):
+        if not isinstance(cell, str | int | float | np.number):
             problem = f"must hold numbers or text, got {type(cell).__name__} in column {name!r}"
             raise bad_file(table.path, problem, f"Turn them into numbers or text, or {leave_out}")
     text = present.astype(str)
@@ -66,7 +66,7 @@ def _kind(table: Table, name: str, present: Any) -> str:
     if text.str.split().str.len().mean() >= _WORDS_OF_FREE_TEXT:
         return "text"
     is_text = pd.to_numeric(text, errors="coerce").isna().to_numpy()
-    if is_text.mean() < 0.5:
+    if 0 < is_text.mean() < 0.5:
         cell, place = text[is_text].iloc[0], _place(table, present, is_text)
         problem = f"has {cell[:40]!r} in column {name!r}, {place}, among numbers"
         raise bad_file(table.path, problem, f"Correct the cell, or {leave_out}")

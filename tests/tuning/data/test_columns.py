@@ -42,6 +42,7 @@ def test_kinds_of_columns() -> None:
         gaps=[None, 1.5] * 6,
         flag=[True, False] * 6,
         flags=[True, None] * 6,
+        objects=np.array([1, 2.5, 10**30] * 4, object),
         category=["a", "b"] * 6,
         half=["a"] * 6 + [f"b{i}" for i in range(6)],
         text=[f"one two three {i}" for i in range(rows)],
@@ -50,7 +51,7 @@ def test_kinds_of_columns() -> None:
         empty=[None] * rows,
     )
     assert found == {
-        **dict.fromkeys(("number", "gaps", "flag", "flags"), "number"),
+        **dict.fromkeys(("number", "gaps", "flag", "flags", "objects"), "number"),
         **dict.fromkeys(("category", "half", "repeated", "mixed"), "category"),
         "text": "text",
     }
@@ -60,6 +61,7 @@ def test_kinds_of_columns() -> None:
     ("cells", "message"),
     [
         ([f"id{i}" for i in range(9)], r"has text in column 'a' that names the rows: 9 values in 9 cells"),
+        ([*map(str, range(8))], r"has text in column 'a' that names the rows: 8 values in 8 cells"),
         ([*map(str, range(8)), "x"], r"has 'x' in column 'a', line 10, among numbers"),
         ([1.0, np.inf], r"must be finite in float32, got inf in column 'a', line 3"),
         ([1.0, 1e39], r"must be finite in float32, got 1e\+39 in column 'a', line 3"),
