@@ -195,6 +195,7 @@ class TestTasks:
             learning_rates=[0.1, 1e-5],
             tuner="grid",
             trials=None,
+            epochs=1,
         )
         assert result.objective.direction == "min"
         # Six initializers by default.
