@@ -161,10 +161,20 @@ def evaluation(data: Any, batch_size: int | None = None, **more: Any) -> FitArgu
     """Return the arguments for data in the form of `validation_data`: (x, y), (x, y, weights) or batches.
 
     Arguments are returned as they are.
+
+    Raises:
+        InitxError: The data are batches that do not end, or can be read only once, without a number of steps.
+            Those of `validation_data` have been checked before, so they are `test_data`.
     """
     if isinstance(data, FitArguments):
         return data
     more = {name: value for name, value in more.items() if value is not None}
+    if "steps_per_epoch" not in more and (
+        _is_read_once(data) or is_generator_function(data) or _is_endless(data)
+    ):
+        remedy = "Pass arrays, or the batches of one pass, such as dataset.take(10)."
+        kind = type(data).__name__
+        raise InitxError("test_data", kind, "data that can be read several times, and end", remedy)
     if isinstance(data, tuple | list):
         parts = zip(("x", "y", "sample_weight"), data, strict=False)
         return FitArguments((), {**dict(parts), **({"batch_size": batch_size} if batch_size else {}), **more})
@@ -221,11 +231,15 @@ def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_repeats(name: str, data: Any) -> None:
     """Raise an `InitxError` for data that can be read only once."""
-    if isinstance(data, Iterator) or inspect.isgenerator(data):
+    if _is_read_once(data):
         kind = type(data).__name__
         allowed = "data that can be read several times, since a search trains many models"
         remedy = f"Pass a function that returns a new {kind} each time, such as {name}=lambda: batches()."
         raise InitxError(name, kind, allowed, remedy)
+
+
+def _is_read_once(data: Any) -> bool:
+    return isinstance(data, Iterator) or inspect.isgenerator(data)
 
 
 def _endless(name: str, function: Callable[[], Any]) -> Iterator[Any]:

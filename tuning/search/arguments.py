@@ -23,7 +23,7 @@ from ..data import (
     row_count,
 )
 from ..space import InitializerHyperModel
-from ..training import architecture
+from ..training import architecture, missing_objective
 
 
 def check_flags(**flags: object) -> None:
@@ -87,9 +87,12 @@ def fit_of(
     test = None if test_data is None else evaluation(test_data)
     if test is not None:
         _check_arrays("test", test.x, test.values.get("y"))
+    passed = {name: value for name, value in (("x", x), ("y", y)) if value is not None}
+    if hypermodel.has_own_fit and hypermodel.fit_takes_positional(len(passed)):
+        return None, test, tuple(passed.values()), arguments
+    arguments |= passed
     if hypermodel.has_own_fit:
-        return None, test, tuple(value for value in (x, y) if value is not None), arguments
-    arguments |= {name: value for name, value in (("x", x), ("y", y)) if value is not None}
+        return None, test, (), arguments
     _check_arrays("training", x, y)
     data_arguments = FitArguments((), arguments)
     validation = data_arguments.validation
@@ -205,11 +208,10 @@ def check_model(
     has_validation = data.validates
     names = [*([f"val_{name}" for name in logs] if has_validation else []), *logs]
     for missing in (name for name in _metric_names(objective) if name not in names):
-        allowed = f"a metric of the model ({', '.join(names)})"
         remedy = "Add it to metrics=[...] when you compile the model, or pass another objective."
         if missing.startswith("val_") and not has_validation:
             remedy = "Pass validation_data=(x, y), or validation_split=0.2 for arrays."
-        raise InitxError("objective", missing, allowed, remedy)
+        raise missing_objective(missing, names, remedy)
     return hp, text
 
 

@@ -105,6 +105,13 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         parameters = inspect.signature(self._model.fit).parameters  # type: ignore[union-attr]
         return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
+    def fit_takes_positional(self, count: int) -> bool:
+        """Whether that `fit` takes so many positional arguments after `hp` and the model."""
+        kinds = [p.kind for p in inspect.signature(self._model.fit).parameters.values()]  # type: ignore[union-attr]
+        if inspect.Parameter.VAR_POSITIONAL in kinds:
+            return True
+        return sum(kind < inspect.Parameter.VAR_POSITIONAL for kind in kinds) >= count + 2
+
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Declare what the user's HyperModel declares."""
         if isinstance(self._model, keras_tuner.HyperModel):

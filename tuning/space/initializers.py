@@ -197,7 +197,27 @@ def check_initializers(names: Sequence[str], others: Sequence[str] = ()) -> tupl
         InitxError: There is no name, a name occurs twice, or a name is neither known nor one of
             `others` (the message suggests the nearest).
     """
-    return checked_names("initializers", names, [*known_names(), *others])
+    registered = keras.saving.get_custom_objects().items()
+    users = [
+        name
+        for name, value in registered
+        if isinstance(value, type) and issubclass(value, keras.initializers.Initializer)
+    ]
+    return checked_names("initializers", names, [*known_names(), *others, *users])
+
+
+def _not_a_name(
+    argument: str, initializer: keras.initializers.Initializer, known: Sequence[str]
+) -> InitxError:
+    """Return the error for an initializer that is passed instead of its name."""
+    kind = type(initializer).__name__
+    names = [name for name in known if name.replace("_", "") == kind.lower()]
+    register = (
+        "register a class whose instances need no arguments: keras.saving.get_custom_objects()['mine'] = Mine, "
+        "and pass 'mine'."
+    )
+    remedy = f"Pass {names[0]!r}; for other arguments, {register}" if names else f"To use it, {register}"
+    return InitxError(argument, kind, "names of initializers", remedy)
 
 
 def checked_names(argument: str, names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -207,8 +227,11 @@ def checked_names(argument: str, names: Sequence[str], known: Sequence[str]) -> 
     if not isinstance(names, Iterable):
         raise InitxError(argument, names, f"a list of names, such as {list(known[:2])}")
     for name in names:
-        if name not in known:
-            raise unknown_name(argument, name, known)
+        if isinstance(name, str) and name in known:
+            continue
+        if isinstance(name, keras.initializers.Initializer):
+            raise _not_a_name(argument, name, known)
+        raise unknown_name(argument, name, known)
     if not names or len(set(names)) < len(names):
         raise InitxError(argument, list(names), "a list of one or more different names")
     return tuple(names)

@@ -12,11 +12,12 @@ class SearchSpace:
     """The hyperparameters that a search adds to a model.
 
     Attributes:
-        initializers: The names to choose among: the initializers of this package and of Keras, "own" for
-            what the model was built with, and "initialize:auto" (or another method) for
-            `keras_initx.initialize`. A dictionary chooses by group ("stem", "hidden", "recurrent",
-            "attention", "head"), by another kind of weights ("recurrent_kernels", "embeddings", "biases") or
-            by pattern of layer paths: {"hidden": ["he_auto", "auto"], "biases": ["zeros", "bias_auto"]}.
+        initializers: The names to choose among: the initializers of this package and of Keras, those of your
+            own classes in `keras.saving.get_custom_objects()`, "own" for what the model was built with, and
+            "initialize:auto" (or another method) for `keras_initx.initialize`. A dictionary chooses by group
+            ("stem", "hidden", "recurrent", "attention", "head"), by another kind of weights
+            ("recurrent_kernels", "embeddings", "biases") or by pattern of layer paths:
+            {"hidden": ["he_auto", "auto"], "biases": ["zeros", "bias_auto"]}.
             Weights that no key covers keep the model's own initializer. None means `DEFAULT_INITIALIZERS`
             and "own", or what the model declares as "initializer".
         learning_rates: The rates to choose from, a `Range` to search in (not for a grid), or None to keep

@@ -3,6 +3,7 @@
 from .checkpoints import save_model
 from .devices import devices_of
 from .model_cache import architecture
+from .record import missing_objective
 from .tuner import InitializerTuner
 from .tuner_arguments import seeds_of
 
@@ -10,6 +11,7 @@ __all__ = [
     "InitializerTuner",
     "architecture",
     "devices_of",
+    "missing_objective",
     "save_model",
     "seeds_of",
 ]

@@ -1,6 +1,7 @@
 """The record of one run: its score, its best epoch and its curves, from whatever its training returned."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import keras
@@ -10,6 +11,27 @@ import numpy as np
 from keras_initx.errors import InitxError, is_number
 
 from .callbacks import BestEpoch
+
+
+class MissingObjective(InitxError, keras_tuner.errors.FatalError):
+    """Raised by a run whose metrics lack the objective, which ends the search: no other trial has it."""
+
+
+def missing_objective(name: str, metrics: Iterable[str], remedy: str = "") -> MissingObjective:
+    """Return the error for an objective that is none of a model's metrics.
+
+    Example:
+
+    >>> print(missing_objective("acc", ["loss", "accuracy"]))
+    `objective` must be a metric of the model (loss, accuracy), got 'acc'. Did you mean 'accuracy'?
+    """
+    names = list(metrics)
+    # A little below the usual cutoff, because "acc" must find "accuracy".
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    found = f"Did you mean {near[0]!r}?" if near else ""
+    return MissingObjective(
+        "objective", name, f"a metric of the model ({', '.join(names)})", f"{found} {remedy}".strip()
+    )
 
 
 def run_record(
@@ -27,10 +49,16 @@ def run_record(
 
     Raises:
         FloatingPointError: The metric was never finite, or the loss was not finite from the first epoch on.
+        MissingObjective: The training had no such metric.
     """
     curves = {}
     if isinstance(returned, keras.callbacks.History):
         curves = {name: [float(v) for v in values] for name, values in returned.history.items()}
+        if curves and not best.values:
+            parts = getattr(metric, "objectives", [metric])
+            missing = next((part.name for part in parts if part.name not in curves), None)
+            if missing is not None:
+                raise missing_objective(missing, curves)
         values = best.values
     else:
         metrics = metrics_of(returned, metric)
@@ -67,7 +95,8 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
     """Return the metrics by name that a training loop of the user's own returned.
 
     Args:
-        returned: The objective as a number, metrics by name, or a list of these, whose mean counts.
+        returned: The objective as a number, metrics by name, a History, whose best epoch counts, or a list
+            of these, whose mean counts.
         objective: The objective that must be among them.
 
     Raises:
@@ -75,7 +104,15 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
     """
     if isinstance(returned, list) and returned:
         tables = [metrics_of(part, objective) for part in returned]
-        return {name: float(np.mean([table[name] for table in tables])) for name in tables[0]}
+        return mean_of(tables)
+    if isinstance(returned, keras.callbacks.History):
+        epochs = zip(*returned.history.values(), strict=False)
+        tables = [dict(zip(returned.history, map(float, values), strict=True)) for values in epochs]
+        tables = [table for table in tables if objective.has_value(table)]
+        finite = [table for table in tables if np.isfinite(objective.get_value(table))]
+        if tables:
+            choose = max if objective.direction == "max" else min
+            return choose(finite or tables, key=objective.get_value)
     if is_number(returned):
         return {objective.name: float(returned)}
     if isinstance(returned, Mapping) and objective.has_value(returned):
@@ -87,6 +124,10 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
 
 def mean_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
     """Return the mean over runs of each metric that all of them have."""
-    tables = [record.get("metrics", {}) for record in records]
+    return mean_of([record.get("metrics", {}) for record in records])
+
+
+def mean_of(tables: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric that all tables have."""
     names = [name for name in tables[0] if all(name in table for table in tables)] if tables else []
     return {name: float(np.mean([table[name] for table in tables])) for name in names}

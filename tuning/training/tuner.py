@@ -26,7 +26,7 @@ from .job import EndedEarly, Job
 from .race import Racing
 from .record import mean_metrics, run_record
 from .session import reset_layer_names
-from .tuner_arguments import check_replaced, seeds_of, wrapped
+from .tuner_arguments import check_foreign, check_replaced, seeds_of, study_oracle, wrapped
 
 # How far apart the seeds of a repeated combination are.
 _SEEDS_APART = 1000
@@ -55,8 +55,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             max_consecutive_failed_trials: As in `keras_tuner.Tuner`.
         space: The hyperparameters to add to the model's own.
         sampler, storage: As in `OptunaOracle`.
-        oracle: An `OptunaOracle` to use instead of `objective`, `max_trials`, `hyperparameters`, the four
-            arguments after it, `sampler` and `storage`.
+        oracle: An oracle to use instead of `objective`, `max_trials`, `hyperparameters`, the four arguments
+            after it, `sampler` and `storage`. One of KerasTuner becomes the sampler of an `OptunaOracle`.
         seeds: The number of seeds of every trial, counted from `seed`, or the seeds themselves; None means
             `executions_per_trial`.
         executions_per_trial: The number of seeds of every trial, by default 3.
@@ -98,7 +98,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         space: SearchSpace | None = None,
         sampler: Sampler = "tpe",
         storage: Any = None,
-        oracle: OptunaOracle | None = None,
+        oracle: keras_tuner.Oracle | None = None,
         seeds: int | Sequence[int] | None = None,
         executions_per_trial: int | None = None,
         patience: int | None = None,
@@ -113,6 +113,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         strategy: Strategy | None = None,
         **kwargs: Any,
     ) -> None:
+        check_foreign(kwargs)
         if oracle is None:
             oracle = OptunaOracle(
                 objective,
@@ -130,6 +131,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             entries = (hyperparameters, tune_new_entries, allow_new_entries)
             failures = (max_retries_per_trial, max_consecutive_failed_trials)
             check_replaced((objective, max_trials, *entries, *failures, sampler, storage))
+            oracle = study_oracle(oracle)
         own_trials = type(self).run_trial is not InitializerTuner.run_trial
         hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_trials)
         distribution = kwargs.get("distribution_strategy")

@@ -1,5 +1,6 @@
-"""Check the arguments of `InitializerTuner` that replace each other."""
+"""Check the arguments of `InitializerTuner` that replace each other, or are those of another tuner."""
 
+import inspect
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
@@ -9,10 +10,22 @@ import keras_tuner
 from keras_initx.errors import InitxError, check_positive
 
 from ..space import InitializerHyperModel, SearchSpace
+from ..study import OptunaOracle
 
 DEFAULT_EXECUTIONS = 3
 # NumPy takes seeds of 32 bits.
 _SEEDS = 2**32
+
+# What takes the place of KerasTuner's tuners that have arguments of their own.
+_INSTEAD = {
+    keras_tuner.Hyperband: (
+        "Use pruner='hyperband' for the same early stopping, and pass `max_trials`, and `epochs` to search()."
+    ),
+    keras_tuner.BayesianOptimization: (
+        "Use sampler='tpe' or sampler='gp', or pass it to "
+        "sampler=keras_tuner.oracles.BayesianOptimizationOracle(...)."
+    ),
+}
 
 
 # The arguments that describe an oracle, and their defaults, in the order of `InitializerTuner`.
@@ -40,6 +53,41 @@ def check_replaced(values: Sequence[Any]) -> None:
         if value is not default and value != default:
             allowed = f"{default!r} where `oracle` is passed"
             raise InitxError(name, value, allowed, "Pass it to the oracle.")
+
+
+def check_foreign(names: Iterable[str]) -> None:
+    """Raise an `InitxError` for an argument that only another tuner of KerasTuner has."""
+    common = inspect.signature(keras_tuner.Tuner.__init__).parameters
+    for name in names:
+        for kind, remedy in _INSTEAD.items():
+            if name in inspect.signature(kind.__init__).parameters and name not in common:
+                problem = f"`{name}` is an argument of {kind.__name__}, which InitializerTuner does not have"
+                raise InitxError(name, None, f"passed to {kind.__name__} only", remedy, problem)
+
+
+def study_oracle(oracle: keras_tuner.Oracle) -> OptunaOracle:
+    """Return an oracle whose memory is a study: the same one, or one that takes its values from it.
+
+    Raises:
+        InitxError: It is no oracle, or one that no study can restore.
+    """
+    if isinstance(oracle, OptunaOracle):
+        return oracle
+    if not isinstance(oracle, keras_tuner.Oracle):
+        remedy = "Pass an instance, not the class." if isinstance(oracle, type) else ""
+        raise InitxError("oracle", oracle, "an OptunaOracle or another keras_tuner.Oracle", remedy)
+    return OptunaOracle(
+        oracle.objective,
+        oracle.max_trials,
+        sampler=oracle,
+        seed=oracle.seed,
+        # An oracle without entries of its own may not be told to ignore all others.
+        hyperparameters=oracle.hyperparameters if oracle.hyperparameters.space else None,
+        tune_new_entries=oracle.tune_new_entries,
+        allow_new_entries=oracle.allow_new_entries,
+        max_retries_per_trial=oracle.max_retries_per_trial,
+        max_consecutive_failed_trials=oracle.max_consecutive_failed_trials,
+    )
 
 
 def wrapped(

@@ -197,6 +197,18 @@ class TestValidation:
         own = {"validation_data": (X, Y), "validation_batch_size": 7}
         assert FitArguments((X, Y), own).for_run()["validation_batch_size"] == 7
 
+    @pytest.mark.parametrize("data", [batches(), batches], ids=["generator", "function"])
+    def test_data_without_an_end_are_named_as_test_data(self, data: Any) -> None:
+        with pytest.raises(InitxError, match=r"^`test_data` must be data .*, and end, got .*take\(10"):
+            evaluation(data)
+
+    def test_data_that_repeat_for_ever_are_named_as_test_data(self) -> None:
+        tensorflow = pytest.importorskip("tensorflow")
+        data = tensorflow.data.Dataset.from_tensor_slices((X, Y)).batch(10)
+        assert evaluation(data).batches[0].x.shape == (10, 2)
+        with pytest.raises(InitxError, match=r"^`test_data` "):
+            evaluation(data.repeat())
+
     def test_arguments_of_evaluate(self) -> None:
         weighted = evaluation((X, Y, Y)).for_evaluation()
         assert {"x", "y", "sample_weight"} < weighted.keys()

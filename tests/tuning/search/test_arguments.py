@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 import optuna
 import pytest
 import scipy.sparse
-from keras_initx.tuning import Range, Results, SearchResult, from_arrays, search
+from keras_initx.tuning import InitializerHyperModel, Range, Results, SearchResult, from_arrays, search
 from keras_initx.tuning.data import FitArguments
-from keras_initx.tuning.search.arguments import fingerprint
+from keras_initx.tuning.search.arguments import fingerprint, fit_of
 
 from keras_initx import InitxError
 
@@ -163,6 +164,28 @@ def test_arguments_of_fit(quick: Quick, tmp_path: Path, options: Any, message: s
     with pytest.raises(InitxError, match=f"^`{message}"):
         quick(**options)
     assert list(tmp_path.iterdir()) == []
+
+
+PASSED = {
+    "x and y by name": (lambda hp, model, *, x, y, **options: 0.0, ()),
+    "everything by name": (lambda hp, model, **options: 0.0, ()),
+    "x, y": (lambda hp, model, x, y, **options: 0.0, (X, Y)),
+    "other names": (lambda hp, model, inputs, labels, **options: 0.0, (X, Y)),
+    "any number": (lambda hp, model, *data, **options: 0.0, (X, Y)),
+    "y by name": (lambda hp, model, x, *, y, **options: 0.0, ()),
+}
+
+
+@pytest.mark.parametrize(("fit", "positional"), PASSED.values(), ids=PASSED)
+def test_a_fit_of_the_users_own_gets_the_data_as_it_takes_them(fit: Any, positional: Any) -> None:
+    user = keras_tuner.HyperModel()
+    user.fit = fit
+    data, _, args, kwargs = fit_of(InitializerHyperModel(user), X, Y, None, 2, {"verbose": 0})
+    assert data is None
+    assert len(args) == len(positional)
+    assert all(one is other for one, other in zip(args, positional, strict=True))
+    assert kwargs.keys() == {"epochs", "verbose"} | ({"x", "y"} if not positional else set())
+    assert user.fit(None, None, *args, **kwargs) == 0.0
 
 
 @pytest.mark.parametrize("one_hot", [True, False])

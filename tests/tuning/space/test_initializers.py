@@ -238,3 +238,28 @@ class TestOtherWeights:
 
         model = model_of(InitializerHyperModel(factors, SearchSpace(["ones"])))
         assert np.all(model.get_weights()[0] == 1)
+
+
+class Narrow(keras.initializers.RandomNormal):
+    def __init__(self) -> None:
+        super().__init__(stddev=1e-3)
+
+
+class TestObjects:
+    """Initializers that are passed instead of their names."""
+
+    @pytest.mark.parametrize("initializer", [keras.initializers.HeNormal(), keras_initx.HeAuto()])
+    def test_the_name_is_suggested(self, initializer: Any) -> None:
+        name = {"HeNormal": "he_normal", "HeAuto": "he_auto"}[type(initializer).__name__]
+        with pytest.raises(InitxError, match=f"^`initializers` must be names.* Pass '{name}'; for other arg"):
+            KernelSpace(["auto", initializer])
+
+    def test_the_users_own_class_needs_a_name(self) -> None:
+        with pytest.raises(InitxError, match=r"got 'Narrow'\. To use it, register .*get_custom_objects"):
+            KernelSpace([Narrow()])
+
+    def test_a_registered_name_is_drawn_from(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(keras.saving.get_custom_objects(), "narrow", Narrow)
+        hypermodel = InitializerHyperModel(build, SearchSpace(["narrow"], None))
+        spread = np.std(kernel(model_of(hypermodel), "d1"))
+        assert spread == pytest.approx(1e-3, rel=5 / np.sqrt(2 * 40_000))

@@ -155,6 +155,9 @@ class TestKerasTunersArguments:
             ({"oracle": OptunaOracle("val_loss", 1), "max_trials": 50}, "max_trials"),
             ({"oracle": OptunaOracle("val_loss", 1), "max_retries_per_trial": 3}, "max_retries_per_trial"),
             ({"seeds": ["a", 0.5]}, "seeds"),
+            ({"oracle": "tpe"}, "oracle"),
+            ({"max_epochs": 9}, "max_epochs"),
+            ({"num_initial_points": 4}, "num_initial_points"),
         ],
     )
     def test_arguments_that_cannot_be_used(
@@ -163,6 +166,47 @@ class TestKerasTunersArguments:
         with pytest.raises(InitxError) as caught:
             InitializerTuner(small_model, **options, directory=str(tmp_path))
         assert caught.value.argument == argument
+
+    def test_arguments_of_other_tuners_name_what_takes_their_place(self, small_model: Any) -> None:
+        with pytest.raises(InitxError, match=r"^`factor` is an argument of Hyperb.* Use pruner='hyperband'"):
+            InitializerTuner(small_model, "val_loss", factor=3)
+        with pytest.raises(InitxError, match=r"^`alpha` is an argument of BayesianOpt.* sampler='gp'"):
+            InitializerTuner(small_model, "val_loss", alpha=1e-4)
+        with pytest.raises(ValueError, match="Unrecognized arguments"):
+            InitializerTuner(small_model, "val_loss", unrecognized=3)
+
+    def test_an_oracle_of_keras_tuner_proposes_the_values(self, tmp_path: Path) -> None:
+        class Counting(keras_tuner.oracles.RandomSearchOracle):
+            proposed: ClassVar[list[Any]] = []
+
+            def populate_space(self, trial_id: str) -> Any:
+                answer = super().populate_space(trial_id)
+                self.proposed.append(answer["values"]["x"])
+                return answer
+
+        class Tuner(InitializerTuner):
+            def run_trial(self, trial: Any, **kwargs: Any) -> float:
+                return trial.hyperparameters.Float("x", 0.0, 1.0)
+
+        hp = keras_tuner.HyperParameters()
+        hp.Float("x", 0.0, 1.0)
+        own = {"max_retries_per_trial": 2, "max_consecutive_failed_trials": 5, "hyperparameters": hp}
+        oracle = Counting(keras_tuner.Objective("score", "min"), 4, seed=3, **own)
+        tuner = Tuner(oracle=oracle, directory=str(tmp_path))
+        tuner.search(verbose=0)
+        trials = tuner.oracle.get_best_trials(9)
+        assert sorted(t.score for t in trials) == sorted(oracle.proposed)
+        assert len(set(oracle.proposed)) == 4
+        limits = tuner.oracle.max_retries_per_trial, tuner.oracle.max_consecutive_failed_trials
+        assert limits == (2, 5)
+
+    def test_an_unknown_objective_ends_the_search_at_once(
+        self, tmp_path: Path, pairs: Any, small_model: Any
+    ) -> None:
+        tuner = make(tmp_path, small_model, pairs, objective="val_acc")
+        with pytest.raises(InitxError, match=r"^`objective` .*got 'val_acc'\. Did you mean 'val_accuracy'\?"):
+            tuner.run()
+        assert len(tuner.oracle.trials) == 1
 
     def test_oracle_and_objective_exclude_each_other(self, tmp_path: Path, small_model: Any) -> None:
         with pytest.raises(InitxError, match=r"^`objective` must be None where `oracle` is passed"):

@@ -13,6 +13,13 @@ from keras_initx.errors import InitxError, unknown_name
 SAMPLERS = ("tpe", "random", "grid", "gp", "cmaes")
 # The packages that Optuna imports for a sampler. Optuna reports a missing one only after a trial has started.
 _PACKAGES = {"gp": "torch", "cmaes": "cmaes"}
+# What to use for names of methods that contain these words.
+_INSTEAD = {
+    "bayes": "Bayesian optimization is 'tpe' or 'gp'.",
+    "gauss": "Gaussian processes are 'gp'.",
+    "hyperband": "Hyperband is a pruner: pass pruner='hyperband'.",
+    "evol": "The evolution strategy is 'cmaes'.",
+}
 
 
 def check_sampler(sampler: object) -> None:
@@ -24,7 +31,8 @@ def check_sampler(sampler: object) -> None:
         remedy = "Pass an instance, not the class." if isinstance(sampler, type) else ""
         raise InitxError("tuner", sampler, allowed, remedy)
     if sampler not in SAMPLERS:
-        raise unknown_name("tuner", sampler, SAMPLERS)
+        remedy = next((text for word, text in _INSTEAD.items() if word in sampler.lower()), "")
+        raise unknown_name("tuner", sampler, SAMPLERS, remedy)
     package = _PACKAGES.get(sampler)
     if package and importlib.util.find_spec(package) is None:
         others = ", ".join(name for name in SAMPLERS if name not in _PACKAGES)

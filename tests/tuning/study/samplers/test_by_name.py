@@ -32,6 +32,19 @@ def bowl(hp: Any) -> float:
     return (x - 0.3) ** 2 + (y + 0.4) ** 2 + (0.0 if name == "near" else 0.3)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("bayes", "Bayesian optimization is 'tpe' or 'gp'"),
+        ("Bayesian", "Bayesian optimization is 'tpe' or 'gp'"),
+        ("hyperband", "pass pruner='hyperband'"),
+    ],
+)
+def test_names_of_other_methods_are_refused_with_what_takes_their_place(name: str, instead: str) -> None:
+    with pytest.raises(InitxError, match=rf"is not known\..*{instead}"):
+        check_sampler(name)
+
+
 class TestSamplers:
     @pytest.mark.parametrize("name", MODELS)
     def test_sampler_with_a_model_finds_a_minimum(self, tmp_path: Path, name: str) -> None:
