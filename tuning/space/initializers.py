@@ -213,8 +213,8 @@ def _not_a_name(
     kind = type(initializer).__name__
     names = [name for name in known if name.replace("_", "") == kind.lower()]
     register = (
-        "register a class whose instances need no arguments: keras.saving.get_custom_objects()['mine'] = Mine, "
-        "and pass 'mine'."
+        "register a class whose instances need no arguments: keras.saving.get_custom_objects()['mine'] = "
+        "Mine, and pass 'mine'."
     )
     remedy = f"Pass {names[0]!r}; for other arguments, {register}" if names else f"To use it, {register}"
     return InitxError(argument, kind, "names of initializers", remedy)
