@@ -7,7 +7,7 @@ import keras_tuner
 
 from keras_initx.errors import InitxError
 
-from ..data import Batch, FitArguments
+from ..data import Batch, FitArguments, copied_callbacks
 from ..pruning import Screen
 from .devices import Strategy
 from .model_cache import CompiledModels
@@ -84,8 +84,10 @@ class Job:
             metric: The metric of each epoch.
 
         Raises:
-            InitxError: The data have batches of their own, or there are no validation data for the metric.
+            InitxError: A callback cannot be copied, the data have batches of their own, or there are no
+                validation data for the metric.
         """
+        copied_callbacks(self.callbacks)
         if self.data is None:
             return
         if batch_sizes is not None and self.data.rows is None:

@@ -13,11 +13,11 @@ from keras_initx.errors import InitxError, is_number
 from .callbacks import BestEpoch
 
 
-class MissingObjective(InitxError, keras_tuner.errors.FatalError):
-    """Raised by a run whose metrics lack the objective, which ends the search: no other trial has it."""
+class WrongInEveryTrial(InitxError, keras_tuner.errors.FatalTypeError, keras_tuner.errors.FatalValueError):
+    """An error that ends the search, as KerasTuner's own do: further trials would raise it too."""
 
 
-def missing_objective(name: str, metrics: Iterable[str], remedy: str = "") -> MissingObjective:
+def missing_objective(name: str, metrics: Iterable[str], remedy: str = "") -> WrongInEveryTrial:
     """Return the error for an objective that is none of a model's metrics.
 
     Example:
@@ -29,7 +29,7 @@ def missing_objective(name: str, metrics: Iterable[str], remedy: str = "") -> Mi
     # A little below the usual cutoff, because "acc" must find "accuracy".
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     found = f"Did you mean {near[0]!r}?" if near else ""
-    return MissingObjective(
+    return WrongInEveryTrial(
         "objective", name, f"a metric of the model ({', '.join(names)})", f"{found} {remedy}".strip()
     )
 
@@ -49,7 +49,7 @@ def run_record(
 
     Raises:
         FloatingPointError: The metric was never finite, or the loss was not finite from the first epoch on.
-        MissingObjective: The training had no such metric.
+        WrongInEveryTrial: The training had no such metric, or returned something else.
     """
     curves = {}
     if isinstance(returned, keras.callbacks.History):
@@ -100,7 +100,7 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
         objective: The objective that must be among them.
 
     Raises:
-        InitxError: It is something else, or lacks the objective.
+        WrongInEveryTrial: It is something else, or lacks the objective.
     """
     if isinstance(returned, list) and returned:
         tables = [metrics_of(part, objective) for part in returned]
@@ -119,7 +119,7 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
         return {name: float(value) for name, value in returned.items()}
     allowed = f"a History, a number, or a dictionary with {objective.name!r}"
     problem = f"`fit` of the HyperModel must return {allowed}, got {returned!r}"
-    raise InitxError("fit", returned, allowed, problem=problem)
+    raise WrongInEveryTrial("fit", returned, allowed, problem=problem)
 
 
 def mean_metrics(records: list[dict[str, Any]]) -> dict[str, float]:

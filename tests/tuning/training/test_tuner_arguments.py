@@ -1,5 +1,6 @@
 """The arguments of `InitializerTuner`: KerasTuner's, those that exclude each other, and an own `fit`."""
 
+import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -127,6 +128,35 @@ class TestKerasTunersArguments:
         tuner = make(tmp_path, small_model, pairs)
         with pytest.raises(InitxError, match=r"^`epoch` is not an argument of `fit`\. Did you mean `epochs`"):
             tuner.search(*pairs[0], epoch=3)
+
+    def test_callbacks_that_cannot_be_copied_are_refused_at_once(
+        self, tmp_path: Path, pairs: Any, small_model: Any
+    ) -> None:
+        class Locked(keras.callbacks.Callback):
+            def __init__(self) -> None:
+                super().__init__()
+                self.lock = threading.Lock()
+
+        tuner = make(tmp_path, small_model, pairs)
+        with pytest.raises(InitxError, match=r"^`callbacks` must be callbacks that copy\.deepcopy can copy"):
+            tuner.search(*pairs[0], validation_data=pairs[1], callbacks=[Locked()])
+        assert not tuner.oracle.trials
+
+    @pytest.mark.parametrize("returned", [None, "low", {"loss": 1.0}])
+    def test_a_fit_that_returns_no_score_ends_the_search(
+        self, tmp_path: Path, pairs: Any, small_model: Any, returned: Any
+    ) -> None:
+        class Own(keras_tuner.HyperModel):
+            def build(self, hp: Any) -> keras.Model:
+                return small_model()
+
+            def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+                return returned
+
+        tuner = make(tmp_path, Own(), pairs)
+        with pytest.raises(keras_tuner.errors.FatalError, match="`fit` of the HyperModel must return"):
+            tuner.run()
+        assert len(tuner.oracle.trials) == 1
 
     def test_batch_sizes_need_arrays(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
         tuner = make(tmp_path, small_model, pairs, space=SearchSpace(["auto"], batch_sizes=[8, 16]))
