@@ -56,9 +56,7 @@ def first_search(Search: Any) -> Any:
     )
     tuner.search_space_summary()
     tuner.search(IMAGES, ONE_HOT, **IMAGE_FIT)
-    best_model = tuner.get_best_models(num_models=2)[0]
-    best_model.build(input_shape=(None, SIDE, SIDE, 1))
-    best_model.summary()
+    tuner.get_best_models(num_models=2)[0].summary()
     tuner.results_summary()
     model = build_layers(tuner.get_best_hyperparameters(5)[0])
     model.fit(x=IMAGES, y=ONE_HOT, epochs=1, verbose=0)
@@ -195,7 +193,7 @@ def any_function(Search: Any) -> Any:
             x = trial.hyperparameters.Float("x", min_value=-1.0, max_value=1.0)
             return x * x + 1
 
-    tuner = MyTuner(max_trials=20, **place("tune_anything"))
+    tuner = MyTuner(max_trials=10, **place("tune_anything"))
     tuner.search()
     tuner.get_best_hyperparameters()[0].get("x")
     return tuner

@@ -146,7 +146,7 @@ def failing(Search: Any, error: type[Exception]) -> Any:
         max_retries_per_trial=3,
         max_consecutive_failed_trials=8,
     )
-    tuner.search(x=TABLE, y=TARGETS, validation_data=(TABLE, TARGETS), epochs=2)
+    tuner.search(x=TABLE, y=TARGETS, validation_data=(TABLE, TARGETS), epochs=1)
     tuner.results_summary()
     return tuner
 
@@ -197,8 +197,7 @@ def distributed(Search: Any, **options: Any) -> Any:
         objective="val_accuracy",
         directory="results_dir",
         project_name="mnist",
-        overwrite=True,
-        **options,
+        **{"overwrite": True, **options},
     )
     tuner.search(
         IMAGES,

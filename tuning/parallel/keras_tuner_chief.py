@@ -21,6 +21,14 @@ def is_chief() -> bool:
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
+def check_keeps(overwrite: bool) -> None:
+    """Raise an `InitxError` if several processes would each remove the search that they share."""
+    if overwrite and "KERASTUNER_ORACLE_IP" in os.environ:
+        problem = "`overwrite=True` cannot be used with a chief: each process would remove the others' trials"
+        remedy = "Leave it out, and remove the folder before you start them."
+        raise InitxError("overwrite", overwrite, "False with a chief", remedy, problem)
+
+
 def wait_for_workers(oracle: OptunaOracle) -> None:
     """Wait until the workers have finished all trials.
 

@@ -60,8 +60,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
     Attributes:
         inputs: A batch of inputs, on which a model is built that its function leaves unbuilt; None until
             the data are known.
-        lenient: Whether what is not a model is returned as it is, for a tuner whose `run_trial` may build
-            anything.
+        lenient: Whether what is not a model is returned as it is, and a model need not be compiled, for a
+            tuner whose `run_trial` may build and train anything.
         given: The names of hyperparameters that the user gives the tuner; they replace those of the space.
         override: Called with each new model before anything is added to it; None changes nothing.
 
@@ -135,7 +135,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             raise InitxError("model", model, "a function that returns a Keras model", problem=problem)
         if self.override is not None:
             self.override(model)
-        if not (model.compiled or self.has_own_fit):
+        if not (model.compiled or self.has_own_fit or self.lenient):
             problem = f"`model` {model.name!r} is not compiled"
             remedy = "Call model.compile(...) in the function that builds it."
             raise InitxError("model", model.name, "a compiled model", remedy, problem)

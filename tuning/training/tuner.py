@@ -26,7 +26,7 @@ from .job import EndedEarly, Job
 from .race import Racing
 from .record import mean_metrics, run_record
 from .session import reset_layer_names
-from .tuner_arguments import check_foreign, check_replaced, seeds_of, study_oracle, wrapped
+from .tuner_arguments import check_further, check_replaced, seeds_of, study_oracle, wrapped
 
 # How far apart the seeds of a repeated combination are.
 _SEEDS_APART = 1000
@@ -113,7 +113,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         strategy: Strategy | None = None,
         **kwargs: Any,
     ) -> None:
-        check_foreign(kwargs)
+        check_further(kwargs)
         if oracle is None:
             oracle = OptunaOracle(
                 objective,

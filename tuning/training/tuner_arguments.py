@@ -1,7 +1,7 @@
 """Check the arguments of `InitializerTuner` that replace each other, or are those of another tuner."""
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -9,6 +9,7 @@ import keras_tuner
 
 from keras_initx.errors import InitxError, check_positive
 
+from ..parallel import check_keeps
 from ..space import InitializerHyperModel, SearchSpace
 from ..study import OptunaOracle
 
@@ -55,14 +56,19 @@ def check_replaced(values: Sequence[Any]) -> None:
             raise InitxError(name, value, allowed, "Pass it to the oracle.")
 
 
-def check_foreign(names: Iterable[str]) -> None:
-    """Raise an `InitxError` for an argument that only another tuner of KerasTuner has."""
+def check_further(arguments: Mapping[str, Any]) -> None:
+    """Raise an `InitxError` for an argument that only another tuner of KerasTuner has, or that would do harm.
+
+    Args:
+        arguments: Those for `keras_tuner.Tuner`, which refuses the unknown ones itself.
+    """
+    check_keeps(arguments.get("overwrite", False))
     common = inspect.signature(keras_tuner.Tuner.__init__).parameters
-    for name in names:
+    for name, value in arguments.items():
         for kind, remedy in _INSTEAD.items():
             if name in inspect.signature(kind.__init__).parameters and name not in common:
                 problem = f"`{name}` is an argument of {kind.__name__}, which InitializerTuner does not have"
-                raise InitxError(name, None, f"passed to {kind.__name__} only", remedy, problem)
+                raise InitxError(name, value, f"passed to {kind.__name__} only", remedy, problem)
 
 
 def study_oracle(oracle: keras_tuner.Oracle) -> OptunaOracle:

@@ -18,7 +18,8 @@ from tests.support import processes
 
 pytestmark = pytest.mark.one_backend
 
-PAGE = (Path(__file__).parents[3] / "docs/kerastuner.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs/kerastuner.md").read_text(encoding="utf-8")
 
 ANY_TUNER = """
 import time
@@ -95,6 +96,22 @@ def test_program_of_the_docs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_keras_tuners_guide(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from keras_initx.tuning import InitializerTuner
+from tests.tuning.published_guides_on_training import distributed
+
+tuner = distributed(InitializerTuner, max_trials=4, jit_compile=False, overwrite=False)
+print([trial.status for trial in tuner.oracle.get_best_trials(9)])
+"""
+    out = run_together(tmp_path, program)
+    assert out["chief"].splitlines()[-1] == str(["COMPLETED"] * 4)
+    assert sum(text.count("Running Trial #") for text in out.values()) == 4
+
+
+@pytest.mark.slow
 def test_other_tuner_over_keras_tuners_connection(tmp_path: Path) -> None:
     out = run_together(tmp_path, ANY_TUNER)
     # Here the chief shows the progress.
@@ -140,6 +157,22 @@ def test_chief_refuses_a_search_without_a_limit(
         InitxError, match=r"^`max_trials` must be an integer >= 1, got None\..*chief waits until"
     ):
         tuner.search()
+
+
+@pytest.mark.parametrize("name", ["chief", "tuner0"])
+def test_processes_do_not_remove_what_they_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_model: Any, name: str
+) -> None:
+    place = {"directory": str(tmp_path), "project_name": "p"}
+    InitializerTuner(small_model, "val_loss", overwrite=True, **place)
+    assert (tmp_path / "p").is_dir()
+    for variable, value in (("TUNER_ID", name), ("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1")):
+        monkeypatch.setenv(f"KERASTUNER_{variable}", value)
+    with pytest.raises(
+        InitxError, match=r"^`overwrite=True` cannot be used with a chief.* remove the folder"
+    ):
+        InitializerTuner(small_model, "val_loss", overwrite=True, **place)
+    assert (tmp_path / "p").is_dir()
 
 
 def test_worker_keeps_its_own_oracle(
