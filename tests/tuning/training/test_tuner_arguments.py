@@ -113,6 +113,35 @@ class TestKerasTunersArguments:
         self.search(tmp_path, pairs, small_model, executions_per_trial=3, callbacks=[own])
         assert (own.epochs, Counting.begun) == (0, [2, 2, 2])
 
+    def test_run_trial_may_change_the_arguments_of_fit(
+        self, tmp_path: Path, pairs: Any, small_model: Any
+    ) -> None:
+        class Batched(InitializerTuner):
+            """The way in which KerasTuner's users search the batch size."""
+
+            def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+                kwargs["batch_size"] = trial.hyperparameters.Choice("rows", [16, 24, 48])
+                return super().run_trial(trial, *args, **kwargs)
+
+        class Counting(keras.callbacks.Callback):
+            batches: ClassVar[list[int]] = []
+
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+                self.batches.append(0)
+
+            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+                self.batches[-1] += 1
+
+        options = {"space": SearchSpace(["auto"]), "sampler": "random", "jit_compile": False}
+        tuner = Batched(
+            small_model, "val_loss", 3, executions_per_trial=1, **options, directory=str(tmp_path)
+        )
+        tuner.search(*pairs[0], validation_data=pairs[1], epochs=1, callbacks=[Counting()], verbose=0)
+        trials = [tuner.oracle.trials[name] for name in tuner.oracle.start_order]
+        assert [trial.status for trial in trials] == ["COMPLETED"] * 3
+        assert Counting.batches == [48 // trial.hyperparameters.get("rows") for trial in trials]
+        assert [len(tuner.oracle.seed_results(trial.trial_id)) for trial in trials] == [1, 1, 1]
+
     def test_class_weights_reach_training(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
         losses = [
             self.search(
