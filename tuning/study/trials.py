@@ -44,6 +44,10 @@ class ActiveValues(keras_tuner.HyperParameters):
                 self.values.pop(hp.name, None)
 
 
+# KerasTuner serializes hyperparameters by the name of their class, and reads back only its own.
+ActiveValues.__name__ = keras_tuner.HyperParameters.__name__
+
+
 def _allows(hp: Any, value: Any) -> bool:
     return not isinstance(hp, hp_types.Fixed) and allows(range_of(hp), value)
 

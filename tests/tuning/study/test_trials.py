@@ -1,5 +1,6 @@
 """Trials of a study as KerasTuner's, and what a sampler sees of hyperparameters that appear late."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.study.results import read_trial
 from keras_initx.tuning.study.trials import ActiveValues, hyperparameters_of
+from keras_tuner.engine import hyperparameters
 from optuna.distributions import IntDistribution
 
 from tests.tuning.study.plain_tuner import PlainTuner, run
@@ -81,3 +83,11 @@ def test_active_value_survives_an_inactive_one_of_the_same_name() -> None:
     space.values = {"kind": "b", "units": 3}
     space.ensure_active_values()
     assert 11 <= space.values["units"] <= 19
+
+
+def test_best_hyperparameters_survive_keras_tuners_serialization(tmp_path: Path) -> None:
+    best = run(tmp_path, loop, loop, trials=2).get_best_hyperparameters()[0]
+    read = hyperparameters.deserialize(hyperparameters.serialize(best))
+    assert read.values == best.values
+    assert [hp.name for hp in read.space] == [hp.name for hp in best.space]
+    assert pickle.loads(pickle.dumps(best)).values == best.values
