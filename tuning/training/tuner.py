@@ -26,7 +26,7 @@ from .job import EndedEarly, Job
 from .race import Racing
 from .record import mean_metrics, run_record
 from .session import reset_layer_names
-from .tuner_arguments import check_further, check_replaced, seeds_of, study_oracle, wrapped
+from .tuner_arguments import check_further, seeds_of, study_oracle, wrapped
 
 # How far apart the seeds of a repeated combination are.
 _SEEDS_APART = 1000
@@ -130,8 +130,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         else:
             entries = (hyperparameters, tune_new_entries, allow_new_entries)
             failures = (max_retries_per_trial, max_consecutive_failed_trials)
-            check_replaced((objective, max_trials, *entries, *failures, sampler, storage))
-            oracle = study_oracle(oracle)
+            oracle = study_oracle(oracle, (objective, max_trials, *entries, *failures, sampler, storage))
         own_trials = type(self).run_trial is not InitializerTuner.run_trial
         hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_trials)
         distribution = kwargs.get("distribution_strategy")

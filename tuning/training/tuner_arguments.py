@@ -1,7 +1,7 @@
 """Check the arguments of `InitializerTuner` that replace each other, or are those of another tuner."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -71,12 +71,17 @@ def check_further(arguments: Mapping[str, Any]) -> None:
                 raise InitxError(name, value, f"passed to {kind.__name__} only", remedy, problem)
 
 
-def study_oracle(oracle: keras_tuner.Oracle) -> OptunaOracle:
+def study_oracle(oracle: keras_tuner.Oracle, replaced: Sequence[Any]) -> OptunaOracle:
     """Return an oracle whose memory is a study: the same one, or one that takes its values from it.
 
+    Args:
+        oracle: As in `InitializerTuner`.
+        replaced: As in `check_replaced`.
+
     Raises:
-        InitxError: It is no oracle, or one that no study can restore.
+        InitxError: It is no oracle, or one that no study can restore, or replaces an argument that is passed.
     """
+    check_replaced(replaced)
     if isinstance(oracle, OptunaOracle):
         return oracle
     if not isinstance(oracle, keras_tuner.Oracle):
