@@ -237,7 +237,7 @@ def ready_made(Search: Any) -> Any:
     tuner = Search(
         hypermodel,
         objective="val_accuracy",
-        max_trials=2,
+        max_trials=1,
         hyperparameters=small(1e-2, 1e-3, version="v1", conv3_depth=1, conv4_depth=1, pooling="avg"),
         **place("built_in_hypermodel"),
     )
