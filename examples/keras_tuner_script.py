@@ -34,7 +34,7 @@ def main() -> None:
     tuner = InitializerTuner(
         build_model,
         objective="val_accuracy",
-        max_trials=4,
+        max_trials=3,
         executions_per_trial=2,
         overwrite=True,
         directory="results",
