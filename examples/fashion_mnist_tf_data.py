@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 ROWS, CLASSES = 1200, 10
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-KERAS = Path(keras.config.keras_home()) / "datasets/fashion-mnist"
+KERAS = Path.home() / ".keras/datasets/fashion-mnist"
 
 
 def load_images() -> tuple[str, np.ndarray, np.ndarray]:

@@ -25,7 +25,10 @@ class VAE(keras.Model):
         hidden = keras.layers.Dense(units, activation="relu")(latent)
         self.decoder = keras.Model(latent, keras.layers.Dense(64, activation="sigmoid")(hidden))
         self.tracker = keras.metrics.Mean("loss")
-        self.noise = keras.random.SeedGenerator(0)
+        self.noise, self.units = keras.random.SeedGenerator(0), units
+
+    def get_config(self) -> dict[str, int]:
+        return {"units": self.units}
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, error_line
 
 from .._variables import checkpoint_bytes, optimizers_of
 from ..storage import WEIGHT_FILES, atomic_write, disk_errors, reserve
@@ -102,16 +102,30 @@ def load_weights(model: keras.Model, find: Callable[[], Path]) -> None:
 
 
 def save_model(path: Path, load: Callable[[], keras.Model]) -> None:
-    """Write the model that `load` returns; if its weights are elsewhere, remove an older model and warn."""
+    """Write the model that `load` returns, or remove an older model and warn.
+
+    It cannot be written if its weights are elsewhere, or if Keras cannot serialize it: a subclass whose
+    `__init__` has arguments needs a `get_config`. A search must not fail for that when all its trials are done.
+    """
     try:
         model = load()
+        with atomic_write(path) as partial:
+            model.save(partial)
     except NoWeights as error:
-        with disk_errors("results", path.parent, every_os_error=True):
-            path.unlink(missing_ok=True)
-        warnings.warn(f"{path.name} was not written. {error}", stacklevel=3)
+        reason = str(error)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        if isinstance(error, InitxError):
+            raise
+        kind = type(model).__name__
+        reason = (
+            f"Keras cannot serialize the model ({error_line(error)}). Give {kind} a `get_config`, or build it and "
+            "load its weights with best_model()."
+        )
+    else:
         return
-    with atomic_write(path) as partial:
-        model.save(partial)
+    with disk_errors("results", path.parent, every_os_error=True):
+        path.unlink(missing_ok=True)
+    warnings.warn(f"{path.name} was not written. {reason}", stacklevel=3)
 
 
 def _file(folder: Path, seed: int) -> Path:

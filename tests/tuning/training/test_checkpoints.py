@@ -159,6 +159,33 @@ def test_file_that_another_process_replaces_during_the_load(
     assert_has(result.best_model(), trained, 0, 1)
 
 
+class Sized(keras.Model):
+    """A subclass with an argument and without `get_config`, which Keras cannot serialize."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.hidden, self.out = keras.layers.Dense(units), keras.layers.Dense(2, activation="softmax")
+
+    def call(self, x: Any) -> Any:
+        return self.out(self.hidden(x))
+
+
+def test_a_model_that_keras_cannot_serialize_is_not_written(
+    quick: Callable[..., SearchResult], pairs: Any
+) -> None:
+    def build() -> keras.Model:
+        model = Sized(3)
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    with pytest.warns(UserWarning, match=r"best_model\.keras was not written\. .* Give Sized a `get_config`"):
+        result = quick(build, trials=1, epochs=1, seeds=1)
+    assert not result.model_file.exists()
+    assert not list(result.model_file.parent.glob("partial.*"))
+    scores = result.best_model().evaluate(*pairs[1], verbose=0, return_dict=True)
+    assert scores["accuracy"] == pytest.approx(result.best.scores()[0], abs=1e-6)
+
+
 class TestFind:
     @pytest.mark.parametrize(("direction", "seed"), [("max", 2), ("min", 1)])
     def test_best_seed(self, tmp_path: Path, direction: str, seed: int) -> None:
