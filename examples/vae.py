@@ -5,7 +5,6 @@ Run: python examples/vae.py  (on the TensorFlow backend, for which the training 
 
 import keras
 import keras_tuner
-import numpy as np
 import rich
 import tensorflow as tf
 from keras_initx.tuning import Results, SearchSpace, search
@@ -24,8 +23,8 @@ class VAE(keras.Model):
         self.encoder = keras.Model(inputs, [keras.layers.Dense(LATENT)(hidden) for _ in range(2)])
         hidden = keras.layers.Dense(units, activation="relu")(latent)
         self.decoder = keras.Model(latent, keras.layers.Dense(64, activation="sigmoid")(hidden))
-        self.tracker = keras.metrics.Mean("loss")
-        self.noise, self.units = keras.random.SeedGenerator(0), units
+        self.units, self.tracker = units, keras.metrics.Mean("loss")
+        self.noise = keras.random.SeedGenerator(0)
 
     def get_config(self) -> dict[str, int]:
         return {"units": self.units}
@@ -73,7 +72,7 @@ def main() -> None:
         results=Results("results/vae", mode="overwrite"),
     )
     rich.print(result.table())
-    error = np.mean((x - result.best_model().predict(x, verbose=0)) ** 2)
+    error = ((x - result.best_model().predict(x, verbose=0)) ** 2).mean()
     print(f"Mean squared error of a pixel: {error:.4f} (of the mean image: {x.var(axis=0).mean():.4f})")
 
 

@@ -105,7 +105,7 @@ def save_model(path: Path, load: Callable[[], keras.Model]) -> None:
     """Write the model that `load` returns, or remove an older model and warn.
 
     It cannot be written if its weights are elsewhere, or if Keras cannot serialize it: a subclass whose
-    `__init__` has arguments needs a `get_config`. A search must not fail for that when all its trials are done.
+    `__init__` has arguments needs a `get_config`. A search whose trials are done must not fail for that.
     """
     try:
         model = load()
@@ -118,8 +118,8 @@ def save_model(path: Path, load: Callable[[], keras.Model]) -> None:
             raise
         kind = type(model).__name__
         reason = (
-            f"Keras cannot serialize the model ({error_line(error)}). Give {kind} a `get_config`, or build it and "
-            "load its weights with best_model()."
+            f"Keras cannot serialize the model ({error_line(error)}). Give {kind} a `get_config`, or use "
+            "best_model(), which builds the model and loads its weights."
         )
     else:
         return
