@@ -39,9 +39,8 @@ class VAE(keras.Model):
     def loss_of(self, x: tf.Tensor) -> tf.Tensor:
         mean, log_variance = self.encoder(x)
         sample = mean + tf.exp(log_variance / 2) * keras.random.normal(tf.shape(mean), seed=self.noise)
-        difference = tf.reduce_sum((x - self.decoder(sample)) ** 2, axis=1)
         divergence = -0.5 * tf.reduce_sum(1 + log_variance - mean**2 - tf.exp(log_variance), axis=1)
-        return tf.reduce_mean(difference + 0.1 * divergence)
+        return tf.reduce_mean(tf.reduce_sum((x - self.decoder(sample)) ** 2, axis=1) + 0.1 * divergence)
 
     def train_step(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
