@@ -39,7 +39,6 @@ class LayerSignal:
         chi: fan_in E[w^2] E[phi'(z)^2], with z Gaussian of the measured mean and variance: the factor by
             which this layer grows a small difference between two inputs, or a gradient. 1 is the edge of
             chaos.
-        bias_rms: The root mean square of the layer's bias; 0 without one.
         periods: The standard deviation of the pre-activation in periods of its activation, if the layer reads
             what a periodic one returns too; otherwise 0.
         is_lookup: Whether the layer looks up rows of a table, or depends on no data, like learned queries.
@@ -82,7 +81,6 @@ class LayerSignal:
     kernel_std: float
     kernel_gradient: float
     chi: float
-    bias_rms: float = 0.0
     periods: float = 0.0
     is_lookup: bool = False
     ends_branch: bool = False

@@ -107,8 +107,7 @@ def _layer_signal(
     # With details a histogram follows the numbers.
     kernel_numbers = gradients.get(id(point.kernel), missing)[: len(reductions.GRADIENT)]
     kernel_gradient = _named(reductions.GRADIENT, kernel_numbers)
-    step = probe.graph.steps[point.context.step]
-    shape, bias = tuple(n or 1 for n in step.shapes[0]), step.bias
+    shape = tuple(n or 1 for n in probe.graph.steps[point.context.step].shapes[0])
     variance = max(forward["second_moment"] - forward["mean"] ** 2, 0.0)
     if math.isnan(forward["second_moment"]):
         variance = math.nan
@@ -137,7 +136,6 @@ def _layer_signal(
         kernel_std=float(ops.convert_to_numpy(ops.std(ops.cast(point.kernel, "float32")))),
         kernel_gradient=math.sqrt(kernel_gradient["gradient_second_moment"]),
         chi=_chi(probe.graph, point, forward["mean"], variance, index),
-        bias_rms=0.0 if bias is None else math.sqrt(mean_square(bias)),
         periods=math.sqrt(variance) / _period_between(probe.points, point),
         is_lookup="embedding" in point.context.roles or not point.depends_on_data,
         ends_branch=bool(point.context.residual_number),

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import keras
-import numpy as np
-from scipy.special import ndtr
 
 from keras_initx._graph import steps_before
 from keras_initx._weights import WeightIndex
@@ -24,11 +22,9 @@ _GRADIENT_VANISHED, _GRADIENT_EXPLODED = 1e-5, 1e5
 _PERIODS = 1.0
 # The largest healthy share of dead units, and of saturated entries.
 _DEAD, _SATURATED = 0.5, 0.5
-# Only this many standard errors more than a random layer has on average are no longer chance.
+# A random unit whose inputs hardly vary is off for all samples with probability 1/2. Only this many standard
+# errors more than half are no longer chance.
 _BEYOND_CHANCE = 3.0
-# A grid of a standard normal variable, and the probabilities of its points.
-_LEVELS = np.linspace(-6, 6, 2001)
-_WEIGHTS = np.exp(-(_LEVELS**2) / 2) / np.exp(-(_LEVELS**2) / 2).sum()
 # An output whose samples differ by less is at a bound because of its bias: the inputs did not take it there.
 _OUTPUT_SPREAD = 1.0
 # The smallest healthy spread of samples relative to the signal.
@@ -68,9 +64,8 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
     inputs alike   The part that differs between samples is below a thousandth of the signal, here and in all
                    later layers. Neither a gate that starts the same for all samples counts, nor an output
                    that only its bias makes alike, as for the prior of a rare class.
-    dead           More than half of the units return the same value for all samples, and more of them than
-                   chance explains. If samples hardly differ, chance turns off half: of 64 units more than
-                   69 %, of 9 or fewer all of them. If they differ, it turns off almost none.
+    dead           More than half of the units, and more of them than chance explains, return the same value
+                   for all samples: of 64 units more than 69 %; of 9 or fewer all of them.
     saturated      More than half of the entries are within 1 % of a bound of the activation. An output that
                    its bias alone takes there, as for the prior of a rare class, does not count.
     rank collapse  The tokens of a sample have a mean cosine above 0.9999, here and in all later layers with
@@ -112,22 +107,8 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
 
 def _is_dead(row: LayerSignal) -> bool:
     """Return whether more units are dead than half, by more than chance; a layer without any live unit is."""
-    units, chance = row.shape[-1], dead_by_chance(row)
-    limit = chance + _BEYOND_CHANCE * math.sqrt(chance * (1 - chance) / units)
-    return row.dead > min(max(_DEAD, limit), 1 - 0.5 / units)
-
-
-def dead_by_chance(row: LayerSignal) -> float:
-    """Return the probability that a random unit is off for all samples.
-
-    Its pre-activations are a + b z_i: a, what all samples have in common, and b times what differs, with z_i
-    and a standard normal over samples and units. All n are negative with probability E_a[Phi(-a / b)^n].
-    What the bias adds to a is no chance.
-    """
-    level = math.sqrt(max(row.second_moment - row.spread**2 - row.bias_rms**2, 0.0))
-    if not row.spread > 0 or not math.isfinite(level):
-        return 0.5
-    return float(_WEIGHTS @ ndtr(-_LEVELS * level / row.spread) ** row.shape[0])
+    units = row.shape[-1]
+    return row.dead > min(_DEAD + _BEYOND_CHANCE * math.sqrt(0.25 / units), 1 - 0.5 / units)
 
 
 def is_alike(row: LayerSignal) -> bool:

@@ -220,8 +220,8 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
     Zeros, and kernels far smaller than any scheme, let the rest learn at the end of a branch or of the model,
     and wherever the signal goes around them; so do zeros whose bias is an output of its own, such as the
     identity of a spatial transformer. Elsewhere they stop the signal, and whatever initializer the model
-    declares there is a habit or a mistake, which means nothing at the ends of these weights either: at the
-    ends of the model, and of the branch that they are in.
+    declares there is a habit or a mistake, which means nothing at the ends either. Zeros may be a mistake in
+    one place, such as the stem: they mean nothing at the ends of the model and of their own branch.
 
     References: Jaderberg et al. 2015 (arXiv 1506.02025) for spatial transformers; Qi et al. 2017
     (arXiv 1612.00593), whose transforms of points start at the identity as well.
@@ -243,7 +243,8 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
         habits = [task for task in small if task not in ends]
         for task in small:
             meant = task in ends and not any(
-                _declared(habit, index) == _declared(task, index) and _leads_into(graph, habit, task)
+                _declared(habit, index) == _declared(task, index)
+                and (zeros[id(habit.variable)] != "zeros" or _leads_into(graph, habit, task))
                 for habit in habits
             )
             if meant or varies(graph.steps[task.context.step].bias):

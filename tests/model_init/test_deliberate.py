@@ -182,6 +182,16 @@ def test_what_the_middle_declares_too_is_a_habit_whatever_its_share(ordinary, sm
     assert methods(initialize(model, seed=0))[-1] == "small"
 
 
+def test_one_small_initializer_everywhere_is_a_habit_in_branches_too():
+    small = keras.initializers.RandomNormal(stddev=1e-3)
+    x = keras.Input((8,))
+    h = layers.Dense(8, kernel_initializer=small)(x)
+    for _ in range(3):
+        h = layers.Add()([h, layers.Dense(8, "relu", kernel_initializer=small)(h)])
+    plan = initialize(keras.Model(x, layers.Dense(3, kernel_initializer=small)(h)), seed=0)
+    assert "small" not in methods(plan)
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("inner", ["he_normal", "zeros"])
 def test_a_stem_of_zeros_says_nothing_about_the_ends_of_branches(depth, inner):

@@ -58,7 +58,6 @@ def layer_signals(*changes, count=4):
             "gradient_not_finite": 0.0,
             "dead": 0.0,
             "saturated": 0.0,
-            "bias_rms": 0.0,
             "periods": 0.0,
             "token_cosine": 0.0,
         }

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import Batch
-from keras_initx.diagnostics.batch import are_weighted_one_hot, is_constant
+from keras_initx.diagnostics.batch import are_weighted_one_hot, has_categorical_loss, is_constant
 from keras_initx.diagnostics.first_steps.curvature import Rate
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.records import Finding, LayerSignal
@@ -115,11 +115,13 @@ def _off_scale(probe: Probe, batch: Batch) -> Iterator[tuple[str, str]]:
     targets, outputs = keras.tree.flatten(batch.y), keras.tree.flatten(probe.graph.results)
     if batch.y is None or len(targets) != len(outputs):
         return
+    is_categorical = has_categorical_loss(probe.model, probe.loss_argument)
     for number, (y, out) in enumerate(zip(targets, outputs, strict=True)):
         values = np.asarray(ops.convert_to_numpy(y), "float64")
         # Other sizes, zeros and ones, and one-hot rows times a weight are classes.
         is_other_size = values.size != math.prod(out.shape)
-        if is_other_size or np.isin(values, (0, 1)).all() or are_weighted_one_hot(values):
+        is_weighted = is_categorical and are_weighted_one_hot(values)
+        if is_other_size or np.isin(values, (0, 1)).all() or is_weighted:
             continue
         name = f" of output {number}" if len(targets) > 1 else ""
         if (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE:

@@ -76,7 +76,7 @@ class Probe(keras.Model):
         super().__init__(name="probe", dtype="float32")
         # Each layer of the model casts its own inputs.
         self.autocast = False
-        self.model, self.graph, self._loss_argument = model, graph, loss
+        self.model, self.graph, self.loss_argument = model, graph, loss
         self.points, self.attention_steps = tuple(points), tuple(attention_steps)
         self.single_entries = single_entries(graph, attention_steps)
         self._point_numbers = {point.context.step: n for n, point in enumerate(points)}
@@ -135,7 +135,7 @@ class Probe(keras.Model):
             )
             # `compute_loss` scales the loss itself, by the factor that gradients are divided by.
             options = {"jit_compile": jit_compile, "auto_scale_loss": False}
-            self.compile(optimizer=self._recorder, loss=self._loss_argument, **options)
+            self.compile(optimizer=self._recorder, loss=self.loss_argument, **options)
         if keras.backend.backend() == "jax":
             # A step takes over the buffers of its variables, which an outer training loop may still hold.
             for variable in self.model.variables:
@@ -317,7 +317,7 @@ class Probe(keras.Model):
 
     def loss_of(self, batch: Batch, outputs: Any, training: bool = True) -> Any:
         """Return the loss of some outputs on a batch with targets, not scaled."""
-        compute = self.model.compute_loss if self._loss_argument is None else super().compute_loss
+        compute = self.model.compute_loss if self.loss_argument is None else super().compute_loss
         return compute(x=batch.x, y=batch.y, y_pred=outputs, sample_weight=batch.weights, training=training)
 
 

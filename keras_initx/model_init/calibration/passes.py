@@ -5,13 +5,14 @@ from typing import Any
 
 import keras
 
-from keras_initx._graph import Graph, Step, fixed_batch, noise, trace
+from keras_initx._graph import Graph, Step, fixed_batch, noise
 from keras_initx.errors import InitxError
 from keras_initx.initializers import fold_in
 from keras_initx.model_init.arguments import own_batch
 from keras_initx.model_init.calibration.shared import settle
 from keras_initx.model_init.cells import cells_of
 from keras_initx.model_init.tasks import ON_ZEROS, WeightTask
+from keras_initx.model_init.wide_batch import takes_samples_alone
 
 # Values that one pass may compute; it determines the batch size, within these limits.
 _BUDGET = 6e7
@@ -46,7 +47,7 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
                 return ["the signal was not measured: no noise is known for an input of this kind"]
             raise
         if fixed and attempt == 0:
-            is_narrow = not _takes_samples_alone(model, graph, inputs, fixed)
+            is_narrow = not takes_samples_alone(model, graph, inputs, fixed)
         inputs = own_batch(model, inputs) if is_narrow else inputs
         graph = settle(model, graph, tasks, inputs, on_data=batch is not None)
         size *= 4
@@ -54,42 +55,6 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
         if batch is not None or not note or is_narrow or size * values > 8 * _BUDGET:
             break
     return [text for text in (note, _zeros(tasks), *(task.remark for task in tasks)) if text]
-
-
-def _takes_samples_alone(model: keras.Model, graph: Graph, inputs: Any, fixed: int) -> bool:
-    """Return whether a model of a fixed batch size computes each sample of a larger batch by itself.
-
-    Then every tensor that depends on the inputs grows by as much as they do, along one axis.
-
-    Args:
-        model: The model.
-        graph: Its trace, at its own batch size.
-        inputs: The larger batch.
-        fixed: The model's batch size.
-    """
-    try:
-        wide = trace(model, inputs)
-    except InitxError:
-        return False
-    samples = len(keras.tree.flatten(inputs)[0])
-    grown = set(wide.inputs)
-    for before, after in zip(graph.steps, wide.steps, strict=False):
-        if (before.kind, before.outputs) != (after.kind, after.outputs):
-            return False
-        if grown.intersection(after.inputs):
-            pairs = zip(before.shapes, after.shapes, strict=False)
-            if not all(_grows(old, new, fixed, samples) for old, new in pairs):
-                return False
-            grown.update(after.outputs)
-    return len(graph.steps) == len(wide.steps)
-
-
-def _grows(before: tuple[int | None, ...], after: tuple[int | None, ...], fixed: int, samples: int) -> bool:
-    """Return whether one axis of a shape grows as the batch does, and no other one."""
-    if samples == fixed or len(before) != len(after):
-        return before == after
-    changed = [(old or 0, new or 0) for old, new in zip(before, after, strict=True) if old != new]
-    return len(changed) == 1 and changed[0][0] * samples == changed[0][1] * fixed
 
 
 def _values(step: Step) -> int:

@@ -175,6 +175,26 @@ def test_samples_that_depend_on_each_other_stay_in_their_batch(mix, with_data):
         assert abs(float(ops.convert_to_numpy(model(data[:1]))[0, 0])) == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda x: ops.softmax(x, axis=0),
+        lambda x: x / ops.sqrt(ops.sum(ops.square(x), axis=0, keepdims=True)),
+        lambda x: ops.cumsum(x, axis=0),
+        lambda x: ops.flip(ops.cumsum(ops.flip(x, axis=0), axis=0), axis=0),
+    ],
+    ids=["softmax", "normalize", "sum so far", "sum from here"],
+)
+def test_samples_that_depend_on_each_other_in_the_same_shape_stay_in_their_batch(mix):
+    x = keras.Input((12,), batch_size=4)
+    model = keras.Model(x, layers.Dense(300)(mix(x)))
+    initialize(model, seed=0)
+    batches = np.random.default_rng(1).standard_normal((40, 4, 12)).astype("float32")
+    outputs = [ops.convert_to_numpy(model(batch)) for batch in batches]
+    # One batch is measured on noise, so its inputs differ by chance from these.
+    assert 0.4 < np.sqrt(np.mean(np.square(outputs))) < 2.5
+
+
 def test_pixels():
     x = keras.Input((8, 8, 3), dtype="uint8")
     h = layers.Conv2D(4, 3)(layers.Rescaling(1 / 255)(x))
