@@ -10,7 +10,7 @@ import numpy as np
 from keras_initx.errors import InitxError
 
 from .files import FLOAT32_MAX, bad_file
-from .tables import Table
+from .tables import MISSING, Table, clean_name
 
 MOST_CATEGORIES = 100
 """The number of categories of a column that get an entry of their own: the most frequent ones."""
@@ -19,6 +19,13 @@ MOST_WORDS = 500
 
 # A column whose cells have this many words on average, and seldom repeat, is free text.
 _WORDS_OF_FREE_TEXT = 3
+# 2020-01-31, 2020/1/31, 31.01.2020 and 1/31/2020, with or without a time.
+_DATE = (
+    r"(?:(?:1[5-9]|2\d)\d\d([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(?:1[5-9]|2\d)\d\d)"
+    r"(?:[T ]\d{1,2}:\d{2}.*)?"
+)
+# A column is one of dates if this share of its cells are: others may be misspelled.
+_SHARE_OF_DATES = 0.9
 _KINDS = {"number": "numeric", "category": "categorical", "text": "text"}
 
 
@@ -58,8 +65,13 @@ def _kind(table: Table, name: str, present: Any) -> str:
     for cell in present:
         if not isinstance(cell, str | int | float | np.number):
             problem = f"must hold numbers or text, got {type(cell).__name__} in column {name!r}"
-            raise bad_file(table.path, problem, f"Turn them into numbers or text, or {leave_out}")
-    text = present.astype(str)
+            raise bad_file(table.path, problem, f"Turn them into numbers or categories, or {leave_out}")
+    text = present.astype(str).str.strip()
+    # Even where they repeat: one date is near another, which categories would not say.
+    is_date = text.str.fullmatch(_DATE).to_numpy(dtype=bool)
+    if is_date.mean() >= _SHARE_OF_DATES:
+        problem = f"must hold numbers or text, got dates such as {text[is_date].iloc[0]!r} in column {name!r}"
+        raise bad_file(table.path, problem, f"Turn them into numbers such as the month, or {leave_out}")
     counts = text.value_counts()
     if counts[counts > 1].sum() >= len(text) / 2:
         return "category"
@@ -130,7 +142,9 @@ class ColumnEncoder:
             if kind == "number":
                 values = column.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
             else:
-                values = column.astype(object).where(column.notna(), "").astype(str).to_numpy(dtype=object)
+                cells = column.astype(object).where(column.notna(), "").astype(str)
+                # pandas keeps the blanks around a cell by default.
+                values = cells.str.strip().to_numpy(dtype=object)
             arrays[name] = values.reshape(-1, 1)
         return arrays
 
@@ -190,8 +204,12 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 
 def input_name(column: str) -> str:
-    """Return the name of the input for a column: Keras allows no slash in a name."""
-    return column.replace("/", "_")
+    """Return the name of the input for a column, as `read_table` spells it: Keras allows no slash in a name.
+
+    >>> input_name(" km/h ")
+    'km_h'
+    """
+    return clean_name(column).replace("/", "_")
 
 
 def model_rows(model: keras.Model, frame: Any) -> dict[str, Any]:
@@ -199,12 +217,21 @@ def model_rows(model: keras.Model, frame: Any) -> dict[str, Any]:
 
     Args:
         model: The loaded `best_model.keras`.
-        frame: A data frame with the columns of the table, and maybe others. Missing cells are NaN or None.
+        frame: A data frame with the columns of the table, and maybe others. Missing cells are NaN, None,
+            blank or "?".
 
     Raises:
-        InitxError: A column is missing, or the backend cannot hold text.
+        InitxError: `frame` is no data frame, a column is missing, or one holds something else than the model
+            takes; or the backend cannot hold text.
     """
-    columns = {input_name(str(name)): name for name in frame.columns}
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        problem = f"`frame` must be a pandas data frame, got {type(frame).__name__}"
+        remedy = "Pass pandas.DataFrame(rows), or pandas.DataFrame([row]) for one row."
+        raise InitxError("frame", type(frame).__name__, "a pandas data frame", remedy, problem)
+    # A column of exactly the name comes before one that is spelled otherwise.
+    columns = {input_name(str(name)): name for name in frame.columns} | {n: n for n in frame.columns}
     lacking = [tensor.name for tensor in model.inputs if tensor.name not in columns]
     if lacking:
         problem = f"`frame` has no column {lacking[0]!r}, which `model` {model.name!r} takes"
@@ -214,9 +241,32 @@ def model_rows(model: keras.Model, frame: Any) -> dict[str, Any]:
         problem = f"Text cannot be an input of a model on the backend {keras.backend.backend()}"
         remedy = "Load the model under KERAS_BACKEND=tensorflow."
         raise InitxError("model", model.name, "a model of numbers", remedy, problem)
-    named = frame.rename(columns={old: new for new, old in columns.items()})
+    named = {name: _checked(frame[columns[name]], columns[name], kind) for name, kind in kinds.items()}
     arrays = ColumnEncoder(kinds, None, (), {}).columns_of(named)
     return {
         name: keras.ops.convert_to_tensor(values, "string" if values.dtype == object else "float32")
         for name, values in arrays.items()
     }
+
+
+def _checked(column: Any, name: Any, kind: str) -> Any:
+    """Return a column of raw rows as `read_table` reads it: some cells of text are missing, or are numbers.
+
+    Raises:
+        InitxError: A cell is text in a column of numbers, or neither number nor text.
+    """
+    import pandas as pd
+
+    cells = column.astype(object)
+    gaps = cells.isna() | cells.map(lambda cell: isinstance(cell, str) and cell.strip() in ("", *MISSING))
+    cells = cells.mask(gaps.astype(bool), np.nan)
+    present = cells.dropna()
+    wrong = ~present.map(lambda cell: isinstance(cell, str | int | float | np.number)).astype(bool)
+    allowed = "text or numbers"
+    if kind == "number":
+        wrong, allowed = wrong | pd.to_numeric(present, errors="coerce").isna(), "numbers"
+    if wrong.any():
+        cell = present[wrong].iloc[0]
+        problem = f"`frame` must hold {allowed} in column {str(name)!r}, got {str(cell)!r}"
+        raise InitxError("frame", cell, f"a table with {allowed} in {str(name)!r}", "Correct it.", problem)
+    return pd.to_numeric(cells) if kind == "number" else cells

@@ -14,7 +14,7 @@ from keras_initx.errors import InitxError, unknown_name
 from . import files
 from .columns import MOST_CATEGORIES, MOST_WORDS, ColumnEncoder, kinds_of
 from .dataset import Dataset, class_indices, naming_source, split_rows
-from .tables import Table, read_table, without_index
+from .tables import Table, clean_name, read_table, without_index
 
 
 def load_table(
@@ -47,7 +47,7 @@ def load_table(
     Raises:
         InitxError: The file, a column or a cell cannot be used.
     """
-    target = " ".join(target.split())
+    target = clean_name(target)
     table = read_table(path, encoding)
     for argument, names in (("target", [target]), ("drop", drop)):
         for name in names:
@@ -72,11 +72,9 @@ def load_table(
     with naming_source({"y": ("target", f"`target` {target!r}"), "task": ("task", "`task`")}):
         indices, classes = class_indices(labels, task)
     if not classes and task == "auto":
-        distinct = len(np.unique(indices))
-        notes.append(
-            f"Column {target!r} has {distinct} different numbers, so this is a regression; "
-            "`task=classification` takes each for a class."
-        )
+        note = f"Column {target!r} has {len(np.unique(indices))} different numbers, so this is a regression"
+        other = "; `task=classification` takes each for a class" if _can_be_classes(labels) else ""
+        notes.append(f"{note}{other}.")
     notes += _notes_on(table, kinds)
     train, selection, test = split_rows(indices, classes, seed)
     rows = [table.frame.iloc[part] for part in (train, selection, test)]
@@ -94,6 +92,14 @@ def load_table(
         encoder,
         tuple(notes),
     )
+
+
+def _can_be_classes(labels: npt.NDArray[Any]) -> bool:
+    try:
+        class_indices(labels, "classification")
+    except InitxError:
+        return False
+    return True
 
 
 def _notes_on(table: Table, kinds: Mapping[str, str]) -> list[str]:

@@ -23,8 +23,8 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t", "|")
 # Lines by which the separator is chosen.
 _SAMPLE = 50
-# What stands for a missing cell, besides what pandas takes for one: "", "NA", "N/A", "NaN", "null", "None".
-_MISSING = ["?"]
+MISSING = ("?",)
+"""What stands for a missing cell besides what pandas takes for one: "", "NA", "NaN", "null", "None" ..."""
 # 1.234,5 or 1234,5, as spreadsheets write numbers in most of Europe and South America.
 _DECIMAL_COMMA = r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?"
 _PARQUET = (".parquet", ".pq")
@@ -87,7 +87,7 @@ def _read_parquet(path: Path) -> Table:
         raise bad_file(path, f"is not a Parquet file ({error_line(error)})", "Check the path.") from error
     except ValueError as error:
         raise bad_file(path, f"is not a Parquet file ({error_line(error)})", "Check the path.") from error
-    frame.columns = [" ".join(str(name).split()) for name in frame.columns]
+    frame.columns = [clean_name(str(name)) for name in frame.columns]
     _check_names(path, list(frame.columns))
     table = Table(path, frame.reset_index(drop=True), [f"row {i + 1}" for i in range(len(frame))])
     if frame.index.name is not None or frame.index.nlevels > 1:
@@ -106,8 +106,7 @@ def _read_text(path: Path, encoding: str | None) -> Table:
     if not records:
         raise bad_file(path, "is empty", "Check the path: the file needs a header row and data rows.")
     (header_line, first), *rows = records
-    # A name with a line break would break the one-line errors.
-    header = [" ".join(name.split()) for name in first]
+    header = [clean_name(name) for name in first]
     if rows and all(len(cells) == len(header) + 1 for _, cells in rows):
         # R writes the names of the rows without a name for their column.
         header = ["", *header]
@@ -127,7 +126,7 @@ def _read_text(path: Path, encoding: str | None) -> Table:
         skiprows=1 + _blank_lines(text),
         names=[str(i) for i in range(len(header))],
         index_col=False,
-        na_values=_MISSING,
+        na_values=list(MISSING),
         skipinitialspace=True,
         low_memory=False,
     )
@@ -135,6 +134,11 @@ def _read_text(path: Path, encoding: str | None) -> Table:
     for name in header:
         frame[name] = _without_blanks(frame[name], decimal_commas=separator != ",")
     return Table(path, frame, [f"line {line}" for line, _ in rows], tuple(notes))
+
+
+def clean_name(name: str) -> str:
+    """Return the name of a column on one line, without the blanks around it."""
+    return " ".join(name.split())
 
 
 def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:

@@ -49,10 +49,12 @@ def test_kinds_of_columns() -> None:
         repeated=["one two three"] * rows,
         mixed=["1", 2, "x"] * 4,
         empty=[None] * rows,
+        versions=["1.2.3", "10-12-14", "2020-2021"] * 4,
+        some_dates=["2020-01-01", "never"] * 6,
     )
     assert found == {
         **dict.fromkeys(("number", "gaps", "flag", "flags", "objects"), "number"),
-        **dict.fromkeys(("category", "half", "repeated", "mixed"), "category"),
+        **dict.fromkeys(("category", "half", "repeated", "mixed", "versions", "some_dates"), "category"),
         "text": "text",
     }
 
@@ -65,6 +67,10 @@ def test_kinds_of_columns() -> None:
         ([*map(str, range(8)), "x"], r"has 'x' in column 'a', line 10, among numbers"),
         ([1.0, np.inf], r"must be finite in float32, got inf in column 'a', line 3"),
         ([1.0, 1e39], r"must be finite in float32, got 1e\+39 in column 'a', line 3"),
+        (["2020-01-01", "2020-01-02"] * 5, r"must hold numbers or text, got dates such as '2020-01-01' in"),
+        (["31.1.2020 ", "1.2.2020"] * 5, r"must hold numbers or text, got dates such as '31.1.2020' in"),
+        (["1/31/2020"] * 18 + ["soon"] * 2, r"must hold numbers or text, got dates such as '1/31/2020' in"),
+        (["2020-01-01T10:00:00Z", "2020-01-01 10:00"] * 2, r"must .*, got dates such as '2020-01-01T10:00"),
         ([np.datetime64("2020-01-01")] * 2, r"must hold numbers or text, got Timestamp in column 'a'"),
         ([[1], [2]], r"must hold numbers or text, got list in column 'a'"),
     ],
@@ -173,3 +179,54 @@ def test_a_model_of_numbers_takes_raw_rows_on_every_backend(tmp_path: Path) -> N
     np.testing.assert_allclose(loaded.predict(model_rows(loaded, frame), verbose=0), expected, atol=1e-6)
     with pytest.raises(InitxError, match="`frame` has no column 'b', which `model`"):
         model_rows(loaded, frame[["a"]])
+
+
+def model_of(**kinds: str) -> keras.Model:
+    """A model that takes columns of the given kinds by name."""
+    frame = frame_of(
+        **{name: [1, 2] if kind == "number" else ["red", "blue"] for name, kind in kinds.items()}
+    )
+    encoder = ColumnEncoder.adapted(kinds, frame)
+    network = keras.Sequential([keras.Input(encoder.encode(frame).shape[1:]), keras.layers.Dense(1)])
+    network.compile("sgd", "mse")
+    return encoder.in_front_of(network)
+
+
+def test_raw_rows_are_read_as_the_file_was() -> None:
+    raw = frame_of(
+        **{" km/h\n": ["1", " ?", "2", " "], "flag ": [True, False, None, True], "size": [1, 2, 3, 4]}
+    )
+    rows = model_rows(model_of(**{"km/h": "number", "flag": "number", "size": "number"}), raw)
+    nan = np.nan
+    expected = {"km_h": [1, nan, 2, nan], "flag": [1, 0, nan, 1], "size": [1, 2, 3, 4]}
+    for name, values in expected.items():
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(rows[name]), np.float32(values)[:, None])
+    if keras.backend.backend() == "tensorflow":
+        rows = model_rows(model_of(city="category"), frame_of(**{" city ": [" red", "red ", "?", None, 3]}))
+        assert [cell.decode() for cell in rows["city"].numpy()[:, 0]] == ["red", "red", "", "", "3"]
+
+
+def test_a_column_of_exactly_the_name_comes_first() -> None:
+    raw = frame_of(**{"a": [1.0], " a": [2.0]})
+    assert keras.ops.convert_to_numpy(model_rows(model_of(a="number"), raw)["a"]).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([1, "big"], "^`frame` must hold numbers in column 'a', got 'big'"),
+        ([np.datetime64("2020-01-01")] * 2, "^`frame` must hold numbers in column 'a', got '2020-01-01"),
+    ],
+)
+def test_raw_rows_of_another_kind_name_the_column(cells: list[Any], message: str) -> None:
+    with pytest.raises(InitxError, match=message):
+        model_rows(model_of(a="number"), frame_of(a=cells))
+    if "big" not in cells and keras.backend.backend() == "tensorflow":
+        with pytest.raises(InitxError, match=r"^`frame` must hold text or numbers in column 'a', got '2020"):
+            model_rows(model_of(a="category"), frame_of(a=cells))
+
+
+@pytest.mark.parametrize("rows", [{"a": 1}, [{"a": 1}], frame_of(a=[1])["a"]])
+def test_raw_rows_that_are_no_frame(rows: Any) -> None:
+    with pytest.raises(InitxError, match=r"^`frame` must be a pandas data frame, got .*pandas\.DataFrame\("):
+        model_rows(model_of(a="number"), rows)

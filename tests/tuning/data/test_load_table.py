@@ -70,6 +70,20 @@ def test_many_different_numbers_are_a_regression_and_it_says_so(
     assert targets.dtype == (np.float32 if task == "regression" else np.int32)
 
 
+def test_a_note_on_the_task_offers_classes_only_where_they_can_be_trained(tmp_path: Path) -> None:
+    columns = {"many": [str(i % 60) for i in range(360)], "few": [str(i % 60) for i in range(120)]}
+    columns |= {"measured": [f"{i}.5" for i in range(120)], "graded": [f"{i % 12}.5" for i in range(120)]}
+    for name, cells in columns.items():
+        path = write(tmp_path / f"{name}.csv", csv_text("a,y", [f"{i + 5},{c}" for i, c in enumerate(cells)]))
+        offered = any("task=classification" in note for note in load_table(path, "y").notes)
+        assert offered == (name in ("many", "graded"))
+        if offered:
+            assert load_table(path, "y", "classification").classes
+        else:
+            with pytest.raises(InitxError):
+                load_table(path, "y", "classification")
+
+
 def test_the_task_may_be_named(tmp_path: Path) -> None:
     rows = [f"{i + 5},{i % 60}" for i in range(360)]
     path = write(tmp_path / "a.csv", csv_text("a,y", rows))
