@@ -226,7 +226,21 @@ def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if name in values:
             raise InitxError(name, value, "passed once", f"It is argument {_NAMES.index(name) + 1} already.")
         values[name] = value
+    for name in {"x", "y", "sample_weight", "validation_data"} & values.keys():
+        values[name] = _without_series(values[name])
     return values
+
+
+def _without_series(values: Any) -> Any:
+    """Return values with each Series of pandas as the column that `fit` makes of it.
+
+    In a compiled step Keras loses the shape of a Series.
+    """
+    is_structure = type(values) in (list, tuple, dict) and not (values and np.isscalar(next(iter(values))))
+    if is_structure or (isinstance(values, dict) and values):
+        return keras.tree.map_structure(_without_series, values)
+    is_series = type(values).__module__.startswith("pandas") and getattr(values, "ndim", 0) == 1
+    return np.expand_dims(values.to_numpy(), axis=-1) if is_series else values
 
 
 def _check_repeats(name: str, data: Any) -> None:

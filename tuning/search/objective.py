@@ -21,7 +21,7 @@ from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
 from ..training import InitializerTuner, devices_of, seeds_of
 from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objective_of
 from .driven_trials import DrivenOracle, StoredTrial, Suggest, retries_of
-from .options import Execution, Stopping, grouped
+from .options import Execution, Results, Stopping, check_not_elsewhere, grouped
 
 # The tuner of each objective in this process, and the arguments of its runs. An objective that is sent to a
 # process again finds its compiled models.
@@ -77,6 +77,9 @@ def objective(
     """
     stopping = grouped("stopping", stopping, Stopping)
     execution = grouped("execution", execution, Execution)
+    if isinstance(results, Results):
+        remedy = f"Pass results={str(results.folder)!r}: mode and storage belong to the Optuna study."
+        raise InitxError("results", results, "the path of a folder", remedy)
     kinds = {"results": (str | Path, "the path of a folder"), "observers": (Sequence, "a list of observers")}
     check_kinds({"results": results, "observers": observers}, kinds)
     check_limits(epochs, fit, 0)
@@ -87,8 +90,10 @@ def objective(
     if not isinstance(Pruning(stopping.pruner, epochs, len(seed_list)).over_epochs, optuna.pruners.NopPruner):
         remedy = "Pass a pruner over epochs to optuna.create_study(pruner=...)."
         raise InitxError("pruner", stopping.pruner, 'None or "wilcoxon" for an objective', remedy)
+    hypermodel = InitializerHyperModel(model, space)
+    check_not_elsewhere(fit, hypermodel, in_study=True)
     return Objective(
-        InitializerHyperModel(model, space),
+        hypermodel,
         (x, y, test_data, epochs, fit),
         objective_of(objective),
         seed_list,
@@ -147,6 +152,8 @@ class Objective:
             InitxError: The study has the opposite direction.
         """
         study = getattr(trial, "study", None)
+        if study is not None and len(study.directions) > 1:
+            raise InitxError("directions", len(study.directions), "one direction", "Create such a study.")
         if study is not None and study.direction.name.lower() != self.direction:
             remedy = f"Create the study with direction={self.direction!r}."
             raise InitxError("direction", study.direction.name.lower(), repr(self.direction), remedy)

@@ -1,10 +1,12 @@
 """Groups of `search`'s options: where its results live, when training ends, how trials run."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
+import keras
 from optuna.storages import BaseStorage
 
 from keras_initx.errors import InitxError, check_positive, unknown_name
@@ -12,6 +14,7 @@ from keras_initx.errors import InitxError, check_positive, unknown_name
 from ..dashboards import CommandLine
 from ..parallel import Workers
 from ..pruning import Pruner
+from ..space import InitializerHyperModel, SearchSpace
 from ..storage import Mode
 from .arguments import check_flags, check_kinds
 
@@ -128,6 +131,45 @@ class Execution:
     def __post_init__(self) -> None:
         check_flags(jit_compile=self.jit_compile)
         check_kinds(vars(self), {"workers": (Workers | None, "None or Workers(command, count)")})
+
+
+# The options of `search` by the names that they have elsewhere: in its groups, in KerasTuner and in Optuna.
+_ELSEWHERE = {
+    **{field.name: f"space=SearchSpace({field.name}=...)" for field in fields(SearchSpace)},
+    **{field.name: f"stopping=Stopping({field.name}=...)" for field in fields(Stopping)},
+    **{field.name: f"execution=Execution({field.name}=...)" for field in fields(Execution)},
+    **{field.name: f"results=Results({field.name}=...)" for field in fields(Results)},
+    **{mode: f"results=Results(folder, mode={mode!r})" for mode in get_args(Mode)},
+    **dict.fromkeys(("directory", "project_name"), "results=folder"),
+    **dict.fromkeys(("max_trials", "n_trials"), "trials=20"),
+    **dict.fromkeys(("sampler", "oracle"), "tuner=..."),
+    "executions_per_trial": "seeds=3",
+    "trials_each": "execution=Execution(workers=Workers(command, count, trials_each=...))",
+    "quiet": "verbose=0",
+}
+# What belongs to the study of an `objective`.
+_OF_THE_STUDY = ("trials", "max_trials", "n_trials", "tuner", "sampler", "storage", "enqueue", "extra_seeds")
+
+
+def check_not_elsewhere(
+    fit: Mapping[str, Any], hypermodel: InitializerHyperModel, in_study: bool = False
+) -> None:
+    """Raise an `InitxError` for an argument of `fit` that is an option of `search` under another name.
+
+    Args:
+        fit: The arguments that are passed on to `fit`.
+        hypermodel: Builds and trains the model; its own `fit` may take an argument of that name.
+        in_study: Whether the options of a study belong to the Optuna study of an `objective`.
+    """
+    for name in fit:
+        if hypermodel.has_own_fit and hypermodel.fit_takes(name):
+            continue
+        way = _ELSEWHERE.get(name)
+        if in_study and name in _OF_THE_STUDY:
+            way = "it to optuna.create_study or study.optimize"
+        if way is not None and name not in inspect.signature(keras.Model.fit).parameters:
+            problem = f"`{name}` is not an argument of `{'objective' if in_study else 'search'}`"
+            raise InitxError(name, fit[name], "another argument", f"Pass {way}.", problem)
 
 
 def grouped(argument: str, value: Any, kind: type) -> Any:

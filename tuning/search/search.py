@@ -55,7 +55,7 @@ from .arguments import (
     plain_values,
     trials_of,
 )
-from .options import Execution, Results, Stopping, grouped
+from .options import Execution, Results, Stopping, check_not_elsewhere, grouped
 from .result import SearchResult
 
 _LOG_FILE = "search.log"
@@ -146,6 +146,7 @@ def search(
         end_with_parent()
     check_limits(epochs, fit, extra_seeds)
     hypermodel = InitializerHyperModel(model, space)
+    check_not_elsewhere(fit, hypermodel)
     data, test, args, arguments = fit_of(hypermodel, x, y, test_data, epochs, fit)
     seed_list = seeds_of(seeds, seed)
     devices = devices_of(execution.strategy, execution.workers, data, test)

@@ -62,7 +62,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             the data are known.
         lenient: Whether what is not a model is returned as it is, and a model need not be compiled, for a
             tuner whose `run_trial` may build and train anything.
-        given: The names of hyperparameters that the user gives the tuner; they replace those of the space.
+        given: Hyperparameters that the user gives the tuner; they replace those of the space, and the build
+            may read them without declaring them.
         override: Called with each new model before anything is added to it; None changes nothing.
 
     Raises:
@@ -74,6 +75,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self, model: keras.Model | Build | keras_tuner.HyperModel, space: SearchSpace | None = None
     ) -> None:
         super().__init__()
+        if space is not None and not isinstance(space, SearchSpace):
+            raise InitxError("space", space, "a SearchSpace", f"Pass SearchSpace(initializers={space!r}).")
         self.space = space = space or SearchSpace()
         names = (*DEFAULT_INITIALIZERS, OWN) if space.initializers is None else space.initializers
         self.kernels = KernelSpace(names, space.gains, space.distributions)
@@ -89,7 +92,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self._keeps_own: bool | None = None
         self.inputs: Any = None
         self.lenient = False
-        self.given: frozenset[str] = frozenset()
+        self.given: tuple[Any, ...] = ()
         self.override: Callable[[keras.Model], None] | None = None
 
     @property
@@ -197,7 +200,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             ours = self._added.get(declared.name)
             if (
                 ours is None
-                or declared.name in self.given
+                or declared.name in {hp.name for hp in self.given}
                 or (declared.name not in self._declared and _is_same(declared, ours))
             ):
                 continue
@@ -230,8 +233,17 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         """The hyperparameters that the user's model declares itself."""
         hp = keras_tuner.HyperParameters()
         self.declare_hyperparameters(hp)
-        self._make(hp)
-        return frozenset(p.name for p in hp.space)
+        given: set[str] = set()
+        try:
+            self._make(hp)
+        except KeyError:
+            # The build may read what the user gives the tuner.
+            if not self.given:
+                raise
+            hp.merge(self.given)
+            given = {p.name for p in self.given}
+            self._make(hp)
+        return frozenset(p.name for p in hp.space if p.name not in given)
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -118,8 +118,6 @@ def wrapped(
     Raises:
         InitxError: `space` is passed, but would have no effect.
     """
-    if space is not None and not isinstance(space, SearchSpace):
-        raise InitxError("space", space, "a SearchSpace", f"Pass SearchSpace(initializers={space!r}).")
     if hypermodel is None or isinstance(hypermodel, InitializerHyperModel):
         if space is not None:
             allowed = "None without a hypermodel, or for an InitializerHyperModel, which has a space already"
@@ -127,7 +125,7 @@ def wrapped(
         return hypermodel
     made = InitializerHyperModel(hypermodel, space)
     made.lenient = lenient
-    made.given = frozenset(hp.name for hp in hyperparameters.space) if hyperparameters else frozenset()
+    made.given = tuple(hyperparameters.space) if hyperparameters else ()
     return made
 
 

@@ -185,3 +185,14 @@ def test_combinations_repeat_on_request(with_oracle: Maker) -> None:
     earlier = [run.used[:number].count(values) for number, values in enumerate(run.used)]
     assert [tuner.oracle.repetition_of(name) for name in tuner.oracle.start_order] == earlier
     assert max(earlier) > 1
+
+
+def test_a_build_may_read_given_hyperparameters_without_declaring_them(make: Maker) -> None:
+    def reads(hp: Any) -> keras.Model:
+        return compiled([keras.layers.Dense(hp.get("units"))])
+
+    space = keras_tuner.HyperParameters()
+    space.Choice("units", [3, 5])
+    options = {"hyperparameters": space, "tune_new_entries": False, "objective": "val_loss", "max_trials": 2}
+    tuner = search(make(reads, **options), **data())
+    assert {t.hyperparameters.get("units") for t in tuner.oracle.trials.values()} == {3, 5}

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 from keras_initx.tuning.data import Batch, FitArguments, evaluation
@@ -216,3 +217,15 @@ class TestValidation:
         assert model().evaluate(**evaluation(Rows()).for_evaluation())["loss"] == pytest.approx(
             float(np.mean(Y**2.0))
         )
+
+
+@pytest.mark.parametrize("name", ["y", "sample_weight"])
+def test_a_series_of_pandas_is_the_column_that_fit_takes(name: str) -> None:
+    x, y = np.ones((6, 2), "float32"), np.arange(6) % 2
+    values: dict[str, Any] = {"x": pd.DataFrame(x), "y": y, name: pd.Series(y.astype("float32"))}
+    arguments = FitArguments((), {**values, "validation_data": (x, pd.Series(y))})
+    assert arguments.values[name].shape == (6, 1)
+    assert arguments.values["validation_data"][1].shape == (6, 1)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert np.isfinite(model.fit(**arguments.for_run()).history["val_loss"][0])
