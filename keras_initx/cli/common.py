@@ -42,6 +42,9 @@ OPTIONS |= {"optimizers": "--optimizer"}
 # The types of options that typer checks itself, worded to follow "must be".
 _TYPES: dict[object, str] = {int: "an integer", float: "a number"}
 
+# Where a message of Keras, or of an exception of the user's code, begins.
+_QUOTED = re.compile(r"\bKeras: |\b[A-Z]\w*(?:Error|Exception|Exit): ")
+
 # Wide in a file or a pipe, where lines should not be broken at 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -264,16 +267,22 @@ def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
 def in_options(text: str, names: Mapping[str, str] = OPTIONS) -> str:
     """Return a text of the library with the arguments that it names written as options.
 
+    What another program wrote stays as it is: the text after "Keras: " or the name of an exception.
+
     >>> in_options("`task=regression` overrides it")
     '--task regression overrides it'
+    >>> in_options("Pass another `target`. Keras: ValueError: `target` has no rank")
+    'Pass another --target. Keras: ValueError: `target` has no rank'
     """
     known = "|".join(map(re.escape, names))
+    quoted = _QUOTED.search(text)
+    own = text if quoted is None else text[: quoted.start()]
 
     def option(match: re.Match[str]) -> str:
         name, value = names[match[1] or match[3]], match[2]
         return name if value is None else f"{name} {value}"
 
-    return re.sub(rf"`({known})(?:=([^`]*))?`|\bmode=\"({known})\"", option, text)
+    return re.sub(rf"`({known})(?:=([^`]*))?`|\bmode=\"({known})\"", option, own) + text[len(own) :]
 
 
 def _usage(error: TyperException, app: typer.Typer, arguments: Sequence[str]) -> str:

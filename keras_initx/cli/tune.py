@@ -187,6 +187,8 @@ def tune(
         fit["class_weight"] = class_weights(class_weight, subject.labels, subject.classes)
     if isinstance(x := fit.get("x"), Dataset) and not as_json:
         common.print_data(x)
+    for note in () if as_json else subject.notes:
+        common.print_plain(note)
     run = partial(
         search,
         subject.model,
@@ -207,12 +209,15 @@ def tune(
         execution=Execution(jit_compile, strategy, _workers(context.obj, workers, trials_each, storage)),
         **{"epochs": 12, **fit, **common.verbosity(quiet)},
     )
+    result = None
     try:
-        result = run(objective=objective_of(objective, subject.objective))
+        result = run(objective=objective_of(objective, subject.objective, subject.metrics))
     except InitxError as error:
         # The default does not suit every model.
         if file is None or objective is not None or error.argument != "objective":
             raise
+    # Outside of the handler: whatever this search raises has nothing to do with the first error.
+    if result is None:
         result = run(objective="val_loss")
     if as_json:
         common.print_json(result)

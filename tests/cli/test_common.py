@@ -31,6 +31,9 @@ def test_an_error_calls_arguments_by_their_options():
     text = "--resume and --overwrite exclude each other, as do --results and resumed. Drop --resume."
     assert str(error) == text
     assert error.argument == "--resume"
+    for foreign in ("Keras: `target` and `output` differ", "build() failed (ValueError: `target` is odd)"):
+        error = reworded(InitxError("target", 1, "", f"See `data`. {foreign}", "`target` 1"), OPTIONS)
+        assert str(error) == f"--target 1. See --data. {foreign}"
     with (
         pytest.raises(InitxError, match=r"^--data must be a table, got 3\. See `rows`\.$"),
         renamed(path="--data"),

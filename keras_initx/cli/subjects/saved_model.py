@@ -11,10 +11,10 @@ import numpy as np
 from keras_initx.errors import InitxError, unknown_name
 
 from ..inspect_model import load, read_arrays
+from .held_back import SHARE, rows_of, trimmed
 
 # The endings of the names of arrays that belong to another part than the training data.
 _PARTS = ("_validation", "_test")
-_SHARE = 0.2
 
 
 def load_saved(file: Path, data: Path | None) -> tuple[keras.Model, dict[str, Any]]:
@@ -108,24 +108,11 @@ def _arguments(parts: Mapping[str, tuple[Any, ...] | None]) -> dict[str, Any]:
     for part in _PARTS:
         held[part] = parts[part]
         if held[part] is None:
-            count = max(1, round(_SHARE * len(keras.tree.flatten(train)[0])))
-            held[part], rows = _rows(train, rows[:count]), rows[count:]
+            count = max(1, round(SHARE * len(keras.tree.flatten(train)[0])))
+            held[part], rows = rows_of(train, rows[:count]), rows[count:]
     if not len(rows):
         raise InitxError("data", "too few rows", "an .npz file with at least 3 rows")
-    x, y, weights = _rows(train, rows)
+    x, y, weights = rows_of(train, rows)
     arguments = {"x": x, "y": y, "sample_weight": weights}
-    arguments |= {"validation_data": _trimmed(held["_validation"]), "test_data": _trimmed(held["_test"])}
+    arguments |= {"validation_data": trimmed(held["_validation"]), "test_data": trimmed(held["_test"])}
     return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _rows(parts: tuple[Any, ...], rows: np.ndarray) -> tuple[Any, ...]:
-    return tuple(
-        None if part is None else keras.tree.map_structure(lambda values: values[rows], part)
-        for part in parts
-    )
-
-
-def _trimmed(parts: Any) -> Any:
-    """Return x, y and weights without those at the end that are None."""
-    x, y, weights = parts
-    return (x, y, weights) if weights is not None else (x, y)

@@ -3,9 +3,10 @@
 import functools
 import importlib.util
 import inspect
+import reprlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import keras_tuner
 
 from keras_initx.cli.common import OPTIONS
 from keras_initx.errors import InitxError, error_line
-from keras_initx.tuning import search
+from keras_initx.tuning import Dataset, search
+
+from .held_back import are_arrays
 
 # The parameters of `search` that `data()` may return besides the arguments of `fit`.
 _OF_DATA = ("x", "y", "epochs", "test_data")
@@ -29,9 +32,9 @@ def load_script(file: Path) -> tuple[Any, dict[str, Any]]:
 
     Args:
         file: A file with `build`, which returns a compiled model (with or without an argument `hp`, or a
-            `keras_tuner.HyperModel`), and the function `data`, which returns a dictionary of arguments of
-            `fit`, a tuple (x, y), or an object that yields batches. Modules next to the file can be
-            imported, but do not hide installed ones.
+            `keras_tuner.HyperModel`, or a class of it), and the function `data`, which returns a dictionary
+            of arguments of `fit`, a tuple (x, y), or an object that yields batches. Modules next to the file
+            can be imported, but do not hide installed ones.
 
     Raises:
         InitxError: If the file cannot be run, lacks one of the two, or `data` returns something else.
@@ -69,18 +72,28 @@ def _run(file: Path) -> Any:
 
 def _attribute(file: Path, module: Any, name: str) -> Any:
     value = getattr(module, name, None)
+    if name == "build" and _is_hypermodel(value):
+        with _one_sentence(file, "build() of "):
+            return value()
     if callable(value) or (name == "build" and isinstance(value, keras_tuner.HyperModel | keras.Model)):
         return value
     problem = f"FILE {str(file)!r} has no function {name}()"
     remedy = "Define build(hp), which returns a compiled model, and data(), which returns what fit takes."
+    own = [key for key, v in vars(module).items() if _is_hypermodel(v) and v.__module__ == module.__name__]
+    if name == "build" and own:
+        remedy = f"Add a line: build = {own[-1]}."
     raise InitxError("FILE", str(file), "a file with build(hp) and data()", remedy, problem)
+
+
+def _is_hypermodel(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, keras_tuner.HyperModel)
 
 
 def _as_arguments(file: Path, values: Any) -> dict[str, Any]:
     """Return what `data()` returned as arguments of `search`.
 
     Raises:
-        InitxError: If it is None, or names an option of `search` that is not an argument of `fit`.
+        InitxError: If it holds no data, or names an option of `search` that is not an argument of `fit`.
     """
     problem = f"data() of {str(file)!r} must return {_FORMS}"
     if values is None or (isinstance(values, Mapping) and "x" not in values and _holds_arrays(values)):
@@ -98,14 +111,28 @@ def _as_arguments(file: Path, values: Any) -> dict[str, Any]:
                     f"Use the option {OPTIONS[name]}." if name in OPTIONS else "",
                     f"data() of {str(file)!r} returns {name!r}, which is not an argument of model.fit",
                 )
-        return dict(values)
-    if isinstance(values, tuple):
+        arguments = dict(values)
+    elif isinstance(values, tuple):
         if len(values) not in (1, 2, 3) or any(isinstance(part, tuple) for part in values):
             remedy = 'For example {"x": x, "y": y, "validation_data": (x_val, y_val)}.'
             got = f"a tuple of {len(values)}" + (", which holds tuples" if len(values) in (1, 2, 3) else "")
             raise InitxError("data()", got, _FORMS, remedy, f"{problem}, got {got}")
-        return dict(zip(("x", "y", "sample_weight"), values, strict=False))
-    return {"x": values}
+        arguments = dict(zip(("x", "y", "sample_weight"), values, strict=False))
+    else:
+        arguments = {"x": values}
+    x = arguments.get("x")
+    if x is not None and not _is_data(x):
+        got = f"{'' if x is values else 'x='}{reprlib.repr(x)}"
+        remedy = 'For example {"x": x, "y": y}, with arrays x and y.'
+        raise InitxError("data()", got, _FORMS, remedy, f"{problem}, got {got}")
+    return arguments
+
+
+def _is_data(x: Any) -> bool:
+    """Return whether `fit` may take an object for x: arrays, or what yields batches."""
+    if callable(x) or isinstance(x, Dataset | keras.utils.PyDataset) or are_arrays(x):
+        return True
+    return isinstance(x, Iterable) and not isinstance(x, str | bytes | list | tuple | Mapping | Set)
 
 
 def _holds_arrays(values: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """What `keras-initx tune` trains: a dense network on a data set, a Python file's model, or a saved one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from keras_initx.tuning import (
     SearchSpace,
 )
 
+from .held_back import with_validation
 from .saved_model import load_saved
 from .script import load_script
 
@@ -45,6 +46,8 @@ class Subject:
         objective: The default of --objective.
         labels: The training labels, for weights of the classes; None if they are not known.
         classes: The name of each class number; empty if the classes have numbers only.
+        metrics: What --objective may name, and whether "min" or "max" of it is best; empty if not known.
+        notes: What was decided about the data, a sentence each.
     """
 
     model: Any
@@ -54,6 +57,8 @@ class Subject:
     objective: str | keras_tuner.Objective = "val_accuracy"
     labels: Any = None
     classes: Sequence[str] = ()
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def given(context: typer.Context) -> set[str]:
@@ -88,6 +93,8 @@ def of_dataset(options: Mapping[str, Any]) -> Subject:
     if options["class_weight"] is not None and not data.classes:
         problem = f"`class_weight` does not apply to {data.name!r}, which is for a regression"
         raise InitxError("class_weight", options["class_weight"], "left out", "Leave it out.", problem)
+    metrics = {"accuracy": "max"} if data.classes else {"rmse": "min", "mae": "min"}
+    metrics["loss"] = "min"
     names, rates = options["initializers"], options["learning_rates"]
     model = DenseNetwork(
         data,
@@ -105,6 +112,7 @@ def of_dataset(options: Mapping[str, Any]) -> Subject:
         objective="val_accuracy" if data.classes else keras_tuner.Objective("val_rmse", "min"),
         labels=data.y_train,
         classes=data.classes,
+        metrics={part + name: best for part in ("val_", "") for name, best in metrics.items()},
     )
 
 
@@ -123,7 +131,8 @@ def of_script(file: Path, options: Mapping[str, Any]) -> Subject:
         allowed = "left out where data() yields batches of its own"
         raise InitxError("batch_size", options["batch_size"], allowed, remedy)
     labels, classes = (x.y_train, x.classes) if isinstance(x, Dataset) else (arguments.get("y"), ())
-    return Subject(model, arguments, space_of(options), labels=labels, classes=classes)
+    arguments, notes = with_validation(file, model, arguments, options["objective"])
+    return Subject(model, arguments, space_of(options), labels=labels, classes=classes, notes=notes)
 
 
 def of_saved_model(file: Path, options: Mapping[str, Any]) -> Subject:

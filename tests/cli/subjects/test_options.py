@@ -22,6 +22,8 @@ def test_balanced_weights_give_every_class_the_same_total():
 def test_weights_by_name_become_weights_by_number():
     assert class_weights('{"yes": 5, "no": 1}', None, ("no", "yes")) == {0: 1.0, 1: 5.0}
     assert class_weights('{"0": 1, "1": 2.5}', None) == {0: 1.0, 1: 2.5}
+    assert class_weights('{"1": 3}', np.array([0, 1, 1])) == {1: 3.0}
+    assert class_weights('{"2": 3}', np.array([0.5, 1])) == {2: 3.0}
     assert class_weights(None, None) is None
 
 
@@ -34,6 +36,9 @@ def test_weights_by_name_become_weights_by_number():
         ("[1, 2]", None, (), "a JSON object"),
         ('{"yse": 1}', None, ("no", "yes"), "'yse' is not known. Did you mean 'yes'"),
         ('{"a": 1}', None, (), "weights by class number"),
+        ('{"2": 1}', np.array([0, 1, 1]), (), "'2' is not known.* Known names: 0, 1"),
+        ('{"2": 1}', np.array([[0.0], [1.0]]), (), "'2' is not known.* Known names: 0, 1"),
+        ('{"2": 1}', np.eye(2), (), "'2' is not known.* Known names: 0, 1"),
         ("balanced", None, (), "balanced needs an array y of class numbers"),
         ("balanced", np.zeros(4), (), "balanced needs an array y of class numbers"),
     ],
@@ -45,10 +50,19 @@ def test_weights_that_cannot_be_used(text, labels, classes, message):
 
 def test_an_objective_may_name_its_direction():
     assert objective_of(None, "val_loss") == "val_loss"
-    assert objective_of("val_mae", "val_loss") == "val_mae"
+    assert objective_of("val_mae", "val_loss") == keras_tuner.Objective("val_mae", "min")
+    assert objective_of("val_rmse", "", {"val_rmse": "min"}) == keras_tuner.Objective("val_rmse", "min")
     assert objective_of("val_r2:max", "val_loss") == keras_tuner.Objective("val_r2", "max")
     with pytest.raises(InitxError, match="NAME, NAME:min or NAME:max"):
         objective_of("val_r2:up", "val_loss")
+    message = r"^`objective` must be NAME:min or NAME:max .*, got 'val_f1'\. Pass `objective=val_f1:max`"
+    with pytest.raises(InitxError, match=message):
+        objective_of("val_f1", "val_loss")
+    for text in ("val_f1", "val_f1:max"):
+        with pytest.raises(
+            InitxError, match=r"^`objective` 'val_f1' is not known.*Known names: loss, val_loss"
+        ):
+            objective_of(text, "val_loss", {"val_loss": "min", "loss": "min"})
 
 
 @pytest.mark.parametrize(

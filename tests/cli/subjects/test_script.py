@@ -35,6 +35,8 @@ def _restore_the_path(monkeypatch):
         ("x", {"x"}),
         ("lambda: iter([(x, y)])", {"x"}),
         ('{"x": {"a": x}, "y": y}', {"x", "y"}),
+        ('{"x": [x, x], "y": y}', {"x", "y"}),
+        ("iter([(x, y)])", {"x"}),
     ],
 )
 def test_data_returns_the_arguments_of_fit(tmp_path, returned, names):
@@ -53,6 +55,16 @@ def test_build_may_take_nothing_or_be_a_hypermodel(tmp_path):
     )
     build, _ = load_script(write_script(tmp_path / "other_file.py", build=hypermodel))
     assert isinstance(build, keras_tuner.HyperModel)
+    of_class = hypermodel.replace("build = Own()", "build = Own")
+    build, _ = load_script(write_script(tmp_path / "third_file.py", build=of_class))
+    assert isinstance(build.build(keras_tuner.HyperParameters()), keras.Model)
+    with pytest.raises(InitxError, match=r"has no function build\(\)\. Add a line: build = Own\."):
+        load_script(write_script(tmp_path / "a_file.py", build=hypermodel.replace("build = Own()", "")))
+    needy = of_class.replace(
+        "    def build(self", "    def __init__(self, n):\n        pass\n\n    def build(self"
+    )
+    with pytest.raises(InitxError, match=r"build\(\) of '.*' cannot be run \(TypeError: .*'n'"):
+        load_script(write_script(tmp_path / "b_file.py", build=needy))
 
 
 def test_modules_next_to_the_file_can_be_imported_but_hide_nothing(tmp_path):
@@ -80,6 +92,13 @@ def test_a_main_guard_does_not_run(tmp_path):
         (BUILD.replace("build", "make"), "x", r"FILE '.*' has no function build\(\)\. Define build"),
         (BUILD, "None", r"data\(\) of '.*' must return a dict .*, got None"),
         (BUILD, "((x, y), (x, y))", r"data\(\) of '.*' must return .*, got a tuple of 2, which holds tuples"),
+        (BUILD, "42", r"data\(\) of '.*' must return .*, got 42\. For example"),
+        (BUILD, "True", r"data\(\) of '.*' must return .*, got True\."),
+        (BUILD, "np.float32(3)", r"data\(\) of '.*' must return .*, got .*3"),
+        (BUILD, "'data.csv'", r"data\(\) of '.*' must return .*, got 'data\.csv'"),
+        (BUILD, "[1, 2]", r"data\(\) of '.*' must return .*, got \[1, 2\]"),
+        (BUILD, "('data.csv', y)", r"data\(\) of '.*' must return .*, got x='data\.csv'"),
+        (BUILD, '{"x": 42}', r"data\(\) of '.*' must return .*, got x=42"),
         (BUILD, '{"a": x, "b": x}', r"data\(\) of '.*' must return .*, got a dict with a, b and no x"),
         (BUILD, '{"x": x, "stopping": 3}', r"data\(\) .* returns 'stopping', .* model\.fit\.$"),
         (BUILD, '{"x": x, "trials": 3}', r"data\(\) .* returns 'trials'.* Use the option --trials"),
@@ -143,6 +162,24 @@ def test_a_model_without_accuracy_is_compared_by_its_loss(capsys, in_a_new_folde
     code, _, err = run(capsys, "tune", "own_file.py", *ONE, "--objective", "val_accuracy", "--overwrite")
     assert code == 2
     assert err.startswith("error: --objective must be a metric of the model (val_loss, loss), got")
+
+
+def test_arrays_without_validation_data_are_split_and_it_says_so(capsys, in_a_new_folder):
+    write_script(in_a_new_folder / "own_file.py", "(x, y)")
+    code, out, err = run(capsys, "tune", "own_file.py", *ONE, "--epochs", "1")
+    assert code == 0, err
+    assert "20% of its rows, chosen at random, are held back" in out
+    assert "validation accuracy" in out
+
+
+def test_a_build_that_fails_is_not_blamed_on_the_objective(capsys, in_a_new_folder):
+    source = BUILD.replace('metrics=["accuracy"]', 'metrics=["acc"]')
+    # The first value builds a model, without the metric of the default.
+    source = source.replace("    return model", "    assert units == 3, 'broken'\n    return model")
+    write_script(in_a_new_folder / "own_file.py", build=source)
+    _, _, err = run(capsys, "tune", "own_file.py", *ONE[2:], "--tuner", "grid", "--trials", "2")
+    assert "broken" in err
+    assert "must be a metric of the model" not in err
 
 
 @pytest.mark.slow
