@@ -71,7 +71,7 @@ def _run(file: Path) -> Any:
 
 
 def _attribute(file: Path, module: Any, name: str) -> Any:
-    value = getattr(module, name, None)
+    value: Any = getattr(module, name, None)
     if name == "build" and _is_hypermodel(value):
         with _one_sentence(file, "build() of "):
             return value()
