@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import pytest
 import typer.main
-from keras_initx.tuning import search
+from keras_initx.tuning import Execution, objective, search
 from typer.exceptions import TyperException
 
 from keras_initx.cli import app
@@ -124,7 +124,8 @@ def test_python_snippets_run(path, tmp_path, monkeypatch, capsys):
         return
     monkeypatch.chdir(tmp_path)
     # Without XLA, which changes nothing that a page shows.
-    monkeypatch.setitem(search.__kwdefaults__, "jit_compile", False)
+    for function in (search, objective):
+        monkeypatch.setitem(function.__kwdefaults__, "execution", Execution(jit_compile=False))
     policy = keras.config.dtype_policy()
     names: dict = {}
     try:
@@ -133,7 +134,7 @@ def test_python_snippets_run(path, tmp_path, monkeypatch, capsys):
             if path == README:
                 names = {}
             program = snippet if path == README else "".join(snippets)
-            with eagerly("search(" not in program):
+            with eagerly(not any(name in program for name in ("search(", "objective("))):
                 exec(compile(snippet, f"{path.name}[{number}]", "exec"), names)
     finally:
         keras.config.set_dtype_policy(policy)

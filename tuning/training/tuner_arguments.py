@@ -82,7 +82,8 @@ def study_oracle(oracle: keras_tuner.Oracle, replaced: Sequence[Any]) -> OptunaO
         InitxError: It is no oracle, or one that no study can restore, or replaces an argument that is passed.
     """
     check_replaced(replaced)
-    if isinstance(oracle, OptunaOracle):
+    # What takes the reports of a tuner: an `OptunaOracle`, or the oracle of an `objective`.
+    if hasattr(oracle, "report_seed"):
         return oracle
     if not isinstance(oracle, keras_tuner.Oracle):
         remedy = "Pass an instance, not the class." if isinstance(oracle, type) else ""
