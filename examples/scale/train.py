@@ -33,6 +33,6 @@ result = search(
     tuner="grid",
     epochs=3,
     seeds=2,
-    results=Results(folder, mode="join", storage=storage),
+    results=Results(folder, mode="join", logs=f"{folder}_logs", storage=storage),
 )
 print(f"Best of {len(result.trials)} trials: {dict(result.best.values)}, {result.best.sample.describe()}")
