@@ -47,7 +47,11 @@ def takes_samples_alone(model: keras.Model, graph: Graph, inputs: Any, fixed: in
     # From the middle: a cumulative sum is the same for the first samples.
     start = (samples - fixed) // 2
     own = keras.tree.map_structure(lambda tensor: tensor[start : start + fixed], inputs)
-    sizes = _sizes(model, graph, own, graph, axes, 0), _sizes(model, wide, inputs, graph, axes, start / fixed)
+    try:
+        narrow = _sizes(model, graph, own, graph, axes, 0)
+        sizes = narrow, _sizes(model, wide, inputs, graph, axes, start / fixed)
+    except Exception:  # A layer of the user's own may refuse another batch size in any way.
+        return False
     # A sum over more samples rounds otherwise.
     return bool(np.allclose(*sizes, rtol=1e-3, equal_nan=True))
 
@@ -95,6 +99,8 @@ def _sizes(
         for tensor, axis, shape in zip(
             tensors, axes.get(step.number, ()), narrow.steps[step.number].shapes, strict=False
         ):
+            if "float" not in keras.backend.standardize_dtype(tensor.dtype):
+                continue
             count = shape[axis or 0] or 0
             part = slice(round(start * count), round(start * count) + count)
             own = tensor[(slice(None),) * (axis or 0) + (part,)]
