@@ -24,13 +24,13 @@ def takes_samples_alone(model: keras.Model, graph: Graph, inputs: Any, fixed: in
         inputs: The larger batch.
         fixed: The model's batch size.
     """
+    samples = len(keras.tree.flatten(inputs)[0])
+    if samples == fixed:
+        return True
     try:
         wide = trace(model, inputs)
     except InitxError:
         return False
-    samples = len(keras.tree.flatten(inputs)[0])
-    if samples == fixed:
-        return True
     axes: dict[int, list[int | None]] = {}
     grown = set(wide.inputs)
     for before, after in zip(graph.steps, wide.steps, strict=False):

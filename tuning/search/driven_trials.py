@@ -191,3 +191,8 @@ def retries_of(trial: Any) -> list[int]:
     if not isinstance(trial, optuna.trial.FrozenTrial):
         frozen = next((t for t in frozen_trials(trial) if t.number == trial.number), None)
     return [] if frozen is None else list(frozen.system_attrs.get("retry_history", ()))
+
+
+def name_of(trial: Any) -> str:
+    """Return the name of a trial's folder, which a retried trial shares with its first attempt."""
+    return f"{next(iter(retries_of(trial)), trial.number):04d}"

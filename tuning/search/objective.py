@@ -20,7 +20,7 @@ from ..space import InitializerHyperModel, SearchSpace
 from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
 from ..training import InitializerTuner, devices_of, seeds_of
 from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objective_of
-from .driven_trials import DrivenOracle, StoredTrial, Suggest, retries_of
+from .driven_trials import DrivenOracle, StoredTrial, Suggest, name_of
 from .options import Execution, Results, Stopping, check_not_elsewhere, grouped
 
 # The tuner of each objective in this process, and the arguments of its runs. An objective that is sent to a
@@ -157,8 +157,7 @@ class Objective:
         if study is not None and study.direction.name.lower() != self.direction:
             remedy = f"Create the study with direction={self.direction!r}."
             raise InitxError("direction", study.direction.name.lower(), repr(self.direction), remedy)
-        first = next(iter(retries_of(trial)), getattr(trial, "number", 0))
-        return self._run(trial, f"{first:04d}")
+        return self._run(trial, name_of(trial))
 
     def run(self, values: Mapping[str, Any], trial_id: str) -> float:
         """Train a trial for a program that has no Optuna trial, such as a trainable of Ray Tune.
@@ -172,8 +171,7 @@ class Objective:
         Returns:
             The mean score.
         """
-        file = self._results / f"trial_{trial_id}" / "attributes.json"
-        return self._run(StoredTrial(_flat(values), file), trial_id)
+        return self._run(self._stored(_flat(values), trial_id), trial_id)
 
     def best_model(self, study: optuna.Study) -> keras.Model:
         """Return a new model with the weights of the study's best trial, from its best seed and epoch."""
@@ -191,13 +189,17 @@ class Objective:
         with _ONE_AT_A_TIME:
             tuner, *_ = self._tuner()
             if isinstance(trial, str):
-                name, trial = trial, StoredTrial({}, self._results / f"trial_{trial}" / "attributes.json")
+                name, trial = trial, self._stored({}, trial)
             else:
-                name = f"{next(iter(retries_of(trial)), trial.number):04d}"
+                name = name_of(trial)
             values = self.suggest.space
             values.values = dict(trial.user_attrs.get(VALUES_ATTRIBUTE, trial.params))
             tuner.oracle.driver = trial
             return tuner.load_model(kt_trial.Trial(values, name))
+
+    def _stored(self, values: Mapping[str, Any], trial_id: str) -> StoredTrial:
+        """Return a trial of those values whose attributes are in its folder."""
+        return StoredTrial(values, self._results / f"trial_{trial_id}" / "attributes.json")
 
     def _run(self, trial: Any, trial_id: str) -> float:
         running = kt_trial.Trial(self.suggest.values(trial), trial_id, kt_trial.TrialStatus.RUNNING)
