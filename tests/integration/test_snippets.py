@@ -58,7 +58,7 @@ def commands(path: Path) -> Iterator[list[str]]:
 
 
 def source_of(script: Path) -> str:
-    """Return the text of a script and of the modules beside it that it imports: they may hold its parser."""
+    """Return the text of a script and of the neighbouring modules it imports: one may define its options."""
     text = script.read_text(encoding="utf-8")
     imported = re.findall(r"^from (\w+) import", text, re.MULTILINE)
     modules = [script.with_name(f"{name}.py") for name in imported]

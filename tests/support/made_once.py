@@ -19,7 +19,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     """
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        # The folders of the workers lie side by side in that of the run.
+        # Each worker has its own folder inside the folder of the run.
         root = root.parent
     folder, lock, done = root / name, root / f"{name}.lock", root / f"{name}.done"
     while not done.exists():

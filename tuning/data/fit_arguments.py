@@ -112,7 +112,7 @@ class FitArguments:
         """
         values = {"verbose": 0, **self.values, **replaced}
         if not is_arrays(self.x) and not isinstance(self.x, keras.utils.PyDataset):
-            # Otherwise Keras warns that it cannot shuffle such data, even though nobody asked for that.
+            # Keras shuffles by default, and warns that it cannot shuffle such data.
             values.setdefault("shuffle", False)
         for name in ("x", "validation_data"):
             if is_generator_function(values.get(name)):

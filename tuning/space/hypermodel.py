@@ -62,8 +62,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             the data are known.
         lenient: Whether what is not a model is returned as it is, and a model need not be compiled, for a
             tuner whose `run_trial` may build and train anything.
-        given: Hyperparameters that the user gives the tuner; they replace those of the space, and the build
-            may read them without declaring them.
+        given: The hyperparameters that the user passed to the tuner. They override those of the space, and
+            the build function may read them without declaring them.
         override: Called with each new model before anything is added to it; None changes nothing.
 
     Raises:
@@ -109,7 +109,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
     def fit_takes_positional(self, count: int) -> bool:
-        """Whether that `fit` takes so many positional arguments after `hp` and the model."""
+        """Whether that `fit` accepts `count` positional arguments after `hp` and the model."""
         kinds = [p.kind for p in inspect.signature(self._model.fit).parameters.values()]  # type: ignore[union-attr]
         if inspect.Parameter.VAR_POSITIONAL in kinds:
             return True
@@ -237,7 +237,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         try:
             self._make(hp)
         except KeyError:
-            # The build may read what the user gives the tuner.
+            # The build function may read hyperparameters that the user passed to the tuner.
             if not self.given:
                 raise
             hp.merge(self.given)

@@ -12,8 +12,8 @@ class SearchSpace:
     """The hyperparameters that a search adds to a model.
 
     Attributes:
-        initializers: The names to choose among: the initializers of this package and of Keras, those of your
-            own classes in `keras.saving.get_custom_objects()`, "own" for what the model was built with, and
+        initializers: The names to choose from: initializers of this package and of Keras, your own classes
+            in `keras.saving.get_custom_objects()`, "own" for what the model was built with, and
             "initialize:auto" (or another method) for `keras_initx.initialize`. A dictionary chooses by group
             ("stem", "hidden", "recurrent", "attention", "head"), by another kind of weights
             ("recurrent_kernels", "embeddings", "biases") or by pattern of layer paths:

@@ -37,7 +37,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):
         self.logs: dict[int, dict[str, Any]] = {}
 
     def on_train_begin(self, logs: object = None) -> None:
-        """Begin anew: where a user's own training calls `fit` several times, the last one counts."""
+        """Reset the records, so that only the last call counts if custom training calls `fit` repeatedly."""
         super().on_train_begin(logs)
         self.values, self.logs = {}, {}
 

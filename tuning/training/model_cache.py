@@ -19,8 +19,8 @@ from keras_initx import all_layers
 from .._variables import assign, every_variable, inner_optimizer, optimizer_state, values_of
 from ..data import Batch, has_own_step
 
-# TensorFlow would compile the step of `train_on_batch` and then that of `fit`. Elsewhere they are the same,
-# and on JAX a `fit` that fails leaves a model without values.
+# On TensorFlow, `train_on_batch` and `fit` each compile a step of their own. Other backends share one step,
+# and on JAX a `fit` that fails leaves the model without values.
 _BY_FIT = keras.backend.backend() == "tensorflow"
 
 

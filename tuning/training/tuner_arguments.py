@@ -1,4 +1,4 @@
-"""Check the arguments of `InitializerTuner` that replace each other, or are those of another tuner."""
+"""Check for arguments of `InitializerTuner` that conflict, or that belong to another tuner."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence

@@ -59,8 +59,8 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
 def _adds_to_a_stream(graph: Graph, step: Step) -> bool:
     """Return whether a step adds two signals, or subtracts one before another weighted step reads the rest.
 
-    The blocks of N-BEATS subtract. Any other difference measures a distance, such as that of a vector from
-    its code.
+    N-BEATS subtracts the output of each block from its input. Any other difference measures a distance, such
+    as that of a vector from its code.
     """
     if len(set(step.inputs)) < 2:
         return False

@@ -1,4 +1,4 @@
-"""Test the objective for other drivers of Optuna: its trials are those of a search."""
+"""Test that an objective trains the same trials as a search, whatever drives the Optuna study."""
 
 import pickle
 from collections.abc import Callable, Iterator
