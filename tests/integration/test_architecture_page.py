@@ -1,6 +1,7 @@
 """Check docs/architecture.md against the code: its paths, its tree, its functions, its arrows."""
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -28,12 +29,13 @@ def tree() -> set[Path]:
     folders: list[str] = []
     for line in re.findall(r"```text\n(.*?)```", section("The tree"), re.DOTALL)[0].splitlines():
         depth = (len(line) - len(line.lstrip())) // 2
-        name, *purpose = line.split(maxsplit=1)
-        assert purpose or depth == 0, f"no purpose: {line}"
-        path = Path(*folders[:depth], name)
-        if name.endswith("/"):
-            folders[depth:] = [name]
-        paths.add(path)
+        words = line.split()
+        names = list(itertools.takewhile(lambda word: word.endswith((".py", ".jinja", "/")), words))
+        assert names, f"no file: {line}"
+        assert len(names) < len(words) or depth == 0, f"no purpose: {line}"
+        paths |= {Path(*folders[:depth], name) for name in names}
+        if names[0].endswith("/"):
+            folders[depth:] = names
     return paths
 
 
