@@ -90,7 +90,7 @@ EncodingOption = Annotated[
 ]
 LogsOption = Annotated[
     Path | None,
-    typer.Option(help="Folder for TensorBoard. [default: runs/ and the name of --results]"),
+    typer.Option(help="Folder for TensorBoard. [default: logs in --results]"),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the search in --results.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove the search in --results first.")]

@@ -24,7 +24,7 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Run `TUNE` once: four trained and two screened trials in results/tune and runs/tune."""
+    """Run `TUNE` once: four trained and two screened trials in results/tune."""
 
     def make(folder: Path) -> None:
         (folder / "work").mkdir()

@@ -31,16 +31,16 @@ def test_the_output_has_table_winner_screened_trials_and_the_tensorboard_command
     assert any(line.startswith(ended) for line in lines)
     assert any(line.startswith("Winner: ") and "test accuracy" in line for line in lines)
     assert any(line.startswith("The best two initializers on the test data: ") for line in lines)
-    assert "Dashboards:  tensorboard --logdir runs/tune" in lines
+    assert "Dashboards:  tensorboard --logdir results/tune/logs" in lines
     assert (finished.folder / "results/tune/best_model.keras").exists()
     trials = json.loads((finished.folder / "results/tune/results.json").read_text())["trials"]
     assert sorted(trial["status"] for trial in trials) == ["completed"] * 4 + ["screened"] * 2
     assert all(set(trial["seeds"]) == {"0", "1"} for trial in trials if trial["status"] == "completed")
-    assert list((finished.folder / "runs/tune").rglob("events.out.tfevents.*"))
+    assert list((finished.folder / "results/tune/logs").rglob("events.out.tfevents.*"))
 
 
 def test_the_command_in_tensorboard_repeats_the_best_trial_exactly(capsys, in_a_copy):
-    pages = b"".join(path.read_bytes() for path in (in_a_copy / "runs/tune/summary").glob("*.text-*")).decode(
+    pages = b"".join(path.read_bytes() for path in (in_a_copy / "results/tune/logs/summary").glob("*.text-*")).decode(
         errors="replace"
     )
     search, best = re.findall(r"keras-initx (tune .*)\n```", pages)
@@ -250,7 +250,7 @@ def test_ctrl_c_saves_the_search_and_resuming_finishes_it(capsys, in_a_new_folde
     database = in_a_new_folder / "results/tune/study.db"
     deadline = time.monotonic() + 120
     # The curves of a seed are written after its result is stored.
-    while time.monotonic() < deadline and not list(in_a_new_folder.glob("runs/tune/trial_*/seed_*")):
+    while time.monotonic() < deadline and not list(in_a_new_folder.glob("results/tune/logs/trial_*/seed_*")):
         time.sleep(0.1)
     assert database.exists()
     process.send_signal(signal.SIGINT)

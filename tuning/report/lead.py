@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..stats import LEVEL, level_of, paired
-from ..study import TrialResult, best_per_cell, best_trial, raced
+from ..study import TO_TARGET, TrialResult, best_per_cell, best_trial, raced
 from .tables import values_text
 
 
 def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
     """Compare the best trial with the second best in one sentence; "" without two seeds in common.
 
-    After a race the sentence compares the scores of the race. Otherwise it compares test scores, which
+    A search for a target that no run reached has no best trial; the sentence states that instead. After a race the sentence compares the scores of the race. Otherwise it compares test scores, which
     chose neither trial; without test data, the scores that chose both, which flatter the lead.
 
     Args:
@@ -21,6 +21,8 @@ def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
     best = best_trial(trials, objective.direction)
     if best is None:
         return ""
+    if missed := _missed_target(trials, objective.name):
+        return missed
     rest = [t for t in trials if t.number != best.number]
     racing = [t for t in rest if t.race and not t.out]
     second = best_trial(racing if best.race and racing else rest, objective.direction, of=trials)
@@ -65,3 +67,13 @@ def describe_lead_by(trials: Sequence[TrialResult], name: str, objective: Any) -
     scores = {str(trial.values[name]): trial.test_scores(metric) for trial in ranked[:2]}
     pair = paired(scores, objective.direction, points=metric.endswith("accuracy"))
     return f"The best two {name}s on the test data: {pair.describe()}"
+
+
+def _missed_target(trials: Sequence[TrialResult], objective: str) -> str:
+    """Return a sentence if no run of a search for a target reached it; "" otherwise."""
+    goal = objective.removeprefix(TO_TARGET)
+    records = [record for trial in trials for record in trial.seeds.values()]
+    # A run that misses the target scores one epoch more than it may have, and one that reaches it ends there.
+    if goal == objective or any(record["score"] <= record["epochs"] for record in records):
+        return ""
+    return f"No run reached {goal}, so no trial is better than another: choose a nearer target or more epochs."

@@ -23,6 +23,7 @@ from ..data import (
     row_count,
 )
 from ..space import InitializerHyperModel
+from ..study import TO_TARGET
 from ..training import architecture, missing_objective
 
 
@@ -349,4 +350,4 @@ def goal_of(metric: keras_tuner.Objective, target: Any) -> keras_tuner.Objective
         return metric
     if not is_number(target) or not np.isfinite(target):
         raise InitxError("target", target, f"None or a finite value of {metric.name}")
-    return keras_tuner.Objective(f"epochs to {metric.name} {target:g}", "min")
+    return keras_tuner.Objective(f"{TO_TARGET}{metric.name} {target:g}", "min")

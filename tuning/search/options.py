@@ -30,7 +30,7 @@ class Results:
             missing seeds. "overwrite" removes the search first. "join" continues the search alongside other
             processes, or starts it if there is none, so that one program can be started several times; each
             process takes the next trial, or a trial whose process died.
-        logs: The folder for TensorBoard. None means `runs/` followed by the name of the results folder.
+        logs: The folder for TensorBoard. None means `logs` in the folder.
         storage: Where to keep the study. None means `study.db` in the folder. Otherwise a file that ends in
             ".journal", a URL ("postgresql+psycopg2://...") or an Optuna storage; the study is then named
             after the folder.
@@ -44,7 +44,7 @@ class Results:
     Example:
 
     >>> Results("results/mine", mode="resume").logs_folder.as_posix()
-    'runs/mine'
+    'results/mine/logs'
     """
 
     folder: str | Path = "results/search"
@@ -74,7 +74,7 @@ class Results:
     @property
     def logs_folder(self) -> Path:
         """The folder for TensorBoard."""
-        return Path("runs") / self.results_folder.name if self.logs is None else Path(self.logs)
+        return self.results_folder / "logs" if self.logs is None else Path(self.logs)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The result of `search`: the trials, the best model and where the files are."""
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -23,12 +24,14 @@ class SearchResult:
         objective: The name of the metric that the search optimized, and its direction.
         folders: Where results and logs are.
         tuner: The tuner that ran the search.
+        deployed: Returns the model to use from a trained one.
     """
 
     trials: tuple[TrialResult, ...]
     objective: keras_tuner.Objective
     folders: SearchFolders
     tuner: InitializerTuner
+    deployed: Callable[[keras.Model], keras.Model] = field(default=lambda model: model, repr=False)
 
     def __repr__(self) -> str:
         best = best_trial(self.trials, self.objective.direction)
@@ -53,11 +56,13 @@ class SearchResult:
     def best_model(self) -> keras.Model:
         """Build a new model with the weights of the best trial's best seed at its best epoch.
 
+        After a search on a table, the model takes the raw columns, as `best_model.keras` does.
+
         Raises:
             InitxError: If the weights are in another results folder; the message names the file to copy.
         """
         trial = self.tuner.oracle.get_trial(f"{self.best.number:04d}")
-        return self.tuner.load_model(trial)
+        return self.deployed(self.tuner.load_model(trial))
 
     def table(self) -> Table:
         """Return the ranking of all trials, for `rich.print`."""

@@ -217,6 +217,7 @@ def search(
         oracle.verbose = 0
         oracle.study.set_user_attr(SETTINGS_ATTRIBUTE, settings)
         store_machine(oracle.study)
+        deployed = x.deployed if isinstance(x, Dataset) else lambda model: model
         storage_failed = False
         watching = [*progress, *observers]
         try:
@@ -231,12 +232,11 @@ def search(
             oracle.release()
             # After Ctrl-C too, so that an interrupted search can be inspected.
             if not storage_failed:
-                result = SearchResult(oracle.results(), oracle.objective, folders, runner)
+                result = SearchResult(oracle.results(), oracle.objective, folders, runner, deployed)
                 write_json(result.results_file, as_json(result.trials, settings, oracle.objective.direction))
                 dashboard.write_end(result.trials, call, place.command)
     if best_trial(result.trials, oracle.objective.direction) is not None:
-        finish = x.deployed if isinstance(x, Dataset) else lambda model: model
-        save_model(result.model_file, lambda: finish(result.best_model()))
+        save_model(result.model_file, result.best_model)
     elif not oracle.is_spent:
         oracle.check_any_completed()
     return result

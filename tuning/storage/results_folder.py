@@ -153,7 +153,9 @@ class SearchFolders:
         return settings if isinstance(settings, dict) and settings.keys() >= _REQUIRED_KEYS else None
 
     def _check_empty(self) -> None:
-        if self.results.exists() and any(self.results.iterdir()):
+        # Another process may have created the folder for the logs, but not the settings yet.
+        within = (self.logs, *self.logs.parents)
+        if self.results.exists() and any(path not in within for path in self.results.iterdir()):
             problem = f"`results` {str(self.results)!r} holds other files"
             remedy = "Pass a new or an empty folder."
             raise InitxError("results", str(self.results), "a folder without other files", remedy, problem)

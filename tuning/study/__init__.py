@@ -16,7 +16,7 @@ from .environment import machines_of, store_machine
 from .lease import TakenOver
 from .locks import LockLost
 from .oracle import OptunaOracle, Sampler
-from .results import Sample, TrialResult, as_json, best_per_cell, best_trial, raced
+from .results import TO_TARGET, Sample, TrialResult, as_json, best_per_cell, best_trial, raced
 from .resume import SETTINGS_ATTRIBUTE, open_folders
 from .shared_study import results_of, started_trials
 from .trials import combination
@@ -29,6 +29,7 @@ __all__ = [
     "SEED_PREFIX",
     "SETTINGS_ATTRIBUTE",
     "START_ATTRIBUTE",
+    "TO_TARGET",
     "VALUES_ATTRIBUTE",
     "LockLost",
     "OptunaOracle",

@@ -12,6 +12,9 @@ from ..stats import Sample, still_in
 from ..storage import finite_or_none
 from .attributes import START_ATTRIBUTE, failure_reason, searched_values, seed_records, status_of
 
+TO_TARGET = "epochs to "
+"""What the name of an objective starts with if a search minimizes the epochs until a metric has a value."""
+
 
 @dataclass(frozen=True)
 class TrialResult:

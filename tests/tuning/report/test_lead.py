@@ -1,8 +1,9 @@
-"""Test the comparison of the best values of one hyperparameter; test_stats.py compares the best trials."""
+"""The comparison of the best values of one hyperparameter, and missed targets; test_stats.py compares trials."""
 
 import keras_tuner
 import pytest
 from keras_initx.tuning import TrialResult, describe_lead_by
+from keras_initx.tuning.report.lead import describe_lead
 
 pytestmark = pytest.mark.one_backend
 
@@ -43,3 +44,13 @@ def test_the_lowest_loss_leads() -> None:
 def test_a_single_seed_is_not_compared() -> None:
     trials = [trial(0, "auto", (0.9,), "accuracy", 0.0), trial(1, "zeros", (0.1,), "accuracy", 0.0)]
     assert describe_lead_by(trials, "initializer", keras_tuner.Objective("val_accuracy", "max")) == ""
+
+
+@pytest.mark.parametrize(("score", "reached"), [(6, False), (5, True)])
+def test_a_target_that_no_run_reached(score: int, reached: bool) -> None:
+    # Two runs missed the target, one of them early, by its patience.
+    runs = [{"score": 6, "epochs": 5}, {"score": 6, "epochs": 2}, {"score": score, "epochs": 5}]
+    trials = [TrialResult(n, {"rate": n}, "completed", "", {0: run, 1: run}) for n, run in enumerate(runs)]
+    line = describe_lead(trials, keras_tuner.Objective("epochs to val_accuracy 0.99", "min"))
+    assert line.startswith("No run reached val_accuracy 0.99, ") != reached
+    assert line

@@ -1,11 +1,14 @@
 """Test the result of a search: its best trial, its best model and its files."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import pandas as pd
 import pytest
-from keras_initx.tuning import DEFAULT_INITIALIZERS, SearchResult
+from keras_initx.tuning import DEFAULT_INITIALIZERS, DenseNetwork, SearchResult, load_table, model_rows
 from keras_initx.tuning.search.result import has_search
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
@@ -43,3 +46,17 @@ def test_the_results_file_contains_every_seed(random_search: SearchResult) -> No
         assert written["seeds"].keys() == {"4", "9"}
         for seed, record in trial.seeds.items():
             assert written["seeds"][str(seed)] == record
+
+
+def test_the_best_model_of_a_table_takes_raw_rows(quick: Any, tmp_path: Path) -> None:
+    rows = range(60)
+    columns = {"size": [n % 7 / 7 for n in rows], "kind": ["ab"[n % 2] for n in rows]}
+    frame = pd.DataFrame({**columns, "label": ["yn"[n % 2] for n in rows]})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    data = load_table(tmp_path / "table.csv", "label")
+    network = DenseNetwork(data, ["relu"], ["he_auto"], [0.1], depth=1, width=4)
+    result = quick(network, data, space=None, trials=1, seeds=1)
+    in_memory, saved = result.best_model(), keras.models.load_model(result.model_file)
+    predicted = [model.predict(model_rows(model, frame), verbose=0) for model in (in_memory, saved)]
+    assert predicted[0].shape == (60, 2)
+    np.testing.assert_array_equal(*predicted)

@@ -87,6 +87,11 @@ class TestNew:
         folders.logs.mkdir()
         assert folders.open(SETTINGS, "overwrite") is False
 
+    def test_an_empty_folder_for_logs_within_may_be_there(self, tmp_path: Path) -> None:
+        # A process that was killed, or that starts at the same time, has created it.
+        (tmp_path / "results" / "logs").mkdir(parents=True)
+        assert SearchFolders(tmp_path / "results", tmp_path / "results" / "logs").open(SETTINGS, "join") is False
+
     def test_logs_of_other_programs_may_be_there(self, folders: SearchFolders) -> None:
         write(folders.logs, "another/events.out.tfevents.1.v2")
         folders.open(SETTINGS)
