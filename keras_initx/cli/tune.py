@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from keras_initx.cli import common
-from keras_initx.errors import InitxError
 from keras_initx.tuning import (
     DEFAULT_ACTIVATIONS,
     DEFAULT_INITIALIZERS,
@@ -189,8 +188,7 @@ def tune(
         common.print_data(x)
     for note in () if as_json else subject.notes:
         common.print_plain(note)
-    run = partial(
-        search,
+    result = search(
         subject.model,
         space=subject.space,
         tuner=tuner or subject.tuner,
@@ -206,19 +204,10 @@ def tune(
             storage,
             command=partial(repeat_line, context.obj),
         ),
+        objective=objective_of(objective, subject.objective, subject.metrics),
         execution=Execution(jit_compile, strategy, _workers(context.obj, workers, trials_each, storage)),
         **{"epochs": 12, **fit, **common.verbosity(quiet)},
     )
-    result = None
-    try:
-        result = run(objective=objective_of(objective, subject.objective, subject.metrics))
-    except InitxError as error:
-        # The default does not suit every model.
-        if file is None or objective is not None or error.argument != "objective":
-            raise
-    # Outside of the handler: whatever this search raises has nothing to do with the first error.
-    if result is None:
-        result = run(objective="val_loss")
     if as_json:
         common.print_json(result)
         return

@@ -40,9 +40,8 @@ def test_the_output_has_table_winner_screened_trials_and_the_tensorboard_command
 
 
 def test_the_command_in_tensorboard_repeats_the_best_trial_exactly(capsys, in_a_copy):
-    pages = b"".join(path.read_bytes() for path in (in_a_copy / "results/tune/logs/summary").glob("*.text-*")).decode(
-        errors="replace"
-    )
+    logs = in_a_copy / "results/tune/logs/summary"
+    pages = b"".join(path.read_bytes() for path in logs.glob("*.text-*")).decode(errors="replace")
     search, best = re.findall(r"keras-initx (tune .*)\n```", pages)
     assert shlex.split(search) == [*TUNE, "--quiet"]
     code, _, _ = run(capsys, *shlex.split(best))

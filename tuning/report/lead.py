@@ -11,8 +11,9 @@ from .tables import values_text
 def describe_lead(trials: Sequence[TrialResult], objective: Any) -> str:
     """Compare the best trial with the second best in one sentence; "" without two seeds in common.
 
-    A search for a target that no run reached has no best trial; the sentence states that instead. After a race the sentence compares the scores of the race. Otherwise it compares test scores, which
-    chose neither trial; without test data, the scores that chose both, which flatter the lead.
+    After a race the sentence compares the scores of the race. Otherwise it compares test scores, which
+    chose neither trial; without test data, the scores that chose both, which flatter the lead. For a target
+    that no run reached, the sentence states that instead.
 
     Args:
         trials: All trials of a search.
@@ -76,4 +77,4 @@ def _missed_target(trials: Sequence[TrialResult], objective: str) -> str:
     # A run that misses the target scores one epoch more than it may have, and one that reaches it ends there.
     if goal == objective or any(record["score"] <= record["epochs"] for record in records):
         return ""
-    return f"No run reached {goal}, so no trial is better than another: choose a nearer target or more epochs."
+    return f"No run reached {goal}, so no trial is better than another: set a nearer target or more epochs."

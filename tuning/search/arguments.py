@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,7 +24,7 @@ from ..data import (
 )
 from ..space import InitializerHyperModel
 from ..study import TO_TARGET
-from ..training import architecture, missing_objective
+from ..training import architecture, check_validates, missing_objective
 
 
 def check_flags(**flags: object) -> None:
@@ -146,14 +146,15 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def objective_of(objective: str | keras_tuner.Objective) -> keras_tuner.Objective:
-    """Return the objective with its direction.
+def objectives_of(objective: str | keras_tuner.Objective | None) -> list[keras_tuner.Objective]:
+    """Return the objective with its direction; of None, the objectives to try, of which the model has one.
 
     Raises:
         InitxError: If KerasTuner does not know whether more or less of the metric is better.
     """
+    names = ["val_accuracy", "val_loss"] if objective is None else [objective]
     try:
-        return keras_tuner.Oracle(objective).objective
+        return [keras_tuner.Oracle(name).objective for name in names]
     except ValueError:
         remedy = f"For example keras_tuner.Objective({str(objective)!r}, direction='max')."
         allowed = "a metric with a known direction, or keras_tuner.Objective(name, direction)"
@@ -164,18 +165,18 @@ def check_model(
     hypermodel: InitializerHyperModel,
     data: FitArguments | None,
     test: FitArguments | None,
-    objective: Any,
-) -> tuple[keras_tuner.HyperParameters, str]:
+    objectives: Sequence[keras_tuner.Objective],
+) -> tuple[keras_tuner.Objective, keras_tuner.HyperParameters, str]:
     """Build the model once, train it on a small batch and evaluate it.
 
     Args:
         hypermodel: Builds the model.
         data: The arguments of `fit`; None if the HyperModel trains by code of its own.
         test: The test data, or None.
-        objective: The metrics that the model must have.
+        objectives: The model must report the metrics of one of these.
 
     Returns:
-        The search space and a description of the model.
+        The first objective that the model reports, the search space and a description of the model.
 
     Raises:
         InitxError: If the model cannot be built, does not train or evaluate on the data, or lacks the
@@ -186,12 +187,15 @@ def check_model(
     batch = None if data is None else data.batches[0].first_rows(2)
     hypermodel.inputs = None if batch is None else batch.x
     model = hypermodel.build(hp)
+    # A condition that did not hold may hide hyperparameters, which only further builds show.
+    hypermodel.explored = None if hp.inactive_scopes else hp
     text = f"{model.count_params()} parameters" if model.built else model.name
     key = architecture(model)
     if key is not None:
         text += f" [{hashlib.sha256(key.encode()).hexdigest()[:12]}]"
     if data is None or batch is None:
-        return hp, text
+        return objectives[0], hp, text
+    check_validates(objectives[0], data)
     # Eagerly, since compiling would take longer than this one step.
     model.run_eagerly, model.jit_compile = True, False
     # Training code of the user's own may change the labels first.
@@ -206,14 +210,12 @@ def check_model(
     for argument, part in (("validation_data", data.validation), ("test_data", test)):
         if part is not None:
             _check_evaluates(model, argument, part)
-    has_validation = data.validates
-    names = [*([f"val_{name}" for name in logs] if has_validation else []), *logs]
-    for missing in (name for name in _metric_names(objective) if name not in names):
+    names = [*([f"val_{name}" for name in logs] if data.validates else []), *logs]
+    missing = [[name for name in _metric_names(objective) if name not in names] for objective in objectives]
+    if all(missing):
         remedy = "Add it to metrics=[...] when you compile the model, or pass another objective."
-        if missing.startswith("val_") and not has_validation:
-            remedy = "Pass validation_data=(x, y), or validation_split=0.2 for arrays."
-        raise missing_objective(missing, names, remedy)
-    return hp, text
+        raise missing_objective(missing[0][0], names, remedy)
+    return objectives[missing.index([])], hp, text
 
 
 def _metric_names(objective: Any) -> list[str]:

@@ -19,7 +19,7 @@ from ..pruning import Pruning
 from ..space import InitializerHyperModel, SearchSpace
 from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
 from ..training import InitializerTuner, devices_of, seeds_of
-from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objective_of
+from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objectives_of
 from .driven_trials import DrivenOracle, StoredTrial, Suggest, name_of
 from .options import Execution, Results, Stopping, check_not_elsewhere, grouped
 
@@ -38,7 +38,7 @@ def objective(
     space: SearchSpace | None = None,
     seeds: int | Sequence[int] = 3,
     seed: int = 0,
-    objective: str | keras_tuner.Objective = "val_accuracy",
+    objective: str | keras_tuner.Objective | None = "val_accuracy",
     test_data: Any = None,
     stopping: Stopping | None = None,
     results: str | Path = "results/objective",
@@ -95,7 +95,7 @@ def objective(
     return Objective(
         hypermodel,
         (x, y, test_data, epochs, fit),
-        objective_of(objective),
+        objectives_of(objective),
         seed_list,
         stopping,
         Path(results).absolute(),
@@ -117,23 +117,23 @@ class Objective:
         self,
         hypermodel: InitializerHyperModel,
         data: tuple[Any, Any, Any, int, Mapping[str, Any]],
-        metric: keras_tuner.Objective,
+        objectives: Sequence[keras_tuner.Objective],
         seeds: Sequence[int],
         stopping: Stopping,
         results: Path,
         execution: Execution,
         observers: tuple[Observer, ...],
     ) -> None:
-        self._hypermodel, self._data, self._metric, self._seeds = hypermodel, data, metric, seeds
+        self._hypermodel, self._data, self._seeds = hypermodel, data, seeds
         self._stopping, self._results = stopping, results
         self._execution, self._observers = execution, observers
         self._key = uuid.uuid4().hex
-        self._goal = goal_of(metric, stopping.target)
-        self.name = self._goal.name
-        self.direction = "maximize" if self._goal.direction == "max" else "minimize"
         self._bound: Any = fit_of(hypermodel, *data)
         devices_of(execution.strategy, None, *self._bound[:2])
-        declared, _ = check_model(hypermodel, *self._bound[:2], metric)
+        self._metric, declared, _ = check_model(hypermodel, *self._bound[:2], objectives)
+        self._goal = goal_of(self._metric, stopping.target)
+        self.name = self._goal.name
+        self.direction = "maximize" if self._goal.direction == "max" else "minimize"
         self.suggest = Suggest(declared.get_config())
 
     def __getstate__(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ from .arguments import (
     fingerprint,
     fit_of,
     goal_of,
-    objective_of,
+    objectives_of,
     plain_values,
     trials_of,
 )
@@ -78,7 +78,7 @@ def search(
     seeds: int | Sequence[int] = 3,
     extra_seeds: int = 0,
     seed: int = 0,
-    objective: str | keras_tuner.Objective = "val_accuracy",
+    objective: str | keras_tuner.Objective | None = "val_accuracy",
     test_data: Any = None,
     stopping: Stopping | None = None,
     results: str | Path | Results = "results/search",
@@ -113,7 +113,8 @@ def search(
             turn, until all but one are beaten (`still_in` states the rule). These runs decide which trial is
             best.
         seed: The seed of the sampler, and the first of `seeds` if that is a number.
-        objective: The name of a metric ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`.
+        objective: The name of a metric ("val_accuracy", "val_loss"), or a `keras_tuner.Objective`. None is
+            val_accuracy, or val_loss of a model that reports no accuracy.
         test_data: Data in the form of `validation_data`, on which each seed's best epoch is evaluated. It
             influences no choice.
         stopping: When a run or a trial ends before its last epoch: `Stopping(patience, target, screening,
@@ -151,7 +152,8 @@ def search(
     seed_list = seeds_of(seeds, seed)
     devices = devices_of(execution.strategy, execution.workers, data, test)
     trials = trials_of(trials, tuner)
-    metric = objective_of(objective)
+    objectives = objectives_of(objective)
+    metric, declared, description = check_model(hypermodel, data, test, objectives)
     goal = goal_of(metric, stopping.target)
     folders = SearchFolders(place.results_folder, place.logs_folder)
     location = storage_label(place.storage, folders.results)
@@ -159,7 +161,6 @@ def search(
     shared = joins or execution.workers is not None or place.storage is not None
     oracle = OptunaOracle(goal, trials, tuner, place.storage, study_name, seed, shared=shared, repeats=True)
     pruning = Pruning(stopping.pruner, epochs, len(seed_list))
-    declared, description = check_model(hypermodel, data, test, metric)
     candidates = _enqueue(oracle, enqueue, declared, tuner)
     settings = {
         "version": keras_initx.__version__,

@@ -64,6 +64,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             tuner whose `run_trial` may build and train anything.
         given: The hyperparameters that the user passed to the tuner. They override those of the space, and
             the build function may read them without declaring them.
+        explored: The whole space, if a build has shown all of it; None if that is not known.
         override: Called with each new model before anything is added to it; None changes nothing.
 
     Raises:
@@ -93,6 +94,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.inputs: Any = None
         self.lenient = False
         self.given: tuple[Any, ...] = ()
+        self.explored: keras_tuner.HyperParameters | None = None
         self.override: Callable[[keras.Model], None] | None = None
 
     @property
@@ -130,7 +132,11 @@ class InitializerHyperModel(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Return the user's model with the kernels and the training options that `hp` chooses."""
+        is_first = not self.given and not self._added.keys() & {declared.name for declared in hp.space}
         model = self._make(hp)
+        if is_first:
+            # One build less: this one has also shown what the user's model declares.
+            self.__dict__.setdefault("_declared", frozenset(declared.name for declared in hp.space))
         if not isinstance(model, keras.Model):
             if self.lenient:
                 return model

@@ -2,6 +2,7 @@
 
 from .checkpoints import save_model
 from .devices import devices_of
+from .job import check_validates
 from .model_cache import architecture
 from .record import missing_objective
 from .tuner import InitializerTuner
@@ -10,6 +11,7 @@ from .tuner_arguments import seeds_of
 __all__ = [
     "InitializerTuner",
     "architecture",
+    "check_validates",
     "devices_of",
     "missing_objective",
     "save_model",

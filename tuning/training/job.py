@@ -13,6 +13,15 @@ from .devices import Strategy
 from .model_cache import CompiledModels
 
 
+def check_validates(metric: keras_tuner.Objective, data: FitArguments) -> None:
+    """Raise an `InitxError` for a metric of the validation where the arguments of `fit` have no such data."""
+    names = [part.name for part in getattr(metric, "objectives", [metric])]
+    if any(name.startswith("val_") for name in names) and not data.validates:
+        allowed = "a metric of the training, as there are no validation data"
+        remedy = "Pass validation_data=(x, y), or validation_split=0.2 for arrays."
+        raise InitxError("objective", ", ".join(names), allowed, remedy)
+
+
 class EndedEarly(Exception):
     """Raised to end a hopeless trial before it is finished.
 
@@ -94,11 +103,7 @@ class Job:
             remedy = "Their batch size is fixed. Pass arrays, or leave out batch_sizes."
             allowed = f"None for data in batches, as of a {type(self.data.x).__name__}"
             raise InitxError("batch_sizes", list(batch_sizes), allowed, remedy)
-        names = [part.name for part in getattr(metric, "objectives", [metric])]
-        if any(name.startswith("val_") for name in names) and not self.data.validates:
-            allowed = "a metric of the training, as there are no validation data"
-            remedy = "Pass validation_data=(x, y), or validation_split=0.2 for arrays."
-            raise InitxError("objective", ", ".join(names), allowed, remedy)
+        check_validates(metric, self.data)
 
     def is_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Return whether the job has these very objects as its arguments."""

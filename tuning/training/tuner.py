@@ -155,6 +155,13 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         self.oracle = oracle
         oracle.open()
 
+    def _populate_initial_space(self) -> None:
+        explored = self.hypermodel and self.hypermodel.explored
+        if explored is None:
+            super()._populate_initial_space()
+        else:
+            self.oracle.update_space(explored)
+
     def _compile(self, model: keras.Model) -> None:
         """Compile a model with the tuner's own optimizer, loss and metrics."""
         if not model.compiled:

@@ -18,8 +18,8 @@ def check_free(arguments: Mapping[str, Any], name: str) -> None:
 
 
 def objective_of(
-    text: str | None, default: str | keras_tuner.Objective, metrics: Mapping[str, str] | None = None
-) -> str | keras_tuner.Objective:
+    text: str | None, default: str | keras_tuner.Objective | None, metrics: Mapping[str, str] | None = None
+) -> str | keras_tuner.Objective | None:
     """Return an objective that is written as NAME, NAME:min or NAME:max.
 
     Args:

@@ -43,7 +43,7 @@ class Subject:
         arguments: The arguments of `fit`, and `test_data`.
         space: What to search besides the model's own hyperparameters.
         tuner: The default of --tuner.
-        objective: The default of --objective.
+        objective: The default of --objective; None is val_accuracy or val_loss, as the model reports.
         labels: The training labels, for weights of the classes; None if they are not known.
         classes: The name of each class number; empty if the classes have numbers only.
         metrics: What --objective may name, and whether "min" or "max" of it is best; empty if not known.
@@ -54,7 +54,7 @@ class Subject:
     arguments: dict[str, Any]
     space: SearchSpace | None = None
     tuner: str = "tpe"
-    objective: str | keras_tuner.Objective = "val_accuracy"
+    objective: str | keras_tuner.Objective | None = None
     labels: Any = None
     classes: Sequence[str] = ()
     metrics: Mapping[str, str] = field(default_factory=dict)
@@ -138,9 +138,7 @@ def of_script(file: Path, options: Mapping[str, Any]) -> Subject:
 def of_saved_model(file: Path, options: Mapping[str, Any]) -> Subject:
     """Return a saved model and its arrays."""
     model, arguments = load_saved(file, options["data"])
-    metrics = keras.tree.flatten(model.get_compile_config().get("metrics"))
-    objective = "val_accuracy" if "accuracy" in metrics else "val_loss"
-    return Subject(model, arguments, space_of(options), objective=objective, labels=arguments.get("y"))
+    return Subject(model, arguments, space_of(options), labels=arguments.get("y"))
 
 
 def space_of(options: Mapping[str, Any]) -> SearchSpace:

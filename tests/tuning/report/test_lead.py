@@ -1,4 +1,4 @@
-"""The comparison of the best values of one hyperparameter, and missed targets; test_stats.py compares trials."""
+"""The best values of one hyperparameter compared, and missed targets; test_stats.py compares trials."""
 
 import keras_tuner
 import pytest

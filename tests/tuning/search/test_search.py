@@ -267,6 +267,33 @@ class TestTasks:
         metrics = result.best_model().evaluate(*pairs[1], batch_size=24, verbose=0, return_dict=True)
         assert metrics["accuracy"] == pytest.approx(max(result.best.sample.scores), abs=1e-7)
 
+    @pytest.mark.parametrize(("metrics", "chosen"), [(["mae"], "val_loss"), (["accuracy"], "val_accuracy")])
+    def test_no_objective_takes_accuracy_or_loss(self, quick: Quick, metrics: Any, chosen: str) -> None:
+        def build() -> keras.Model:
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+            model.compile("sgd", "binary_crossentropy", metrics=metrics)
+            return model
+
+        x, y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
+        assert quick(build, ((x, y), (x, y)), objective=None, **TINY).objective.name == chosen
+
+    def test_the_model_is_built_once_before_the_trials(self, quick: Quick, numbers: Any) -> None:
+        builds: list[int] = []
+        begun: list[int] = []
+
+        class Begins:
+            on_epoch_end = on_seed_end = on_trial_end = lambda *args: None
+
+            def on_trial_begin(self, trial: Any, seeds: Any) -> None:
+                begun.append(len(builds))
+
+        def build() -> keras.Model:
+            builds.append(0)
+            return regression()()
+
+        quick(build, numbers, objective="val_loss", observers=[Begins()], **TINY)
+        assert begun == [1]
+
     def test_an_objective_with_its_direction(self, quick: Quick) -> None:
         result = quick(objective=keras_tuner.Objective("val_loss", "max"), seeds=1)
         assert result.best.sample.mean == max(t.sample.mean for t in result.trials)

@@ -89,8 +89,9 @@ class TestNew:
 
     def test_an_empty_folder_for_logs_within_may_be_there(self, tmp_path: Path) -> None:
         # A process that was killed, or that starts at the same time, has created it.
-        (tmp_path / "results" / "logs").mkdir(parents=True)
-        assert SearchFolders(tmp_path / "results", tmp_path / "results" / "logs").open(SETTINGS, "join") is False
+        folders = SearchFolders(tmp_path / "results", tmp_path / "results" / "logs")
+        folders.logs.mkdir(parents=True)
+        assert folders.open(SETTINGS, "join") is False
 
     def test_logs_of_other_programs_may_be_there(self, folders: SearchFolders) -> None:
         write(folders.logs, "another/events.out.tfevents.1.v2")
