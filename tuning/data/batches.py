@@ -97,6 +97,12 @@ class _Items(keras.utils.PyDataset):
         return self._items[index]
 
 
+def made(x: Any) -> Any:
+    """Return what a function makes that stands for the data; the data themselves as they are."""
+    is_function = callable(x) and not hasattr(x, "__array__") and not hasattr(x, "__iter__")
+    return x() if is_function else x
+
+
 def is_arrays(x: Any) -> bool:
     """Return whether `x` holds arrays, alone or in lists and dictionaries, rather than yields batches."""
     if isinstance(x, keras.utils.PyDataset) or hasattr(x, "element_spec") or callable(x):
@@ -121,7 +127,7 @@ def first_batches(values: Mapping[str, Any], batch_size: int, count: int) -> lis
         batch_size: The number of rows of a batch, where the data are arrays.
         count: The number of batches.
     """
-    x, weights = values.get("x"), values.get("class_weight")
+    x, weights = made(values.get("x")), values.get("class_weight")
     if x is None:
         raise InitxError("x", None, "training data: arrays, or an object that yields batches")
     more = {} if weights is None else {"class_weight": weights}
@@ -179,7 +185,7 @@ def _iterable(x: Any) -> Iterable[Any]:
         # Not every subclass can be iterated: Keras reads it by index.
         length = x.num_batches
         return (x[i] for i in (itertools.count() if length is None else range(length)))
-    return x() if callable(x) else x
+    return x
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_initx.errors import InitxError, error_line
 
-from .batches import Batch, first_batches, is_arrays, row_count
+from .batches import Batch, first_batches, is_arrays, made, row_count
 
 _NAMES = tuple(name for name in inspect.signature(keras.Model.fit).parameters if name != "self")
 # A validation set of up to this many training batches is evaluated as a single batch.
@@ -23,9 +23,9 @@ _DEFAULT_BATCH_SIZE = 32
 class FitArguments:
     """The arguments of `keras.Model.fit`, for runs that share everything but the weights.
 
-    `x` and `validation_data` are whatever `fit` accepts, or a function without arguments that returns a
-    generator: each run calls it, and calls it again where the generator ends. Callbacks are copied for each
-    run.
+    `x` and `validation_data` are whatever `fit` accepts, or a function without arguments that returns
+    batches, such as a tf.data pipeline: each run calls the function. Where it returns a generator, the run
+    calls it again whenever that ends. Callbacks are copied for each run.
 
     Args:
         args, kwargs: As in `fit`.
@@ -39,13 +39,7 @@ class FitArguments:
         self.epochs = int(self.values.get("epochs", 1))
         for name, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
             _check_repeats(name, self.values.get(name))
-            if is_generator_function(self.values.get(name)) and self.values.get(steps) is None:
-                problem = f"`{steps}` is missing: `{name}` is a function that returns a generator"
-                remedy = "Pass the number of batches, since a generator has no length."
-                raise InitxError(steps, None, "an integer >= 1", remedy, problem)
-            if self.values.get(steps) is None and _is_endless(self.values.get(name)):
-                problem = f"`{steps}` is missing: `{name}` repeats for ever"
-                raise InitxError(steps, None, "an integer >= 1", "Pass the number of batches.", problem)
+            _check_steps(name, steps, self.values.get(name), self.values.get(steps))
         self._check_arrays_only()
 
     def _check_arrays_only(self) -> None:
@@ -111,12 +105,11 @@ class FitArguments:
             **replaced: Arguments that differ in this run.
         """
         values = {"verbose": 0, **self.values, **replaced}
-        if not is_arrays(self.x) and not isinstance(self.x, keras.utils.PyDataset):
+        for name in {"x", "validation_data"} & values.keys():
+            values[name] = _for_one_run(name, values[name])
+        if not is_arrays(self.x) and not isinstance(values.get("x"), keras.utils.PyDataset):
             # Keras shuffles by default, and warns that it cannot shuffle such data.
             values.setdefault("shuffle", False)
-        for name in ("x", "validation_data"):
-            if is_generator_function(values.get(name)):
-                values[name] = _endless(name, values[name])
         if values.get("validation_batch_size") is None and self._validation_batch:
             values["validation_batch_size"] = self._validation_batch
         return values
@@ -126,8 +119,7 @@ class FitArguments:
         names = {"x": "x", "y": "y", "sample_weight": "sample_weight", "batch_size": "batch_size"}
         names["steps"] = "steps_per_epoch"
         values = {name: self.values[source] for name, source in names.items() if source in self.values}
-        if is_generator_function(values["x"]):
-            values["x"] = _endless("x", values["x"])
+        values["x"] = _for_one_run("x", values["x"])
         return {**values, "verbose": 0, "return_dict": True}
 
     def evaluate(self, model: keras.Model, batch_size: int | None = None) -> dict[str, float]:
@@ -169,9 +161,7 @@ def evaluation(data: Any, batch_size: int | None = None, **more: Any) -> FitArgu
     if isinstance(data, FitArguments):
         return data
     more = {name: value for name, value in more.items() if value is not None}
-    if "steps_per_epoch" not in more and (
-        _is_read_once(data) or is_generator_function(data) or _is_endless(data)
-    ):
+    if "steps_per_epoch" not in more and (_is_read_once(made(data)) or _is_endless(made(data))):
         remedy = "Pass arrays, or the batches of one pass, such as dataset.take(10)."
         kind = type(data).__name__
         raise InitxError("test_data", kind, "data that can be read several times, and end", remedy)
@@ -179,11 +169,6 @@ def evaluation(data: Any, batch_size: int | None = None, **more: Any) -> FitArgu
         parts = zip(("x", "y", "sample_weight"), data, strict=False)
         return FitArguments((), {**dict(parts), **({"batch_size": batch_size} if batch_size else {}), **more})
     return FitArguments((), {"x": data, **more})
-
-
-def is_generator_function(x: Any) -> bool:
-    """Return whether `x` is a function to call for a generator."""
-    return callable(x) and not hasattr(x, "__array__") and not hasattr(x, "__iter__")
 
 
 def copied_callbacks(callbacks: Any) -> list[Any]:
@@ -252,15 +237,40 @@ def _check_repeats(name: str, data: Any) -> None:
         raise InitxError(name, kind, allowed, remedy)
 
 
+def _check_steps(name: str, steps: str, data: Any, count: Any) -> None:
+    """Raise an `InitxError` for data of unknown length without a number of steps."""
+    own = made(data)
+    if own is not data and is_arrays(own):
+        allowed, remedy = "a function that returns batches", "Pass the arrays themselves."
+        problem = f"`{name}` is a function that returns arrays"
+        raise InitxError(name, type(own).__name__, allowed, remedy, problem)
+    if count is not None:
+        return
+    if own is not data and _is_read_once(own):
+        problem = f"`{steps}` is missing: `{name}` is a function that returns a generator"
+        remedy = "Pass the number of batches, since a generator has no length."
+        raise InitxError(steps, None, "an integer >= 1", remedy, problem)
+    if _is_endless(own):
+        problem = f"`{steps}` is missing: `{name}` repeats for ever"
+        raise InitxError(steps, None, "an integer >= 1", "Pass the number of batches.", problem)
+
+
 def _is_read_once(data: Any) -> bool:
     return isinstance(data, Iterator) or inspect.isgenerator(data)
 
 
-def _endless(name: str, function: Callable[[], Any]) -> Iterator[Any]:
+def _for_one_run(name: str, data: Any) -> Any:
+    """Return data as one run reads them: what a function makes, where a generator begins again at its end."""
+    own = made(data)
+    return _endless(name, data, own) if own is not data and _is_read_once(own) else own
+
+
+def _endless(name: str, function: Callable[[], Any], batches: Any) -> Iterator[Any]:
     """Yield the batches of a generator, and of a new one whenever it ends."""
     while True:
         batch = None
-        for batch in function():
+        for batch in batches:
             yield batch
+        batches = function()
         if batch is None:
             raise InitxError(name, "a generator without batches", "a function whose generator yields batches")

@@ -98,8 +98,8 @@ def search(
             `keras_tuner.HyperParameters`), or a `keras_tuner.HyperModel`. A function may declare
             hyperparameters of its own, including "initializer" and "learning_rate".
         x, y: As in `keras.Model.fit`; or x is a `Dataset`, which has a training, a validation and a test
-            part. A function without arguments that returns a generator stands for the generator, which
-            could be read only once.
+            part. A function without arguments that returns batches is called for each run: a
+            generator could be read only once, and a tf.data pipeline then shuffles by the seed of the run.
         space: What to search besides the hyperparameters that the model declares: a `SearchSpace`. None
             searches the initializer of all kernels.
         tuner: "tpe", "random", "grid", "gp" (needs PyTorch), "cmaes" (needs cmaes); an Optuna sampler; or a

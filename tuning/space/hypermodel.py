@@ -220,6 +220,15 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             value = getattr(self.space, argument)
             raise InitxError(argument, value, "None for this model", remedy, problem)
 
+    def with_space(self, given: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
+        """Return the hyperparameters that a user gives with those of the space, which a user chooses as well.
+
+        KerasTuner may be told to refuse, or to leave at their defaults, those that only a build declares.
+        """
+        both = given.copy()
+        both.merge([p for p in self._added.values() if p.name not in self._declared], overwrite=False)
+        return both
+
     @functools.cached_property
     def _added(self) -> dict[str, Any]:
         """The hyperparameters that the space adds, by name."""

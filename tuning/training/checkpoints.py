@@ -42,8 +42,12 @@ def save_weights(folder: Path, seed: int, model: keras.Model) -> None:
 
 
 @contextmanager
-def saving_if_better(better: bool, folder: Path, seed: int, model: keras.Model) -> Iterator[None]:
-    """Save a better seed's weights before a block that stores its result, and remove the others after."""
+def saving_if_better(better: bool, folder: Path, seed: int, model: keras.Model | None) -> Iterator[None]:
+    """Save a better seed's weights before a block that stores its result, and remove the others after.
+
+    The training of a user's own may leave the model without weights: then there is nothing to save.
+    """
+    better = better and model is not None and bool(model.variables)
     if better:
         save_weights(folder, seed, model)
     yield

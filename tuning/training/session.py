@@ -1,4 +1,27 @@
-"""Reset the automatic layer names of Keras, and nothing else that the user has set."""
+"""The random state that a run starts from; of what the user has set, nothing is reset but layer names."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+from .devices import Strategy
+
+
+@contextmanager
+def seeded(seed: int, strategy: Strategy) -> Iterator[None]:
+    """Draw everything in a `with` block from a seed, on the devices of a strategy."""
+    # The draw of an initializer with an integer seed may depend on layer names, which count up. They restart
+    # here, so that a resumed search draws what an uninterrupted one would.
+    reset_layer_names()
+    keras.utils.set_random_seed(seed)
+    # Keras seeds PyTorch only where it is the backend, but a DataLoader draws its order from it on any.
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)
+    # The scope starts after the reset, because TensorFlow keeps its strategy in the graph that is reset.
+    with strategy.scope():
+        yield
 
 
 def reset_layer_names() -> None:

@@ -1,8 +1,8 @@
 """The KerasTuner tuner that trains every trial over several seeds and stores each seed's score."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from .devices import Strategy, tensorflow_strategy
 from .job import EndedEarly, Job
 from .race import Racing
 from .record import mean_metrics, run_record
-from .session import reset_layer_names
+from .session import seeded
 from .tuner_arguments import check_further, seeds_of, study_oracle, wrapped
 
 # How far apart the seeds of a repeated combination are.
@@ -114,25 +114,22 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         **kwargs: Any,
     ) -> None:
         check_further(kwargs)
-        if oracle is None:
-            oracle = OptunaOracle(
-                objective,
-                max_trials,
-                sampler,
-                storage,
-                seed=seed,
-                hyperparameters=hyperparameters,
-                tune_new_entries=tune_new_entries,
-                allow_new_entries=allow_new_entries,
-                max_retries_per_trial=max_retries_per_trial,
-                max_consecutive_failed_trials=max_consecutive_failed_trials,
-            )
-        else:
-            entries = (hyperparameters, tune_new_entries, allow_new_entries)
-            failures = (max_retries_per_trial, max_consecutive_failed_trials)
-            oracle = study_oracle(oracle, (objective, max_trials, *entries, *failures, sampler, storage))
-        own_trials = type(self).run_trial is not InitializerTuner.run_trial
-        hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_trials)
+        own_code = self._has_own("run_trial") or self._has_own("_build_and_fit_model")
+        hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_code)
+        if not (hypermodel is None or hyperparameters is None or (tune_new_entries and allow_new_entries)):
+            hyperparameters = hypermodel.with_space(hyperparameters)
+        of_the_oracle = {
+            "objective": objective,
+            "max_trials": max_trials,
+            "hyperparameters": hyperparameters,
+            "tune_new_entries": tune_new_entries,
+            "allow_new_entries": allow_new_entries,
+            "max_retries_per_trial": max_retries_per_trial,
+            "max_consecutive_failed_trials": max_consecutive_failed_trials,
+            "sampler": sampler,
+            "storage": storage,
+        }
+        oracle = study_oracle(oracle, of_the_oracle, seed)
         distribution = kwargs.get("distribution_strategy")
         self.strategy = (
             tensorflow_strategy(distribution) if distribution is not None else strategy or Strategy()
@@ -147,13 +144,20 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         # KerasTuner sets these only after it has built the model.
         for name in ("optimizer", "loss", "metrics", "distribution_strategy"):
             setattr(self, name, kwargs.get(name))
-        if any(kwargs.get(name) for name in ("optimizer", "loss", "metrics")):
+        if hypermodel and any(kwargs.get(name) for name in ("optimizer", "loss", "metrics")):
             hypermodel.override = self._compile
         self.job: Job | None = None
+        # The model of the run that trains, and the screened one that it may take.
+        self._built: keras.Model | None = None
+        self._screened: keras.Model | None = None
         super().__init__(oracle, hypermodel, executions_per_trial=len(self.seeds), **kwargs)
         # KerasTuner replaces the oracle of a chief's worker by a client, which cannot report seeds.
         self.oracle = oracle
         oracle.open()
+
+    def _has_own(self, method: str) -> bool:
+        """Return whether a subclass replaces a method of this class."""
+        return getattr(type(self), method) is not getattr(InitializerTuner, method)
 
     def _populate_initial_space(self) -> None:
         explored = self.hypermodel and self.hypermodel.explored
@@ -181,7 +185,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         if is_chief():
             wait_for_workers(self.oracle)
             return
-        if type(self).run_trial is InitializerTuner.run_trial:
+        if not self._has_own("run_trial"):
             self.take(args, kwargs)
         super().search(*args, **kwargs)
         if not self.oracle.is_spent:
@@ -191,8 +195,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         """Prepare everything that depends on the arguments of `fit`, unless they are the same as before."""
         if self.job is not None and self.job.is_of(args, kwargs):
             return
-        settings = (self.hypermodel.has_own_fit, self.strategy, self._jit_compile, self._screening)
-        job = Job(args, kwargs, *settings, data)
+        own_fit = self.hypermodel.has_own_fit or self._has_own("_build_and_fit_model")
+        job = Job(args, kwargs, own_fit, self.strategy, self._jit_compile, self._screening, data)
         job.check(self.hypermodel.batch_sizes, self.metric)
         self.epochs = job.epochs
         if job.sample is not None:
@@ -212,7 +216,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             return self._score_or_end(trial)
 
     def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
-        if type(self).run_trial is not InitializerTuner.run_trial:
+        if self._has_own("run_trial"):
             super()._run_and_update_trial(trial, *args, **kwargs)
             return
         metrics = self.run_trial(trial, *args, **kwargs)
@@ -240,15 +244,13 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         missing = [seed for seed in seeds if seed not in stored]
         for observer in self.observers:
             observer.on_trial_begin(trial, missing)
-        screened: keras.Model | None = None
         job = self.job
         if job is not None and job.sample is not None and (job.screen or self.at_start) and not stored:
-            screened = self._screen(trial)
+            self._screened = self._screen(trial)
         scores = [r["score"] for r in stored.values()]
         folder = Path(self.get_trial_dir(trial.trial_id))
         for seed in missing:
-            record, model = self.run_seed(trial, seed, screened)
-            screened = None
+            record, model = self.run_seed(trial, seed)
             self.oracle.check_owned(trial.trial_id)
             better = is_better(record["score"], scores, objective.direction)
             scores.append(record["score"])
@@ -277,8 +279,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         assert job is not None
         assert job.models is not None
         assert job.sample is not None
-        with self._session(self._seeds_of(trial)[0]):
-            model = self._model(trial)
+        with seeded(self._seeds_of(trial)[0], self.strategy):
+            model = self._try_build(trial.hyperparameters)
             if job.screen is not None:
                 reason = job.screen(model, job.models.scratch_for(model))
             if self.at_start is not None:
@@ -298,58 +300,46 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         if self.pruning.is_behind(scores, others, self.oracle.objective.direction):
             raise EndedEarly(PRUNED, f"worse than the best trial after {len(scores)} seeds")
 
-    @contextmanager
-    def _session(self, seed: int) -> Iterator[None]:
-        # The draw of an initializer with an integer seed may depend on layer names, which count up. They
-        # restart here, so that a resumed search draws what an uninterrupted one would.
-        reset_layer_names()
-        keras.utils.set_random_seed(seed)
-        # The scope starts after the reset, because TensorFlow keeps its strategy in the graph that is reset.
-        with self.strategy.scope():
-            yield
-
-    def _model(self, trial: Any, same_model: keras.Model | None = None) -> keras.Model:
-        model = self.hypermodel.build(trial.hyperparameters)
+    def _try_build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Return the model to train; named as in KerasTuner, whose subclasses may call it."""
+        same_model, self._screened = self._screened, None
+        model = self.hypermodel.build(hp)
         if self.max_model_size is not None and model.count_params() > self.max_model_size:
-            problem = f"{model.count_params()} parameters are more than max_model_size={self.max_model_size}"
-            raise keras_tuner.errors.FailedTrialError(problem)
+            more = f"{model.count_params()} parameters are more than max_model_size={self.max_model_size}"
+            raise keras_tuner.errors.FailedTrialError(f"Oversized model: {more}")
         models = None if self.job is None else self.job.models
-        return model if models is None else models.adopt(model, same_model)
+        self._built = model if models is None else models.adopt(model, same_model)
+        return self._built
 
-    def run_seed(
-        self, trial: Any, seed: int, same_model: keras.Model | None = None
-    ) -> tuple[dict[str, Any], keras.Model]:
+    def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build and train a model, and return what its `fit` returns; a subclass may replace it."""
+        model = self._try_build(trial.hyperparameters)
+        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+
+    def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
         """Train one seed; return its record and the model at its best epoch.
-
-        Args:
-            trial: The trial.
-            seed: The seed.
-            same_model: As in `CompiledModels.adopt`.
 
         Raises:
             EndedEarly: The pruner stopped it.
         """
-        with self._session(seed):
-            return self._train(trial, seed, same_model)
+        with seeded(seed, self.strategy):
+            return self._train(trial, seed)
 
-    def _train(self, trial: Any, seed: int, same_model: Any) -> tuple[dict[str, Any], keras.Model]:
+    def _train(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
         started = time.monotonic()
-        model = self._model(trial, same_model)
         seeds = self._seeds_of(trial)
         # A seed of the race reports no epochs: the study accepts no values for a finished trial.
         first_step = seeds.index(seed) * self.epochs if seed in seeds else None
         report = ReportToPruner(self.oracle, trial.trial_id, first_step, self.metric)
         target = StopAtTarget(self.metric, self.target)
-        schedule = trial.hyperparameters.values.get(SCHEDULE) if self.hypermodel.schedules else None
+        name = trial.hyperparameters.values.get(SCHEDULE) if self.hypermodel.schedules else None
+        schedule = [Schedule(name, self.epochs)] if name else []
         best = BestEpoch(self.metric, self.epochs if self.patience is None else self.patience)
-        callbacks = [
-            best,
-            NotifyObservers(self.observers, self.epochs),
-            *([Schedule(schedule, self.epochs)] if schedule else []),
-            report,
-            target,
-        ]
-        returned = self._fit(trial, seed, model, callbacks)
+        self._built = None
+        notify = NotifyObservers(self.observers, self.epochs)
+        returned = self._fit(trial, seed, [best, notify, *schedule, report, target])
+        # A subclass may build a model without `_try_build`.
+        model = self._built or best.model
         if report.pruned_after:
             raise EndedEarly(PRUNED, f"behind other trials after epoch {report.pruned_after} of seed {seed}")
         record = run_record(returned, best, self.metric, self.epochs, seed)
@@ -363,16 +353,17 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             record["test"] = self.test.evaluate(model, size)
         return record, model
 
-    def _fit(self, trial: Any, seed: int, model: keras.Model, callbacks: list[Any]) -> Any:
-        """Train a model as its HyperModel does; return what that returns."""
+    def _fit(self, trial: Any, seed: int, callbacks: list[Any]) -> Any:
+        """Build and train a model with the user's callbacks and these; return what its `fit` returns."""
         assert self.job is not None
         own = copied_callbacks(self.job.callbacks)
         seeds = self._seeds_of(trial)
         self._configure_tensorboard_dir(own, trial, seeds.index(seed) if seed in seeds else seed)
         if any(getattr(type(self), name) is not getattr(keras_tuner.Tuner, name) for name in _HOOKS):
             own.append(TunerHooks(self, trial))
+        # Before the model is built: what a function makes of the data then depends on the seed alone.
         args, kwargs = self.job.for_run([*own, *callbacks])
-        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+        return self._build_and_fit_model(trial, *args, **kwargs)
 
     def on_trial_end(self, trial: Any) -> None:
         """Report the end of a trial to the oracle, then to the observers."""

@@ -29,7 +29,7 @@ _INSTEAD = {
 }
 
 
-# The arguments that describe an oracle, and their defaults, in the order of `InitializerTuner`.
+# The arguments that describe an oracle, and their defaults.
 _OF_THE_ORACLE = {
     "objective": None,
     "max_trials": 10,
@@ -41,19 +41,6 @@ _OF_THE_ORACLE = {
     "sampler": "tpe",
     "storage": None,
 }
-
-
-def check_replaced(values: Sequence[Any]) -> None:
-    """Raise an `InitxError` for an argument of the oracle that is passed next to an oracle.
-
-    Args:
-        values: The values of objective, max_trials, hyperparameters, tune_new_entries, allow_new_entries,
-            max_retries_per_trial, max_consecutive_failed_trials, sampler and storage.
-    """
-    for (name, default), value in zip(_OF_THE_ORACLE.items(), values, strict=True):
-        if value is not default and value != default:
-            allowed = f"{default!r} where `oracle` is passed"
-            raise InitxError(name, value, allowed, "Pass it to the oracle.")
 
 
 def check_further(arguments: Mapping[str, Any]) -> None:
@@ -71,17 +58,26 @@ def check_further(arguments: Mapping[str, Any]) -> None:
                 raise InitxError(name, value, f"passed to {kind.__name__} only", remedy, problem)
 
 
-def study_oracle(oracle: keras_tuner.Oracle, replaced: Sequence[Any]) -> OptunaOracle:
-    """Return an oracle whose memory is a study: the same one, or one that takes its values from it.
+def study_oracle(
+    oracle: keras_tuner.Oracle | None, arguments: Mapping[str, Any], seed: int | None
+) -> OptunaOracle:
+    """Return an oracle whose memory is a study: a new one, the same one, or one that asks it for values.
 
     Args:
         oracle: As in `InitializerTuner`.
-        replaced: As in `check_replaced`.
+        arguments: Those of `InitializerTuner` that describe a new oracle, which no other one goes with.
+        seed: The seed of a new one.
 
     Raises:
         InitxError: It is no oracle, or one that no study can restore, or replaces an argument that is passed.
     """
-    check_replaced(replaced)
+    if oracle is None:
+        return OptunaOracle(seed=seed, **arguments)
+    for name, value in arguments.items():
+        default = _OF_THE_ORACLE[name]
+        if value is not default and value != default:
+            allowed = f"{default!r} where `oracle` is passed"
+            raise InitxError(name, value, allowed, "Pass it to the oracle.")
     # What takes the reports of a tuner: an `OptunaOracle`, or the oracle of an `objective`.
     if hasattr(oracle, "report_seed"):
         return oracle

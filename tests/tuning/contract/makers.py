@@ -12,13 +12,15 @@ import optuna
 from keras_initx.tuning import InitializerTuner, OptunaOracle, SearchSpace
 
 Maker = Callable[..., keras_tuner.Tuner]
+# What a tuner takes itself rather than its oracle.
+_OF_THE_TUNER = {"optimizer", "loss", "metrics", "max_model_size", "executions_per_trial"}
 
 
 def random_search(
     folder: Path, build: Any = None, run: Any = None, *, overwrite: bool = False, **options: Any
 ) -> Any:
     """KerasTuner itself, which shows that the promise is its own."""
-    cls = _running(keras_tuner.RandomSearch, run)
+    cls = _running(keras_tuner.RandomSearch, run, options)
     options.pop("on_disk", None)
     return cls(build, **_defaults(options), **_place(folder, overwrite))
 
@@ -28,8 +30,10 @@ def optuna_oracle(
 ) -> Any:
     """A plain tuner of KerasTuner whose oracle is an Optuna study, in memory unless `on_disk`."""
     storage = None if options.pop("on_disk", False) else _studies(folder)
+    cls = _running(keras_tuner.Tuner, run, options)
+    own = {name: options.pop(name) for name in _OF_THE_TUNER & options.keys()}
     oracle = OptunaOracle(sampler="random", storage=storage, **_defaults(options))
-    return _running(keras_tuner.Tuner, run)(oracle, build, **_place(folder, overwrite))
+    return cls(oracle, build, **own, **_place(folder, overwrite))
 
 
 def initializer_tuner(
@@ -39,7 +43,7 @@ def initializer_tuner(
     storage = None if options.pop("on_disk", False) else _studies(folder)
     defaults = {"executions_per_trial": 1, "sampler": "random", "storage": storage, "jit_compile": False}
     space = None if build is None else SearchSpace(initializers=["own"])
-    cls = _running(InitializerTuner, run)
+    cls = _running(InitializerTuner, run, options)
     return cls(build, space=space, **{**defaults, **_defaults(options)}, **_place(folder, overwrite))
 
 
@@ -60,16 +64,13 @@ def _place(folder: Path, overwrite: bool) -> dict[str, Any]:
     return {"directory": str(folder), "project_name": "project", "overwrite": overwrite}
 
 
-def _running(cls: type, run: Callable[[Any], Any] | None) -> Any:
-    """Return the class, with `run(hyperparameters)` as its `run_trial` if there is one."""
-    if run is None:
-        return cls
-
-    class Running(cls):  # type: ignore[misc]
-        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-            return run(trial.hyperparameters)
-
-    return Running
+def _running(cls: type, run: Callable[[Any], Any] | None, options: dict[str, Any]) -> Any:
+    """Return the class with the methods of the option `mixin`, or with `run` as its `run_trial`."""
+    mixin = options.pop("mixin", None)
+    if run is not None:
+        run_trial = lambda self, trial, *args, **kwargs: run(trial.hyperparameters)  # noqa: E731
+        mixin = type("Mixin", (), {"run_trial": run_trial})
+    return cls if mixin is None else type("Running", (mixin, cls), {})
 
 
 def search(tuner: Any, *args: Any, **kwargs: Any) -> Any:

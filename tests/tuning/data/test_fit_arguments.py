@@ -72,6 +72,22 @@ class TestArguments:
             history = model().fit(**arguments.for_run()).history
             assert history["loss"] == pytest.approx([np.mean(Y.astype("float32") ** 2)] * 4)
 
+    def test_each_run_gets_the_batches_of_a_function(self) -> None:
+        made: list[Rows] = []
+
+        def rows() -> Rows:
+            made.append(Rows())
+            return made[-1]
+
+        runs = [FitArguments((rows,), {}).for_run() for _ in range(2)]
+        assert runs[0]["x"] is not runs[1]["x"]
+        assert {run["x"] in made for run in runs} == {True}
+        assert "shuffle" not in runs[0]
+
+    def test_a_function_that_returns_arrays_is_refused(self) -> None:
+        with pytest.raises(InitxError, match=r"^`x` is a function that returns arrays\. Pass the arrays"):
+            FitArguments((lambda: X,), {})
+
     def test_each_run_gets_copies_of_the_callbacks(self) -> None:
         class Counting(keras.callbacks.Callback):
             epochs = 0

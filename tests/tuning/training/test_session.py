@@ -1,8 +1,17 @@
-"""Layer names restart, and everything that the user has set stays."""
+"""A run starts from its seed, layer names restart, and everything that the user has set stays."""
+
+import sys
+from types import SimpleNamespace
+from typing import Any
 
 import keras
+import numpy as np
 import pytest
-from keras_initx.tuning.training.session import reset_layer_names
+from keras_initx.tuning import InitializerTuner, SearchSpace
+from keras_initx.tuning.training.devices import Strategy
+from keras_initx.tuning.training.session import reset_layer_names, seeded
+
+from tests.tuning.training.tuners import line, line_data
 
 pytestmark = pytest.mark.check
 
@@ -71,3 +80,35 @@ def test_distribution_stays() -> None:
         before = keras.distribution.distribution()
         reset_layer_names()
         assert keras.distribution.distribution() is before
+
+
+def test_pytorch_is_seeded_on_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    # A DataLoader draws its order from PyTorch's own generator.
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(manual_seed=seeds.append))
+    with seeded(7, Strategy()):
+        assert seeds[-1] == 7
+
+
+def test_a_pipeline_that_a_function_makes_has_the_order_of_the_seed(tmp_path: Any) -> None:
+    tf = pytest.importorskip("tensorflow")
+    train, validation = line_data()
+    batches = lambda: tf.data.Dataset.from_tensor_slices(train).shuffle(48).batch(8)  # noqa: E731
+    curves = []
+    for name in "ab":
+        tuner = InitializerTuner(
+            line(0.01),
+            "val_loss",
+            1,
+            seeds=[3, 4],
+            space=SearchSpace(["zeros"]),
+            screening=False,
+            jit_compile=False,
+            directory=str(tmp_path),
+            project_name=name,
+        )
+        tuner.search(batches, validation_data=validation, epochs=2, verbose=0)
+        curves.append([record["curves"]["loss"] for record in tuner.oracle.seed_results("0000").values()])
+    np.testing.assert_array_equal(*curves)
+    # The weights start at zero, so only the order distinguishes the seeds.
+    assert curves[0][0] != curves[0][1]

@@ -1,6 +1,5 @@
 """The arguments of `InitializerTuner`: KerasTuner's, those that exclude each other, and an own `fit`."""
 
-import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -68,79 +67,16 @@ class TestKerasTunersArguments:
         tuner.search(*pairs[0], validation_data=pairs[1], epochs=2, batch_size=48, **fit)
         return tuner
 
-    def test_compile_arguments_replace_those_of_the_model(self, tmp_path: Path, pairs: Any) -> None:
-        def uncompiled() -> keras.Model:
-            return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
-
-        options = {"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
-        tuner = self.search(tmp_path, pairs, uncompiled, **options)
-        (model,) = tuner.get_best_models()
-        assert isinstance(model.optimizer, keras.optimizers.SGD)
-        assert "val_accuracy" in tuner.oracle.get_best_trials()[0].metrics.metrics
-
-    def test_a_model_that_is_too_large_fails(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        with pytest.raises(RuntimeError, match="30 parameters are more than max_model_size=29"):
-            self.search(tmp_path, pairs, small_model, max_model_size=29)
-
-    def test_hooks_are_called(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        class Hooked(InitializerTuner):
-            seen: ClassVar[list[Any]] = []
-
-            def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
-                self.seen.append((trial.trial_id, epoch, "val_loss" in logs))
-
-            def on_batch_end(self, trial: Any, model: Any, batch: int, logs: Any = None) -> None:
-                self.seen.append(batch)
-
-        self.search(tmp_path, pairs, small_model, kind=Hooked)
-        assert Hooked.seen == [0, ("0000", 0, True), 0, ("0000", 1, True)]
-
-    def test_each_run_has_copies_of_the_callbacks(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        class Counting(keras.callbacks.Callback):
-            begun: ClassVar[list[int]] = []
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.epochs = 0
-
-            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                self.epochs += 1
-
-            def on_train_end(self, logs: Any = None) -> None:
-                self.begun.append(self.epochs)
-
-        own = Counting()
-        self.search(tmp_path, pairs, small_model, executions_per_trial=3, callbacks=[own])
-        assert (own.epochs, Counting.begun) == (0, [2, 2, 2])
-
-    def test_run_trial_may_change_the_arguments_of_fit(
-        self, tmp_path: Path, pairs: Any, small_model: Any
-    ) -> None:
-        class Batched(InitializerTuner):
-            """The way in which KerasTuner's users search the batch size."""
-
-            def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-                kwargs["batch_size"] = trial.hyperparameters.Choice("rows", [16, 24, 48])
-                return super().run_trial(trial, *args, **kwargs)
-
-        class Counting(keras.callbacks.Callback):
-            batches: ClassVar[list[int]] = []
-
-            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-                self.batches.append(0)
-
-            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-                self.batches[-1] += 1
-
-        options = {"space": SearchSpace(["auto"]), "sampler": "random", "jit_compile": False}
-        tuner = Batched(
-            small_model, "val_loss", 3, executions_per_trial=1, **options, directory=str(tmp_path)
+    @pytest.mark.parametrize("flag", ["tune_new_entries", "allow_new_entries"])
+    def test_the_space_is_no_new_entry(self, tmp_path: Path, small_model: Any, flag: str) -> None:
+        given = keras_tuner.HyperParameters()
+        given.Choice("units", [3, 5])
+        options = {"hyperparameters": given, flag: False, "space": SearchSpace(["auto", "he_auto"])}
+        tuner = InitializerTuner(
+            lambda hp: small_model(hp.get("units")), "val_loss", 4, **options, directory=str(tmp_path)
         )
-        tuner.search(*pairs[0], validation_data=pairs[1], epochs=1, callbacks=[Counting()], verbose=0)
-        trials = [tuner.oracle.trials[name] for name in tuner.oracle.start_order]
-        assert [trial.status for trial in trials] == ["COMPLETED"] * 3
-        assert Counting.batches == [48 // trial.hyperparameters.get("rows") for trial in trials]
-        assert [len(tuner.oracle.seed_results(trial.trial_id)) for trial in trials] == [1, 1, 1]
+        assert [hp.name for hp in tuner.oracle.hyperparameters.space] == ["units", "initializer"]
+        assert [hp.name for hp in given.space] == ["units"]
 
     def test_class_weights_reach_training(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
         losses = [
@@ -157,19 +93,6 @@ class TestKerasTunersArguments:
         tuner = make(tmp_path, small_model, pairs)
         with pytest.raises(InitxError, match=r"^`epoch` is not an argument of `fit`\. Did you mean `epochs`"):
             tuner.search(*pairs[0], epoch=3)
-
-    def test_callbacks_that_cannot_be_copied_are_refused_at_once(
-        self, tmp_path: Path, pairs: Any, small_model: Any
-    ) -> None:
-        class Locked(keras.callbacks.Callback):
-            def __init__(self) -> None:
-                super().__init__()
-                self.lock = threading.Lock()
-
-        tuner = make(tmp_path, small_model, pairs)
-        with pytest.raises(InitxError, match=r"^`callbacks` must be callbacks that copy\.deepcopy can copy"):
-            tuner.search(*pairs[0], validation_data=pairs[1], callbacks=[Locked()])
-        assert not tuner.oracle.trials
 
     @pytest.mark.parametrize("returned", [None, "low", {"loss": 1.0}])
     def test_a_fit_that_returns_no_score_ends_the_search(
