@@ -67,9 +67,10 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         max_trials: The number of trials in all, including trials of earlier processes. None continues
             until the sampler has no more values; only the grid ends by itself.
         sampler: "tpe", "random", "grid" (every combination of a space without ranges and without
-            conditions, in a random order), "gp" (needs PyTorch), "cmaes" (needs cmaes), an
-            `optuna.samplers.BaseSampler`, or another `keras_tuner.Oracle` that proposes the values. A
-            sampler of Optuna is reseeded (`reseed_rng`) if the study already has trials or is shared.
+            conditions, in a random order; the space must be known before the first trial), "gp" (needs
+            PyTorch), "cmaes" (needs cmaes), an `optuna.samplers.BaseSampler`, or another
+            `keras_tuner.Oracle` that proposes the values. A sampler of Optuna is reseeded (`reseed_rng`) if
+            the study already has trials or is shared.
         storage: As in `open_storage`: a URL, a journal file, or an Optuna storage. None is a SQLite file
             `study.db` in the tuner's project folder.
         study_name: The study's name in the storage.
