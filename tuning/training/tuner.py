@@ -116,7 +116,9 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         check_further(kwargs)
         own_code = self._has_own("run_trial") or self._has_own("_build_and_fit_model")
         hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_code)
-        if not (hypermodel is None or hyperparameters is None or (tune_new_entries and allow_new_entries)):
+        # A space of the user's own is no new entry; the default one is, unless it could not be used at all.
+        is_chosen = space is not None and not tune_new_entries
+        if hypermodel and hyperparameters is not None and (is_chosen or not allow_new_entries):
             hyperparameters = hypermodel.with_space(hyperparameters)
         of_the_oracle = {
             "objective": objective,

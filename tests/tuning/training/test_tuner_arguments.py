@@ -68,14 +68,20 @@ class TestKerasTunersArguments:
         return tuner
 
     @pytest.mark.parametrize("flag", ["tune_new_entries", "allow_new_entries"])
-    def test_the_space_is_no_new_entry(self, tmp_path: Path, small_model: Any, flag: str) -> None:
+    @pytest.mark.parametrize("space", [SearchSpace(["auto", "he_auto"]), None])
+    def test_a_chosen_space_is_no_new_entry(
+        self, tmp_path: Path, small_model: Any, flag: str, space: Any
+    ) -> None:
         given = keras_tuner.HyperParameters()
         given.Choice("units", [3, 5])
-        options = {"hyperparameters": given, flag: False, "space": SearchSpace(["auto", "he_auto"])}
+        options = {"hyperparameters": given, flag: False, "space": space}
         tuner = InitializerTuner(
             lambda hp: small_model(hp.get("units")), "val_loss", 4, **options, directory=str(tmp_path)
         )
-        assert [hp.name for hp in tuner.oracle.hyperparameters.space] == ["units", "initializer"]
+        searched = [hp.name for hp in tuner.oracle.hyperparameters.space]
+        # Of what nobody chose KerasTuner takes the default, or refuses to start.
+        is_left_out = space is None and flag == "tune_new_entries"
+        assert searched == (["units"] if is_left_out else ["units", "initializer"])
         assert [hp.name for hp in given.space] == ["units"]
 
     def test_class_weights_reach_training(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
