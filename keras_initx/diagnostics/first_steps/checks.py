@@ -41,7 +41,7 @@ def check_first_steps(
         rows: The signal at each layer.
         loss: The loss; NaN without targets.
         constant_loss: The loss of the best constant prediction; NaN if it is not known.
-        input_rms: The root mean square of the inputs of the first weighted layer; 0 if they are not floats.
+        input_rms: The root mean square of the inputs of the first weighted layer; 0 if they have no scale.
         rate: What gradient descent can use.
         findings: The findings on single layers.
         advice: The advice on the model's weights.

@@ -167,7 +167,7 @@ class Probe(keras.Model):
     def measured_input_rms(self) -> float:
         """Return the root mean square of the inputs of the first weighted step that depends on the data.
 
-        It is 0 if these inputs are not floats.
+        It is 0 if these inputs are not floats, or select rows of a table.
         """
         return float(ops.convert_to_numpy(self._input_rms)[0])
 
@@ -212,7 +212,8 @@ class Probe(keras.Model):
         number = self._point_numbers.get(step.number)
         point = None if number is None else self.points[number]
         if number is not None and number == self._first_on_data:
-            self._input_rms.assign(_rms(args, kwargs))
+            # Row numbers of a table have no scale, and a subclassed model takes them as floats.
+            self._input_rms.assign(ops.zeros((1,)) if step.is_lookup else _rms(args, kwargs))
         if point is not None and point.applies_activation:
             outputs = self._compute_tapped(step, args, kwargs, number)
         else:

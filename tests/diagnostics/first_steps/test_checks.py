@@ -84,6 +84,29 @@ class TestInputs:
         assert report.healthy, report.summary()
         assert not texts(report, "scale", "input scale")
 
+    @pytest.mark.parametrize("table", ["layer", "operation"])
+    @pytest.mark.parametrize("dtype", ["int32", "float32"])
+    def test_ids_have_no_scale(self, table, dtype):
+        class Reads(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.table, self.out = layers.Embedding(5000, 16), layers.Dense(3)
+
+            def call(self, ids):
+                if table == "layer":
+                    return self.out(self.table(ids))
+                return self.out(keras.ops.take(self.table.embeddings, keras.ops.cast(ids, "int32"), axis=0))
+
+        ids = np.random.default_rng(0).integers(0, 5000, (64, 4)).astype(dtype)
+        model = Reads()
+        model.table.build()
+        model(ids)
+        for report in (diagnose(model), diagnose(model, ids), diagnose(model, ids, data(64, 4, 3), "mse")):
+            assert not texts(report, "scale", "input scale")
+        # A layer that multiplies by the same numbers does depend on their size.
+        dense = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+        assert texts(diagnose(dense, ids.astype("float32")), "scale", "input scale")
+
     def test_after_initialize_the_way_out_is_another(self):
         x = 200 * data(64, 8)
         model = model_of(*relu())
