@@ -11,8 +11,9 @@ import keras
 import numpy as np
 
 from keras_initx._graph.call_recorder import first_argument, is_keras_call
-from keras_initx._graph.classify import ATTENTIONS, PRODUCTS
+from keras_initx._graph.classify import ATTENTIONS
 from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.roles.scales import learned_scale, root_mean_square, value_of_scale
 from keras_initx._graph.roles.walks import (
     first_weighted,
     is_gating,
@@ -107,12 +108,12 @@ def score_factors(graph: Graph) -> dict[int, float]:
     found = list(attentions(graph))
     for attention in found:
         variance = sum(product.width for product in attention.products) * (attention.scale or 0.0) ** 2
-        for product in attention.products if variance > 0 else ():
+        for product in attention.products if 0 < variance < math.inf else ():
             sides = [_scalable(graph, tensor) for tensor in (product.query, product.key)]
             _share(factors, sides, variance)
     for step in _output_products(graph, found):
         between = [s for s in steps_before(graph, step.inputs) if not s.is_weighted]
-        scale = _learned_scale(graph, (*between, *_steps_after(graph, step)))
+        scale = learned_scale(graph, (*between, *_steps_after(graph, step)))
         sides = [_scalable(graph, tensor, lookups=True) for tensor in step.inputs]
         if scale:
             _share(factors, sides, _width(step) * scale**2)
@@ -175,7 +176,7 @@ def _fused(graph: Graph, step: Step, scale: float | None, tensors: tuple[int, ..
     """Return an attention that one step computes from queries, keys and values."""
     query, key, value = tensors
     before = tuple(step for step in steps_before(graph, [query, key]) if not step.is_weighted)
-    learned = _learned_scale(graph, before)
+    learned = learned_scale(graph, before)
     total = None if scale is None or learned is None else scale * learned
     return Attention(step, value, (Product(query, key, _shape_of(step, query)[-1] or 0),), (), total)
 
@@ -184,13 +185,13 @@ def _fused_scale(step: Step) -> float | None:
     arguments = dict(zip(("query", "key", "value", "bias", "mask", "scale"), step.call.args, strict=False))
     scale = {**arguments, **step.call.kwargs}.get("scale")
     # Without an argument, the operation divides by the root of the width.
-    return 1.0 if _number(scale) == 1 else None
+    return None if scale is None else value_of_scale(step, scale)
 
 
 def _layer_scale(layer: keras.layers.Attention) -> float | None:
     if isinstance(layer, keras.layers.AdditiveAttention) or layer.score_mode != "dot":
         return None
-    return 1.0 if layer.scale is None else _size(layer.scale)
+    return 1.0 if layer.scale is None else root_mean_square(layer.scale)
 
 
 def _by_hand(graph: Graph, step: Step) -> Iterator[Attention]:
@@ -214,7 +215,7 @@ def _by_hand(graph: Graph, step: Step) -> Iterator[Attention]:
         operands = [tensor for product in products for tensor in product.inputs]
         between = [s for s in [*scores, *steps_before(graph, operands)] if not s.is_weighted]
         compared = tuple(_product(graph, p, softmax, scores) for p in products)
-        yield Attention(step, value, compared, tuple(scores), _learned_scale(graph, tuple(between)))
+        yield Attention(step, value, compared, tuple(scores), learned_scale(graph, tuple(between)))
 
 
 def _product(graph: Graph, step: Step, softmax: Step, between: list[Step]) -> Product:
@@ -289,39 +290,3 @@ def _summed(left: Any, right: Any, out: Any) -> int:
 def _shape_of(step: Step, tensor: int) -> tuple[int | None, ...]:
     """Return the shape of a tensor that a step reads."""
     return tuple(dict(step.tensors)[tensor].shape)
-
-
-def _learned_scale(graph: Graph, steps: tuple[Step, ...]) -> float | None:
-    """Return the product of the learned scales of some steps; None if a step scales by a number."""
-    scale = 1.0
-    for step in steps:
-        # Tables of angles and masks come from no weight, and their factors are not factors on the scores.
-        if step.kind not in PRODUCTS or not any(s.is_weighted for s in steps_before(graph, step.signals)):
-            continue
-        for value in step.call.arguments:
-            if isinstance(value, keras.KerasTensor) or value is None:
-                continue
-            if not isinstance(value, keras.Variable):
-                number = _number(value)
-                if number is not None and number != 1:
-                    return None
-            elif len(value.shape) < 2 or math.prod(value.shape) == max(value.shape):
-                scale *= _size(value) ** (-1 if step.kind != "Multiply" else 1)
-    return scale
-
-
-def _number(value: Any) -> float | None:
-    """Return a number, or a tensor of one number; None for anything else."""
-    shape = tuple(getattr(value, "shape", ()))
-    if value is None or any(n != 1 for n in shape):
-        return None
-    try:
-        return float(np.reshape(keras.ops.convert_to_numpy(value), ()))
-    except (TypeError, ValueError):
-        return None
-
-
-def _size(variable: keras.Variable) -> float:
-    """Return the root mean square of the entries of a variable."""
-    values = np.asarray(keras.ops.convert_to_numpy(variable), "float64")
-    return float(np.sqrt(np.mean(values**2)))
