@@ -7,7 +7,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx._graph import Batch, batch_of, by_name, fixed_batch, inputs_of, labelled_batch, noise, trace
+from keras_initx._graph import (
+    Batch,
+    batch_of,
+    by_name,
+    check_finite,
+    fixed_batch,
+    inputs_of,
+    labelled_batch,
+    noise,
+    trace,
+)
 from keras_initx._weights import Snapshot
 from keras_initx.errors import InitxError
 
@@ -67,8 +77,11 @@ def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
         x, y, *weights = (x, y) if y is not None else x
         x, weights = by_name(model, x, "x"), [w for w in weights if w is not None]
         _check_labelled(x, y, weights)
+        check_finite(y, "y")
         parts = batch_of(x, size, "x"), batch_of(y, size, "y"), *(batch_of(w, size, "x[2]") for w in weights)
         batch = Batch(*parts)
+    # Training reads all samples, not only those that are measured.
+    check_finite(x, "x")
     count = len(keras.tree.flatten(batch.x)[0])
     if count < 2 and size > 1:
         problem = f"`x` must have at least 2 samples to compare, got {count}"

@@ -17,7 +17,7 @@ from keras_initx.diagnostics.checks import (
     check_single_entries,
 )
 from keras_initx.diagnostics.first_steps import Rate, best_constant_loss, check_first_steps, rate_of_sgd
-from keras_initx.diagnostics.non_finite import has_nan, non_finite_cause
+from keras_initx.diagnostics.non_finite import has_nan, non_finite_cause, non_finite_state, state_finding
 from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
@@ -103,6 +103,8 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     is_bad_state = any(map(has_nan, model.non_trainable_variables))
     if is_bad_loss or is_bad_state or any("non-finite" in row.verdicts for row in rows):
         cause = non_finite_cause(model, probe.graph, batch, value)
+    elif state := non_finite_state(model):
+        cause = state_finding(state)
     advice = Advice(probe, index)
     findings = _findings(model, probe, rows, heads, index, cause, advice)
     findings = [*check_model(model, batch, rows, findings), *findings]

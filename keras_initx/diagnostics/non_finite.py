@@ -18,6 +18,7 @@ _ADVICE = {
     **dict.fromkeys(("Log", "Log2", "Log10", "Log1p", "Sqrt", "Rsqrt"), _POSITIVE),
     **dict.fromkeys(("Divide", "TrueDivide", "Reciprocal"), "Keep its divisor away from 0"),
 }
+_NEW_OPTIMIZER = "Compile the model with a new optimizer"
 # Operations whose slope is infinite where their input is 0.
 _STEEP = frozenset({"Sqrt", "Norm", "Power", "Std"})
 
@@ -40,7 +41,7 @@ def non_finite_cause(model: keras.Model, graph: Graph, batch: Batch, loss: float
     """
     # Masks of minus infinity, and observers of a minimum, are states that may be infinite.
     if weights := [v for v in model.variables if has_nan(v) or (v.trainable and not _is_finite(v))]:
-        return _in_weights(weights)
+        return _in_weights(weights, non_finite_state(model))
     steep: list[Finding] = []
     broken: list[Finding] = []
 
@@ -67,13 +68,31 @@ def non_finite_cause(model: keras.Model, graph: Graph, batch: Batch, loss: float
     return steep[-1] if steep else None
 
 
-def _in_weights(weights: list[keras.Variable]) -> Finding:
+def non_finite_state(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of the model's optimizer with NaN or infinite entries, such as Adam's moments."""
+    optimizer = getattr(model, "optimizer", None)
+    return [v for v in getattr(optimizer, "variables", ()) if not _is_finite(v)]
+
+
+def state_finding(state: list[keras.Variable]) -> Finding:
+    """Return the finding on an optimizer whose next step would make every weight NaN."""
+    names = listed([f"`{v.path}`" for v in state])
+    text = (
+        f"the optimizer's state has NaN or infinite entries ({names}), as after a training that diverged, so "
+        f"the next step would make the weights NaN. {_NEW_OPTIMIZER}."
+    )
+    return Finding("non-finite", "", text)
+
+
+def _in_weights(weights: list[keras.Variable], state: list[keras.Variable]) -> Finding:
     names = listed([f"`{v.path}`" for v in weights])
     verb = "has" if len(weights) == 1 else "have"
     text = (
         f"{names} {verb} NaN or infinite entries, as after a training that diverged. Draw the weights "
         "again with keras_initx.reinitialize(model), and train at a smaller learning rate."
     )
+    if state:
+        text += f" The optimizer's state is not finite either. {_NEW_OPTIMIZER}."
     return Finding("non-finite", weights[0].path, text)
 
 

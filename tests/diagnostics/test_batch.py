@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import layers, ops
 
@@ -18,6 +19,12 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         return data(8, 8, seed=index), data(8, 5, seed=100 + index)
+
+
+def with_nan(shape, *place):
+    values = data(*shape)
+    values[place] = np.nan
+    return values
 
 
 @pytest.mark.usefixtures("eager_pass")
@@ -159,6 +166,16 @@ class TestData:
             ({"x": np.float32(3)}, r"^`x` must hold arrays of samples, got a single value.*x\[:1\]"),
             ({"x": data(1, 8)}, "^`x` must have at least 2 samples to compare, got 1"),
             ({"x": np.full((4, 8), np.nan)}, "^`x` contains NaN or infinite values"),
+            # Behind the samples that are measured.
+            (
+                {"x": with_nan((200, 8), 100, 3), "y": data(200, 5), "loss": "mse"},
+                r"^`x` .*\(1 of 1,600 entries, the first at \[100, 3\]\)",
+            ),
+            (
+                {"x": data(200, 8), "y": with_nan((200, 5), 199, 4), "loss": "mse"},
+                r"^`y` .*\(1 of 1,000 entries, the first at \[199, 4\]\)",
+            ),
+            ({"x": pd.DataFrame(with_nan((200, 8), 100, 3))}, r"^`x` .* the first at \[100, 3\]"),
             ({"x": data(16, 8), "samples": 1}, "^`samples` must be an integer >= 2, got 1"),
             (
                 {"x": data(16, 8), "y": np.array(["a", "b"] * 8), "loss": "mse"},

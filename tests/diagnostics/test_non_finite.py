@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx import diagnose
+from keras_initx import diagnose, reinitialize
 from tests.support.networks import data, dense
 
 pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
@@ -78,6 +78,23 @@ class TestWeights:
         finding = finding_of(model, data(16, 8))
         assert finding.path == model.layers[1].bias.path
         assert finding.text.startswith(f"`{finding.path}` has NaN")
+
+    def test_an_optimizer_that_a_diverged_training_left_is_named_until_it_is_replaced(self):
+        model, x, y = model_with(ops.relu), data(16, 8), data(16, 2)
+        model.compile("adam", "mse")
+        model.fit(x, np.full((16, 2), np.nan), verbose=0)
+        both = finding_of(model, x, y).text
+        assert "keras_initx.reinitialize(model)" in both
+        assert "Compile the model with a new optimizer" in both
+        reinitialize(model, seed=1)
+        finding = finding_of(model, x, y)
+        moments = [v.path for v in model.optimizer.variables if "momentum" in v.path]
+        assert f"`{moments[0]}`" in finding.text
+        assert "Compile the model with a new optimizer" in finding.text
+        model.compile("adam", "mse")
+        assert not any(f.verdict == "non-finite" for f in diagnose(model, x, y).findings)
+        model.fit(x, y, verbose=0)
+        assert all(np.isfinite(w).all() for w in model.get_weights())
 
     def test_a_moving_average_that_only_prediction_reads_is_named(self):
         model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.BatchNormalization()])

@@ -59,14 +59,33 @@ def _first_samples(x: Any, size: int, argument: str) -> Any:
             f"of a dtype that {backend} supports",
             problem=f"`{argument}` has values of dtype {dtypes}, which {backend} does not support",
         ) from error
-    for tensor in keras.tree.flatten(batch):
-        values = ops.convert_to_numpy(tensor)
-        if np.issubdtype(values.dtype, np.floating) and not np.all(np.isfinite(values)):
-            problem = f"`{argument}` contains NaN or infinite values"
-            raise InitxError(
-                argument, "NaN or infinite values", "finite numbers", "Clean the data first.", problem
-            )
+    check_finite(batch, argument)
     return batch
+
+
+def check_finite(x: Any, argument: str) -> None:
+    """Raise an `InitxError` with the number and the first place of entries that are NaN or infinite.
+
+    Anything else, such as a dataset, is not read.
+    """
+    x = _without_frames(x)
+    for part in keras.tree.flatten(x) if _is_arrays(x) else ():
+        values = part if isinstance(part, np.ndarray) else ops.convert_to_numpy(part)
+        if not np.issubdtype(values.dtype, np.floating):
+            continue
+        with np.errstate(invalid="ignore", over="ignore"):
+            # The sum of a large array takes no memory, unlike a mask.
+            if np.isfinite(np.sum(values, dtype="float64")):
+                continue
+        is_finite = np.isfinite(values)
+        if is_finite.all():
+            continue
+        first = ", ".join(map(str, np.unravel_index(np.argmin(is_finite), is_finite.shape)))
+        where = f"{np.count_nonzero(~is_finite):,} of {is_finite.size:,} entries, the first at [{first}]"
+        problem = f"`{argument}` contains NaN or infinite values ({where})"
+        raise InitxError(
+            argument, "NaN or infinite values", "finite numbers", "Clean the data first.", problem
+        )
 
 
 def _check_arrays(arrays: list[Any], argument: str) -> None:
