@@ -8,13 +8,9 @@ from keras import layers, ops
 from keras_initx._graph.masks import carried_mask, implied_masks, with_mask
 from keras_initx._graph.replay import compute, replay
 from keras_initx._graph.trace import trace
+from tests.support.arrays import array
 
 pytestmark = pytest.mark.check
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
-
 
 IDS = np.random.default_rng(0).integers(1, 20, size=(8, 10)).astype("int32")
 for row, length in enumerate([10, 3, 7, 1, 5, 10, 2, 9]):

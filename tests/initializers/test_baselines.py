@@ -4,14 +4,11 @@ import pytest
 
 from keras_initx import AllZeros, SmallNormal, UnitUniform
 from keras_initx.errors import InitxError
+from tests.support.arrays import numpy
 
 pytestmark = pytest.mark.check
 
 L = keras.layers
-
-
-def numpy(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def test_small_normal_has_its_scale_in_every_layer(assert_std):

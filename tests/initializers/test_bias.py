@@ -6,14 +6,11 @@ import pytest
 from scipy import special
 
 from keras_initx import BiasAuto, InitxError, PriorBias
+from tests.support.arrays import numpy
 
 pytestmark = pytest.mark.check
 
 L = keras.layers
-
-
-def numpy(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def test_zeros_for_every_other_layer():

@@ -14,14 +14,11 @@ import pytest
 import keras_initx
 from keras_initx.errors import InitxError
 from keras_initx.initializers import NAMES
+from tests.support.arrays import numpy
 
 pytestmark = pytest.mark.check
 
 L = keras.layers
-
-
-def numpy(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def test_no_initializer_is_left_out(request):

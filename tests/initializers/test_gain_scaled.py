@@ -115,7 +115,3 @@ def test_an_empty_weight_has_an_empty_scale(scaled):
 def test_biases_and_gains_are_refused(scaled, layer):
     with pytest.raises(InitxError, match=r"^here/\w+: `initializer` '\w+' is for kernels, not for"):
         layer(scaled.cls()).build((None, 4))
-
-
-def test_the_name_of_the_class_is_a_name_too(scaled):
-    assert type(keras.initializers.get(scaled.cls.__name__)) is scaled.cls

@@ -6,14 +6,11 @@ import pytest
 from keras import layers, ops
 
 import keras_initx
+from tests.support.arrays import array
 
 pytestmark = pytest.mark.check
 
 WIDTH = 128
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
 
 
 class Sine(layers.Layer):

@@ -77,3 +77,9 @@ def run_probe_eagerly(monkeypatch):
         true_compile(self, jit_compile=False, run_eagerly=True, **options)
 
     monkeypatch.setattr(Probe, "compile", compile_eagerly)
+
+
+def reset_generators(seed):
+    """Restart all generators. Keras 3.12 does not restart its global one with `set_random_seed`."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)

@@ -65,34 +65,6 @@ def test_an_objective_may_name_its_direction():
             objective_of(text, "val_loss", {"val_loss": "min", "loss": "min"})
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--width", "64"], "--width does not apply to a Python file"),
-        (["--dataset", "digits"], "--dataset does not apply to a Python file"),
-        (["--target", "y"], "--target does not apply to a Python file"),
-        (["--activations", "relu"], "--activations does not apply to a Python file"),
-        (["--optimizer", "sdg"], "--optimizer 'sdg' is not known. Did you mean 'sgd'?"),
-    ],
-)
-def test_an_option_without_an_effect_is_an_error_even_with_its_default(
-    capsys, in_a_new_folder, options, message
-):
-    write_script(in_a_new_folder / "own_file.py")
-    code, _, err = run(capsys, "tune", "own_file.py", *options)
-    assert code == 2
-    assert err.startswith(f"error: {message}")
-    assert not (in_a_new_folder / "results").exists()
-
-
-def test_a_batch_size_for_data_with_batches_of_their_own_is_an_error(capsys, in_a_new_folder):
-    returned = '{"x": lambda: iter([(x, y)]), "steps_per_epoch": 1}'
-    write_script(in_a_new_folder / "own_file.py", returned)
-    code, _, err = run(capsys, "tune", "own_file.py", "--batch-size", "8")
-    assert code == 2
-    assert "--batch-size must be left out where data() yields batches of its own, got 8." in err
-
-
 def test_class_weights_in_two_places_are_an_error(capsys, in_a_new_folder):
     write_script(in_a_new_folder / "own_file.py", '{"x": x, "y": y, "class_weight": {0: 1.0}}')
     code, _, err = run(capsys, "tune", "own_file.py", "--class-weight", "balanced")

@@ -5,43 +5,17 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx import Auto, InitxError, OrthogonalAuto, initialize
-from keras_initx._graph.context import WeightContext
+from keras_initx import InitxError, OrthogonalAuto, initialize
 from keras_initx._graph.inputs.noise import noise
 from keras_initx._graph.trace import trace
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
-from keras_initx.model_init.methods import Choice
 from keras_initx.model_init.methods.choice import ChainRule
-from keras_initx.model_init.tasks import WeightTask
 from tests.support import zoo
+from tests.support.arrays import array, rms
 from tests.support.recorder import pre_activations
+from tests.support.scaling import BATCH, scale, task_of
 
 pytestmark = pytest.mark.check
-
-BATCH = 512
-
-
-def task_of(variable, bias=None, **choice):
-    """Return a task for a variable, outside of any graph."""
-    context = WeightContext(0, variable.path, "Dense")
-    return WeightTask(variable, context, Choice("test", Auto(), **choice), bias)
-
-
-def scale(model, batch=BATCH, **choice):
-    """Scale every kernel of a model to 1, and return the tasks by path, and the graph."""
-    graph = trace(model, batch=batch)
-    tasks = {id(v): task_of(v, **choice) for s in graph.steps for v in s.kernels}
-    ScalingPass(graph, list(tasks.values())).run(noise(graph, batch, seed=1))
-    return {task.path: task for task in tasks.values()}, graph
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
-
-
-def rms(x):
-    return float(np.sqrt(np.mean(np.square(x))))
-
 
 LAYERS = {
     "dense": ((16,), lambda: layers.Dense(40, activation="relu")),
@@ -145,16 +119,6 @@ def test_a_convolutional_lstm():
     assert np.all(np.isfinite(array(layer.cell.kernel)))
 
 
-def test_a_shared_layer_is_scaled_once():
-    x = keras.Input((16,))
-    shared = layers.Dense(16)
-    model = keras.Model(x, shared(shared(x) * 5.0))
-    scale(model)
-    assert rms(array(noise(trace(model, batch=BATCH), BATCH, 2)) @ array(shared.kernel)) == pytest.approx(
-        1, abs=0.05
-    )
-
-
 def test_lookups():
     ids = keras.Input((7,), dtype="int32")
     table = layers.Embedding(50, 16)
@@ -247,49 +211,6 @@ def test_without_a_bias_the_mean_direction_shifts():
     result = relu @ array(layer.kernel)
     assert np.corrcoef(result.ravel(), lifted.ravel())[0, 1] > 0.97
     assert rms(result) == pytest.approx(1, abs=0.01)
-
-
-def test_an_existing_bias_is_not_scaled():
-    x = keras.Input((16,))
-    layer = layers.Dense(64, activation="tanh", bias_initializer="ones")
-    model = keras.Model(x, layer(x))
-    scale(model)
-    other = array(noise(trace(model, batch=BATCH), BATCH, seed=2))
-    assert np.all(array(layer.bias) == 1)
-    assert rms(other @ array(layer.kernel)) == pytest.approx(1, abs=0.05)
-
-
-def test_an_existing_bias_reaches_the_next_layer():
-    x = keras.Input((16,))
-    first = layers.Dense(64, bias_initializer=keras.initializers.Constant(3.0))
-    second = layers.Dense(32)
-    model = keras.Model(x, second(first(x)))
-    scale(model)
-    other = noise(trace(model, batch=BATCH), BATCH, seed=2)
-    assert rms(array(model(other))) == pytest.approx(1, abs=0.05)
-
-
-def behind_a_factor(factor):
-    x = keras.Input((4,))
-    scaled = layers.Rescaling(factor)(layers.Dense(4, name="first")(x))
-    return keras.Model(x, layers.Dense(3, name="second")(scaled))
-
-
-def test_the_error_names_an_output_that_is_not_finite():
-    with pytest.raises(
-        InitxError, match=r"^second/kernel: its output is not finite on noise, so it cannot be scaled"
-    ):
-        scale(behind_a_factor(np.inf))
-
-
-def test_a_weight_that_reads_zeros_keeps_its_values():
-    model = behind_a_factor(0.0)
-    before = array(model.get_layer("second").kernel)
-    tasks, _ = scale(model)
-    assert np.array_equal(array(model.get_layer("second").kernel), before)
-    assert tasks["first/kernel"].target == 1
-    assert tasks["second/kernel"].target is None
-    assert tasks["second/kernel"].left
 
 
 def test_a_table_comes_to_the_scale_of_its_signal():

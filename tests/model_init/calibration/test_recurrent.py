@@ -12,14 +12,7 @@ from keras_initx._graph.trace import trace
 from keras_initx.model_init.calibration.forward_pass import ScalingPass
 from keras_initx.model_init.methods import Choice
 from keras_initx.model_init.tasks import WeightTask
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
-
-
-def rms(x):
-    return float(np.sqrt(np.mean(np.square(x))))
+from tests.support.arrays import array, rms
 
 
 def arriving(layer, x, mask):

@@ -6,14 +6,7 @@ from keras import layers, ops
 
 from keras_initx.model_init.calibration.recurrent import input_rms, rms_over_times
 from keras_initx.model_init.calibration.sequences import Sequences
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
-
-
-def rms(x):
-    return float(np.sqrt(np.mean(np.square(x))))
+from tests.support.arrays import array, rms
 
 
 def test_long_sequences_are_measured_on_all_samples_and_times():

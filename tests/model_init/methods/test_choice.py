@@ -4,7 +4,9 @@ import pytest
 from keras import layers
 
 import keras_initx
+from keras_initx import initialize
 from tests.support import attention
+from tests.support.chains import follow
 
 pytestmark = pytest.mark.check
 
@@ -80,3 +82,11 @@ def test_outputs_that_are_products_have_variance_1(product, with_kernels):
 def test_other_products_keep_the_scale_of_their_sides(product):
     plan = keras_initx.initialize(_two_towers(product, True), seed=0)
     assert {row.target for row in plan.rows} == {1.0}
+
+
+@pytest.mark.parametrize("between", [lambda: layers.Rescaling(3.0), lambda: layers.Activation("tanh")])
+@pytest.mark.parametrize("method", ["gpn", "shaped", "mirrored"])
+def test_a_layer_between_breaks_the_chain(between, method):
+    stack = [thing for _ in range(12) for thing in (layers.Dense(32, activation="relu"), between())]
+    model, _ = follow(*stack, layers.Dense(4), shape=(32,))
+    assert {row.method for row in initialize(model, method, seed=0).rows} == {"variance"}

@@ -8,6 +8,9 @@ import keras_initx
 from keras_initx import InitxError, initialize
 from keras_initx._graph.context import weight_contexts
 from keras_initx._graph.trace import trace
+from tests.support import zoo
+from tests.support.arrays import array
+from tests.support.chains import chain
 
 pytestmark = pytest.mark.check
 
@@ -144,3 +147,27 @@ def test_a_declared_end_whose_sum_is_seen_counts_once():
     assert {s.residuals for s in contexts} == {2}
     numbers = {s.path: s.residual_number for s in contexts if s.residual_number}
     assert numbers == {"block0/signal": 1, "block1/signal": 2}
+
+
+class TestResidual:
+    def test_the_factor_counts_the_sums(self):
+        model = zoo.residual_cnn(normalized=False, blocks=5)
+        plan = initialize(model, "residual", seed=0)
+        ends = [row for row in plan.rows if "residual_end" in row.roles]
+        assert [row.rms_after for row in ends] == pytest.approx([5**-0.5] * 5)
+        assert any("5 kernels end a residual branch" in note for note in plan.notes)
+        per_layer = initialize(model, "residual_per_layer", seed=0).rows
+        ends = [row.rms_after for row in per_layer if "residual_end" in row.roles]
+        assert ends == pytest.approx([n**-0.5 for n in range(1, 6)])
+
+    def test_a_normalization_between_takes_the_factor(self):
+        model = zoo.residual_cnn(normalized=True, blocks=4)
+        initialize(model, "residual", seed=0)
+        gammas = [float(array(x.gamma)[0]) for x in model.layers if hasattr(x, "gamma")]
+        assert sorted(gammas) == pytest.approx([0.5] * 4 + [1.0] * 5)
+
+    def test_a_model_without_sums_is_an_error(self):
+        with pytest.raises(
+            InitxError, match=r"^`method='residual'` needs residual sums, but no kernel of the model ends"
+        ):
+            initialize(chain(4, "relu"), "residual")

@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import layers
 from keras_initx.tuning.data import Batch
 from keras_initx.tuning.pruning.layer_signal import (
     BINS,
@@ -22,19 +22,9 @@ from keras_initx.tuning.pruning.signal_probe import SignalProbe, layers_at_start
 from scipy import stats
 
 from keras_initx._event_files import Histogram
+from tests.support.arrays import array
 
 pytestmark = pytest.mark.check
-
-
-def array(tensor):
-    return np.array(ops.convert_to_numpy(tensor), dtype="float64")
-
-
-@pytest.fixture
-def batch():
-    generator = np.random.default_rng(0)
-    x, y = (generator.normal(size=(16, size)).astype("float32") for size in (5, 3))
-    return Batch.of_arrays(x, y)
 
 
 @pytest.fixture

@@ -6,24 +6,11 @@ import weakref
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import layers
 from keras_initx.tuning.data import Batch
 from keras_initx.tuning.pruning.signal_probe import SignalProbe
 
-
-def array(tensor):
-    return np.array(ops.convert_to_numpy(tensor), dtype="float64")
-
-
-def rms(x):
-    return float(np.sqrt(np.mean(np.square(x))))
-
-
-@pytest.fixture
-def batch():
-    generator = np.random.default_rng(0)
-    x, y = (generator.normal(size=(16, size)).astype("float32") for size in (5, 3))
-    return Batch.of_arrays(x, y)
+from tests.support.arrays import array, rms
 
 
 def network(jit_compile=False, optimizer="adam", dropout=0.0):

@@ -1,6 +1,5 @@
 """Test the checks of the arguments of `search`: each error names the argument, and nothing is written."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from keras_initx import InitxError
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 Quick = Callable[..., SearchResult]
+
+
 X, Y = np.zeros((20, 4), "float32"), np.arange(20) % 2
 MASKED = np.ma.masked_array(X, np.arange(20)[:, None] == np.zeros(4))
 
@@ -265,47 +266,3 @@ def test_the_fingerprint_of_batches_is_their_structure() -> None:
 
     prints = [fingerprint(FitArguments((batches(n),), {"steps_per_epoch": 1})) for n in (4, 4, 3)]
     assert prints[0] == prints[1] != prints[2]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "way"),
-    [
-        ("initializers", ["auto"], "space=SearchSpace(initializers=...)"),
-        ("resume", True, "results=Results(folder, mode='resume')"),
-        ("mode", "resume", "results=Results(mode=...)"),
-        ("max_trials", 3, "trials=20"),
-        ("executions_per_trial", 3, "seeds=3"),
-        ("quiet", True, "verbose=0"),
-        ("patience", 3, "stopping=Stopping(patience=...)"),
-    ],
-)
-def test_an_option_of_another_place_is_sent_there(
-    small_model: Any, tmp_path: Path, name: str, value: Any, way: str
-) -> None:
-    message = rf"^`{name}` is not an argument of `search`\. Pass {re.escape(way)}\.$"
-    with pytest.raises(InitxError, match=message):
-        search(lambda: small_model(), X, Y, results=tmp_path / "results", **{name: value})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_fit_of_ones_own_may_take_such_an_argument(tmp_path: Path, small_model: Any) -> None:
-    class Own(keras_tuner.HyperModel):
-        def build(self, hp: Any) -> keras.Model:
-            return small_model()
-
-        def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, patience: int, **kwargs: Any) -> float:
-            assert patience == 3
-            return 0.5
-
-    result = search(
-        Own(), X, Y, trials=1, seeds=1, patience=3, verbose=0,
-        results=Results(tmp_path / "results", logs=tmp_path / "logs"),
-    )  # fmt: skip
-    assert result.best.sample.mean == 0.5
-
-
-def test_a_space_that_is_not_a_search_space(small_model: Any) -> None:
-    with pytest.raises(
-        InitxError, match=r"^`space` must be a SearchSpace, .*Pass SearchSpace\(initializers="
-    ):
-        search(lambda: small_model(), X, Y, space=["auto"])

@@ -1,51 +1,18 @@
 """Test that an objective trains the same trials as a search, whatever drives the Optuna study."""
 
 import pickle
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import joblib
-import keras
 import optuna
 import pytest
-from keras_initx.tuning import Execution, SearchSpace, Stopping, objective
+from keras_initx.tuning import SearchSpace, Stopping
 from keras_initx.tuning.search.objective import _TUNERS
 from keras_initx.tuning.study import results_of, seed_records
 
 from keras_initx import InitxError
-
-Make = Callable[..., Any]
-
-
-@pytest.fixture
-def make(tmp_path: Path, pairs: Any, small_model: Any) -> Iterator[Make]:
-    """Make an objective of two seeds and two epochs without XLA, unless options differ."""
-
-    def run(model: Any = None, **options: Any) -> Any:
-        (x, y), validation = pairs
-        defaults = {"epochs": 2, "seeds": 2, "batch_size": 16, "results": tmp_path / "goal"}
-        defaults |= {
-            "space": SearchSpace(["auto", "own", "zeros"]),
-            "execution": Execution(jit_compile=False),
-        }
-        model = model or (lambda: small_model())
-        return objective(model, x, y, validation_data=validation, **(defaults | options))
-
-    yield run
-    _TUNERS.clear()
-
-
-def study_of(goal: Any, values: list[dict[str, Any]], **options: Any) -> optuna.Study:
-    """Return a study in which the given values come first."""
-    study = optuna.create_study(direction=goal.direction, **options)
-    for one in values:
-        study.enqueue_trial(one)
-    return study
-
-
-def scores(study: optuna.Study) -> list[dict[int, float]]:
-    return [trial.scores() for trial in results_of(study)]
+from tests.support.objectives import Make, scores, study_of
 
 
 def without_times(records: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -94,55 +61,6 @@ def test_the_pruner_of_the_study_sees_every_epoch(make: Make) -> None:
 
 
 @pytest.mark.one_backend
-def test_a_hyperparameter_that_only_some_builds_declare_is_suggested(make: Make) -> None:
-    def build(hp: Any) -> keras.Model:
-        layers = [
-            keras.layers.Dense(hp.Int(f"units_{n}", 2, 6), activation="tanh")
-            for n in range(hp.Int("layers", 1, 3))
-        ]
-        model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(2, activation="softmax")])
-        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
-
-    goal = make(build, seeds=1, epochs=1, stopping=Stopping(screening=False))
-    study = study_of(goal, [{"layers": 3, "units_2": 5}])
-    study.optimize(goal, n_trials=1)
-    (trial,) = study.trials
-    assert trial.params.keys() == {"layers", "units_0", "units_1", "units_2", "initializer"}
-    assert [layer.units for layer in goal.best_model(study).layers[:3]] == [
-        trial.params[f"units_{n}"] for n in range(3)
-    ]
-
-
-@pytest.mark.one_backend
-def test_the_same_values_run_on_fresh_seeds(make: Make) -> None:
-    goal = make(epochs=1)
-    study = study_of(goal, [{"initializer": "own"}] * 2)
-    study.optimize(goal, n_trials=2)
-    assert [list(s) for s in scores(study)] == [[0, 1], [1000, 1001]]
-
-
-@pytest.mark.one_backend
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_trial_that_is_tried_again_keeps_its_seeds(make: Make, recorder: Any, tmp_path: Path) -> None:
-    goal = make(observers=[recorder(after=1, error=RuntimeError)])
-    # Called otherwise before Optuna 4.9.
-    name = "RetryHeartbeatStaleTrialCallback"
-    again = getattr(optuna.storages, name, None) or optuna.storages.RetryFailedTrialCallback
-    study = study_of(goal, [{"initializer": "own"}])
-    study.optimize(goal, n_trials=1, catch=(RuntimeError,))
-    assert [t.state.name for t in study.trials] == ["FAIL"]
-    again()(study, study.trials[0])
-    observer = recorder()
-    resumed = make(observers=[observer])
-    study.optimize(resumed, n_trials=1)
-    assert observer.seeds == [("0000", 1)]
-    assert list(scores(study)[1]) == [0, 1]
-    assert resumed.load_model(study.trials[1]).count_params() == 30
-    assert [path.name for path in (tmp_path / "goal").glob("trial_*")] == ["trial_0000"]
-
-
-@pytest.mark.one_backend
 class TestOtherPrograms:
     def test_values_without_a_study_give_the_same_score(self, make: Make) -> None:
         goal = make()
@@ -151,23 +69,6 @@ class TestOtherPrograms:
         assert goal.run({"initializer": "auto"}, "of_ray") == study.best_value
         assert goal(optuna.trial.FixedTrial({"initializer": "auto"})) == study.best_value
         assert goal.load_model("of_ray").count_params() == 30
-
-    def test_a_restart_under_the_same_name_finds_its_seeds(self, make: Make, recorder: Any) -> None:
-        with pytest.raises(RuntimeError):
-            make(observers=[recorder(after=1, error=RuntimeError)]).run({"initializer": "own"}, "a")
-        observer = recorder()
-        make(observers=[observer]).run({"initializer": "own"}, "a")
-        assert observer.seeds == [("a", 1)]
-
-    def test_names_with_slashes_may_be_nested(self, make: Make) -> None:
-        goal = make(space=SearchSpace({"*/kernel": ["auto", "own"]}), seeds=1, epochs=1)
-        study = optuna.create_study(direction="maximize")
-        trial = study.ask()
-        assert goal.suggest(trial) is None
-        ((name, value),) = trial.params.items()
-        assert "/" in name
-        first, rest = name.split("/")
-        assert goal.run({first: {rest: value}}, "a") == goal.run({name: value}, "b")
 
     def test_a_copy_in_this_process_shares_the_compiled_model(self, make: Make) -> None:
         goal = make(epochs=1, seeds=1)

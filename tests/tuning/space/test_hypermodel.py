@@ -12,30 +12,9 @@ from keras_initx.tuning.space.initializers import DEFAULT_INITIALIZERS, check_in
 from keras_initx.tuning.space.ranges import check_numbers
 
 from keras_initx import InitxError
+from tests.support.users_hypermodels import NAMES, RATES, L, UsersHyperModel, chosen, of_hp, wide
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
-
-L = keras.layers
-NAMES = ["he_normal", "random_uniform"]
-RATES = [0.01, 0.02]
-
-
-def wide(
-    units: int = 400, activation: str = "relu", optimizer: Any = "sgd", loss: Any = "mse"
-) -> keras.Model:
-    inputs = keras.Input((300,))
-    model = keras.Model(inputs, L.Dense(3)(L.Dense(units, activation=activation)(inputs)))
-    model.compile(optimizer, loss)
-    return model
-
-
-def of_hp(hp: Any) -> keras.Model:
-    return wide(hp.Int("units", 400, 500, step=100))
-
-
-class UsersHyperModel(keras_tuner.HyperModel):
-    def build(self, hp: Any) -> keras.Model:
-        return of_hp(hp)
 
 
 def space(model: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -43,12 +22,6 @@ def space(model: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     InitializerHyperModel(model, SearchSpace(*args, **kwargs)).build(hp)
     assert len({p.name for p in hp.space}) == len(hp.space)
     return {p.name: p for p in hp.space}
-
-
-def chosen(**values: Any) -> keras_tuner.HyperParameters:
-    hp = keras_tuner.HyperParameters()
-    hp.values = dict(values)
-    return hp
 
 
 class TestSpace:
@@ -363,17 +336,3 @@ class TestOwnFit:
         hp = keras_tuner.HyperParameters()
         InitializerHyperModel(self.Loop()).declare_hyperparameters(hp)
         assert [p.name for p in hp.space] == ["early"]
-
-    def test_batch_sizes_reach_fit(self) -> None:
-        class Sizes(UsersHyperModel):
-            def fit(self, hp: Any, model: Any, batch_size: int) -> int:
-                return batch_size
-
-        hypermodel = InitializerHyperModel(Sizes(), SearchSpace(batch_sizes=[8, 16]))
-        hp = chosen(batch_size=16)
-        assert hypermodel.fit(hp, hypermodel.build(hp)) == 16
-
-    @pytest.mark.parametrize("sizes", [[0], [8, 8], [2.5], 8, [True]])
-    def test_batch_sizes_that_cannot_be_used(self, sizes: Any) -> None:
-        with pytest.raises(InitxError, match=r"^`batch_sizes` must be a list of different integers >= 1"):
-            InitializerHyperModel(wide, SearchSpace(batch_sizes=sizes))

@@ -9,6 +9,9 @@ from typing import Any
 import keras
 import pytest
 from keras_initx.tuning import SearchResult
+from keras_initx.tuning.storage.results_folder import SearchFolders
+
+from tests.support.search_folders import LOGS, OURS, SETTINGS, write
 
 # One batch for each epoch: the tests of this folder are about what is stored.
 SMALL = {"epochs": 1, "batch_size": 48, "screening": False}
@@ -65,3 +68,17 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def uninterrupted() -> dict[str, Any]:
     """Return a cache of the records of searches that ran without a failure, by their options."""
     return {}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> SearchFolders:
+    return SearchFolders(tmp_path / "deep" / "results", tmp_path / "logs")
+
+
+@pytest.fixture
+def used(folders: SearchFolders) -> SearchFolders:
+    """Folders that hold a search."""
+    folders.open(SETTINGS)
+    write(folders.results, *OURS)
+    write(folders.logs, *LOGS)
+    return folders

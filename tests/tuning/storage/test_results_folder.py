@@ -8,72 +8,9 @@ from typing import Any
 import pytest
 from keras_initx.tuning.storage.results_folder import SearchFolders
 
-from keras_initx import InitxError
+from tests.support.search_folders import LOGS, SETTINGS, content, refused, write
 
 pytestmark = pytest.mark.one_backend
-
-SETTINGS: dict[str, Any] = {
-    "version": "1",
-    "data": "abc",
-    "space": {"x": {"values": (1, 2)}},
-    "trials": 3,
-    "epochs": 5,
-    "seeds": [0, 1],
-}
-OURS = [
-    "study.db",
-    "study.db-journal",
-    "results.json",
-    "best_model.keras",
-    "partial.results.json",
-    "tuner0.json",
-    "oracle.json",
-    "trial_0000/best_3.weights.h5",
-    "trial_0000/partial.best_4.weights.h5",
-    "trial_0001/trial.json",
-]
-LOGS = [
-    "events.out.tfevents.1.experiment.keras_initx",
-    "trial_0000/seed_0/events.out.tfevents.1.seed.keras_initx",
-]
-
-
-def write(folder: Path, *names: str) -> None:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> SearchFolders:
-    return SearchFolders(tmp_path / "deep" / "results", tmp_path / "logs")
-
-
-@pytest.fixture
-def used(folders: SearchFolders) -> SearchFolders:
-    """Folders that hold a search."""
-    folders.open(SETTINGS)
-    write(folders.results, *OURS)
-    write(folders.logs, *LOGS)
-    return folders
-
-
-def refused(
-    folders: SearchFolders,
-    tmp_path: Path,
-    settings: Any = SETTINGS,
-    mode: Any = "new",
-):
-    before = content(tmp_path)
-    with pytest.raises(InitxError) as caught:
-        folders.open(settings, mode)
-    assert content(tmp_path) == before
-    return caught.value
 
 
 class TestNew:
@@ -143,25 +80,6 @@ class TestExisting:
         before = content(tmp_path)
         assert used.open(SETTINGS, "resume") is True
         assert content(tmp_path) == before
-
-    def test_resume_with_more_trials_and_a_newer_version(self, used: SearchFolders) -> None:
-        changed = {**SETTINGS, "trials": 9, "version": "2"}
-        assert used.open(changed, "resume") is True
-        assert json.loads((used.results / "settings.json").read_text())["trials"] == 9
-
-    @pytest.mark.parametrize(
-        ("name", "value"), [("epochs", 6), ("seeds", [0]), ("data", "xyz"), ("space", {}), ("extra", 1)]
-    )
-    def test_resume_with_other_settings_names_them(
-        self, used: SearchFolders, tmp_path: Path, name: str, value: Any
-    ) -> None:
-        error = refused(used, tmp_path, {**SETTINGS, name: value}, mode="resume")
-        assert error.argument == name
-        assert error.received == ("no hyperparameter x" if name == "space" else value)
-        changed = "must not change" if name == "space" else "as when the search began"
-        assert str(error).startswith(f"`{name}` must ")
-        assert changed in str(error)
-        assert "only trials and extra_seeds may change" in str(error)
 
     def test_overwrite_removes_the_search(self, used: SearchFolders, tmp_path: Path) -> None:
         assert used.open({**SETTINGS, "epochs": 6}, "overwrite") is False

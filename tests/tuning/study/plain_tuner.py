@@ -68,3 +68,27 @@ def a_range(hp: Any) -> None:
 
 def a_number(hp: Any) -> float:
     return hp.get("x") ** 2
+
+
+def discrete(hp: Any) -> None:
+    hp.Choice("name", ["a", "b", "c"])
+    hp.Boolean("flag")
+    hp.Int("odd", 1, 6, step=4)
+
+
+POINTS = 12
+
+
+def conditional(hp: Any) -> None:
+    hp.Choice("kind", ["wide", "deep"])
+    with hp.conditional_scope("kind", ["wide"]):
+        hp.Int("width", 10, 20)
+    with hp.conditional_scope("kind", ["deep"]):
+        hp.Int("depth", 1, 3)
+        hp.Boolean("skip")
+        with hp.conditional_scope("skip", [True]):
+            hp.Float("gain", 0.0, 1.0)
+
+
+def values_of(oracle: OptunaOracle) -> list[tuple[Any, ...]]:
+    return [tuple(sorted(t.params.items())) for t in oracle.frozen_trials()]

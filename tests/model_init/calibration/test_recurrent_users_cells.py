@@ -6,14 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import InitxError, initialize
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
-
-
-def rms(x):
-    return float(np.sqrt(np.mean(np.square(x))))
+from tests.support.arrays import array, rms
 
 
 def lengths(samples, times, low, high, left=False):

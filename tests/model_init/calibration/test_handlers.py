@@ -7,15 +7,9 @@ from keras import layers, ops
 
 from keras_initx import initialize
 from keras_initx._graph.trace import trace
+from tests.support.arrays import array, rms
 from tests.support.recorder import pre_activations
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor), dtype="float64")
-
-
-def rms(x):
-    return float(np.sqrt(np.mean(np.square(x))))
+from tests.support.users_layers import Closed, OwnActivated
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs functions of TensorFlow")
@@ -55,71 +49,6 @@ def test_a_lambda_that_cannot_be_opened_is_noted():
     assert any("lambda" in note and "not opened" in note for note in plan.notes)
 
 
-class Sub(layers.Dense):
-    pass
-
-
-def test_a_subclass_with_a_bias_is_scaled_without_it():
-    layer = Sub(40, activation="relu", bias_initializer=keras.initializers.Constant(3.0))
-    model = keras.Sequential([keras.Input((300,)), layer, layers.Dense(2)])
-    data = np.random.default_rng(0).normal(size=(64, 300)).astype("float32")
-    initialize(model, data=data, seed=0)
-    assert rms(data @ array(layer.kernel)) == pytest.approx(1, abs=1e-3)
-
-
-class OwnActivated(layers.Layer):
-    """A user's layer that applies an activation to the product with its kernel."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.activation = keras.activations.tanh
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(shape[-1], 6), name="kernel")
-        self.bias = self.add_weight(shape=(6,), initializer=keras.initializers.Constant(0.1), name="bias")
-
-    def call(self, x=None, y=None):
-        return self.activation(ops.matmul(x if y is None else y, self.kernel) + self.bias)
-
-
-class Closed(layers.Layer):
-    """An opaque layer: it converts its tensors to NumPy arrays."""
-
-    def __init__(self):
-        super().__init__()
-        self.inner = OwnActivated(name="inner")
-
-    def build(self, shape):
-        self.inner.build(shape)
-
-    def call(self, x):
-        ops.convert_to_numpy(x)
-        return self.inner(y=x)
-
-    def compute_output_spec(self, x):
-        return keras.KerasTensor((*x.shape[:-1], 6), dtype=self.compute_dtype)
-
-
-class ActivatesInputs(layers.Layer):
-    """A user's layer whose activation does not follow its kernel."""
-
-    def build(self, shape):
-        self.activation = keras.activations.tanh
-        self.kernel = self.add_weight(shape=(shape[-1], 6), name="kernel")
-
-    def call(self, x=None, y=None):
-        return ops.matmul(self.activation(y), self.kernel)
-
-
-def test_an_activation_of_the_inputs_is_no_pre_activation():
-    closed = Closed()
-    closed.inner = ActivatesInputs(name="inner")
-    model = keras.Sequential([keras.Input((9,)), closed, layers.Dense(2)])
-    x = np.random.default_rng(0).normal(size=(64, 9)).astype("float32")
-    initialize(model, data=x, seed=0)
-    assert rms(np.tanh(x) @ array(closed.inner.kernel)) == pytest.approx(1, abs=0.02)
-
-
 class Bounded(Closed):
     """An opaque layer whose output has a root mean square below 0.1, whatever its kernel is."""
 
@@ -156,16 +85,6 @@ def test_excluded_weights_keep_every_bit(policy):
     initialize(model, seed=0, skip="*inner*")
     for variable, value in zip(inner.weights, before, strict=True):
         np.testing.assert_array_equal(array(variable), value)
-
-
-def test_a_users_activation_behind_a_large_bias():
-    x = keras.Input((40,))
-    layer = OwnActivated()
-    model = keras.Model(x, layers.Dense(2)(layer(x)))
-    layer.bias.assign(np.full(6, 5.0))
-    data = np.random.default_rng(1).normal(size=(500, 40)).astype("float32")
-    initialize(model, data=data, seed=0)
-    assert rms(data[:64] @ array(layer.kernel)) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_layer_called_by_its_second_argument():
