@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,67 +16,9 @@ from keras_initx.tuning.storage.databases import storage_session
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from keras_initx import InitxError
-from keras_initx.cli import main
+from tests.support.keras_tuner_searches import ORACLES, Tuner, content, oracles, run, space
 
 pytestmark = pytest.mark.one_backend
-
-oracles = keras_tuner.oracles
-ORACLES: dict[str, Callable[[], keras_tuner.Oracle]] = {
-    "random": lambda: oracles.RandomSearchOracle("val_accuracy", max_trials=8, seed=1),
-    "bayesian": lambda: oracles.BayesianOptimizationOracle("val_accuracy", max_trials=8, seed=1),
-    "hyperband": lambda: oracles.HyperbandOracle("val_accuracy", max_epochs=4, seed=1),
-    "grid": lambda: oracles.GridSearchOracle("val_accuracy", max_trials=8, seed=1),
-}
-
-
-def space(hp: keras_tuner.HyperParameters) -> None:
-    kind = hp.Choice("kind", ["deep", "wide"])
-    hp.Int("units", 2, 11, step=3)
-    hp.Float("rate", 1e-4, 1e-1, sampling="log")
-    hp.Float("dropout", 0, 0.45, step=0.1)
-    hp.Int("width", 4, 64, step=2, sampling="log")
-    hp.Boolean("bias")
-    hp.Fixed("batch", 16)
-    with hp.conditional_scope("kind", ["deep"]):
-        if kind == "deep":
-            hp.Int("depth", 1, 3)
-
-
-class Tuner(keras_tuner.Tuner):
-    """A search without models: the third trial raises, the fifth scores NaN, the last may end the search."""
-
-    end: type[BaseException] | None = None
-
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        values = trial.hyperparameters
-        space(values)
-        number = int(trial.trial_id)
-        if number == 2:
-            raise ValueError("no such layer")
-        if number == 7 and self.end:
-            raise self.end
-        score = float("nan") if number == 4 else values.get("units") + values.get("dropout")
-        return {"val_accuracy": score, "accuracy": 2 * score, "loss": 1.0}
-
-
-def run(folder: Path, name: str = "random", tuner: type[keras_tuner.Tuner] = Tuner) -> keras_tuner.Tuner:
-    search = tuner(ORACLES[name](), space, directory=str(folder), project_name=name)
-    with warnings.catch_warnings():
-        # KerasTuner's own warning about the trial that scores NaN.
-        warnings.filterwarnings("ignore", "All-NaN axis", RuntimeWarning)
-        search.search(verbose=0)
-    return search
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: Any) -> tuple[Path, keras_tuner.Tuner]:
-    """The folder of a search, which no test may change, and the tuner that wrote it."""
-    folder = tmp_path_factory.mktemp("kerastuner")
-    return folder / "random", run(folder)
-
-
-def content(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
 
 
 def searched_values(trial: Any) -> dict[str, Any]:
@@ -299,94 +239,3 @@ class TestAResultsFolder:
         with pytest.raises(InitxError, match=r"^`results` .* holds other files\."):
             read_keras_tuner(searched[0], searched[0])
         assert content(searched[0]) == before
-
-
-class TestUnreadableFolders:
-    def test_no_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(InitxError, match=r"^`folder` '.*nowhere' is not a folder\."):
-            read_keras_tuner(tmp_path / "nowhere", tmp_path / "results")
-        assert not list(tmp_path.iterdir())
-
-    def test_nothing_of_keras_tuner(self, tmp_path: Path, searched: Any) -> None:
-        with pytest.raises(
-            InitxError, match=r"^`folder` '.*' is not the project folder .* with its oracle\.json\.$"
-        ):
-            read_keras_tuner(tmp_path)
-        with pytest.raises(InitxError, match=r"It contains one: .*random\.$"):
-            read_keras_tuner(searched[0].parent)
-
-    @pytest.mark.parametrize("name", ["oracle.json", "trial_3/trial.json"])
-    @pytest.mark.parametrize("damage", ["", '{"score": 1', "[1]", "{}", '{"hyperparameters": {"space": 1}}'])
-    def test_a_damaged_file_is_named_and_can_be_left_out(
-        self, searched: Any, tmp_path: Path, name: str, damage: str
-    ) -> None:
-        copy = shutil.copytree(searched[0], tmp_path / "copy")
-        (copy / name).write_text(damage)
-        with pytest.raises(
-            InitxError, match=rf"^`folder` has a damaged file: '.*{name}'\. .*can be read without it"
-        ):
-            read_keras_tuner(copy, tmp_path / "results")
-        assert not (tmp_path / "results").exists()
-        (copy / name).unlink()
-        trials = read_keras_tuner(copy).trials
-        expected = [str(n) for n in range(8) if not (n == 3 and name.startswith("trial"))]
-        assert [t.user_attrs["trial_id"] for t in trials] == expected
-
-    def test_nothing_completed(self, tmp_path: Path) -> None:
-        class Failing(Tuner):
-            def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> float:
-                raise keras_tuner.errors.FailedTrialError("out of memory")
-
-        with pytest.raises(RuntimeError, match="consecutive"):
-            run(tmp_path, tuner=Failing)
-        with pytest.raises(InitxError, match=r"^`folder` .*: none of its 3 trials is completed\."):
-            read_keras_tuner(tmp_path / "random")
-
-
-class TestTheCommandLine:
-    def run(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[Any, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        return (ended.value.code, *capsys.readouterr())
-
-    def test_importance_of_a_keras_tuner_folder(self, searched: Any, capsys: Any) -> None:
-        before = content(searched[0])
-        code, out, _ = self.run(capsys, "importance", str(searched[0]), "--json")
-        assert code == 0
-        assert json.loads(out)["importances"][0]["name"] == "units"
-        assert content(searched[0]) == before
-
-    def test_import(self, searched: Any, tmp_path: Path, capsys: Any) -> None:
-        code, out, _ = self.run(capsys, "import-kerastuner", str(searched[0]), str(tmp_path / "new"))
-        assert code == 0
-        assert "8 trials: 6 completed, 2 failed\n" in out
-        (line,) = [line for line in out.splitlines() if line.startswith("Importances: keras-initx ")]
-        assert self.run(capsys, *line.split()[2:])[0] == 0
-        assert f"sqlite:///{tmp_path}/new/study.db" in out
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (
-                ["importance", "."],
-                "error: DIR must be the folder of a search, which contains study.db, or of a ",
-            ),
-            (["import-kerastuner", "nowhere", "new"], "error: SRC 'nowhere' is not a folder."),
-            (["import-kerastuner", "{}", "full"], "error: DIR 'full' holds other files."),
-            (
-                ["import-kerastuner", "{}", "new", "--objective", "auc"],
-                "error: --objective must be a metric of the trials (accuracy, loss, val_accuracy), got",
-            ),
-        ],
-    )
-    def test_errors(
-        self, searched: Any, tmp_path: Path, monkeypatch: Any, capsys: Any, arguments: list[str], message: str
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / "full").mkdir()
-        (tmp_path / "full/mine").touch()
-        code, _, err = self.run(capsys, *(a.format(searched[0]) for a in arguments))
-        assert code == 2
-        assert err.startswith(message)
-        assert len(err.splitlines()) == 1
-        assert sorted(os.listdir()) == ["full"]

@@ -1,6 +1,5 @@
 """The oracle of a plain KerasTuner tuner: its samplers, its grid, and its failed trials."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -118,19 +117,6 @@ class TestPlainTuner:
         whole = run(tmp_path / "c", a_number, a_range, trials=5, seed=drawn.seed).oracle
         assert values_of(drawn) == values_of(whole)
 
-    def test_drawn_seed_is_the_same_in_all_processes(self, tmp_path: Path) -> None:
-        storage = f"sqlite:///{tmp_path}/study.db"
-        seeds = set()
-        for _ in range(3):
-            oracle = OptunaOracle(None, 3, "random", storage, seed=None, shared=True)
-            PlainTuner(oracle, tmp_path, a_number, a_range)
-            oracle.verbose = 0
-            oracle.create_trial("tuner0")
-            oracle.release()
-            seeds.add(oracle.seed)
-        assert len(seeds) == 1
-        assert None not in seeds
-
     def test_unknown_sampler_suggests_the_nearest(self) -> None:
         with pytest.raises(InitxError, match=r"^`tuner` 'radnom' is not known\. Did you mean 'random'\?"):
             OptunaOracle(sampler="radnom")
@@ -190,14 +176,3 @@ class TestFailures:
             tuner.search()
         assert "ValueError: broken" in str(caught.value)
         assert [t.state.name for t in oracle.frozen_trials()] == ["FAIL", "FAIL", "COMPLETE", *["FAIL"] * 3]
-
-    def test_error_leaves_no_lock_behind(self, tmp_path: Path) -> None:
-        oracle = OptunaOracle(max_trials=9, max_consecutive_failed_trials=1)
-        tuner = PlainTuner(oracle, tmp_path, lambda hp: float("nan"), numbers)
-        oracle.verbose = 0
-        with pytest.raises(RuntimeError):
-            tuner.search()
-        other = threading.Thread(target=oracle.create_trial, args=("another",), daemon=True)
-        other.start()
-        other.join(timeout=20)
-        assert not other.is_alive()

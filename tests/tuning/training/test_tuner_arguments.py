@@ -116,21 +116,6 @@ class TestKerasTunersArguments:
             tuner.run()
         assert len(tuner.oracle.trials) == 1
 
-    def test_batch_sizes_need_arrays(self, tmp_path: Path, pairs: Any, small_model: Any) -> None:
-        tuner = make(tmp_path, small_model, pairs, space=SearchSpace(["auto"], batch_sizes=[8, 16]))
-
-        def batches() -> Any:
-            yield pairs[0]
-
-        with pytest.raises(InitxError, match=r"^`batch_sizes` must be None for data in batches"):
-            tuner.search(batches, steps_per_epoch=1, validation_data=pairs[1])
-
-    def test_a_validation_metric_needs_validation_data(
-        self, tmp_path: Path, pairs: Any, small_model: Any
-    ) -> None:
-        with pytest.raises(InitxError, match=r"^`objective` must be a metric of the training"):
-            make(tmp_path, small_model, pairs).search(*pairs[0])
-
     @pytest.mark.parametrize(
         ("options", "argument"),
         [
