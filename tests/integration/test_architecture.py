@@ -1,4 +1,4 @@
-"""Check the layout: which folder imports which, no cycle, no backend in the core, small files and folders.
+"""Check the layout: which folder imports which, no cycle, no backend, small files, mirrored tests.
 
 docs/architecture.md draws the same arrows for readers.
 """
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-# It reads the source code only.
+# It reads source code only.
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "keras_initx").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")])
 FOLDERS = sorted({path.parent for path in SOURCES})
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 # Entry of keras_initx/ -> the entries that it may import.
 CORE = {
@@ -62,6 +63,23 @@ PUBLIC |= {"keras_initx._tf_logging"}
 LATE = {ROOT / "tuning/training/devices.py": {"tensorflow"}}
 # Private modules that have no public counterpart, each used in one function.
 PRIVATE = {ROOT / "tuning/training/session.py": {"keras.src.utils"}}
+# Files without a test file of the same name, and where they are tested.
+TESTED_ELSEWHERE = {
+    "keras_initx/initializers/base.py": "tests/initializers/test_contract.py",
+    # It passes calls on to the study and the leases.
+    "tuning/study/reporting.py": "tests/tuning/study/test_lease.py",
+    # A protocol.
+    "tuning/observers.py": "tests/tuning/dashboards/test_observer.py",
+}
+# Tests of no single file: contracts, programs of others, and a setting that concerns every file.
+OF_SEVERAL_FILES = {
+    "tests/initializers/test_contract.py",
+    "tests/tuning/contract",
+    "tests/tuning/test_precision.py",
+    "tests/tuning/test_published_examples.py",
+    "tests/tuning/test_published_guides.py",
+    "tests/integration",
+}
 
 
 def module_of(path: Path) -> str:
@@ -201,7 +219,32 @@ def test_the_command_line_and_the_examples_import_only_the_face_of_tuning():
                 assert not name.startswith("keras_initx.tuning."), f"{path.name} imports {name}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def mirror(path: Path) -> Path:
+    """The test file of a source file: keras_initx/_graph/trace.py is tested in tests/graph/test_trace.py."""
+    parts = [part.removeprefix("_") for part in path.relative_to(ROOT).parts]
+    parts = parts[1:] if parts[0] == "keras_initx" else parts
+    return ROOT.joinpath("tests", *parts[:-1], f"test_{parts[-1]}")
+
+
+MIRRORS = {mirror(path) for path in SOURCES if not path.name.startswith("__")}
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if not p.name.startswith("__")], ids=relative)
+def test_a_file_has_a_test_file(path):
+    elsewhere = TESTED_ELSEWHERE.get(relative(path))
+    assert mirror(path).exists() is (elsewhere is None)
+    assert elsewhere is None or (ROOT / elsewhere).exists()
+
+
+@pytest.mark.parametrize("path", TESTS, ids=relative)
+def test_a_test_file_belongs_to_a_file(path):
+    """A second test file of one file has a longer name: test_race.py, test_race_searches.py."""
+    if OF_SEVERAL_FILES.isdisjoint([relative(path), *map(relative, path.parents[: -len(ROOT.parents) - 1])]):
+        names = [path.stem, *(path.stem.rsplit("_", n)[0] for n in range(1, path.stem.count("_")))]
+        assert any(path.with_name(f"{name}.py") in MIRRORS for name in names)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *(ROOT / "tests").rglob("*.py")], ids=relative)
 def test_a_file_has_at_most_400_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
