@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_initx import compare
-from keras_initx.cli import main
+from tests.support.commands import exit_code
 from tests.support.networks import run_probe_eagerly
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
@@ -27,17 +27,11 @@ def saved(tmp_path_factory):
     return path
 
 
-def run(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        main(list(map(str, arguments)))
-    return ended.value.code
-
-
 def test_the_table_lists_every_start(saved, tmp_path, capsys):
     before = saved.read_bytes()
     figure = tmp_path / "out.png"
     options = ("--init", "zeros", "--method", "auto", "--layers", "--plot", figure)
-    assert run("compare", saved, *options) == 0
+    assert exit_code("compare", saved, *options) == 0
     text = capsys.readouterr().out
     for word in ("as it is", "zeros", "initialize: auto", "symmetric", "healthy", "hidden_2", str(figure)):
         assert word in text
@@ -50,7 +44,9 @@ def test_json_has_the_figures_of_python(saved, tmp_path, capsys):
     x, y = rng.normal(size=(20, 6)).astype("float32"), rng.normal(size=(20, 2)).astype("float32")
     np.savez(tmp_path / "data.npz", x=x, y=y)
     assert (
-        run("compare", saved, "--init", "he_auto", "--data", tmp_path / "data.npz", "--loss", "mse", "--json")
+        exit_code(
+            "compare", saved, "--init", "he_auto", "--data", tmp_path / "data.npz", "--loss", "mse", "--json"
+        )
         == 0
     )
     read = json.loads(capsys.readouterr().out)
@@ -66,13 +62,13 @@ def test_inputs_by_name(tmp_path, capsys):
     arrays = {"right": rng.normal(size=(9, 3)), "left": rng.normal(size=(9, 4)), "y": rng.normal(size=(9, 2))}
     np.savez(tmp_path / "data.npz", **{name: values.astype("float32") for name, values in arrays.items()})
     options = ("--data", tmp_path / "data.npz", "--loss", "mse", "--json")
-    assert run("compare", tmp_path / "two.keras", *options) == 0
+    assert exit_code("compare", tmp_path / "two.keras", *options) == 0
     assert json.loads(capsys.readouterr().out)["reports"]["as it is"]["samples"] == 9
-    assert run("inspect", tmp_path / "two.keras", "--data", tmp_path / "data.npz") == 0
+    assert exit_code("inspect", tmp_path / "two.keras", "--data", tmp_path / "data.npz") == 0
 
 
 def test_a_plot_that_cannot_be_written_still_prints_the_table(saved, capsys):
-    assert run("compare", saved, "--init", "zeros", "--plot", "/proc/signal.png") == 2
+    assert exit_code("compare", saved, "--init", "zeros", "--plot", "/proc/signal.png") == 2
     printed = capsys.readouterr()
     assert "symmetric" in printed.out
     assert printed.err.startswith("error: --plot '/proc/signal.png' cannot be written (")
@@ -84,19 +80,19 @@ def test_an_input_named_x(tmp_path):
     model.save(tmp_path / "two.keras")
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "data.npz", x=rng.normal(size=(9, 4)), mask=rng.normal(size=(9, 3)))
-    assert run("inspect", tmp_path / "two.keras", "--data", tmp_path / "data.npz") == 0
+    assert exit_code("inspect", tmp_path / "two.keras", "--data", tmp_path / "data.npz") == 0
 
 
 @pytest.mark.parametrize("arrays", [{"y": np.ones(3)}, {"x": np.ones((3, 6), "float32")}])
 def test_missing_arrays(saved, tmp_path, capsys, arrays):
     np.savez(tmp_path / "data.npz", **arrays)
-    assert run("compare", saved, "--data", tmp_path / "data.npz", "--loss", "mse") == 2
+    assert exit_code("compare", saved, "--data", tmp_path / "data.npz", "--loss", "mse") == 2
     assert "--data must be an .npz file with an array x, or one for each input" in capsys.readouterr().err
 
 
 def test_inspect_plots_before_and_after_and_saves_nothing(saved, tmp_path, capsys):
     before = saved.read_bytes()
-    assert run("inspect", saved, "--plot", tmp_path / "signal.svg") == 0
+    assert exit_code("inspect", saved, "--plot", tmp_path / "signal.svg") == 0
     assert "would initialize" in capsys.readouterr().out
     assert "<svg" in (tmp_path / "signal.svg").read_text()
     assert saved.read_bytes() == before
@@ -130,7 +126,7 @@ def test_inspect_plots_before_and_after_and_saves_nothing(saved, tmp_path, capsy
     ],
 )
 def test_bad_input_is_one_line(saved, capsys, command, options, text):
-    assert run(command, saved, *options) == 2
+    assert exit_code(command, saved, *options) == 2
     error = capsys.readouterr().err.strip()
     assert text in error
     assert error.count("\n") == 0

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx import cli, initialize
+from keras_initx import initialize
+from tests.support.commands import exit_code
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
@@ -23,10 +24,8 @@ def saved(tmp_path_factory):
     return path
 
 
-def run(*arguments):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["inspect", *map(str, arguments)])
-    return stop.value.code
+def inspect(*arguments):
+    return exit_code("inspect", *arguments)
 
 
 def weights(path):
@@ -35,7 +34,7 @@ def weights(path):
 
 def test_it_prints_the_plan_and_writes_nothing(saved, capsys):
     before = saved.read_bytes()
-    assert run(saved, "--seed", 1) == 0
+    assert inspect(saved, "--seed", 1) == 0
     out = capsys.readouterr().out
     assert "mirrored" in out
     assert "dense/kernel" in out
@@ -45,7 +44,7 @@ def test_it_prints_the_plan_and_writes_nothing(saved, capsys):
 
 def test_apply_saves_the_weights_that_python_draws(saved, tmp_path, capsys):
     target = tmp_path / "out.keras"
-    assert run(saved, "--apply", target, "--seed", 4, "--method", "edge", "--skip", "dense_*") == 0
+    assert inspect(saved, "--apply", target, "--seed", 4, "--method", "edge", "--skip", "dense_*") == 0
     assert f"Saved: {target}" in capsys.readouterr().out
     model = keras.saving.load_model(saved)
     initialize(model, "edge", seed=4, skip=["dense_*"])
@@ -55,7 +54,7 @@ def test_apply_saves_the_weights_that_python_draws(saved, tmp_path, capsys):
 
 def test_json_and_data(saved, tmp_path, capsys):
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(5, 2, (50, 8)).astype("float32"))
-    assert run(saved, "--json", "--data", tmp_path / "data.npz") == 0
+    assert inspect(saved, "--json", "--data", tmp_path / "data.npz") == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["dry_run"]
     assert len(plan["rows"]) == 7
@@ -74,7 +73,7 @@ def test_json_and_data(saved, tmp_path, capsys):
     ],
 )
 def test_bad_input_is_one_line(saved, capsys, arguments, text):
-    assert run(*(a.format(saved=saved) for a in arguments)) == 2
+    assert inspect(*(a.format(saved=saved) for a in arguments)) == 2
     error = capsys.readouterr().err
     assert text in error
     assert error.count("\n") == 1
@@ -88,10 +87,10 @@ def test_an_existing_file_is_overwritten_on_request_only(saved, tmp_path, capsys
         target.symlink_to(other)
     if link != "to nothing":
         other.write_text("precious")
-    assert run(saved, "--apply", target, "--seed", 4) == 2
+    assert inspect(saved, "--apply", target, "--seed", 4) == 2
     assert capsys.readouterr().err.endswith("exists. Choose another file name, or add --overwrite.\n")
     assert not other.exists() or other.read_text() == "precious"
-    assert run(saved, "--apply", target, "--seed", 4, "--overwrite") == 0
+    assert inspect(saved, "--apply", target, "--seed", 4, "--overwrite") == 0
     assert len(weights(other)) == 14
 
 
@@ -128,7 +127,7 @@ def damaged_files():
 def test_damaged_data_is_one_line(saved, tmp_path, capsys, content):
     path = tmp_path / "data.npz"
     path.write_bytes(content)
-    assert run(saved, "--data", path) == 2
+    assert inspect(saved, "--data", path) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: --data must be an .npz file with an array x")
     assert error.count("\n") == 1
@@ -137,7 +136,7 @@ def test_damaged_data_is_one_line(saved, tmp_path, capsys, content):
 def test_a_file_that_keras_cannot_load(tmp_path, capsys):
     path = tmp_path / "broken.keras"
     path.write_text("no zip")
-    assert run(path) == 2
+    assert inspect(path) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: FILE.keras '{path}' cannot be loaded by Keras (")
     assert "call keras_initx.initialize(model) in Python instead." in error

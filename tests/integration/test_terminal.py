@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx import InitxError, cli, diagnose, initialize
+from keras_initx import InitxError, diagnose, initialize
 from keras_initx.diagnostics.compare import Comparison
+from tests.support.commands import exit_code
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
@@ -91,16 +92,12 @@ def test_the_command_line(tmp_path, capsys):
     file = tmp_path / f"{HOSTILE}.keras"
     hostile_model().save(file)
     for arguments, code in ((["inspect", file], 0), (["inspect", file, "--json"], 0), (["compare", file], 2)):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
+        assert exit_code(*arguments) == code
         printed = capsys.readouterr()
-        assert stop.value.code == code
         assert not obeyed(printed.out + printed.err)
         assert "b[31m" in printed.out + printed.err
 
 
 def test_a_path_that_does_not_exist(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["inspect", f"{tmp_path}/{HOSTILE}.keras"])
-    assert stop.value.code == 2
+    assert exit_code("inspect", f"{tmp_path}/{HOSTILE}.keras") == 2
     assert not obeyed(capsys.readouterr().err)

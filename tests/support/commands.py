@@ -17,9 +17,13 @@ TUNE_OWN = ["tune", *SMALL, *INITIALIZERS, *OTHERS]
 ONE = ["--initializers", "he_auto", "--activations", "relu", "--seeds", "1"]
 
 
+def exit_code(*arguments: Any) -> int:
+    """Run a command and return its exit code."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
 def run(capsys: Any, *arguments: str) -> tuple[int, str, str]:
     """Run a command; return its exit code and what it printed on standard output and standard error."""
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    out, err = capsys.readouterr()
-    return stopped.value.code, out, err
+    return (exit_code(*arguments), *capsys.readouterr())
