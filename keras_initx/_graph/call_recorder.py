@@ -182,20 +182,20 @@ class CallRecorder:
         self,
         call: Call,
         is_layer: bool,
-        parameters: list[str],
+        weight_paths: list[str],
         opaque: str,
         masks: tuple[int | None, ...] = (),
     ) -> None:
-        owner = self._calls[-1][1]
+        layer = self._calls[-1][1]
         self.records.append(
             {
                 "kind": type(call.operation).__name__,
-                "path": owner.path or owner.name,
+                "path": layer.path or layer.name,
                 "is_layer": is_layer,
                 "inputs": self.numbers((call.args, call.kwargs)),
                 "outputs": self.numbers(call.outputs),
                 "shapes": tuple(tuple(t.shape) for t in keras.tree.flatten(call.outputs) if is_symbolic(t)),
-                "parameters": tuple(parameters),
+                "weight_paths": tuple(weight_paths),
                 "opaque": opaque,
                 "call": call,
                 "calls": tuple(self._calls),

@@ -172,7 +172,7 @@ def _is_lookup(step: Step) -> bool:
 def _kernels(step: Step) -> tuple[keras.Variable, ...]:
     if not step.is_layer:
         if step.kind == "Take":
-            # The table is the first argument, the indices follow.
+            # The look-up table is the first argument, the indices follow.
             first = step.call.arguments[:1]
             return tuple(v for v in first if isinstance(v, keras.Variable) and _is_matrix(v))
         return tuple(filter(_is_matrix, step.call.variables)) if step.kind in CONTRACTIONS else ()

@@ -20,7 +20,7 @@ _OPERATORS = {
 # without them they leave the operator to the symbolic tensor.
 _DEFERRING = ("__array_ufunc__", "__jax_array__")
 _MISSING = object()
-# Number of values in a table of 65,536 positions with 128 features.
+# Number of values in a look-up table of 65,536 positions with 128 features.
 _LARGEST_TABLE = 2**23
 
 

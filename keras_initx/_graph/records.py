@@ -56,7 +56,7 @@ class Step:
         is_layer: Whether the step is a layer rather than a bare operation.
         inputs, outputs: The numbers of the tensors that the step reads and returns.
         shapes: The shapes of the outputs.
-        parameters: The paths of the variables that a layer owns or an operation receives, including
+        weight_paths: The paths of the variables that a layer owns or an operation receives, including
             variables that were converted to constants first.
         opaque: Why the trace could not enter a composite layer; "" if it did not have to.
         call: The recorded call.
@@ -74,7 +74,7 @@ class Step:
         is_merge: Whether the step joins two or more different signals.
         is_pass_through: Whether an activation after the step acts on the signal before it, up to its scale
             and shape.
-        is_lookup: Whether the step looks up rows of a table.
+        is_lookup: Whether the step looks up rows of a weight.
         of_statistics: Whether the step only computes statistics of a normalization, such as a mean square.
     """
 
@@ -85,7 +85,7 @@ class Step:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     shapes: tuple[tuple[int | None, ...], ...]
-    parameters: tuple[str, ...]
+    weight_paths: tuple[str, ...]
     opaque: str
     call: Call = field(repr=False, compare=False)
     calls: tuple[tuple[int, keras.Layer], ...] = field(repr=False, compare=False)
@@ -107,7 +107,7 @@ class Step:
         return self.call.operation
 
     @property
-    def owner(self) -> keras.Layer | None:
+    def layer(self) -> keras.Layer | None:
         """The layer, or for an operation the layer whose `call` contains it."""
         return self.calls[-1][1] if self.calls else None
 
@@ -199,7 +199,7 @@ class Graph:
     @property
     def closed(self) -> tuple[str, ...]:
         """The paths of the layers with weights that the trace could not open."""
-        return tuple(dict.fromkeys(step.path for step in self.steps if step.opaque and step.parameters))
+        return tuple(dict.fromkeys(step.path for step in self.steps if step.opaque and step.weight_paths))
 
     def producer(self, tensor: int) -> Step | None:
         """Return the step that computes a tensor; None for an input of the model."""

@@ -41,7 +41,7 @@ class LayerSignal:
             chaos.
         periods: The standard deviation of the pre-activation in periods of its activation, if the layer reads
             what a periodic one returns too; otherwise 0.
-        is_lookup: Whether the layer looks up rows of a table, or depends on no data, like learned queries.
+        is_lookup: Whether the layer looks up rows of a weight, or depends on no data, like learned queries.
             Its signal may be the same for all samples.
         ends_branch: Whether the layer is the last of a residual branch.
         is_output: Whether no weight comes after the layer.

@@ -86,12 +86,12 @@ def fused_gates(shape: Sequence[int], gates: int, strides: Sequence[int] = (1,))
 
 
 def lookup(shape: Sequence[int]) -> Fans:
-    """Return the fans of a table (rows, features): a look-up sums nothing in either direction."""
+    """Return the fans of a look-up table (rows, features): a look-up sums nothing in either direction."""
     return Fans(1, 1)
 
 
 def tied_lookup(shape: Sequence[int]) -> Fans:
-    """Return the fans of a table (rows, features) that is also the output projection: logits sum features."""
+    """Return the fans of a look-up table (rows, features) that projects to logits too, which sum features."""
     return Fans(shape[-1], shape[-1])
 
 

@@ -62,9 +62,9 @@ def _hidden_tables(graph: Graph) -> list[keras.Variable]:
     read = {id(v) for step in graph.steps for v in step.kernels}
     # Keras's own layers add no tables: their weights other than kernels start at zero on purpose.
     foreign = [
-        s for s in graph.steps if s.owner is not None and not type(s.owner).__module__.startswith("keras.")
+        s for s in graph.steps if s.layer is not None and not type(s.layer).__module__.startswith("keras.")
     ]
-    weights = {id(v): v for step in foreign if step.owner is not None for v in step.owner.trainable_variables}
+    weights = {id(v): v for step in foreign if step.layer is not None for v in step.layer.trainable_variables}
     for step in graph.steps:
         if step.is_layer and not step.opaque:
             inner = {id(v) for v in step.call.operation.weights}

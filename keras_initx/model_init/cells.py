@@ -58,8 +58,8 @@ def cell_choice(step: Step, variable: keras.Variable, choice: Choice) -> Choice:
     """Return the choice for a weight of a recurrent layer, from the choice for its step."""
     if variable.name.endswith("recurrent_kernel"):
         return recurrent_choice(choice)
-    owner = next((c for c in cells_of(step.operation) if getattr(c, "kernel", None) is variable), None)
-    if owner is None or not choice.scales or not has_unbounded_state(owner):
+    cell = next((c for c in cells_of(step.operation) if getattr(c, "kernel", None) is variable), None)
+    if cell is None or not choice.scales or not has_unbounded_state(cell):
         return choice
     after = replace(choice.after, variance=choice.after.variance * _SMALL_STATE**2)
     reason = f"scaled to {_SMALL_STATE} of the usual size, because nothing bounds the state"

@@ -66,7 +66,7 @@ def initialize(
 
     Args:
         model: A built model: Functional, Sequential or subclassed.
-        method: "auto" chooses by the place of each weight; or one of variance, he_auto, xavier_auto,
+        method: "auto" chooses by the context of each weight; or one of variance, he_auto, xavier_auto,
             orthogonal, spectral, lsuv, residual, residual_per_layer, edge, gpn, shaped, mirrored.
         data: The inputs of the forward pass: arrays as the model takes them, a tf.data.Dataset, a
             `keras.utils.PyDataset` or a generator of batches; up to 64 samples are read. None takes noise
@@ -84,7 +84,7 @@ def initialize(
         dry_run: Return the plan, but leave every weight as it was.
 
     Returns:
-        The plan: the place, method, scale and reason of each weight. Print it, or see `plan.table()`.
+        The plan: the path, method, scale and reason of each weight. Print it, or see `plan.table()`.
 
     Raises:
         InitxError: If the model is not built or has no weights; if the method is unknown; if data is
@@ -236,6 +236,6 @@ def _graph_notes(graph: Graph, drawn: list[WeightTask]) -> list[str]:
         notes.append(f"{kernels} a residual branch, scaled down there or by the gain of its normalization")
     for step in graph.steps:
         if step.opaque:
-            scaled = "scaled by its output" if step.parameters else "taken as it is"
+            scaled = "scaled by its output" if step.weight_paths else "taken as it is"
             notes.append(f"{step.path}: not opened ({step.opaque}), {scaled}")
     return notes

@@ -49,7 +49,7 @@ class WeightUse:
     """One of several steps that read a weight.
 
     Attributes:
-        context: The place of the step in the graph.
+        context: The context of the step in the graph.
         is_lookup: Whether the step looks up rows of the weight, rather than multiplies by it.
         multiplier: The number that the model multiplies the result by at once.
         rms: The root mean square of its result after scaling, without bias; NaN until it is measured.
@@ -61,17 +61,17 @@ class WeightUse:
     rms: float = field(default=math.nan, init=False)
 
 
-# The reason for a weight whose inputs are zeros because of a gain, a table or a kernel of zeros before it.
+# The reason for a weight whose inputs are zeros: a gain, a look-up table or a kernel before it is zero.
 ON_ZEROS = "reads zeros, so it is drawn for inputs of root mean square 1"
 
 
 @dataclass(eq=False)
 class WeightTask:
-    """A weight to initialize: its place in the graph, the choice for it, and what the scaling pass measured.
+    """A weight to initialize: its context, the choice for it, and what the scaling pass measured.
 
     Attributes:
         variable: The weight.
-        context: Its place in the graph.
+        context: Its context in the graph.
         choice: How it is drawn and scaled.
         bias: The bias that is added to its output, if the choice sets it.
         status: "drawn", or the reason why it is not: a key of `NOT_DRAWN`.
@@ -114,7 +114,7 @@ class WeightTask:
 
     @property
     def is_tied(self) -> bool:
-        """Return whether the weight is a table that is looked up, and also multiplies a signal."""
+        """Return whether the weight is a look-up table that also multiplies a signal."""
         return len({use.is_lookup for use in self.uses}) == 2
 
     @property
@@ -165,29 +165,29 @@ def make_tasks(
     # Finding them may take a trace, so do it once for each step.
     ends = {n: end_kernels(graph.steps[n]) for n, c in contexts.items() if "residual_end" in c.roles}
     for variable, uses in _uses(graph, contexts, index):
-        # If a table is also a matrix, the product decides.
+        # If a look-up table is also a matrix, the product decides.
         deciding = next((use for use in uses if not use.is_lookup), uses[0])
         step, choice = graph.steps[deciding.context.step], choices[deciding.context.step]
         bias = step.bias if choice.before.shift != 0 or choice.after.offset else None
         if bias is not None and (id(bias) in fixed or not path_filter.matches(index.names(bias))):
             bias = None
-        place = deciding.context
+        context = deciding.context
         if not any(variable is v for v in ends.get(step.number, step.kernels)):
-            place, choice = _inside(step, variable, place, choice)
+            context, choice = _inside(step, variable, context, choice)
         if step.is_recurrent:
             choice = cell_choice(step, variable, choice)
         elif variable.name.endswith("recurrent_kernel"):
             choice = recurrent_choice(choice)
         elif deciding is not uses[0]:
             choice = tied_choice(choice)
-        if "head" in place.roles and is_held(step.bias, place.activation):
+        if "head" in context.roles and is_held(step.bias, context.activation):
             bias = None
             choice = held_choice(choice) if choice.scales else choice
-        elif "head" in place.roles and choice.scales and reads_unbounded_state(graph, step):
+        elif "head" in context.roles and choice.scales and reads_unbounded_state(graph, step):
             choice = small_output_choice(choice)
         if choice.spans:
             choice = spanning_choice(choice, index.fans(variable).fan_in)
-        task = WeightTask(variable, place, choice, bias)
+        task = WeightTask(variable, context, choice, bias)
         if task.target is not None and (deciding.is_lookup or deciding is not uses[0]):
             task.target /= abs(deciding.multiplier)
         if len(uses) > 1:
@@ -228,7 +228,7 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
     """
     kernels = [t for t in tasks if t.status == "drawn" and "additive_table" not in t.context.roles]
     zeros = {id(t.variable): "zeros" for t in kernels if is_zero(t.variable)}
-    # The entries of a table do not add up, so small ones are nothing special.
+    # The entries of a look-up table do not add up, so small ones are nothing special.
     for task in (t for t in kernels if not ("embedding" in t.context.roles or t.is_tied)):
         if is_small(task.variable, index.fans(task.variable).fan_in):
             zeros.setdefault(id(task.variable), "small")
@@ -300,7 +300,7 @@ def _uses(
 
 
 def _follow_tied_tables(graph: Graph, tasks: dict[int, WeightTask]) -> None:
-    """Let tables that are added to the rows of a tied table, such as positions, take the size of the rows."""
+    """Let additive tables next to the rows of a tied table, such as positions, take the size of the rows."""
     for tied in [task for task in tasks.values() if task.is_tied and task.target is not None]:
         for use in tied.uses:
             for step in added_lookups(graph, graph.steps[use.context.step]) if use.is_lookup else ():

@@ -49,5 +49,5 @@ def test_properties_of_steps(graph):
     assert hidden.is_weighted
     assert not product.is_weighted
     assert product.is_product
-    assert hidden.operation is hidden.owner
+    assert hidden.operation is hidden.layer
     assert hidden.signals == graph.inputs

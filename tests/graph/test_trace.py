@@ -49,7 +49,7 @@ class TestSteps:
 
         model = keras.Sequential([keras.Input((3,)), Scale()])
         assert kinds(model) == ["Multiply", "Multiply", "Add"]
-        assert all("scale" in step.parameters[0] for step in trace(model).steps[-3:-1])
+        assert all("scale" in step.weight_paths[0] for step in trace(model).steps[-3:-1])
 
     @pytest.mark.parametrize(
         "equation", ["btd,bsd->bts", "BTD,BSD->BTS", "bTd,bSd->bTS", "...TD,...SD->...TS"]

@@ -1,4 +1,4 @@
-"""Find out what the integers of a model input are: row numbers of a table, a mask, or something unknown."""
+"""Find out what the integers of a model input are: rows of a look-up table, a mask, or something unknown."""
 
 import inspect
 from collections.abc import Iterator

@@ -15,8 +15,8 @@ def noise(graph: Graph, batch: int, seed: int) -> Any:
     """Return a batch of noise in the structure of the model's inputs.
 
     Floating-point inputs are standard normal; if a `Rescaling` or `Normalization` reads them, its result is.
-    Integers that are looked up lie within their table, uint8 inputs are the pixels of images, and masks are
-    ones.
+    Integers that are looked up are row numbers of their look-up table, uint8 inputs are the pixels of images,
+    and masks are ones.
 
     Args:
         graph: The traced model.

@@ -1,4 +1,4 @@
-"""Choose sizes in place of the unknown ones of a model's inputs, for which its tables are long enough."""
+"""Choose sizes in place of a model's unknown ones, so that its position tables are long enough."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -65,7 +65,7 @@ def fitting_graph(model: keras.Model, traced_at: Callable[[int, int], Graph]) ->
 
 
 def _table_lengths(variables: Iterable[keras.Variable]) -> list[int]:
-    """Return the numbers of rows of tables, the largest first; kernels are not tables."""
+    """Return the numbers of rows of look-up tables, the largest first; kernels do not count."""
     tables = [v for v in variables if len(v.shape) > 1 and not v.name.endswith("kernel")]
     return sorted({int(v.shape[-2]) for v in tables}, reverse=True)
 
@@ -73,7 +73,7 @@ def _table_lengths(variables: Iterable[keras.Variable]) -> list[int]:
 def _misfits(graph: Graph) -> list[Step]:
     """Return the layers that may need shorter inputs.
 
-    These are layers that the trace could not open, and look-ups of positions beyond the end of a table.
+    These are layers that the trace could not open, and look-ups beyond the end of a position table.
     """
     # The values of tensors that depend on the shapes of the inputs alone.
     fixed: dict[int, Any] = {}

@@ -25,7 +25,7 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
     A residual end is the last weighted step of a residual branch. A sum, or a difference that a weighted step
     reads, is residual if one operand, the trunk, bypasses the other, the branch: the two have a common
     ancestor, which may be an input of the model, and from there the trunk has at most one weighted step (a
-    projection) and the branch has more. Look-ups do not count: tables that are added up are no branch. Sums
+    projection) and the branch has more. Look-ups do not count: additive tables are no branch. Sums
     of attention scores and of gates are no residual sums, since the stream does not go through them.
     """
     ancestors = graph.ancestors

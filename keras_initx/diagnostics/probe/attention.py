@@ -63,7 +63,7 @@ def _attention_steps(graph: Graph) -> Iterator[AttentionStep]:
             products = ("Matmul",) if len(step.shapes[0]) == 3 else ("Einsum", "Matmul")
             if any(r.kind in products for r in readers):
                 # Keras's own attention applies a Softmax layer: name the attention around it.
-                around = step.calls[-2][1] if step.is_layer and len(step.calls) > 1 else step.owner
+                around = step.calls[-2][1] if step.is_layer and len(step.calls) > 1 else step.layer
                 path = (around.path or around.name) if around is not None else step.path
                 samples, *heads, queries, keys = (n or 1 for n in step.shapes[0])
                 shape = (samples, *(heads or [1]), queries, keys)

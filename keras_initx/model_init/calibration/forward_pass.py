@@ -42,8 +42,8 @@ class ScalingPass:
 
     Args:
         graph: The model, traced after its weights were drawn.
-        tasks: The weights to scale. Each is scaled where it is first used; a table that is also a matrix,
-            where it first multiplies a signal.
+        tasks: The weights to scale. Each is scaled where it is first used; a look-up table that is also a
+            matrix, where it first multiplies a signal.
         on_data: Whether the inputs are the user's data, not noise. Only error messages depend on it.
         held: Whether weights with several uses keep their size, and are only measured.
     """
@@ -79,7 +79,7 @@ class ScalingPass:
                     "data",
                     f"values that {self._place!r} cannot take",
                     "inputs that the model can be called on",
-                    "Check that ids are within the tables that read them, and that the types are right.",
+                    "Check that ids are below the input_dim of their Embedding, and that types are right.",
                     f"`data` has values that {self._place!r} cannot take ({error_line(error)})",
                 ) from error
             if is_about_inputs(error):

@@ -36,7 +36,7 @@ def scale_depthwise_half(scaler: Scaler, call: LayerCall, tasks: list[WeightTask
 def scale_added_tables(
     scaler: Scaler, step: Step, args: Any, kwargs: Any, tasks: list[WeightTask]
 ) -> tuple[Any, Any]:
-    """Bring tables to the scale of the signal that they are added to or concatenated with."""
+    """Bring additive tables to the scale of the signal that they are added to or concatenated with."""
     flat, sources = keras.tree.flatten((args, kwargs)), step.call.sources
     is_table = [isinstance(v, keras.Variable) or position in sources for position, v in enumerate(flat)]
     signals = [v for v, table in zip(flat, is_table, strict=True) if not table and ops.is_tensor(v)]

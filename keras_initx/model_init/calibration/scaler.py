@@ -117,8 +117,8 @@ class Scaler:
     def can_scale(self, task: WeightTask, rms: float) -> bool:
         """Return whether a factor brings an output of this root mean square to the target of its weight.
 
-        An output of zeros is left to its weight: a gain, a table or a kernel before it starts at zero. The
-        weight then has the scale for inputs of root mean square 1.
+        An output of zeros is left to its weight: a gain, a look-up table or a kernel before it starts at
+        zero. The weight then has the scale for inputs of root mean square 1.
 
         Raises:
             InitxError: If the output is not finite, or is all zeros because the data are.

@@ -36,7 +36,7 @@ def settle(model: keras.Model, graph: Graph, tasks: list[WeightTask], inputs: An
             miss = task.miss()
             if not math.isfinite(miss) or miss <= 0:
                 continue
-            # A look-up was computed before its table was scaled.
+            # A look-up was computed before its weight was scaled.
             moved = one.factor(task.variable) if task.is_tied else 1.0
             factors[id(task)] = _next_factor(miss, powers, last, id(task)), max(moved, 1 / moved)
         if not any(max(f, 1 / f, m) > _TOLERANCE for f, m in factors.values()) or number == _MAX_PASSES - 1:
@@ -64,7 +64,7 @@ def _next_factor(
 
 
 def _follow(tasks: list[WeightTask]) -> None:
-    """Give the tables that are added to the rows of a tied table the size of these rows."""
+    """Give additive tables next to the rows of a tied table the size of these rows."""
     for task in [task for task in tasks if task.follows is not None and task.target is not None]:
         assert task.follows is not None
         uses = [use for use in task.follows.uses if use.is_lookup and math.isfinite(use.rms) and use.rms > 0]

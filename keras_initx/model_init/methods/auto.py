@@ -1,4 +1,4 @@
-"""`auto`: choose the method of each weight by its place in the graph."""
+"""`auto`: choose the method of each weight by its context in the graph."""
 
 from dataclasses import replace
 

@@ -20,7 +20,7 @@ _SMALLEST = 1.0
 
 
 def tied_choice(choice: Choice) -> Choice:
-    """Return the choice for a table that also projects to the logits, from the choice for the projection.
+    """Return the choice for a look-up table that also projects to logits, from the choice for the projection.
 
     Whatever reads the rows can scale them again; nothing follows the logits. So the projection decides: a
     standard deviation of 1 / sqrt(width) gives logits of variance 1.
@@ -32,7 +32,7 @@ def tied_choice(choice: Choice) -> Choice:
 
 
 class TiedTable(Seeded):
-    """A table (rows, width) whose products with a signal of variance 1 have variance 1."""
+    """A look-up table (rows, width) whose products with a signal of variance 1 have variance 1."""
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
         limit = (3 / shape[-1]) ** 0.5
