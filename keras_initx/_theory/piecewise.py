@@ -29,7 +29,7 @@ _AT_CHECKS = chebyshev.chebvander(_CHECKS, _DEGREE)
 
 
 class TooRough(ArithmeticError):
-    """The function cannot be split into smooth pieces; the message is what it would have to be."""
+    """The function cannot be split into smooth pieces; the message states what it would have to be."""
 
 
 @dataclass(frozen=True)

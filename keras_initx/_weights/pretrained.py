@@ -96,7 +96,7 @@ def copy_pretrained(
 
 
 def _way_out(values: Mapping[str, Any], weights: Mapping[str, keras.Variable]) -> str:
-    """Return the remedy for a source of which nothing matches."""
+    """Return the remedy for a source without a matching weight."""
     if not values:
         return "Its layers must have the names and shapes of the model's layers."
     found = f"It has {_listed(values)}; the model has {_listed(weights)}."

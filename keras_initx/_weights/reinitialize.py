@@ -243,7 +243,7 @@ def _refuse_replaced(model: keras.Model, selected: Callable[[keras.Variable], bo
 
 
 def _instance(initializer: Any) -> Any:
-    """Return an own copy of an initializer for one layer."""
+    """Return a separate copy of an initializer for one layer."""
     if isinstance(initializer, str):
         try:
             return keras.initializers.get(initializer)

@@ -106,13 +106,13 @@ def layer_verdicts(row: LayerSignal, rows: Sequence[LayerSignal]) -> tuple[str, 
 
 
 def _is_dead(row: LayerSignal) -> bool:
-    """Return whether more units are dead than half, by more than chance; a layer without any live unit is."""
+    """Return whether more than half of the units are dead, by more than chance, or all of them."""
     units = row.shape[-1]
     return row.dead > min(_DEAD + _BEYOND_CHANCE * math.sqrt(0.25 / units), 1 - 0.5 / units)
 
 
 def is_alike(row: LayerSignal) -> bool:
-    """Return whether the samples do not differ in the signal."""
+    """Return whether all samples have the same signal."""
     return row.spread < _SAMPLE_SPREAD * math.sqrt(row.second_moment)
 
 
@@ -159,7 +159,7 @@ def head_verdicts(head: HeadSignal) -> tuple[str, ...]:
 
 
 class Advice:
-    """What helps the weights of a finding, by what `initialize(model)` would do with each of them.
+    """Advice on the weights of a finding, given what `initialize(model)` would do with each of them.
 
     Args:
         probe: The probe of the model.

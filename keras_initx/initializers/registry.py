@@ -28,7 +28,7 @@ _BY_NAME = {**NAMES, **{cls.__name__: cls for cls in NAMES.values()}}
 
 
 class _Name(str):
-    """Custom object of Keras that is a string and can create the initializer of that name.
+    """String that is also a custom object of Keras, which creates the initializer with that name.
 
     Keras replaces every string in a loaded config that names a custom object, so a layer's argument
     mode="auto" would be loaded as our class. With this object it is loaded as an equal string. Where Keras

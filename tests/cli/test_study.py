@@ -24,6 +24,6 @@ def test_a_regression_has_no_accuracy_to_compare(capsys, in_a_new_folder):
     code, _, err = run(capsys, "study", "--data", "own.csv", "--target", "y", *SMALL)
     assert code == 2
     assert err.startswith(
-        "error: --data 'own' are for a regression, but the schemes are compared by accuracy."
+        "error: --data 'own' is for a regression, but the schemes are compared by accuracy."
     )
     assert not (in_a_new_folder / "results").exists()

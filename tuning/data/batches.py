@@ -71,20 +71,20 @@ class Batch:
         return {name: float(np.mean(value)) for name, value in logs.items()}
 
     def first_rows(self, count: int) -> "Batch":
-        """Return a batch of the first rows, where the batch was cut from arrays; others stay whole."""
+        """Return a batch of the first rows if the batch was cut from arrays, else the whole batch."""
         if "batch_size" not in self.source:
             return self
         return _cut(dict(zip(_PARTS, self.parts, strict=False)), slice(count), self.source, count)
 
 
 def has_own_step(model: keras.Model) -> bool:
-    """Return whether a model trains or evaluates by code of its own."""
+    """Return whether a model overrides the training or evaluation step."""
     kind = type(model)
     return kind.train_step is not keras.Model.train_step or kind.test_step is not keras.Model.test_step
 
 
 class _Items(keras.utils.PyDataset):
-    """Batches that are in memory already."""
+    """Batches that are already in memory."""
 
     def __init__(self, items: Sequence[Any]) -> None:
         super().__init__()

@@ -88,7 +88,7 @@ def _kind(table: Table, name: str, present: Any) -> str:
 
 
 def _place(table: Table, present: Any, chosen: np.ndarray) -> str:
-    """Return where the first of some cells is in the file."""
+    """Return the position in the file of the first of some cells."""
     return table.places[present.index[int(np.argmax(chosen))]]
 
 

@@ -66,5 +66,5 @@ def bad_file(path: Path, problem: str, remedy: str) -> InitxError:
 
 
 def unreadable(path: Path, error: OSError) -> InitxError:
-    """Return the error for a file that the system does not open."""
+    """Return the error for a file that cannot be opened."""
     return bad_file(path, f"cannot be read: {error.strerror}", "Check the path and its permissions.")

@@ -194,7 +194,7 @@ def _listed(callbacks: Any) -> list[Any]:
 
 
 def _is_endless(data: Any) -> bool:
-    """Return whether a tf.data pipeline repeats for ever, as its cardinality of -1 says."""
+    """Return whether a tf.data pipeline repeats forever, which its cardinality of -1 shows."""
     return hasattr(data, "cardinality") and hasattr(data, "take") and int(data.cardinality()) == -1
 
 
@@ -217,7 +217,7 @@ def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_series(values: Any) -> Any:
-    """Return values with each Series of pandas as the column that `fit` makes of it.
+    """Return values with each pandas Series converted to a column, as `fit` does.
 
     In a compiled step Keras loses the shape of a Series.
     """

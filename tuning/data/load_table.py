@@ -103,7 +103,7 @@ def _can_be_classes(labels: npt.NDArray[Any]) -> bool:
 
 
 def _notes_on(table: Table, kinds: Mapping[str, str]) -> list[str]:
-    """Return a sentence about each column of text of which only a part is used, and about the backend."""
+    """Return a sentence about each text column that is used only in part, and about the backend."""
     notes = []
     for name, kind in kinds.items():
         if kind == "text":

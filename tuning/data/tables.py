@@ -142,7 +142,7 @@ def clean_name(name: str) -> str:
 
 
 def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
-    """Return the text of a file, and the encoding that it has."""
+    """Return the text of a file and its encoding."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -247,7 +247,7 @@ def _counts_rows(column: Any) -> bool:
 
 
 def _without_blanks(column: Any, decimal_commas: bool) -> Any:
-    """Return a column in which a cell of blanks is missing, and numbers with decimal commas are numbers."""
+    """Return a column with blank cells marked as missing, and decimal commas read as numbers."""
     import pandas as pd
 
     present = column.dropna()

@@ -40,7 +40,7 @@ def checked_pair(
 
 
 def check_not_masked(argument: str, values: npt.ArrayLike) -> None:
-    """Raise an `InitxError` for an array with masked values: NumPy would use what lies below the mask."""
+    """Raise an `InitxError` for an array with masked values: NumPy would use the values below the mask."""
     if np.ma.is_masked(values):
         count = int(np.ma.count_masked(values))
         problem = f"`{argument}` must have no masked values, got an array with {count} of them"

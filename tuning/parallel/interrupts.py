@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise a KeyboardInterrupt again that Python dropped within the block.
+    """Raise a KeyboardInterrupt again if Python dropped it within the block.
 
     An interrupt that arrives in a destructor or in the callback of a weak reference is printed and dropped
     ("Exception ignored in ..."), and the search would continue.

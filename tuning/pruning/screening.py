@@ -73,11 +73,11 @@ def untrainable_reason(signal: Signal) -> str | None:
     - if its loss or a gradient is not finite (in float16 only the loss counts: training skips a step with
       such a gradient and lowers the loss scale);
     - if the units of every hidden kernel are equal, in weights and gradients, and so are the inputs of the
-      last kernel: they stay equal, and each layer is worth one unit;
+      last kernel: they stay equal, and each layer acts as a single unit;
     - if its outputs are the same for all samples (their spread is below 1e-7) and no gradient of a hidden
       kernel is above 1e-9 (root mean square): only the output layer could learn. Networks that start this
       way on purpose pass: a last kernel of zeros, a gate at zero that has a gradient;
-    - if its loss is above 1e3 and more than 1e6 times the loss of constant outputs: it starts too far away.
+    - if its loss is above 1e3 and more than 1e6 times the loss of constant outputs: it starts too far off.
 
     Args:
         signal: The measurement of a `SignalProbe`.

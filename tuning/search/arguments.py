@@ -256,7 +256,7 @@ def _check_labels(model: keras.Model, x: Any, parts: Mapping[str, FitArguments |
 
 
 def _check_evaluates(model: keras.Model, argument: str, part: FitArguments) -> None:
-    """Raise an `InitxError` for data that fit the model less than the training data do."""
+    """Raise an `InitxError` for evaluation data whose form the model does not accept."""
     batch = part.batches[0].first_rows(2)
     try:
         batch.test(model)
@@ -288,7 +288,7 @@ def _label_remedy(loss: Any, labels: Any) -> str:
 
 
 def plain_values(fit: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `fit` that change its results and are not data, to compare on a resume."""
+    """Return the arguments of `fit`, except data, that change its results, to compare when a search resumes."""
     names = ("class_weight", "validation_split", "shuffle", "steps_per_epoch", "validation_steps")
     values = {
         name: fit[name] for name in (*names, "validation_freq", "initial_epoch") if fit.get(name) is not None

@@ -25,7 +25,7 @@ from ..study import (
 
 
 class SuggestedValues(keras_tuner.HyperParameters):
-    """Hyperparameters that take the value of each one that is declared from an Optuna trial.
+    """Hyperparameters that get their values from an Optuna trial when they are declared.
 
     Hyperparameters that a build declares only under some values of others are suggested when it does.
 
@@ -63,7 +63,7 @@ class SuggestedValues(keras_tuner.HyperParameters):
 class Suggest:
     """A function that suggests the values of a trial without training it.
 
-    It holds nothing but the space, since Ray pickles it with `pickle`, which cannot pickle every model.
+    It holds only the space: Ray pickles it, and not every model can be pickled.
 
     Args:
         space: The configuration of the hyperparameters that are known before a trial.
@@ -160,7 +160,7 @@ class DrivenOracle(keras_tuner.Oracle):
         raise optuna.TrialPruned(reason)
 
     def results(self) -> tuple[TrialResult, ...]:
-        """Return every trial of the study, as far as it is known."""
+        """Return every trial of the study that the driving program shares."""
         study = getattr(self.driver, "study", None)
         return () if study is None else results_of(study)
 
@@ -183,7 +183,7 @@ def frozen_trials(trial: Any) -> list[optuna.trial.FrozenTrial]:
 
 
 def retries_of(trial: Any) -> list[int]:
-    """Return the numbers of the failed trials that this one tries again, the first one first.
+    """Return the numbers of the failed trials that this one retries, the first one first.
 
     `optuna.storages.RetryFailedTrialCallback` keeps them.
     """

@@ -105,7 +105,7 @@ def objective(
 
 
 class Objective:
-    """An Optuna objective, which `objective` makes. It can be pickled, as far as its model and data can.
+    """An Optuna objective, as `objective` returns it. It can be pickled if its model and data can.
 
     Attributes:
         direction: "maximize" or "minimize", for `optuna.create_study`.

@@ -21,7 +21,7 @@ from .arguments import check_flags, check_kinds
 
 @dataclass(frozen=True)
 class Results:
-    """Where the results of a search live, and what becomes of a search that is there already.
+    """Where the results of a search live, and what happens to a search that is already there.
 
     Attributes:
         folder: The folder of the study, the weights, `results.json`, the best model and `search.log`, which
@@ -158,7 +158,7 @@ def check_not_elsewhere(
 
     Args:
         fit: The arguments that are passed on to `fit`.
-        hypermodel: Builds and trains the model; its own `fit` may take an argument of that name.
+        hypermodel: Builds and trains the model; its own `fit` may take an argument with that name.
         in_study: Whether the options of a study belong to the Optuna study of an `objective`.
     """
     for name in fit:
@@ -173,7 +173,7 @@ def check_not_elsewhere(
 
 
 def grouped(argument: str, value: Any, kind: type) -> Any:
-    """Return an option of `search`, by default an empty one, or raise an `InitxError` for another type."""
+    """Return a group of options, by default an empty one; raise an `InitxError` for another type."""
     if value is None:
         return kind()
     if not isinstance(value, kind):

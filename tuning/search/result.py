@@ -17,7 +17,7 @@ from ..training import InitializerTuner
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The result of a search, which may also be one that was interrupted.
+    """The result of a search, finished or interrupted.
 
     Attributes:
         trials: All trials, in the order in which they began.

@@ -78,7 +78,7 @@ def compare_schemes(
     """
     names = [ALL_SCHEMES[label] for label in labels_of(schemes)]
     if not data.classes:
-        problem = f"`data` {data.name!r} are for a regression, but the schemes are compared by accuracy"
+        problem = f"`data` {data.name!r} is for a regression, but the schemes are compared by accuracy"
         remedy = "Bin the target into classes."
         raise InitxError("data", data.name, "data of a classification", remedy, problem)
     model = DenseNetwork(data, ACTIVATIONS, names, [learning_rate], depth, width)

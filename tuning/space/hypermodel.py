@@ -99,14 +99,14 @@ class InitializerHyperModel(keras_tuner.HyperModel):
 
     @property
     def has_own_fit(self) -> bool:
-        """Whether the user's HyperModel trains by code of its own."""
+        """Whether the user's HyperModel overrides `fit`."""
         user = self._model
         return isinstance(user, keras_tuner.HyperModel) and (
             type(user).fit is not keras_tuner.HyperModel.fit or "fit" in vars(user)
         )
 
     def fit_takes(self, name: str) -> bool:
-        """Whether the `fit` of the user's HyperModel takes an argument of that name."""
+        """Whether the `fit` of the user's HyperModel takes an argument with that name."""
         parameters = inspect.signature(self._model.fit).parameters  # type: ignore[union-attr]
         return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
@@ -118,12 +118,12 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         return sum(kind < inspect.Parameter.VAR_POSITIONAL for kind in kinds) >= count + 2
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Declare what the user's HyperModel declares."""
+        """Declare the hyperparameters that the user's HyperModel declares."""
         if isinstance(self._model, keras_tuner.HyperModel):
             self._model.declare_hyperparameters(hp)
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
-        """Train a model as the user's HyperModel does, or with `model.fit`; return what that returns."""
+        """Train a model as the user's HyperModel does, or with `model.fit`, and return the result."""
         if hp.values.get(BATCH_SIZE) is not None and self.batch_sizes is not None:
             kwargs["batch_size"] = hp.values[BATCH_SIZE]
         if self.has_own_fit:
@@ -293,7 +293,7 @@ def build_on(model: keras.Model, inputs: Any) -> None:
 
 
 def _maker(model: Any) -> Build:
-    """Return a function of `hp` that returns a new compiled model each time."""
+    """Return a function of `hp` that returns a new compiled model on each call."""
     if isinstance(model, keras_tuner.HyperModel):
         return model.build
     if isinstance(model, keras.Model):

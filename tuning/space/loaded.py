@@ -15,7 +15,7 @@ _LARGEST_RATIO = 1.5
 
 
 def warn_of_loaded_kernels(model: keras.Model) -> bool:
-    """Warn that a search will redraw trainable kernels that do not hold what their initializers draw.
+    """Warn that a search will redraw trainable kernels whose values their initializers did not draw.
 
     Returns:
         Whether there are such kernels.

@@ -66,7 +66,7 @@ def no_retry() -> Iterator[None]:
 
 
 def is_out_of_reach(error: BaseException) -> bool:
-    """Return whether an error comes from a database server that does not answer; a file always does."""
+    """Return whether an error comes from a database server that does not respond; a file always responds."""
     return any(_is_connection_error(e) for e in _chain(error))
 
 

@@ -23,7 +23,7 @@ _PROCESSOR = Path("/proc/cpuinfo")
 
 
 def this_machine() -> dict[str, Any]:
-    """Return what this process runs on: versions, backend, system, processor and graphics cards.
+    """Return the versions, backend, system, processor and graphics cards that this process runs on.
 
     It contains no name of the machine or of a user, no path and no environment variable.
 

@@ -32,7 +32,7 @@ _running: set[str] = set()
 
 
 def new_owner() -> dict[str, Any]:
-    """Return a new owner of trials, by which other processes know this one; no two calls return the same."""
+    """Return a new owner of trials, which identifies this process to others; no two calls return the same."""
     return {
         "host": socket.gethostname(),
         "machine": _machine(),

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class TakenOver(Exception):
-    """Another process runs the trial now, because it received no heartbeat of this one for too long."""
+    """Another process runs the trial now, because it received no heartbeat from this one for too long."""
 
 
 class TrialLease:

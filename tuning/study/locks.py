@@ -16,7 +16,7 @@ _POLL_SECONDS = 1.0
 
 
 class LockLost(Exception):
-    """Another process took a lock over, because it received no heartbeat of this process for too long."""
+    """Another process took a lock over, because it received no heartbeat from this process for too long."""
 
 
 class StudyLock:
@@ -34,7 +34,7 @@ class StudyLock:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
-        """Hold the lock of that name within a block; wait until no other process holds it."""
+        """Hold the lock with that name within a block; wait until no other process holds it."""
         while not self._take(name):
             time.sleep(_POLL_SECONDS)
         self._held.add(name)

@@ -292,7 +292,7 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         return [self.get_trial(trial_id_of(t.number)) for t in completed[:num_trials]]
 
     def get_trial(self, trial_id: str) -> kt_trial.Trial:
-        """Return the trial of that id, from this process or from the study."""
+        """Return the trial with that id, from this process or from the study."""
         trial = self.trials.get(trial_id)  # That of another process may have ended since it was read.
         if trial is None or (trial_id not in self._started_here and trial.status in _UNFINISHED):
             trial = to_keras_tuner(self.frozen(trial_id), self.hyperparameters)

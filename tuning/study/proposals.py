@@ -111,7 +111,7 @@ class Proposals:
         return trial
 
     def use_sampler(self, number: int) -> None:
-        """Give the study the sampler of the trial of that number."""
+        """Give the study the sampler of the trial with that number."""
         study = self._oracle.shared.study
         if self._sampler == "grid":
             # The grid has the same order in every process.
@@ -132,7 +132,7 @@ class Proposals:
             study.sampler = WithoutRepeats(study.sampler, self._oracle.hyperparameters, tried, seed)
 
     def _stored(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a candidate by the names that its parameters have in the study."""
+        """Return a candidate under the names that its parameters have in the study."""
         parameters = parameters_of(self._oracle.hyperparameters.space)
         return {
             p.name: p.stored(values[p.hyperparameter.name])

@@ -53,7 +53,7 @@ class StudyReporting:
         return self.shared.frozen_trials()
 
     def frozen(self, trial_id: str) -> FrozenTrial:
-        """Return the study's trial of that id."""
+        """Return the study's trial with that id."""
         return self.shared.frozen(int(trial_id))
 
     def results(self) -> tuple[TrialResult, ...]:

@@ -113,7 +113,7 @@ def _is_running(trial: FrozenTrial) -> bool:
 
 
 def remove_study(storage: str | Path | BaseStorage, name: str) -> None:
-    """Delete the study of that name from the user's storage, if it is there."""
+    """Delete the study with that name from the user's storage, if it is there."""
     with storage_session(storage) as backend:
         if name in optuna.get_all_study_names(backend):
             optuna.delete_study(study_name=name, storage=backend)

@@ -107,7 +107,7 @@ class SharedStudy:
         return started_trials(retry(self.study.get_trials, deepcopy=False))
 
     def frozen(self, number: int) -> FrozenTrial:
-        """Return the trial of that number."""
+        """Return the trial with that number."""
         return retry(self.study.get_trials, deepcopy=False)[number]
 
     def results(self) -> tuple[TrialResult, ...]:
@@ -238,7 +238,7 @@ class SharedStudy:
 
 
 def started_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that a search has started: neither only enqueued nor beyond its limit."""
+    """Return the trials that a search has started, without those only enqueued or beyond its limit."""
     return [t for t in trials if t.state != TrialState.WAITING and SURPLUS_ATTRIBUTE not in t.user_attrs]
 
 

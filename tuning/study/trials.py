@@ -24,7 +24,7 @@ _STATUS = {
 
 
 class ActiveValues(keras_tuner.HyperParameters):
-    """Hyperparameters whose `ensure_active_values` respects one name under several conditions.
+    """Hyperparameters whose `ensure_active_values` supports one name under several conditions.
 
     KerasTuner drops the value of an active hyperparameter if an inactive one has the same name, and the next
     build raises `KeyError`.
@@ -53,7 +53,7 @@ def _allows(hp: Any, value: Any) -> bool:
 
 
 def trial_id_of(number: int) -> str:
-    """Return KerasTuner's id of the trial of that number."""
+    """Return KerasTuner's id of the trial with that number."""
     return f"{number:04d}"
 
 
@@ -80,7 +80,7 @@ def to_keras_tuner(frozen: FrozenTrial, space: keras_tuner.HyperParameters) -> k
 def hyperparameters_of(
     values: Mapping[str, Any], space: keras_tuner.HyperParameters
 ) -> keras_tuner.HyperParameters:
-    """Return hyperparameters with exactly the given values, fixed values apart, which `space` knows."""
+    """Return hyperparameters with exactly the given values, and the fixed values of `space`."""
     known = ActiveValues()
     known.values = dict(values)
     for hp in space.space:
@@ -99,5 +99,5 @@ def metrics_record(trial: kt_trial.Trial) -> dict[str, Any]:
 
 
 def combination(values: Mapping[str, Any]) -> str:
-    """Return a text that two trials share if all their values are equal."""
+    """Return a text that is equal for trials with equal values."""
     return json.dumps(values, sort_keys=True, default=str)

@@ -82,7 +82,7 @@ def devices_of(
 
 
 def strategy_of(name: str | None, workers: object = None) -> Strategy:
-    """Return the strategy of that name.
+    """Return the strategy with that name.
 
     Args:
         name: "mirrored", or None for one device.

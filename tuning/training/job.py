@@ -40,7 +40,7 @@ class Job:
 
     Args:
         args, kwargs: The arguments of `fit`, or of the HyperModel's own `fit`.
-        own_fit: Whether the HyperModel trains by code of its own. Its arguments may then be anything, so
+        own_fit: Whether the HyperModel overrides `fit`. Its arguments may then be anything, so
             nothing is measured before the training, and no compiled model is used twice.
         strategy: The devices.
         jit_compile: As in `CompiledModels`.

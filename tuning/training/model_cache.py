@@ -78,9 +78,9 @@ class CompiledModels:
         return model
 
     def scratch_for(self, model: keras.Model) -> dict[str, Any] | None:
-        """Return a dictionary that lives as long as a kept model, for other functions compiled for it.
+        """Return a dictionary for functions compiled for a cached model; it lives as long as the model.
 
-        None for a model that is not kept.
+        None for a model that is not cached.
         """
         return next((scratch for kept, _, scratch in self._models.values() if kept is model), None)
 

@@ -356,7 +356,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         return record, model
 
     def _fit(self, trial: Any, seed: int, callbacks: list[Any]) -> Any:
-        """Build and train a model with the user's callbacks and these; return what its `fit` returns."""
+        """Build and train a model with the user's callbacks and these; return the result of its `fit`."""
         assert self.job is not None
         own = copied_callbacks(self.job.callbacks)
         seeds = self._seeds_of(trial)

@@ -24,7 +24,7 @@ _MOVING = frozenset(
 
 
 def addends(graph: Graph, residual_sums: Collection[int]) -> dict[int, int]:
-    """Map each weighted step whose result only goes into a sum with others of its kind to their number.
+    """Map each weighted step whose result is only added to other such results to the number of addends.
 
     A sum of the results of k kernels equals the result of one kernel with k times the inputs. Examples are
     the output layers of several blocks, the skip connections of WaveNet, and W x + U h in a gate. Residual

@@ -75,7 +75,7 @@ def stopping_steps(graph: Graph, closed: Collection[int]) -> set[int]:
 
 
 def steps_behind_zeros(graph: Graph, moves: Callable[[keras.Variable], bool]) -> set[int]:
-    """Return the weighted steps whose every way to the output leads through zeros that training opens.
+    """Return the weighted steps whose every path to the output passes zeros that training opens.
 
     The zeros are the gain of a normalization, or a kernel, such as the one that computes the transform of a
     point net. No gradient reaches the steps before them until the first training step changes the zeros.
@@ -91,7 +91,7 @@ def steps_behind_zeros(graph: Graph, moves: Callable[[keras.Variable], bool]) ->
 
 
 def ways_around(graph: Graph, passed: Callable[[Step], Collection[int]]) -> tuple[set[int], set[int]]:
-    """Return the weighted steps with no way to the output, and the tensors with one.
+    """Return the weighted steps with no path to the output, and the tensors with one.
 
     Args:
         graph: The traced model.

@@ -68,7 +68,7 @@ def _adds_to_a_stream(graph: Graph, step: Step) -> bool:
 
 
 def _follow_each_other(graph: Graph, steps: int) -> bool:
-    """Return whether one of some steps (bits) depends on another; steps side by side are no branch."""
+    """Return whether one of some steps (bits) depends on another; parallel steps are no branch."""
     numbers = [number for number in range(steps.bit_length()) if steps >> number & 1]
     return any(steps & union(graph.ancestors[t] for t in graph.steps[number].inputs) for number in numbers)
 

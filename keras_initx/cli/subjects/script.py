@@ -129,7 +129,7 @@ def _as_arguments(file: Path, values: Any) -> dict[str, Any]:
 
 
 def _is_data(x: Any) -> bool:
-    """Return whether `fit` may take an object for x: arrays, or what yields batches."""
+    """Return whether `fit` may take an object for x: arrays, or an object that yields batches."""
     if callable(x) or isinstance(x, Dataset | keras.utils.PyDataset) or are_arrays(x):
         return True
     return isinstance(x, Iterable) and not isinstance(x, str | bytes | list | tuple | Mapping | Set)
@@ -140,7 +140,7 @@ def _holds_arrays(values: Mapping[str, Any]) -> bool:
 
 
 def _explained(file: Path, build: Any) -> Any:
-    """Return `build` with its exceptions in one sentence; a HyperModel and a model as they are."""
+    """Wrap `build` so that its exceptions become one sentence; return a HyperModel or a model unchanged."""
     if isinstance(build, keras_tuner.HyperModel | keras.Model):
         return build
     function: Callable[..., Any] = build
@@ -155,7 +155,7 @@ def _explained(file: Path, build: Any) -> Any:
 
 @contextmanager
 def _one_sentence(file: Path, part: str = "") -> Iterator[None]:
-    """Raise an `InitxError` with the line of the file for whatever its code raises.
+    """Raise an `InitxError` with the line of the file for any exception that its code raises.
 
     Raises:
         InitxError: The code in the `with` block raised an exception, or ended the program.

@@ -62,7 +62,7 @@ class Subject:
 
 
 def given(context: typer.Context) -> set[str]:
-    """Return the parameters that have a value on the command line, even if it is the default."""
+    """Return the parameters that were passed on the command line, even with their default value."""
     return {
         name
         for name in context.params
@@ -71,7 +71,7 @@ def given(context: typer.Context) -> set[str]:
 
 
 def check_used(context: typer.Context, file: Path) -> None:
-    """Raise an `InitxError` for an option of the command line that a file has no use for.
+    """Raise an `InitxError` for a command-line option that does not apply to a file.
 
     Raises:
         InitxError: There is such an option, or the file is of another kind.

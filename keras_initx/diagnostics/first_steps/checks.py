@@ -111,7 +111,7 @@ def _of_inputs(input_rms: float, would_draw: bool) -> str:
 
 
 def _off_scale(probe: Probe, batch: Batch) -> Iterator[tuple[str, str]]:
-    """Yield the targets that are far larger than 1, or differ by far less: the output, and the size."""
+    """Yield (output, size) for targets that are far larger than 1, or that differ by far less than 1."""
     targets, outputs = keras.tree.flatten(batch.y), keras.tree.flatten(probe.graph.results)
     if batch.y is None or len(targets) != len(outputs):
         return

@@ -52,7 +52,7 @@ def build_probe(
 
 
 def _in_own_words(error: InitxError) -> InitxError:
-    """Return an error of the tracer with `x`, where it says `data`."""
+    """Return an error of the tracer with `x` in place of `data`."""
     argument = "x" if error.argument == "data" else error.argument
     remedy, problem = (
         text.replace("data=", "x=").replace("`data`", "`x`") for text in (error.remedy, error.problem)

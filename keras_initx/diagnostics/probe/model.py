@@ -1,4 +1,4 @@
-"""The compiled pass: a model that computes the same as another one, and measures it on the way.
+"""The compiled pass: a model with the same outputs as another one, which measures its tensors on the way.
 
 Keras computes gradients on every backend only in training. The probe is therefore trained for one step, by an
 optimizer that changes nothing. To catch the gradient at a tensor, the tensor passes through an identity with
@@ -271,7 +271,7 @@ class Probe(keras.Model):
         return tap(z, self.gradient_taps[number].value)
 
     def _compare_with_targets(self, y: Any, outputs: Any) -> None:
-        """Measure the activations that return the model's outputs again, in view of targets of that shape."""
+        """Measure the activations that return the model's outputs again, given targets of that shape."""
         targets, results = keras.tree.flatten(y), keras.tree.flatten(outputs)
         if len(targets) != len(results):
             return

@@ -10,7 +10,7 @@ from keras_initx.diagnostics.probe import reductions
 
 
 class GradientRecorder(keras.optimizers.Optimizer):
-    """An optimizer that stores what each gradient reduces to, and changes no weight.
+    """An optimizer that stores a few numbers on each gradient, and changes no weight.
 
     Args:
         variables: The trainable variables.

@@ -91,7 +91,7 @@ def _scale_input_part(scaler: Scaler, task: WeightTask, sequences: Sequences) ->
 
 
 def _explain(steady: SteadyCell, task: WeightTask) -> None:
-    """Say in the plan by how much recurrent weights were lowered, or that the state cannot be held.
+    """Note in the plan by how much recurrent weights were lowered, or that the state cannot be held.
 
     Args:
         steady: The cell, after its last run.

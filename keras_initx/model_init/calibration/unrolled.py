@@ -60,7 +60,7 @@ class Course:
 
 
 def _over_samples(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Return the mean over the samples of (samples, times, n), for the times that some sample has."""
+    """Return the mean over samples of (samples, times, n), without times that no sample reaches."""
     counts = valid.sum(axis=0)
     used = counts > 0
     sums = np.sum(np.where(valid[..., None], values, 0.0), axis=0)
@@ -173,7 +173,7 @@ def initial_states(layer: keras.Layer, cell: keras.Layer, samples: int) -> list[
 
 
 def work_of_a_step(layer: keras.Layer, cell: keras.Layer, shape: tuple[int, ...]) -> int:
-    """Return about how many multiplications one sample takes in one step."""
+    """Return the approximate number of multiplications for one sample in one step."""
     weights = sum(math.prod(v.shape) for v in cell.weights)
     positions = shape[3:] if _channel_axis(layer) == 1 else shape[2:-1]
     return max(weights, 1) * math.prod(positions)
@@ -211,7 +211,7 @@ class _Runs(keras.Model):
 
 
 class _Called(keras.Model):
-    """A recorded call of a layer as a model of its tensors."""
+    """A model that repeats a recorded layer call on other tensors."""
 
     def __init__(self, recorded: LayerCall, flat: list[Any], places: list[int]) -> None:
         super().__init__(name="called", dtype="float32")
@@ -289,7 +289,7 @@ def _gate_biases(cell: keras.Layer, gates: int) -> list[Any]:
 
 
 def _along(bias: Any, tensor: Any, axis: int) -> Any:
-    """Return a bias in a shape that adds to a tensor along one axis."""
+    """Reshape a bias so that it adds to a tensor along one axis."""
     if isinstance(bias, float):
         return bias
     shape = [1] * len(tensor.shape)
@@ -302,7 +302,7 @@ def _channel_axis(layer: keras.Layer) -> int:
 
 
 def _pairs(states: list[Any]) -> Callable[[], list[Any]]:
-    """Return the states of both runs: as given, and a little aside."""
+    """Return the states of both runs: as given, and slightly perturbed."""
     rng = np.random.default_rng(0)
 
     def with_neighbour(state: Any) -> Any:

@@ -148,6 +148,6 @@ def choose_along_chains(
 
 
 def _with_next(context: WeightContext, following: WeightContext) -> WeightContext:
-    """Return the context as a rule needs it: the weight after the activation must play its part, too."""
+    """Return the context as a rule needs it: the weight after the activation must follow the rule, too."""
     pairable = following.direct and context.pairable and following.pairable
     return replace(context, pairable=pairable, summing=following.direct and following.summing)

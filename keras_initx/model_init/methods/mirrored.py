@@ -31,7 +31,7 @@ def mirrored(contexts: Contexts) -> dict[int, Choice]:
 
 
 def mirrored_choice(context: WeightContext) -> Choice | None:
-    """Return the choice for the weight before an activation; None if the activation is not even enough."""
+    """Return the choice for the weight before an activation; None if the activation is too close to odd."""
     psi = odd_part(context.activation) if context.pairable else None
     q = None if psi is None else stable_variance(psi, context.depth)
     if q is None or evenness(context.activation, q) < _LEAST_EVEN:

@@ -55,7 +55,7 @@ def is_held(bias: keras.Variable | None, activation: Activation) -> bool:
 
 
 def held_choice(choice: Choice) -> Choice:
-    """Return the choice for an output layer whose bias sets the output, from the choice for one without.
+    """Return the choice for an output layer whose bias sets the output, from the choice for any other.
 
     A sigmoid of b + z with z ~ N(m, v) has the mean sigmoid(b) exp(m + v / 2) if b is far below 0, and less
     change elsewhere. For m^2 + v = s^2 < 1 that factor is largest, exp(s), where z is all mean.

@@ -42,7 +42,7 @@ def check_sampler(sampler: object) -> None:
 
 
 def make_sampler(name: str, seed: int, grid: Mapping[str, Sequence[Any]] | None = None) -> Any:
-    """Return the sampler of a name.
+    """Return the sampler with the given name.
 
     No sampler takes the order of a `Choice` for a distance: "gp" treats its values as unordered, and
     "cmaes", which samples only numbers, leaves them to "tpe".

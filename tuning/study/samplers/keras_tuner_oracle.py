@@ -25,7 +25,7 @@ _ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 class OracleSampler(optuna.samplers.BaseSampler):
-    """A sampler that asks `oracle.populate_space` for the values of each trial; the study stays the memory.
+    """A sampler that asks `oracle.populate_space` for the values of each trial; the study remains the memory.
 
     Before each trial the oracle receives the values and scores of all trials that have ended, including
     trials of other processes and of earlier runs. A trial that failed or was ended early counts with the

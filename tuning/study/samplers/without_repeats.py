@@ -1,4 +1,4 @@
-"""Samplers around a sampler: one that never repeats a combination, one whose values are known."""
+"""Two samplers: one never repeats a combination of another sampler, the other returns known values."""
 
 from collections.abc import Mapping
 from copy import copy
