@@ -106,7 +106,7 @@ def _check_target(file: Path, target: Path, overwrite: bool) -> None:
         raise InitxError("apply", str(target), "a file name that ends in .keras")
     if target.exists() and file.exists() and target.samefile(file):
         remedy = "Choose another file name."
-        raise InitxError("apply", str(target), "another file than the model itself", remedy)
+        raise InitxError("apply", str(target), "a file other than the model itself", remedy)
     # A broken link does not exist, but writing to it would create the file that it names.
     if (target.exists() or target.is_symlink()) and not overwrite:
         remedy = "Choose another file name, or add --overwrite."

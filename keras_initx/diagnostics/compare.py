@@ -182,7 +182,7 @@ def compare(
     if not reports and refused:
         raise next(iter(refused.values()))
     if not reports:
-        problem = "there is nothing to compare: `initializers` and `methods` are empty, and `as_is` is False"
+        problem = "There is nothing to compare: `initializers` and `methods` are empty, and `as_is` is False"
         remedy = "Pass at least one initializer or method."
         raise InitxError("initializers", initializers, "at least one initializer or method", remedy, problem)
     return Comparison(model.name, reports, {name: str(error) for name, error in refused.items()})

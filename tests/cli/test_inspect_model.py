@@ -66,7 +66,7 @@ def test_json_and_data(saved, tmp_path, capsys):
         (["no.keras"], "error: FILE.keras must be an existing file that ends in .keras, got 'no.keras'."),
         (["model.h5"], "got 'model.h5'. Save the model with model.save('FILE.keras')."),
         (["{saved}", "--method", "atuo"], "--method 'atuo' is not known. Did you mean 'auto'?"),
-        (["{saved}", "--apply", "{saved}"], "--apply must be another file than the model itself, got "),
+        (["{saved}", "--apply", "{saved}"], "--apply must be a file other than the model itself, got "),
         (["{saved}", "--apply", "out.h5"], "--apply must be a file name that ends in .keras, got 'out.h5'"),
         (["{saved}", "--only", "heda"], "--only 'heda' matches no layer and no weight"),
         (["{saved}", "--data", "no.npz"], "--data must be an .npz file with an array x"),

@@ -82,7 +82,7 @@ class TestCompare:
 
     def test_nothing_to_compare(self, model):
         with pytest.raises(
-            InitxError, match=r"there is nothing to compare.*Pass at least one initializer or method"
+            InitxError, match=r"There is nothing to compare.*Pass at least one initializer or method"
         ):
             compare(model, as_is=False)
 

@@ -47,7 +47,7 @@ class FitArguments:
         if self.x is not None and not is_arrays(self.x):
             for name in ("y", "sample_weight", "validation_split"):
                 if self.values.get(name) is not None and not _is_zero(self.values[name]):
-                    allowed = f"None where `x` is a {type(self.x).__name__}, whose batches contain it"
+                    allowed = f"None if `x` is a {type(self.x).__name__}, whose batches contain it"
                     raise InitxError(name, type(self.values[name]).__name__, allowed)
         weights = self.values.get("class_weight")
         if weights is not None and not isinstance(weights, Mapping):
@@ -209,7 +209,7 @@ def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
             remedy = f"Did you mean `{near[0]}`?" if near else f"`fit` has {', '.join(_NAMES)}."
             raise InitxError(name, value, allowed, remedy, f"`{name}` is not an argument of `fit`")
         if name in values:
-            raise InitxError(name, value, "passed once", f"It is argument {_NAMES.index(name) + 1} already.")
+            raise InitxError(name, value, "passed once", f"It is already argument {_NAMES.index(name) + 1}.")
         values[name] = value
     for name in {"x", "y", "sample_weight", "validation_data"} & values.keys():
         values[name] = _without_series(values[name])
@@ -251,7 +251,7 @@ def _check_steps(name: str, steps: str, data: Any, count: Any) -> None:
         remedy = "Pass the number of batches, since a generator has no length."
         raise InitxError(steps, None, "an integer >= 1", remedy, problem)
     if _is_endless(own):
-        problem = f"`{steps}` is missing: `{name}` repeats for ever"
+        problem = f"`{steps}` is missing: `{name}` repeats forever"
         raise InitxError(steps, None, "an integer >= 1", "Pass the number of batches.", problem)
 
 

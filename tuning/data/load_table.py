@@ -54,9 +54,9 @@ def load_table(
             if name not in table.frame:
                 raise unknown_name(argument, name, filter(None, map(str, table.frame.columns)))
     if target in drop:
-        raise InitxError("drop", target, "other columns than the target")
+        raise InitxError("drop", target, "columns other than the target")
     if index == target:
-        raise InitxError("index", target, "another column than the target")
+        raise InitxError("index", target, "a column other than the target")
     table = without_index(table, index, {target, *drop})
     labels = _labels_of(table, target)
     left_out = [name for name in (*drop, target) if name in table.frame]
@@ -66,7 +66,7 @@ def load_table(
         raise files.bad_file(path, problem, "Add the columns to predict from.")
     kinds = kinds_of(table)
     if not kinds:
-        raise files.bad_file(path, "has only empty columns next to the target", "Fill them in.")
+        raise files.bad_file(path, "has only empty columns besides the target", "Fill them in.")
     empty = [str(name) for name in table.frame.columns if name not in kinds]
     notes = [*table.notes, *(f"Column {name!r} is empty and left out." for name in empty)]
     with naming_source({"y": ("target", f"`target` {target!r}"), "task": ("task", "`task`")}):

@@ -63,7 +63,7 @@ def fit_of(
         for name, value in (("y", y), ("test_data", test_data), *fit.items()):
             if value is not None and name in ("y", "test_data", "validation_data", "validation_split"):
                 remedy = "Leave it out, since the Dataset has all its parts."
-                raise InitxError(name, _kind(value), "None where `x` is a Dataset", remedy)
+                raise InitxError(name, _kind(value), "None if `x` is a Dataset", remedy)
         data = x
         x, y, test_data = data.x_train, data.y_train, (data.x_test, data.y_test)
         arguments["validation_data"] = data.x_validation, data.y_validation
@@ -288,7 +288,7 @@ def _label_remedy(loss: Any, labels: Any) -> str:
 
 
 def plain_values(fit: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `fit`, except data, that change its results, to compare when a search resumes."""
+    """Return the arguments of `fit`, except data, that change its results, to compare when one resumes."""
     names = ("class_weight", "validation_split", "shuffle", "steps_per_epoch", "validation_steps")
     values = {
         name: fit[name] for name in (*names, "validation_freq", "initial_epoch") if fit.get(name) is not None

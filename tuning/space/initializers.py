@@ -176,7 +176,7 @@ def _missing_group(key: str, paths: Mapping[str, list[str]]) -> InitxError:
     problem = f"`initializers` has the group {key!r}, but the model has no kernel in it"
     remedy = (
         f"Groups of the model: {groups}. Use one of them, or a pattern of layer paths, such as '{key}*' for "
-        "layers whose names begin so."
+        "layers whose names begin with it."
     )
     return InitxError("initializers", key, f"one of the groups {groups}, or a pattern", remedy, problem)
 

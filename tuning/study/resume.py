@@ -93,11 +93,9 @@ def check_not_running(storage: str | Path | BaseStorage | None, folder: Path, na
             owner = trial.user_attrs.get(OWNER_ATTRIBUTE) or {}
             label = storage_label(storage, folder)
             process = f"process {owner.get('pid', '?')} on {owner.get('host', 'this machine')}"
-            problem = (
-                f'mode="overwrite" would remove a search that runs: {process} trains trial {trial.number}'
-            )
+            problem = f'mode="overwrite" would remove a running search: {process} trains trial {trial.number}'
             remedy = f'Stop it first, join it with mode="join", or pass another folder than {str(folder)!r}.'
-            raise InitxError("mode", label, "another mode while the search runs", remedy, problem)
+            raise InitxError("mode", label, "another mode while the search is running", remedy, problem)
 
 
 def _is_running(trial: FrozenTrial) -> bool:

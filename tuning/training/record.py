@@ -118,7 +118,7 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
     if isinstance(returned, Mapping) and objective.has_value(returned):
         return {name: float(value) for name, value in returned.items()}
     allowed = f"a History, a number, or a dictionary with {objective.name!r}"
-    problem = f"`fit` of the HyperModel must return {allowed}, got {returned!r}"
+    problem = f"The HyperModel's `fit` must return {allowed}, got {returned!r}"
     raise WrongInEveryTrial("fit", returned, allowed, problem=problem)
 
 

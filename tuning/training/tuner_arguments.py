@@ -76,7 +76,7 @@ def study_oracle(
     for name, value in arguments.items():
         default = _OF_THE_ORACLE[name]
         if value is not default and value != default:
-            allowed = f"{default!r} where `oracle` is passed"
+            allowed = f"{default!r} if `oracle` is passed"
             raise InitxError(name, value, allowed, "Pass it to the oracle.")
     # What takes the reports of a tuner: an `OptunaOracle`, or the oracle of an `objective`.
     if hasattr(oracle, "report_seed"):
@@ -151,7 +151,7 @@ def seeds_of(
         count = DEFAULT_EXECUTIONS if executions is None else executions
         seeds = check_positive("executions_per_trial", count)
     elif executions is not None:
-        raise InitxError("executions_per_trial", executions, "None where `seeds` is passed")
+        raise InitxError("executions_per_trial", executions, "None if `seeds` is passed")
     if isinstance(seeds, Integral):
         return tuple((int(first) + i) % _SEEDS for i in range(check_positive("seeds", seeds)))  # type: ignore[call-overload]
     listed = list(seeds) if isinstance(seeds, Iterable) else []

@@ -44,7 +44,7 @@ def objective_of(
         try:
             return keras_tuner.Oracle(name).objective
         except ValueError:
-            allowed = "NAME:min or NAME:max where it is not known whether less or more of a metric is better"
+            allowed = "NAME:min or NAME:max for a metric whose better direction is unknown"
             remedy = f"Pass `objective={name}:max` or `objective={name}:min`."
             raise InitxError("objective", name, allowed, remedy) from None
     return keras_tuner.Objective(name, direction)

@@ -128,7 +128,7 @@ def of_script(file: Path, options: Mapping[str, Any]) -> Subject:
     is_arrays = isinstance(x, Dataset) or all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x))
     if options["batch_size"] is not None and x is not None and not is_arrays:
         remedy = "Set it where data() makes the batches."
-        allowed = "left out where data() yields batches of its own"
+        allowed = "left out if data() yields batches of its own"
         raise InitxError("batch_size", options["batch_size"], allowed, remedy)
     labels, classes = (x.y_train, x.classes) if isinstance(x, Dataset) else (arguments.get("y"), ())
     arguments, notes = with_validation(file, model, arguments, options["objective"])

@@ -71,7 +71,7 @@ def check_first_steps(
         if is_far or is_too_fast:
             named = True
             text = (
-                f"the targets{number} have a {size}, where weights are drawn for outputs near 1. Scale "
+                f"the targets{number} have a {size}, but weights are drawn for outputs near 1. Scale "
                 "the targets to mean 0 and standard deviation 1: adapt a keras.layers.Normalization layer "
                 "to them, and undo it with Normalization(invert=True)."
             )

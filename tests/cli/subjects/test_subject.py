@@ -33,4 +33,4 @@ def test_a_batch_size_for_data_with_batches_of_their_own_is_an_error(capsys, in_
     write_script(in_a_new_folder / "own_file.py", returned)
     code, _, err = run(capsys, "tune", "own_file.py", "--batch-size", "8")
     assert code == 2
-    assert "--batch-size must be left out where data() yields batches of its own, got 8." in err
+    assert "--batch-size must be left out if data() yields batches of its own, got 8." in err

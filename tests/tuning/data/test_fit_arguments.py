@@ -81,7 +81,7 @@ class TestArguments:
 
 
 class Endless:
-    """What a search reads of a tf.data pipeline that repeats for ever."""
+    """What a search reads of a tf.data pipeline that repeats forever."""
 
     element_spec = None
 
@@ -96,9 +96,9 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("args", "kwargs", "message"),
         [
-            ((Endless(),), {}, r"^`steps_per_epoch` is missing: `x` repeats for ever"),
-            ((Rows(), Y), {}, r"^`y` must be None where `x` is a Rows, whose batches contain it"),
-            ((Rows(),), {"validation_split": 0.2}, r"^`validation_split` must be None where `x` is a Rows"),
+            ((Endless(),), {}, r"^`steps_per_epoch` is missing: `x` repeats forever"),
+            ((Rows(), Y), {}, r"^`y` must be None if `x` is a Rows, whose batches contain it"),
+            ((Rows(),), {"validation_split": 0.2}, r"^`validation_split` must be None if `x` is a Rows"),
             ((X, Y), {"class_weight": "balanced"}, r"^`class_weight` must be a dictionary"),
             (
                 (X, Y),

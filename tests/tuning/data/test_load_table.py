@@ -145,7 +145,7 @@ def test_refuses_a_regression_of_words_or_of_a_constant(tmp_path: Path) -> None:
         (csv_text("label", ["cat"] * 9), {}, "path", ("no columns except the target 'label'",)),
         (csv_text("a,label", [",cat"] * 9), {}, "path", ("only empty columns", "Fill them in")),
         (csv_text(), {"drop": ["c"]}, "drop", ("'c'", "a, b, label")),
-        (csv_text(), {"drop": ["label"]}, "drop", ("other columns than the target",)),
+        (csv_text(), {"drop": ["label"]}, "drop", ("columns other than the target",)),
         (csv_text(), {"task": "regresion"}, "task", ("'regression'?",)),
         (with_row("1e39,2,cat"), {"index": "none"}, "path", ("1e+39 in column 'a', line 4", "`drop=a`")),
         (with_row("1,red,cat"), {"index": "none"}, "path", ("'red' in column 'b', line 4", "among numbers")),

@@ -157,8 +157,8 @@ def test_data(quick: Quick, tmp_path: Path, data: Any, message: str) -> None:
         ),
         ({"x": ((X, Y), (X, Y)), "y": None}, "x` holds pairs of inputs and labels. As in fit: search"),
         ({"validation_data": None}, "objective` must be a metric of the training.*Pass validation_data="),
-        ({"x": from_arrays(X, Y)}, "y` must be None where `x` is a Dataset"),
-        ({"x": from_arrays(X, Y), "y": None}, "validation_data` must be None where `x` is a Dataset"),
+        ({"x": from_arrays(X, Y)}, "y` must be None if `x` is a Dataset"),
+        ({"x": from_arrays(X, Y), "y": None}, "validation_data` must be None if `x` is a Dataset"),
     ],
     ids=["unknown", "pairs", "no validation", "two labels", "two validations"],
 )

@@ -350,9 +350,7 @@ def test_overwrite_spares_a_search_that_runs(quick: Quick, tmp_path: Path) -> No
     trial = quick(**TINY).tuner.oracle.study.ask()
     trial.set_user_attr("owner", {**new_owner(), "pid": os.getppid(), "started": None})
     before = content(tmp_path)
-    with pytest.raises(
-        InitxError, match=r'^mode="overwrite" would remove a search that runs: process \d+ on'
-    ):
+    with pytest.raises(InitxError, match=r'^mode="overwrite" would remove a running search: process \d+ on'):
         quick(**{**TINY, "epochs": 2}, mode="overwrite")
     assert content(tmp_path) == before
     trial.set_user_attr("owner", {})

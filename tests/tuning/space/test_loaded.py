@@ -42,7 +42,7 @@ def test_loaded_kernels_cause_one_warning() -> None:
     assert list(loaded_kernels(model)) == [model.layers[0].kernel.path]
     hypermodel = InitializerHyperModel(build, SearchSpace(["he_auto"]))
     with pytest.warns(
-        UserWarning, match="do not hold what their initializers draw, as pretrained weights do"
+        UserWarning, match="have values that their initializers do not draw, as pretrained weights do"
     ):
         hypermodel.build(keras_tuner.HyperParameters())
     with warnings.catch_warnings():
@@ -63,7 +63,7 @@ def test_own_draws_again_what_one_initializer_object_drew() -> None:
     assert not np.array_equal(one, other)
 
 
-@pytest.mark.filterwarnings("ignore:.*do not hold what their initializers draw:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*have values that their initializers do not draw:UserWarning")
 def test_own_keeps_what_a_function_has_loaded() -> None:
     np.testing.assert_array_equal(first_kernel("own", lambda: build()), LOADED)
     assert not np.array_equal(first_kernel("he_auto", lambda: build()), LOADED)

@@ -64,9 +64,7 @@ class TestNotRunning:
         self, url: str, trial: optuna.Trial, tmp_path: Path, in_folder: bool
     ) -> None:
         storage = None if in_folder else url
-        problem = (
-            rf'^mode="overwrite" would remove a search that runs: process {os.getppid()} on .* trial 0\.'
-        )
+        problem = rf'^mode="overwrite" would remove a running search: process {os.getppid()} on .* trial 0\.'
         with pytest.raises(InitxError, match=problem):
             check_not_running(storage, tmp_path, "a")
         # Another study of the storage may go on. The study of a folder is the only one in its file.

@@ -37,7 +37,7 @@ def test_a_list_counts_with_its_mean() -> None:
 
 @pytest.mark.parametrize("returned", [None, "low", {"loss": 1.0}, []])
 def test_what_has_no_objective_is_refused(returned: Any) -> None:
-    with pytest.raises(InitxError, match=r"^`fit` of the HyperModel must return a History, a number"):
+    with pytest.raises(InitxError, match=r"^The HyperModel's `fit` must return a History, a number"):
         metrics_of(returned, LOSS)
 
 

@@ -112,7 +112,7 @@ class TestKerasTunersArguments:
                 return returned
 
         tuner = make(tmp_path, Own(), pairs)
-        with pytest.raises(keras_tuner.errors.FatalError, match="`fit` of the HyperModel must return"):
+        with pytest.raises(keras_tuner.errors.FatalError, match="The HyperModel's `fit` must return"):
             tuner.run()
         assert len(tuner.oracle.trials) == 1
 
@@ -182,7 +182,7 @@ class TestKerasTunersArguments:
         assert len(tuner.oracle.trials) == 1
 
     def test_oracle_and_objective_exclude_each_other(self, tmp_path: Path, small_model: Any) -> None:
-        with pytest.raises(InitxError, match=r"^`objective` must be None where `oracle` is passed"):
+        with pytest.raises(InitxError, match=r"^`objective` must be None if `oracle` is passed"):
             InitializerTuner(
                 small_model, "val_loss", oracle=OptunaOracle("val_loss", 1), directory=str(tmp_path)
             )

@@ -133,7 +133,7 @@ def check_oracle(oracle: keras_tuner.Oracle, objective: keras_tuner.Objective | 
     for cls, alternative in _STATEFUL.items():
         if isinstance(oracle, cls):
             name = type(oracle).__name__
-            problem = f"`tuner` {name} cannot be resumed, because it keeps its progress to itself"
+            problem = f"`tuner` {name} cannot be resumed, because it keeps its progress in private state"
             allowed = "an oracle that proposes values from the trials in its `trials`"
             raise InitxError("tuner", name, allowed, f"Use {alternative}.", problem)
     own = getattr(oracle, "objective", None)
