@@ -25,8 +25,8 @@ def warn_of_loaded_kernels(model: keras.Model) -> bool:
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         warnings.warn(
             f"{paths[0]}{more} of {model.name!r} have values that their initializers do not draw, "
-            'as pretrained weights do. Every initializer but "own" replaces them. To keep them, freeze their layers, or '
-            'name the layers to draw: SearchSpace(initializers={"head": ["auto", "he_auto"]}).',
+            'as pretrained weights do. Every initializer but "own" replaces them. To keep them, freeze their '
+            'layers, or name the layers to draw: SearchSpace(initializers={"head": ["auto", "he_auto"]}).',
             stacklevel=2,
         )
     return bool(paths)
