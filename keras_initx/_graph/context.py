@@ -68,7 +68,7 @@ class WeightContext:
         score_factor: The factor that gives the scores of an attention, or an output that is a product of two
             signals, variance 1, if the model does not divide them by a number; 1 elsewhere.
         addends: How many weighted results, this one included, one sum adds up, if it adds nothing else and
-            is no residual sum; 1 for a result that is not added.
+            is not a residual sum; 1 for a result that is not added.
         depends_on: The weighted steps that the inputs depend on, as a set of bits: bit n stands for step n.
         drawn: Whether the weights are drawn, rather than frozen, excluded or copied. A property that two
             weights of a chain share requires both to be drawn.

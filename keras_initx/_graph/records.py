@@ -64,7 +64,7 @@ class Step:
             layer's own call last. For an operation the last one is the layer whose `call` contains it.
         masks: For a layer, the number of the mask that each of `inputs` carries at the call: None if the
             trace saw no mask, `REMOVED` if an earlier layer removed it.
-        of_mask: Whether the step only computes a mask for Keras, and is no part of the model's own code.
+        of_mask: Whether the step only computes a mask for Keras, and is not part of the model's own code.
         kernels: The weights that multiply the signal: matrices, convolution kernels, look-up tables.
         bias: The bias that a layer adds to the product with its kernel.
         activation: The activation that the step is; None for any other step.

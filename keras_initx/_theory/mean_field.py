@@ -235,7 +235,7 @@ def function_of(activation: Activation) -> tuple[Function, tuple[float, ...]]:
     """Return the same as `elementwise`, but raise an `InitxError` where that returns None."""
     phi_and_kinks = elementwise(activation)
     if phi_and_kinks is None:
-        problem = f"`activation` {activation.name!r} acts on a whole row, so it is no function of a single z"
+        problem = f"`activation` {activation.name!r} acts on a whole row, not on a single z"
         remedy = "Pass an elementwise activation."
         raise InitxError("activation", activation.name, "an elementwise activation", remedy, problem)
     return phi_and_kinks

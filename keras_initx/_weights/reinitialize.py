@@ -170,7 +170,7 @@ def reinitialize(
 
 @contextlib.contextmanager
 def initializers_kept(model: keras.Model) -> Iterator[None]:
-    """Put back the initializer that each layer and each weight names."""
+    """Restore the initializer that each layer and each weight names."""
     attributes = [(k.layer, k.initializer_attribute) for k in _kernels(model)]
     named = [(layer, attribute, getattr(layer, attribute)) for layer, attribute in attributes]
     marks = [

@@ -72,7 +72,7 @@ class Snapshot:
 
 @contextlib.contextmanager
 def generators_kept() -> Iterator[None]:
-    """Put back every random generator that is drawn from inside the block, Keras's global one included.
+    """Restore every random generator that is drawn from inside the block, Keras's global one included.
 
     The global generator is not a variable of any model, so only its draws reveal it.
     """
@@ -97,7 +97,7 @@ def generators_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(model: keras.Model) -> Iterator[Snapshot]:
-    """Put back everything that a pass may change: weights, statistics, metrics, random generators.
+    """Restore everything that a pass may change: weights, statistics, metrics, random generators.
 
     Yields:
         The values of the variables, so that the caller can put them back before the end of the block, too.
@@ -116,7 +116,7 @@ def untouched(model: keras.Model) -> Iterator[Snapshot]:
 
 @contextlib.contextmanager
 def losses_kept(model: keras.Model) -> Iterator[None]:
-    """Put back the losses that layers have added, which a compiled pass replaces by tensors without values.
+    """Restore the losses that layers have added, which a compiled pass replaces by tensors without values.
 
     Keras clears them at the next call, and has no public way to write them: a test reads them afterwards.
     """

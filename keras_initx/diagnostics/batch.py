@@ -121,7 +121,7 @@ def check_classes(
 ) -> None:
     """Raise an `InitxError` for labels that a crossentropy does not take.
 
-    Backends crash on them, or return NaN, or losses whose best outputs are no prediction.
+    Backends crash on them, or return NaN, or losses whose minimum is not a prediction.
 
     Args:
         model: The model, whose own loss counts if `loss` is None.

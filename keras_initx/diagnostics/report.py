@@ -161,7 +161,7 @@ class Report:
             step: The training step that the report belongs to.
 
         Raises:
-            InitxError: If `logdir` cannot be written to or is no path, or `step` is no integer.
+            InitxError: If `logdir` cannot be written to or is not a path, or `step` is not an integer.
         """
         from keras_initx.diagnostics.tensorboard import log
 

@@ -185,7 +185,7 @@ class Advice:
     def on(self, kernels: Sequence[keras.Variable]) -> str:
         """Return the advice on some weights, without a full stop."""
         kept = {self._statuses.get(id(kernel), ""): kernel.path for kernel in reversed(kernels)}
-        # The signal and the gradient must pass these: while they stay, another draw of the others is no help.
+        # The signal and the gradient must pass these: while they stay, no draw of the others helps.
         if path := kept.get("small", kept.get("zeros")):
             return _KEPT.format(path=f"`{path}`")
         if self.draws(kernels):

@@ -44,7 +44,7 @@ def reproduce_page(
 
 
 def _block(line: str | None, call: str) -> str:
-    """Return the command line, or the call where there is none."""
+    """Return the command line, or the call if there is none."""
     if line is not None:
         return f"```bash\n{line}\n```"
     same = "In Python, with the same model, data and `space`:"

@@ -62,7 +62,7 @@ class Batch:
         return {name: float(np.mean(value)) for name, value in logs.items()}
 
     def test(self, model: keras.Model, by_fit: bool = False) -> dict[str, float]:
-        """Evaluate the model on the batch, as `train` trains it; return its loss and metrics by name."""
+        """Evaluate the model on the batch; return its loss and metrics by name."""
         if by_fit or has_own_step(model):
             arguments = {name: value for name, value in self.source.items() if name != "class_weight"}
             logs = model.evaluate(**arguments, verbose=0, return_dict=True)
@@ -124,7 +124,7 @@ def first_batches(values: Mapping[str, Any], batch_size: int, count: int) -> lis
 
     Args:
         values: The arguments of `fit` by name.
-        batch_size: The number of rows of a batch, where the data are arrays.
+        batch_size: The number of rows of a batch, if the data are arrays.
         count: The number of batches.
     """
     x, weights = made(values.get("x")), values.get("class_weight")

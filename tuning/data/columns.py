@@ -221,8 +221,8 @@ def model_rows(model: keras.Model, frame: Any) -> dict[str, Any]:
             blank or "?".
 
     Raises:
-        InitxError: `frame` is no data frame, a column is missing, or one holds something else than the model
-            takes; or the backend cannot hold text.
+        InitxError: `frame` is not a data frame, a column is missing or holds other values than the model
+            takes, or the backend cannot hold text.
     """
     import pandas as pd
 

@@ -164,7 +164,7 @@ def from_arrays(
         seed: The seed of the split: the same data and seed give the same split.
 
     Raises:
-        InitxError: The arrays do not match, or cannot be classified.
+        InitxError: The arrays do not match, or are neither classes nor targets of a regression.
 
     Example:
 

@@ -66,7 +66,7 @@ class FitArguments:
 
     @property
     def batch_size(self) -> int:
-        """The number of rows in each training step, where the data are arrays."""
+        """The number of rows in each training step, if the data are arrays."""
         return int(self.values.get("batch_size") or _DEFAULT_BATCH_SIZE)
 
     @property
@@ -127,7 +127,7 @@ class FitArguments:
 
         Args:
             model: The model.
-            batch_size: The number of rows at a time, where the data are arrays; None keeps the own.
+            batch_size: The number of rows at a time, if the data are arrays; None keeps the current one.
         """
         arguments = self.for_evaluation()
         if batch_size is not None:

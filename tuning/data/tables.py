@@ -157,7 +157,7 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
         except UnicodeError:
             continue
         except LookupError as error:
-            raise InitxError("encoding", name, "an encoding of Python, such as latin-1") from error
+            raise InitxError("encoding", name, "an encoding that Python knows, such as latin-1") from error
         if "\0" not in text:
             return text, name
     named = "neither UTF-8, UTF-16 nor Windows-1252 text" if encoding is None else f"not {encoding} text"

@@ -33,7 +33,7 @@ class SearchSpace:
             model's own.
         schedules: How the learning rate changes from epoch to epoch: "constant", "linear", "cosine". None
             leaves the rate alone.
-        batch_sizes: The batch sizes to choose from, where the data are arrays; None keeps the one of `fit`.
+        batch_sizes: The batch sizes to choose from, if the data are arrays; None keeps the one of `fit`.
 
     Example:
 

@@ -16,7 +16,7 @@ from .attributes import METRICS_ATTRIBUTE, REASON_ATTRIBUTE, values_of
 _STATUS = {
     TrialState.COMPLETE: kt_trial.TrialStatus.COMPLETED,
     TrialState.FAIL: kt_trial.TrialStatus.FAILED,
-    # KerasTuner gives up after several FAILED trials in a row, but a pruned trial is no error.
+    # KerasTuner gives up after several FAILED trials in a row, but a pruned trial is not an error.
     TrialState.PRUNED: kt_trial.TrialStatus.INVALID,
     TrialState.RUNNING: kt_trial.TrialStatus.RUNNING,
     TrialState.WAITING: kt_trial.TrialStatus.IDLE,

@@ -45,13 +45,13 @@ class Job:
         strategy: The devices.
         jit_compile: As in `CompiledModels`.
         screening: Whether to screen.
-        data: The arguments of `fit` where they are bound already, with the batches that were read; or None.
+        data: The arguments of `fit` if they were bound before, with the batches that were read; or None.
 
     Attributes:
         epochs: The largest number of epochs.
-        data: The arguments of `fit`; None with an own `fit`.
-        sample: A batch of training data; None with an own `fit`.
-        models: The compiled models; None with an own `fit`.
+        data: The arguments of `fit`; None if the HyperModel overrides `fit`.
+        sample: A batch of training data; None in the same case.
+        models: The compiled models; None in the same case.
         screen: The screening; None if there is none.
     """
 

@@ -69,7 +69,7 @@ def study_oracle(
         seed: The seed of a new one.
 
     Raises:
-        InitxError: It is no oracle, or one that no study can restore, or replaces an argument that is passed.
+        InitxError: It is not an oracle, no study can restore it, or it replaces another argument.
     """
     if oracle is None:
         return OptunaOracle(seed=seed, **arguments)

@@ -26,7 +26,7 @@ def residual_ends(graph: Graph) -> tuple[dict[int, int], list[int]]:
     reads, is residual if one operand, the trunk, bypasses the other, the branch: the two have a common
     ancestor, which may be an input of the model, and from there the trunk has at most one weighted step (a
     projection) and the branch has more. Look-ups do not count: additive tables are no branch. Sums
-    of attention scores and of gates are no residual sums, since the stream does not go through them.
+    of attention scores and of gates are not residual sums, since the stream does not go through them.
     """
     ancestors = graph.ancestors
     weighted = sum(1 << step.number for step in graph.steps if step.is_weighted and not step.is_lookup)

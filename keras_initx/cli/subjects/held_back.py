@@ -1,4 +1,4 @@
-"""Hold back rows of arrays for validation, where a file has no validation data."""
+"""Hold back rows of arrays for validation if a file has no validation data."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -99,7 +99,7 @@ def class_weights(text: str | None, labels: Any, classes: Sequence[str] = ()) ->
 
 
 def _numbers(labels: Any) -> np.ndarray:
-    """Return labels as an array, without dimensions of 1; an empty one if they are no array."""
+    """Return labels as an array, without dimensions of 1; an empty one if they are not an array."""
     return np.squeeze(np.asarray(labels)) if hasattr(labels, "shape") else np.empty(0)
 
 

@@ -48,8 +48,8 @@ class ProbePoint:
         output: The number of the tensor that the activation returns; None if no activation follows.
         unit_axis: The axis of the units in the pre-activation.
         output_unit_axis: The axis of the units in the activation's output.
-        is_product: Whether the pre-activation is a product with this kernel alone: the step is no look-up
-            and no recurrence.
+        is_product: Whether the pre-activation is a product with this kernel alone: the step is neither a
+            look-up nor a recurrence.
         depends_on_data: Whether it depends on inputs that differ between samples. Learned queries do not.
     """
 
@@ -70,7 +70,7 @@ class ProbePoint:
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """Return the limits of `activation`; None where it is unbounded."""
+        """Return the limits of `activation`; None on an unbounded side."""
         return BOUNDS.get(self.activation.name, (None, None))
 
 

@@ -142,8 +142,8 @@ def output(y: Any, units: int, bounds: tuple[float | None, float | None], target
     Args:
         y: The activation's output.
         units: The axis of the units.
-        bounds: The lower and the upper limit of the activation; None where it is unbounded.
-        targets: What y is meant to be, in the same shape; None if y is no output of the model.
+        bounds: The lower and the upper limit of the activation; None on an unbounded side.
+        targets: What y is meant to be, in the same shape; None if y is not an output of the model.
     """
     y = _units_last(y, units)
     columns = ops.reshape(y, (-1, y.shape[-1]))

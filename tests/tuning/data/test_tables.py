@@ -40,7 +40,7 @@ def test_separator_and_encoding_are_found(
 def test_an_encoding_may_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "名,値\n東京,1\n大阪,2\n".encode("shift_jis"))
     assert values(path, encoding="shift_jis")[1] == ["東京", 1]
-    with pytest.raises(InitxError, match=r"^`encoding` must be an encoding of Python"):
+    with pytest.raises(InitxError, match=r"^`encoding` must be an encoding that Python knows"):
         read_table(path, encoding="shift")
     with pytest.raises(InitxError, match="is not utf-8 text"):
         read_table(path, encoding="utf-8")
