@@ -20,17 +20,17 @@ def html_table(columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Iterab
 
 
 def html_text(text: str) -> str:
-    """Return a text for HTML: shown as it is, with its control characters written out."""
+    """Escape a text for HTML, and its control characters."""
     return html.escape(printable(text))
 
 
 def cell_text(text: str) -> str:
-    """Return a text for a `rich` table: no markup, with its control characters written out."""
+    """Escape a text for a `rich` table: its markup and its control characters."""
     return escape(printable(text))
 
 
 def lines_text(lines: Iterable[str]) -> str:
-    """Join lines, each with its control characters written out."""
+    """Join lines, and escape the control characters in each."""
     return "\n".join(map(printable, lines))
 
 

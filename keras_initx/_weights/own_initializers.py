@@ -33,12 +33,12 @@ def reinitialize_all(
 ) -> int:
     """Draw the selected weights of `layers` from their own initializers, and return their number.
 
-    These are kernels, biases, embeddings, normalizations and their statistics: the model is then as if built
+    These are kernels, biases, embeddings, normalizations and their statistics, as after building the model
     again.
 
     Raises:
         InitxError: If an initializer is not known, because the layer was built before keras_initx was
-            imported and names none; if a draw is not finite. No weight has changed then.
+            imported and names none; if a draw is not finite. Then no weight has changed.
     """
     drawn, unknown = [], []
     for number, (layer, variable) in enumerate(_floating_weights(layers)):

@@ -45,9 +45,9 @@ class LayerSignal:
             Its signal may be the same for all samples.
         ends_branch: Whether the layer is the last of a residual branch.
         is_output: Whether no weight comes after the layer.
-        is_behind_zero: Whether every way to the output leads through zeros that have a gradient, so that the
+        is_behind_zero: Whether every path to the output leads through zeros that have a gradient, so that the
             first training step opens them.
-        is_idle: Whether every way to the output leads through the scores of an attention over one position,
+        is_idle: Whether every path to the output leads through the scores of an attention over one position,
             or through a normalization over one entry, which are constants.
         reads_differences: Whether the samples differ at one of the weighted layers just before it.
         unit: The standard deviation that small ones are compared with: 1, or 1 / w0 for a signal that meets

@@ -43,7 +43,7 @@ def kinds_of(table: Table) -> dict[str, str]:
     for name in table.frame.columns:
         column = table.frame[name]
         if input_name(name) != name and input_name(name) in table.frame:
-            problem = f"has the columns {name!r} and {input_name(name)!r}, which are one for Keras"
+            problem = f"has the columns {name!r} and {input_name(name)!r}, which have the same name in Keras"
             raise bad_file(table.path, problem, "Rename one of them: Keras allows no slash in a name.")
         present = column.dropna()
         if len(present):

@@ -20,7 +20,7 @@ class _Constant:
     """The value of a tensor that no longer depends on the inputs.
 
     Attributes:
-        value: The value of all entries; NaN if it is not known, and then not zero.
+        value: The value of all entries; NaN if it is unknown but not zero.
         closed: The steps that made it constant, as a set of bits.
     """
 

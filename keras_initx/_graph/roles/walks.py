@@ -85,7 +85,7 @@ def first_weighted(graph: Graph, outputs: tuple[int, ...]) -> list[Step]:
 
 
 def is_gating(graph: Graph, tensor: int) -> bool:
-    """Return whether a softmax or a squashing activation lies on every way from the weights to a tensor."""
+    """Return whether a softmax or a squashing activation lies on every path from the weights to a tensor."""
     nearest = steps_before(graph, [tensor], until=is_gate_activation)
     gates = [step for step in nearest if is_gate_activation(step)]
     return bool(gates) and not any(step.is_weighted for step in nearest if step not in gates)

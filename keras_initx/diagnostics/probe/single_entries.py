@@ -17,7 +17,7 @@ class SingleEntries:
     Attributes:
         attentions: The paths of attentions over a single position: the softmax of one score is 1.
         normalizations: The paths of normalizations over a single entry: it minus its mean is 0.
-        behind: The weighted steps whose every way to the output leads through the scores of such an
+        behind: The weighted steps whose every path to the output leads through the scores of such an
             attention, or through such a normalization. They get no gradient.
         is_cut: Whether no input of the model reaches the output around them.
     """

@@ -146,7 +146,7 @@ def computed(call: LayerCall) -> Any:
 
 
 def _over_time(call: LayerCall) -> Any:
-    # On JAX, unrolled steps treat a mask in another way than a loop does.
+    # On JAX, unrolled steps treat a mask differently from a loop.
     if mask_of(call) is not None:
         return call()
     if call.inputs.shape[1] < _LONG:
