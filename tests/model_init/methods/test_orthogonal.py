@@ -23,6 +23,7 @@ def test_causal_kernels_see_the_present(method):
     assert np.any(array(model(x))[:, 0])
 
 
+@pytest.mark.check
 def test_the_columns_are_orthogonal_with_the_gain_of_the_activation():
     x = keras.Input((300,))
     layer = layers.Dense(200, use_bias=False)
