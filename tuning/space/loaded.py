@@ -39,13 +39,13 @@ def loaded_kernels(model: keras.Model) -> Iterator[str]:
         if not isinstance(kernel, keras.Variable) or not kernel.trainable or initializer is None:
             continue
         values = np.asarray(keras.ops.convert_to_numpy(kernel), dtype="float64")
-        # Keras tells the initializer of an EinsumDense more than the shape.
+        # Keras passes the initializer of an EinsumDense more than the shape.
         if values.size < _FEWEST or isinstance(layer, keras.layers.EinsumDense):
             continue
         try:
             drawn = np.asarray(keras.ops.convert_to_numpy(initializer(kernel.shape)), dtype="float64")
         except Exception:
-            # An initializer that needs its layer tells nothing here.
+            # An initializer that needs its layer shows nothing here.
             continue
         ours, theirs = (float(np.sqrt(np.mean(np.square(part)))) for part in (values, drawn))
         if max(ours, theirs) > _LARGEST_RATIO * min(ours, theirs):

@@ -89,7 +89,7 @@ def study_oracle(
         oracle.max_trials,
         sampler=oracle,
         seed=oracle.seed,
-        # An oracle without entries of its own may not be told to ignore all others.
+        # An oracle without entries of its own must not ignore all others.
         hyperparameters=oracle.hyperparameters if oracle.hyperparameters.space else None,
         tune_new_entries=oracle.tune_new_entries,
         allow_new_entries=oracle.allow_new_entries,
