@@ -110,7 +110,7 @@ class WeightSources:
                 # Larger variables are kernels and look-up tables, which no model slices.
                 (variable, _rows(keras.ops.convert_to_numpy(variable)))
                 for variable in self._model.trainable_variables
-                # Not the truth of the shape: TensorFlow's shape of a scalar is true.
+                # The length, because TensorFlow's shape of a scalar is true as a condition.
                 if len(variable.shape) and np.prod(variable.shape) <= _LARGEST_TABLE
             ]
         return [(v, rows) for v, rows in self._weight_rows if width in (None, rows.shape[-1])]

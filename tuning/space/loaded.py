@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_initx import all_layers
 
-# Kernels with fewer entries tell too little about their distribution.
+# Kernels with fewer entries show too little of their distribution.
 _FEWEST = 100
 # The size of a draw of that many entries varies by a fourteenth; trained kernels differ by far more.
 _LARGEST_RATIO = 1.5

@@ -23,7 +23,7 @@ from .held_back import with_validation
 from .saved_model import load_saved
 from .script import load_script
 
-# The options that only some inputs have a use for; no option is ever ignored.
+# The options that apply to some inputs only; no option is ever ignored.
 _OF_TABLES = (
     *("dataset", "data", "target", "task", "drop", "index", "encoding"),
     *("activations", "depth", "width"),

@@ -22,7 +22,7 @@ _TRIED = 12
 _FAR = 3.0
 # A loss that rises by this factor, and then stays above this share of the first one, does not train.
 _RISE, _STALLED, _BLOWN_UP = 1.5, 0.9, 10.0
-# The rise that a learning rate to recommend may cause.
+# The rise of the loss that a recommended learning rate may cause.
 _NO_RISE = 1.05
 # A rate to recommend is this far below the current one and the bound, and lower by one of these factors.
 _BELOW = 0.3
