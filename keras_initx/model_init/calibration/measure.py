@@ -15,9 +15,9 @@ def root_mean_square(tensor: Any) -> tuple[float, float]:
     One sample shows no spread, so its values stand for samples: normal ones have an error of 1 / sqrt(2 n).
     """
     squares = ops.square(ops.cast(tensor, "float32"))
-    per_sample = (
-        ops.mean(ops.reshape(squares, (squares.shape[0], -1)), axis=1) if squares.shape else squares[None]
-    )
+    # The length, because the shape of a scalar is true as a condition on TensorFlow.
+    squares = ops.reshape(squares, (squares.shape[0] if len(squares.shape) else 1, -1))
+    per_sample = ops.mean(squares, axis=1)
     means = np.asarray(ops.convert_to_numpy(per_sample), dtype="float64")
     mean = float(np.mean(means))
     if not mean > 0:
