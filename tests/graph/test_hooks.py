@@ -27,7 +27,7 @@ def test_tensors_with_and_without_values():
 
     def inside(x):
         seen.append(is_concrete(x))
-        return x + 1
+        return (x + 1,)
 
     ops.while_loop(lambda x: ops.sum(x) < 3, inside, (tensor,))
     if keras.backend.backend() == "jax":

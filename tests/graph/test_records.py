@@ -24,8 +24,8 @@ def steps(graph, kind):
 def test_producers_and_consumers(graph):
     hidden, last = steps(graph, "Dense")
     (product,) = steps(graph, "Multiply")
-    (signal,) = graph.inputs
-    assert graph.producer(signal) is None
+    (signal,) = hidden.inputs
+    assert graph.producer(graph.inputs[0]) is None
     assert graph.producer(graph.outputs[0]) is last
     assert graph.producer(hidden.outputs[0]) is hidden
     assert graph.consumers(signal) == (hidden, product)
@@ -50,4 +50,4 @@ def test_properties_of_steps(graph):
     assert not product.is_weighted
     assert product.is_product
     assert hidden.operation is hidden.layer
-    assert hidden.signals == graph.inputs
+    assert hidden.signals == hidden.inputs
