@@ -5,7 +5,18 @@ from keras_initx._graph.classify import ATTENTIONS
 from keras_initx._graph.context import WeightContext, activation_met, normalization_after, weight_contexts
 from keras_initx._graph.groups import kernel_groups, known_groups
 from keras_initx._graph.hooks import first_tensor, is_concrete, own_weights, patched_attribute, zeros
-from keras_initx._graph.inputs import Batch, batch_of, by_name, check_finite, inputs_of, labelled_batch, noise
+from keras_initx._graph.inputs import (
+    Batch,
+    batch_of,
+    by_name,
+    check_finite,
+    inputs_of,
+    labelled_batch,
+    link_of_loss,
+    noise,
+    output_losses,
+    output_names,
+)
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.normalizations import gain_of
 from keras_initx._graph.records import SHAPE_ONLY, Graph, Step
@@ -48,9 +59,12 @@ __all__ = [
     "kernel_groups",
     "known_groups",
     "labelled_batch",
+    "link_of_loss",
     "mask_argument",
     "noise",
     "normalization_after",
+    "output_losses",
+    "output_names",
     "own_weights",
     "patched_attribute",
     "replay",

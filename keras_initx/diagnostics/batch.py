@@ -16,6 +16,8 @@ from keras_initx._graph import (
     inputs_of,
     labelled_batch,
     noise,
+    output_losses,
+    output_names,
     trace,
 )
 from keras_initx._weights import Snapshot
@@ -133,19 +135,15 @@ def check_classes(
         numbers_only: Whether to check class numbers alone, not labels that training takes although no output
             reaches them.
     """
-    losses = getattr(model, "loss", None) if loss is None else loss
-    if isinstance(losses, dict):
-        # Dictionaries are flattened by name, and lists of outputs are in the order of the model.
-        names = sorted(results) if isinstance(results, dict) else getattr(model, "output_names", [])
-        if set(losses) != set(names) or (isinstance(y, dict) and set(y) != set(names)):
+    losses, names = output_losses(model, results, loss), output_names(model, results)
+    if isinstance(y, dict) and names:
+        if set(y) != set(names):
             return
-        losses = [losses[name] for name in names]
-        y = [y[name] for name in names] if isinstance(y, dict) else y
-    losses = keras.tree.flatten(losses)
+        y = [y[name] for name in names]
     targets, outputs = keras.tree.flatten(y), keras.tree.flatten(results)
-    if len(targets) != len(outputs) or len(losses) not in (1, len(targets)):
+    if len(targets) != len(outputs) or len(losses) != len(outputs):
         return
-    for target, out, one in zip(targets, outputs, losses * (len(targets) // len(losses)), strict=True):
+    for target, out, one in zip(targets, outputs, losses, strict=True):
         kind, values = _loss_name(one), np.asarray(ops.convert_to_numpy(target))
         is_last_axis = values.shape == tuple(out.shape) and getattr(one, "axis", -1) in (-1, values.ndim - 1)
         if kind == "sparsecategoricalcrossentropy" and values.size == math.prod(out.shape[:-1]):

@@ -12,9 +12,8 @@ from keras_initx._theory import read_activation
 from keras_initx.errors import InitxError, is_number
 from keras_initx.initializers.base import PACKAGE, LayerAware
 
-# The activations that turn outputs into the probabilities of exclusive classes, and of independent ones.
-_SOFTMAX = frozenset({"softmax", "log_softmax"})
-_SIGMOID = frozenset({"sigmoid", "log_sigmoid"})
+# The activations that turn outputs into the probabilities of exclusive classes, and of independent labels.
+_LINKS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "log_sigmoid": "sigmoid"}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -54,10 +53,13 @@ class PriorBias(LayerAware):
 
     sigmoid: b_k = log(p_k / (1 - p_k))
 
-    where b_k is the bias of output k and p_k the probability of class k. An output without activation
-    (logits) counts as a softmax if it has several classes whose probabilities sum to 1, and as sigmoids
-    otherwise. Several sigmoids are independent labels, so their counts alone do not tell the probabilities:
-    pass `p`, the count of each label divided by the number of samples.
+    where b_k is the bias of output k and p_k the probability of class k. Several sigmoids are independent
+    labels, so their counts alone do not tell the probabilities: pass `p`, the count of each label divided by
+    the number of samples.
+
+    A layer without activation (logits) does not know its loss. Name the `activation` that the loss applies:
+    "sigmoid" for a binary crossentropy, "softmax" for a categorical one. Else the logits count as a softmax
+    if there are several whose probabilities sum to 1, and as sigmoids otherwise.
 
     If the kernel starts small compared to the bias, the first loss is the entropy of the classes, and no
     steps are lost on learning how rare they are.
@@ -66,12 +68,15 @@ class PriorBias(LayerAware):
         p: One probability for all outputs of a sigmoid layer, or one for each output.
         class_counts: The number of samples of each class, instead of `p`. For a single sigmoid output pass
             the counts of the classes 0 and 1. A `collections.Counter` of labels 0, 1, ... is accepted too.
+        activation: "softmax" or "sigmoid", for logits; None decides by the layer's activation, else by the
+            sum.
 
     Raises:
         InitxError: Both or neither of `p` and `class_counts` are passed; a probability is outside (0, 1) or
             a count is not positive (a class without samples has no log-odds); the number of values is not
             the number of outputs; the probabilities of a softmax do not sum to 1; the counts belong to
-            several sigmoids, which need the number of samples too; the layer has another activation.
+            several sigmoids, which need the number of samples too; the layer has another activation;
+            `activation` is unknown, or not what the layer applies.
 
     Example: a rare positive class.
 
@@ -84,9 +89,15 @@ class PriorBias(LayerAware):
     """
 
     def __init__(
-        self, p: float | Sequence[float] | None = None, class_counts: Sequence[float] | None = None
+        self,
+        p: float | Sequence[float] | None = None,
+        class_counts: Sequence[float] | None = None,
+        activation: str | None = None,
     ) -> None:
         super().__init__()
+        if activation not in (None, "softmax", "sigmoid"):
+            raise InitxError("activation", activation, "'softmax', 'sigmoid' or None")
+        self.activation = activation
         if (p is None) == (class_counts is None):
             problem = f"Exactly one of `p` and `class_counts` must be set, got {p!r} and {class_counts!r}"
             raise InitxError("p, class_counts", (p, class_counts), "exactly one of the two", "", problem)
@@ -97,23 +108,30 @@ class PriorBias(LayerAware):
 
     def _values(self, shape: tuple[int, ...], dtype: str) -> Any:
         _refuse_others(self)
-        activation = read_activation(self._layer_info.activation).name
-        p = self._probabilities(shape)
-        exclusive = activation in _SOFTMAX
-        if activation in _SIGMOID and p.size > 1 and self.class_counts is not None:
+        link, p = self._link(), self._probabilities(shape)
+        if link == "sigmoid" and p.size > 1 and self.class_counts is not None:
             allowed = "left out for several sigmoids, whose labels are independent"
             remedy = "Pass p=, the count of each label divided by the number of samples."
             raise self._error(InitxError(*self._argument(), allowed, remedy))
-        if activation == "linear":
+        exclusive = link == "softmax"
+        if link is None:
             exclusive = p.size > 1 and math.isclose(p.sum(), 1, rel_tol=1e-3)
-        elif not exclusive and activation not in _SIGMOID:
-            allowed = "softmax, sigmoid or None (logits)"
-            raise self._error(InitxError("activation", activation, allowed))
         if exclusive and not math.isclose(p.sum(), 1, rel_tol=1e-3):
             allowed = "probabilities that sum to 1, since the output is a softmax"
             raise self._error(InitxError(*self._argument(), allowed))
         bias = np.log(p) if exclusive else np.log(p) - np.log1p(-p)
         return ops.convert_to_tensor(np.broadcast_to(bias, shape).astype(dtype), dtype)
+
+    def _link(self) -> str | None:
+        """Return "softmax" or "sigmoid", whichever turns the outputs into probabilities; None if unknown."""
+        own = read_activation(self._layer_info.activation).name
+        link = _LINKS.get(own)
+        if link is None and own != "linear":
+            raise self._error(InitxError("activation", own, "softmax, sigmoid or None (logits)"))
+        if link and self.activation not in (None, link):
+            allowed = f"None or {link!r}, since the layer applies {own}"
+            raise self._error(InitxError("activation", self.activation, allowed))
+        return link or self.activation
 
     def _probabilities(self, shape: tuple[int, ...]) -> np.ndarray:
         outputs = shape[-1] if shape else 1
@@ -134,7 +152,8 @@ class PriorBias(LayerAware):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "p": self.p, "class_counts": self.class_counts}
+        config = {**super().get_config(), "p": self.p, "class_counts": self.class_counts}
+        return {**config, "activation": self.activation}
 
 
 def _refuse_others(initializer: LayerAware) -> None:

@@ -76,7 +76,8 @@ def initialize(
             both.
         seed: An integer for the same values in every run; None follows `keras.utils.set_random_seed`.
         output_bias: "prior" sets the bias of the output layer to the log-odds of the classes, from `labels`
-            or `class_counts`; None leaves it.
+            or `class_counts`; None leaves it. For logits, the loss of a compiled model tells whether the
+            classes exclude each other.
         labels: The training labels, as class numbers or rows of 0 and 1: one-hot, or multi-hot for sigmoids.
         class_counts: The number of samples of each class.
         only, skip: Patterns (* and ?) of layer or weight paths: the weights to draw, and the weights to leave
@@ -184,7 +185,7 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
     fixed, bias = set(copied.variables), None
     if request.labels is not None or request.class_counts is not None:
         bias = set_output_bias(
-            graph, contexts.values(), index, path_filter, request.labels, request.class_counts
+            model, graph, contexts.values(), index, path_filter, request.labels, request.class_counts
         )
         fixed.add(id(bias))
     undrawn = {id(task.variable) for task in tasks if task.status != "drawn"} | copied.variables

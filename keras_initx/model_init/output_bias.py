@@ -7,13 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph import Graph, WeightContext
+from keras_initx._graph import Graph, WeightContext, link_of_loss, output_losses
 from keras_initx._weights import PathFilter, WeightIndex
 from keras_initx.errors import InitxError
 from keras_initx.initializers import PriorBias
 
 
 def set_output_bias(
+    model: keras.Model,
     graph: Graph,
     contexts: Iterable[WeightContext],
     index: WeightIndex,
@@ -21,7 +22,11 @@ def set_output_bias(
     labels: Any,
     class_counts: Any,
 ) -> keras.Variable:
-    """Set the bias of the output layer to the log-odds of the classes, and return the bias."""
+    """Set the bias of the output layer to the log-odds of the classes, and return the bias.
+
+    The activation of the output decides whether the classes exclude each other; for logits the loss of the
+    compiled model, else the labels: in rows of independent labels, some have no class or several.
+    """
     heads = [context for context in contexts if "head" in context.roles and context.biased]
     if len(heads) != 1:
         listed = f"{len(heads)}: {', '.join(head.path for head in heads)}" if heads else "none"
@@ -42,28 +47,52 @@ def set_output_bias(
             "Make the layer trainable, or change only= and skip= to include the bias.",
             f"`output_bias='prior'` may not change {bias.path}: it is frozen, or excluded by only= or skip=",
         )
-    p = None if class_counts is not None else _frequencies(labels, math.prod(bias.shape))
+    link, cause = _link(model, graph, heads[0])
+    outputs = math.prod(bias.shape)
+    if link == "softmax" and outputs == 1:
+        allowed = f"None for a layer with one output, since {cause}"
+        raise InitxError("output_bias", "prior", allowed, "Use a sigmoid and a binary crossentropy.")
+    if class_counts is not None and link == "sigmoid" and outputs > 1:
+        allowed = f"None, since {cause}: the labels are independent, and counts lack the number of samples"
+        raise InitxError("class_counts", class_counts, allowed, "Pass labels=, as rows of 0 and 1.")
+    p: list[float] | None = None
+    if class_counts is None:
+        p, is_exclusive = _frequencies(labels, outputs)
+        if link == "softmax" and not is_exclusive:
+            allowed = f"class numbers or one-hot rows, since {cause}"
+            raise InitxError("labels", "rows that are not one-hot", allowed)
+        link = link if is_exclusive else "sigmoid"
     layer, name = index.of(bias)
-    initializer = PriorBias(p, class_counts).bound_to(layer, name)
-    try:
-        values = initializer(tuple(bias.shape), dtype=bias.dtype)
-    except InitxError as error:
-        if not error.argument.endswith(": p"):
-            raise
-        allowed = "class numbers or one-hot rows, since the output is a softmax"
-        raise InitxError("labels", "rows that are not one-hot", allowed) from error
+    values = PriorBias(p, class_counts, link).bound_to(layer, name)(tuple(bias.shape), dtype=bias.dtype)
     bias.assign(values)
     return bias
 
 
-def _frequencies(labels: Any, width: int) -> list[float]:
-    """Return the frequency of each output's class, from class numbers, or from rows of 0 and 1.
+def _link(model: keras.Model, graph: Graph, head: WeightContext) -> tuple[str | None, str]:
+    """Return "softmax" or "sigmoid", whichever turns an output into probabilities, and what says so."""
+    for link in ("softmax", "sigmoid"):
+        if head.activation.name in (link, f"log_{link}"):
+            return link, f"the output is a {link}"
+    losses = output_losses(model, graph.results)
+    fed = [graph.ancestors.get(tensor, 0) >> head.step & 1 for tensor in graph.outputs]
+    if len(fed) != len(losses):
+        return None, ""
+    # If losses of both kinds judge the output, none decides.
+    links = {link_of_loss(loss) for loss, is_fed in zip(losses, fed, strict=True) if is_fed}
+    link = links.pop() if len(links) == 1 else None
+    return link, "the loss is a binary crossentropy" if link == "sigmoid" else "the loss is categorical"
 
-    A row has the classes of a sample, one (one-hot) or several (multi-hot).
+
+def _frequencies(labels: Any, width: int) -> tuple[list[float], bool]:
+    """Return the frequency of each output's class, and whether each sample has exactly one class.
+
+    The labels are class numbers, or rows of 0 and 1 with the classes of a sample, one (one-hot) or several
+    (multi-hot).
     """
     values = np.asarray(labels)
     # One output is the probability of the second of two classes.
     classes = max(width, 2)
+    is_exclusive = True
     received = f"{values.dtype} values of shape {values.shape}"
     if values.dtype.kind not in "biuf":
         remedy = "Turn names into numbers with np.unique(labels, return_inverse=True)[1]."
@@ -72,7 +101,8 @@ def _frequencies(labels: Any, width: int) -> list[float]:
     if values.ndim > 1 and values.shape[-1] == width > 1:
         if not values.size or not np.all((values == 0) | (values == 1)):
             raise _bad_labels(f"{received} other than 0 and 1", classes)
-        frequencies = values.reshape(-1, width).mean(axis=0)
+        rows = values.reshape(-1, width)
+        frequencies, is_exclusive = rows.mean(axis=0), bool(np.all(rows.sum(axis=1) == 1))
     else:
         is_class = np.floor(values) == values
         if not values.size or not np.all(is_class & (values >= 0) & (values < classes)):
@@ -89,7 +119,7 @@ def _frequencies(labels: Any, width: int) -> list[float]:
             "Give the layer bias_initializer=keras_initx.PriorBias(p=...) for the frequencies you expect.",
             f"`labels` has {which} class {never}, so its log-odds are infinite",
         )
-    return [float(f) for f in (frequencies if width > 1 else frequencies[1:])]
+    return [float(f) for f in (frequencies if width > 1 else frequencies[1:])], is_exclusive
 
 
 def _bad_labels(received: str, classes: int, remedy: str = "") -> InitxError:

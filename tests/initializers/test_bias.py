@@ -80,6 +80,17 @@ def test_labels_that_are_not_exclusive():
         np.testing.assert_allclose(numpy(layer.bias), special.logit(p), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("own", [None, "sigmoid"])
+def test_logits_of_independent_labels_whose_probabilities_sum_to_1(own):
+    p = [0.5, 0.3, 0.2]
+    initializer = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(PriorBias(p, activation="sigmoid"))
+    )
+    layer = L.Dense(3, activation=own, bias_initializer=initializer)
+    layer.build((None, 4))
+    np.testing.assert_allclose(numpy(layer.bias), special.logit(p), rtol=1e-4, atol=1e-6)
+
+
 def test_one_probability_for_every_output_of_a_detector():
     layer = L.Conv2D(6, 3, activation="sigmoid", bias_initializer=PriorBias(0.01))
     layer.build((None, 8, 8, 2))
@@ -101,9 +112,26 @@ def test_very_rare_classes_keep_their_log_odds():
         ({"p": [0.5, 0.1, 0.1]}, 3, "softmax", r"^out/bias: `p` must be .*sum to 1"),
         ({"p": 0.1}, 3, "softmax", r"^out/bias: `p` must be .*sum to 1"),
         ({"class_counts": [9, 1]}, 1, "softmax", r"^out/bias: `class_counts` .*sum to 1.*, got \[9.0, 1.0\]"),
+        (
+            {"p": [0.5, 0.5], "activation": "sigmoid"},
+            2,
+            "softmax",
+            "^out/bias: `activation` must be None or 'softmax', since the layer applies softmax, got 'sig",
+        ),
+        ({"class_counts": [5, 5], "activation": "sigmoid"}, 2, None, "`class_counts` .*several sigmoids"),
         ({"p": 0.1}, 3, "relu", r"^out/bias: `activation` must be softmax, sigmoid or None.*, got 'relu'"),
     ],
-    ids=["too few", "counts of sigmoids", "too few counts", "sum", "one for all", "one output", "relu"],
+    ids=[
+        "too few",
+        "counts of sigmoids",
+        "too few counts",
+        "sum",
+        "one for all",
+        "one output",
+        "contradiction",
+        "counts of logits",
+        "relu",
+    ],
 )
 def test_values_that_do_not_fit_the_layer_are_refused(arguments, units, activation, message):
     layer = L.Dense(units, activation=activation, bias_initializer=PriorBias(**arguments), name="out")
@@ -120,6 +148,7 @@ def test_values_that_do_not_fit_the_layer_are_refused(arguments, units, activati
             "^Exactly one of `p` and `class_counts` must be set, got 0.1 and",
         ),
         ({"class_counts": [5, 0]}, r"^`class_counts` must be .*, got \[5, 0\].*add 1 to every count"),
+        ({"p": 0.1, "activation": "relu"}, "^`activation` must be 'softmax', 'sigmoid' or None, got 'relu'"),
         ({"class_counts": 7}, "two or more classes, got 7"),
         ({"class_counts": [7]}, r"two or more classes, got \[7\]"),
         (
@@ -127,7 +156,7 @@ def test_values_that_do_not_fit_the_layer_are_refused(arguments, units, activati
             r"^`class_counts` must be finite numbers > 0, got \[7, inf\]\.$",
         ),
     ],
-    ids=["neither", "both", "empty class", "number", "one class", "infinite"],
+    ids=["neither", "both", "empty class", "activation", "number", "one class", "infinite"],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(InitxError, match=message):

@@ -1,5 +1,7 @@
 """Check the output bias: the log-odds of the classes."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -86,10 +88,97 @@ def test_labels_of_several_sigmoids_are_independent():
     for options, message in (
         (
             {"class_counts": counts},
-            r"`class_counts` .* several sigmoids.*number of samples",
+            r"^`class_counts` .* the output is a sigmoid.*number of samples.*Pass labels=",
         ),
         ({"labels": [[1, 0, 1], [1, 1, 0]]}, "only samples of class 0"),
     ):
         with pytest.raises(InitxError, match=message):
             initialize(model, output_bias="prior", **options)
         assert same(before, model)
+
+
+L = keras.losses
+# Frequencies .5, .3 and .2: whoever looks at their sum alone takes them for classes.
+ONE_HOT = np.repeat(np.eye(3), [50, 30, 20], axis=0)
+MULTI_HOT = np.repeat([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]], [20, 10, 20, 50], axis=0)
+CLASSES, LABELS = np.log([0.5, 0.3, 0.2]), np.log([1, 0.3 / 0.7, 0.2 / 0.8])
+
+
+class OwnBinary(L.BinaryCrossentropy):
+    """Stand for a user's subclass."""
+
+
+def logits_model(loss, *following, units=3):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(units, name="head"), *following])
+    if loss is not None:
+        model.compile(loss=loss)
+    return model
+
+
+def prior_of(model, labels):
+    initialize(model, output_bias="prior", labels=labels, seed=0)
+    return ops.convert_to_numpy(model.get_layer("head").bias)
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "expected"),
+    [
+        (L.BinaryCrossentropy(from_logits=True), ONE_HOT, LABELS),
+        (L.BinaryFocalCrossentropy(from_logits=True), ONE_HOT, LABELS),
+        (OwnBinary(from_logits=True), ONE_HOT, LABELS),
+        (functools.partial(L.binary_crossentropy, from_logits=True), ONE_HOT, LABELS),
+        ("binary_crossentropy", ONE_HOT, LABELS),
+        ("BinaryCrossentropy", ONE_HOT.argmax(1), LABELS),
+        ("bce", MULTI_HOT, LABELS),
+        (["binary_focal_crossentropy"], MULTI_HOT, LABELS),
+        ({"head": "binary_crossentropy"}, ONE_HOT, LABELS),
+        (L.CategoricalCrossentropy(from_logits=True), ONE_HOT, CLASSES),
+        ("sparse_categorical_crossentropy", ONE_HOT.argmax(1), CLASSES),
+        # A loss of one's own, or none: the labels decide.
+        (lambda y, z: ops.mean(z), ONE_HOT, CLASSES),
+        (lambda y, z: ops.mean(z), MULTI_HOT, LABELS),
+        (None, ONE_HOT, CLASSES),
+        (None, MULTI_HOT, LABELS),
+    ],
+)
+def test_the_loss_of_logits_decides_whether_classes_exclude_each_other(loss, labels, expected):
+    np.testing.assert_allclose(prior_of(logits_model(loss), labels), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [None, "mse", "binary_crossentropy", "categorical_crossentropy"])
+def test_the_activation_after_the_layer_counts_before_the_loss(loss):
+    softmax = logits_model(loss, layers.Softmax())
+    np.testing.assert_allclose(prior_of(softmax, ONE_HOT), CLASSES, atol=1e-5)
+    sigmoid = logits_model(loss, layers.Activation("sigmoid"))
+    np.testing.assert_allclose(prior_of(sigmoid, ONE_HOT), LABELS, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [list, dict])
+def test_each_output_has_its_own_loss(form):
+    x = keras.Input((4,))
+    other = layers.Dense(3, use_bias=False, name="other")(x)
+    head = layers.Dense(3, name="head")
+    model = keras.Model(x, [other, head(x)])
+    losses = {"other": "categorical_crossentropy", "head": "binary_crossentropy"}
+    model.compile(loss=losses if form is dict else list(losses.values()))
+    np.testing.assert_allclose(prior_of(model, ONE_HOT), LABELS, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "message"),
+    [
+        ("bce", {"class_counts": [5, 3, 2]}, "^`class_counts` must be None, since the loss is a binary cros"),
+        (L.CategoricalCrossentropy(from_logits=True), {"labels": MULTI_HOT}, "^`labels` .*not one-hot"),
+    ],
+)
+def test_labels_that_the_loss_does_not_take_change_nothing(loss, options, message):
+    model = logits_model(loss)
+    before = values(model)
+    with pytest.raises(InitxError, match=message):
+        initialize(model, output_bias="prior", **options)
+    assert same(before, model)
+
+
+def test_a_softmax_over_one_output_has_no_prior():
+    with pytest.raises(InitxError, match=r"^`output_bias` must be None .*one output, since the loss"):
+        prior_of(logits_model("categorical_crossentropy", units=1), [0, 0, 1])

@@ -1,4 +1,4 @@
-"""The inputs of a model: batches of data, or noise in the sizes and of the kinds that the model takes."""
+"""What a model is called on: batches of data, or noise in the right sizes; and the losses of its outputs."""
 
 from keras_initx._graph.inputs.batches import (
     Batch,
@@ -8,6 +8,7 @@ from keras_initx._graph.inputs.batches import (
     inputs_of,
     labelled_batch,
 )
+from keras_initx._graph.inputs.losses import link_of_loss, output_losses, output_names
 from keras_initx._graph.inputs.noise import noise
 from keras_initx._graph.inputs.sizes import fitting_graph
 
@@ -19,5 +20,8 @@ __all__ = [
     "fitting_graph",
     "inputs_of",
     "labelled_batch",
+    "link_of_loss",
     "noise",
+    "output_losses",
+    "output_names",
 ]
