@@ -1,7 +1,7 @@
 """The weights of a model: find, select, restore, reinitialize and copy them."""
 
 from keras_initx._weights.deliberate import is_small, is_structured, is_zero, varies
-from keras_initx._weights.index import WeightIndex, all_frozen
+from keras_initx._weights.index import WeightIndex, adapted, all_frozen
 from keras_initx._weights.layers import all_layers, mean_square
 from keras_initx._weights.own_initializers import draw_from, own_initializer
 from keras_initx._weights.path_filter import PathFilter
@@ -14,6 +14,7 @@ __all__ = [
     "PathFilter",
     "Snapshot",
     "WeightIndex",
+    "adapted",
     "all_frozen",
     "all_layers",
     "copy_pretrained",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import keras
 
 from keras_initx.errors import InitxError
-from keras_initx.initializers import Fans, layer_info
+from keras_initx.initializers import Fans, layer_info, was_trainable
 
 
 class WeightIndex:
@@ -31,16 +31,21 @@ class WeightIndex:
         return self._around[id(variable)][1][-1], variable.name
 
     def is_frozen(self, variable: keras.Variable) -> bool:
-        """Return whether the weight's layer, or one around it, is not trainable, or LoRA has frozen it.
+        """Return whether a trainable weight was frozen: by itself, by LoRA, by its layer or one around it.
 
-        Other weights that are not trainable, such as moving statistics, are not frozen.
+        Weights that were never trainable, such as moving statistics, are not frozen by themselves.
         """
-        is_under_lora = getattr(self.of(variable)[0], "lora_enabled", False) and not variable.trainable
-        return is_under_lora or self.is_in_frozen_layer(variable)
+        frozen = not variable.trainable and (was_trainable(variable) or self.is_adapted(variable))
+        return frozen or self.is_in_frozen_layer(variable)
 
     def is_in_frozen_layer(self, variable: keras.Variable) -> bool:
         """Return whether the weight's layer, or one around it, is not trainable."""
         return not all(layer.trainable for layer in self._around[id(variable)][1])
+
+    def is_adapted(self, variable: keras.Variable) -> bool:
+        """Return whether the weight belongs to a layer with LoRA, or to a quantized one."""
+        layer = self.of(variable)[0]
+        return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
     def variables(self) -> list[keras.Variable]:
         """Return all weights, each once."""
@@ -54,6 +59,18 @@ class WeightIndex:
     def fans(self, variable: keras.Variable) -> Fans:
         """Return the fans of a weight in its layer."""
         return layer_info(*self.of(variable)).geometry.fans(tuple(variable.shape))
+
+
+def adapted(layer: keras.Layer) -> InitxError:
+    """Return the error for a layer to draw whose kernel LoRA or quantization has replaced."""
+    path = layer.path or layer.name
+    return InitxError(
+        path,
+        "LoRA or quantization",
+        "a layer whose kernel is a floating-point variable",
+        "Draw the model first, then enable LoRA or quantize it; or exclude the layer by skip=.",
+        f"{path}: LoRA or quantization has replaced its kernel, so it cannot be drawn",
+    )
 
 
 def all_frozen(model: keras.Model, variables: Sequence[keras.Variable]) -> InitxError:

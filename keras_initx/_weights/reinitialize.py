@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._weights.index import WeightIndex, all_frozen
+from keras_initx._weights.index import WeightIndex, adapted, all_frozen
 from keras_initx._weights.layers import all_layers
 from keras_initx._weights.own_initializers import reinitialize_all
 from keras_initx._weights.path_filter import PathFilter
@@ -63,8 +63,8 @@ def reinitialize(
     Kernels are the weights that layers draw with their `kernel_initializer` (or depthwise and pointwise
     initializer), also inside nested models, attention layers and recurrent cells. Recurrent kernels,
     embeddings, biases (unless `weights` asks for them) and normalizations stay as they are, and so do frozen
-    layers (`trainable=False`) and the compiled state. The configs of the layers name the new initializer, so
-    that a saved model does too.
+    layers and weights (`trainable=False`), kernels under LoRA, quantized kernels and the compiled state. The
+    configs of the layers name the new initializer, so that a saved model does too.
 
     The optimizer keeps its moments and its step, which belong to the weights of the last training. Call
     `model.compile` again to start with a new one.
@@ -74,7 +74,7 @@ def reinitialize(
         initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer. Each layer gets its own
             copy, so that two layers of one shape get different values. None draws every weight (biases,
             embeddings and normalizations too) from the initializer that it was made with: apart from frozen
-            layers and the weights under LoRA, the model is then as if built again.
+            layers and weights, also those that LoRA froze, the model is then as if built again.
         seed: An integer for the same values in every run, whatever the names of the layers; None follows
             `keras.utils.set_random_seed`. The values of a weight do not depend on which others are drawn.
         weights: The kind of weights to draw: "kernels", "recurrent_kernels", "embeddings" or "biases". None
@@ -86,9 +86,9 @@ def reinitialize(
         The number of weights drawn.
 
     Raises:
-        InitxError: If the model is not built or has no kernel; if all weights to draw are frozen; if a layer
-            to draw has LoRA or quantization; if a name is unknown; if a pattern matches nothing; if a draw is
-            not finite. No weight has changed then.
+        InitxError: If the model is not built or has no kernel; if all weights to draw are frozen; if `only`
+            names a layer with LoRA or quantization, or there is no other; if a name is unknown; if a pattern
+            matches nothing; if a draw is not finite. No weight has changed then.
 
     Example:
 
@@ -123,7 +123,8 @@ def reinitialize(
         return reinitialize_all(model, all_layers(model), seed, selected)
     kind = weights or "kernels"
     kernels = list(_kernels(model, kind))
-    _refuse_replaced(model, lambda v: matches(v) and not index.is_in_frozen_layer(v), kind)
+    if path_filter.is_only or not kernels:
+        _refuse_adapted(model, lambda v: matches(v) and not index.is_in_frozen_layer(v), kind)
     if not kernels:
         attribute = next(iter(_ATTRIBUTES[kind]))
         article = "an" if attribute.startswith("e") else "a"
@@ -224,7 +225,7 @@ def _is_floating(kernel: Any) -> bool:
     return isinstance(kernel, keras.Variable) and "float" in str(kernel.dtype)
 
 
-def _refuse_replaced(model: keras.Model, selected: Callable[[keras.Variable], bool], weights: str) -> None:
+def _refuse_adapted(model: keras.Model, selected: Callable[[keras.Variable], bool], weights: str) -> None:
     """Raise an `InitxError` for a layer to draw whose kernel LoRA or quantization has replaced."""
     for layer in all_layers(model):
         for initializer_attribute, attributes in _ATTRIBUTES[weights].items():
@@ -232,14 +233,7 @@ def _refuse_replaced(model: keras.Model, selected: Callable[[keras.Variable], bo
             if kernel is None or _is_floating(kernel) or not hasattr(layer, initializer_attribute):
                 continue
             if any(map(selected, layer.weights)):
-                path = layer.path or layer.name
-                raise InitxError(
-                    path,
-                    "LoRA or quantization",
-                    "a layer whose kernel is a floating-point variable",
-                    "Draw the model first, then enable LoRA or quantize it; or exclude the layer by skip=.",
-                    f"{path}: LoRA or quantization has replaced its kernel, so it cannot be drawn",
-                )
+                raise adapted(layer)
 
 
 def _instance(initializer: Any) -> Any:

@@ -13,6 +13,7 @@ from keras_initx.initializers.layer_binding import (
     install,
     is_overridden,
     record_initializer,
+    was_trainable,
 )
 from keras_initx.initializers.layer_info import layer_info
 from keras_initx.initializers.orthogonal import OrthogonalAuto, layout_of
@@ -53,4 +54,5 @@ __all__ = [
     "layer_info",
     "layout_of",
     "record_initializer",
+    "was_trainable",
 ]

@@ -18,6 +18,9 @@ _MARK = "_keras_initx_binding"
 INITIALIZER_MARK = "_keras_initx_initializer"
 # Set to True on a weight whose current values do not come from its own initializer.
 OVERRIDDEN_MARK = "_keras_initx_otherwise"
+# Whether the layer added the weight as trainable: a gamma that is not trainable any more is frozen, moving
+# statistics are not.
+_TRAINABLE_MARK = "_keras_initx_trainable"
 
 
 def install() -> None:
@@ -37,6 +40,8 @@ def install() -> None:
             args = (args[0], initializer, *args[2:])
         variable = original(layer, *args, **kwargs)
         record_initializer(variable, initializer)
+        # The fourth positional argument. The variable itself is not trainable either in a frozen layer.
+        setattr(variable, _TRAINABLE_MARK, kwargs.get("trainable", args[3] if len(args) > 3 else True))
         return variable
 
     setattr(add_weight, _MARK, True)
@@ -53,6 +58,11 @@ def initializer_of(variable: keras.Variable) -> Any:
     """Return the initializer that drew a weight; None if the wrapper did not create the weight."""
     initializer = getattr(variable, INITIALIZER_MARK, None)
     return keras.initializers.get(initializer) if isinstance(initializer, str) else initializer
+
+
+def was_trainable(variable: keras.Variable) -> bool:
+    """Return whether its layer added a weight as trainable; False if the wrapper did not create it."""
+    return bool(getattr(variable, _TRAINABLE_MARK, False))
 
 
 def is_overridden(variable: keras.Variable) -> bool:

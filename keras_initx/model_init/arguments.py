@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph import batch_of, by_name, fixed_batch, inputs_of
-from keras_initx._weights import PathFilter, WeightIndex, all_layers
+from keras_initx._weights import PathFilter, WeightIndex, adapted, all_layers
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.model_init.methods import METHODS
 
@@ -60,24 +60,12 @@ def _check_layers(model: keras.Model, path_filter: PathFilter) -> None:
             "If its layers are not built yet, call it once on a batch: model(x).",
             f"`model` {model.name!r} has no weights",
         )
-    layers = all_layers(model)
-    replaced = [
-        layer
-        for layer in layers
-        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
-    ]
-    index = WeightIndex(layers) if replaced else None
-    for layer in replaced:
-        assert index is not None
-        if any(path_filter.matches(index.names(variable)) for variable in layer.weights):
-            path = layer.path or layer.name
-            raise InitxError(
-                path,
-                "LoRA or quantization",
-                "a layer whose kernel is a floating-point variable",
-                "Initialize the model first, then enable LoRA or quantize it; or exclude the layer by skip=.",
-                f"{path}: LoRA or quantization has replaced its kernel, so it cannot be initialized",
-            )
+    if not path_filter.is_only:
+        return
+    index = WeightIndex(all_layers(model))
+    for variable in index.variables():
+        if index.is_adapted(variable) and path_filter.matches(index.names(variable)):
+            raise adapted(index.of(variable)[0])
 
 
 def _check_output_bias(output_bias: Any, labels: Any, class_counts: Any) -> None:

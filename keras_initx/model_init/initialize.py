@@ -14,6 +14,7 @@ from keras_initx._weights import (
     PathFilter,
     Snapshot,
     WeightIndex,
+    adapted,
     all_frozen,
     all_layers,
     copy_pretrained,
@@ -61,8 +62,8 @@ def initialize(
     already scaled. So every pre-activation has the root mean square `target` (1 unless the method chooses
     another), whatever lies between the layers. Kernels, recurrent kernels, embeddings and additive tables
     (positions, class tokens) are drawn; biases only if the method sets them. Frozen layers
-    (`trainable=False`), normalizations, the optimizer, the compiled state and batch statistics stay as they
-    are.
+    (`trainable=False`), layers with LoRA, quantized layers, normalizations, the optimizer, the compiled state
+    and batch statistics stay as they are.
 
     Args:
         model: A built model: Functional, Sequential or subclassed.
@@ -90,7 +91,8 @@ def initialize(
     Raises:
         InitxError: If the model is not built or has no weights; if the method is unknown; if data is
             missing, empty, not finite or all zeros; if a pattern matches nothing; if all weights to draw are
-            frozen (but a dry run shows them); if a pretrained file does not match; if an output is not
+            frozen (but a dry run shows them); if `only` names a layer with LoRA or quantization, or there is
+            no other; if a pretrained file does not match; if an output is not
             finite. Every weight is then as it was.
 
     Example:
@@ -170,15 +172,19 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
     contexts, method = weight_contexts(graph), request.method
     tasks = make_tasks(graph, contexts, choose_by_period(method, contexts), index, path_filter)
     path_filter.check((index.names(task.variable) for task in tasks), map(index.names, index.variables()))
+    adapted_layers = [index.of(v)[0] for v in index.variables() if index.is_adapted(v)]
+    if not tasks and adapted_layers:
+        raise adapted(adapted_layers[0])
     if not tasks:
         problem = f"`model` {model.name!r} has no kernels to initialize"
         raise InitxError("model", model.name, "a model with kernels", problem=problem)
     matching = [task for task in tasks if selected(task.variable)]
     # An output bias and pretrained weights are changes too, and a dry run shows the frozen weights.
     draws_only = request.pretrained is None and request.labels is None and request.class_counts is None
-    is_frozen = bool(matching) and all(task.status == "frozen" for task in matching)
+    is_frozen = bool(matching) and all(task.status in ("frozen", "adapted") for task in matching)
     if is_frozen and draws_only and not request.dry_run:
-        raise all_frozen(model, [task.variable for task in matching])
+        loose = [task.variable for task in matching if not index.is_adapted(task.variable)]
+        raise all_frozen(model, loose) if loose else adapted(index.of(matching[0].variable)[0])
     copied = Copied()
     if request.pretrained is not None:
         copied = copy_pretrained(model, request.pretrained, selected)

@@ -48,7 +48,7 @@ class PlanRow:
         depth: The number of weights in its plain chain.
         method: The method that drew it; "kept" if only= or skip= excluded it, "zeros", "small"
             or "structured" if it was set on purpose, "frozen" if it is not
-            trainable, "pretrained" if it was copied.
+            trainable, "adapted" if its layer has LoRA or is quantized, "pretrained" if it was copied.
         fan_in, fan_out: Its fans.
         gain: The mean square of its entries times fan_in.
         rms_before: The root mean square of its output before scaling, on its actual inputs; NaN if it was
@@ -148,6 +148,7 @@ class Plan:
 NOT_DRAWN = {
     "kept": "excluded by only= or skip=",
     "frozen": "not trainable: left as it is",
+    "adapted": "its layer has LoRA or is quantized: left as it is",
     "pretrained": "copied from pretrained=",
     "zeros": "zeros that let the rest of the model learn: kept on purpose unless only= names them",
     "small": "far smaller than any scheme, on purpose: left as it is unless only= names it",

@@ -201,6 +201,8 @@ def make_tasks(
             task.leave_as_is("pretrained")
         elif not task.variable.trainable:
             task.leave_as_is("frozen")
+        elif index.is_adapted(task.variable):
+            task.leave_as_is("adapted")
         elif not path_filter.matches(index.names(task.variable)):
             task.leave_as_is("kept")
     if not path_filter.is_only:

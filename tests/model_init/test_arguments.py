@@ -90,17 +90,10 @@ class TestBadInput:
             InitxError, match=r"has no weights. If its layers are not built yet, call it once"
         ):
             initialize(keras.Model(x, layers.ReLU()(x)))
-        model = plain(3)
-        model.layers[1].enable_lora(2)
-        with pytest.raises(
-            InitxError,
-            match=r"^sequential.*/dense_.*: LoRA or quantization has replaced .*Initialize the model first",
-        ):
-            initialize(model)
 
 
 @pytest.mark.parametrize("change", [lambda layer: layer.enable_lora(2), lambda layer: layer.quantize("int8")])
-@pytest.mark.parametrize("options", [{"only": ["first", "last"]}, {"skip": "middle"}])
+@pytest.mark.parametrize("options", [{}, {"only": ["first", "last"]}, {"skip": "middle"}])
 def test_a_layer_with_lora_that_is_not_drawn_is_no_obstacle(change, options):
     stack = [layers.Dense(8, name=name) for name in ("first", "middle", "last")]
     model = keras.Sequential([keras.Input((8,)), *stack])
@@ -111,6 +104,44 @@ def test_a_layer_with_lora_that_is_not_drawn_is_no_obstacle(change, options):
     assert same(before, model.layers[1])
     with pytest.raises(InitxError, match=r"middle: LoRA or quantization has replaced .*skip="):
         initialize(model, only="middle")
+    for layer in model.layers[::2]:
+        change(layer)
+    before = values(model)
+    with pytest.raises(InitxError, match=r"first: LoRA or quantization has replaced .*Draw the model first"):
+        initialize(model)
+    assert same(before, model)
+
+
+@pytest.mark.parametrize(
+    ("shape", "make"),
+    [
+        ((8,), lambda: layers.Dense(8)),
+        ((3, 8), lambda: layers.EinsumDense("abc,cd->abd", (3, 8))),
+        ((5,), lambda: layers.Embedding(20, 8)),
+        ((9, 8), lambda: layers.Conv1D(8, 3)),
+        ((9, 9, 8), lambda: layers.Conv2D(8, 3)),
+        ((6,), lambda: layers.MultiHeadAttention(2, 4)),
+    ],
+)
+def test_a_new_head_on_layers_with_lora(shape, make):
+    x, backbone = keras.Input(shape), make()
+    if isinstance(backbone, layers.MultiHeadAttention):
+        h = layers.Embedding(20, 8)(x)
+        h = backbone(h, h)
+        adapted = [layer for layer in backbone._flatten_layers() if isinstance(layer, layers.EinsumDense)]
+    else:
+        h, adapted = backbone(x), [backbone]
+    head = layers.Dense(4, name="head")
+    model = keras.Model(x, head(layers.Flatten()(h)))
+    for layer in adapted:
+        layer.enable_lora(2)
+    before, old_head = values(backbone), values(head)
+    plan = initialize(model, seed=0)
+    assert same(before, backbone)
+    assert not same(old_head, head)
+    rows = {row.path: row for row in plan.rows}
+    assert {row.method for row in rows.values() if "lora" in row.path} == {"adapted"}
+    assert rows["head/kernel"].rms_after == pytest.approx(1, rel=0.05)
 
 
 def test_x_and_y():

@@ -130,19 +130,16 @@ def test_bad_input_changes_nothing(make, initializer, says):
 
 
 @pytest.mark.parametrize("change", [lambda layer: layer.enable_lora(2), lambda layer: layer.quantize("int8")])
-def test_lora_and_quantized_layers_are_refused_by_path(change):
+def test_lora_and_quantized_layers_stay(change):
     model = keras.Sequential([keras.Input((8,)), L.Dense(8), L.Dense(8, name="frozen")])
     change(model.layers[1])
     before = [w.copy() for w in model.get_weights()]
-    with pytest.raises(
-        InitxError,
-        match=r"^sequential/frozen: LoRA or quantization has replaced its kernel.*Draw the model first",
-    ):
-        keras_initx.reinitialize(model, "he_auto")
+    says = r"^sequential/frozen: LoRA or quantization has replaced its kernel.*Draw the model first"
+    with pytest.raises(InitxError, match=says):
+        keras_initx.reinitialize(model, "he_auto", only="frozen")
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    # A layer that is not drawn is no obstacle.
-    for options in ({"only": model.layers[0].name}, {"skip": "frozen"}):
+    for options in ({"only": model.layers[0].name}, {"skip": "frozen"}, {}):
         assert keras_initx.reinitialize(model, "he_auto", **options) == 1
     for one, two in zip(before[2:], model.get_weights()[2:], strict=True):
         np.testing.assert_array_equal(one, two)
@@ -175,6 +172,36 @@ def test_the_frozen_weight_under_lora_stays(make, shape):
     assert np.all(keras.ops.convert_to_numpy(norm.moving_mean) == 0)
     with pytest.raises(InitxError, match="is frozen: "):
         keras_initx.reinitialize(model, only=frozen[0].path)
+
+
+def test_scales_of_quantized_kernels_stay():
+    model = keras.Sequential([keras.Input((8,)), L.Dense(8, use_bias=False), L.Dense(8)])
+    model.layers[0].quantize("int8")
+    before = [w.copy() for w in model.layers[0].get_weights()]
+    assert keras_initx.reinitialize(model, seed=1) == 2
+    for one, two in zip(before, model.layers[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("initializer", [None, "he_auto"])
+def test_a_frozen_weight_of_a_trainable_layer_stays(initializer):
+    model = keras.Sequential([keras.Input((4,)), L.Dense(8), L.BatchNormalization(), L.Dense(2)])
+    first, norm = model.layers[:2]
+    for variable in (*first.weights, *norm.weights):
+        variable.assign(np.full(variable.shape, 0.37))
+    first.kernel.trainable = norm.gamma.trainable = False
+    keras_initx.reinitialize(model, initializer, seed=1)
+    for variable in (first.kernel, norm.gamma):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), 0.37, rtol=1e-6)
+    # Moving statistics were never trainable, so they are not frozen; a name draws kernels alone.
+    assert np.all(keras.ops.convert_to_numpy(norm.moving_mean) == 0) == (initializer is None)
+    with pytest.raises(InitxError, match="is frozen: "):
+        keras_initx.reinitialize(model, initializer, only=first.kernel.path)
+    # A layer that was frozen while it was built is as trainable as any other afterwards.
+    late = L.Dense(3, trainable=False)
+    model = keras.Sequential([keras.Input((4,)), late])
+    late.trainable = True
+    assert keras_initx.reinitialize(model, initializer, seed=1) == (2 if initializer is None else 1)
 
 
 def test_keras_still_lists_sublayers_of_attention_and_recurrent_cells():
