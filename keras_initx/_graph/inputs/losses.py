@@ -55,7 +55,11 @@ def link_of_loss(loss: Any) -> Literal["sigmoid", "softmax"] | None:
     A crossentropy of independent labels belongs to sigmoids, one of exclusive classes to a softmax.
     """
     if isinstance(loss, str):
-        loss = keras.losses.get(loss)
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:
+            # Keras says so when it trains.
+            return None
     while isinstance(loss, functools.partial):
         loss = loss.func
     cls = loss if inspect.isclass(loss) else type(loss)
