@@ -70,9 +70,9 @@ def set_output_bias(
 
 def _link(model: keras.Model, graph: Graph, head: WeightContext) -> tuple[str | None, str]:
     """Return "softmax" or "sigmoid", whichever turns an output into probabilities, and what says so."""
-    for link in ("softmax", "sigmoid"):
-        if head.activation.name in (link, f"log_{link}"):
-            return link, f"the output is a {link}"
+    for applied in ("softmax", "sigmoid"):
+        if head.activation.name in (applied, f"log_{applied}"):
+            return applied, f"the output is a {applied}"
     losses = output_losses(model, graph.results)
     fed = [graph.ancestors.get(tensor, 0) >> head.step & 1 for tensor in graph.outputs]
     if len(fed) != len(losses):
