@@ -1,5 +1,6 @@
 """Set the output bias to the log-odds of the classes."""
 
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -57,7 +58,7 @@ def set_output_bias(
         raise InitxError("class_counts", class_counts, allowed, "Pass labels=, as rows of 0 and 1.")
     p: list[float] | None = None
     if class_counts is None:
-        p, is_exclusive = _frequencies(labels, outputs)
+        p, is_exclusive = _frequencies(labels, outputs, len(graph.steps[heads[0].step].shapes[0]))
         if link == "softmax" and not is_exclusive:
             allowed = f"class numbers or one-hot rows, since {cause}"
             raise InitxError("labels", "rows that are not one-hot", allowed)
@@ -78,16 +79,36 @@ def _link(model: keras.Model, graph: Graph, head: WeightContext) -> tuple[str | 
     if len(fed) != len(losses):
         return None, ""
     # If losses of both kinds judge the output, none decides.
-    links = {link_of_loss(loss) for loss, is_fed in zip(losses, fed, strict=True) if is_fed}
+    own = [loss for loss, is_fed in zip(losses, fed, strict=True) if is_fed]
+    links = {link_of_loss(loss) for loss in own}
+    if links == {None} and (others := [name for loss in own if (name := _keras_loss(loss))]):
+        raise InitxError(
+            "output_bias",
+            "prior",
+            f"None for the loss {others[0]}, since it compares the outputs themselves, not their log-odds",
+            "Use a crossentropy, or set the bias to the mean of the targets: "
+            "keras_initx.reinitialize(model, keras.initializers.Constant(mean), weights='biases', only=...).",
+        )
     link = links.pop() if len(links) == 1 else None
     return link, "the loss is a binary crossentropy" if link == "sigmoid" else "the loss is categorical"
 
 
-def _frequencies(labels: Any, width: int) -> tuple[list[float], bool]:
+def _keras_loss(loss: Any) -> str | None:
+    """Return the name of a loss if it is one of Keras's own, else None."""
+    try:
+        loss = keras.losses.get(loss)
+    except ValueError:
+        # Keras says so when it trains.
+        return None
+    cls = loss if inspect.isroutine(loss) else type(loss)
+    return cls.__name__ if str(cls.__module__).startswith("keras.") else None
+
+
+def _frequencies(labels: Any, width: int, rank: int) -> tuple[list[float], bool]:
     """Return the frequency of each output's class, and whether each sample has exactly one class.
 
     The labels are class numbers, or rows of 0 and 1 with the classes of a sample, one (one-hot) or several
-    (multi-hot).
+    (multi-hot). `rank` is the number of axes of the output, the first of which are the samples.
     """
     values = np.asarray(labels)
     # One output is the probability of the second of two classes.
@@ -96,6 +117,11 @@ def _frequencies(labels: Any, width: int) -> tuple[list[float], bool]:
     received = f"{values.dtype} values of shape {values.shape}"
     if values.dtype.kind not in "biuf":
         remedy = "Turn names into numbers with np.unique(labels, return_inverse=True)[1]."
+        raise _bad_labels(received, classes, remedy)
+    if values.ndim >= rank and values.shape[-1] not in (1, width):
+        remedy = (
+            f"The output has {width} unit{'s' * (width > 1)}, the labels have {values.shape[-1]} columns."
+        )
         raise _bad_labels(received, classes, remedy)
     # One label for each pixel or word counts like one for each sample.
     if values.ndim > 1 and values.shape[-1] == width > 1:

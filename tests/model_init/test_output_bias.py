@@ -44,6 +44,7 @@ class TestOutputBias:
             ([], "of shape"),
             ([0, 1, 1], "no sample of class 2"),
             ([[1, 1, 0], [0, 0, 1]], "not one-hot"),
+            (np.eye(4), "The output has 3 units, the labels have 4 columns"),
         ],
     )
     def test_bad_labels_change_nothing(self, labels, received):
@@ -63,6 +64,14 @@ def test_a_frozen_or_skipped_head_keeps_its_bias():
     model.layers[0].trainable = False
     with pytest.raises(InitxError, match=r"may not change .*head/bias: it is frozen"):
         initialize(model, output_bias="prior", class_counts=[1, 2, 3])
+
+
+def test_columns_of_labels_for_one_output_change_nothing():
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(1, activation="sigmoid")])
+    before = values(model)
+    with pytest.raises(InitxError, match="The output has 1 unit, the labels have 2 columns"):
+        initialize(model, output_bias="prior", labels=[[0, 1], [1, 0], [0, 0]])
+    assert same(before, model)
 
 
 def test_labels_of_pixels():
@@ -169,6 +178,8 @@ def test_each_output_has_its_own_loss(form):
     [
         ("bce", {"class_counts": [5, 3, 2]}, "^`class_counts` must be None, since the loss is a binary cros"),
         (L.CategoricalCrossentropy(from_logits=True), {"labels": MULTI_HOT}, "^`labels` .*not one-hot"),
+        ("mse", {"labels": ONE_HOT}, "^`output_bias` must be None for the loss mean_squared_error"),
+        (L.Huber(), {"labels": ONE_HOT}, "^`output_bias` must be None for the loss Huber"),
     ],
 )
 def test_labels_that_the_loss_does_not_take_change_nothing(loss, options, message):
