@@ -1,6 +1,8 @@
 """Find out what the integers of a model input are: rows of a look-up table, a mask, or something unknown."""
 
+import functools
 import inspect
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +54,14 @@ _PASSING = frozenset(
         "TrueDivide",
     ]
 )
+# Operations that combine masks bit by bit.
+_BITWISE = frozenset({"BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitwiseInvert"})
+# Operations that combine masks, numbers and signals alike.
+_ARITHMETIC = frozenset(
+    ["Add", "Average", "Subtract", "Multiply", "Mod", "Negative", "Abs", "Absolute", "Log", "Log1p", "Power"]
+)
+# Operations that make a mask of sums of masks again, as min(a + b, 1) and (a + b) // 2 do.
+_BOUNDING = frozenset({"Clip", "Minimum", "Maximum", "Relu", "FloorDivide", "Sign"})
 # Operations that read integers as weights of 0 and 1.
 _WEIGHTING = frozenset({"Multiply", "Subtract", "Masking", "Softmax", "DotProductAttention"})
 # Operations that add up masks and other integers alike.
@@ -65,9 +75,55 @@ def table_rows(graph: Graph, number: int) -> int | None:
 
 
 def is_mask(graph: Graph, number: int) -> bool:
-    """Return whether every step that reads an input takes its values as a mask, or reads its shape alone."""
-    kinds = [_kind(step, tensor) for step, tensor in readers(graph, number)]
+    """Return whether every step that reads an input takes its values as a mask, or reads its shape alone.
+
+    A sum of masks is one if a comparison reads it, as in a + b > 1, and an additive mask if a softmax does.
+    """
+    kinds = list(_mask_readers(graph, number))
     return "other" not in kinds and ("mask" in kinds or "count" not in kinds)
+
+
+def _mask_readers(graph: Graph, number: int) -> Iterator[str]:
+    """Yield how each step reads an input, as `_kind` does, through steps that combine it with other masks.
+
+    On the way the input is a "mask"; part of a "sum", of masks or of numbers; or part of a "signal".
+    """
+    pending = [(number, "mask")]
+    seen = set(pending)
+    while pending:
+        tensor, state = pending.pop()
+        for step in graph.consumers(tensor):
+            after = _state_after(graph, step, tensor, state)
+            if after is None:
+                yield _kind_of_part(step, tensor, state)
+                continue
+            new = [(t, after) for t in step.outputs if (t, after) not in seen]
+            seen.update(new)
+            pending += new
+
+
+def _state_after(graph: Graph, step: Step, tensor: int, state: str) -> str | None:
+    """Return what an input is part of after a step, as in `_mask_readers`; None if the walk ends there."""
+    if _is_boolean(step):
+        return None
+    if step.kind in _BOUNDING and state == "sum":
+        return "mask"
+    if _passes_on(step, tensor) or step.kind in _BITWISE | _BOUNDING:
+        return state
+    if step.kind not in _ARITHMETIC or (state == "mask" and step.kind in _WEIGHTING):
+        return None
+    before = functools.reduce(operator.or_, (graph.ancestors.get(t, 0) for t in step.inputs), 0)
+    has_weights = any(before >> s.number & 1 for s in graph.steps if s.is_weighted)
+    return "signal" if state == "signal" or has_weights else "sum"
+
+
+def _kind_of_part(step: Step, tensor: int, state: str) -> str:
+    """Return how a step reads what an input is part of."""
+    kind = _kind(step, tensor)
+    if kind == "mask" and state == "signal" and not _is_softmax(step):
+        return "other"
+    # A product of sums weighs nothing.
+    return "other" if state == "sum" and step.kind in CONTRACTIONS else kind
 
 
 def readers(graph: Graph, number: int) -> Iterator[tuple[Step, int]]:
@@ -106,11 +162,19 @@ def _kind(step: Step, tensor: int) -> str:
     names = argument_names(step, tensor)
     if names and all("mask" in name or name == "condition" for name in names):
         return "mask"
-    results = [t for t in keras.tree.flatten(step.call.outputs) if isinstance(t, keras.KerasTensor)]
-    # Comparisons and logical operations.
-    if results and all(keras.backend.standardize_dtype(t.dtype) == "bool" for t in results):
+    if _is_softmax(step) or _is_boolean(step):
         return "mask"
     return "other"
+
+
+def _is_softmax(step: Step) -> bool:
+    return step.kind == "Softmax" or (step.activation is not None and step.activation.name == "softmax")
+
+
+def _is_boolean(step: Step) -> bool:
+    """Return whether a step returns truth values: a comparison, a logical operation, a cast."""
+    results = [t for t in keras.tree.flatten(step.call.outputs) if isinstance(t, keras.KerasTensor)]
+    return bool(results) and all(keras.backend.standardize_dtype(t.dtype) == "bool" for t in results)
 
 
 def argument_names(step: Step, tensor: int) -> set[str]:

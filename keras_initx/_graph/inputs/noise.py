@@ -51,7 +51,7 @@ def _one_input(graph: Graph, number: int, tensor: Any, batch: int, rng: np.rando
         return ops.convert_to_tensor(rng.integers(0, 256, size=shape), dtype=dtype)
     if dtype == "bool" or (dtype != "string" and is_mask(graph, number)):
         return ops.ones(shape, dtype=dtype)
-    received = f"{dtype} values of unknown range"
+    received = "strings" if dtype == "string" else f"{dtype} values of unknown range"
     raise InitxError(
         f"model input {tensor.name!r}",
         received,

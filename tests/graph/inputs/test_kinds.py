@@ -36,6 +36,25 @@ JOINS = {
     "triangle": lambda p: ops.tril(ops.repeat(ops.expand_dims(p, 1), LENGTH, axis=1)),
     "outer product": lambda p: ops.matmul(p[:, :, None], p[:, None]),
     "complement": lambda p: ops.equal(1 - ops.expand_dims(p, 1), 0),
+    "bitwise and": lambda p: ops.bitwise_and(ops.expand_dims(p, 1), causal()),
+    "bitwise or": lambda p: ops.bitwise_not(ops.bitwise_or(1 - p[:, None], 1 - causal())),
+    "bitwise xor": lambda p: ops.bitwise_xor(ops.expand_dims(p, 1), causal()),
+    "operators": lambda p: (p[:, None] == 1) & ~(causal() == 0) | causal("bool"),
+    "sum above 1": lambda p: ops.expand_dims(p, 1) + causal() > 1,
+    "sum equal to 2": lambda p: ops.equal(ops.add(causal(), ops.expand_dims(p, 1)), 2),
+    "sum of floats": lambda p: ops.cast(p, "float32")[:, None] + causal("float32") >= 1.5,
+    "sum minus 1": lambda p: ops.maximum(p[:, None] + causal() - 1, 0),
+    "clipped sum": lambda p: ops.clip(p[:, None] + causal(), 0, 1),
+    "half of a sum": lambda p: (p[:, None] + causal()) // 2,
+    "subtract from 1": lambda p: 1 - ops.maximum(1 - p[:, None], 1 - causal()),
+    "sum of complements": lambda p: (1 - ops.expand_dims(p, 1)) + (1 - causal()) < 1,
+    "chain of casts": lambda p: ops.cast(ops.cast(ops.cast(p, "bool"), "float32")[:, None], "bool"),
+    "where of a sum": lambda p: ops.where(p[:, None] + causal() > 1, 1, 0),
+    "condition": lambda p: ops.where(ops.cast(p, "bool")[:, None], causal(), 0),
+    "not equal": lambda p: ops.logical_not(ops.not_equal(p[:, None] * causal(), 1)),
+    "all": lambda p: ops.all(
+        ops.stack([ops.repeat(p[:, None], LENGTH, 1) > 0, ops.repeat(p[:, :, None], LENGTH, 2) > 0]), axis=0
+    ),
 }
 
 
@@ -55,6 +74,21 @@ class TestIsMask:
         assert table_rows(graph, padding) is None
         assert table_rows(graph, ids) == 50
         assert not is_mask(graph, ids)
+
+    @pytest.mark.parametrize(
+        "additive",
+        [
+            lambda p: (1 - ops.cast(p, "float32")) * -1e9,
+            lambda p: (ops.cast(p, "float32") - 1) * 1e9,
+            lambda p: ops.log(ops.cast(p, "float32") + 1e-9),
+            lambda p: -1e9 * ops.cast(p + causal()[0, :1] < 2, "float32"),
+        ],
+    )
+    def test_a_mask_that_is_added_to_scores(self, additive):
+        x, padding = keras.Input((LENGTH, 4)), keras.Input((LENGTH,), dtype="int32")
+        weights = ops.softmax(layers.Dense(LENGTH)(x) + additive(padding)[:, None])
+        graph = trace(keras.Model([x, padding], layers.Dense(2)(weights)))
+        assert is_mask(graph, graph.inputs[1])
 
     def test_the_length_of_the_unmasked_part(self):
         def pooled(mask):
@@ -90,10 +124,22 @@ class TestIsMask:
             lambda i: layers.Dense(2)(ops.cast(i, "float32") / 100),
             lambda i: layers.Dense(2)(ops.minimum(ops.cast(i, "float32"), 9.0)),
             lambda i: layers.Dense(2)(ops.sum(ops.cast(i, "float32"), axis=1, keepdims=True)),
+            lambda i: layers.Embedding(9, 4)(i + 1),
+            lambda i: layers.Dense(2)(ops.cast(i + 1, "float32")),
+            lambda i: layers.Dense(2)(ops.cast(ops.bitwise_and(i, ops.full_like(i, 255)), "float32")),
         ],
     )
     def test_numbers_are_no_mask(self, function):
         assert not is_mask(*one_input(function))
+
+    @pytest.mark.parametrize(
+        "after", [lambda x: x, ops.relu, lambda x: ops.relu(x) * layers.Dense(LENGTH)(x)]
+    )
+    def test_numbers_that_are_added_to_a_signal_are_no_mask(self, after):
+        x, i = keras.Input((4,)), keras.Input((LENGTH,), dtype="int32")
+        y = after(layers.Dense(LENGTH)(x) + ops.cast(i, "float32"))
+        graph = trace(keras.Model([x, i], layers.Dense(2)(y)))
+        assert not is_mask(graph, graph.inputs[1])
 
 
 class TestTableRows:
