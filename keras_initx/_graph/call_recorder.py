@@ -109,7 +109,7 @@ class CallRecorder:
                 outputs = _output_spec(layer, args, kwargs)
             finally:
                 self._inferring = False
-            call = self._call(layer, args, kwargs, outputs)
+            call = self._call(layer, args, kwargs, outputs, is_layer=True)
             self._record(call, True, [v.path for v in layer.variables], reason, masks)
             before = len(self.records)
             try:
@@ -204,16 +204,35 @@ class CallRecorder:
             }
         )
 
-    def _call(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Call:
+    def _call(
+        self,
+        operation: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        outputs: Any,
+        is_layer: bool = False,
+    ) -> Call:
         flat = keras.tree.flatten((args, kwargs))
         sources = {
             n: source for n, value in enumerate(flat) if (source := self._sources.source(value)) is not None
         }
+        if sources and _holds_copies(self._calls[-2:-1] if is_layer else self._calls[-1:]):
+            return Call(operation, args, kwargs, outputs, {}, tuple(sources.values()))
         if sources:
             # With PyTorch they may be views of the variable, which would change with it.
             flat = [keras.ops.copy(value) if n in sources else value for n, value in enumerate(flat)]
             args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
         return Call(operation, args, kwargs, outputs, sources)
+
+
+def _holds_copies(calls: list[tuple[int, keras.Layer]]) -> bool:
+    """Return whether the constants of a step date from when a functional model was built, not from its call.
+
+    They then keep the values that the weights had. With PyTorch they are views that change with the weights.
+    """
+    owner = calls[-1][1] if calls else None
+    is_built = isinstance(owner, keras.Model) and is_keras_call(owner)
+    return is_built and keras.backend.backend() != "torch"
 
 
 def _is_weighted(call: Call, is_layer: bool) -> bool:

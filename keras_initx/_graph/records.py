@@ -22,6 +22,7 @@ class Call:
         outputs: The symbolic result.
         sources: The variable that a constant among the arguments was made from, by the constant's position
             in the flat list of arguments.
+        copies: The variables that a functional model copied into constants of the call when it was built.
     """
 
     operation: Any
@@ -29,6 +30,7 @@ class Call:
     kwargs: dict[str, Any]
     outputs: Any
     sources: dict[int, keras.Variable]
+    copies: tuple[keras.Variable, ...] = ()
 
     @property
     def arguments(self) -> list[Any]:

@@ -236,7 +236,7 @@ def _untouched_notes(model: keras.Model, tasks: list[WeightTask]) -> list[str]:
 
 
 def _graph_notes(graph: Graph, drawn: list[WeightTask]) -> list[str]:
-    """Return notes about residual branches, and about layers that the trace could not open."""
+    """Return notes about residual branches, layers that the trace could not open, and copies of weights."""
     notes = []
     if ends := sum(task.choice.method.startswith("residual") for task in drawn):
         kernels = "1 kernel ends" if ends == 1 else f"{ends} kernels end"
@@ -245,4 +245,9 @@ def _graph_notes(graph: Graph, drawn: list[WeightTask]) -> list[str]:
         if step.opaque:
             scaled = "scaled by its output" if step.weight_paths else "taken as it is"
             notes.append(f"{step.path}: not opened ({step.opaque}), {scaled}")
+        for variable in step.call.copies:
+            notes.append(
+                f"{step.path}: its {step.kind} reads a copy of {variable.path} from when the model was "
+                "built, which neither this nor training changes; read the weight in the call of a layer"
+            )
     return notes

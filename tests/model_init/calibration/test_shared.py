@@ -203,3 +203,21 @@ def test_the_size_of_a_use_leaves_the_bias_out():
     model = keras.Model([x, y := keras.Input((32,))], [shared(x), shared(y)])
     (row,) = initialize(model, seed=0).rows
     assert [use.rms for use in row.uses] == pytest.approx([row.target] * 2, rel=0.1)
+
+
+@pytest.mark.check
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="the constant is a view of the table")
+@pytest.mark.parametrize(("letters", "read"), [("dv", ops.transpose), ("vd", ops.convert_to_tensor)])
+def test_a_functional_model_reads_a_copy_of_the_table(letters, read):
+    """The logits do not change with the table, so the product is no use of it, and a note says so."""
+    ids = keras.Input((T,), dtype="int32")
+    table = layers.Embedding(V, D, name="table")
+    h = layers.Dense(D, name="inner")(table(ids))
+    model = keras.Model(ids, ops.einsum(f"btd,{letters}->btv", h, read(table.embeddings)))
+    copy = array(table.embeddings).copy()
+    plan = initialize(model, seed=0)
+    noise = np.random.default_rng(0).integers(0, V, (8, T))
+    hidden = keras.Model(ids, h)(noise)
+    assert np.allclose(array(model(noise)), array(hidden) @ copy.T, atol=1e-3)
+    assert [row.method == "tied" or bool(row.uses) for row in plan.rows] == [False, False]
+    assert len([note for note in plan.notes if "a copy of table/embeddings" in note]) == 1
