@@ -157,7 +157,7 @@ def classified(step: Step) -> Step:
 
 def _is_normalization(step: Step) -> bool:
     return isinstance(step.operation, _NORMALIZATIONS) or (
-        step.kind.endswith(("Normalization", "Norm")) and step.kind != "Norm"
+        step.kind.endswith(("Normalization", "Norm", "Normalize")) and step.kind != "Norm"
     )
 
 

@@ -113,10 +113,20 @@ def gain_of(graph: Graph, step: Step) -> keras.Variable | None:
         if isinstance(own := getattr(step.operation, name, None), keras.Variable):
             return own
     readers = graph.consumers(step.outputs[0])
-    while len(readers) == 1 and readers[0].kind == "Cast":
+    while len(readers) == 1 and (readers[0].kind == "Cast" or _is_number(readers[0])):
         readers = graph.consumers(readers[0].outputs[0])
     if step.is_layer or len(readers) != 1 or readers[0].kind != "Multiply":
         return None
     # The gain of a user's formula is a factor of its own, and not 1 + a weight.
     gains = [v for v in readers[0].call.arguments if isinstance(v, keras.Variable)]
     return gains[0] if gains and gains[0].trainable else None
+
+
+def _is_number(step: Step) -> bool:
+    """Return whether a step multiplies or divides its only tensor by a number, such as sqrt(width)."""
+    others = [v for v in step.call.arguments if not isinstance(v, keras.KerasTensor) and v is not None]
+    return step.kind in PRODUCTS and len(others) == 1 and _is_constant(others[0])
+
+
+def _is_constant(value: Any) -> bool:
+    return not isinstance(value, keras.Variable) and all(n == 1 for n in tuple(getattr(value, "shape", ())))

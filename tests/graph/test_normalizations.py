@@ -44,6 +44,14 @@ def unit(x):
     return x / ops.sqrt(ops.sum(x**2, axis=-1, keepdims=True))
 
 
+def unit_of_keras(x):
+    return ops.normalize(x) * 4
+
+
+def cast_unit(x):
+    return ops.cast(ops.sqrt(ops.cast(16, x.dtype)) * ops.normalize(x, axis=-1, epsilon=1e-6), x.dtype)
+
+
 def mean_gate(x):
     """Squeeze and excitation without a kernel: it grows with the square of its input."""
     return x * ops.mean(x, axis=-1, keepdims=True)
@@ -70,7 +78,9 @@ def end_of(model):
     return next(context for context in contexts if context.path == "end0")
 
 
-@pytest.mark.parametrize("formula", [rms, layer_norm, by_variance, cast, unit], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "formula", [rms, layer_norm, by_variance, cast, unit, unit_of_keras, cast_unit], ids=lambda f: f.__name__
+)
 def test_a_normalization_that_is_written_as_operations(formula):
     model = model_of(formula)
     end = end_of(model)
@@ -86,7 +96,9 @@ def test_other_formulas(formula):
     assert not end_of(model_of(formula)).normalized
 
 
-@pytest.mark.parametrize("normalization", [layers.RMSNormalization, lambda: Formula(rms)])
+@pytest.mark.parametrize(
+    "normalization", [layers.RMSNormalization, lambda: Formula(rms), lambda: Formula(unit_of_keras)]
+)
 def test_the_gain_of_a_normalization_carries_the_residual_factor(normalization):
     x = y = keras.Input((4, 16))
     for _ in range(4):
