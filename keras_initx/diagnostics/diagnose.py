@@ -150,8 +150,12 @@ def _findings(
         affected_rows = [row for row in rows if verdict in row.verdicts]
         # The cause of NaN says more than the layer where it is noticed.
         if affected_rows and (verdict != "non-finite" or cause is None):
-            kernels = [probe.points[row.number - 1].kernel for row in affected_rows]
-            findings.append(layer_finding(verdict, affected_rows, rows[-1], advice.on(kernels)))
+            points = [probe.points[row.number - 1] for row in affected_rows]
+            is_symmetric = verdict == "symmetric"
+            remedy = (
+                advice.against_symmetry(points[0]) if is_symmetric else advice.on([p.kernel for p in points])
+            )
+            findings.append(layer_finding(verdict, affected_rows, rows[-1], remedy))
         if affected_heads := [head for head in heads if verdict in head.verdicts]:
             paths = {head.path for head in affected_heads}
             numbers = [step.number for step in probe.attention_steps if step.path in paths]

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import keras
+import numpy as np
 
+from keras_initx._display import listed
 from keras_initx._graph import steps_before
-from keras_initx._weights import WeightIndex
-from keras_initx.diagnostics.probe import Probe
+from keras_initx._weights import WeightIndex, is_zero
+from keras_initx.diagnostics.probe import Probe, ProbePoint
 from keras_initx.diagnostics.records import Finding, HeadSignal, LayerSignal
 from keras_initx.errors import InitxError
 from keras_initx.initializers import is_overridden
@@ -196,6 +198,24 @@ class Advice:
             return _DRAWN
         return _UNSEEN if any(kernel.trainable for kernel in kernels) else _FROZEN
 
+    def against_symmetry(self, point: ProbePoint) -> str:
+        """Return the advice on a layer whose units are all alike, without a full stop."""
+        values = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(point.kernel, "float32")))
+        # A depthwise kernel has its units along another axis.
+        if not np.ptp(values, axis=-1 if values.shape[-1] > 1 else None).any():
+            return "Draw the kernel at random: units that start from zeros or another constant stay equal"
+        # Learned queries reach the graph as constants, so they are no kernels of a step.
+        before = steps_before(self._graph, self._graph.steps[point.context.step].inputs)
+        seen = {id(kernel) for step in self._graph.steps for kernel in step.kernels}
+        unseen = [
+            v for v in self._index.variables() if id(v) not in seen and v.trainable and len(v.shape) > 1
+        ]
+        zeros = [v for v in [*(k for s in before for k in s.kernels), *unseen] if is_zero(v)]
+        if not zeros:
+            return "Its inputs are zeros, or its bias hides them: look at the layers before it"
+        names = listed([f"`{v.path}`" for v in zeros])
+        return f"It reads zeros: start {names} at random"
+
     def draws_scores(self, numbers: Iterable[int]) -> bool:
         """Return whether `initialize(model)` would draw a kernel of the queries or keys of some attentions.
 
@@ -278,10 +298,7 @@ _TEXTS = {
         _size(row, last),
         remedy if row.gradient_rms > 0 or row.std < _VANISHED else _UNREACHED,
     ),
-    "symmetric": lambda row, last, remedy: (
-        "all units have the same values",
-        "Draw the kernel at random: units that start from zeros or another constant stay equal",
-    ),
+    "symmetric": lambda row, last, remedy: ("all units have the same values", remedy),
     "inputs alike": lambda row, last, remedy: (
         f"samples differ by only {row.spread:.1g} in a signal of {math.sqrt(row.second_moment):.1g}",
         remedy,

@@ -34,6 +34,8 @@ class TestOperations:
             (lambda h: ops.exp(200 * h), "Exp", "Scale its input down"),
             (lambda h: ops.log(h), "Log", "above 0"),
             (lambda h: ops.sqrt(h - 9), "Sqrt", "above 0"),
+            (lambda h: ops.power(h, 0.5), "Power", "above 0"),
+            (lambda h: ops.power(1e4 * h, 12), "Power", "Scale its input down"),
             (lambda h: h / ops.relu(h), "Divide", "away from 0"),
         ],
     )
@@ -43,7 +45,8 @@ class TestOperations:
         assert f"{kind} of values from " in text, text
         assert advice in text
         z = x @ ops.convert_to_numpy(model.layers[1].kernel)
-        values = {"Exp": 200 * z, "Log": z, "Sqrt": z - 9, "Divide": np.maximum(z, 0)}[kind]
+        values = {"Exp": 200 * z, "Log": z, "Sqrt": z - 9, "Divide": np.maximum(z, 0), "Power": z}[kind]
+        values = values * 1e4 if (kind, advice) == ("Power", "Scale its input down") else values
         low, high = (float(word.strip(",")) for word in text.split("from ")[1].split()[0:3:2])
         assert (low, high) == pytest.approx((values.min(), values.max()), rel=1e-2, abs=1e-6)
 

@@ -95,3 +95,33 @@ def test_frozen_weights():
     text = text_of(model, data(32, 8), "vanishing")
     assert "These weights are frozen: normalize the inputs, or make the layers trainable first" in text
     assert "initialize(model)" not in text
+
+
+class Queries(layers.Layer):
+    """Learned queries, as in DETR."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(1, 5, shape[-1]), initializer="zeros", name="table")
+        super().build(shape)
+
+    def call(self, x):
+        return keras.ops.broadcast_to(self.table, (keras.ops.shape(x)[0], 5, x.shape[-1]))
+
+
+def test_units_that_are_alike_because_they_read_zeros():
+    x = keras.Input((7, 16))
+    h = layers.Dense(16, name="stem")(x)
+    queries = Queries(name="queries")(h)
+    # They attend to each other first, as in the decoder of DETR: no gradient tells equal keys apart.
+    query, key = (layers.Dense(16, name=name)(queries) for name in ("query", "key"))
+    queries = queries + layers.Attention()([query, layers.Dense(16)(queries), key])
+    attended = layers.Attention()([queries, h])
+    model = keras.Model(x, layers.Dense(3, name="last")(attended))
+    initialize(model, seed=0)
+    text = text_of(model, data(8, 7, 16), "symmetric")
+    assert "`query`" in text, text
+    assert "It reads zeros: start `queries/table` at random" in text
+    # A kernel of equal values is to blame itself.
+    kernel = model.get_layer("query").kernel
+    kernel.assign(keras.ops.full(kernel.shape, 0.3))
+    assert "Draw the kernel at random" in text_of(model, data(8, 7, 16), "symmetric")
