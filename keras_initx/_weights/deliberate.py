@@ -7,10 +7,14 @@ from keras_initx.initializers import is_overridden
 
 # A scheme gives outputs about the size of the inputs. The residual ends of a GPT-2 of 48 blocks have 0.08.
 _SMALL = 0.05
-# Fewer values show no structure.
-_FEWEST = 8
-# A random draw of this many values repeats fewer than one in a hundred. A draw of millions repeats most.
-_BLOCK = 2**16
+# The habits are 0.01 and 0.02, whatever the number of inputs: the entries must be smaller too.
+_USUAL = 0.006
+# How many values of each dtype to look at, and which share of them must repeat. A random draw in single
+# precision chooses among 2^23 values, so that it repeats fewer than one in a hundred of 2^16, but most of
+# millions. In half precision it repeats a quarter of these.
+_BLOCKS = {"float64": (2**16, 4), "float32": (2**16, 4), "float16": (2**12, 2), "bfloat16": (2**9, 2)}
+# One repetition is no structure: the entries of a rotation of the plane are a, b, -b, a.
+_FEWEST = 2
 
 
 def is_zero(variable: keras.Variable) -> bool:
@@ -27,7 +31,8 @@ def is_small(variable: keras.Variable, fan_in: float) -> bool:
     """
     if is_overridden(variable):
         return False
-    return bool(np.sqrt(np.mean(np.square(_values(variable), dtype="float64")) * fan_in) < _SMALL)
+    size = np.sqrt(np.mean(np.square(_values(variable), dtype="float64")))
+    return bool(size < min(_USUAL, _SMALL / fan_in**0.5))
 
 
 def varies(bias: keras.Variable | None) -> bool:
@@ -41,26 +46,39 @@ def varies(bias: keras.Variable | None) -> bool:
 def is_structured(variable: keras.Variable) -> bool:
     """Return whether a weight repeats its values: an identity, a fixed filter, an ICNR kernel.
 
-    A random draw in single precision repeats few values: it chooses among 2^23. Equal values throughout are
-    no structure: all units would be alike. Pairs of opposite values along an axis are what `initialize` draws
-    itself.
+    Zeros count as repetitions, as in a Sobel filter, but not the rows of a matrix that are all zeros, such as
+    the padding of a table. Equal values throughout are no structure, since all units would be alike, unless
+    they average the window of a single unit (a box filter). Pairs of opposite values along an axis are what
+    `initialize` draws itself.
     """
-    if is_overridden(variable) or keras.backend.standardize_dtype(variable.dtype) != "float32":
+    block, share = _BLOCKS.get(keras.backend.standardize_dtype(variable.dtype), (0, 1))
+    if not block or is_overridden(variable) or len(variable.shape) < 2:
         return False
     values = _values(variable)
     # NaN equals nothing, but `np.unique` takes all of them for one value.
-    if values.size < _FEWEST or not np.isfinite(values).all() or np.ptp(values) == 0:
+    if not values.size or not np.isfinite(values).all():
         return False
+    if np.ptp(values) == 0:
+        return _is_average(values)
     rows = np.reshape(values, (-1, values.shape[-1]))
+    if values.ndim == 2:
+        rows = rows[rows.any(axis=1)]
     # Repetitions along the last axis show in some rows, all others in some columns.
-    blocks = rows[: _BLOCK // rows.shape[1] + 1], rows[:_BLOCK, : _BLOCK // len(rows) + 1]
-    return any(map(_repeats, blocks)) and not any(_has_pairs(values, axis) for axis in (-1, -2))
+    blocks = rows[: block // rows.shape[1] + 1], rows[:block, : block // len(rows) + 1]
+    repeats = any(_repeats(part.ravel()[: 2 * block], share) for part in blocks)
+    return repeats and not any(_has_pairs(values, axis) for axis in (-1, -2))
 
 
-def _repeats(values: np.ndarray) -> bool:
-    """Return whether each value that is not 0 occurs twice on average, or more often."""
-    present = values[values != 0]
-    return present.size > 0 and len(np.unique(present)) <= max(present.size // 2, 1)
+def _repeats(values: np.ndarray, share: int) -> bool:
+    """Return whether one in `share` values, and at least two, are zeros or repeat another."""
+    distinct = len(np.unique(values[values != 0]))
+    return 0 < distinct <= values.size - max(values.size // share, _FEWEST)
+
+
+def _is_average(values: np.ndarray) -> bool:
+    """Return whether equal values average a window, for a single unit or for each channel."""
+    window = int(np.prod(values.shape[:-2]))
+    return window > 1 and values.shape[-1] == 1 and bool(np.isclose(values.flat[0] * window, 1, rtol=1e-2))
 
 
 def _has_pairs(values: np.ndarray, axis: int) -> bool:

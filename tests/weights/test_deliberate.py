@@ -119,6 +119,9 @@ def test_draws_of_initialize_are_no_structure():
         (keras.initializers.Orthogonal(gain=0.01), 64, True),
         (keras.initializers.RandomNormal(stddev=0.01), 64, False),
         (keras.initializers.RandomNormal(stddev=0.02), 768, False),
+        # The segments of XLNet.
+        (keras.initializers.RandomNormal(stddev=0.02), 2, False),
+        (keras.initializers.RandomUniform(-3e-3, 3e-3), 2, True),
         (keras.initializers.RandomUniform(-0.05, 0.05), 16, False),
         ("glorot_uniform", 300, False),
     ],
@@ -127,3 +130,40 @@ def test_values_far_below_any_scheme(initializer, fan_in, small):
     layer = layers.Dense(8, kernel_initializer=initializer)
     layer.build((None, fan_in))
     assert is_small(layer.kernel, fan_in) == small
+
+
+SOBEL = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 4
+FILTERS = {
+    "Sobel": SOBEL[..., None, None],
+    "Sobel by channel": np.tile(SOBEL[..., None, None], (1, 1, 3, 1)),
+    "box": np.full((3, 3, 1, 1), 1 / 9),
+    "box by channel": np.full((5, 4, 1), 1 / 5),
+    "Haar": np.array([[1, 1], [1, -1]])[:, None] / 2**0.5,
+    "Haar, one band": np.array([[1, -1], [1, -1]])[..., None, None] / 2,
+    "Laplace": np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[..., None, None],
+    "binomial": np.array([1, 4, 6, 4, 1])[:, None, None] / 16,
+    "identity": np.eye(2),
+}
+DTYPES = ["float32", "float64", "float16", "bfloat16"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FILTERS)
+def test_fixed_filters_of_few_entries(name, dtype):
+    assert is_structured(keras.Variable(FILTERS[name], dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (2, 1), (2, 2), (3, 3), (3, 1, 1), (2, 2, 1, 1), (3, 3, 4, 1), (90, 70)]
+)
+@pytest.mark.parametrize("name", ["glorot_uniform", "truncated_normal", "orthogonal", "ones", "constant"])
+def test_usual_draws_of_few_entries_are_no_structure(name, shape, dtype):
+    for _ in range(5):
+        initializer = keras.initializers.Constant(0.1) if name == "constant" else keras.initializers.get(name)
+        assert not is_structured(keras.Variable(initializer(shape), dtype=dtype))
+
+
+def test_a_row_of_zeros_for_padding_is_no_structure():
+    table = np.random.default_rng(0).normal(size=(3, 8)) * [[0], [1], [1]]
+    assert not is_structured(keras.Variable(table, dtype="float32"))
