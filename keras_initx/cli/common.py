@@ -265,7 +265,7 @@ def reworded(error: InitxError, names: Mapping[str, str]) -> InitxError:
 
 
 def in_options(text: str, names: Mapping[str, str] = OPTIONS) -> str:
-    """Return a text of the library with the arguments that it names written as options.
+    """Return a text of the library with the arguments that it names, in quotes or not, written as options.
 
     What another program wrote stays as it is: the text after "Keras: " or the name of an exception.
 
@@ -273,16 +273,19 @@ def in_options(text: str, names: Mapping[str, str] = OPTIONS) -> str:
     '--task regression overrides it'
     >>> in_options("Pass another `target`. Keras: ValueError: `target` has no rank")
     'Pass another --target. Keras: ValueError: `target` has no rank'
+    >>> in_options("Exclude it with skip='a/kernel', or pass data=.")
+    "Exclude it with --skip 'a/kernel', or pass --data."
     """
     known = "|".join(map(re.escape, names))
     quoted = _QUOTED.search(text)
     own = text if quoted is None else text[: quoted.start()]
 
     def option(match: re.Match[str]) -> str:
-        name, value = names[match[1] or match[3]], match[2]
-        return name if value is None else f"{name} {value}"
+        name, value = names[match[1] or match[3] or match[4]], match[2] or match[5]
+        return f"{name} {value}" if value else name
 
-    return re.sub(rf"`({known})(?:=([^`]*))?`|\bmode=\"({known})\"", option, own) + text[len(own) :]
+    patterns = rf"`({known})(?:=([^`]*))?`|\bmode=\"({known})\"|\b({known})=('[^']*'|(?=[\s.,;:)]|$))"
+    return re.sub(patterns, option, own) + text[len(own) :]
 
 
 def _usage(error: TyperException, app: typer.Typer, arguments: Sequence[str]) -> str:

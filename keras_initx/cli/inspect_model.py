@@ -49,6 +49,9 @@ def inspect(
     """
     if apply is not None:
         _check_target(file, apply, overwrite)
+    elif overwrite:
+        problem = "`overwrite` needs --apply: without it nothing is written"
+        raise InitxError("overwrite", True, "left out without --apply", "Add --apply OUT.keras.", problem)
     target = figure_file(plot)
     model = load(file)
     x, _ = load_arrays(data, model)
@@ -107,6 +110,9 @@ def _check_target(file: Path, target: Path, overwrite: bool) -> None:
     if target.exists() and file.exists() and target.samefile(file):
         remedy = "Choose another file name."
         raise InitxError("apply", str(target), "a file other than the model itself", remedy)
+    if target.is_dir():
+        problem = f"`apply` {str(target)!r} is a folder"
+        raise InitxError("apply", str(target), "a file", "Choose another file name.", problem)
     # A broken link does not exist, but writing to it would create the file that it names.
     if (target.exists() or target.is_symlink()) and not overwrite:
         remedy = "Choose another file name, or add --overwrite."

@@ -68,12 +68,17 @@ def test_json_and_data(saved, tmp_path, capsys):
         (["{saved}", "--method", "atuo"], "--method 'atuo' is not known. Did you mean 'auto'?"),
         (["{saved}", "--apply", "{saved}"], "--apply must be a file other than the model itself, got "),
         (["{saved}", "--apply", "out.h5"], "--apply must be a file name that ends in .keras, got 'out.h5'"),
+        (["{saved}", "--overwrite"], "--overwrite needs --apply: without it nothing is written. Add --apply"),
+        (["{saved}", "--apply", "{folder}", "--overwrite"], "is a folder. Choose another file name."),
+        (["{saved}", "--apply", "{folder}"], "is a folder. Choose another file name."),
         (["{saved}", "--only", "heda"], "--only 'heda' matches no layer and no weight"),
         (["{saved}", "--data", "no.npz"], "--data must be an .npz file with an array x"),
     ],
 )
-def test_bad_input_is_one_line(saved, capsys, arguments, text):
-    assert inspect(*(a.format(saved=saved) for a in arguments)) == 2
+def test_bad_input_is_one_line(saved, tmp_path, capsys, arguments, text):
+    folder = tmp_path / "folder.keras"
+    folder.mkdir()
+    assert inspect(*(a.format(saved=saved, folder=folder) for a in arguments)) == 2
     error = capsys.readouterr().err
     assert text in error
     assert error.count("\n") == 1
