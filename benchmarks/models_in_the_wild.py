@@ -17,9 +17,9 @@ A start is measured by the mean of its training loss over the last 20 steps (of 
 table names one), at the rate where the mean over the seeds is best. Batches are drawn at random for each
 step; a run sees a digit two to seven times, and anything from a generator once. The difference between the
 starts is paired by seed, of the logarithm of the loss, or of the loss itself where it is a log-likelihood in
-nats; it counts as better or worse if its 95 % interval (t, two degrees of freedom) excludes 0. One model in
-twenty does so by chance alone; with three seeds "same" only means that a difference below 4.3 standard errors
-cannot be told from chance.
+nats, and ± is the standard error of their paired mean; it counts as better or worse if its 95 % interval (t,
+two degrees of freedom, 4.3 standard errors) excludes 0. One model in twenty does so by chance alone; with
+three seeds "same" only means that a smaller difference cannot be told from chance.
 
 Finished models are kept in `--results` and not repeated: after an interruption, the same command continues.
 After a change of the code, `--recheck OLD --results NEW` initializes and diagnoses the models of OLD again.
