@@ -1,8 +1,8 @@
 """The weights of a model: find, select, restore, reinitialize and copy them."""
 
-from keras_initx._weights.deliberate import is_small, is_structured, is_zero, varies
+from keras_initx._weights.deliberate import is_given, is_small, is_structured, is_zero, varies
 from keras_initx._weights.index import WeightIndex, adapted, all_frozen
-from keras_initx._weights.layers import all_layers, mean_square
+from keras_initx._weights.layers import all_layers, has_nan, mean_square
 from keras_initx._weights.own_initializers import draw_from, own_initializer
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx._weights.pretrained import Copied, copy_pretrained
@@ -20,7 +20,9 @@ __all__ = [
     "copy_pretrained",
     "draw_from",
     "generators_kept",
+    "has_nan",
     "initializers_kept",
+    "is_given",
     "is_small",
     "is_structured",
     "is_zero",

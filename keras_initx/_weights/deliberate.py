@@ -43,6 +43,13 @@ def varies(bias: keras.Variable | None) -> bool:
     return bool(np.isfinite(values).all() and np.ptp(values) > 0)
 
 
+def is_given(variable: keras.Variable, initializer: object) -> bool:
+    """Return whether a weight comes from `Constant(array)`, such as word vectors that were trained before."""
+    if is_overridden(variable) or not isinstance(initializer, keras.initializers.Constant):
+        return False
+    return bool(np.ndim(keras.ops.convert_to_numpy(initializer.value)))
+
+
 def is_structured(variable: keras.Variable) -> bool:
     """Return whether a weight repeats its values: an identity, a fixed filter, an ICNR kernel.
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph import Batch, Graph
-from keras_initx._weights import WeightIndex, all_layers, untouched
+from keras_initx._weights import WeightIndex, all_layers, has_nan, untouched
 from keras_initx.diagnostics.batch import batch_for, check_classes
 from keras_initx.diagnostics.checks import (
     check_equal_weights,
@@ -17,7 +17,7 @@ from keras_initx.diagnostics.checks import (
     check_single_entries,
 )
 from keras_initx.diagnostics.first_steps import Rate, best_constant_loss, check_first_steps, rate_of_sgd
-from keras_initx.diagnostics.non_finite import has_nan, non_finite_cause, non_finite_state, state_finding
+from keras_initx.diagnostics.non_finite import non_finite_cause, non_finite_state, state_finding
 from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report

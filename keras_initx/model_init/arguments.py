@@ -1,12 +1,14 @@
 """Check the arguments of `initialize`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_initx._display import listed
 from keras_initx._graph import batch_of, by_name, fixed_batch, inputs_of
-from keras_initx._weights import PathFilter, WeightIndex, adapted, all_layers
+from keras_initx._weights import PathFilter, WeightIndex, adapted, all_layers, has_nan
 from keras_initx.errors import InitxError, unknown_name
 from keras_initx.model_init.methods import METHODS
 
@@ -108,3 +110,18 @@ def own_batch(model: keras.Model, batch: Any) -> Any:
     if fixed is None or batch is None:
         return batch
     return keras.tree.map_structure(lambda tensor: tensor[:fixed], batch)
+
+
+def check_undrawn(model: keras.Model, drawn: Iterable[keras.Variable]) -> None:
+    """Raise an `InitxError` if weights that are not drawn have NaN entries, which reach every output."""
+    ids = {id(variable) for variable in drawn}
+    if broken := [v.path for v in model.variables if id(v) not in ids and has_nan(v)]:
+        names = listed([f"`{path}`" for path in broken])
+        verb = "has" if len(broken) == 1 else "have"
+        raise InitxError(
+            "model",
+            model.name,
+            "a model without NaN in the weights that are not drawn",
+            "Draw all weights again first: keras_initx.reinitialize(model).",
+            f"{names} {verb} NaN entries, as after a training that diverged",
+        )

@@ -25,7 +25,7 @@ from keras_initx._weights import (
 from keras_initx.errors import InitxError, checked_seed
 from keras_initx.initializers import OVERRIDDEN_MARK, fold_in
 from keras_initx.model_init.additive_tables import trace_with_tables
-from keras_initx.model_init.arguments import check_arguments, data_batch, own_batch
+from keras_initx.model_init.arguments import check_arguments, check_undrawn, data_batch, own_batch
 from keras_initx.model_init.calibration import calibrate
 from keras_initx.model_init.draw import draw
 from keras_initx.model_init.methods import METHODS
@@ -194,6 +194,7 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
             model, graph, contexts.values(), index, path_filter, request.labels, request.class_counts
         )
         fixed.add(id(bias))
+    check_undrawn(model, (task.variable for task in tasks if task.status == "drawn"))
     undrawn = {id(task.variable) for task in tasks if task.status != "drawn"} | copied.variables
     if undrawn or fixed:
         # A chain rule holds only between two drawn weights, and the output bias decides on its kernel.

@@ -22,6 +22,7 @@ from keras_initx._graph import (
 from keras_initx._weights import (
     PathFilter,
     WeightIndex,
+    is_given,
     is_small,
     is_structured,
     is_zero,
@@ -217,7 +218,7 @@ def statuses(graph: Graph, contexts: dict[int, WeightContext], index: WeightInde
 
 
 def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) -> None:
-    """Leave the weights that were set on purpose: structures, and zeros that let the rest of the model learn.
+    """Leave the weights that were set on purpose: arrays, structures, and zeros that let the rest learn.
 
     Zeros, and kernels far smaller than any scheme, let the rest learn at the end of a branch or of the model,
     and wherever the signal goes around them; so do zeros whose bias is an output of its own, such as the
@@ -228,6 +229,10 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
     References: Jaderberg et al. 2015 (arXiv 1506.02025) for spatial transformers; Qi et al. 2017
     (arXiv 1612.00593), whose transforms of points start at the identity as well.
     """
+    for task in tasks:
+        layer, _ = index.of(task.variable)
+        if task.status == "drawn" and is_given(task.variable, own_initializer(layer, task.variable)):
+            task.leave_as_is("given")
     kernels = [t for t in tasks if t.status == "drawn" and "additive_table" not in t.context.roles]
     zeros = {id(t.variable): "zeros" for t in kernels if is_zero(t.variable)}
     # The entries of a look-up table do not add up, so small ones are nothing special.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_initx import InitxError, initialize
+from keras_initx import InitxError, initialize, reinitialize
 from tests.support.networks import plain
 from tests.support.recorder import same, values
 
@@ -160,3 +160,18 @@ def test_ids_beyond_their_table_change_nothing():
     with pytest.raises(InitxError, match=r"data|only zeros|not finite"):
         initialize(model, data=np.full((4, 5), 99), seed=0)
     assert same(before, model)
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "bias"), (2, "bias"), (1, "moving_mean")])
+def test_nan_that_no_draw_replaces_is_named_and_changes_nothing(number, name):
+    stack = [layers.Dense(8, "relu"), layers.BatchNormalization(), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *stack])
+    broken = getattr(stack[number], name)
+    broken.assign(np.full(broken.shape, np.nan))
+    before = model.get_weights()
+    with pytest.raises(InitxError, match=rf"^`{broken.path}` has NaN entries.*reinitialize\(model\)"):
+        initialize(model, seed=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    reinitialize(model, seed=0)
+    assert initialize(model, seed=0).rows

@@ -67,6 +67,23 @@ def test_a_model_of_zeros_is_drawn():
     assert all(np.any(array(layer.kernel)) for layer in m.layers)
 
 
+def test_pretrained_vectors_stay_unless_only_names_them():
+    vectors = np.random.default_rng(0).normal(size=(50, 16)).astype("float32")
+    words = layers.Embedding(
+        50, 16, embeddings_initializer=keras.initializers.Constant(vectors), name="words"
+    )
+    m = keras.Sequential([keras.Input((7,), dtype="int32"), words, layers.Flatten(), layers.Dense(3)])
+    assert [r.method for r in initialize(m, seed=0).rows if "words" in r.path] == ["given"]
+    assert np.array_equal(array(words.embeddings), vectors)
+    initialize(m, seed=0, only="words")
+    assert not np.array_equal(array(words.embeddings), vectors)
+
+
+def test_a_constant_number_is_no_array():
+    m = model(hidden=keras.initializers.Constant(0.1))
+    assert row_of(initialize(m, seed=0), "hidden").method != "given"
+
+
 @pytest.mark.parametrize("structure", ["identity", repeated])
 def test_a_structure_stays_unless_only_names_it(structure):
     m = model(hidden=structure)
