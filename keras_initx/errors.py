@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Integral
 
+import keras
 import numpy as np
 
 # Control characters, line separators, marks that reverse the direction of text, and halves of characters. A
@@ -133,3 +134,32 @@ def check_positive(argument: str, value: object) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise InitxError(argument, value, "an integer >= 1")
     return int(value)
+
+
+def check_built(model: keras.Model, needs_call: bool = True) -> None:
+    """Raise an `InitxError` for a model that is not built, or has no `call`, such as a GAN of two networks.
+
+    Args:
+        model: The model.
+        needs_call: Whether a built model must have a `call` too.
+
+    Example:
+
+    >>> class GAN(keras.Model):
+    ...     def __init__(self):
+    ...         super().__init__(name="gan")
+    ...         self.generator, self.critic = keras.Sequential(), keras.Sequential()
+    >>> check_built(GAN())
+    Traceback (most recent call last):
+    keras_initx.errors.InitxError: `model` 'gan' has no `call`. Pass model.generator or model.critic.
+    """
+    if model.built and not needs_call:
+        return
+    if getattr(type(model), "call", None) in (keras.Model.call, keras.Layer.call):
+        parts = [f"model.{name}" for name, value in vars(model).items() if isinstance(value, keras.Model)]
+        remedy = f"Pass {' or '.join(parts)}." if parts else "Give it a `call`, or pass a model that has one."
+        problem = f"`model` {model.name!r} has no `call`"
+        raise InitxError("model", model.name, "a model with a `call`", remedy, problem)
+    if not model.built:
+        remedy, problem = "Call it once on a batch: model(x).", f"`model` {model.name!r} is not built"
+        raise InitxError("model", model.name, "a built model", remedy, problem)

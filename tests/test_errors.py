@@ -1,9 +1,11 @@
+import itertools
 import pickle
 
 import keras
 import numpy as np
 import pytest
 
+from keras_initx import diagnose, initialize, kernel_groups, reinitialize
 from keras_initx.errors import InitxError, error_line, printable, unknown_name
 
 pytestmark = pytest.mark.check
@@ -92,3 +94,33 @@ def test_the_reason_has_no_control_characters():
         error_line(ValueError("layer \x1b]0;title\x07 failed"))
         == r"ValueError: layer \x1b]0;title\x07 failed"
     )
+
+
+class Parts(keras.Model):
+    """A model that only its `train_step` computes, as a GAN."""
+
+    def __init__(self, **parts):
+        super().__init__(name="parts")
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+def network():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+
+
+# To draw the kernels of a built model takes no call.
+@pytest.mark.parametrize(
+    ("function", "is_built"),
+    [*itertools.product([initialize, diagnose, kernel_groups], [False, True]), (reinitialize, False)],
+)
+def test_a_model_without_a_call_names_its_parts(function, is_built):
+    model = Parts(generator=network(), scale=keras.layers.Dense(2), critic=network())
+    model.built = is_built
+    with pytest.raises(InitxError) as error:
+        function(model)
+    assert str(error.value) == "`model` 'parts' has no `call`. Pass model.generator or model.critic."
+    with pytest.raises(InitxError, match=r"^`model` 'parts' has no `call`\. Give it a `call`"):
+        function(Parts(layer=keras.layers.Dense(2)))
+    # Each part is a model of its own.
+    function(model.generator)

@@ -15,7 +15,7 @@ from keras_initx._graph.classify import classified
 from keras_initx._graph.inputs import fitting_graph
 from keras_initx._graph.normalizations import with_normalizations
 from keras_initx._graph.records import Graph, Step
-from keras_initx.errors import InitxError, error_line
+from keras_initx.errors import InitxError, check_built, error_line
 
 
 def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
@@ -39,14 +39,7 @@ def trace(model: keras.Model, inputs: Any = None, batch: int = 2) -> Graph:
     """
     if not isinstance(model, keras.Model):
         raise InitxError("model", model, "a keras.Model")
-    if not model.built:
-        raise InitxError(
-            "model",
-            model.name,
-            "a built model",
-            "Call it once on a batch: model(x).",
-            f"`model` {model.name!r} is not built",
-        )
+    check_built(model)
     if inputs is None:
         inputs = _recorded_inputs(model)
     else:

@@ -12,7 +12,7 @@ from keras_initx._weights.index import WeightIndex, adapted, all_frozen
 from keras_initx._weights.layers import all_layers
 from keras_initx._weights.own_initializers import reinitialize_all
 from keras_initx._weights.path_filter import PathFilter
-from keras_initx.errors import InitxError, checked_seed, unknown_name
+from keras_initx.errors import InitxError, check_built, checked_seed, unknown_name
 from keras_initx.initializers import (
     INITIALIZER_MARK,
     NAMES,
@@ -98,9 +98,7 @@ def reinitialize(
     """
     if not isinstance(model, keras.Model):
         raise InitxError("model", model, "a keras.Model")
-    if not model.built:
-        problem = f"`model` {model.name!r} is not built"
-        raise InitxError("model", model.name, "a built model", "Call it once on a batch: model(x).", problem)
+    check_built(model, needs_call=False)
     seed = checked_seed(seed)
     if weights is not None and weights not in KINDS:
         raise unknown_name("weights", weights, KINDS)

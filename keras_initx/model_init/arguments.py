@@ -9,7 +9,7 @@ import keras
 from keras_initx._display import listed
 from keras_initx._graph import batch_of, by_name, fixed_batch, inputs_of
 from keras_initx._weights import PathFilter, WeightIndex, adapted, all_layers, has_nan
-from keras_initx.errors import InitxError, unknown_name
+from keras_initx.errors import InitxError, check_built, unknown_name
 from keras_initx.model_init.methods import METHODS
 
 # Samples of `data` that the scaling pass runs on.
@@ -51,9 +51,7 @@ def _check_method(method: Any) -> None:
 
 
 def _check_layers(model: keras.Model, path_filter: PathFilter) -> None:
-    if not model.built:
-        problem = f"`model` {model.name!r} is not built"
-        raise InitxError("model", model.name, "a built model", "Call it once on a batch: model(x).", problem)
+    check_built(model)
     if not model.weights:
         raise InitxError(
             "model",
