@@ -22,8 +22,8 @@ from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
 from keras_initx.diagnostics.signals import head_signals, layer_signals
-from keras_initx.diagnostics.verdicts import Advice, head_finding, layer_finding
-from keras_initx.errors import InitxError
+from keras_initx.diagnostics.verdicts import Advice, head_finding, layer_finding, origin
+from keras_initx.errors import InitxError, check_built
 
 SAMPLES = 64
 
@@ -151,9 +151,13 @@ def _findings(
         # The cause of NaN says more than the layer where it is noticed.
         if affected_rows and (verdict != "non-finite" or cause is None):
             points = [probe.points[row.number - 1] for row in affected_rows]
+            first = origin(verdict, affected_rows)
+            begins_at = None if first is None else probe.points[first.number - 1].kernel
             is_symmetric = verdict == "symmetric"
             remedy = (
-                advice.against_symmetry(points[0]) if is_symmetric else advice.on([p.kernel for p in points])
+                advice.against_symmetry(points[0])
+                if is_symmetric
+                else advice.on([p.kernel for p in points], begins_at)
             )
             findings.append(layer_finding(verdict, affected_rows, rows[-1], remedy))
         if affected_heads := [head for head in heads if verdict in head.verdicts]:
@@ -178,10 +182,9 @@ def check_arguments(model: Any, samples: Any) -> None:
     """Raise an `InitxError` for arguments that `diagnose` rejects before it computes anything."""
     if not isinstance(model, keras.Model):
         raise InitxError("model", model, "a keras.Model")
-    remedy = "Call it once on a batch: model(x)."
-    if not model.built:
-        raise InitxError("model", model.name, "a built model", remedy, f"`model` {model.name!r} is not built")
+    check_built(model)
     if not model.weights:
+        remedy = "Call it once on a batch: model(x)."
         problem = f"`model` {model.name!r} has no weights, or its layers are not built"
         raise InitxError("model", model.name, "a model with weights", remedy, problem)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:

@@ -46,7 +46,10 @@ _KEPT = (
     "`initialize` keeps {path} as set on purpose. If it is not, name it in only=, or give the layer another "
     "initializer"
 )
-_FROZEN = "These weights are frozen: normalize the inputs, or make the layers trainable first"
+_FROZEN = (
+    "These weights are frozen: load the pretrained ones, normalize the inputs, or make the layers trainable "
+    "first"
+)
 _UNSEEN = "Normalize the inputs or the layers, or add residual connections"
 _UNREACHED = (
     "No gradient arrives here at all: look for stop_gradient, rounding, or a branch that is closed after it"
@@ -129,9 +132,14 @@ def _opens(row: LayerSignal, last: LayerSignal) -> bool:
 def _is_lost(row: LayerSignal, rows: Sequence[LayerSignal]) -> bool:
     """Return whether the signal is gone here and in every later layer."""
     later = [r for r in rows[row.number :] if r.kernel_std > 0]
+    return all(map(_is_small, (row, *later)))
+
+
+def _is_small(row: LayerSignal) -> bool:
+    """Return whether hardly any signal is left at a layer."""
     # A single number has no standard deviation.
-    sizes = [r.std if math.prod(r.shape) > 1 else math.sqrt(r.second_moment) for r in (row, *later)]
-    return all(size < _VANISHED * min(r.unit, 1.0) for size, r in zip(sizes, (row, *later), strict=True))
+    size = row.std if math.prod(row.shape) > 1 else math.sqrt(row.second_moment)
+    return size < _VANISHED * min(row.unit, 1.0)
 
 
 def _is_cut_off(row: LayerSignal, rows: Sequence[LayerSignal], last: float) -> bool:
@@ -184,8 +192,13 @@ class Advice:
         """Return whether `initialize(model)` would draw one of some weights, and has not done so before."""
         return any(not is_overridden(k) and self._statuses.get(id(k)) == "drawn" for k in kernels)
 
-    def on(self, kernels: Sequence[keras.Variable]) -> str:
-        """Return the advice on some weights, without a full stop."""
+    def on(self, kernels: Sequence[keras.Variable], origin: keras.Variable | None = None) -> str:
+        """Return the advice on some weights, without a full stop.
+
+        `origin` is the weight whose result shows the problem first, if later ones only receive it.
+        """
+        if origin is not None and self._statuses.get(id(origin)) == "frozen":
+            return _FROZEN
         kept = {self._statuses.get(id(kernel), ""): kernel.path for kernel in reversed(kernels)}
         # The signal and the gradient must pass these: while they stay, no draw of the others helps.
         if path := kept.get("small", kept.get("zeros")):
@@ -226,6 +239,19 @@ class Advice:
         before = [step for step in steps_before(self._graph, tensors) if step.number in self._contexts]
         compared = [s for s in before if {"query", "key"} & set(self._contexts[s.number].roles)]
         return self.draws(kernel for step in compared for kernel in step.kernels)
+
+
+def origin(verdict: str, rows: Sequence[LayerSignal]) -> LayerSignal | None:
+    """Return the first of some rows whose signal has a problem that passes on to the rows after it.
+
+    None is returned if only gradients have it, which come from the other side.
+    """
+    shows = {
+        "exploding": lambda row: row.std > _EXPLODED,
+        "vanishing": _is_small,
+        "inputs alike": is_alike,
+    }.get(verdict)
+    return None if shows is None else next(filter(shows, rows), None)
 
 
 def head_finding(verdict: str, heads: Sequence[HeadSignal], would_draw: bool) -> Finding:

@@ -64,6 +64,8 @@ class WeightUse:
 
 # The reason for a weight whose inputs are zeros: a gain, a look-up table or a kernel before it is zero.
 ON_ZEROS = "reads zeros, so it is drawn for inputs of root mean square 1"
+# The same for a signal that was lost before it. A kernel that restores it would be far too large for others.
+ON_NEARLY_ZEROS = "reads almost zeros, so it is drawn for inputs of root mean square 1"
 
 
 @dataclass(eq=False)

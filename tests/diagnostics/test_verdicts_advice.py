@@ -93,7 +93,7 @@ def test_frozen_weights():
     hidden = [layers.Dense(16, "tanh", **options) for _ in range(4)]
     model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(2, **options)])
     text = text_of(model, data(32, 8), "vanishing")
-    assert "These weights are frozen: normalize the inputs, or make the layers trainable first" in text
+    assert "These weights are frozen: load the pretrained ones, normalize the inputs, or make" in text
     assert "initialize(model)" not in text
 
 
@@ -125,3 +125,24 @@ def test_units_that_are_alike_because_they_read_zeros():
     kernel = model.get_layer("query").kernel
     kernel.assign(keras.ops.full(kernel.shape, 0.3))
     assert "Draw the kernel at random" in text_of(model, data(8, 7, 16), "symmetric")
+
+
+@pytest.mark.parametrize(("std", "verdict"), [(1e-4, "vanishing"), (100.0, "exploding")])
+def test_a_frozen_backbone_that_loses_the_signal(std, verdict):
+    """The new head would be drawn, but what reaches it stays."""
+    hidden = [layers.Dense(16, trainable=False, kernel_initializer=normal(std)) for _ in range(4)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(2)])
+    for _ in range(2):
+        text = text_of(model, data(32, 8), verdict)
+        assert "These weights are frozen" in text
+        assert "initialize(model)" not in text
+        initialize(model, seed=0)
+
+
+def test_a_frozen_middle_that_only_receives_a_lost_signal():
+    middle = [layers.Dense(16, trainable=False, kernel_initializer="he_normal") for _ in range(4)]
+    stem = layers.Dense(16, kernel_initializer=normal(1e-6))
+    model = keras.Sequential([keras.Input((8,)), stem, *middle, layers.Dense(2)])
+    assert "Try initialize(model)" in text_of(model, data(32, 8), "vanishing")
+    initialize(model, seed=0)
+    assert diagnose(model, data(32, 8)).healthy

@@ -166,6 +166,33 @@ class TestZeroOnTheWay:
             assert rows[path].rms_after == 1
         assert sum("reads zeros" in note for note in plan.notes) == 1
 
+    @pytest.mark.parametrize("size", [1.0, 1e-2, 1e-4, 1e-5, 1e-8, 1e-12])
+    def test_a_frozen_layer_that_loses_the_signal(self, size):
+        """No weight becomes huge in silence: a millionth is not scaled up, and a thousandth is noted."""
+        x = keras.Input((16,))
+        h = layers.Dense(16, kernel_initializer=keras.initializers.Identity(size), trainable=False)(x)
+        plan = initialize(keras.Model(x, layers.Dense(64, name="out")(h)), seed=0)
+        out = plan.rows[-1]
+        if size < 1e-6:
+            assert "reads almost zeros" in out.reason
+            assert out.gain == pytest.approx(1, abs=0.15)
+            assert out.rms_after == pytest.approx(size, rel=0.2)
+        else:
+            assert out.rms_after == 1
+            assert out.gain == pytest.approx(size**-2, rel=0.2)
+        assert any(note.startswith("out/kernel: reads") for note in plan.notes) is (size < 1e-3)
+
+    @pytest.mark.parametrize("unit", [1e-9, 1e9])
+    def test_data_in_another_unit_are_scaled(self, unit):
+        x = keras.Input((8,)), keras.Input((8,))
+        small = layers.Dense(8, name="small")(x[0])
+        large = layers.Dense(8, name="large")(layers.Rescaling(1 / unit)(x[1]))
+        model = keras.Model(x, layers.Dense(2, name="out")(small + large))
+        values = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+        plan = initialize(model, data=(1e-9 * values, unit * values), seed=0)
+        assert all(row.rms_after == row.target > 0.5 for row in plan.rows)
+        assert plan.notes == ()
+
     def test_data_of_zeros_are_an_error(self):
         x = keras.Input((4,))
         model = keras.Model(x, layers.Dense(2, name="one")(x))

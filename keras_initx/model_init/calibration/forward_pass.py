@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_initx._graph import (
@@ -64,10 +63,7 @@ class ScalingPass:
             InitxError: If an output is not finite, or is all zeros because the inputs are; the error names
                 the weight.
         """
-        floats = [
-            v for v in keras.tree.flatten(inputs) if "float" in keras.backend.standardize_dtype(v.dtype)
-        ]
-        self._scaler.reads_zeros = bool(floats) and not any(np.any(ops.convert_to_numpy(v)) for v in floats)
+        self._scaler.measure_inputs(inputs)
         try:
             return replay(self._graph, inputs, self._step)
         except Exception as error:

@@ -1,6 +1,7 @@
 """Run the scaling pass on noise or data, and again on more noise if its measurements are imprecise."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from keras_initx.initializers import fold_in
 from keras_initx.model_init.arguments import own_batch
 from keras_initx.model_init.calibration.shared import settle
 from keras_initx.model_init.cells import cells_of
-from keras_initx.model_init.tasks import ON_ZEROS, WeightTask
+from keras_initx.model_init.tasks import ON_NEARLY_ZEROS, ON_ZEROS, WeightTask
 from keras_initx.model_init.wide_batch import takes_samples_alone
 
 # Values that one pass may compute; it determines the batch size, within these limits.
@@ -54,7 +55,7 @@ def calibrate(model: keras.Model, graph: Graph, tasks: list[WeightTask], batch: 
         note = _low_precision(tasks) if batch is None or is_narrow else ""
         if batch is not None or not note or is_narrow or size * values > 8 * _BUDGET:
             break
-    return [text for text in (note, _zeros(tasks), *(task.remark for task in tasks)) if text]
+    return [text for text in (note, *_zeros(tasks), *(task.remark for task in tasks)) if text]
 
 
 def _values(step: Step) -> int:
@@ -68,11 +69,13 @@ def _values(step: Step) -> int:
     return values + math.prod(shape[1:-1]) * sum(widths)
 
 
-def _zeros(tasks: list[WeightTask]) -> str:
-    """Return a note about the weights that read zeros; "" if there are none."""
-    paths = [task.path for task in tasks if task.left == ON_ZEROS]
-    others = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
-    return f"{paths[0]}{others}: {ON_ZEROS}" if paths else ""
+def _zeros(tasks: list[WeightTask]) -> Iterator[str]:
+    """Yield a note about the weights that read zeros, and one about those that read almost zeros."""
+    for reason in (ON_ZEROS, ON_NEARLY_ZEROS):
+        paths = [task.path for task in tasks if task.left == reason]
+        others = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+        if paths:
+            yield f"{paths[0]}{others}: {reason}"
 
 
 def _low_precision(tasks: list[WeightTask]) -> str:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_initx._graph import first_argument
 from keras_initx.errors import InitxError
 from keras_initx.model_init.calibration.measure import root_mean_square
-from keras_initx.model_init.tasks import ON_ZEROS, WeightTask
+from keras_initx.model_init.tasks import ON_NEARLY_ZEROS, ON_ZEROS, WeightTask
+
+# A signal is lost below the first share of the model's smallest input, or of 1, and noted below the second.
+_LOST, _FAINT = 1e-6, 1e-3
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,6 @@ class Scaler:
     Attributes:
         on_data: As passed.
         factors: The factor of each scaled weight by the id of its variable.
-        reads_zeros: Whether all inputs of the model are zeros.
         failure: The error of an output that cannot be scaled. Keras may wrap the raised error.
     """
 
@@ -59,8 +62,16 @@ class Scaler:
         self.on_data, self._held = on_data, held
         self._done: set[int] = set()
         self.factors: dict[int, float] = {}
-        self.reads_zeros = False
+        self._reads_zeros, self._unit = False, 1.0
         self.failure: InitxError | None = None
+
+    def measure_inputs(self, inputs: Any) -> None:
+        """Measure the inputs of the model, in view of which a signal is lost."""
+        floats = [
+            v for v in keras.tree.flatten(inputs) if "float" in keras.backend.standardize_dtype(v.dtype)
+        ]
+        self._reads_zeros = bool(floats) and not any(np.any(ops.convert_to_numpy(v)) for v in floats)
+        self._unit = min([1.0, *(size for v in floats if (size := root_mean_square(v)[0]) > 0)])
 
     def open_tasks(self, variables: Iterable[keras.Variable]) -> list[WeightTask]:
         """Return the tasks of those variables that are not done yet."""
@@ -117,19 +128,26 @@ class Scaler:
     def can_scale(self, task: WeightTask, rms: float) -> bool:
         """Return whether a factor brings an output of this root mean square to the target of its weight.
 
-        An output of zeros is left to its weight: a gain, a look-up table or a kernel before it starts at
-        zero. The weight then has the scale for inputs of root mean square 1.
+        An output of zeros, or of almost zeros in view of the model's inputs, is left to its weight: a gain, a
+        look-up table or a kernel before it starts at zero, or frozen layers lose the signal. The weight then has the
+        scale for inputs of root mean square 1.
 
         Raises:
             InitxError: If the output is not finite, or is all zeros because the data are.
         """
-        if rms != 0 and math.isfinite(rms):
+        is_lost = rms < _LOST * self._unit
+        if math.isfinite(rms) and not is_lost:
+            if rms < _FAINT * self._unit:
+                task.remark = (
+                    f"{task.path}: reads a root mean square of about {rms:.1g}, so its values are larger by "
+                    f"{1 / rms:.1g} than usual: normalize what it reads"
+                )
             return True
-        if rms == 0 and not self.reads_zeros:
+        if is_lost and not (rms == 0 and self._reads_zeros):
             target = task.target
             assert target is not None
-            self.leave_as_drawn(task, ON_ZEROS)
-            task.record(0.0, 0.0, task.measured_at)
+            self.leave_as_drawn(task, ON_NEARLY_ZEROS if rms else ON_ZEROS)
+            task.record(rms, 0.0, task.measured_at)
             self.multiply(task, target)
             return False
         received = "all zeros" if rms == 0 else "not finite"
