@@ -162,6 +162,12 @@ def has_categorical_loss(model: keras.Model, loss: Any) -> bool:
     return any("categorical" in _loss_name(one) for one in keras.tree.flatten(losses))
 
 
+def has_crossentropy(model: keras.Model, loss: Any) -> bool:
+    """Return whether a loss, or the model's own if it is None, is a crossentropy."""
+    losses = getattr(model, "loss", None) if loss is None else loss
+    return any("crossentropy" in _loss_name(one) for one in keras.tree.flatten(losses))
+
+
 def _check_numbers(values: np.ndarray, units: int, ignored: int | None, argument: str) -> None:
     """Raise an `InitxError` unless all values are numbers of one of `units` classes."""
     is_whole = values == np.round(values)

@@ -109,13 +109,13 @@ def diagnose_batch(model: keras.Model, batch: Batch, loss: Any, jit_compile: boo
     findings = _findings(model, probe, rows, heads, index, cause, advice)
     findings = [*check_model(model, batch, rows, findings), *findings]
     # Later passes measure other weights.
-    input_rms = probe.measured_input_rms()
+    input_rms, outputs = probe.measured_input_rms(), probe.measured_outputs()
     constant, rate = math.nan, Rate()
     if batch.y is not None and math.isfinite(value):
         constant = best_constant_loss(probe, batch)
         if cause is None and probe.kept_variables:
             rate = rate_of_sgd(model, probe, batch, value, constant, jit_compile)
-    first = check_first_steps(probe, batch, rows, value, constant, input_rms, rate, findings, advice)
+    first = check_first_steps(probe, batch, rows, value, constant, input_rms, outputs, rate, findings, advice)
     return Report(
         model=model.name,
         samples=len(keras.tree.flatten(batch.x)[0]),

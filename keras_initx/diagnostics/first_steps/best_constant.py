@@ -65,6 +65,23 @@ def best_constant_loss(probe: Probe, batch: Batch) -> float:
     return least if least < math.inf else math.nan
 
 
+def neutral_loss(probe: Probe, batch: Batch) -> float:
+    """Return the loss of a model whose last weights and biases are zeros; NaN if it is not known.
+
+    Its outputs are zeros, or what a sigmoid or softmax returns for zeros.
+    """
+    activations = {point.output: point.activation.name for point in probe.points}
+    values = []
+    for number, out in zip(probe.graph.outputs, keras.tree.flatten(probe.graph.results), strict=True):
+        neutral = {"sigmoid": 0.5, "softmax": 1 / (out.shape[-1] or 1) if out.shape else 1.0}
+        value = neutral.get(activations.get(number, ""), 0.0)
+        values.append(ops.full(out.shape, value, dtype=out.dtype))
+    try:
+        return float(probe.loss_of(batch, keras.tree.pack_sequence_as(probe.graph.results, values)))
+    except Exception:
+        return math.nan
+
+
 def _constants(y: np.ndarray, shape: tuple[int, ...], weights: np.ndarray | None) -> Iterator[np.ndarray]:
     """Yield the predictions to try for targets y and outputs of a shape, one value for each unit."""
     units = shape[-1] if len(shape) > 1 else 1

@@ -9,7 +9,13 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import Batch
-from keras_initx.diagnostics.batch import are_weighted_one_hot, has_categorical_loss, is_constant
+from keras_initx.diagnostics.batch import (
+    are_weighted_one_hot,
+    has_categorical_loss,
+    has_crossentropy,
+    is_constant,
+)
+from keras_initx.diagnostics.first_steps.best_constant import neutral_loss
 from keras_initx.diagnostics.first_steps.curvature import Rate
 from keras_initx.diagnostics.probe import Probe
 from keras_initx.diagnostics.records import Finding, LayerSignal
@@ -29,6 +35,7 @@ def check_first_steps(
     loss: float,
     constant_loss: float,
     input_rms: float,
+    outputs: Sequence[tuple[float, float]],
     rate: Rate,
     findings: Sequence[Finding],
     advice: Advice,
@@ -42,6 +49,7 @@ def check_first_steps(
         loss: The loss; NaN without targets.
         constant_loss: The loss of the best constant prediction; NaN if it is not known.
         input_rms: The root mean square of the inputs of the first weighted layer; 0 if they have no scale.
+        outputs: The root mean square and the standard deviation of each output.
         rate: What gradient descent can use.
         findings: The findings on single layers.
         advice: The advice on the model's weights.
@@ -67,7 +75,7 @@ def check_first_steps(
             verdict = "input scale" if serious or is_too_fast else "scale"
             first = [p.kernel for p in probe.points if probe.is_first(p)]
             yield Finding(verdict, "", _of_inputs(input_rms, advice.draws(first)))
-    for number, size in _off_scale(probe, batch):
+    for number, size in _off_scale(probe, batch, rows, outputs):
         if is_far or is_too_fast:
             named = True
             text = (
@@ -82,12 +90,34 @@ def check_first_steps(
     # Soft labels may differ by little, which favours a constant, and probabilities are never off scale.
     is_soft = last.activation in ("softmax", "sigmoid") and _are_soft(batch.y)
     if is_far_off and not named and _differ(batch.y) and not is_soft:
+        std = max((std for _, std in outputs), default=last.std)
+        is_scaled = last.std > 0 and not 1 / _FAR < std / last.std < _FAR
+        scaled = f", which the model scales to {std:.2g}" if is_scaled else ""
         text = (
             f"the first loss is {loss / constant_loss:.2g} times the loss of the best constant prediction: "
-            f"`{last.path}` returns values of standard deviation {last.std:.2g}. Scale its kernel down, or "
-            "give it the bias of a prior (keras_initx.PriorBias)."
+            f"`{last.path}` returns values of standard deviation {last.std:.2g}{scaled}. "
+            f"{_remedy_of_first_loss(probe, batch, last, loss, constant_loss)}."
         )
         yield Finding("first loss", last.path, text)
+
+
+def _remedy_of_first_loss(
+    probe: Probe, batch: Batch, last: LayerSignal, loss: float, constant_loss: float
+) -> str:
+    """Return what lowers the first loss: smaller outputs, outputs around another value, or both."""
+    neutral = neutral_loss(probe, batch)
+    is_bias = neutral > _TARGETS * constant_loss
+    scale = "Scale its kernel down" if not is_bias or loss > _TARGETS * neutral else ""
+    if not is_bias:
+        return scale
+    is_class = last.activation in ("softmax", "sigmoid") or has_crossentropy(probe.model, probe.loss_argument)
+    bias = "the mean of the targets as its bias, or subtract it from them"
+    if is_class:
+        bias = (
+            'the class frequencies as its bias: initialize(model, output_bias="prior", labels=y), or a '
+            "PriorBias"
+        )
+    return f"{scale}, and give it {bias}" if scale else f"Give it {bias}"
 
 
 def _differ(targets: Any) -> bool:
@@ -110,13 +140,21 @@ def _of_inputs(input_rms: float, would_draw: bool) -> str:
     )
 
 
-def _off_scale(probe: Probe, batch: Batch) -> Iterator[tuple[str, str]]:
-    """Yield (output, size) for targets that are far larger than 1, or that differ by far less than 1."""
+def _off_scale(
+    probe: Probe, batch: Batch, rows: Sequence[LayerSignal], sizes: Sequence[tuple[float, float]]
+) -> Iterator[tuple[str, str]]:
+    """Yield (output, size) for targets that are far larger than 1, or that differ by far less than 1.
+
+    The model may scale the results of its last weights itself, by a factor that the targets then have too.
+    """
     targets, outputs = keras.tree.flatten(batch.y), keras.tree.flatten(probe.graph.results)
     if batch.y is None or len(targets) != len(outputs):
         return
+    heads = [row for row in rows if row.is_output] or [rows[-1]]
+    largest = max(math.sqrt(row.second_moment) for row in heads)
+    least = min(row.std for row in heads)
     is_categorical = has_categorical_loss(probe.model, probe.loss_argument)
-    for number, (y, out) in enumerate(zip(targets, outputs, strict=True)):
+    for number, (y, out, (out_rms, out_std)) in enumerate(zip(targets, outputs, sizes, strict=True)):
         values = np.asarray(ops.convert_to_numpy(y), "float64")
         # Other sizes, zeros and ones, and one-hot rows times a weight are classes.
         is_other_size = values.size != math.prod(out.shape)
@@ -124,10 +162,15 @@ def _off_scale(probe: Probe, batch: Batch) -> Iterator[tuple[str, str]]:
         if is_other_size or np.isin(values, (0, 1)).all() or is_weighted:
             continue
         name = f" of output {number}" if len(targets) > 1 else ""
-        if (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE:
+        if (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE * max(
+            1.0, out_rms / largest if largest else 1.0
+        ):
             yield name, f"root mean square of {rms:.2g}"
             continue
         std = float(np.max(np.std(values.reshape(len(values), -1), axis=0)))
         # Values within [0, 1] may be probabilities.
-        if 0 < std < 1 / _SCALE and not 0 <= values.min() <= values.max() <= 1:
+        if (
+            0 < std < min(1.0, out_std / least if least else 1.0) / _SCALE
+            and not 0 <= values.min() <= values.max() <= 1
+        ):
             yield name, f"standard deviation of {std:.2g}"

@@ -103,6 +103,7 @@ class Probe(keras.Model):
             for point in points
         ]
         self._input_rms = self._numbers(1)
+        self._output_sizes = [self._numbers(2) for _ in graph.outputs]
         self._details, self._keeps = details, keep_gradients
         self._recorder: GradientRecorder | None = None
         self.built = True
@@ -170,6 +171,10 @@ class Probe(keras.Model):
         It is 0 if these inputs are not floats, or select rows of a table.
         """
         return float(ops.convert_to_numpy(self._input_rms)[0])
+
+    def measured_outputs(self) -> list[tuple[float, float]]:
+        """Return the root mean square and the standard deviation of each output of the model."""
+        return [tuple(map(float, ops.convert_to_numpy(sizes))) for sizes in self._output_sizes]
 
     def is_first(self, point: ProbePoint) -> bool:
         """Return whether a point is the first one that depends on the data."""
@@ -306,6 +311,9 @@ class Probe(keras.Model):
     ) -> Any:
         """Return the loss argument's value or the model's own loss; without y a random projection."""
         self._current = _LOSS
+        for sizes, output in zip(self._output_sizes, keras.tree.flatten(y_pred), strict=True):
+            values = ops.cast(output, "float32")
+            sizes.assign(ops.stack([ops.sqrt(ops.mean(ops.square(values))), ops.std(values)]))
         if y is None:
             loss = _projection(y_pred)
         else:

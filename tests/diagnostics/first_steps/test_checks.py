@@ -50,6 +50,19 @@ class TestTargets:
         (text,) = texts(diagnose(model_of(*relu()), data(64, 8), y), "scale")
         assert f"standard deviation of {np.std(y):.2g}" in text
 
+    @pytest.mark.parametrize("factor", [400.0, 2e-3])
+    def test_targets_that_the_model_scales_its_outputs_to(self, factor):
+        x, y = data(64, 8), factor * data(64, 1, seed=1)
+        assert texts(diagnose(model_of(*relu()), x, y), "scale")
+        model = model_of(*relu())
+        scaled = keras.Sequential([keras.Input((8,)), *model.layers, layers.Rescaling(factor)])
+        assert not texts(diagnose(scaled, x, y, "mse"), "scale", "target scale", "first loss")
+        # The loss is far off all the same if the last kernel is too large.
+        model.layers[-1].kernel.assign(20 * model.layers[-1].kernel)
+        (text,) = texts(diagnose(scaled, x, y, "mse"), "first loss")
+        assert f"which the model scales to {np.std(scaled(x)):.2g}" in text
+        assert "Scale its kernel down." in text
+
     def test_rare_classes_have_no_scale(self):
         y = (np.arange(64 * 40).reshape(64, 40) == 5).astype("float32")
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -130,6 +143,35 @@ class TestFirstLoss:
         assert f"{report.loss / report.constant_loss:.2g} times" in text
         assert "`big`" in text.replace(large.path, "big")
         assert report.healthy
+
+    @pytest.mark.parametrize("case", ["large", "far", "large and far", "rare", "rare and large"])
+    def test_the_remedy_lowers_the_loss(self, case):
+        """Each remedy that is named brings the loss near the best constant's, and one alone would not."""
+        x, rng = data(64, 8), np.random.default_rng(0)
+        is_rare, is_far = "rare" in case, "far" in case
+        y = (rng.random((64, 40)) < 0.01).astype("float32") if is_rare else data(64, 1) + 10.0 * is_far
+        units, activation, loss = (40, "sigmoid", "binary_crossentropy") if is_rare else (1, None, "mse")
+        std = 10.0 if "large" in case else 0.3
+        start = keras.initializers.RandomNormal(stddev=std, seed=1)
+        out = layers.Dense(units, activation, kernel_initializer=start)
+        model = keras.Sequential([keras.Input((8,)), out])
+        report = diagnose(model, x, y, loss)
+        (text,) = texts(report, "first loss")
+        scales = "Scale its kernel down" in text
+        prior, mean = (
+            'initialize(model, output_bias="prior", labels=y)' in text,
+            "mean of the targets" in text,
+        )
+        assert (scales, prior, mean) == ("large" in case, is_rare, is_far)
+        if scales:
+            out.kernel.assign(0.01 * out.kernel)
+            after = diagnose(model, x, y, loss)
+            assert (after.loss < 2 * report.constant_loss) is not (prior or mean)
+        if prior:
+            out.bias.assign(np.log((y.mean(0) + 1e-3) / (1 - y.mean(0))))
+        if mean:
+            out.bias.assign(y.mean(0))
+        assert not texts(diagnose(model, x, y, loss), "first loss")
 
     @pytest.mark.parametrize("target", [0.0, 1.0])
     def test_a_batch_of_a_single_class_says_nothing(self, target):
