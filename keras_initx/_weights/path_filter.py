@@ -58,6 +58,18 @@ class PathFilter:
                     raise _not_drawn(pattern, undrawn, [names[0] for names in drawn])
                 raise _no_match(argument, pattern, sorted({name for names in drawn for name in names}))
 
+    def nothing_left(self) -> InitxError:
+        """Return the error for patterns that leave no weight to draw."""
+        skip = ", ".join(map(repr, self._skip))
+        that = " that only= names" if self.is_only else ""
+        return InitxError(
+            "skip",
+            self._skip,
+            "patterns that leave a weight to draw",
+            "Name fewer weights.",
+            f"`skip={skip}` excludes every weight{that}",
+        )
+
 
 def _not_drawn(pattern: str, path: str, drawn: list[str]) -> InitxError:
     nearest = get_close_matches(path, drawn, n=_LISTED, cutoff=0) or drawn[:_LISTED]

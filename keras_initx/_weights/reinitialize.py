@@ -113,6 +113,8 @@ def reinitialize(
     def check_selection(variables: Sequence[keras.Variable]) -> None:
         path_filter.check(map(index.names, variables), map(index.names, index.variables()))
         matching = list(filter(matches, variables))
+        if variables and not matching:
+            raise path_filter.nothing_left()
         if matching and not any(map(selected, matching)):
             raise all_frozen(model, matching)
 

@@ -39,7 +39,7 @@ def compare(
 ) -> None:
     """Show the signal through a saved model under several starts. Nothing is trained or saved."""
     target = figure_file(plot)
-    model = load(file)
+    model = load(file, name="MODEL.keras", instead="keras_initx.compare(model)")
     x, y = load_arrays(data, model, loss)
     with common.renamed(
         initializer="--init", initializers="--init", methods="--method", x="--data", y="--data"

@@ -1,5 +1,6 @@
 """`keras-initx inspect`: show the plan of `initialize` for a saved model, and apply it on request."""
 
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -15,6 +16,11 @@ from keras_initx import diagnose, initialize, plot_signals
 from keras_initx.cli import common
 from keras_initx.errors import InitxError, error_line
 from keras_initx.model_init import METHODS
+
+_LEGEND = (
+    "rms as drawn, rms scaled: the root mean square of an output with the new values, before and after they "
+    "are scaled. A weight that is not drawn has its own values in both. --plot shows the saved model too."
+)
 
 
 def inspect(
@@ -77,14 +83,26 @@ def inspect(
         typer.echo(plan.to_json())
         return
     common.console.print(plan.table())
+    common.print_plain(_LEGEND)
     if target is not None:
         common.print_plain(f"Figure: {target}")
     if apply is not None:
         common.print_plain(f"Saved: {apply}")
 
 
-def load(file: Path, compiled: bool = False) -> keras.Model:
-    """Load a saved model, with its loss and optimizer on request.
+def load(
+    file: Path,
+    compiled: bool = False,
+    name: str = "FILE.keras",
+    instead: str = "keras_initx.initialize(model)",
+) -> keras.Model:
+    """Load a saved model.
+
+    Args:
+        file: The file.
+        compiled: Whether to load its loss and optimizer too.
+        name: The name of the argument, for errors.
+        instead: The call in Python that an error recommends for a model of the user's own classes.
 
     Raises:
         InitxError: If the file does not exist, or Keras cannot load it.
@@ -93,15 +111,18 @@ def load(file: Path, compiled: bool = False) -> keras.Model:
     if file.suffix != ".keras":
         remedy = "Save the model with model.save('FILE.keras')."
     if remedy or not file.is_file():
-        problem = f"FILE.keras must be {allowed}, got {str(file)!r}"
-        raise InitxError("FILE.keras", str(file), allowed, remedy, problem)
+        problem = f"{name} must be {allowed}, got {str(file)!r}"
+        raise InitxError(name, str(file), allowed, remedy, problem)
     try:
         return keras.saving.load_model(file, compile=compiled)
     except Exception as error:
-        remedy = "If it uses your own classes, call keras_initx.initialize(model) in Python instead."
-        problem = f"FILE.keras {str(file)!r} cannot be loaded by Keras ({error_line(error)})"
+        remedy = f"If it uses your own classes, call {instead} in Python instead."
+        # Keras names the class at the end of a message that quotes the whole model.
+        missing = re.search(r"Could not locate (class|function) '([^']+)'", str(error))
+        reason = f"it does not know the {missing[1]} {missing[2]!r}" if missing else error_line(error)
+        problem = f"{name} {str(file)!r} cannot be loaded by Keras ({reason})"
         allowed = "a model that Keras can load by itself"
-        raise InitxError("FILE.keras", str(file), allowed, remedy, problem) from error
+        raise InitxError(name, str(file), allowed, remedy, problem) from error
 
 
 def _check_target(file: Path, target: Path, overwrite: bool) -> None:
@@ -177,11 +198,14 @@ def load_arrays(file: Path | None, model: keras.Model, loss: str | None = None) 
     allowed += "" if loss is None else ", and an array y"
     by_name = read_arrays(file, allowed)
     y = by_name.pop("y", None)
-    if not by_name or (loss is not None and y is None):
+    inputs = [tensor.name for tensor in getattr(model, "inputs", None) or []]
+    # A model that records no inputs may take a dict of any names.
+    is_unknown = bool(inputs) and "x" not in by_name and not set(inputs) <= set(by_name)
+    if not by_name or is_unknown or (loss is not None and y is None):
         names = ", ".join(by_name) or "no array for an input"
+        allowed += f" (its inputs: {', '.join(inputs)})" if inputs else ""
         problem = f"`data` must be {allowed}, but {str(file)!r} has {names}"
         raise InitxError("data", f"{file} with the arrays {list(by_name)}", allowed, "", problem)
-    inputs = [tensor.name for tensor in getattr(model, "inputs", None) or []]
     is_named = "x" not in by_name or (len(inputs) > 1 and set(inputs) <= set(by_name))
     return by_name if is_named else by_name["x"], y if loss is not None else None
 

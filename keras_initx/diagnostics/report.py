@@ -90,6 +90,9 @@ class Report:
         stds = [row.std for row in self._measured()]
         gradients = [row.gradient_rms for row in self.rows if math.isfinite(row.gradient_rms)]
         lines = []
+        if any(row.not_finite > 0 or row.gradient_not_finite > 0 for row in self.rows):
+            # What is left of the layers is no range over them.
+            stds = gradients = []
         if stds:
             low, high = USUAL_STD
             outside = self._outside()

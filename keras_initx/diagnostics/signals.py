@@ -103,6 +103,9 @@ def _layer_signal(
     output = dict.fromkeys(reductions.OUTPUT, math.nan)
     if point.output is not None:
         output = _named(reductions.OUTPUT, floats(probe.activation_outputs[number]))
+    if forward["not_finite"] > 0:
+        # No comparison with NaN holds, which would look like live units.
+        output |= dict.fromkeys(("dead", "saturated"), math.nan)
     gradient = _named(reductions.GRADIENT, gradients[id(probe.gradient_taps[number])])
     # With details a histogram follows the numbers.
     kernel_numbers = gradients.get(id(point.kernel), missing)[: len(reductions.GRADIENT)]

@@ -197,7 +197,7 @@ class Advice:
 
         `origin` is the weight whose result shows the problem first, if later ones only receive it.
         """
-        if origin is not None and self._statuses.get(id(origin)) == "frozen":
+        if origin is not None and self._statuses.get(id(origin)) in ("frozen", "adapted"):
             return _FROZEN
         kept = {self._statuses.get(id(kernel), ""): kernel.path for kernel in reversed(kernels)}
         # The signal and the gradient must pass these: while they stay, no draw of the others helps.

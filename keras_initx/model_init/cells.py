@@ -57,7 +57,13 @@ def recurrent_choice(choice: Choice) -> Choice:
 def cell_choice(step: Step, variable: keras.Variable, choice: Choice) -> Choice:
     """Return the choice for a weight of a recurrent layer, from the choice for its step."""
     if variable.name.endswith("recurrent_kernel"):
-        return recurrent_choice(choice)
+        owner = next(
+            (c for c in cells_of(step.operation) if getattr(c, "recurrent_kernel", None) is variable), None
+        )
+        choice = recurrent_choice(choice)
+        if owner is None or not has_unbounded_state(owner):
+            return choice
+        return replace(choice, reason="orthogonal: it keeps the size of a state that nothing bounds")
     cell = next((c for c in cells_of(step.operation) if getattr(c, "kernel", None) is variable), None)
     if cell is None or not choice.scales or not has_unbounded_state(cell):
         return choice

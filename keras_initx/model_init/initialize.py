@@ -181,6 +181,8 @@ def _initialize(model: keras.Model, request: _Request) -> tuple[Plan, list[keras
     matching = [task for task in tasks if selected(task.variable)]
     # An output bias and pretrained weights are changes too, and a dry run shows the frozen weights.
     draws_only = request.pretrained is None and request.labels is None and request.class_counts is None
+    if not matching and draws_only and not request.dry_run:
+        raise path_filter.nothing_left()
     is_frozen = bool(matching) and all(task.status in ("frozen", "adapted") for task in matching)
     if is_frozen and draws_only and not request.dry_run:
         loose = [task.variable for task in matching if not index.is_adapted(task.variable)]

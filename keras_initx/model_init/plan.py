@@ -51,8 +51,9 @@ class PlanRow:
             trainable, "adapted" if its layer has LoRA or is quantized, "pretrained" if it was copied.
         fan_in, fan_out: Its fans.
         gain: The mean square of its entries times fan_in.
-        rms_before: The root mean square of its output before scaling, on its actual inputs; NaN if it was
-            not measured.
+        rms_before: The root mean square of its output with the values just drawn, before they are scaled, on
+            its actual inputs: not that of the values that the model had, which `diagnose` shows. A weight
+            that was not drawn has its own values here too. NaN if it was not measured.
         rms_after: The same after scaling.
         target: The root mean square that its output was scaled to; None if it was left as drawn.
         error: The relative standard error of the measurement.
@@ -156,7 +157,7 @@ NOT_DRAWN = {
     "structured": "values that repeat, set on purpose: left as they are unless only= names them",
 }
 
-_NUMBERS = frozenset({"fan in", "rms before", "rms after"})
+_NUMBERS = frozenset({"fan in", "rms as drawn", "rms scaled"})
 _COLUMNS = (
     ("weight", lambda row: row.path),
     ("kind", lambda row: row.kind),
@@ -164,7 +165,7 @@ _COLUMNS = (
     ("role", lambda row: ", ".join(row.roles)),
     ("method", lambda row: row.method),
     ("fan in", lambda row: f"{row.fan_in:g}"),
-    ("rms before", lambda row: number(row.rms_before)),
-    ("rms after", lambda row: number(row.rms_after)),
+    ("rms as drawn", lambda row: number(row.rms_before)),
+    ("rms scaled", lambda row: number(row.rms_after)),
     ("why", lambda row: row.reason),
 )

@@ -354,6 +354,15 @@ def check_finite(tasks: list[WeightTask]) -> None:
             )
 
 
+def _activation_name(task: WeightTask, index: WeightIndex) -> str:
+    """Return the name of the first activation that a weight's result meets; in a cell, of the cell's own."""
+    layer, _ = index.of(task.variable)
+    activation = getattr(layer, "activation", None)
+    if not (hasattr(layer, "recurrent_kernel") and callable(activation)):
+        return task.context.activation.name
+    return str(getattr(activation, "__name__", type(activation).__name__))
+
+
 def plan_row(task: WeightTask, index: WeightIndex) -> PlanRow:
     """Return the row of the plan for a weight."""
     choice, context = task.choice, task.context
@@ -369,7 +378,7 @@ def plan_row(task: WeightTask, index: WeightIndex) -> PlanRow:
         path=task.path,
         kind=context.kind,
         shape=tuple(task.variable.shape),
-        activation=context.activation.name,
+        activation=_activation_name(task, index),
         roles=tuple(roles),
         depth=context.depth,
         method=choice.method if drawn else task.status,

@@ -145,3 +145,27 @@ def test_a_file_that_keras_cannot_load(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f"error: FILE.keras '{path}' cannot be loaded by Keras (")
     assert "call keras_initx.initialize(model) in Python instead." in error
+
+
+@pytest.mark.parametrize("command", ["inspect", "compare"])
+def test_a_class_that_keras_does_not_know_is_named(tmp_path, capsys, command):
+    class Unknown(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    model = keras.Sequential([keras.Input((3,)), Unknown(), keras.layers.Dense(2)])
+    path = tmp_path / "model.keras"
+    model.save(path)
+    assert exit_code(command, path) == 2
+    error = capsys.readouterr().err
+    name, call = ("FILE.keras", "initialize") if command == "inspect" else ("MODEL.keras", "compare")
+    assert f"{name} '{path}' cannot be loaded by Keras (it does not know the class 'Unknown')" in error
+    assert f"call keras_initx.{call}(model) in Python instead." in error
+
+
+def test_arrays_of_other_names(saved, tmp_path, capsys):
+    np.savez(tmp_path / "data.npz", X=np.zeros((4, 8)), Y=np.zeros(4))
+    assert inspect(saved, "--data", tmp_path / "data.npz") == 2
+    assert (
+        "an array x, or one for each input of the model by its name (its inputs: " in capsys.readouterr().err
+    )

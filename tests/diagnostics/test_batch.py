@@ -319,3 +319,11 @@ class TestClasses:
             assert diagnose(model, data(16, 8), y).loss > 0
         with pytest.raises(InitxError, match="labels from 0 to 1"):
             diagnose(model, data(16, 8), [numbers, 5 * labels])
+
+
+@pytest.mark.usefixtures("eager_pass")
+def test_lists_of_numbers(x):
+    model, y = dense(classes=1), data(32, 1)[:, 0]
+    assert diagnose(model, x.tolist(), y.tolist(), "mse").loss == pytest.approx(
+        diagnose(model, x, y, "mse").loss
+    )

@@ -117,3 +117,14 @@ class TestLoss:
     def test_a_healthy_model_has_no_such_finding(self):
         report = diagnose(model_with(ops.tanh), data(16, 8), np.zeros((16, 2)))
         assert "non-finite" not in {f.verdict for f in report.findings}
+
+
+def test_no_figure_is_made_from_nan():
+    model = dense()
+    assert "gradient rms is" in diagnose(model, data(32, 8)).summary()
+    kernel = model.layers[1].kernel
+    kernel.assign(np.full(kernel.shape, np.nan, "float32"))
+    report = diagnose(model, data(32, 8))
+    assert np.isfinite(report.rows[0].dead)
+    assert np.isnan([(row.dead, row.saturated) for row in report.rows[1:]]).all()
+    assert "gradient rms is" not in report.summary()

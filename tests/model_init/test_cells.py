@@ -44,6 +44,21 @@ def test_unbounded_states_and_the_outputs_that_read_them_start_small(kind):
     assert "unbounded state" in plan.rows[-1].reason
 
 
+@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_the_plan_shows_the_activation_of_the_cell(kind, activation):
+    layer = getattr(layers, kind)(8, activation=activation)
+    model = keras.Sequential([keras.Input((5, 3)), layer, layers.Dense(2)])
+    kernel, recurrent, out = initialize(model, seed=0).rows
+    assert (kernel.activation, recurrent.activation, out.activation) == (activation, activation, "linear")
+    # The reasons of one cell agree.
+    assert (
+        ("nothing bounds" in kernel.reason)
+        is ("nothing bounds" in recurrent.reason)
+        is (activation == "relu")
+    )
+
+
 def test_an_output_passes_as_much_gradient_to_an_unbounded_cell_as_in_keras_own_start():
     ratios = []
     for seed in range(3):

@@ -91,3 +91,14 @@ def test_the_name_of_a_model_or_layer_means_all_that_is_in_it():
         InitxError, match=r"^`only='bodi'` matches no layer and no weight. Did you mean 'body'"
     ):
         keras_initx.initialize(model, only="bodi")
+
+
+@pytest.mark.parametrize("only", [None, "*", "head"])
+def test_patterns_that_leave_nothing(only):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.Dense(2, name="head")])
+    for function in (keras_initx.initialize, lambda m, **names: keras_initx.reinitialize(m, "auto", **names)):
+        with pytest.raises(InitxError, match=r"^`skip='\*'` excludes every weight"):
+            function(model, only=only, skip="*")
+    assert keras_initx.initialize(model, only=only, skip="*", dry_run=True).rows[0].method == "kept"
+    # The bias is a change too.
+    keras_initx.initialize(model, skip="*/kernel", output_bias="prior", class_counts=[9, 1])

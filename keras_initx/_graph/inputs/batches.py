@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, is_number
 
 
 class Batch(NamedTuple):
@@ -144,12 +144,24 @@ def by_name(model: keras.Model, x: Any, argument: str = "data") -> Any:
 
 
 def _without_frames(data: Any) -> Any:
-    """Convert data frames and series to NumPy arrays; return everything else unchanged."""
+    """Convert data frames, series and lists of numbers to NumPy arrays; return everything else unchanged."""
     if hasattr(data, "to_numpy"):
         return data.to_numpy()
+    if type(data) is list and (numbers := _array_of(data)) is not None:
+        return numbers
     if type(data) in (tuple, list):
         return type(data)(_without_frames(part) for part in data)
     return {name: _without_frames(part) for name, part in data.items()} if type(data) is dict else data
+
+
+def _array_of(data: list[Any]) -> np.ndarray | None:
+    """Return a list of numbers, or of equally long lists of numbers, as an array; None for any other list."""
+    if not data or not all(map(is_number, keras.tree.flatten(data))):
+        return None
+    try:
+        return np.asarray(data)
+    except ValueError:
+        return None
 
 
 def _is_unsupported(array: Any) -> bool:

@@ -28,14 +28,19 @@ def noise(graph: Graph, batch: int, seed: int) -> Any:
     """
     rng = np.random.default_rng(seed)
     flat = keras.tree.flatten(graph.symbolic)
-    values = [
-        _one_input(graph, number, tensor, batch, rng)
-        for number, tensor in zip(graph.inputs, flat, strict=True)
-    ]
+    values, refused = [], []
+    for number, tensor in zip(graph.inputs, flat, strict=True):
+        value = _one_input(graph, number, tensor, batch, rng)
+        values.append(value)
+        if value is None:
+            refused.append(tensor)
+    if refused:
+        raise _refusal(refused)
     return keras.tree.pack_sequence_as(graph.symbolic, values)
 
 
 def _one_input(graph: Graph, number: int, tensor: Any, batch: int, rng: np.random.Generator) -> Any:
+    """Return noise for one input; None if none is known."""
     shape = (batch, *tensor.shape[1:]) if tensor.shape else ()
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     rows = table_rows(graph, number)
@@ -51,13 +56,23 @@ def _one_input(graph: Graph, number: int, tensor: Any, batch: int, rng: np.rando
         return ops.convert_to_tensor(rng.integers(0, 256, size=shape), dtype=dtype)
     if dtype == "bool" or (dtype != "string" and is_mask(graph, number)):
         return ops.ones(shape, dtype=dtype)
-    received = "strings" if dtype == "string" else f"{dtype} values of unknown range"
-    raise InitxError(
-        f"model input {tensor.name!r}",
+    return None
+
+
+def _refusal(tensors: list[Any]) -> InitxError:
+    """Return the error for inputs that noise cannot replace."""
+    names = ", ".join(repr(tensor.name) for tensor in tensors)
+    dtypes = dict.fromkeys(keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors)
+    kinds = ["strings"] if dtypes.pop("string", "") is None else []
+    kinds += [f"{' and '.join(dtypes)} values of unknown range"] if dtypes else []
+    received = " and ".join(kinds)
+    subject, takes = ("input", "takes") if len(tensors) == 1 else ("inputs", "take")
+    return InitxError(
+        f"model {subject} {names}",
         received,
         "floats, or ids of an Embedding",
         "Pass data=.",
-        f"Model input {tensor.name!r} takes {received}, so noise cannot replace data",
+        f"Model {subject} {names} {takes} {received}, so noise cannot replace data",
     )
 
 

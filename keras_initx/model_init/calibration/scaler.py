@@ -129,8 +129,8 @@ class Scaler:
         """Return whether a factor brings an output of this root mean square to the target of its weight.
 
         An output of zeros, or of almost zeros in view of the model's inputs, is left to its weight: a gain, a
-        look-up table or a kernel before it starts at zero, or frozen layers lose the signal. The weight then has the
-        scale for inputs of root mean square 1.
+        look-up table or a kernel before it starts at zero, or frozen layers lose the signal. The weight then
+        has the scale for inputs of root mean square 1.
 
         Raises:
             InitxError: If the output is not finite, or is all zeros because the data are.

@@ -70,6 +70,14 @@ class TestBatchOf:
             batch_of(data, 8)
 
 
+@pytest.mark.parametrize("numbers", [[0.5, 1.5, 2.5], [[1, 2], [3, 4], [5, 6]]])
+def test_lists_of_numbers_are_arrays(numbers):
+    assert np.array_equal(ops.convert_to_numpy(batch_of(numbers, 2)), np.asarray(numbers)[:2])
+    assert np.array_equal(ops.convert_to_numpy(labelled_batch(numbers, 2).x), np.asarray(numbers)[:2])
+    # Lists of arrays are several inputs.
+    assert len(batch_of([np.asarray(numbers), np.asarray(numbers)], 2)) == 2
+
+
 def test_parts_that_some_batches_lack_are_dropped():
     x, y = np.zeros((6, 2), "float32"), np.zeros(6, "float32")
     batch = labelled_batch(iter([(x[:4], y[:4], y[:4]), (x[4:], y[4:])]), 6)

@@ -70,3 +70,16 @@ class TestNoise:
             InitxError, match=r"^Model input 'ages' takes int32 values of unknown range.*\. Pass data=\.$"
         ):
             noise_for(model)
+
+
+def test_every_input_that_needs_data_is_named():
+    inputs = [
+        keras.Input((), dtype=dtype, name=name)
+        for name, dtype in (("cat", "int32"), ("number", "float32"), ("size", "int64"))
+    ]
+    flat = [ops.cast(tensor, "float32")[:, None] for tensor in inputs]
+    model = keras.Model(inputs, layers.Dense(2)(ops.concatenate(flat, axis=-1)))
+    with pytest.raises(
+        InitxError, match=r"^Model inputs 'cat', 'size' take int32 and int64 values of unknown range"
+    ):
+        noise_for(model)
