@@ -174,7 +174,8 @@ class Probe(keras.Model):
 
     def measured_outputs(self) -> list[tuple[float, float]]:
         """Return the root mean square and the standard deviation of each output of the model."""
-        return [tuple(map(float, ops.convert_to_numpy(sizes))) for sizes in self._output_sizes]
+        numbers = map(ops.convert_to_numpy, self._output_sizes)
+        return [(float(rms), float(std)) for rms, std in numbers]
 
     def is_first(self, point: ProbePoint) -> bool:
         """Return whether a point is the first one that depends on the data."""
