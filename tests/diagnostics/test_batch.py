@@ -161,7 +161,7 @@ class TestData:
                 {"x": data(16, 8), "y": data(16, 5), "loss": "crosentropy"},
                 "^`loss` must be the name of a loss that Keras knows, got 'crosentropy'",
             ),
-            ({"x": data(16, 8), "y": [0, 1] * 8, "loss": "mse"}, "^`y` must be .*np.asarray"),
+            ({"x": data(16, 8), "y": [[0, 1], [2]] * 8, "loss": "mse"}, "^`y` must be .*np.asarray"),
             ({"x": data(16, 9)}, r"^`x` must have shape .*got \(16, 9\)"),
             ({"x": np.float32(3)}, r"^`x` must hold arrays of samples, got a single value.*x\[:1\]"),
             ({"x": data(1, 8)}, "^`x` must have at least 2 samples to compare, got 1"),

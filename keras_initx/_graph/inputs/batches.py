@@ -147,21 +147,15 @@ def _without_frames(data: Any) -> Any:
     """Convert data frames, series and lists of numbers to NumPy arrays; return everything else unchanged."""
     if hasattr(data, "to_numpy"):
         return data.to_numpy()
-    if type(data) is list and (numbers := _array_of(data)) is not None:
-        return numbers
+    if type(data) is list and data and all(map(is_number, keras.tree.flatten(data))):
+        try:
+            return np.asarray(data)
+        except ValueError:
+            # Rows of different lengths.
+            return data
     if type(data) in (tuple, list):
         return type(data)(_without_frames(part) for part in data)
     return {name: _without_frames(part) for name, part in data.items()} if type(data) is dict else data
-
-
-def _array_of(data: list[Any]) -> np.ndarray | None:
-    """Return a list of numbers, or of equally long lists of numbers, as an array; None for any other list."""
-    if not data or not all(map(is_number, keras.tree.flatten(data))):
-        return None
-    try:
-        return np.asarray(data)
-    except ValueError:
-        return None
 
 
 def _is_unsupported(array: Any) -> bool:
