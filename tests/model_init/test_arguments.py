@@ -62,7 +62,7 @@ class TestBadInput:
                 "its output is all zeros on this data, so it cannot be scaled. Check the input range",
             ),
             ({"data": lambda: 0}, "^`data` .*got .*function.*Call the function"),
-            ({"data": [[1.0] * 16] * 4}, "^`data` .*got .*list.*np.asarray"),
+            ({"data": [[[0.0, 1.0], [2.0]]] * 4}, "^`data` .*got .*list.*np.asarray"),
             ({"method": "residual"}, "^`method='residual'` needs residual sums"),
             (
                 {"pretrained": 3},
