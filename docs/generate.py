@@ -51,7 +51,7 @@ def activations() -> dict[str, Any]:
 
 def depends_on_activation(cls: type) -> bool:
     """Return whether the gain of the class depends on the activation."""
-    return "activation" in inspect.signature(cls).parameters
+    return {"activation", "gain"} <= inspect.signature(cls).parameters.keys()
 
 
 def page(cls: type) -> dict[str, Any]:
