@@ -1,5 +1,7 @@
 """Recognize weights whose values were set on purpose: zeros, tiny values, and structures."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -9,6 +11,9 @@ from keras_initx.initializers import is_overridden
 _SMALL = 0.05
 # The habits are 0.01 and 0.02, whatever the number of inputs: the entries must be smaller too.
 _USUAL = 0.006
+# Schemes that scale by fans give outputs of at most sqrt(2) times the size of the inputs, and random draws
+# of few values a little more.
+LARGEST_SCALE = 2.0
 # How many values of each dtype to look at, and which share of them must repeat. A random draw in single
 # precision chooses among 2^23 values, so that it repeats fewer than one in a hundred of 2^16, but most of
 # millions. In half precision it repeats a quarter of these.
@@ -33,6 +38,13 @@ def is_small(variable: keras.Variable, fan_in: float) -> bool:
         return False
     size = np.sqrt(np.mean(np.square(_values(variable), dtype="float64")))
     return bool(size < min(_USUAL, _SMALL / fan_in**0.5))
+
+
+def own_scale(variable: keras.Variable, fan_in: float) -> float:
+    """Return the size of a weight's output for inputs of size 1; NaN if `initialize` drew the weight."""
+    if is_overridden(variable):
+        return math.nan
+    return float(np.sqrt(np.mean(np.square(_values(variable), dtype="float64")) * fan_in))
 
 
 def varies(bias: keras.Variable | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._weights.index import WeightIndex
 from keras_initx.errors import InitxError
 from keras_initx.initializers import OVERRIDDEN_MARK, fold_in, initializer_of
 
@@ -15,6 +16,13 @@ from keras_initx.initializers import OVERRIDDEN_MARK, fold_in, initializer_of
 def own_initializer(layer: keras.Layer, variable: keras.Variable) -> Any:
     """Return the initializer that drew a weight, else the one that its layer names for it, else None."""
     return initializer_of(variable) or _named(layer, variable)
+
+
+def declared(variable: keras.Variable, index: WeightIndex) -> str:
+    """Return the initializer that a weight was made with, in words, without its seed."""
+    own = own_initializer(index.of(variable)[0], variable)
+    config = own.get_config() if hasattr(own, "get_config") else {}
+    return f"{type(own).__name__} {sorted((k, str(v)) for k, v in config.items() if k != 'seed')}"
 
 
 def draw_from(initializer: Any, variable: keras.Variable, seed: int | None) -> Any:

@@ -205,7 +205,7 @@ class Advice:
             return _KEPT.format(path=f"`{path}`")
         if self.draws(kernels):
             return "Try initialize(model)"
-        if path := kept.get("structured", kept.get("given")):
+        if path := kept.get("structured", kept.get("given", kept.get("frequencies"))):
             return _KEPT.format(path=f"`{path}`")
         if all(map(is_overridden, kernels)):
             return _DRAWN

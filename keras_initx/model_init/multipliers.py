@@ -1,4 +1,4 @@
-"""Find the number that a model multiplies the result of a step by, and the look-ups that it is added to."""
+"""Find the numbers that a model multiplies a signal by around a step, and the look-ups it is added to."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_initx._graph import Graph, Step
+from keras_initx._weights import own_scale
 
 # Steps that neither scale a signal nor move it.
 _UNCHANGED = frozenset({"Cast", "Identity", "Copy", "Dropout", "Activation"})
@@ -16,6 +17,20 @@ _DIVISIONS = frozenset({"Divide", "TrueDivide"})
 def constant_multiplier(graph: Graph, step: Step) -> float:
     """Return the number that the steps right after a step multiply its result by; 1 if there are none."""
     return _multiplied(graph, step)[0]
+
+
+def scale_on_inputs(graph: Graph, step: Step, variable: keras.Variable, fan_in: float) -> float:
+    """Return the size of the output of a weight for inputs of size 1, times the constants before it.
+
+    It is NaN if `initialize` drew the weight.
+    """
+    scale, tensors = own_scale(variable, fan_in), step.signals
+    while len(tensors) == 1 and (before := graph.producer(tensors[0])) is not None:
+        number = _factor(before) if len(before.inputs) == 1 else None
+        if number is None:
+            break
+        scale, tensors = scale * abs(number), before.inputs
+    return scale
 
 
 def added_lookups(graph: Graph, step: Step) -> Iterator[Step]:

@@ -1,14 +1,18 @@
 """The choices for weights around periodic activations, such as sin(30 z)."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
 
-from keras_initx._graph import WeightContext
+from keras_initx._graph import Graph, WeightContext
 from keras_initx._theory import in_natural_units, natural_std, period
+from keras_initx._weights import LARGEST_SCALE, WeightIndex, declared
 from keras_initx.initializers import Seeded
 from keras_initx.model_init.methods import Choice, Contexts, choose, variance_choice
+from keras_initx.model_init.multipliers import scale_on_inputs
 
 # The methods whose first weight may spread coordinates over several periods: the others promise a variance.
 _SPANNING = ("variance", "edge")
@@ -17,6 +21,8 @@ _SPANNING = ("variance", "edge")
 _LONG = 10
 # Outputs need not start smaller than this; SIREN's have 1 / w0 = 1/30.
 _SMALLEST_OUTPUT = 0.03
+# A first weight that gives phases of this many times the size of the rule's was meant to.
+_DELIBERATE = 4.0
 
 
 def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
@@ -51,7 +57,7 @@ def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
             choices[number] = replace(scaled, spans=number in first)
         elif "head" in context.roles:
             read = [std for n, std in first.items() if context.depends_on >> n & 1]
-            choices[number] = _output(choices[number], min(read, default=1.0))
+            choices[number] = output_of_waves(choices[number], min(read, default=1.0))
     return choices
 
 
@@ -65,7 +71,7 @@ def _scaled(choice: Choice, context: WeightContext, std: float) -> Choice:
     return replace(choice, after=after, reason=reason)
 
 
-def _output(choice: Choice, std: float) -> Choice:
+def output_of_waves(choice: Choice, std: float) -> Choice:
     """Return the choice for an output that sums waves that have this natural standard deviation."""
     factor = max(std, _SMALLEST_OUTPUT)
     if factor >= 1:
@@ -87,6 +93,54 @@ def spanning_choice(choice: Choice, fan_in: float) -> Choice:
     reason = f"U({-limit:.3g}, {limit:.3g}): inputs within [-1, 1] span the periods of its activation"
     after = replace(choice.after, variance=variance)
     return replace(choice, initializer=Limited(limit), after=after, reason=reason)
+
+
+def frequencies(
+    graph: Graph, kernels: Sequence[tuple[WeightContext, keras.Variable]], index: WeightIndex
+) -> dict[int, float]:
+    """Return 1 / w0 for each weight with the frequencies of a factor w0, by the id of the variable.
+
+    What a later weight declares too, just as large, is a habit.
+    """
+
+    def scale(context: WeightContext, variable: keras.Variable) -> float:
+        return scale_on_inputs(graph, graph.steps[context.step], variable, index.fans(variable).fan_in)
+
+    found = {
+        id(v): (v, std)
+        for context, v in kernels
+        if _may_be_frequency(context)
+        and (std := _wave_std(context, scale(context, v), index.fans(v).fan_in)) is not None
+    }
+    later = [(context, v) for context, v in kernels if found and not context.reads_inputs]
+    habits = {declared(v, index) for context, v in later if scale(context, v) > LARGEST_SCALE}
+    return {number: std for number, (v, std) in found.items() if declared(v, index) not in habits}
+
+
+def _may_be_frequency(context: WeightContext) -> bool:
+    """Return whether nothing but the scale of a weight sets the phase of a periodic activation."""
+    return context.reads_inputs and not context.normalized and period(context.activation) is not None
+
+
+def _wave_std(context: WeightContext, scale: float, fan_in: float) -> float | None:
+    """Return 1 / w0 for a weight with the frequencies of a factor w0, larger than any scheme's; else None.
+
+    Examples are SIREN with the factor 30 inside of its first kernel, random Fourier features with a trainable
+    kernel, and the filters of a multiplicative filter network. w0 / sqrt(3 n) is the standard deviation of
+    the phase that U(-w0 / n, w0 / n) gives n inputs of root mean square 1.
+
+    Args:
+        context: The place of the weight, before a periodic activation.
+        scale: The root mean square of its output for inputs of root mean square 1.
+        fan_in: The number n of its inputs.
+
+    References: Tancik et al. 2020 (arXiv 2006.10739) for Fourier features; Fathony et al. 2021 (MFN, ICLR).
+    """
+    phase = scale / natural_std(context.activation)
+    rule = max((3 * fan_in) ** -0.5 / natural_std(context.activation), 1.0)
+    if not (scale > LARGEST_SCALE and phase > math.pi and phase >= _DELIBERATE * rule):
+        return None
+    return (3 * fan_in) ** -0.5 / phase
 
 
 class Limited(Seeded):

@@ -46,8 +46,8 @@ class PlanRow:
         activation: The first activation that its output meets.
         roles: Its roles in the graph, such as "residual_end" or "head".
         depth: The number of weights in its plain chain.
-        method: The method that drew it; "kept" if only= or skip= excluded it, "given", "zeros", "small"
-            or "structured" if it was set on purpose, "frozen" if it is not
+        method: The method that drew it; "kept" if only= or skip= excluded it, "given", "zeros", "small",
+            "frequencies" or "structured" if it was set on purpose, "frozen" if it is not
             trainable, "adapted" if its layer has LoRA or is quantized, "pretrained" if it was copied.
         fan_in, fan_out: Its fans.
         gain: The mean square of its entries times fan_in.
@@ -153,6 +153,7 @@ NOT_DRAWN = {
     "pretrained": "copied from pretrained=",
     "zeros": "zeros that let the rest of the model learn: kept on purpose unless only= names them",
     "small": "far smaller than any scheme, on purpose: left as it is unless only= names it",
+    "frequencies": "frequencies of its periodic activation, set on purpose: left unless only= names it",
     "given": "its initializer is Constant(array): left as it is unless only= names it",
     "structured": "values that repeat, set on purpose: left as they are unless only= names them",
 }

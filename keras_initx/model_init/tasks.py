@@ -22,6 +22,7 @@ from keras_initx._graph import (
 from keras_initx._weights import (
     PathFilter,
     WeightIndex,
+    declared,
     is_given,
     is_small,
     is_structured,
@@ -41,7 +42,7 @@ from keras_initx.model_init.cells import (
 from keras_initx.model_init.methods import Choice, variance_choice
 from keras_initx.model_init.methods.outputs import held_choice, is_held, tied_choice
 from keras_initx.model_init.multipliers import added_lookups, constant_multiplier
-from keras_initx.model_init.periodic import choose_by_period, spanning_choice
+from keras_initx.model_init.periodic import choose_by_period, frequencies, output_of_waves, spanning_choice
 from keras_initx.model_init.plan import NOT_DRAWN, PlanRow, PlanUse
 
 
@@ -252,12 +253,18 @@ def _keep_deliberate(graph: Graph, tasks: list[WeightTask], index: WeightIndex) 
         habits = [task for task in small if task not in ends]
         for task in small:
             meant = task in ends and not any(
-                _declared(habit, index) == _declared(task, index)
+                declared(habit.variable, index) == declared(task.variable, index)
                 and (zeros[id(habit.variable)] != "zeros" or _leads_into(graph, habit, task))
                 for habit in habits
             )
             if meant or varies(graph.steps[task.context.step].bias):
                 task.leave_as_is(zeros[id(task.variable)])
+    waves = frequencies(graph, [(t.context, t.variable) for t in kernels if t.status == "drawn"], index)
+    for task in (t for t in kernels if id(t.variable) in waves):
+        task.leave_as_is("frequencies")
+        for head in (t for t in kernels if "head" in t.context.roles and t.choice.factor == 1):
+            if head.context.depends_on >> task.context.step & 1 and head.choice.scales:
+                head.choice = output_of_waves(head.choice, waves[id(task.variable)])
     for task in kernels:
         if task.status == "drawn" and is_structured(task.variable):
             task.leave_as_is("structured")
@@ -269,14 +276,6 @@ def _leads_into(graph: Graph, task: WeightTask, end: WeightTask) -> bool:
         return True
     behind, _ = ways_around(graph, lambda step: () if step.number == end.context.step else step.inputs)
     return task.context.step in behind
-
-
-def _declared(task: WeightTask, index: WeightIndex) -> str:
-    """Return the initializer that a weight was made with, in words, without its seed."""
-    layer, _ = index.of(task.variable)
-    own = own_initializer(layer, task.variable)
-    config = own.get_config() if hasattr(own, "get_config") else {}
-    return f"{type(own).__name__} {sorted((k, str(v)) for k, v in config.items() if k != 'seed')}"
 
 
 def _inside(
