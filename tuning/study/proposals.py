@@ -18,6 +18,8 @@ from .samplers import OracleSampler, WithoutRepeats, make_sampler
 from .shared_study import SharedStudy
 from .trials import combination
 
+# The names of the hyperparameters of the first grid.
+_GRID_ATTRIBUTE = "grid"
 _SEED_ATTRIBUTE = "sampler_seed"
 
 
@@ -115,7 +117,9 @@ class Proposals:
         study = self._oracle.shared.study
         if self._sampler == "grid":
             # The grid has the same order in every process.
-            study.sampler = make_sampler("grid", self._seed(), grid_of(self._oracle.hyperparameters))
+            grid = grid_of(self._oracle.hyperparameters)
+            self._check_grid(grid)
+            study.sampler = make_sampler("grid", self._seed(), grid)
         elif isinstance(self._sampler, str):
             # A resumed search must not repeat the random numbers of its first process. Nor may a search
             # of the next seed repeat the numbers of the next trial, as with the sum of seed and number.
@@ -130,6 +134,17 @@ class Proposals:
             tried = {t.number: combination(values_of(t)) for t in self._oracle.shared.frozen_trials()}
             seed = _mixed(self._oracle.seed or 0, number, 1)
             study.sampler = WithoutRepeats(study.sampler, self._oracle.hyperparameters, tried, seed)
+
+    def _check_grid(self, grid: Mapping[str, Any]) -> None:
+        """Raise an `InitxError` if the grid has grown since its first trial, which leaves gaps."""
+        shared = self._oracle.shared
+        first = shared.attributes().get(_GRID_ATTRIBUTE)
+        if first is None:
+            shared.set_attribute(_GRID_ATTRIBUTE, sorted(grid))
+        elif late := sorted(grid.keys() - set(first)):
+            allowed = f"another sampler, since the space has grown by {', '.join(late)} after its first trial"
+            remedy = "Declare it in `declare_hyperparameters`, or pass it in hyperparameters=."
+            raise InitxError("tuner", "grid", allowed, remedy)
 
     def _stored(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return a candidate under the names that its parameters have in the study."""

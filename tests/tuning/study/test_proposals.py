@@ -73,6 +73,18 @@ class TestGrid:
         points = values_of(run(tmp_path, lambda hp: 1.0, discrete, trials=None, sampler="grid").oracle)
         assert len(points) == len(set(points)) == POINTS
 
+    def test_a_space_that_grows_is_an_error_and_not_a_grid_with_gaps(self, tmp_path: Path) -> None:
+        def score(hp: Any) -> float:
+            return float(hp.Choice("first", [1, 2]) + hp.Choice("late", [0, 10]))
+
+        def one(hp: Any) -> None:
+            hp.Choice("first", [1, 2])
+
+        with pytest.raises(InitxError, match=r"^`tuner` .*grown by late after.*declare_hyperparameters"):
+            run(tmp_path / "grows", score, one, trials=None, sampler="grid")
+        declared = run(tmp_path / "declared", score, score, trials=None, sampler="grid")
+        assert len(declared.seen) == 4 == len(set(values_of(declared.oracle)))
+
     def test_resumes_without_a_seed(self, tmp_path: Path) -> None:
         for trials in (4, 8, None):
             oracle = run(tmp_path, lambda hp: 1.0, discrete, trials=trials, sampler="grid", seed=None).oracle

@@ -19,6 +19,8 @@ _STATEFUL = {
     keras_tuner.oracles.GridSearchOracle: "tuner='grid'",
     keras_tuner.oracles.HyperbandOracle: "pruner='hyperband'",
 }
+# Methods of an oracle that the study replaces.
+_REPLACED = ("create_trial", "update_trial", "end_trial", "score_trial", "get_best_trials")
 # How often an oracle may propose values that the study already has.
 _MAX_COLLISIONS = 20
 _ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -39,8 +41,8 @@ class OracleSampler(optuna.samplers.BaseSampler):
             attempts. Otherwise that ends the search.
 
     Raises:
-        InitxError: The oracle keeps state that a study cannot restore (KerasTuner's grid and Hyperband), or
-            its objective is not the objective of the search.
+        InitxError: The oracle keeps state that a study cannot restore (KerasTuner's grid and Hyperband),
+            overrides a method that the study replaces, or has another objective than the search.
 
     Attributes:
         stopped: Whether the oracle has no more values to propose.
@@ -136,6 +138,14 @@ def check_oracle(oracle: keras_tuner.Oracle, objective: keras_tuner.Objective | 
             problem = f"`tuner` {name} cannot be resumed, because it keeps its progress in private state"
             allowed = "an oracle that proposes values from the trials in its `trials`"
             raise InitxError("tuner", name, allowed, f"Use {alternative}.", problem)
+    for name in _REPLACED:
+        if getattr(type(oracle), name) is not getattr(keras_tuner.Oracle, name):
+            oracle_name = type(oracle).__name__
+            problem = (
+                f"`tuner` {oracle_name} overrides {name}, which a search never calls: a study has its trials"
+            )
+            remedy = "Override populate_space, which proposes the values of a trial."
+            raise InitxError("tuner", oracle_name, "an oracle that overrides no more", remedy, problem)
     own = getattr(oracle, "objective", None)
     if own is None or objective is None:
         return

@@ -95,6 +95,14 @@ def test_oracle_that_keeps_its_progress_to_itself(quick: Any, oracle: Any, inste
         quick(tuner=oracle, **OPTIONS)
 
 
+@pytest.mark.parametrize("method", ["create_trial", "update_trial", "end_trial", "score_trial"])
+def test_an_oracle_whose_own_method_would_never_be_called(quick: Any, method: str) -> None:
+    base = keras_tuner.oracles.RandomSearchOracle
+    own = type("Own", (base,), {method: lambda self, *args: getattr(base, method)(self, *args)})
+    with pytest.raises(InitxError, match=f"^`tuner` Own overrides {method}, .*populate_space"):
+        quick(tuner=own("val_accuracy"), **OPTIONS)
+
+
 def test_new_process_does_not_repeat_proposals(quick: Any) -> None:
     def oracle() -> keras_tuner.Oracle:
         return keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=99, seed=3)
