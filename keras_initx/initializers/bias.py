@@ -152,8 +152,8 @@ class PriorBias(LayerAware):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        config = {**super().get_config(), "p": self.p, "class_counts": self.class_counts}
-        return {**config, "activation": self.activation}
+        own = {"p": self.p, "class_counts": self.class_counts, "activation": self.activation}
+        return {**super().get_config(), **own}
 
 
 def _refuse_others(initializer: LayerAware) -> None:

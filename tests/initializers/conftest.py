@@ -84,9 +84,15 @@ EVERY = {
     "all_zeros": Case(kx.AllZeros, "all_zeros", {"scale": 0.3}, bad=_BAD_SCALE),
     "bias_auto": Case(kx.BiasAuto, "bias_auto", weight="bias"),
     "prior_bias": Case(
-        kx.PriorBias, None, {"p": [0.25, 0.75], "class_counts": None}, weight="bias", bad=_BAD_PRIOR
+        kx.PriorBias,
+        None,
+        {"p": [0.25, 0.75], "class_counts": None, "activation": None},
+        weight="bias",
+        bad=_BAD_PRIOR,
     ),
-    "prior_bias_counts": Case(kx.PriorBias, None, {"p": None, "class_counts": [30.0, 10.0]}, weight="bias"),
+    "prior_bias_counts": Case(
+        kx.PriorBias, None, {"p": None, "class_counts": [30.0, 10.0], "activation": "softmax"}, weight="bias"
+    ),
 }
 
 
