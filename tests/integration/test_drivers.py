@@ -82,7 +82,9 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def run(*command: Any, cwd: Path = ROOT, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, timeout=500)
+    return subprocess.run(
+        [*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, timeout=1100
+    )
 
 
 def test_ray_starts_a_killed_trial_again_and_runs_each_seed_once(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_tasks_of_slurm_share_one_search(tmp_path: Path) -> None:
         subprocess.Popen(script, cwd=ROOT, env={**env, "SLURM_ARRAY_TASK_ID": str(n)}, stdout=subprocess.PIPE)
         for n in range(2)
     ]
-    outputs = [task.communicate(timeout=500)[0].decode() for task in tasks]
+    outputs = [task.communicate(timeout=1100)[0].decode() for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], outputs
     assert all("Best of 4 trials" in output for output in outputs)
     results = json.loads((tmp_path / "results/results.json").read_text())

@@ -25,7 +25,7 @@ def test_the_examples_run_unchanged(tmp_path):
     # One process for all examples, since TensorFlow takes seconds to start. Warnings of libraries about
     # deprecations are ignored, but a UserWarning would be shown to the user.
     command = [sys.executable, "-W", "error::UserWarning", "-c", RUN_ALL, *map(str, EXAMPLES)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1100)
     assert done.returncode == 0, done.stderr[-2000:]
     outputs = done.stdout.split("example: ")[1:]
     assert len(outputs) == len(EXAMPLES) >= 3
