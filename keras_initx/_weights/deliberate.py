@@ -59,7 +59,9 @@ def is_given(variable: keras.Variable, initializer: object) -> bool:
     """Return whether a weight comes from `Constant(array)`, such as word vectors that were trained before."""
     if is_overridden(variable) or not isinstance(initializer, keras.initializers.Constant):
         return False
-    return bool(np.ndim(keras.ops.convert_to_numpy(initializer.value)))
+    value = np.asarray(keras.ops.convert_to_numpy(initializer.value))
+    # One number for all entries would make all units alike.
+    return value.shape == tuple(variable.shape) and bool(np.ptp(value))
 
 
 def is_structured(variable: keras.Variable) -> bool:

@@ -100,8 +100,10 @@ def _in_weights(weights: list[keras.Variable], state: list[keras.Variable]) -> F
 def _in_step(step: Step, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> Finding:
     share = 1 - np.mean(np.isfinite(np.concatenate([o.ravel() for o in outputs])))
     advice = _ADVICE.get(step.kind, "Check its inputs and its weights")
-    if step.kind == "Power" and np.any(np.isnan(outputs[0]) & (inputs[0] < 0)):
-        # A root of a negative number, however small.
+    if step.kind == "Power" and np.any(
+        (np.isnan(outputs[0]) & (inputs[0] < 0)) | (np.isinf(outputs[0]) & (inputs[0] == 0))
+    ):
+        # A root of a negative number, however small, or a negative power of 0.
         advice = _POSITIVE
     # Of x / y the divisor is to blame, of other operations the first input.
     source = inputs[-1:] if "ivide" in step.kind else inputs[:1]

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_initx._display import listed
 from keras_initx._graph import batch_of, by_name, fixed_batch, inputs_of
-from keras_initx._weights import PathFilter, WeightIndex, adapted, all_layers, has_nan
+from keras_initx._weights import PathFilter, WeightIndex, adapted, all_layers, mean_square
 from keras_initx.errors import InitxError, check_built, unknown_name
 from keras_initx.model_init.methods import METHODS
 
@@ -111,15 +112,19 @@ def own_batch(model: keras.Model, batch: Any) -> Any:
 
 
 def check_undrawn(model: keras.Model, drawn: Iterable[keras.Variable]) -> None:
-    """Raise an `InitxError` if weights that are not drawn have NaN entries, which reach every output."""
+    """Raise an `InitxError` if weights or moving statistics that are not drawn are not finite.
+
+    Other states, such as a buffer that waits for its first value, may hold NaN on purpose.
+    """
     ids = {id(variable) for variable in drawn}
-    if broken := [v.path for v in model.variables if id(v) not in ids and has_nan(v)]:
+    read = [v for v in model.variables if v.trainable or v.name.startswith("moving_")]
+    if broken := [v.path for v in read if id(v) not in ids and not np.isfinite(mean_square(v))]:
         names = listed([f"`{path}`" for path in broken])
         verb = "has" if len(broken) == 1 else "have"
         raise InitxError(
             "model",
             model.name,
-            "a model without NaN in the weights that are not drawn",
+            "a model with finite weights where none are drawn",
             "Draw all weights again first: keras_initx.reinitialize(model).",
-            f"{names} {verb} NaN entries, as after a training that diverged",
+            f"{names} {verb} NaN or infinite entries, which no draw replaces",
         )

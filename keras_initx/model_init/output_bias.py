@@ -13,6 +13,18 @@ from keras_initx._weights import PathFilter, WeightIndex
 from keras_initx.errors import InitxError
 from keras_initx.initializers import PriorBias
 
+# Losses of Keras that compare the outputs themselves with the targets.
+_REGRESSION = frozenset(
+    {
+        "meansquarederror",
+        "meanabsoluteerror",
+        "meanabsolutepercentageerror",
+        "meansquaredlogarithmicerror",
+        "huber",
+        "logcosh",
+    }
+)
+
 
 def set_output_bias(
     model: keras.Model,
@@ -81,7 +93,7 @@ def _link(model: keras.Model, graph: Graph, head: WeightContext) -> tuple[str | 
     # If losses of both kinds judge the output, none decides.
     own = [loss for loss, is_fed in zip(losses, fed, strict=True) if is_fed]
     links = {link_of_loss(loss) for loss in own}
-    if links == {None} and (others := [name for loss in own if (name := _keras_loss(loss))]):
+    if links == {None} and (others := [name for loss in own if (name := _regression_loss(loss))]):
         raise InitxError(
             "output_bias",
             "prior",
@@ -93,15 +105,16 @@ def _link(model: keras.Model, graph: Graph, head: WeightContext) -> tuple[str | 
     return link, "the loss is a binary crossentropy" if link == "sigmoid" else "the loss is categorical"
 
 
-def _keras_loss(loss: Any) -> str | None:
-    """Return the name of a loss if it is one of Keras's own, else None."""
+def _regression_loss(loss: Any) -> str | None:
+    """Return the name of a loss if it is one of Keras's own for regression, else None."""
     try:
         loss = keras.losses.get(loss)
     except ValueError:
         # Keras says so when it trains.
         return None
     cls = loss if inspect.isroutine(loss) else type(loss)
-    return cls.__name__ if str(cls.__module__).startswith("keras.") else None
+    name = cls.__name__ if str(cls.__module__).startswith("keras.") else ""
+    return name if name.replace("_", "").lower() in _REGRESSION else None
 
 
 def _frequencies(labels: Any, width: int, rank: int) -> tuple[list[float], bool]:

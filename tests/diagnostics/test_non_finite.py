@@ -50,6 +50,10 @@ class TestOperations:
         low, high = (float(word.strip(",")) for word in text.split("from ")[1].split()[0:3:2])
         assert (low, high) == pytest.approx((values.min(), values.max()), rel=1e-2, abs=1e-6)
 
+    def test_a_negative_power_of_zero_is_kept_from_zero(self):
+        model = model_with(lambda h: ops.power(ops.relu(h), -2.0))
+        assert "above 0" in finding_of(model, data(32, 8), np.zeros((32, 2))).text
+
     def test_an_operation_inside_a_layer_has_the_path_of_the_layer(self):
         class Standardize(keras.Layer):
             def call(self, x):

@@ -162,16 +162,34 @@ def test_ids_beyond_their_table_change_nothing():
     assert same(before, model)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize(("number", "name"), [(0, "bias"), (2, "bias"), (1, "moving_mean")])
-def test_nan_that_no_draw_replaces_is_named_and_changes_nothing(number, name):
+def test_values_that_no_draw_replaces_are_named_and_change_nothing(number, name, bad):
     stack = [layers.Dense(8, "relu"), layers.BatchNormalization(), layers.Dense(2)]
     model = keras.Sequential([keras.Input((4,)), *stack])
     broken = getattr(stack[number], name)
-    broken.assign(np.full(broken.shape, np.nan))
+    broken.assign(np.full(broken.shape, bad))
     before = model.get_weights()
-    with pytest.raises(InitxError, match=rf"^`{broken.path}` has NaN entries.*reinitialize\(model\)"):
+    with pytest.raises(
+        InitxError, match=rf"^`{broken.path}` has NaN or infinite entries.*reinitialize\(model\)"
+    ):
         initialize(model, seed=0)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     reinitialize(model, seed=0)
     assert initialize(model, seed=0).rows
+
+
+def test_nan_in_a_buffer_is_no_obstacle():
+    class Waiting(layers.Layer):
+        def build(self, shape):
+            self.seen = self.add_weight(
+                shape=(3,), initializer=keras.initializers.Constant(np.nan), trainable=False
+            )
+
+        def call(self, x):
+            return x
+
+    model = keras.Sequential([keras.Input((4,)), Waiting(), layers.Dense(2)])
+    initialize(model, seed=0)
+    assert np.isfinite(model.layers[-1].get_weights()[0]).all()

@@ -79,8 +79,9 @@ def test_pretrained_vectors_stay_unless_only_names_them():
     assert not np.array_equal(array(words.embeddings), vectors)
 
 
-def test_a_constant_number_is_no_array():
-    m = model(hidden=keras.initializers.Constant(0.1))
+@pytest.mark.parametrize("value", [0.1, [0.1], np.full((8, 8), 0.1)])
+def test_a_constant_of_one_number_is_not_given(value):
+    m = model(hidden=keras.initializers.Constant(value))
     assert row_of(initialize(m, seed=0), "hidden").method != "given"
 
 
