@@ -80,6 +80,7 @@ def _batch(model: keras.Model, x: Any, y: Any, samples: int) -> Batch:
         x, weights = by_name(model, x, "x"), [w for w in weights if w is not None]
         _check_labelled(x, y, weights)
         check_finite(y, "y")
+        check_finite(weights, "x[2]")
         parts = batch_of(x, size, "x"), batch_of(y, size, "y"), *(batch_of(w, size, "x[2]") for w in weights)
         batch = Batch(*parts)
     # Training reads all samples, not only those that are measured.

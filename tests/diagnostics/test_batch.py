@@ -168,6 +168,10 @@ class TestData:
             ({"x": np.full((4, 8), np.nan)}, "^`x` contains NaN or infinite values"),
             # Behind the samples that are measured.
             (
+                {"x": (data(200, 8), data(200, 5), with_nan((200,), 150)), "loss": "mse"},
+                r"^`x\[2\]` .*\(1 of 200 entries, the first at \[150\]\)",
+            ),
+            (
                 {"x": with_nan((200, 8), 100, 3), "y": data(200, 5), "loss": "mse"},
                 r"^`x` .*\(1 of 1,600 entries, the first at \[100, 3\]\)",
             ),

@@ -66,10 +66,12 @@ def _first_samples(x: Any, size: int, argument: str) -> Any:
 def check_finite(x: Any, argument: str) -> None:
     """Raise an `InitxError` with the number and the first place of entries that are NaN or infinite.
 
-    Anything else, such as a dataset, is not read.
+    Anything else is not read: a dataset, or an array that is mapped from a file.
     """
     x = _without_frames(x)
     for part in keras.tree.flatten(x) if _is_arrays(x) else ():
+        if isinstance(part, np.memmap):
+            continue
         values = part if isinstance(part, np.ndarray) else ops.convert_to_numpy(part)
         if not np.issubdtype(values.dtype, np.floating):
             continue
