@@ -230,13 +230,13 @@ def test_ctrl_c_saves_the_search_and_resuming_finishes_it(capsys, in_a_new_folde
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     database = in_a_new_folder / "results/tune/study.db"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 1000
     # The curves of a seed are written after its result is stored.
     while time.monotonic() < deadline and not list(in_a_new_folder.glob("results/tune/logs/trial_*/seed_*")):
         time.sleep(0.1)
     assert database.exists()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=1000)
     assert process.returncode == 130, err
     assert "Traceback" not in out + err
     assert "--resume" in err

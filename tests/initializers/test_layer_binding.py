@@ -77,7 +77,7 @@ def test_a_pickled_initializer_and_a_second_import_still_bind_in_a_new_process(t
     (tmp_path / "bound.pickle").write_bytes(pickle.dumps(bound))
     files = [str(tmp_path / "bound.pickle"), str(tmp_path / "values.npy")]
     done = subprocess.run(
-        [sys.executable, "-c", NEW_PROCESS, *files], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", NEW_PROCESS, *files], capture_output=True, text=True, timeout=1000
     )
     assert done.returncode == 0, done.stderr[-2000:]
     np.testing.assert_array_equal(np.load(files[1]), keras.ops.convert_to_numpy(bound((30, 4))))

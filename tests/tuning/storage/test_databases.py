@@ -54,7 +54,7 @@ class TestOpenStorage:
             for n in range(3)
         ]
         for process in started:
-            process.join(120)
+            process.join(1000)
         errors = [processes.errors_of(tmp_path / f"{n}.out") for n in range(3)]
         assert [process.exitcode for process in started] == [0, 0, 0], errors
 

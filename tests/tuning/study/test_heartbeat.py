@@ -61,11 +61,11 @@ class TestLocalOwners:
             owners.append(new_owner())
             Heartbeat(lambda: None, owners[0]).start()
             begun.set()
-            end.wait(60)
+            end.wait(600)
 
         thread = threading.Thread(target=search)
         thread.start()
-        begun.wait(60)
+        begun.wait(600)
         assert not Liveness().is_dead("0", owners[0], None)
         end.set()
         thread.join()

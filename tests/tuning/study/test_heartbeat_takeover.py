@@ -149,7 +149,7 @@ def test_trial_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     # Three seeds are finished: both of trial 0, and the first of trial 1.
     folder = str(tmp_path / "killed")
     killed = processes.start(joined_search, folder, 3, output=tmp_path / "out")
-    killed.join(200)
+    killed.join(1000)
     assert killed.exitcode == -signal.SIGKILL, processes.errors_of(tmp_path / "out")[-2000:]
     storage = f"sqlite:///{folder}/results/study.db"
     before = optuna.load_study(study_name="keras-initx", storage=storage).trials

@@ -118,7 +118,7 @@ def run(folder: Path, *arguments: Any, backend: str) -> dict[str, Any]:
         forked = processes.start(
             processes.source, SEARCHES, str(folder), backend, *parameters, output=printed
         )
-        forked.join(300)
+        forked.join(1000)
         assert forked.exitcode == 0, processes.errors_of(printed)[-3000:]
         return json.loads(printed.read_text().strip().splitlines()[-1])
     environment = {**os.environ, "KERAS_BACKEND": backend}
