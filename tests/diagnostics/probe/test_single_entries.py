@@ -34,7 +34,9 @@ def test_attention_over_one_position(attend, positions):
     # The queries and keys come first, and only they get no gradient.
     idle = [row.is_idle for row in report.rows]
     assert sum(idle) == (2 if positions == 1 else 0)
-    assert [row.gradient_rms == 0 for row in report.rows] == idle
+    # On some processors a softmax over one entry returns 1 only to within rounding.
+    largest = max(row.gradient_rms for row in report.rows)
+    assert [row.gradient_rms < 1e-5 * largest for row in report.rows] == idle
     notes = [f.text for f in report.findings if f.verdict == "single entry"]
     assert len(notes) == (positions == 1)
     assert all("attends to a single position" in text for text in notes)
