@@ -100,7 +100,7 @@ def frequencies(
 ) -> dict[int, float]:
     """Return 1 / w0 for each weight with the frequencies of a factor w0, by the id of the variable.
 
-    What a later weight declares too, just as large, is a habit.
+    If a later weight declares the same initializer and is as large, the size is a habit and not a choice.
     """
 
     def scale(context: WeightContext, variable: keras.Variable) -> float:
@@ -125,12 +125,12 @@ def _may_be_frequency(context: WeightContext) -> bool:
 def _wave_std(context: WeightContext, scale: float, fan_in: float) -> float | None:
     """Return 1 / w0 for a weight with the frequencies of a factor w0, larger than any scheme's; else None.
 
-    Examples are SIREN with the factor 30 inside of its first kernel, random Fourier features with a trainable
+    Examples are SIREN with the factor 30 inside its first kernel, random Fourier features with a trainable
     kernel, and the filters of a multiplicative filter network. w0 / sqrt(3 n) is the standard deviation of
     the phase that U(-w0 / n, w0 / n) gives n inputs of root mean square 1.
 
     Args:
-        context: The place of the weight, before a periodic activation.
+        context: The context of the weight, before a periodic activation.
         scale: The root mean square of its output for inputs of root mean square 1.
         fan_in: The number n of its inputs.
 

@@ -51,9 +51,9 @@ class PlanRow:
             trainable, "adapted" if its layer has LoRA or is quantized, "pretrained" if it was copied.
         fan_in, fan_out: Its fans.
         gain: The mean square of its entries times fan_in.
-        rms_before: The root mean square of its output with the values just drawn, before they are scaled, on
-            its actual inputs: not that of the values that the model had, which `diagnose` shows. A weight
-            that was not drawn has its own values here too. NaN if it was not measured.
+        rms_before: The root mean square of its output, on its actual inputs, with the new values before they
+            are scaled. `diagnose` shows what the old values gave. For a weight that was not drawn, its
+            present values count. NaN if it was not measured.
         rms_after: The same after scaling.
         target: The root mean square that its output was scaled to; None if it was left as drawn.
         error: The relative standard error of the measurement.

@@ -143,7 +143,7 @@ def prior_of(model, labels):
         ({"head": "binary_crossentropy"}, ONE_HOT, LABELS),
         (L.CategoricalCrossentropy(from_logits=True), ONE_HOT, CLASSES),
         ("sparse_categorical_crossentropy", ONE_HOT.argmax(1), CLASSES),
-        # A loss of one's own, or none: the labels decide.
+        # A custom loss, or none: the labels decide.
         (lambda y, z: ops.mean(z), ONE_HOT, CLASSES),
         (lambda y, z: ops.mean(z), MULTI_HOT, LABELS),
         (None, ONE_HOT, CLASSES),

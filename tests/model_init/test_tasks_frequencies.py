@@ -25,7 +25,7 @@ def normal(std):
 
 
 def siren(size=30.0, inputs=2, then="glorot_uniform"):
-    """Return SIREN with the factor of its first layer inside of the kernel."""
+    """Return SIREN with the factor of its first layer inside the kernel."""
     first = layers.Dense(WIDTH, ops.sin, kernel_initializer=uniform(size / inputs), name="first")
     hidden = [layers.Dense(WIDTH, ops.sin, kernel_initializer=then) for _ in range(2)]
     return keras.Sequential([keras.Input((inputs,)), first, *hidden, layers.Dense(1)])

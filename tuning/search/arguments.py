@@ -147,7 +147,7 @@ def _kind(value: Any) -> str:
 
 
 def objectives_of(objective: str | keras_tuner.Objective | None) -> list[keras_tuner.Objective]:
-    """Return the objective with its direction; of None, the objectives to try, of which the model has one.
+    """Return the objective with its direction; for None, the objectives to try in turn.
 
     Raises:
         InitxError: If KerasTuner does not know whether more or less of the metric is better.

@@ -221,9 +221,10 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             raise InitxError(argument, value, "None for this model", remedy, problem)
 
     def with_space(self, given: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
-        """Return the hyperparameters that a user gives with those of the space, which a user chooses as well.
+        """Return a user's hyperparameters together with those that the space adds.
 
-        KerasTuner may be told to refuse, or to leave at their defaults, those that only a build declares.
+        The user chose both. KerasTuner may be told to refuse hyperparameters that only a build declares, or
+        to leave them at their defaults.
         """
         both = given.copy()
         both.merge([p for p in self._added.values() if p.name not in self._declared], overwrite=False)

@@ -83,7 +83,7 @@ def check_not_running(storage: str | Path | BaseStorage | None, folder: Path, na
     if storage is None and not (folder / STUDY_FILE).is_file():
         return
     running: list[FrozenTrial] = []
-    # Nothing runs in a file that cannot be opened. Such a storage of the user's was refused earlier.
+    # Nothing runs in a file that cannot be opened. If the user named the storage, it was refused earlier.
     with suppress(InitxError), storage_session(storage, folder, read_only=True) as backend:
         names = [n for n in optuna.get_all_study_names(backend) if storage is None or n == name]
         studies = [optuna.load_study(study_name=n, storage=backend) for n in names]

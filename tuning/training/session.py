@@ -1,4 +1,7 @@
-"""The random state that a run starts from; of what the user has set, nothing is reset but layer names."""
+"""Set the random state that a run starts from.
+
+Layer names restart too. Everything else that the user has set stays as it is.
+"""
 
 import sys
 from collections.abc import Iterator

@@ -116,7 +116,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         check_further(kwargs)
         own_code = self._has_own("run_trial") or self._has_own("_build_and_fit_model")
         hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_code)
-        # A space of the user's own is no new entry; the default one is, unless it could not be used at all.
+        # A space that the user passes is not a new entry. The default space is, unless it could not be used.
         is_chosen = space is not None and not tune_new_entries
         if hypermodel and hyperparameters is not None and (is_chosen or not allow_new_entries):
             hyperparameters = hypermodel.with_space(hyperparameters)

@@ -66,7 +66,7 @@ class Scaler:
         self.failure: InitxError | None = None
 
     def measure_inputs(self, inputs: Any) -> None:
-        """Measure the inputs of the model, in view of which a signal is lost."""
+        """Measure the inputs of the model: a signal far smaller than they are counts as lost."""
         floats = [
             v for v in keras.tree.flatten(inputs) if "float" in keras.backend.standardize_dtype(v.dtype)
         ]
@@ -128,9 +128,9 @@ class Scaler:
     def can_scale(self, task: WeightTask, rms: float) -> bool:
         """Return whether a factor brings an output of this root mean square to the target of its weight.
 
-        An output of zeros, or of almost zeros in view of the model's inputs, is left to its weight: a gain, a
-        look-up table or a kernel before it starts at zero, or frozen layers lose the signal. The weight then
-        has the scale for inputs of root mean square 1.
+        An output that is zero, or almost zero compared with the model's inputs, shows no scale: a gain, a
+        look-up table or a kernel before it starts at zero, or frozen layers lose the signal. The weight is
+        then scaled for inputs of root mean square 1.
 
         Raises:
             InitxError: If the output is not finite, or is all zeros because the data are.

@@ -1,4 +1,4 @@
-"""What a tuner does with its arguments and those of `fit`, and what its subclasses may replace."""
+"""Test how a tuner uses its arguments and those of `fit`, and which methods a subclass may override."""
 
 import threading
 from pathlib import Path

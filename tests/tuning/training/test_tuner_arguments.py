@@ -79,7 +79,7 @@ class TestKerasTunersArguments:
             lambda hp: small_model(hp.get("units")), "val_loss", 4, **options, directory=str(tmp_path)
         )
         searched = [hp.name for hp in tuner.oracle.hyperparameters.space]
-        # Of what nobody chose KerasTuner takes the default, or refuses to start.
+        # KerasTuner keeps the default of every value that nobody chose, or refuses to start.
         is_left_out = space is None and flag == "tune_new_entries"
         assert searched == (["units"] if is_left_out else ["units", "initializer"])
         assert [hp.name for hp in given.space] == ["units"]

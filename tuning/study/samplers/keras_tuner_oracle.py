@@ -42,7 +42,7 @@ class OracleSampler(optuna.samplers.BaseSampler):
 
     Raises:
         InitxError: The oracle keeps state that a study cannot restore (KerasTuner's grid and Hyperband),
-            overrides a method that the study replaces, or has another objective than the search.
+            overrides a method that the study replaces, or has a different objective.
 
     Attributes:
         stopped: Whether the oracle has no more values to propose.
@@ -140,12 +140,9 @@ def check_oracle(oracle: keras_tuner.Oracle, objective: keras_tuner.Objective | 
             raise InitxError("tuner", name, allowed, f"Use {alternative}.", problem)
     for name in _REPLACED:
         if getattr(type(oracle), name) is not getattr(keras_tuner.Oracle, name):
-            oracle_name = type(oracle).__name__
-            problem = (
-                f"`tuner` {oracle_name} overrides {name}, which a search never calls: a study has its trials"
-            )
-            remedy = "Override populate_space, which proposes the values of a trial."
-            raise InitxError("tuner", oracle_name, "an oracle that overrides no more", remedy, problem)
+            problem = f"`tuner` {type(oracle).__name__} overrides {name}, which a search never calls"
+            remedy = "Override only populate_space, which proposes the values of a trial."
+            raise InitxError("tuner", type(oracle).__name__, f"an oracle without {name}", remedy, problem)
     own = getattr(oracle, "objective", None)
     if own is None or objective is None:
         return
