@@ -16,6 +16,7 @@ from keras_initx._graph.inputs import (
     noise,
     output_losses,
     output_names,
+    regression_loss,
 )
 from keras_initx._graph.masks import carried_mask
 from keras_initx._graph.normalizations import gain_of
@@ -67,6 +68,7 @@ __all__ = [
     "output_names",
     "own_weights",
     "patched_attribute",
+    "regression_loss",
     "replay",
     "role",
     "steps_before",

@@ -157,16 +157,10 @@ def check_classes(
             _check_rows(_weighted(values, weights).reshape(-1, out.shape[-1]), argument)
 
 
-def has_categorical_loss(model: keras.Model, loss: Any) -> bool:
-    """Return whether a loss, or the model's own if it is None, is a categorical crossentropy."""
+def has_loss(model: keras.Model, loss: Any, word: str) -> bool:
+    """Return whether a loss, or the model's own if it is None, has a word like "categorical" in its name."""
     losses = getattr(model, "loss", None) if loss is None else loss
-    return any("categorical" in _loss_name(one) for one in keras.tree.flatten(losses))
-
-
-def has_crossentropy(model: keras.Model, loss: Any) -> bool:
-    """Return whether a loss, or the model's own if it is None, is a crossentropy."""
-    losses = getattr(model, "loss", None) if loss is None else loss
-    return any("crossentropy" in _loss_name(one) for one in keras.tree.flatten(losses))
+    return any(word in _loss_name(one) for one in keras.tree.flatten(losses))
 
 
 def _check_numbers(values: np.ndarray, units: int, ignored: int | None, argument: str) -> None:

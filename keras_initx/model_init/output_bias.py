@@ -1,6 +1,5 @@
 """Set the output bias to the log-odds of the classes."""
 
-import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -8,22 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._graph import Graph, WeightContext, link_of_loss, output_losses
+from keras_initx._graph import Graph, WeightContext, link_of_loss, output_losses, regression_loss
 from keras_initx._weights import PathFilter, WeightIndex
 from keras_initx.errors import InitxError
 from keras_initx.initializers import PriorBias
-
-# Losses of Keras that compare the outputs themselves with the targets.
-_REGRESSION = frozenset(
-    {
-        "meansquarederror",
-        "meanabsoluteerror",
-        "meanabsolutepercentageerror",
-        "meansquaredlogarithmicerror",
-        "huber",
-        "logcosh",
-    }
-)
 
 
 def set_output_bias(
@@ -93,7 +80,7 @@ def _link(model: keras.Model, graph: Graph, head: WeightContext) -> tuple[str | 
     # If losses of both kinds judge the output, none decides.
     own = [loss for loss, is_fed in zip(losses, fed, strict=True) if is_fed]
     links = {link_of_loss(loss) for loss in own}
-    if links == {None} and (others := [name for loss in own if (name := _regression_loss(loss))]):
+    if links == {None} and (others := [name for loss in own if (name := regression_loss(loss))]):
         raise InitxError(
             "output_bias",
             "prior",
@@ -103,18 +90,6 @@ def _link(model: keras.Model, graph: Graph, head: WeightContext) -> tuple[str | 
         )
     link = links.pop() if len(links) == 1 else None
     return link, "the loss is a binary crossentropy" if link == "sigmoid" else "the loss is categorical"
-
-
-def _regression_loss(loss: Any) -> str | None:
-    """Return the name of a loss if it is one of Keras's own for regression, else None."""
-    try:
-        loss = keras.losses.get(loss)
-    except ValueError:
-        # Keras says so when it trains.
-        return None
-    cls = loss if inspect.isroutine(loss) else type(loss)
-    name = cls.__name__ if str(cls.__module__).startswith("keras.") else ""
-    return name if name.replace("_", "").lower() in _REGRESSION else None
 
 
 def _frequencies(labels: Any, width: int, rank: int) -> tuple[list[float], bool]:

@@ -8,7 +8,7 @@ from keras_initx._graph.inputs.batches import (
     inputs_of,
     labelled_batch,
 )
-from keras_initx._graph.inputs.losses import link_of_loss, output_losses, output_names
+from keras_initx._graph.inputs.losses import link_of_loss, output_losses, output_names, regression_loss
 from keras_initx._graph.inputs.noise import noise
 from keras_initx._graph.inputs.sizes import fitting_graph
 
@@ -24,4 +24,5 @@ __all__ = [
     "noise",
     "output_losses",
     "output_names",
+    "regression_loss",
 ]

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import keras
@@ -19,6 +20,15 @@ _NAMES: dict[Literal["sigmoid", "softmax"], tuple[tuple[str, str], ...]] = {
         ("SparseCategoricalCrossentropy", "sparse_categorical_crossentropy"),
     ),
 }
+
+_REGRESSION = (
+    ("MeanSquaredError", "mean_squared_error"),
+    ("MeanAbsoluteError", "mean_absolute_error"),
+    ("MeanAbsolutePercentageError", "mean_absolute_percentage_error"),
+    ("MeanSquaredLogarithmicError", "mean_squared_logarithmic_error"),
+    ("Huber", "huber"),
+    ("LogCosh", "log_cosh"),
+)
 
 
 def output_losses(model: keras.Model, results: Any, loss: Any = None) -> list[Any]:
@@ -54,6 +64,16 @@ def link_of_loss(loss: Any) -> Literal["sigmoid", "softmax"] | None:
 
     A crossentropy of independent labels belongs to sigmoids, one of exclusive classes to a softmax.
     """
+    return next((link for link, names in _NAMES.items() if _name_among(loss, names)), None)
+
+
+def regression_loss(loss: Any) -> str | None:
+    """Return the name of a loss that compares the outputs themselves with the targets; None for any other."""
+    return _name_among(loss, _REGRESSION)
+
+
+def _name_among(loss: Any, names: Iterable[tuple[str, str]]) -> str | None:
+    """Return the name of a loss if it is one of some losses of Keras, or a subclass of one; else None."""
     if isinstance(loss, str):
         try:
             loss = keras.losses.get(loss)
@@ -63,11 +83,10 @@ def link_of_loss(loss: Any) -> Literal["sigmoid", "softmax"] | None:
     while isinstance(loss, functools.partial):
         loss = loss.func
     cls = loss if inspect.isclass(loss) else type(loss)
-    for link, names in _NAMES.items():
-        for class_name, function_name in names:
-            known = getattr(keras.losses, class_name, None)
-            if known is not None and issubclass(cls, known):
-                return link
-            if loss is not None and loss is getattr(keras.losses, function_name, None):
-                return link
+    for class_name, function_name in names:
+        known = getattr(keras.losses, class_name, None)
+        if known is not None and issubclass(cls, known):
+            return class_name
+        if loss is not None and loss is getattr(keras.losses, function_name, None):
+            return function_name
     return None

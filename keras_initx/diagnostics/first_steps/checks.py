@@ -9,12 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_initx._graph import Batch
-from keras_initx.diagnostics.batch import (
-    are_weighted_one_hot,
-    has_categorical_loss,
-    has_crossentropy,
-    is_constant,
-)
+from keras_initx.diagnostics.batch import are_weighted_one_hot, has_loss, is_constant
 from keras_initx.diagnostics.first_steps.best_constant import neutral_loss
 from keras_initx.diagnostics.first_steps.curvature import Rate
 from keras_initx.diagnostics.probe import Probe
@@ -110,7 +105,9 @@ def _remedy_of_first_loss(
     scale = "Scale its kernel down" if not is_bias or loss > _TARGETS * neutral else ""
     if not is_bias:
         return scale
-    is_class = last.activation in ("softmax", "sigmoid") or has_crossentropy(probe.model, probe.loss_argument)
+    is_class = last.activation in ("softmax", "sigmoid") or has_loss(
+        probe.model, probe.loss_argument, "crossentropy"
+    )
     bias = "the mean of the targets as its bias, or subtract it from them"
     if is_class:
         bias = (
@@ -153,7 +150,7 @@ def _off_scale(
     heads = [row for row in rows if row.is_output] or [rows[-1]]
     largest = max(math.sqrt(row.second_moment) for row in heads)
     least = min(row.std for row in heads)
-    is_categorical = has_categorical_loss(probe.model, probe.loss_argument)
+    is_categorical = has_loss(probe.model, probe.loss_argument, "categorical")
     for number, (y, out, (out_rms, out_std)) in enumerate(zip(targets, outputs, sizes, strict=True)):
         values = np.asarray(ops.convert_to_numpy(y), "float64")
         # Other sizes, zeros and ones, and one-hot rows times a weight are classes.
