@@ -10,7 +10,7 @@ from keras_initx._weights.deliberate import (
     varies,
 )
 from keras_initx._weights.index import WeightIndex, adapted, all_frozen
-from keras_initx._weights.layers import all_layers, has_nan, mean_square
+from keras_initx._weights.layers import all_layers, mean_square
 from keras_initx._weights.own_initializers import declared, draw_from, own_initializer
 from keras_initx._weights.path_filter import PathFilter
 from keras_initx._weights.pretrained import Copied, copy_pretrained
@@ -30,7 +30,6 @@ __all__ = [
     "declared",
     "draw_from",
     "generators_kept",
-    "has_nan",
     "initializers_kept",
     "is_given",
     "is_small",

@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 
+from keras_initx._weights.layers import mean_square
 from keras_initx.initializers import is_overridden
 
 # A scheme gives outputs about the size of the inputs. The residual ends of a GPT-2 of 48 blocks have 0.08.
@@ -36,15 +37,14 @@ def is_small(variable: keras.Variable, fan_in: float) -> bool:
     """
     if is_overridden(variable):
         return False
-    size = np.sqrt(np.mean(np.square(_values(variable), dtype="float64")))
-    return bool(size < min(_USUAL, _SMALL / fan_in**0.5))
+    return mean_square(variable) ** 0.5 < min(_USUAL, _SMALL / fan_in**0.5)
 
 
 def own_scale(variable: keras.Variable, fan_in: float) -> float:
     """Return the size of a weight's output for inputs of size 1; NaN if `initialize` drew the weight."""
     if is_overridden(variable):
         return math.nan
-    return float(np.sqrt(np.mean(np.square(_values(variable), dtype="float64")) * fan_in))
+    return math.sqrt(mean_square(variable) * fan_in)
 
 
 def varies(bias: keras.Variable | None) -> bool:

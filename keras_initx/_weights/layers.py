@@ -19,10 +19,3 @@ def mean_square(variable: keras.Variable) -> float:
     values = np.asarray(ops.convert_to_numpy(variable), dtype="float32").ravel()
     # NumPy's dot product makes no second copy, and takes a third of the time of TensorFlow's.
     return float(np.dot(values, values)) / max(values.size, 1)
-
-
-def has_nan(variable: keras.Variable) -> bool:
-    """Return whether a variable of floats has an entry that is NaN."""
-    return "float" in keras.backend.standardize_dtype(variable.dtype) and bool(
-        np.any(np.isnan(ops.convert_to_numpy(ops.cast(variable, "float32"))))
-    )

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph import Batch, Graph
-from keras_initx._weights import WeightIndex, all_layers, has_nan, untouched
+from keras_initx._weights import WeightIndex, all_layers, untouched
 from keras_initx.diagnostics.batch import batch_for, check_classes
 from keras_initx.diagnostics.checks import (
     check_equal_weights,
@@ -17,7 +17,7 @@ from keras_initx.diagnostics.checks import (
     check_single_entries,
 )
 from keras_initx.diagnostics.first_steps import Rate, best_constant_loss, check_first_steps, rate_of_sgd
-from keras_initx.diagnostics.non_finite import non_finite_cause, non_finite_state, state_finding
+from keras_initx.diagnostics.non_finite import has_nan, non_finite_cause, non_finite_state, state_finding
 from keras_initx.diagnostics.probe import Probe, build_probe
 from keras_initx.diagnostics.records import VERDICTS, Finding, HeadSignal, LayerSignal
 from keras_initx.diagnostics.report import Report
@@ -151,14 +151,12 @@ def _findings(
         # The cause of NaN says more than the layer where it is noticed.
         if affected_rows and (verdict != "non-finite" or cause is None):
             points = [probe.points[row.number - 1] for row in affected_rows]
-            first = origin(verdict, affected_rows)
-            begins_at = None if first is None else probe.points[first.number - 1].kernel
-            is_symmetric = verdict == "symmetric"
-            remedy = (
-                advice.against_symmetry(points[0])
-                if is_symmetric
-                else advice.on([p.kernel for p in points], begins_at)
-            )
+            if verdict == "symmetric":
+                remedy = advice.against_symmetry(points[0])
+            else:
+                first = origin(verdict, affected_rows)
+                begins_at = None if first is None else probe.points[first.number - 1].kernel
+                remedy = advice.on([point.kernel for point in points], begins_at)
             findings.append(layer_finding(verdict, affected_rows, rows[-1], remedy))
         if affected_heads := [head for head in heads if verdict in head.verdicts]:
             paths = {head.path for head in affected_heads}

@@ -9,7 +9,6 @@ from keras import ops
 
 from keras_initx._display import listed
 from keras_initx._graph import Batch, Graph, Step, compute, replay
-from keras_initx._weights import has_nan
 from keras_initx.diagnostics.records import Finding
 
 _SMALLER = "Scale its input down"
@@ -126,6 +125,13 @@ def _floats(values: Any, any_type: bool = False) -> list[np.ndarray]:
     tensors = [v for v in keras.tree.flatten(values) if ops.is_tensor(v) or isinstance(v, np.ndarray)]
     wanted = [v for v in tensors if any_type or "float" in keras.backend.standardize_dtype(v.dtype)]
     return [np.asarray(ops.convert_to_numpy(v), "float64") for v in wanted if np.prod(v.shape)]
+
+
+def has_nan(variable: keras.Variable) -> bool:
+    """Return whether a variable of floats has an entry that is NaN."""
+    return "float" in keras.backend.standardize_dtype(variable.dtype) and bool(
+        np.any(np.isnan(ops.convert_to_numpy(ops.cast(variable, "float32"))))
+    )
 
 
 def _is_finite(values: Any) -> bool:

@@ -56,16 +56,15 @@ def recurrent_choice(choice: Choice) -> Choice:
 
 def cell_choice(step: Step, variable: keras.Variable, choice: Choice) -> Choice:
     """Return the choice for a weight of a recurrent layer, from the choice for its step."""
-    if variable.name.endswith("recurrent_kernel"):
-        owner = next(
-            (c for c in cells_of(step.operation) if getattr(c, "recurrent_kernel", None) is variable), None
-        )
+    is_recurrent = variable.name.endswith("recurrent_kernel")
+    attribute = "recurrent_kernel" if is_recurrent else "kernel"
+    cell = next((c for c in cells_of(step.operation) if getattr(c, attribute, None) is variable), None)
+    is_unbounded = cell is not None and has_unbounded_state(cell)
+    if is_recurrent:
         choice = recurrent_choice(choice)
-        if owner is None or not has_unbounded_state(owner):
-            return choice
-        return replace(choice, reason="orthogonal: it keeps the size of a state that nothing bounds")
-    cell = next((c for c in cells_of(step.operation) if getattr(c, "kernel", None) is variable), None)
-    if cell is None or not choice.scales or not has_unbounded_state(cell):
+        reason = "orthogonal: it keeps the size of a state that nothing bounds"
+        return replace(choice, reason=reason) if is_unbounded else choice
+    if not choice.scales or not is_unbounded:
         return choice
     after = replace(choice.after, variance=choice.after.variance * _SMALL_STATE**2)
     reason = f"scaled to {_SMALL_STATE} of the usual size, because nothing bounds the state"

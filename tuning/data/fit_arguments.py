@@ -161,7 +161,7 @@ def evaluation(data: Any, batch_size: int | None = None, **more: Any) -> FitArgu
     if isinstance(data, FitArguments):
         return data
     more = {name: value for name, value in more.items() if value is not None}
-    if "steps_per_epoch" not in more and (_is_read_once(made(data)) or _is_endless(made(data))):
+    if "steps_per_epoch" not in more and (_is_read_once(own := made(data)) or _is_endless(own)):
         remedy = "Pass arrays, or the batches of one pass, such as dataset.take(10)."
         kind = type(data).__name__
         raise InitxError("test_data", kind, "data that can be read several times, and end", remedy)
