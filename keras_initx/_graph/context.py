@@ -1,13 +1,11 @@
 """Give each weighted step its context: the activation that follows, its roles, its chain."""
 
-import functools
-import operator
 from dataclasses import dataclass, field
 
 import keras
 
 from keras_initx._graph.classify import SUMS, activation_after
-from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.records import Graph, Step, union
 from keras_initx._graph.roles import (
     addends,
     attention_roles,
@@ -136,7 +134,7 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
     # Sets of steps, as bits.
     bits = sum(1 << step.number for step in weighted)
     depends_on = {step.number: _ancestors(graph, step) & bits for step in weighted}
-    before_weights = functools.reduce(operator.or_, depends_on.values(), 0)
+    before_weights = union(depends_on.values())
     contexts = {}
     for step in weighted:
         link = incoming.get(step.number)
@@ -175,7 +173,7 @@ def weight_contexts(graph: Graph) -> dict[int, WeightContext]:
 
 def _ancestors(graph: Graph, step: Step) -> int:
     """Return the steps that the inputs of a step depend on, as a set of bits."""
-    return functools.reduce(operator.or_, (graph.ancestors[tensor] for tensor in step.inputs), 0)
+    return union(graph.ancestors[tensor] for tensor in step.inputs)
 
 
 def _numbered_ends(

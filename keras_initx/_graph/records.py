@@ -1,7 +1,9 @@
 """The records of a traced model: its calls, its steps with their classes, and the graph that they form."""
 
+import functools
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import keras
@@ -168,7 +170,7 @@ class Graph:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    @cached_property
+    @functools.cached_property
     def _producers(self) -> dict[int, Step]:
         producers: dict[int, Step] = {}
         for step in self.steps:
@@ -178,7 +180,7 @@ class Graph:
                     producers.setdefault(tensor, step)
         return producers
 
-    @cached_property
+    @functools.cached_property
     def _consumers(self) -> dict[int, tuple[Step, ...]]:
         consumers: dict[int, list[Step]] = {}
         for step in (s for s in self.steps if not (s.of_mask or s.of_statistics)):
@@ -186,7 +188,7 @@ class Graph:
                 consumers.setdefault(tensor, []).append(step)
         return {tensor: tuple(steps) for tensor, steps in consumers.items()}
 
-    @cached_property
+    @functools.cached_property
     def ancestors(self) -> dict[int, int]:
         """The steps that each tensor depends on, as a set of bits: bit n stands for step n."""
         ancestors: dict[int, int] = dict.fromkeys(self.inputs, 0)
@@ -210,3 +212,8 @@ class Graph:
     def consumers(self, tensor: int) -> tuple[Step, ...]:
         """Return the steps that read a tensor, except those that compute masks or statistics."""
         return self._consumers.get(tensor, ())
+
+
+def union(sets: Iterable[int]) -> int:
+    """Return the union of sets that are given as bits."""
+    return functools.reduce(operator.or_, sets, 0)

@@ -1,15 +1,13 @@
 """Find out what the integers of a model input are: rows of a look-up table, a mask, or something unknown."""
 
-import functools
 import inspect
-import operator
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from keras_initx._graph.classify import CONTRACTIONS
-from keras_initx._graph.records import SHAPE_ONLY, Graph, Step
+from keras_initx._graph.records import SHAPE_ONLY, Graph, Step, union
 
 # Operations whose result has the values of their arguments, moved, combined or scaled: a mask stays a mask,
 # and ids stay ids.
@@ -112,7 +110,7 @@ def _state_after(graph: Graph, step: Step, tensor: int, state: str) -> str | Non
         return state
     if step.kind not in _ARITHMETIC or (state == "mask" and step.kind in _WEIGHTING):
         return None
-    before = functools.reduce(operator.or_, (graph.ancestors.get(t, 0) for t in step.inputs), 0)
+    before = union(graph.ancestors.get(t, 0) for t in step.inputs)
     has_weights = any(before >> s.number & 1 for s in graph.steps if s.is_weighted)
     return "signal" if state == "signal" or has_weights else "sum"
 

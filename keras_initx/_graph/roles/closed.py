@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_initx._graph.classify import PRODUCTS
 from keras_initx._graph.normalizations import gain_of
-from keras_initx._graph.records import Graph, Step
-from keras_initx._graph.roles.walks import multiplies_signals, union
+from keras_initx._graph.records import Graph, Step, union
+from keras_initx._graph.roles.walks import multiplies_signals
 from keras_initx._theory import LINEAR, Activation, elementwise
 
 

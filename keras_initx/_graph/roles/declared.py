@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import keras
 
-from keras_initx._graph.records import Graph, Step
-from keras_initx._graph.roles.walks import last_weighted, union
+from keras_initx._graph.records import Graph, Step, union
+from keras_initx._graph.roles.walks import last_weighted
 from keras_initx.errors import InitxError, unknown_name
 
 ROLES = {

@@ -5,7 +5,7 @@ import operator
 from collections.abc import Iterator
 
 from keras_initx._graph.classify import activation_after
-from keras_initx._graph.records import Graph, Step
+from keras_initx._graph.records import Graph, Step, union
 from keras_initx._graph.roles.walks import (
     first_weighted,
     is_gate_activation,
@@ -15,7 +15,6 @@ from keras_initx._graph.roles.walks import (
     multiplies_signals,
     squashes,
     steps_before,
-    union,
 )
 
 

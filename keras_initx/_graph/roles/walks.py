@@ -1,7 +1,5 @@
 """Walk along the tensors of a graph: to the weights before or after a tensor, through gates and products."""
 
-import functools
-import operator
 from collections.abc import Callable, Iterable
 
 import keras
@@ -120,8 +118,3 @@ def squashes(activation: Activation) -> bool:
 def multiplies_signals(step: Step) -> bool:
     """Return whether a step is a matrix product without a weight."""
     return step.kind in CONTRACTIONS and not step.is_weighted
-
-
-def union(sets: Iterable[int]) -> int:
-    """Return the union of sets that are given as bits."""
-    return functools.reduce(operator.or_, sets, 0)
