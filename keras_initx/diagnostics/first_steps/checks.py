@@ -159,15 +159,13 @@ def _off_scale(
         if is_other_size or np.isin(values, (0, 1)).all() or is_weighted:
             continue
         name = f" of output {number}" if len(targets) > 1 else ""
-        if (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE * max(
-            1.0, out_rms / largest if largest else 1.0
-        ):
+        # How much the model enlarges or shrinks the results of its last weights.
+        larger = max(1.0, out_rms / largest) if largest else 1.0
+        smaller = min(1.0, out_std / least) if least else 1.0
+        if (rms := math.sqrt(np.mean(np.square(values)))) > _SCALE * larger:
             yield name, f"root mean square of {rms:.2g}"
             continue
         std = float(np.max(np.std(values.reshape(len(values), -1), axis=0)))
         # Values within [0, 1] may be probabilities.
-        if (
-            0 < std < min(1.0, out_std / least if least else 1.0) / _SCALE
-            and not 0 <= values.min() <= values.max() <= 1
-        ):
+        if 0 < std < smaller / _SCALE and not 0 <= values.min() <= values.max() <= 1:
             yield name, f"standard deviation of {std:.2g}"
