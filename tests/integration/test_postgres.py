@@ -11,13 +11,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from keras_initx.tuning.storage.databases import open_storage, storage_session
+from keras_initx.tuning.storage.databases import open_storage
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 
 from keras_initx import InitxError
 from tests.support import processes
 from tests.support.shared_search import command, curves, of_one_process
-from tests.support.studies import running, study_of_others, wait_for
+from tests.support.studies import running, study_of_others, trials_of, wait_for
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 PASSWORD = "not-to-be-seen"
@@ -96,8 +96,7 @@ def test_two_workers_one_of_them_killed(
     go.touch()
     process.join(1000)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")
-    with storage_session(server) as storage:
-        finished = optuna.load_study(study_name="results", storage=storage).trials
+    finished = trials_of(server, tmp_path, "results")
     assert [t.state.name for t in finished] == ["COMPLETE"] * 6
     (seed,) = before
     assert seed_records(finished[killed.number])[seed] == before[seed]
@@ -203,8 +202,7 @@ def test_worker_that_is_cut_off_and_comes_back(server: str, network: str, tmp_pa
         for process in [p for p in (far, near) if p is not None and p.poll() is None]:
             process.kill()
             process.wait()
-    with storage_session(server) as storage:
-        done = optuna.load_study(study_name="cut", storage=storage).trials
+    done = trials_of(server, tmp_path, "cut")
     assert [t.state.name for t in done] == ["COMPLETE"] * 4
     after = seed_records(done[cut.number])
     assert list(after) == [0, 1, 2]

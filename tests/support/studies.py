@@ -9,6 +9,7 @@ from typing import TypeVar
 import optuna
 from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE
+from keras_initx.tuning.study.shared_study import started_trials
 from optuna.trial import TrialState
 
 from keras_initx import InitxError
@@ -54,6 +55,15 @@ def study_of_others(
     wait_for(created, is_running, pause=0.3)
     with storage_session(storage, folder) as session:
         yield optuna.load_study(study_name=name, storage=session)
+
+
+def trials_of(storage: str | None, folder: Path, name: str) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials that ran.
+
+    Two processes may ask for the last trial at the same time; the one that is too late ends its own at once.
+    """
+    with storage_session(storage, folder) as session:
+        return started_trials(optuna.load_study(study_name=name, storage=session).trials)
 
 
 def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

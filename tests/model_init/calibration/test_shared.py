@@ -207,7 +207,7 @@ def test_the_size_of_a_use_leaves_the_bias_out():
 
 @pytest.mark.check
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="the constant is a view of the table")
-@pytest.mark.parametrize(("letters", "read"), [("dv", ops.transpose), ("vd", ops.convert_to_tensor)])
+@pytest.mark.parametrize(("letters", "read"), [("dv", ops.transpose), ("vd", ops.copy)])
 def test_a_functional_model_reads_a_copy_of_the_table(letters, read):
     """The logits do not change with the table, so the product is no use of it, and a note says so."""
     ids = keras.Input((T,), dtype="int32")

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner
-import optuna
 import pytest
 from keras_initx.tuning import InitializerTuner, OptunaOracle
 from keras_initx.tuning.parallel.keras_tuner_chief import is_chief, wait_for_workers
-from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import seed_records
 
 from keras_initx import InitxError
 from tests.support import processes
+from tests.support.studies import trials_of
 
 pytestmark = pytest.mark.one_backend
 
@@ -70,11 +69,6 @@ def run_together(folder: Path, program: str) -> dict[str, str]:
     return {name: (folder / name).read_text() for name in started}
 
 
-def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    with storage_session(None, folder / "results/chief") as storage:
-        return optuna.load_study(study_name="keras-initx", storage=storage).trials
-
-
 @pytest.mark.slow
 def test_program_of_the_docs(tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -84,7 +78,7 @@ def test_program_of_the_docs(tmp_path: Path) -> None:
     assert min(started["tuner0"], started["tuner1"]) > 0
     # Each trial runs once.
     assert sum(started.values()) == 6
-    trials = study(tmp_path)
+    trials = trials_of(None, tmp_path / "results/chief", "keras-initx")
     assert [t.state.name for t in trials] == ["COMPLETE"] * 6
     for trial in trials:
         scores = [record["score"] for record in seed_records(trial).values()]
@@ -116,7 +110,7 @@ def test_other_tuner_over_keras_tuners_connection(tmp_path: Path) -> None:
     out = run_together(tmp_path, ANY_TUNER)
     # Here the chief shows the progress.
     assert out["chief"].count("Running Trial #") == 6
-    trials = study(tmp_path)
+    trials = trials_of(None, tmp_path / "results/chief", "keras-initx")
     assert [t.state.name for t in trials] == [*["COMPLETE"] * 2, "FAIL", *["COMPLETE"] * 3]
     for trial in trials:
         expected = trial.params["units"] + (trial.params["kind"] == "b")

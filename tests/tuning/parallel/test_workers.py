@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 import pytest
 from keras_initx.tuning.parallel.workers import Workers, worker_environment
-from keras_initx.tuning.storage.databases import storage_session
 from keras_initx.tuning.study.attributes import OWNER_ATTRIBUTE, seed_records
 from keras_initx.tuning.study.heartbeat import new_owner
 from keras_initx.tuning.study.proposals import Proposals
@@ -20,17 +19,12 @@ from keras_initx import InitxError
 from keras_initx.cli.command_lines import worker_command
 from tests.support import processes
 from tests.support.shared_search import command, curves, of_one_process
-from tests.support.studies import running, study_of_others, wait_for
+from tests.support.studies import running, study_of_others, trials_of, wait_for
 
 pytestmark = [
     pytest.mark.one_backend,
     pytest.mark.skipif(os.name != "posix", reason="sends signals"),
 ]
-
-
-def study(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    with storage_session(None, folder / "results") as storage:
-        return optuna.load_study(study_name="keras-initx", storage=storage).trials
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +55,7 @@ def test_two_workers_find_what_one_process_finds_although_one_is_killed(
     go.touch()
     process.join(1000)
     assert process.exitcode == 0, processes.errors_of(tmp_path / "out")
-    trials = study(tmp_path)
+    trials = trials_of(None, tmp_path / "results", "keras-initx")
     assert [t.state.name for t in trials] == ["COMPLETE"] * 6
     after = trials[killed.number]
     assert after.params == killed.params
@@ -83,7 +77,9 @@ def test_two_workers_find_what_one_process_finds_although_one_is_killed(
 def test_workers_that_end_after_a_few_trials_find_the_same(one_process: Path, tmp_path: Path) -> None:
     processes.run(processes.command_line, *command(tmp_path, "--trials-each", "3"), output=tmp_path / "out")
     assert curves(tmp_path) == curves(one_process, seeds=2)
-    owners = [t.user_attrs[OWNER_ATTRIBUTE]["pid"] for t in study(tmp_path)]
+    owners = [
+        t.user_attrs[OWNER_ATTRIBUTE]["pid"] for t in trials_of(None, tmp_path / "results", "keras-initx")
+    ]
     assert [owners.count(pid) for pid in dict.fromkeys(owners)] == [3, 3]
 
 
