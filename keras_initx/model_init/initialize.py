@@ -251,6 +251,6 @@ def _graph_notes(graph: Graph, drawn: list[WeightTask]) -> list[str]:
         for variable in step.call.copies:
             notes.append(
                 f"{step.path}: its {step.kind} reads a copy of {variable.path} from when the model was "
-                "built, which neither this nor training changes; read the weight in the call of a layer"
+                "built; neither `initialize` nor training changes it. Read the weight in the call of a layer"
             )
     return notes
