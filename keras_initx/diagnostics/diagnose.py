@@ -38,7 +38,7 @@ def diagnose(
 ) -> Report:
     """Predict from one batch whether a model would learn, and report which layer hinders it and what helps.
 
-    It runs one compiled forward and backward pass, which reduces every tensor to a few numbers. For each
+    It runs one forward and backward pass, which reduces every tensor to a few numbers. For each
     weighted layer, with pre-activation z, activation output y and loss L, it measures:
 
         mean, std, E[z^2]; the share of units of y that are dead, of entries that are saturated;
@@ -58,8 +58,8 @@ def diagnose(
         loss: The name of a Keras loss, a Keras loss object, or a function (y, outputs). None uses the model's
             own loss.
         samples: The largest number of samples to use.
-        jit_compile: Whether to compile under XLA, which costs more than it saves in a single pass. JAX always
-            compiles.
+        jit_compile: Whether to compile under XLA, which costs more than it saves in a few passes. JAX always
+            compiles, TensorFlow (without XLA) from the fifth pass on or for a loop over time.
 
     Returns:
         The report: print it, or use `report.table()`, `report.summary()` and `report.plot()`.

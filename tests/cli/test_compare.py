@@ -8,14 +8,8 @@ import pytest
 
 from keras_initx import compare
 from tests.support.commands import exit_code
-from tests.support.networks import run_probe_eagerly
 
 pytestmark = [pytest.mark.check, pytest.mark.one_backend]
-
-
-@pytest.fixture(autouse=True)
-def _eager_pass(monkeypatch):
-    run_probe_eagerly(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
-"""Fixtures for the diagnostics: a small model, data for it, and a pass that is not compiled."""
+"""Fixtures for the diagnostics: a small model, data for it, and a pass that TensorFlow traces."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from tests.support.networks import run_probe_eagerly
+from keras_initx.diagnostics.probe import model as probe
 
 
 @pytest.fixture
@@ -20,15 +20,6 @@ def x():
 
 
 @pytest.fixture
-def compiled_pass():
-    """Keep the pass of `diagnose` compiled in a test of a file that uses `eager_pass`."""
-
-
-@pytest.fixture
-def eager_pass(request, monkeypatch):
-    """Run the pass of `diagnose` eagerly, unless the test uses `compiled_pass`.
-
-    The tests of its figures, and a few of each of verdicts, comparisons, plots and reports, keep it compiled.
-    """
-    if "compiled_pass" not in request.fixturenames:
-        run_probe_eagerly(monkeypatch)
+def compiled_pass(monkeypatch):
+    """Trace the pass of `diagnose` from the first one on, as for a loop over time."""
+    monkeypatch.setattr(probe, "_UNTRACED", 0)

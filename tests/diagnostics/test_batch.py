@@ -27,7 +27,6 @@ def with_nan(shape, *place):
     return values
 
 
-@pytest.mark.usefixtures("eager_pass")
 class TestData:
     def batches(self, kind):
         pairs = [(data(8, 8, seed=n), data(8, 5, seed=100 + n)) for n in range(8)]
@@ -200,7 +199,6 @@ class TestData:
             diagnose(dense(), **arguments)
 
 
-@pytest.mark.usefixtures("eager_pass")
 class TestClasses:
     @pytest.mark.parametrize(
         ("first", "last", "remedy"),
@@ -325,7 +323,6 @@ class TestClasses:
             diagnose(model, data(16, 8), [numbers, 5 * labels])
 
 
-@pytest.mark.usefixtures("eager_pass")
 def test_lists_of_numbers(x):
     model, y = dense(classes=1), data(32, 1)[:, 0]
     assert diagnose(model, x.tolist(), y.tolist(), "mse").loss == pytest.approx(

@@ -9,7 +9,7 @@ from keras_initx.diagnostics import diagnose
 from tests.support import zoo
 from tests.support.networks import data, dense
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 def paths(model, x, verdict):

@@ -9,7 +9,7 @@ import pytest
 from keras_initx import InitxError, compare, diagnose, initialize, reinitialize
 from tests.support import recorder
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 class TestCompare:

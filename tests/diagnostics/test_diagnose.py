@@ -90,7 +90,6 @@ class TestByHand:
         assert np.isnan(report.loss)
 
 
-@pytest.mark.usefixtures("eager_pass")
 class TestModels:
     def test_several_inputs_and_outputs(self):
         a, b = keras.Input((6,), name="a"), keras.Input((4,), name="b")
@@ -190,7 +189,6 @@ class Scale(layers.Layer):
         return x * self.factor
 
 
-@pytest.mark.usefixtures("eager_pass")
 class TestScalars:
     def test_in_a_custom_layer(self):
         model = keras.Sequential([keras.Input((8,)), layers.Dense(4), Scale(), layers.Dense(2)])

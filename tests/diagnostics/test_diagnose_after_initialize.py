@@ -10,7 +10,7 @@ from keras_initx.diagnostics import diagnose
 from tests.support import zoo
 from tests.support.networks import data
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 def dense(activation, depth=6, **options):

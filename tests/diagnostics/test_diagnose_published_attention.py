@@ -104,7 +104,6 @@ def segformer():
     return classes(keras.Model(inputs, outputs)), x, (x.mean(axis=-1)[:, ::4, ::4] > 0).astype("int32")
 
 
-@pytest.mark.usefixtures("eager_pass")
 @pytest.mark.parametrize("build", [bert, whisper, segformer])
 def test_a_published_start_and_an_initialized_one_raise_no_alarm(build):
     keras.utils.set_random_seed(0)
@@ -118,7 +117,6 @@ def test_a_published_start_and_an_initialized_one_raise_no_alarm(build):
         initialize(model, seed=0)
 
 
-@pytest.mark.usefixtures("eager_pass")
 def test_queries_that_attend_alike_without_a_residual_connection():
     inputs = keras.Input((12, WIDTH))
     tiny = keras.initializers.RandomNormal(stddev=0.01)

@@ -77,7 +77,7 @@ class TestTraining:
         first = 0 if keras.backend.backend() == "jax" else 1
         assert [step for step, _ in run[tag]] == [first, 3, 6]
 
-    def test_a_copy_for_each_trial(self, data, tmp_path, eager_pass):
+    def test_a_copy_for_each_trial(self, data, tmp_path):
         monitor = SignalMonitor(tmp_path, every=4, data=data)
         keras.utils.clear_session()
         fit(network(run_eagerly=True), data, monitor, epochs=1)
@@ -141,7 +141,7 @@ class TestEvents:
         for kind in ("pre-activations", "gradients"):
             assert tags[f"{kind}/001 {path}"][0][1].shape == (32, 3)
 
-    def test_equal_values_are_one_bin(self, data, tmp_path, eager_pass):
+    def test_equal_values_are_one_bin(self, data, tmp_path):
         model = network(run_eagerly=True)
         model.layers[0].kernel.assign(ops.zeros((8, 12)))
         fit(model, data, SignalMonitor(tmp_path, every=100, data=data), epochs=1)
@@ -149,7 +149,7 @@ class TestEvents:
         assert bins[:, 2].max() == 96
         assert bins[0, 0] == -0.5
 
-    def test_a_unit_is_dead_if_it_is_dead_in_the_whole_window(self, tmp_path, eager_pass):
+    def test_a_unit_is_dead_if_it_is_dead_in_the_whole_window(self, tmp_path):
         # Unit 0 never fires; unit 1 fires on one sample, in one of four batches.
         x = np.zeros((64, 2), "float32")
         x[:, 0] = np.linspace(1, 2, 64)
@@ -169,7 +169,6 @@ class TestEvents:
 
 
 @pytest.mark.one_backend
-@pytest.mark.usefixtures("eager_pass")
 class TestOptions:
     def test_without_data_it_measures_noise_and_a_projection(self, data, tmp_path):
         monitor = SignalMonitor(tmp_path, every=100)

@@ -8,7 +8,7 @@ from keras import layers, ops
 from keras_initx import diagnose, reinitialize
 from tests.support.networks import data, dense
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 def model_with(operation, loss="mse"):

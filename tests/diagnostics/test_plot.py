@@ -7,7 +7,7 @@ import pytest
 from keras_initx import compare, diagnose, plot_signals, reinitialize
 from keras_initx.diagnostics.records import USUAL_STD
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 class TestPlot:

@@ -10,7 +10,7 @@ from keras import layers
 from keras_initx.diagnostics import Finding, Report, diagnose
 from tests.support.networks import data, dense, layer_signals
 
-pytestmark = [pytest.mark.check, pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 class TestSummary:

@@ -7,7 +7,7 @@ from keras import layers
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 def encoder(residual, blocks=3, stddev=0.004, width=32):

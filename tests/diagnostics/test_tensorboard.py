@@ -9,7 +9,7 @@ from keras_initx import InitxError, initialize
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data, dense
 
-pytestmark = [pytest.mark.check, pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
 
 
 class TestLog:

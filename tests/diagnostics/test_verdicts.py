@@ -12,7 +12,7 @@ from keras_initx.diagnostics import diagnose
 from tests.support import zoo
 from tests.support.networks import data, dense
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 class TestVerdicts:

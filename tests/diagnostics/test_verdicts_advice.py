@@ -8,7 +8,7 @@ from keras_initx import initialize
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 def normal(std):

@@ -8,7 +8,7 @@ from keras_initx.diagnostics import HeadSignal
 from keras_initx.diagnostics.verdicts import head_verdicts, layer_finding, layer_verdicts
 from tests.support.networks import layer_signals
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 class TestLimits:

@@ -7,7 +7,6 @@ import numpy as np
 from keras import layers, ops
 
 from keras_initx.diagnostics import LayerSignal
-from keras_initx.diagnostics.probe import Probe
 
 
 def data(*shape, seed=0):
@@ -65,18 +64,6 @@ def layer_signals(*changes, count=4):
     for number, change in changes:
         signals[number] = replace(signals[number], **change)
     return signals
-
-
-def run_probe_eagerly(monkeypatch):
-    """Run the pass of `diagnose` op by op on TensorFlow, where tracing a graph takes most of its time."""
-    if keras.backend.backend() != "tensorflow":
-        return
-    true_compile = Probe.compile
-
-    def compile_eagerly(self, jit_compile, **options):
-        true_compile(self, jit_compile=False, run_eagerly=True, **options)
-
-    monkeypatch.setattr(Probe, "compile", compile_eagerly)
 
 
 def reset_generators(seed):

@@ -107,7 +107,7 @@ class SearchFolders:
             label: The storage as errors may name it.
             trials: The number of trials in the study.
         """
-        if not trials and any(self.results.glob(f"trial_*/{WEIGHT_FILES}")):
+        if not trials and _without_links(self.results, f"trial_*/{WEIGHT_FILES}"):
             problem = f"`storage` {label!r} is empty, but {self.results} has the weights of its trials"
             allowed = f"the study of the trials in {self.results}"
             remedy = 'Restore a copy of it, or pass mode="overwrite" to start again.'
@@ -175,7 +175,8 @@ class SearchFolders:
                 path.unlink()
         for folder in sorted(self.results.glob("trial_*")):
             _remove_if_empty(folder)
-        log_files = _without_links(self.logs, f"**/{_LOG_FILES}")
+        root = self.results if self.results in self.logs.parents else self.logs
+        log_files = _without_links(self.logs, f"**/{_LOG_FILES}", root)
         for path in log_files:
             path.unlink()
         folders = {p for path in log_files for p in path.parents if self.logs in p.parents}
@@ -183,11 +184,15 @@ class SearchFolders:
             _remove_if_empty(folder)
 
 
-def _without_links(folder: Path, pattern: str) -> list[Path]:
-    """Return the files that match a pattern, except those behind a link to a folder: they are not ours."""
+def _without_links(folder: Path, pattern: str, root: Path | None = None) -> list[Path]:
+    """Return the files that match a pattern, except those behind a link to a folder below `root`, not ours.
+
+    `root` is the folder that the user named: `folder` itself, unless it is given.
+    """
+    named = root or folder
 
     def is_below_a_link(path: Path) -> bool:
-        return any(p.is_symlink() for p in path.parents if folder in p.parents)
+        return any(p.is_symlink() for p in path.parents if named in p.parents)
 
     return sorted(path for path in folder.glob(pattern) if not is_below_a_link(path))
 

@@ -1,4 +1,4 @@
-"""`build_probe`: trace a model, choose what to measure, and build the compiled pass."""
+"""`build_probe`: trace a model, choose what to measure, and build the pass."""
 
 from typing import Any
 

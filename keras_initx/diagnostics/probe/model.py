@@ -1,4 +1,4 @@
-"""The compiled pass: a model with the same outputs as another one, which measures its tensors on the way.
+"""The measuring pass: a model with the same outputs as another one, which measures its tensors on the way.
 
 Keras computes gradients on every backend only in training. The probe is therefore trained for one step, by an
 optimizer that changes nothing. To catch the gradient at a tensor, the tensor passes through an identity with
@@ -33,6 +33,9 @@ from keras_initx.errors import InitxError, error_line
 
 # The loss is multiplied by this under float16, where small gradients would round to zero.
 _FLOAT16_SCALE = 2.0**10
+
+# TensorFlow takes about as long to trace a pass as to run this many without a trace.
+_UNTRACED = 4
 
 # The name of the loss as the part of the pass that runs.
 _LOSS = "loss"
@@ -106,6 +109,10 @@ class Probe(keras.Model):
         self._output_sizes = [self._numbers(2) for _ in graph.outputs]
         self._details, self._keeps = details, keep_gradients
         self._recorder: GradientRecorder | None = None
+        # Without a trace, a loop over time runs step by step.
+        has_loops = any(step.is_recurrent for step in graph.steps)
+        self._untraced = 0 if has_loops or keras.backend.backend() != "tensorflow" else _UNTRACED
+        self._passes = 0
         self.built = True
         half = keras.backend.standardize_dtype(model.compute_dtype) == "float16"
         self._scale = _FLOAT16_SCALE if half else 1.0
@@ -134,9 +141,12 @@ class Probe(keras.Model):
             self._recorder = GradientRecorder(
                 self.trainable_variables, taps, self._scale, self._details, self._keeps
             )
+        is_eager = not jit_compile and self._passes < self._untraced
+        if self._passes == 0 or is_eager != self.run_eagerly:
             # `compute_loss` scales the loss itself, by the factor that gradients are divided by.
-            options = {"jit_compile": jit_compile, "auto_scale_loss": False}
+            options = {"jit_compile": jit_compile, "run_eagerly": is_eager, "auto_scale_loss": False}
             self.compile(optimizer=self._recorder, loss=self.loss_argument, **options)
+        self._passes += 1
         if keras.backend.backend() == "jax":
             # A step takes over the buffers of its variables, which an outer training loop may still hold.
             for variable in self.model.variables:

@@ -1,4 +1,4 @@
-"""Reduce a tensor to a few numbers inside the compiled pass, whatever its size.
+"""Reduce a tensor to a few numbers inside the pass, whatever its size.
 
 In the functions below, z is the tensor. Its first axis holds samples and one other axis units; any further
 axes are positions.

@@ -9,7 +9,7 @@ from scipy.stats import entropy
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
-pytestmark = [pytest.mark.check, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.check
 
 
 def constant_loss(units, loss, y, activation=None, shape=(8,)):

@@ -9,7 +9,7 @@ from keras_initx import PriorBias, initialize
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
-pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("eager_pass")]
+pytestmark = pytest.mark.one_backend
 
 
 def model_of(*hidden, units=1, rate=1e-3, loss="mse", bias="zeros"):

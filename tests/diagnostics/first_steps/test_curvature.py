@@ -8,8 +8,6 @@ from keras import layers, ops
 from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
-# One test of each kind keeps the compiled pass of a user; compiling takes most of the time.
-pytestmark = pytest.mark.usefixtures("eager_pass")
 # A dozen steps of TensorFlow take less time than tracing one.
 EAGER = keras.backend.backend() == "tensorflow"
 

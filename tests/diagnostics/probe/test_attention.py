@@ -68,7 +68,6 @@ class TestCompiledPass:
         assert [h.entropy for h in report.heads] == pytest.approx(list(entropy.mean(axis=(0, 2))), rel=1e-3)
 
 
-@pytest.mark.usefixtures("eager_pass")
 class TestAttention:
     @pytest.mark.parametrize("kind", [layers.Attention, layers.AdditiveAttention])
     @pytest.mark.parametrize("asked", [False, True])

@@ -9,7 +9,6 @@ from keras_initx.diagnostics import diagnose
 from tests.support.networks import data, dense
 
 
-@pytest.mark.usefixtures("eager_pass")
 def test_a_model_whose_layers_are_not_built():
     class Own(keras.Model):
         def __init__(self):
@@ -28,7 +27,6 @@ def test_a_model_whose_layers_are_not_built():
         diagnose(model, data(16, 8))
 
 
-@pytest.mark.usefixtures("eager_pass")
 def test_a_model_that_returns_classes():
     inputs = keras.Input((8,))
     logits = layers.Dense(5)(inputs)

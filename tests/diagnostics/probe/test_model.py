@@ -6,7 +6,9 @@ import keras
 import pytest
 from keras import layers, ops
 
+from keras_initx._graph import Batch
 from keras_initx.diagnostics import diagnose
+from keras_initx.diagnostics.probe import build_probe
 from tests.support.networks import data, dense, reset_generators
 
 
@@ -82,3 +84,18 @@ def test_losses_that_layers_added():
     before = [float(loss) for loss in model.losses]
     diagnose(model, data(16, 8, seed=1))
     assert [float(loss) for loss in model.losses] == before
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX traces every pass, PyTorch none")
+@pytest.mark.parametrize(("layer", "traced"), [("dense", [4, 5]), ("loop", [0, 1, 2, 3, 4, 5])])
+def test_a_pass_is_traced_once_that_pays(layer, traced):
+    x = keras.Input((6, 4))
+    h = layers.LSTM(8)(x) if layer == "loop" else layers.Dense(8)(layers.Flatten()(x))
+    batch = Batch(data(16, 6, 4), data(16, 3, seed=1))
+    probe = build_probe(keras.Model(x, layers.Dense(3)(h)), batch.x, "mse")
+    losses, found = [], []
+    for number in range(6):
+        losses.append(probe.run(batch, jit_compile=False)[0])
+        found += [] if probe.run_eagerly else [number]
+    assert found == traced
+    assert losses == pytest.approx([losses[0]] * 6, rel=1e-5)

@@ -10,7 +10,7 @@ from keras_initx.diagnostics import diagnose
 from tests.support.networks import data
 
 
-def test_chi_behind_a_normalization_depends_on_gamma_and_beta(eager_pass):
+def test_chi_behind_a_normalization_depends_on_gamma_and_beta():
     inputs = keras.Input((8,))
     norm = layers.BatchNormalization()
     model = keras.Model(inputs, layers.Dense(2)(layers.ReLU()(norm(layers.Dense(400)(inputs)))))

@@ -117,6 +117,21 @@ class TestExisting:
         assert content(elsewhere) == before
         assert not (used.results / "results.json").is_symlink()
 
+    def test_overwrite_removes_no_logs_behind_a_link(self, tmp_path: Path) -> None:
+        results, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
+        folders = SearchFolders(results, results / "logs")
+        folders.open(SETTINGS)
+        write(elsewhere, *LOGS)
+        folders.logs.rmdir()
+        folders.logs.symlink_to(elsewhere)
+        before = content(elsewhere)
+        folders.open(SETTINGS, "overwrite")
+        assert content(elsewhere) == before
+        # Weights behind a link are not those of a search without a study.
+        write(elsewhere, "best_1.weights.h5")
+        (results / "trial_0000").symlink_to(elsewhere)
+        folders.check_study_kept("study.db", 0)
+
     def test_partial_files_of_a_killed_process(self, used: SearchFolders) -> None:
         before = {name for name in content(used.results) if "partial" not in name}
         write(used.results, "partial.0f.results.json", "partial.0f.best_model.keras", "trial_0000/x.txt")
