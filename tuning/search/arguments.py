@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import keras
@@ -25,6 +26,9 @@ from ..data import (
 from ..space import InitializerHyperModel
 from ..study import TO_TARGET
 from ..training import architecture, check_validates, missing_objective
+
+# What a misspelt objective may have meant.
+_USUAL = ("val_accuracy", "val_loss", "val_mae", "val_mse", "val_auc", "accuracy", "loss")
 
 
 def check_flags(**flags: object) -> None:
@@ -149,16 +153,29 @@ def _kind(value: Any) -> str:
 def objectives_of(objective: str | keras_tuner.Objective | None) -> list[keras_tuner.Objective]:
     """Return the objective with its direction; for None, the objectives to try in turn.
 
+    The direction is KerasTuner's, also for a metric of one of several outputs, such as "val_age_mae".
+
     Raises:
         InitxError: If KerasTuner does not know whether more or less of the metric is better.
     """
     names = ["val_accuracy", "val_loss"] if objective is None else [objective]
-    try:
-        return [keras_tuner.Oracle(name).objective for name in names]
-    except ValueError:
-        remedy = f"For example keras_tuner.Objective({str(objective)!r}, direction='max')."
-        allowed = "a metric with a known direction, or keras_tuner.Objective(name, direction)"
-        raise InitxError("objective", objective, allowed, remedy) from None
+    return [_with_direction(name) for name in names]
+
+
+def _with_direction(objective: str | keras_tuner.Objective) -> keras_tuner.Objective:
+    # A metric of one of several outputs begins with the output's name.
+    name = objective if isinstance(objective, str) else ""
+    words = name.removeprefix("val_").split("_")
+    for known in (objective, *("_".join(words[n:]) for n in range(1, len(words)))):
+        try:
+            found = keras_tuner.Oracle(known).objective
+        except ValueError:
+            continue
+        return found if known is objective else keras_tuner.Objective(name, found.direction)
+    near = get_close_matches(name, _USUAL, n=1, cutoff=0.8)
+    remedy = f"Did you mean {near[0]!r}?" if near else f"For example keras_tuner.Objective({name!r}, 'max')."
+    allowed = "a metric with a known direction, or keras_tuner.Objective(name, direction)"
+    raise InitxError("objective", objective, allowed, remedy)
 
 
 def check_model(

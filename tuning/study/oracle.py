@@ -282,8 +282,9 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         limit = self.max_consecutive_failed_trials
         last = [self.trials[trial_id] for trial_id in self._ended_here[-limit:]]
         if len(last) == limit and all(t.status == kt_trial.TrialStatus.FAILED for t in last):
-            message = f"Number of consecutive failures exceeded the limit of {limit}.\n"
-            raise RuntimeError(message + (last[-1].message or ""))
+            message = f"Number of consecutive failures exceeded the limit of {limit}."
+            reason = f"Trial {last[0].trial_id} failed first: {reason_of(last[0].message)}".removesuffix(".")
+            raise RuntimeError(f"{message} {reason}. Correct it, and resume the search.")
 
     def get_best_trials(self, num_trials: int = 1) -> list[kt_trial.Trial]:
         """Return the best completed trials of the study, whichever process ran them."""

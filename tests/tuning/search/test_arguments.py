@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse
 from keras_initx.tuning import InitializerHyperModel, Range, Results, SearchResult, from_arrays, search
 from keras_initx.tuning.data import FitArguments
-from keras_initx.tuning.search.arguments import fingerprint, fit_of
+from keras_initx.tuning.search.arguments import fingerprint, fit_of, objectives_of
 
 from keras_initx import InitxError
 
@@ -266,3 +266,21 @@ def test_the_fingerprint_of_batches_is_their_structure() -> None:
 
     prints = [fingerprint(FitArguments((batches(n),), {"steps_per_epoch": 1})) for n in (4, 4, 3)]
     assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [("val_loss", "min"), ("val_age_mae", "min"), ("kind_accuracy", "max"), ("val_a_b_auc", "max")],
+)
+def test_the_direction_of_a_metric_of_one_output(name: str, direction: str) -> None:
+    (found,) = objectives_of(name)
+    assert (found.name, found.direction) == (name, direction)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("val_acuracy", "Did you mean 'val_accuracy'"), ("val_f1", r"Objective\('val_f1', 'max'\)")],
+)
+def test_an_objective_without_a_known_direction(name: str, remedy: str) -> None:
+    with pytest.raises(InitxError, match=f"`objective` must be a metric with a known .*{remedy}"):
+        objectives_of(name)

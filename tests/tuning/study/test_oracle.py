@@ -174,5 +174,7 @@ class TestFailures:
         oracle.verbose = 0
         with pytest.raises(RuntimeError, match="consecutive failures exceeded the limit of 3") as caught:
             tuner.search()
-        assert "ValueError: broken" in str(caught.value)
+        assert str(caught.value).endswith(
+            " Trial 0003 failed first: ValueError: broken. Correct it, and resume the search."
+        )
         assert [t.state.name for t in oracle.frozen_trials()] == ["FAIL", "FAIL", "COMPLETE", *["FAIL"] * 3]
