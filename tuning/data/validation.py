@@ -156,8 +156,14 @@ def task_of(labels: npt.NDArray[Any], task: str) -> str:
         raise unknown_name("task", task, TASKS)
     if labels.dtype.kind not in "biuf":
         if task == "regression":
-            problem = f"`y` must be numbers for a regression, got {str(labels[0])!r}"
-            raise InitxError("y", str(labels[0]), "numbers", "Predict their classes.", problem)
+            import pandas as pd
+
+            is_other = pd.to_numeric(pd.Series(labels), errors="coerce").isna()
+            index = int(np.argmax(is_other))
+            value = str(labels[index])
+            problem = f"`y` must be numbers for a regression, got {value!r} at index {index}"
+            remedy = "Predict their classes." if is_other.all() else "Correct it, or drop its row."
+            raise InitxError("y", value, "numbers", remedy, problem)
         return "classification"
     if task != "auto":
         return task

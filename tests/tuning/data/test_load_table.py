@@ -131,6 +131,13 @@ def test_refuses_a_regression_of_words_or_of_a_constant(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", csv_text())
     with pytest.raises(InitxError, match=r"^`target` 'label' must be numbers for a regression, got 'dog'"):
         load_table(path, "label", "regression")
+    path = write(
+        tmp_path / "c.csv", csv_text("a,label", [*[f"1,{i}.5" for i in range(7)], "1,unknown", "1,2"])
+    )
+    with pytest.raises(
+        InitxError, match=r"regression, got 'unknown' at index 7\. Correct it, or drop its row\."
+    ):
+        load_table(path, "label", "regression")
     path = write(tmp_path / "b.csv", csv_text("a,label", ["1,3"] * 9))
     with pytest.raises(InitxError, match=r"^`target` 'label' must have at least two different values"):
         load_table(path, "label", "regression")
