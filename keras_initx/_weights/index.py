@@ -47,6 +47,10 @@ class WeightIndex:
         layer = self.of(variable)[0]
         return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
+    def is_learned(self, variable: keras.Variable) -> bool:
+        """Return whether the weight belongs to a layer that learned it from data by `adapt`."""
+        return hasattr(self.of(variable)[0], "finalize_state")
+
     def variables(self) -> list[keras.Variable]:
         """Return all weights, each once."""
         return [variable for variable, _ in self._around.values()]

@@ -63,8 +63,9 @@ def reinitialize(
     Kernels are the weights that layers draw with their `kernel_initializer` (or depthwise and pointwise
     initializer), also inside nested models, attention layers and recurrent cells. Recurrent kernels,
     embeddings, biases (unless `weights` asks for them) and normalizations stay as they are, and so do frozen
-    layers and weights (`trainable=False`), kernels under LoRA, quantized kernels and the compiled state. The
-    configs of the layers name the new initializer, so that a saved model does too.
+    layers and weights (`trainable=False`), kernels under LoRA, quantized kernels, what a layer such as
+    `Normalization` learned by `adapt`, and the compiled state. The configs of the layers name the new
+    initializer, so that a saved model does too.
 
     The optimizer keeps its moments and its step, which belong to the weights of the last training. Call
     `model.compile` again to start with a new one.
@@ -74,7 +75,8 @@ def reinitialize(
         initializer: A name ("he_auto", "glorot_uniform" ...), or an initializer. Each layer gets its own
             copy, so that two layers of one shape get different values. None draws every weight (biases,
             embeddings and normalizations too) from the initializer that it was made with: apart from frozen
-            layers and weights, also those that LoRA froze, the model is then as if built again.
+            layers and weights, also those that LoRA froze, and from what `adapt` learned, the model is then
+            as if built again.
         seed: An integer for the same values in every run, whatever the names of the layers; None follows
             `keras.utils.set_random_seed`. The values of a weight do not depend on which others are drawn.
         weights: The kind of weights to draw: "kernels", "recurrent_kernels", "embeddings" or "biases". None
@@ -119,8 +121,10 @@ def reinitialize(
             raise all_frozen(model, matching)
 
     if initializer is None and weights is None:
-        check_selection(index.variables())
-        return reinitialize_all(model, all_layers(model), seed, selected)
+        # The layer computes with constants that it derived from them, so new values would not be used.
+        check_selection([v for v in index.variables() if not index.is_learned(v)])
+        drawable = lambda v: not index.is_learned(v) and selected(v)  # noqa: E731
+        return reinitialize_all(model, all_layers(model), seed, drawable)
     kind = weights or "kernels"
     kernels = list(_kernels(model, kind))
     if path_filter.is_only or not kernels:

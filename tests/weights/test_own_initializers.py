@@ -84,6 +84,21 @@ class TestTheModelsOwn:
         kernel = keras.ops.convert_to_numpy(model.layers[0].kernel)
         assert abs(kernel.std() / np.sqrt(2 / 100) - 1) < 5 / np.sqrt(2 * kernel.size)
 
+    def test_what_a_layer_learned_by_adapt_stays(self):
+        data = np.random.default_rng(0).normal(50, 10, (200, 3)).astype("float32")
+        layer = keras.layers.Normalization(name="scale")
+        layer.adapt(data)
+        model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2, name="head")])
+        before = model.get_weights()
+        assert reinitialize(model, seed=1) == 2
+        mean, variance, _, kernel, _ = model.get_weights()
+        np.testing.assert_allclose(mean.ravel(), data.mean(0), rtol=1e-4)
+        np.testing.assert_allclose(variance.ravel(), data.var(0), rtol=1e-4)
+        assert not np.array_equal(kernel, before[3])
+        assert reinitialize(model, skip="scale") == 2
+        with pytest.raises(InitxError, match="`only='scale'` matches only weights that are not drawn here"):
+            reinitialize(model, only="scale")
+
     def test_an_unknown_initializer_is_named(self):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="known")])
         kernel = model.layers[0].kernel

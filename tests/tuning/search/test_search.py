@@ -267,6 +267,20 @@ class TestTasks:
         metrics = result.best_model().evaluate(*pairs[1], batch_size=24, verbose=0, return_dict=True)
         assert metrics["accuracy"] == pytest.approx(max(result.best.sample.scores), abs=1e-7)
 
+    def test_the_best_model_normalizes_as_it_was_adapted(self, quick: Quick, pairs: Any) -> None:
+        far = tuple((x * 10 + 50, y) for x, y in pairs)
+
+        def build() -> keras.Model:
+            scale = keras.layers.Normalization()
+            scale.adapt(far[0][0])
+            model = keras.Sequential([keras.Input((4,)), scale, keras.layers.Dense(2, "softmax")])
+            model.compile("adam", "sparse_categorical_crossentropy")
+            return model
+
+        result = quick(build, far, objective="val_loss", initializers=["own"], **TINY)
+        loss = keras.models.load_model(result.model_file).evaluate(*far[1], batch_size=24, verbose=0)
+        assert loss == pytest.approx(result.best.sample.mean, rel=1e-5)
+
     @pytest.mark.parametrize(("metrics", "chosen"), [(["mae"], "val_loss"), (["accuracy"], "val_accuracy")])
     def test_no_objective_takes_accuracy_or_loss(self, quick: Quick, metrics: Any, chosen: str) -> None:
         def build() -> keras.Model:
