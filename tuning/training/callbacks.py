@@ -12,8 +12,23 @@ from ..observers import Observer
 from ..study import OptunaOracle
 
 
+def losses_are_finite(logs: Mapping[str, Any]) -> bool:
+    """Return whether the loss and the validation loss are finite, where the logs of an epoch have them."""
+    return all(np.isfinite(logs[name]) for name in ("loss", "val_loss") if name in logs)
+
+
+def value_of(metric: keras_tuner.Objective, logs: Mapping[str, Any] | None) -> float | None:
+    """Return the value of an epoch: None if its logs lack the metric, NaN if a loss is not finite.
+
+    A model that predicts NaN has a finite accuracy: it predicts class 0.
+    """
+    if not logs or not metric.has_value(logs):
+        return None
+    return float(metric.get_value(logs)) if losses_are_finite(logs) else math.nan
+
+
 class BestEpoch(keras.callbacks.EarlyStopping):
-    """Early stopping that counts a value that is not finite as the worst one.
+    """Early stopping that counts an epoch whose value or loss is not finite as the worst one.
 
     Keras's own callback keeps a NaN of the first epoch as the best value, because no later value is better.
 
@@ -22,7 +37,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):
         patience: The number of epochs without a better value after which the run ends.
 
     Attributes:
-        values: The monitored value of each epoch that has one, by epoch from 0.
+        values: The monitored value of each epoch that has one, by epoch from 0; NaN if a loss is not finite.
         logs: All metrics of these epochs.
     """
 
@@ -43,17 +58,15 @@ class BestEpoch(keras.callbacks.EarlyStopping):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Note the value of the epoch, and the weights if it is the best."""
-        if self._objective.has_value(logs or {}):
-            self.values[epoch] = float(self._objective.get_value(logs))
-            self.logs[epoch] = dict(logs or {})
+        value = value_of(self._objective, logs)
+        if value is not None:
+            self.values[epoch], self.logs[epoch] = value, dict(logs or {})
         super().on_epoch_end(epoch, logs)
 
     def get_monitor_value(self, logs: Mapping[str, float] | None) -> float | None:
         # A training loop may leave it out in some epochs, as `validation_freq` does.
-        if not self._objective.has_value(logs or {}):
-            return None
-        value = float(self._objective.get_value(logs))
-        return value if np.isfinite(value) else self._worst
+        value = value_of(self._objective, logs)
+        return value if value is None or np.isfinite(value) else self._worst
 
 
 class NotifyObservers(keras.callbacks.Callback):
@@ -119,9 +132,9 @@ class ReportToPruner(keras.callbacks.Callback):
         self.pruned_after = 0
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        if self._first_step is None or not self._metric.has_value(logs or {}):
+        value = value_of(self._metric, logs)
+        if self._first_step is None or value is None:
             return
-        value = float(self._metric.get_value(logs))
         if self._oracle.report_epoch(self._trial_id, self._first_step + epoch, self._sign * value):
             self.pruned_after = epoch + 1
             self.model.stop_training = True
@@ -144,10 +157,8 @@ class StopAtTarget(keras.callbacks.Callback):
         self.reached: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        if self._target is None or not self._metric.has_value(logs or {}):
-            return
-        value = float(self._metric.get_value(logs))
-        if not np.isfinite(value):
+        value = value_of(self._metric, logs)
+        if self._target is None or value is None or not np.isfinite(value):
             return
         if (value >= self._target) if self._metric.direction == "max" else (value <= self._target):
             self.reached = epoch + 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx.errors import InitxError, is_number
 
-from .callbacks import BestEpoch
+from .callbacks import BestEpoch, losses_are_finite
 
 
 class WrongInEveryTrial(InitxError, keras_tuner.errors.FatalTypeError, keras_tuner.errors.FatalValueError):
@@ -48,7 +48,8 @@ def run_record(
         seed: The seed, for errors.
 
     Raises:
-        FloatingPointError: The metric was never finite, or the loss was not finite from the first epoch on.
+        FloatingPointError: In no epoch both the metric and the losses were finite, or the returned metric
+            belongs to an epoch whose loss was not.
         WrongInEveryTrial: The training had no such metric, or returned something else.
     """
     curves = {}
@@ -62,20 +63,21 @@ def run_record(
         values = best.values
     else:
         metrics = metrics_of(returned, metric)
-        if best.best is not None and np.isclose(metric.get_value(metrics), best.best, rtol=1e-5):
+        value = float(metric.get_value(metrics))
+        if best.best is not None and np.isclose(value, best.best, rtol=1e-5):
             # The loop returned the score of its best epoch. It need not tell the callbacks that it has ended,
             # so the weights of that epoch are put back here. Another score belongs to the present weights.
             best.on_train_end()
+        elif _is_of_diverged_epoch(value, best, metric):
+            value = np.nan
         # The returned number decides, whatever the epochs said: it may be computed after them.
         last = max(best.values, default=epochs - 1)
-        values = {last: float(metric.get_value(metrics))}
+        values = {last: value if losses_are_finite(metrics) else np.nan}
     finite = {epoch: value for epoch, value in values.items() if np.isfinite(value)}
     if not finite:
-        raise FloatingPointError(f"{metric.name} was not finite in any epoch of seed {seed}")
+        where = "in any epoch" if curves else "in the epoch of the returned value"
+        raise FloatingPointError(f"the loss or {metric.name} was not finite {where} of seed {seed}")
     diverged = [epoch for epoch, loss in enumerate(curves.get("loss", ())) if not np.isfinite(loss)]
-    if diverged and diverged[0] == 0:
-        # A model that predicts NaN has a finite accuracy: it predicts class 0.
-        raise FloatingPointError(f"the loss was not finite in the first epoch of seed {seed}")
     choose = max if metric.direction == "max" else min
     # The first of equal epochs.
     best_epoch = choose(finite, key=lambda epoch: (finite[epoch], -epoch if choose is max else epoch))
@@ -89,6 +91,14 @@ def run_record(
         "curves": curves,
         "diverged_in_epoch": diverged[0] + 1 if diverged else None,
     }
+
+
+def _is_of_diverged_epoch(value: float, best: BestEpoch, metric: keras_tuner.Objective) -> bool:
+    """Return whether a returned value is that of an epoch whose loss was not finite, or all epochs are."""
+    diverged = [logs for logs in best.logs.values() if not losses_are_finite(logs)]
+    if diverged and len(diverged) == len(best.logs):
+        return True
+    return any(np.isclose(value, metric.get_value(logs), rtol=1e-5) for logs in diverged)
 
 
 def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, float]:
@@ -109,7 +119,7 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
         epochs = zip(*returned.history.values(), strict=False)
         tables = [dict(zip(returned.history, map(float, values), strict=True)) for values in epochs]
         tables = [table for table in tables if objective.has_value(table)]
-        finite = [table for table in tables if np.isfinite(objective.get_value(table))]
+        finite = [t for t in tables if losses_are_finite(t) and np.isfinite(objective.get_value(t))]
         if tables:
             choose = max if objective.direction == "max" else min
             return choose(finite or tables, key=objective.get_value)

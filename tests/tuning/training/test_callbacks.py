@@ -7,7 +7,7 @@ import keras_tuner
 import numpy as np
 import optuna
 import pytest
-from keras_initx.tuning.training.callbacks import BestEpoch, Schedule
+from keras_initx.tuning.training.callbacks import BestEpoch, Schedule, StopAtTarget
 
 from keras_initx import InitxError
 
@@ -79,6 +79,13 @@ class TestBestEpoch:
 
 
 class TestTarget:
+    def test_an_epoch_whose_loss_is_not_finite_reaches_no_target(self) -> None:
+        target = StopAtTarget(keras_tuner.Objective("accuracy", "max"), 0.9)
+        target.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+        for epoch, loss in enumerate([np.nan, np.inf, 1.0]):
+            target.on_epoch_end(epoch, {"loss": loss, "accuracy": 0.95})
+        assert target.reached == 3
+
     def test_score_is_the_first_epoch_that_reaches_the_target(self, quick: Any) -> None:
         whole = {t.values["learning_rate"]: t for t in quick(**OPTIONS).trials}
         result = quick(target=0.8, mode="overwrite", **OPTIONS)

@@ -4,8 +4,10 @@ from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 import pytest
-from keras_initx.tuning.training.record import metrics_of, missing_objective
+from keras_initx.tuning.training.callbacks import BestEpoch
+from keras_initx.tuning.training.record import metrics_of, missing_objective, run_record
 
 from keras_initx import InitxError
 
@@ -24,7 +26,59 @@ def history(**curves: Any) -> keras.callbacks.History:
 def test_a_history_has_the_metrics_of_its_best_epoch() -> None:
     curves = history(val_loss=[3.0, 1.0, 2.0, NAN], val_accuracy=[0.1, 0.2, 0.3, 0.9])
     assert metrics_of(curves, LOSS) == {"val_loss": 1.0, "val_accuracy": 0.2}
-    assert metrics_of(curves, ACCURACY)["val_accuracy"] == 0.9
+    # A model that predicts NaN has a high accuracy if most labels are of class 0.
+    assert metrics_of(curves, ACCURACY)["val_accuracy"] == 0.3
+
+
+def followed(*epochs: dict[str, float]) -> BestEpoch:
+    """Return the callback of a run whose weights are the number of the epoch."""
+    best = BestEpoch(ACCURACY, patience=9)
+    best.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+    best.on_train_begin()
+    for epoch, logs in enumerate(epochs):
+        best.model.set_weights([np.full_like(w, epoch) for w in best.model.get_weights()])
+        best.on_epoch_end(epoch, logs)
+    return best
+
+
+GOOD = {"loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}
+BETTER = {"loss": 0.9, "val_loss": 0.9, "val_accuracy": 0.7}
+# The loss of an epoch may be measured before the step that ruins the weights.
+RUINED = {"loss": 0.8, "val_loss": NAN, "val_accuracy": 0.9}
+DIVERGED = {"loss": NAN, "val_loss": NAN, "val_accuracy": 0.9}
+
+
+class TestDivergence:
+    @pytest.mark.parametrize("last", [RUINED, DIVERGED, {"loss": NAN, "val_accuracy": 0.9}])
+    def test_an_epoch_whose_loss_is_not_finite_is_never_the_best(self, last: dict[str, float]) -> None:
+        best = followed(GOOD, BETTER, last)
+        curves = history(**{name: [e[name] for e in (GOOD, BETTER, last)] for name in last})
+        record = run_record(curves, best, ACCURACY, epochs=9, seed=0)
+        assert (record["score"], record["best_epoch"]) == (0.7, 2)
+        best.on_train_end()
+        assert all(np.all(w == 1) for w in best.model.get_weights())
+
+    @pytest.mark.parametrize(
+        ("returned", "epochs"),
+        [
+            (0.9, (GOOD, RUINED)),
+            ({"val_accuracy": 0.9}, (GOOD, DIVERGED)),
+            # Measured on other data, after the training.
+            (0.8, (RUINED, DIVERGED)),
+            ({"val_accuracy": 0.8, "loss": NAN}, (GOOD,)),
+            ({"val_accuracy": 0.8, "val_loss": float("inf")}, ()),
+            ([history(**{name: [value] for name, value in RUINED.items()})], ()),
+        ],
+    )
+    def test_a_returned_value_of_a_diverged_epoch_fails_the_run(self, returned: Any, epochs: Any) -> None:
+        says = "^the loss or val_accuracy was not finite in the epoch of the returned value of seed 3$"
+        with pytest.raises(FloatingPointError, match=says):
+            run_record(returned, followed(*epochs), ACCURACY, epochs=9, seed=3)
+
+    @pytest.mark.parametrize("returned", [0.5, {"val_accuracy": 0.6}, {**GOOD, "val_accuracy": 0.5}])
+    def test_a_returned_value_of_other_weights_counts(self, returned: Any) -> None:
+        record = run_record(returned, followed(GOOD, DIVERGED), ACCURACY, epochs=9, seed=0)
+        assert record["score"] == (returned if returned == 0.5 else returned["val_accuracy"])
 
 
 def test_a_list_counts_with_its_mean() -> None:
