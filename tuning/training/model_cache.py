@@ -28,7 +28,8 @@ class CompiledModels:
     """The compiled models of one search, by architecture and training settings.
 
     Args:
-        jit_compile: Whether to compile under XLA. A model that XLA cannot compile is trained without XLA,
+        jit_compile: Whether to compile under XLA, whatever a model was compiled with: Keras turns "auto" into
+            False on a CPU, and keeps no trace of it. A model that XLA cannot compile is trained without XLA,
             with a warning that states the reason. A model with a training step of its own keeps the setting
             that it was compiled with: only its own code knows what its step needs.
         sample: A small batch on which to find that out, before the first trial is trained.

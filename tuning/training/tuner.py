@@ -61,8 +61,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             `executions_per_trial`.
         executions_per_trial: The number of seeds of every trial, by default 3.
         patience: The number of epochs without a better objective after which a seed stops; None never stops.
-        jit_compile: Whether to compile under XLA. A model with a training step of its own keeps the setting
-            that it was compiled with.
+        jit_compile: Whether to compile under XLA, whatever the model was compiled with; only a training
+            step of its own keeps that.
         screening: Whether to end a trial that cannot learn before its training.
         pruner: As in `keras_initx.tuning.search`.
         test_data: Data in the form of `validation_data` on which each seed's best epoch is evaluated, or

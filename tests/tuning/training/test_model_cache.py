@@ -108,6 +108,14 @@ def test_preparation_restores_weights_and_optimizer() -> None:
     assert adopted.get_metrics_result()["loss"] == 0
 
 
+@pytest.mark.parametrize("jit", [True, False])
+def test_the_setting_of_the_search_replaces_that_of_the_model(jit: bool) -> None:
+    model = keras.Sequential([keras.Input((4,)), L.Dense(2, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=not jit)
+    assert model.jit_compile is not jit
+    assert CompiledModels(jit, SAMPLE).adopt(model).jit_compile is jit
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow leaves the traced graph")
 @pytest.mark.parametrize("function", ["numpy_function", "py_function"])
 def test_model_that_xla_cannot_compile_is_trained_without_it(function: str) -> None:
