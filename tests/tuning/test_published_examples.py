@@ -13,6 +13,17 @@ from tests.tuning.published_examples import EXAMPLES, ON_TENSORFLOW
 
 # Models with a training step of their own cannot be screened, which one warning says.
 UNSCREENED = {"vae", "gan"}
+# Their objective is not a metric of validation data.
+UNVALIDATED = {"vae", "gan", "actor_critic"}
+
+
+def validation_of(data: Any, fit: Any) -> Any:
+    """Return the arguments of `evaluate` for the validation data; None if there are none."""
+    if "validation_split" in fit:
+        first = round(len(data[0]) * (1 - fit["validation_split"]))
+        return [array[first:] for array in data]
+    held_out = fit.get("validation_data")
+    return held_out if held_out is None or isinstance(held_out, tuple) else (held_out,)
 
 
 def test_there_are_twenty() -> None:
@@ -47,4 +58,12 @@ def test_example_is_searched_as_it_is(example: Any, tmp_path: Path) -> None:
         assert np.isfinite(list(scores.values())).all()
     # The best model is the one that was trained: it has the weights of the best seed.
     model = result.best_model()
-    assert model.count_params() > 0
+    held_out = validation_of(data, fit)
+    if held_out is None:
+        assert example.__name__ in UNVALIDATED
+        return
+    name = result.objective.name.removeprefix("val_")
+    arguments = dict(zip(("x", "y", "sample_weight"), held_out, strict=False))
+    measured = model.evaluate(**arguments, batch_size=fit.get("batch_size"), verbose=0, return_dict=True)
+    choose = max if result.objective.direction == "max" else min
+    assert measured[name] == pytest.approx(choose(result.best.scores().values()), rel=1e-5)
