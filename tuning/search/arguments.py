@@ -25,7 +25,7 @@ from ..data import (
 )
 from ..space import InitializerHyperModel
 from ..study import TO_TARGET
-from ..training import architecture, check_validates, missing_objective
+from ..training import architecture, check_batch_sizes, check_validates, missing_objective
 
 # What a misspelt objective may have meant.
 _USUAL = ("val_accuracy", "val_loss", "val_mae", "val_mse", "val_auc", "accuracy", "loss")
@@ -212,6 +212,7 @@ def check_model(
         text += f" [{hashlib.sha256(key.encode()).hexdigest()[:12]}]"
     if data is None or batch is None:
         return objectives[0], hp, text
+    check_batch_sizes(hypermodel, data.values, data)
     check_validates(objectives[0], data)
     # Eagerly, since compiling would take longer than this one step.
     model.run_eagerly, model.jit_compile = True, False

@@ -151,8 +151,9 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self._check_not_declared(hp)
         if self.inputs is not None:
             build_on(model, self.inputs)
-        # A model that is built on its first batch, before the data are known, has no kernels to draw.
-        is_built = model.built or bool(model.variables)
+        # Before the data are known, a model that they build has no kernels to draw, though its parts may.
+        awaits_data = self.inputs is None and not (self.has_own_fit or self.lenient)
+        is_built = model.built or (bool(model.variables) and not awaits_data)
         if is_built and self._keeps_own is None:
             self._keeps_own = not self._clones and warn_of_loaded_kernels(model)
         self.kernels.draw(model if is_built else None, hp, self._declared, redraw_own=not self._keeps_own)

@@ -33,7 +33,8 @@ class SearchSpace:
             model's own.
         schedules: How the learning rate changes from epoch to epoch: "constant", "linear", "cosine". None
             leaves the rate alone.
-        batch_sizes: The batch sizes to choose from, if the data are arrays; None keeps the one of `fit`.
+        batch_sizes: The batch sizes to choose from, if the data are arrays; None keeps the one of `fit`. A
+            HyperModel's own `fit` receives the chosen one as `batch_size`, and must pass it on.
 
     Example:
 

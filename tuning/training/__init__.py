@@ -2,7 +2,7 @@
 
 from .checkpoints import save_model
 from .devices import devices_of
-from .job import check_validates
+from .job import check_batch_sizes, check_validates
 from .model_cache import architecture
 from .record import missing_objective
 from .tuner import InitializerTuner
@@ -11,6 +11,7 @@ from .tuner_arguments import seeds_of
 __all__ = [
     "InitializerTuner",
     "architecture",
+    "check_batch_sizes",
     "check_validates",
     "devices_of",
     "missing_objective",

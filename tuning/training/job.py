@@ -9,6 +9,7 @@ from keras_initx.errors import InitxError
 
 from ..data import Batch, FitArguments, copied_callbacks
 from ..pruning import Screen
+from ..space import InitializerHyperModel
 from .devices import Strategy
 from .model_cache import CompiledModels
 
@@ -20,6 +21,33 @@ def check_validates(metric: keras_tuner.Objective, data: FitArguments) -> None:
         allowed = "a metric of the training, as there are no validation data"
         remedy = "Pass validation_data=(x, y), or validation_split=0.2 for arrays."
         raise InitxError("objective", ", ".join(names), allowed, remedy)
+
+
+def check_batch_sizes(
+    hypermodel: InitializerHyperModel, values: Mapping[str, Any], data: FitArguments | None
+) -> None:
+    """Raise an `InitxError` for batch sizes to search that no run could use.
+
+    Args:
+        hypermodel: Has them, or None.
+        values: The arguments of `fit` by name.
+        data: The same, bound; None if the HyperModel overrides `fit`.
+    """
+    sizes = hypermodel.batch_sizes
+    if sizes is None:
+        return
+    if data is not None and data.rows is None:
+        remedy = "Their batch size is fixed. Pass arrays, or leave out batch_sizes."
+        allowed = f"None for data in batches, as of a {type(data.x).__name__}"
+        raise InitxError("batch_sizes", list(sizes), allowed, remedy)
+    if (fixed := values.get("batch_size")) is not None:
+        problem = f"`batch_size={fixed!r}` has no effect, since batch_sizes={list(sizes)} are searched"
+        remedy = "Leave out `batch_size`, or `batch_sizes` of the SearchSpace."
+        raise InitxError("batch_size", fixed, "None for this space", remedy, problem)
+    if hypermodel.has_own_fit and not hypermodel.fit_takes("batch_size"):
+        problem = "`batch_sizes` has no effect: the HyperModel's own fit has no argument `batch_size`"
+        remedy = "Give it one and pass it to model.fit, or leave out `batch_sizes`."
+        raise InitxError("batch_sizes", list(sizes), "None for this HyperModel", remedy, problem)
 
 
 class EndedEarly(Exception):
@@ -85,25 +113,21 @@ class Job:
         if screening:
             self.screen = Screen(data.batches)
 
-    def check(self, batch_sizes: Any, metric: keras_tuner.Objective) -> None:
+    def check(self, hypermodel: Any, metric: keras_tuner.Objective) -> None:
         """Check what a search asks of the arguments of `fit`.
 
         Args:
-            batch_sizes: The batch sizes to search, or None.
+            hypermodel: Builds and trains the model.
             metric: The metric of each epoch.
 
         Raises:
-            InitxError: A callback cannot be copied, the data have batches of their own, or there are no
+            InitxError: A callback cannot be copied, the batch sizes to search have no effect, or there are no
                 validation data for the metric.
         """
         copied_callbacks(self.callbacks)
-        if self.data is None:
-            return
-        if batch_sizes is not None and self.data.rows is None:
-            remedy = "Their batch size is fixed. Pass arrays, or leave out batch_sizes."
-            allowed = f"None for data in batches, as of a {type(self.data.x).__name__}"
-            raise InitxError("batch_sizes", list(batch_sizes), allowed, remedy)
-        check_validates(metric, self.data)
+        check_batch_sizes(hypermodel, self.kwargs if self.data is None else self.data.values, self.data)
+        if self.data is not None:
+            check_validates(metric, self.data)
 
     def is_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Return whether the job has these very objects as its arguments."""

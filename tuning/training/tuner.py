@@ -199,7 +199,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             return
         own_fit = self.hypermodel.has_own_fit or self._has_own("_build_and_fit_model")
         job = Job(args, kwargs, own_fit, self.strategy, self._jit_compile, self._screening, data)
-        job.check(self.hypermodel.batch_sizes, self.metric)
+        job.check(self.hypermodel, self.metric)
         self.epochs = job.epochs
         if job.sample is not None:
             self.hypermodel.inputs = job.sample.x

@@ -1,13 +1,14 @@
 """Test that a model gets the initializer and the learning rate as hyperparameters, and does not change."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import InitializerHyperModel, Range, SearchSpace
+from keras_initx.tuning import InitializerHyperModel, InitializerTuner, Range, SearchSpace
 from keras_initx.tuning.space.initializers import DEFAULT_INITIALIZERS, check_initializers
 from keras_initx.tuning.space.ranges import check_numbers
 
@@ -193,6 +194,31 @@ def subclassed() -> keras.Model:
     return model
 
 
+class Gan(keras.Model):
+    """Two networks, and only a training step for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enc = keras.Sequential([keras.Input((4,)), L.Dense(3)])
+        self.dec = keras.Sequential([keras.Input((3,)), L.Dense(4)])
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return {"loss": keras.ops.mean(self.dec(self.enc(data[0])))}
+
+
+class AutoEncoder(Gan):
+    def call(self, inputs: Any) -> Any:
+        return self.dec(self.enc(inputs))
+
+    train_step = keras.Model.train_step
+
+
+def of_parts(with_call: bool) -> keras.Model:
+    model = AutoEncoder() if with_call else Gan()
+    model.compile("sgd", "mse")
+    return model
+
+
 def unbuilt() -> keras.Model:
     model = keras.Sequential([L.Dense(3)])
     model.compile("sgd", "mse")
@@ -305,6 +331,35 @@ class TestUnbuilt:
         kernels = [v for v in hypermodel.build(chosen(initializer="ones")).variables if v.name == "kernel"]
         assert kernels
         assert all(np.all(keras.ops.convert_to_numpy(kernel) == 1) for kernel in kernels)
+
+    @pytest.mark.parametrize("with_call", [True, False])
+    def test_a_model_of_built_parts_waits_for_the_data(self, tmp_path: Path, with_call: bool) -> None:
+        if not with_call and keras.backend.backend() != "tensorflow":
+            pytest.skip("the training step is TensorFlow's")
+        x = np.ones((8, 4), "float32")
+        tuner = InitializerTuner(
+            lambda: of_parts(with_call),
+            keras_tuner.Objective("loss", "min"),
+            1,
+            space=SearchSpace(["ones"], [0.0625]),
+            executions_per_trial=1,
+            screening=False,
+            jit_compile=False,
+            directory=str(tmp_path),
+        )
+        drawn = []
+        build = tuner.hypermodel.build
+
+        def recorded(hp: Any) -> keras.Model:
+            model = build(hp)
+            drawn.append([np.asarray(model.enc.get_weights()[0]), np.asarray(model.dec.get_weights()[0])])
+            return model
+
+        tuner.hypermodel.build = recorded
+        tuner.search(x, x, verbose=0)
+        assert all(np.all(kernel == 1) for kernel in drawn[0])
+        (model,) = tuner.get_best_models()
+        assert float(model.optimizer.learning_rate) == 0.0625
 
     def test_inputs_that_do_not_fit(self) -> None:
         def picky() -> keras.Model:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import keras_tuner
 import pytest
-from keras_initx.tuning import SearchSpace
+from keras_initx.tuning import SearchSpace, search
 
 from keras_initx import InitxError
 from tests.tuning.training.tuners import make
@@ -41,3 +42,31 @@ def test_batch_sizes_need_arrays(tmp_path: Path, pairs: Any, small_model: Any) -
 
     with pytest.raises(InitxError, match=r"^`batch_sizes` must be None for data in batches"):
         tuner.search(batches, steps_per_epoch=1, validation_data=pairs[1])
+
+
+def test_one_batch_size_and_several_to_search(tmp_path: Path, pairs: Any, small_model: Any) -> None:
+    tuner = make(tmp_path, small_model, pairs, space=SearchSpace(["auto"], batch_sizes=[8, 16]))
+    message = r"^`batch_size=64` has no effect, since batch_sizes=\[8, 16\] are searched"
+    with pytest.raises(InitxError, match=message):
+        tuner.search(*pairs[0], validation_data=pairs[1], batch_size=64)
+    options = {"space": tuner.hypermodel.space, "validation_data": pairs[1], "epochs": 1}
+    with pytest.raises(InitxError, match=message):
+        search(small_model, *pairs[0], results=tmp_path / "results", batch_size=64, **options)
+    assert not (tmp_path / "results").exists()
+
+
+def test_batch_sizes_need_a_fit_that_takes_one(tmp_path: Path, pairs: Any, small_model: Any) -> None:
+    class OwnSize(keras_tuner.HyperModel):
+        def build(self, hp: Any) -> keras.Model:
+            return small_model()
+
+        def fit(
+            self, hp: Any, model: keras.Model, x: Any, y: Any, validation_data: Any, callbacks: Any
+        ) -> Any:
+            return model.fit(x, y, 32, validation_data=validation_data, callbacks=callbacks)
+
+    tuner = make(tmp_path, OwnSize(), pairs, space=SearchSpace(["auto"], batch_sizes=[8, 16]))
+    with pytest.raises(
+        InitxError, match=r"^`batch_sizes` has no effect: .* own fit has no argument `batch_size`"
+    ):
+        tuner.search(*pairs[0], validation_data=pairs[1])
