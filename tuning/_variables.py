@@ -6,6 +6,13 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+# What every optimizer of Keras has, and a change of the optimizer therefore keeps.
+SHARED = (
+    *("learning_rate", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue"),
+    *("use_ema", "ema_momentum", "ema_overwrite_frequency", "loss_scale_factor"),
+    "gradient_accumulation_steps",
+)
+
 
 def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Return the optimizer that has the settings; mixed precision wraps it in one that scales the loss."""

@@ -2,8 +2,9 @@
 
 import functools
 import inspect
+import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras_initx import InitxError, all_layers
 from keras_initx.errors import error_line
 
 from .._variables import inner_optimizer, optimizers_of
+from .dependence import Dependence, Parts
 from .initializers import (
     DEFAULT_INITIALIZERS,
     DISTRIBUTION,
@@ -80,7 +82,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             raise InitxError("space", space, "a SearchSpace", f"Pass SearchSpace(initializers={space!r}).")
         self.space = space = space or SearchSpace()
         names = (*DEFAULT_INITIALIZERS, OWN) if space.initializers is None else space.initializers
-        self.kernels = KernelSpace(names, space.gains, space.distributions)
+        is_default = space.initializers is None
+        self.kernels = KernelSpace(names, space.gains, space.distributions, is_default)
         self.learning_rates = check_numbers(space.learning_rates)
         self.weight_decays = check_numbers(space.weight_decays, "weight_decays", allow_zero=True)
         self.schedules = checked_names("schedules", space.schedules, SCHEDULES) if space.schedules else None
@@ -88,6 +91,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.optimizers = check_optimizers(space.optimizers)
         self._model = model
         self._make = _maker(model)
+        self._dependence = Dependence(self._rebuilt)
         # A clone has the weights of its original; a function draws new ones in each call.
         self._clones = isinstance(model, keras.Model)
         self._keeps_own: bool | None = None
@@ -133,6 +137,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Return the user's model with the kernels and the training options that `hp` chooses."""
         is_first = not self.given and not self._added.keys() & {declared.name for declared in hp.space}
+        state = random.getstate()
         model = self._make(hp)
         if is_first:
             # One build less: this one has also shown what the user's model declares.
@@ -156,7 +161,11 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         is_built = model.built or (bool(model.variables) and not awaits_data)
         if is_built and self._keeps_own is None:
             self._keeps_own = not self._clones and warn_of_loaded_kernels(model)
-        self.kernels.draw(model if is_built else None, hp, self._declared, redraw_own=not self._keeps_own)
+        own = [p.name for p in hp.space if p.name in self._declared or p.name not in self._added]
+        parts = self._dependence.parts(model, hp, own, state) if self._may_overrule and own else Parts()
+        self._check_training(parts.training)
+        drawn = model if is_built else None
+        self.kernels.draw(drawn, hp, self._declared, not self._keeps_own, parts)
         if self.optimizers is not None:
             self._optimizer(model, "optimizers")
             set_optimizer(model, hp.Choice(OPTIMIZER, list(self.optimizers)))
@@ -181,6 +190,33 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         if self.batch_sizes is not None:
             hp.Choice(BATCH_SIZE, list(self.batch_sizes))
         return model
+
+    @property
+    def _may_overrule(self) -> bool:
+        """Whether the space replaces anything that a hyperparameter of the user's may set."""
+        names = {name for names in self.kernels.groups.values() for name in names}
+        fields = (self.learning_rates, self.weight_decays, self.optimizers)
+        return names != {OWN} or any(field is not None for field in fields)
+
+    def _rebuilt(self, hp: keras_tuner.HyperParameters) -> Any:
+        """Return the user's model alone."""
+        model = self._make(hp)
+        if isinstance(model, keras.Model):
+            if self.override is not None:
+                self.override(model)
+            if self.inputs is not None:
+                build_on(model, self.inputs)
+        return model
+
+    def _check_training(self, owners: Mapping[str, str]) -> None:
+        """Raise an `InitxError` for a field that replaces a setting of the user's own hyperparameter."""
+        for setting, owner in owners.items():
+            argument = _ARGUMENTS[setting]
+            if (value := getattr(self, argument)) is None:
+                continue
+            problem = f"`{argument}` would overrule the model's hyperparameter {owner!r}"
+            remedy = f"Leave out `{argument}`, or the hyperparameter in the model."
+            raise InitxError(argument, value, "None for this model", remedy, problem)
 
     def _optimizer(self, model: keras.Model, argument: str) -> keras.optimizers.Optimizer:
         """Return the model's only optimizer.

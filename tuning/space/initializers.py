@@ -2,6 +2,7 @@
 
 import glob
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ from keras_initx import (
 )
 from keras_initx.errors import unknown_name
 
+from .dependence import Parts, Weight
 from .ranges import Numbers, check_numbers, choose_number
 
 INITIALIZER, GAIN, DISTRIBUTION = "initializer", "gain", "distribution"
@@ -66,6 +68,7 @@ class KernelSpace:
             variance is g / fan, whatever the activation. None keeps each rule's own gain.
         distributions: The distributions that these rules may draw from
             (`keras_initx.known_distributions`). None keeps the truncated normal.
+        is_default: Whether the user chose no initializers.
 
     Raises:
         InitxError: A name or distribution is unknown, a gain is not positive, or gains or distributions
@@ -77,7 +80,9 @@ class KernelSpace:
         initializers: Initializers,
         gains: Numbers | None = None,
         distributions: Sequence[str] | None = None,
+        is_default: bool = False,
     ) -> None:
+        self._is_default, self._has_warned = is_default, False
         groups = initializers if isinstance(initializers, Mapping) else {"": initializers}
         if not groups:
             raise InitxError("initializers", initializers, "names, or names by group or pattern")
@@ -100,6 +105,7 @@ class KernelSpace:
         hp: keras_tuner.HyperParameters,
         declared: frozenset[str],
         redraw_own: bool = True,
+        parts: Parts | None = None,
     ) -> None:
         """Draw the kernels of `model` from the initializers that `hp` chooses.
 
@@ -108,29 +114,65 @@ class KernelSpace:
             hp: The hyperparameters.
             declared: The hyperparameters that the user's model declares itself, which are left to it.
             redraw_own: Whether "own" draws the weights again, rather than keep what a function has loaded.
+            parts: The weights of the model, also of an unbuilt one; those that the user's hyperparameters set
+                are left to them.
+
+        Raises:
+            InitxError: A chosen key has no other weight.
         """
+        parts = parts or Parts()
         grouped = model is not None and self.groups.keys() & set(known_groups())
         paths = _paths_by_group(model) if grouped else {}
         for key, names in self.groups.items():
             suffix = f":{key}" if key else ""
             if INITIALIZER + suffix in declared:
                 continue
+            kind = key if key in WEIGHT_KINDS else None
+            only = None if kind else paths.get(key, key or None)
+            patterns = [only] if isinstance(only, str) else only
+            if names != (OWN,) and self._leaves_all(key, parts.selected(kind or "kernels", patterns)):
+                continue
             initializer = self._choose(hp, names, suffix)
             if model is None or (initializer == OWN and not redraw_own):
                 continue
-            kind = key if key in WEIGHT_KINDS else None
             if key in known_groups() and key not in paths:
                 raise _missing_group(key, paths)
-            only = None if kind else paths.get(key, key or None)
+            # "own" draws what the user's hyperparameters chose.
+            skip = [glob.escape(path) for path in parts.owned if initializer != OWN] or None
             if isinstance(initializer, str) and initializer.startswith(INITIALIZE_PREFIX):
-                initialize(model, initializer.removeprefix(INITIALIZE_PREFIX))
+                initialize(model, initializer.removeprefix(INITIALIZE_PREFIX), skip=skip)
             else:
                 try:
-                    _redraw(model, None if initializer == OWN else initializer, kind, only)
+                    _redraw(model, None if initializer == OWN else initializer, kind, only, skip)
                 except InitxError as error:
                     if error.argument != "only" or not key:
                         raise
                     raise _unmatched_key(key, error) from error
+
+    def _leaves_all(self, key: str, weights: Sequence[Weight]) -> bool:
+        """Return whether all weights of a key are left to the user's hyperparameters; warn once of some.
+
+        Raises:
+            InitxError: They are, but the user has chosen the key.
+        """
+        owned = [weight for weight in weights if weight.owner is not None]
+        if not owned:
+            return False
+        names = ", ".join(repr(name) for name in dict.fromkeys(weight.owner for weight in owned))
+        if len(owned) == len(weights) and not self._is_default:
+            which = f" for {key!r}" if key else ""
+            problem = f"`initializers`{which} would overrule the model's hyperparameter {names}"
+            remedy = f"Leave out `initializers`{which}, or the hyperparameter in the model."
+            raise InitxError("initializers", self.groups[key], "None for this model", remedy, problem)
+        if not self._has_warned:
+            self._has_warned = True
+            more = f" and {len(owned) - 1} more" if len(owned) > 1 else ""
+            warnings.warn(
+                f"{owned[0].names[0]}{more}: the model's hyperparameter {names} sets the initializer, which "
+                "the search therefore keeps.",
+                stacklevel=4,
+            )
+        return len(owned) == len(weights)
 
     def _choose(self, hp: keras_tuner.HyperParameters, names: Sequence[str], suffix: str) -> Any:
         """Return the chosen initializer, by name or with the chosen gain and distribution."""
@@ -145,16 +187,16 @@ class KernelSpace:
         return _RULES[name](**options) if options and name in _RULES else name
 
 
-def _redraw(model: keras.Model, initializer: Any, kind: str | None, only: Any) -> None:
+def _redraw(model: keras.Model, initializer: Any, kind: str | None, only: Any, skip: Any) -> None:
     """Redraw the kernels, or another kind of weights; the look-up tables of a model without kernels."""
     try:
-        reinitialize(model, initializer, weights=kind, only=only)
+        reinitialize(model, initializer, weights=kind, only=only, skip=skip)
     except InitxError as error:
         if error.argument != "model" or kind is not None or only is not None:
             raise
         # A recommender of users and items, for example, has nothing else to draw.
         with suppress(InitxError):
-            reinitialize(model, initializer, weights="embeddings")
+            reinitialize(model, initializer, weights="embeddings", skip=skip)
             return
         raise
 

@@ -6,15 +6,8 @@ from typing import Any
 
 import keras
 
-from .._variables import inner_optimizer
+from .._variables import SHARED, inner_optimizer
 from .initializers import OWN, checked_names
-
-# What every optimizer of Keras has, and a change of the optimizer therefore keeps.
-_SHARED = (
-    *("learning_rate", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue"),
-    *("use_ema", "ema_momentum", "ema_overwrite_frequency", "loss_scale_factor"),
-    "gradient_accumulation_steps",
-)
 
 
 def known_optimizers() -> dict[str, type]:
@@ -63,7 +56,7 @@ def set_optimizer(model: keras.Model, name: str | None) -> None:
     settings: dict[str, Any] = own.get_config()
     cls: Any = known_optimizers()[str(name)]
     # None stands for a default, which for AdamW is a decay.
-    shared = {key: settings[key] for key in _SHARED if settings.get(key) is not None}
+    shared = {key: settings[key] for key in SHARED if settings.get(key) is not None}
     optimizer = cls.from_config({**cls().get_config(), **shared})
     if own is not model.optimizer:
         names = ("initial_scale", "dynamic_growth_steps")

@@ -1,0 +1,146 @@
+"""The parts of a model that the user's own hyperparameters set stay theirs."""
+
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from keras_initx.tuning import InitializerHyperModel, InitializerTuner, SearchSpace
+
+from keras_initx import InitxError
+from tests.support.users_hypermodels import L
+
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
+
+
+def two_layers(hp: Any) -> keras.Model:
+    """Return a model whose hyperparameters set one of two kernels, the units and the learning rate."""
+    own = hp.Choice("kernel_init", ["zeros", "ones"])
+    hidden = L.Dense(hp.Int("units", 4, 8, step=4), "tanh", kernel_initializer=own, name="first")
+    model = keras.Sequential([keras.Input((4,)), hidden, L.Dense(1, name="last")])
+    model.compile(keras.optimizers.Adam(hp.Choice("lr", [1e-5, 2e-5])), "mse")
+    return model
+
+
+def one_layer(hp: Any) -> keras.Model:
+    initializer = hp.Choice("kernel_init", ["zeros", "ones"])
+    model = keras.Sequential([keras.Input((4,)), L.Dense(1, kernel_initializer=initializer)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def built(model: Any, space: SearchSpace | None = None, **values: Any) -> tuple[keras.Model, Any]:
+    hp = keras_tuner.HyperParameters()
+    hp.values = values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return InitializerHyperModel(model, space).build(hp), hp
+
+
+def test_a_kernel_keeps_the_initializer_that_the_user_searches() -> None:
+    space = SearchSpace(["ones", "he_normal"])
+    for own, expected in (("zeros", 0), ("ones", 1)):
+        model, hp = built(two_layers, space, kernel_init=own, initializer="ones")
+        assert np.all(model.layers[0].get_weights()[0] == expected)
+        assert np.all(model.layers[1].get_weights()[0] == 1)
+        assert "initializer" in hp.values
+
+
+def test_one_warning_names_the_kernel_and_the_hyperparameter() -> None:
+    hypermodel = InitializerHyperModel(two_layers)
+    with pytest.warns(UserWarning, match=r"first/kernel: .* 'kernel_init' sets the initializer"):
+        hypermodel.build(keras_tuner.HyperParameters())
+    hypermodel.build(keras_tuner.HyperParameters())
+
+
+def test_a_search_of_the_users_script_trains_what_it_records(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="'kernel_init'"):
+        tuner = InitializerTuner(one_layer, "val_loss", 2, executions_per_trial=1, directory=str(tmp_path))
+    assert [p.name for p in tuner.oracle.get_space().space] == ["kernel_init"]
+    for own, expected in (("zeros", 0), ("ones", 1)):
+        hp = keras_tuner.HyperParameters()
+        hp.values = {"kernel_init": own}
+        assert np.all(tuner.hypermodel.build(hp).get_weights()[0] == expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "owner"),
+    [
+        (two_layers, {"learning_rates": [0.1]}, "lr"),
+        (two_layers, {"initializers": {"first": ["auto"]}}, "kernel_init"),
+        (one_layer, {"initializers": ["auto", "own"]}, "kernel_init"),
+        (one_layer, {"initializers": {"head": ["auto"]}}, "kernel_init"),
+    ],
+    ids=["rate", "pattern", "all kernels", "group"],
+)
+def test_a_field_that_would_overrule_the_user_is_an_error(model: Any, field: Any, owner: str) -> None:
+    (argument,) = field
+    with pytest.raises(
+        InitxError, match=rf"^`{argument}`.* would overrule the model's hyperparameter '{owner}'"
+    ):
+        built(model, SearchSpace(**field))
+
+
+def test_an_optimizer_that_the_user_searches() -> None:
+    def build(hp: Any) -> keras.Model:
+        model = keras.Sequential([keras.Input((4,)), L.Dense(1)])
+        model.compile(hp.Choice("opt", ["sgd", "adam"]), "mse")
+        return model
+
+    # Their default rates differ, but no hyperparameter sets them.
+    model, _ = built(build, SearchSpace(["auto"], learning_rates=[0.125]), opt="adam")
+    assert float(model.optimizer.learning_rate) == 0.125
+    with pytest.raises(InitxError, match=r"^`optimizers` would overrule the model's hyperparameter 'opt'"):
+        built(build, SearchSpace(["auto"], optimizers=["adam"]))
+
+
+def test_a_hyperparameter_with_another_effect_keeps_it() -> None:
+    def build(hp: Any) -> keras.Model:
+        units = hp.Int("units", 4, 8, step=4)
+        normal = keras.initializers.RandomNormal(stddev=1 / units)
+        model = keras.Sequential([keras.Input((4,)), L.Dense(units, kernel_initializer=normal), L.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    model, _ = built(build, SearchSpace(["ones"]), units=8)
+    assert np.all(model.layers[0].get_weights()[0] == 1)
+    assert model.layers[0].units == 8
+
+
+def test_kernels_of_a_deeper_model() -> None:
+    def build(hp: Any) -> keras.Model:
+        own = hp.Choice("init", ["zeros", "ones"])
+        depth = hp.Int("layers", 1, 3)
+        hidden = [L.Dense(4, "tanh", kernel_initializer=own) for _ in range(depth)]
+        model = keras.Sequential([keras.Input((4,)), *hidden, L.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    hypermodel = InitializerHyperModel(build, SearchSpace(["he_normal", "ones"]))
+    for depth in (1, 3):
+        hp = keras_tuner.HyperParameters()
+        hp.values = {"init": "zeros", "layers": depth, "initializer": "ones"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = hypermodel.build(hp)
+        assert [float(np.mean(layer.get_weights()[0])) for layer in model.layers] == [*[0] * depth, 1]
+
+
+def test_the_builds_change_no_random_state() -> None:
+    def build(hp: Any) -> keras.Model:
+        hp.Int("unused", 1, 3)
+        model = keras.Sequential([keras.Input((4,)), L.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    # A second build of the same hypermodel makes no others.
+    hypermodel, after = InitializerHyperModel(build, SearchSpace(["auto"])), []
+    for _ in range(2):
+        random.seed(1)
+        hypermodel.build(keras_tuner.HyperParameters())
+        after.append(random.random())
+    assert after[0] == after[1]
