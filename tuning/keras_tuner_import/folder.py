@@ -11,6 +11,8 @@ from keras_tuner.engine import trial as kt_trial
 
 from keras_initx.errors import InitxError
 
+from ..space import space_from
+
 ORACLE_FILE = "oracle.json"
 _TRIALS = "trial_*/trial.json"
 # KerasTuner's classes raise these for JSON that they did not write.
@@ -78,7 +80,7 @@ def open_folder(folder: str | Path, argument: str = "folder") -> KerasTunerFolde
         remedy = "Restore it, or move it away: the trials can be read without it."
         try:
             state = json.loads(file.read_text(encoding="utf-8"))
-            space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
+            space = space_from(state["hyperparameters"])
         except _FOREIGN as error:
             raise _damaged(argument, file, remedy) from error
     trials = [_read_trial(file, argument) for file in sorted(path.glob(_TRIALS))]

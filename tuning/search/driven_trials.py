@@ -10,7 +10,7 @@ import optuna
 from keras_tuner.engine import hyperparameters as hp_types
 
 from ..pruning import LayerStart, as_record
-from ..space import parameters_of
+from ..space import parameters_of, space_from
 from ..storage import write_json
 from ..study import (
     ENDING_ATTRIBUTE,
@@ -85,7 +85,7 @@ class Suggest:
     @property
     def space(self) -> keras_tuner.HyperParameters:
         """A copy of the space."""
-        return keras_tuner.HyperParameters.from_config(self._space)
+        return space_from(self._space)
 
 
 class StoredTrial(optuna.trial.FixedTrial):

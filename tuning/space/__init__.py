@@ -20,6 +20,7 @@ from .to_optuna import (
     grid_size,
     parameters_of,
     range_of,
+    space_from,
 )
 
 __all__ = [
@@ -49,4 +50,5 @@ __all__ = [
     "grid_size",
     "parameters_of",
     "range_of",
+    "space_from",
 ]

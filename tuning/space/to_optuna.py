@@ -1,5 +1,6 @@
 """Convert KerasTuner's hyperparameters to Optuna's."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class Parameter:
         # All of [n, n + 1) is rounded down to the integer n.
         middle = 0.5 if isinstance(self.hyperparameter, hp_types.Int) else 0.0
         return low + high - value - middle
+
+
+def space_from(config: Mapping[str, Any]) -> keras_tuner.HyperParameters:
+    """Return the hyperparameters of a configuration, which KerasTuner itself would change."""
+    return keras_tuner.HyperParameters.from_config(copy.deepcopy(dict(config)))
 
 
 def parameters_of(space: Iterable[Any]) -> list[Parameter]:

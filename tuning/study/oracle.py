@@ -17,7 +17,7 @@ import optuna
 from keras_tuner.engine import trial as kt_trial
 from optuna.trial import TrialState
 
-from ..space import allows, filled, parameters_of
+from ..space import allows, filled, parameters_of, space_from
 from ..storage import retry
 from .attributes import (
     EXHAUSTED_ATTRIBUTE,
@@ -347,7 +347,7 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         """
         config = self.attributes().get(_SPACE_ATTRIBUTE)
         if config not in (None, self.hyperparameters.get_config()):
-            own, self.hyperparameters = self.hyperparameters, keras_tuner.HyperParameters.from_config(config)
+            own, self.hyperparameters = self.hyperparameters, space_from(config)
             self.hyperparameters.merge(own, overwrite=False)
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> kt_trial.Trial:

@@ -33,6 +33,25 @@ def test_a_hyperparameter_that_only_some_builds_declare_is_suggested(make: Make)
 
 
 @pytest.mark.one_backend
+def test_a_conditional_space_serves_every_trial(make: Make) -> None:
+    def build(hp: Any) -> keras.Model:
+        units = 2
+        if hp.Boolean("wide"):
+            with hp.conditional_scope("wide", [True]):
+                units = hp.Int("units", 4, 6)
+        layers = [keras.layers.Dense(units, activation="tanh"), keras.layers.Dense(2, activation="softmax")]
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    goal = make(build, seeds=1, epochs=1, stopping=Stopping(screening=False))
+    study = study_of(goal, [{"wide": True, "units": 5}, {"wide": False}, {"wide": True, "units": 4}])
+    study.optimize(goal, n_trials=3)
+    assert [goal.load_model(trial).layers[0].units for trial in study.trials] == [5, 2, 4]
+    assert [trial.params.get("units") for trial in study.trials] == [5, None, 4]
+
+
+@pytest.mark.one_backend
 def test_the_same_values_run_on_fresh_seeds(make: Make) -> None:
     goal = make(epochs=1)
     study = study_of(goal, [{"initializer": "own"}] * 2)
