@@ -1,6 +1,8 @@
 """Trials that another program asks for: their oracle, and hyperparameters that they suggest."""
 
 import json
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ import keras_tuner
 import optuna
 from keras_tuner.engine import hyperparameters as hp_types
 
+from keras_initx.errors import InitxError
+
 from ..pruning import LayerStart, as_record
 from ..space import parameters_of, space_from
-from ..storage import write_json
+from ..storage import disk_errors, retry, write_json
 from ..study import (
     ENDING_ATTRIBUTE,
     REASON_ATTRIBUTE,
@@ -22,6 +26,10 @@ from ..study import (
     results_of,
     seed_records,
 )
+
+# The file of a results folder that names the study of its weights. That study has the key as an attribute.
+_OWNER_FILE = "study.json"
+_FOLDER_PREFIX = "results_folder_"
 
 
 class SuggestedValues(keras_tuner.HyperParameters):
@@ -194,5 +202,51 @@ def retries_of(trial: Any) -> list[int]:
 
 
 def name_of(trial: Any) -> str:
-    """Return the name of a trial's folder, which a retried trial shares with its first attempt."""
+    """Return the name of a trial's folder, which a retried trial shares with its first attempt.
+
+    A `FixedTrial` is of no study, and must not replace the weights of the study's trial of the same number.
+    """
+    if isinstance(trial, optuna.trial.FixedTrial):
+        return f"fixed_{trial.number:04d}"
     return f"{next(iter(retries_of(trial)), trial.number):04d}"
+
+
+def claim_folder(study: optuna.Study, folder: Path) -> None:
+    """Make a folder that of a study, unless it is already.
+
+    The study gets the key before the folder does: whichever of its processes is the first to create the
+    file, all others find the key in the study.
+
+    Raises:
+        InitxError: The folder has the weights of another study.
+    """
+    file = folder / _OWNER_FILE
+    if not file.exists():
+        key = uuid.uuid4().hex
+        retry(study.set_user_attr, f"{_FOLDER_PREFIX}{key}", True)
+        with disk_errors("results", folder, every_os_error=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with file.open("x", encoding="utf-8") as new:
+                    new.write(json.dumps({"key": key, "study": study.study_name}))
+            except FileExistsError:
+                pass
+    check_folder(study, folder)
+
+
+def check_folder(study: optuna.Study, folder: Path) -> None:
+    """Raise an `InitxError` for a folder that has the weights of another study."""
+    file = folder / _OWNER_FILE
+    if not file.exists():
+        return
+    # Another process may be writing it.
+    for _ in range(50):
+        if text := file.read_text(encoding="utf-8"):
+            break
+        time.sleep(0.1)
+    owner = json.loads(text or "{}")
+    if f"{_FOLDER_PREFIX}{owner.get('key')}" not in study.user_attrs:
+        allowed = f"a folder without the weights of another study than {study.study_name!r}"
+        problem = f"`results` {str(folder)!r} holds the weights of another study, {owner.get('study')!r}"
+        remedy = "Pass another results= to objective, one folder for each study."
+        raise InitxError("results", str(folder), allowed, remedy, problem)

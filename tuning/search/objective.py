@@ -20,7 +20,7 @@ from ..space import InitializerHyperModel, SearchSpace
 from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
 from ..training import InitializerTuner, devices_of, seeds_of
 from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objectives_of
-from .driven_trials import DrivenOracle, StoredTrial, Suggest, name_of
+from .driven_trials import DrivenOracle, StoredTrial, Suggest, check_folder, claim_folder, name_of
 from .options import Execution, Results, Stopping, check_not_elsewhere, grouped
 
 # The tuner of each objective in this process, and the arguments of its runs. An objective that is sent to a
@@ -57,7 +57,7 @@ def objective(
         model, x, y, space, seeds, seed, objective, test_data, epochs, observers, **fit: As in `search`.
         stopping: As in `search`, but for a pruner over epochs, which the study has. Every epoch is reported
             to it: step e + E s of a trial is epoch e of E in the s-th seed, both from 0.
-        results: The folder for the weights of each trial's best seed. Take one for each study.
+        results: The folder for the weights of each trial's best seed. It serves one study alone.
         execution: As in `search`, without `workers`.
 
     Returns:
@@ -149,7 +149,7 @@ class Objective:
         Raises:
             optuna.TrialPruned: The trial was screened, or a pruner ended it. The trial's attributes "ended"
                 and "reason" say how and why.
-            InitxError: The study has the opposite direction.
+            InitxError: The study has the opposite direction, or the results folder is that of another study.
         """
         study = getattr(trial, "study", None)
         if study is not None and len(study.directions) > 1:
@@ -157,6 +157,8 @@ class Objective:
         if study is not None and study.direction.name.lower() != self.direction:
             remedy = f"Create the study with direction={self.direction!r}."
             raise InitxError("direction", study.direction.name.lower(), repr(self.direction), remedy)
+        if study is not None:
+            claim_folder(study, self._results)
         return self._run(trial, name_of(trial))
 
     def run(self, values: Mapping[str, Any], trial_id: str) -> float:
@@ -174,7 +176,12 @@ class Objective:
         return self._run(self._stored(_flat(values), trial_id), trial_id)
 
     def best_model(self, study: optuna.Study) -> keras.Model:
-        """Return a new model with the weights of the study's best trial, from its best seed and epoch."""
+        """Return a new model with the weights of the study's best trial, from its best seed and epoch.
+
+        Raises:
+            InitxError: The results folder is that of another study, or has no weights of the trial.
+        """
+        check_folder(study, self._results)
         return self.load_model(study.best_trial)
 
     def load_model(self, trial: Any) -> keras.Model:

@@ -1,13 +1,18 @@
 """Trials that another program asks for keep their seeds, and find the values that it passes."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import optuna
 import pytest
 from keras_initx.tuning import SearchSpace, Stopping
+from keras_initx.tuning.search.driven_trials import claim_folder
 
+from keras_initx import InitxError
 from tests.support.objectives import Make, scores, study_of
 
 
@@ -98,3 +103,50 @@ def test_a_restart_under_the_same_name_finds_its_seeds(make: Make, recorder: Any
     observer = recorder()
     make(observers=[observer]).run({"initializer": "own"}, "a")
     assert observer.seeds == [("a", 1)]
+
+
+@pytest.mark.one_backend
+def test_a_folder_serves_one_study(make: Make, tmp_path: Path) -> None:
+    goal = make(epochs=1, seeds=1)
+    study = study_of(goal, [{"initializer": "own"}])
+    study.optimize(goal, n_trials=1)
+    weights = goal.best_model(study).get_weights()
+    other = study_of(goal, [{"initializer": "auto"}])
+    message = rf"^`results` .*goal' holds the weights of another study, '{study.study_name}'\. Pass another"
+    with pytest.raises(InitxError, match=message):
+        other.optimize(goal, n_trials=1)
+    with pytest.raises(InitxError, match=message):
+        goal.best_model(other)
+    # A trial of no study has a folder of its own.
+    goal(optuna.trial.FixedTrial({"initializer": "auto"}))
+    for mine, loaded in zip(weights, goal.best_model(study).get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, loaded)
+
+
+@pytest.mark.check
+@pytest.mark.one_backend
+def test_all_processes_of_a_study_may_use_its_folder(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    first = optuna.create_study(storage=storage, study_name="mine")
+    # Opened before the first one claims the folder, as by another process.
+    second = optuna.load_study(storage=storage, study_name="mine")
+    claim_folder(first, tmp_path / "weights")
+    claim_folder(second, tmp_path / "weights")
+    claim_folder(optuna.load_study(storage=storage, study_name="mine"), tmp_path / "weights")
+    namesake = optuna.create_study(study_name="mine")
+    with pytest.raises(InitxError, match="of another study, 'mine'"):
+        claim_folder(namesake, tmp_path / "weights")
+
+
+@pytest.mark.check
+@pytest.mark.one_backend
+def test_threads_that_claim_a_folder_at_once_all_get_it(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    barrier = threading.Barrier(8)
+
+    def claim(_: int) -> None:
+        barrier.wait()
+        claim_folder(study, tmp_path / "weights")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(claim, range(8)))

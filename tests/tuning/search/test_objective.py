@@ -78,12 +78,12 @@ class TestOtherPrograms:
         assert copy.run({"initializer": "auto"}, "b") == score
         assert _TUNERS[goal._key][0] is tuner
 
-    def test_threads_train_one_after_another(self, make: Make) -> None:
+    def test_threads_train_one_after_another(self, make: Make, tmp_path: Path) -> None:
         goal = make(epochs=1)
         study = study_of(goal, [{"initializer": "auto"}, {"initializer": "own"}])
         study.optimize(goal, n_trials=2, n_jobs=2)
         alone = study_of(goal, [{"initializer": "auto"}, {"initializer": "own"}])
-        alone.optimize(goal, n_trials=2)
+        alone.optimize(make(epochs=1, results=tmp_path / "alone"), n_trials=2)
         assert scores(study) == scores(alone)
 
 
