@@ -1,21 +1,21 @@
 """Training data: load it, validate it, split it; the arguments of `fit` and batches of them."""
 
+from .array_checks import check_arrays, check_data
 from .batches import Batch, has_own_step, is_arrays, row_count
 from .columns import model_rows
 from .dataset import DATASETS, Dataset, from_arrays, load_dataset, load_npz
 from .fit_arguments import FitArguments, copied_callbacks, evaluation
 from .load_table import load_table
-from .validation import check_not_masked, first_gap
 
 __all__ = [
     "DATASETS",
     "Batch",
     "Dataset",
     "FitArguments",
-    "check_not_masked",
+    "check_arrays",
+    "check_data",
     "copied_callbacks",
     "evaluation",
-    "first_gap",
     "from_arrays",
     "has_own_step",
     "is_arrays",

@@ -170,6 +170,9 @@ def _cut(parts: Mapping[str, Any], rows: Any, source: Mapping[str, Any], size: i
     def some_rows(values: Any) -> Any:
         if values is None:
             return None
+        if keras.ops.is_tensor(values) and "string" in str(values.dtype):
+            # NumPy would make an array of objects, which Keras cannot read.
+            return values[rows] if isinstance(rows, slice) else keras.ops.take(values, rows, axis=0)
         sparse = hasattr(values, "tocsr")
         array = values.tocsr()[rows].toarray() if sparse else np.asarray(values)[rows]
         # The type to which `fit` casts.

@@ -1,7 +1,6 @@
 """Check the arguments of `search`, and that the model trains on the data, before anything is written."""
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -16,9 +15,9 @@ from keras_initx.errors import InitxError, check_positive, error_line, is_number
 from ..data import (
     Dataset,
     FitArguments,
-    check_not_masked,
+    check_arrays,
+    check_data,
     evaluation,
-    first_gap,
     has_own_step,
     is_arrays,
     row_count,
@@ -91,18 +90,15 @@ def fit_of(
         arguments.pop("verbose", None)
     test = None if test_data is None else evaluation(test_data)
     if test is not None:
-        _check_arrays("test", test.x, test.values.get("y"))
+        check_arrays("test", test)
     passed = {name: value for name, value in (("x", x), ("y", y)) if value is not None}
     if hypermodel.has_own_fit and hypermodel.fit_takes_positional(len(passed)):
         return None, test, tuple(passed.values()), arguments
     arguments |= passed
     if hypermodel.has_own_fit:
         return None, test, (), arguments
-    _check_arrays("training", x, y)
     data_arguments = FitArguments((), arguments)
-    validation = data_arguments.validation
-    if validation is not None:
-        _check_arrays("validation", validation.x, validation.values.get("y"))
+    check_data(data_arguments)
     return data_arguments, test, (), arguments
 
 
@@ -112,38 +108,6 @@ def _is_pairs(x: Any) -> bool:
         and len(x) in (2, 3)
         and all(isinstance(part, tuple) and len(part) == 2 for part in x)
     )
-
-
-def _check_arrays(part: str, x: Any, y: Any) -> None:
-    """Check arrays of one part of the data; everything else is left to `fit`.
-
-    Raises:
-        InitxError: If an array has masked values or no rows, or the arrays differ in length.
-    """
-    if not is_arrays(x):
-        return
-    argument = {"training": "x", "validation": "validation_data", "test": "test_data"}[part]
-    leaves = [(name, v) for name, values in (("x", x), ("y", y)) for v in keras.tree.flatten(values)]
-    leaves = [(name, values) for name, values in leaves if hasattr(values, "shape")]
-    counts = {name: values.shape[0] for name, values in leaves}
-    for name, values in leaves:
-        check_not_masked(argument, values)
-        if isinstance(values, np.ndarray) and values.dtype.kind == "U":
-            remedy = "Convert it with array.astype(object)."
-            allowed = "strings of dtype object, which Keras can read"
-            raise InitxError(argument, f"{part} {name} of dtype {values.dtype}", allowed, remedy)
-        if values.shape[0] != leaves[0][1].shape[0] or not values.shape[0]:
-            got = " and ".join(f"{count} rows of {name}" for name, count in counts.items())
-            raise InitxError(argument, got, f"{part} arrays of equal length, with at least one row")
-    for name, values in leaves:
-        # Only a warning, since a model may handle such values.
-        array = np.asarray(values)
-        if array.dtype.kind == "f" and (index := first_gap(array)) is not None:
-            warnings.warn(
-                f"`{argument}` contains {array[index]} in the {part} {name}, at index {index}. Most models "
-                "then have a loss that is not finite.",
-                stacklevel=4,
-            )
 
 
 def _kind(value: Any) -> str:

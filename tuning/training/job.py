@@ -7,7 +7,7 @@ import keras_tuner
 
 from keras_initx.errors import InitxError
 
-from ..data import Batch, FitArguments, copied_callbacks
+from ..data import Batch, FitArguments, check_data, copied_callbacks
 from ..pruning import Screen
 from ..space import InitializerHyperModel
 from .devices import Strategy
@@ -102,7 +102,9 @@ class Job:
         if own_fit:
             self.epochs = int(kwargs.get("epochs", 1))
             return
-        data = data or FitArguments(args, kwargs)
+        if data is None:
+            data = FitArguments(args, kwargs)
+            check_data(data)
         if strategy.replicas > 1 and data.rows is not None:
             data = data.trimmed(strategy.even(data.rows, data.batch_size))
         self.data, self.epochs = data, data.epochs

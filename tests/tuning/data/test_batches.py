@@ -81,3 +81,15 @@ class TestBatches:
         small = Batch.of_arrays(X, Y).first_rows(3)
         np.testing.assert_array_equal(small.y, [0, 1, 2])
         assert small.source["batch_size"] == 3
+
+
+def test_rows_of_strings_stay_a_tensor() -> None:
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("Only TensorFlow has tensors of strings.")
+    words = tf.constant([["a"], ["b"], ["c"], ["d"]])
+    batches = FitArguments((words, np.arange(4)), {"batch_size": 2}).batches
+    for batch in batches:
+        assert batch.x.dtype == tf.string
+        assert [w[0].decode() for w in batch.x.numpy()] == ["abcd"[n] for n in batch.y]
+    assert batches[0].first_rows(1).x.numpy().tolist() == [[b"a"]]

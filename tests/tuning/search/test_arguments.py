@@ -138,9 +138,23 @@ def test_an_error_of_the_users_function_is_raised_at_once(quick: Quick, tmp_path
         (((X, Y), (X, MASKED[:, 0])), "validation_data` must have no masked values, got an array with 1 of"),
         (((X, Y), (X[:, :3], Y)), r"validation_data` must be data that .*, got x of shape \(rows, 3\)"),
         (((X, Y), (X, Y), (X, np.eye(2)[Y])), r"test_data` must be data that .* y of shape \(rows, 2\)"),
-        (((np.array(["a"] * 20), Y), (X, Y)), r"x` must be strings of dtype object.*astype\(object\)"),
+        (((np.array(["a"] * 20), Y), (X, Y)), r"x` must be numbers, got .*<U1'. Pass .*tf.constant\(array\)"),
+        ((({"a": np.array(["a"] * 20)}, Y), (X, Y)), r"x` must be numbers, got \"training x at 'a' of dtype"),
+        (((X, MASKED[:, 0]), (X, Y)), "y` must have no masked values, got an array with 1 of"),
     ],
-    ids=["none", "empty", "train", "test", "masked", "masked y", "validation x", "test y", "strings"],
+    ids=[
+        "none",
+        "empty",
+        "train",
+        "test",
+        "masked",
+        "masked y",
+        "validation x",
+        "test y",
+        "strings",
+        "key",
+        "own y",
+    ],
 )
 def test_data(quick: Quick, tmp_path: Path, data: Any, message: str) -> None:
     with pytest.raises(InitxError, match=f"^`{message}"):
@@ -284,3 +298,17 @@ def test_the_direction_of_a_metric_of_one_output(name: str, direction: str) -> N
 def test_an_objective_without_a_known_direction(name: str, remedy: str) -> None:
     with pytest.raises(InitxError, match=f"`objective` must be a metric with a known .*{remedy}"):
         objectives_of(name)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (MASKED[:, 0], "must have no masked values"),
+        (np.ones(19), "must be training arrays of equal length.* and 19 rows of sample_weight"),
+    ],
+    ids=["masked", "short"],
+)
+def test_sample_weights(quick: Quick, tmp_path: Path, weights: Any, message: str) -> None:
+    with pytest.raises(InitxError, match=f"^`sample_weight` {message}"):
+        quick(data=((X, Y), (X, Y)), sample_weight=weights)
+    assert list(tmp_path.iterdir()) == []

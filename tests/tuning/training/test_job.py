@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 import pytest
 from keras_initx.tuning import SearchSpace, search
 
@@ -70,3 +71,14 @@ def test_batch_sizes_need_a_fit_that_takes_one(tmp_path: Path, pairs: Any, small
         InitxError, match=r"^`batch_sizes` has no effect: .* own fit has no argument `batch_size`"
     ):
         tuner.search(*pairs[0], validation_data=pairs[1])
+
+
+def test_arrays_are_checked_before_the_first_trial(tmp_path: Path, pairs: Any, small_model: Any) -> None:
+    tuner = make(tmp_path, small_model, pairs)
+    (x, y), validation = pairs
+    masked = np.ma.masked_array(x, np.arange(len(x))[:, None] == np.zeros(x.shape[1]))
+    with pytest.raises(InitxError, match=r"^`x` must have no masked values"):
+        tuner.search(masked, y, validation_data=validation)
+    with pytest.raises(InitxError, match=r"^`sample_weight` must be training arrays of equal length"):
+        tuner.search(x, y, sample_weight=y[1:] + 1.0, validation_data=validation)
+    assert not tuner.oracle.trials
