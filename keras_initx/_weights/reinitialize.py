@@ -123,8 +123,9 @@ def reinitialize(
     if initializer is None and weights is None:
         # The layer computes with constants that it derived from them, so new values would not be used.
         check_selection([v for v in index.variables() if not index.is_learned(v)])
-        drawable = lambda v: not index.is_learned(v) and selected(v)  # noqa: E731
-        return reinitialize_all(model, all_layers(model), seed, drawable)
+        return reinitialize_all(
+            model, all_layers(model), seed, lambda v: not index.is_learned(v) and selected(v)
+        )
     kind = weights or "kernels"
     kernels = list(_kernels(model, kind))
     if path_filter.is_only or not kernels:

@@ -5,6 +5,7 @@ from .batches import Batch, has_own_step, is_arrays, row_count
 from .columns import model_rows
 from .dataset import DATASETS, Dataset, from_arrays, load_dataset, load_npz
 from .fit_arguments import FitArguments, copied_callbacks, evaluation
+from .fit_limits import check_limits
 from .load_table import load_table
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "FitArguments",
     "check_arrays",
     "check_data",
+    "check_limits",
     "copied_callbacks",
     "evaluation",
     "from_arrays",

@@ -47,6 +47,8 @@ def check_arrays(part: str, data: FitArguments) -> None:
         if isinstance(values, np.ndarray) and values.dtype.kind in "USO":
             key = f" at {'/'.join(map(str, path))!r}" if path else ""
             remedy = "Pass a tf.data.Dataset, or on TensorFlow tf.constant(array) for strings."
+            if name == "y":
+                remedy = "Convert classes to numbers, for example with np.unique(y, return_inverse=True)."
             raise InitxError(argument, f"{part} {name}{key} of dtype {values.dtype}", "numbers", remedy)
         if values.shape[0] != rows or not rows:
             got = " and ".join(f"{count} rows of {name}" for name, count in counts.items())

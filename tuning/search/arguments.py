@@ -307,12 +307,8 @@ def fingerprint(*parts: FitArguments | None) -> str:
     return digest.hexdigest()[:12]
 
 
-def check_limits(epochs: object, fit: Mapping[str, Any], extra_seeds: object) -> None:
-    """Raise an `InitxError` for a limit of `search` that is not an integer in its range."""
-    check_positive("epochs", epochs)
-    for name in ("batch_size", "steps_per_epoch", "validation_steps", "validation_batch_size"):
-        if fit.get(name) is not None:
-            check_positive(name, fit[name])
+def check_extra_seeds(extra_seeds: object) -> None:
+    """Raise an `InitxError` for a number of further seeds that is not an integer in its range."""
     if isinstance(extra_seeds, bool) or not isinstance(extra_seeds, int) or extra_seeds < 0:
         raise InitxError("extra_seeds", extra_seeds, "an integer >= 0")
 

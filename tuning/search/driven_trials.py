@@ -248,5 +248,5 @@ def check_folder(study: optuna.Study, folder: Path) -> None:
     if f"{_FOLDER_PREFIX}{owner.get('key')}" not in study.user_attrs:
         allowed = f"a folder without the weights of another study than {study.study_name!r}"
         problem = f"`results` {str(folder)!r} holds the weights of another study, {owner.get('study')!r}"
-        remedy = "Pass another results= to objective, one folder for each study."
+        remedy = "Pass another results= to objective, or remove that folder."
         raise InitxError("results", str(folder), allowed, remedy, problem)

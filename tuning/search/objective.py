@@ -14,12 +14,13 @@ from keras_tuner.engine import trial as kt_trial
 from keras_initx._tf_logging import without_retracing_advice
 from keras_initx.errors import InitxError
 
+from ..data import check_limits
 from ..observers import Observer
 from ..pruning import Pruning
 from ..space import InitializerHyperModel, SearchSpace
 from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
 from ..training import InitializerTuner, devices_of, seeds_of
-from .arguments import check_kinds, check_limits, check_model, fit_of, goal_of, objectives_of
+from .arguments import check_kinds, check_model, fit_of, goal_of, objectives_of
 from .driven_trials import DrivenOracle, StoredTrial, Suggest, check_folder, claim_folder, name_of
 from .options import Execution, Results, Stopping, check_not_elsewhere, grouped
 
@@ -82,7 +83,7 @@ def objective(
         raise InitxError("results", results, "the path of a folder", remedy)
     kinds = {"results": (str | Path, "the path of a folder"), "observers": (Sequence, "a list of observers")}
     check_kinds({"results": results, "observers": observers}, kinds)
-    check_limits(epochs, fit, 0)
+    check_limits({**fit, "epochs": epochs})
     if execution.workers is not None:
         remedy = "Start the processes with the program that drives the study, or call search."
         raise InitxError("workers", execution.workers, "None for an objective", remedy)

@@ -12,7 +12,7 @@ import keras_initx
 from keras_initx._tf_logging import without_retracing_advice
 
 from ..dashboards import DashboardObserver, ProgressObserver
-from ..data import Dataset
+from ..data import Dataset, check_limits
 from ..observers import Observer
 from ..parallel import Workers, end_with_parent, interruptible, trials_each
 from ..pruning import Pruning
@@ -45,8 +45,8 @@ from ..study import (
 )
 from ..training import InitializerTuner, devices_of, save_model, seeds_of
 from .arguments import (
+    check_extra_seeds,
     check_kinds,
-    check_limits,
     check_model,
     fingerprint,
     fit_of,
@@ -145,7 +145,8 @@ def search(
     joins, quiet = place.mode == "join", fit.get("verbose") == 0
     if joins:
         end_with_parent()
-    check_limits(epochs, fit, extra_seeds)
+    check_limits({**fit, "epochs": epochs})
+    check_extra_seeds(extra_seeds)
     hypermodel = InitializerHyperModel(model, space)
     check_not_elsewhere(fit, hypermodel)
     data, test, args, arguments = fit_of(hypermodel, x, y, test_data, epochs, fit)

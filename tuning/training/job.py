@@ -7,7 +7,7 @@ import keras_tuner
 
 from keras_initx.errors import InitxError
 
-from ..data import Batch, FitArguments, check_data, copied_callbacks
+from ..data import Batch, FitArguments, check_data, check_limits, copied_callbacks
 from ..pruning import Screen
 from ..space import InitializerHyperModel
 from .devices import Strategy
@@ -104,6 +104,7 @@ class Job:
             return
         if data is None:
             data = FitArguments(args, kwargs)
+            check_limits(data.values)
             check_data(data)
         if strategy.replicas > 1 and data.rows is not None:
             data = data.trimmed(strategy.even(data.rows, data.batch_size))

@@ -10,8 +10,6 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_initx.errors import check_positive
-
 from ..data import FitArguments, copied_callbacks, evaluation
 from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
@@ -26,7 +24,7 @@ from .job import EndedEarly, Job
 from .race import Racing
 from .record import mean_metrics, run_record
 from .session import seeded
-from .tuner_arguments import check_further, seeds_of, study_oracle, wrapped
+from .tuner_arguments import check_further, check_kinds, check_numbers, seeds_of, study_oracle, wrapped
 
 # How far apart the seeds of a repeated combination are.
 _SEEDS_APART = 1000
@@ -114,6 +112,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         **kwargs: Any,
     ) -> None:
         check_further(kwargs)
+        check_numbers(max_trials, max_retries_per_trial, max_consecutive_failed_trials, patience, target)
+        check_kinds(hyperparameters, jit_compile, screening)
         own_code = self._has_own("run_trial") or self._has_own("_build_and_fit_model")
         hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_code)
         # A space that the user passes is not a new entry. The default space is, unless it could not be used.
@@ -137,8 +137,6 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             tensorflow_strategy(distribution) if distribution is not None else strategy or Strategy()
         )
         self.seeds = seeds_of(seeds, seed or 0, executions_per_trial)
-        if patience is not None:
-            check_positive("patience", patience)
         self.patience, self.test = patience, None if test_data is None else evaluation(test_data)
         self.observers, self.at_start = tuple(observers), at_start
         self._jit_compile, self._screening, self._pruner = jit_compile, screening, pruner

@@ -1,13 +1,15 @@
 """Check for arguments of `InitializerTuner` that conflict, or that belong to another tuner."""
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import keras_tuner
+import numpy as np
 
-from keras_initx.errors import InitxError, check_positive
+from keras_initx.errors import InitxError, check_positive, is_number
 
 from ..parallel import check_keeps
 from ..space import InitializerHyperModel, SearchSpace
@@ -41,6 +43,34 @@ _OF_THE_ORACLE = {
     "sampler": "tpe",
     "storage": None,
 }
+
+
+def check_numbers(
+    max_trials: object,
+    max_retries_per_trial: object,
+    max_consecutive_failed_trials: object,
+    patience: object,
+    target: Any,
+) -> None:
+    """Raise an `InitxError` for a number of `InitializerTuner` outside of its range."""
+    for name, value in (("max_trials", max_trials), ("patience", patience)):
+        if value is not None:
+            check_positive(name, value)
+    check_positive("max_consecutive_failed_trials", max_consecutive_failed_trials)
+    retries = max_retries_per_trial
+    if isinstance(retries, bool) or not isinstance(retries, Integral) or retries < 0:
+        raise InitxError("max_retries_per_trial", retries, "an integer >= 0")
+    if target is not None and not (is_number(target) and math.isfinite(target)):
+        raise InitxError("target", target, "None or a finite value of the metric")
+
+
+def check_kinds(hyperparameters: object, jit_compile: object, screening: object) -> None:
+    """Raise an `InitxError` for an argument of `InitializerTuner` of another type than its own."""
+    for name, flag in (("jit_compile", jit_compile), ("screening", screening)):
+        if not isinstance(flag, bool | np.bool_):
+            raise InitxError(name, flag, "True or False")
+    if not isinstance(hyperparameters, keras_tuner.HyperParameters | None):
+        raise InitxError("hyperparameters", hyperparameters, "a keras_tuner.HyperParameters")
 
 
 def check_further(arguments: Mapping[str, Any]) -> None:

@@ -186,3 +186,22 @@ class TestKerasTunersArguments:
             InitializerTuner(
                 small_model, "val_loss", oracle=OptunaOracle("val_loss", 1), directory=str(tmp_path)
             )
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"max_trials": True},
+        {"max_retries_per_trial": -1},
+        {"max_consecutive_failed_trials": 0},
+        {"target": float("nan")},
+        {"jit_compile": "no"},
+        {"screening": "off"},
+        {"hyperparameters": {"units": 3}},
+    ],
+)
+def test_a_value_of_another_kind(option: dict[str, Any], small_model: Any, tmp_path: Path) -> None:
+    with pytest.raises(InitxError) as caught:
+        InitializerTuner(lambda hp: small_model(), "val_loss", directory=tmp_path, **option)
+    assert caught.value.argument == next(iter(option))
+    assert not any(tmp_path.iterdir())

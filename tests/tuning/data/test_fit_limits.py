@@ -1,0 +1,53 @@
+"""Each number that `fit` could not use is refused, and what Keras allows is not."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras_initx.tuning.data import check_limits
+
+from keras_initx import InitxError
+
+pytestmark = [pytest.mark.check, pytest.mark.one_backend]
+
+PAIR = (np.zeros((4, 2)), np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("fit", "message"),
+    [
+        ({"epochs": True}, "`epochs` must be an integer >= 1, got True"),
+        ({"epochs": 0}, "`epochs` must be an integer >= 1, got 0"),
+        ({"batch_size": True}, "`batch_size` must be an integer >= 1"),
+        ({"epochs": 3, "initial_epoch": 3}, "`initial_epoch` must be an integer from 0 to 2"),
+        ({"validation_split": True}, "`validation_split` must be a share"),
+        ({"validation_split": 1.5}, "`validation_split` must be a share"),
+        ({"validation_freq": 0}, "`validation_freq` must be an integer >= 1"),
+        (
+            {"epochs": 2, "validation_freq": 3, "validation_data": PAIR},
+            "`validation_freq` must be a divisor of one of the epochs 1 to 2",
+        ),
+        ({"class_weight": {0: 1.0, 1: np.nan}}, "`class_weight` must be a finite weight for class 1"),
+        ({"callbacks": ["early"]}, "`callbacks` must be objects of keras.callbacks.Callback, got 'early'"),
+    ],
+)
+def test_refused(fit: dict[str, Any], message: str) -> None:
+    with pytest.raises(InitxError) as caught:
+        check_limits(fit)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        {},
+        {"epochs": np.int64(3), "initial_epoch": 2, "batch_size": None, "validation_split": None},
+        {"epochs": 2, "validation_freq": 5},
+        {"epochs": 5, "initial_epoch": 3, "validation_freq": 5, "validation_data": PAIR},
+        {"epochs": 9, "validation_freq": [2, 9], "validation_data": PAIR},
+        {"class_weight": {0: 1, 1: np.float32(2)}, "callbacks": keras.callbacks.TerminateOnNaN()},
+    ],
+)
+def test_allowed(fit: dict[str, Any]) -> None:
+    check_limits(fit)
