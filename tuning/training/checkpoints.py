@@ -90,7 +90,25 @@ def find_weights(folder: Path, scores: Mapping[int, float], direction: str) -> P
 
 
 def load_weights(model: keras.Model, find: Callable[[], Path]) -> None:
-    """Load the file that `find` returns, with the optimizer's state if the model has one optimizer."""
+    """Load the file that `find` returns, with the optimizer's state if the model has one optimizer.
+
+    Raises:
+        InitxError: The file is damaged.
+    """
+
+    def load() -> None:
+        path = find()
+        try:
+            model.load_weights(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # HDF5 does not name the file.
+            problem = f"`results`: the weights {str(path)!r} cannot be read ({error_line(error)})"
+            raise InitxError(
+                "results", str(path), "intact weights", "Restore a copy of that file.", problem
+            ) from error
+
     optimizers = optimizers_of(model)
     if len(optimizers) == 1:
         # The file also contains the optimizer's state, whose variables must exist before it is loaded.
@@ -99,10 +117,10 @@ def load_weights(model: keras.Model, find: Callable[[], Path]) -> None:
         # Only the model's own code knows which variables each of several optimizers has.
         warnings.filterwarnings("ignore", "Skipping variable loading for optimizer", UserWarning)
         with suppress(FileNotFoundError):
-            model.load_weights(find())
+            load()
             return
         # Another process has just replaced the file by the weights of a better seed.
-        model.load_weights(find())
+        load()
 
 
 def save_model(path: Path, load: Callable[[], keras.Model]) -> None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras_initx.tuning import InitializerTuner, SearchResult
-from keras_initx.tuning.training.checkpoints import NoWeights, find_weights
+from keras_initx.tuning.training.checkpoints import NoWeights, find_weights, load_weights
 
 from keras_initx import InitxError
 
@@ -157,6 +157,14 @@ def test_file_that_another_process_replaces_during_the_load(
     gone = iter([result.folders.results / "trial_0000/best_0.weights.h5"])
     monkeypatch.setattr(InitializerTuner, "_best_file", lambda *args: next(gone, None) or original(*args))
     assert_has(result.best_model(), trained, 0, 1)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, small_model: Any) -> None:
+    file = tmp_path / "best_0.weights.h5"
+    small_model().save_weights(file)
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(InitxError, match=r"^`results`: the weights .*best_0\.weights\.h5' cannot be read"):
+        load_weights(small_model(), lambda: file)
 
 
 class Sized(keras.Model):
