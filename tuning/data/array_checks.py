@@ -12,10 +12,12 @@ from .fit_arguments import FitArguments
 from .validation import check_not_masked, first_gap
 
 _PARTS = ("x", "y", "sample_weight")
+# The training data are arguments of their own.
+_ARGUMENTS = {"validation": "validation_data", "test": "test_data"}
 
 
 def check_data(data: FitArguments) -> None:
-    """Check the arrays of the training and of its validation, as `check_arrays` does."""
+    """Check the training and validation arrays, as `check_arrays` does."""
     check_arrays("training", data)
     if data.validation is not None:
         check_arrays("validation", data.validation)
@@ -42,7 +44,7 @@ def check_arrays(part: str, data: FitArguments) -> None:
     rows = leaves[0][2].shape[0]
     counts = {name: values.shape[0] for name, _, values in leaves}
     for name, path, values in leaves:
-        argument = {"training": name, "validation": "validation_data", "test": "test_data"}[part]
+        argument = _ARGUMENTS.get(part, name)
         check_not_masked(argument, values)
         if isinstance(values, np.ndarray) and values.dtype.kind in "USO":
             key = f" at {'/'.join(map(str, path))!r}" if path else ""
@@ -58,7 +60,7 @@ def check_arrays(part: str, data: FitArguments) -> None:
         # Only a warning, since a model may handle such values.
         array = np.asarray(values)
         if array.dtype.kind == "f" and (index := first_gap(array)) is not None:
-            argument = {"training": "x", "validation": "validation_data", "test": "test_data"}[part]
+            argument = _ARGUMENTS.get(part, "x")
             warnings.warn(
                 f"`{argument}` contains {array[index]} in the {part} {name}, at index {index}. Most models "
                 "then have a loss that is not finite.",

@@ -204,7 +204,7 @@ def retries_of(trial: Any) -> list[int]:
 def name_of(trial: Any) -> str:
     """Return the name of a trial's folder, which a retried trial shares with its first attempt.
 
-    A `FixedTrial` is of no study, and must not replace the weights of the study's trial of the same number.
+    A `FixedTrial` belongs to no study. It must not replace the weights of a trial with the same number.
     """
     if isinstance(trial, optuna.trial.FixedTrial):
         return f"fixed_{trial.number:04d}"
@@ -212,10 +212,10 @@ def name_of(trial: Any) -> str:
 
 
 def claim_folder(study: optuna.Study, folder: Path) -> None:
-    """Make a folder that of a study, unless it is already.
+    """Reserve a results folder for a study, unless the study has it already.
 
-    The study gets the key before the folder does: whichever of its processes is the first to create the
-    file, all others find the key in the study.
+    The study stores the key before the folder does. Whichever process creates the file first, the others find
+    its key in the study.
 
     Raises:
         InitxError: The folder has the weights of another study.

@@ -150,7 +150,7 @@ class Objective:
         Raises:
             optuna.TrialPruned: The trial was screened, or a pruner ended it. The trial's attributes "ended"
                 and "reason" say how and why.
-            InitxError: The study has the opposite direction, or the results folder is that of another study.
+            InitxError: The study has the opposite direction, or the results folder belongs to another study.
         """
         study = getattr(trial, "study", None)
         if study is not None and len(study.directions) > 1:
@@ -180,7 +180,7 @@ class Objective:
         """Return a new model with the weights of the study's best trial, from its best seed and epoch.
 
         Raises:
-            InitxError: The results folder is that of another study, or has no weights of the trial.
+            InitxError: The results folder belongs to another study, or lacks the weights of the trial.
         """
         check_folder(study, self._results)
         return self.load_model(study.best_trial)

@@ -185,9 +185,9 @@ class SearchFolders:
 
 
 def _without_links(folder: Path, pattern: str, root: Path | None = None) -> list[Path]:
-    """Return the files that match a pattern, except those behind a link to a folder below `root`, not ours.
+    """Return the files that match a pattern, except those behind a link, which the search did not write.
 
-    `root` is the folder that the user named: `folder` itself, unless it is given.
+    Links count below `root`, the folder that the user named; by default that is `folder`.
     """
     named = root or folder
 

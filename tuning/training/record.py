@@ -94,7 +94,7 @@ def run_record(
 
 
 def _is_of_diverged_epoch(value: float, best: BestEpoch, metric: keras_tuner.Objective) -> bool:
-    """Return whether a returned value is that of an epoch whose loss was not finite, or all epochs are."""
+    """Return whether a returned value comes from a diverged epoch, or every epoch has diverged."""
     diverged = [logs for logs in best.logs.values() if not losses_are_finite(logs)]
     if diverged and len(diverged) == len(best.logs):
         return True

@@ -127,7 +127,7 @@ class TestExisting:
         before = content(elsewhere)
         folders.open(SETTINGS, "overwrite")
         assert content(elsewhere) == before
-        # Weights behind a link are not those of a search without a study.
+        # The search did not write weights that lie behind a link, so it has lost no study.
         write(elsewhere, "best_1.weights.h5")
         (results / "trial_0000").symlink_to(elsewhere)
         folders.check_study_kept("study.db", 0)

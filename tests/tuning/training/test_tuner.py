@@ -124,7 +124,7 @@ class TestDivergence:
     def test_a_loss_that_is_never_finite_fails_the_trial_whatever_its_metric_says(
         self, tmp_path: Path, batch_size: int
     ) -> None:
-        # With one step in each epoch, the first loss is that of the untrained weights.
+        # Each epoch is one step, so its loss is measured before the weights change.
         def build() -> keras.Model:
             model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
             model.compile(keras.optimizers.SGD(1e30), "mse", metrics=["binary_accuracy"])
