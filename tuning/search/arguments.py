@@ -30,13 +30,6 @@ from ..training import architecture, check_batch_sizes, check_validates, missing
 _USUAL = ("val_accuracy", "val_loss", "val_mae", "val_mse", "val_auc", "accuracy", "loss")
 
 
-def check_flags(**flags: object) -> None:
-    """Raise an `InitxError` for a flag that is not a bool: "off" would count as true."""
-    for argument, value in flags.items():
-        if not isinstance(value, bool | np.bool_):
-            raise InitxError(argument, value, "True or False")
-
-
 def check_kinds(values: Mapping[str, object], kinds: Mapping[str, tuple[Any, str]]) -> None:
     """Raise an `InitxError` for a value of the wrong type; `kinds` has the type and its words by argument."""
     for argument, (kind, text) in kinds.items():

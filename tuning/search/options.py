@@ -16,7 +16,8 @@ from ..parallel import Workers
 from ..pruning import Pruner
 from ..space import InitializerHyperModel, SearchSpace
 from ..storage import Mode
-from .arguments import check_flags, check_kinds
+from ..training import check_flags
+from .arguments import check_kinds
 
 
 @dataclass(frozen=True)

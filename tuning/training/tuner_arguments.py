@@ -64,11 +64,16 @@ def check_numbers(
         raise InitxError("target", target, "None or a finite value of the metric")
 
 
+def check_flags(**flags: object) -> None:
+    """Raise an `InitxError` for a flag that is not a bool: "off" would count as true."""
+    for argument, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise InitxError(argument, value, "True or False")
+
+
 def check_kinds(hyperparameters: object, jit_compile: object, screening: object) -> None:
     """Raise an `InitxError` for an argument of `InitializerTuner` of another type than its own."""
-    for name, flag in (("jit_compile", jit_compile), ("screening", screening)):
-        if not isinstance(flag, bool | np.bool_):
-            raise InitxError(name, flag, "True or False")
+    check_flags(jit_compile=jit_compile, screening=screening)
     if not isinstance(hyperparameters, keras_tuner.HyperParameters | None):
         raise InitxError("hyperparameters", hyperparameters, "a keras_tuner.HyperParameters")
 
