@@ -91,8 +91,8 @@ def test_the_figure():
 def test_the_command_line(tmp_path, capsys):
     file = tmp_path / f"{HOSTILE}.keras"
     hostile_model().save(file)
-    for arguments, code in ((["inspect", file], 0), (["inspect", file, "--json"], 0), (["compare", file], 2)):
-        assert exit_code(*arguments) == code
+    for arguments in (["inspect", file], ["inspect", file, "--json"], ["compare", file]):
+        assert exit_code(*arguments) == 0
         printed = capsys.readouterr()
         assert not obeyed(printed.out + printed.err)
         assert "b[31m" in printed.out + printed.err
