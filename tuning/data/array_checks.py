@@ -1,6 +1,7 @@
 """Check the arrays of the training, the validation and the test before anything trains on them."""
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from keras_initx.errors import InitxError
 
 from .batches import is_arrays
-from .fit_arguments import FitArguments
+from .fit_arguments import FitArguments, evaluation
 from .validation import check_not_masked, first_gap
 
 _PARTS = ("x", "y", "sample_weight")
@@ -21,6 +22,14 @@ def check_data(data: FitArguments) -> None:
     check_arrays("training", data)
     if data.validation is not None:
         check_arrays("validation", data.validation)
+
+
+def checked_test(data: Any) -> FitArguments | None:
+    """Return the arguments for test data in the form of `validation_data`, checked; None for None."""
+    test = None if data is None else evaluation(data)
+    if test is not None:
+        check_arrays("test", test)
+    return test
 
 
 def check_arrays(part: str, data: FitArguments) -> None:

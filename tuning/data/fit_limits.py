@@ -40,7 +40,11 @@ def check_limits(fit: Mapping[str, Any]) -> None:
             raise InitxError("validation_freq", every, allowed)
     elif isinstance(every, bool):
         raise InitxError("validation_freq", every, "an integer >= 1, or a list of epochs")
-    weights = fit.get("class_weight")
+    weights, labels = fit.get("class_weight"), fit.get("y")
+    if weights and isinstance(labels, list | tuple | dict) and len(labels) > 1:
+        problem = f"`class_weight` takes one array of labels, and `y` has {len(labels)} parts"
+        remedy = "Pass `sample_weight` with an array for each output."
+        raise InitxError("class_weight", weights, "None for several outputs", remedy, problem)
     for label, weight in (weights if isinstance(weights, Mapping) else {}).items():
         if not is_number(weight) or not math.isfinite(weight):
             raise InitxError("class_weight", weight, f"a finite weight for class {label!r}")

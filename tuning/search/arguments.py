@@ -15,9 +15,8 @@ from keras_initx.errors import InitxError, check_positive, error_line, is_number
 from ..data import (
     Dataset,
     FitArguments,
-    check_arrays,
     check_data,
-    evaluation,
+    checked_test,
     has_own_step,
     is_arrays,
     row_count,
@@ -81,9 +80,7 @@ def fit_of(
         arguments["epochs"] = epochs
     if hypermodel.has_own_fit and not hypermodel.fit_takes("verbose"):
         arguments.pop("verbose", None)
-    test = None if test_data is None else evaluation(test_data)
-    if test is not None:
-        check_arrays("test", test)
+    test = checked_test(test_data)
     passed = {name: value for name, value in (("x", x), ("y", y)) if value is not None}
     if hypermodel.has_own_fit and hypermodel.fit_takes_positional(len(passed)):
         return None, test, tuple(passed.values()), arguments

@@ -1,5 +1,6 @@
 """`objective`: the trials of a search as a plain Optuna objective, for the programs that drive Optuna."""
 
+import inspect
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -92,7 +93,7 @@ def objective(
         remedy = "Pass a pruner over epochs to optuna.create_study(pruner=...)."
         raise InitxError("pruner", stopping.pruner, 'None or "wilcoxon" for an objective', remedy)
     hypermodel = InitializerHyperModel(model, space)
-    check_not_elsewhere(fit, hypermodel, in_study=True)
+    check_not_elsewhere(fit, hypermodel, _OPTIONS, in_study=True)
     return Objective(
         hypermodel,
         (x, y, test_data, epochs, fit),
@@ -103,6 +104,10 @@ def objective(
         execution,
         tuple(observers),
     )
+
+
+# Within the function its name is that of an argument.
+_OPTIONS = tuple(inspect.signature(objective).parameters)
 
 
 class Objective:

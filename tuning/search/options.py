@@ -1,8 +1,9 @@
 """Groups of `search`'s options: where its results live, when training ends, how trials run."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -153,24 +154,32 @@ _OF_THE_STUDY = ("trials", "max_trials", "n_trials", "tuner", "sampler", "storag
 
 
 def check_not_elsewhere(
-    fit: Mapping[str, Any], hypermodel: InitializerHyperModel, in_study: bool = False
+    fit: Mapping[str, Any],
+    hypermodel: InitializerHyperModel,
+    options: Iterable[str],
+    in_study: bool = False,
 ) -> None:
     """Raise an `InitxError` for an argument of `fit` that is an option of `search` under another name.
 
     Args:
         fit: The arguments that are passed on to `fit`.
         hypermodel: Builds and trains the model; its own `fit` may take an argument with that name.
+        options: The names of the arguments of `search` or `objective`, which may be misspelt.
         in_study: Whether the options of a study belong to the Optuna study of an `objective`.
     """
+    own, of_fit = list(options), list(inspect.signature(keras.Model.fit).parameters)
     for name in fit:
         if hypermodel.has_own_fit and hypermodel.fit_takes(name):
             continue
         way = _ELSEWHERE.get(name)
         if in_study and name in _OF_THE_STUDY:
             way = "it to optuna.create_study or study.optimize"
-        if way is not None and name not in inspect.signature(keras.Model.fit).parameters:
-            problem = f"`{name}` is not an argument of `{'objective' if in_study else 'search'}`"
-            raise InitxError(name, fit[name], "another argument", f"Pass {way}.", problem)
+        near = get_close_matches(name, [*own, *of_fit], n=1)
+        if name in of_fit or (way is None and not (near and near[0] in own)):
+            continue
+        remedy = f"Did you mean `{near[0]}`?" if way is None else f"Pass {way}."
+        problem = f"`{name}` is not an argument of `{'objective' if in_study else 'search'}`"
+        raise InitxError(name, fit[name], "another argument", remedy, problem)
 
 
 def grouped(argument: str, value: Any, kind: type) -> Any:

@@ -1,5 +1,6 @@
 """`search`: tune the initializer of a model like any other hyperparameter."""
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -148,7 +149,7 @@ def search(
     check_limits({**fit, "epochs": epochs})
     check_extra_seeds(extra_seeds)
     hypermodel = InitializerHyperModel(model, space)
-    check_not_elsewhere(fit, hypermodel)
+    check_not_elsewhere(fit, hypermodel, inspect.signature(search).parameters)
     data, test, args, arguments = fit_of(hypermodel, x, y, test_data, epochs, fit)
     seed_list = seeds_of(seeds, seed)
     devices = devices_of(execution.strategy, execution.workers, data, test)

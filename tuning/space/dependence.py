@@ -1,6 +1,7 @@
 """Find the parts of a user's model that the user's own hyperparameters set, by building it again."""
 
 import random
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -194,6 +195,19 @@ def _described(model: keras.Model) -> tuple[list[str], list[str], dict[str, str]
     return layers, initializers, {**settings, "class": kind, "optimizer": f"{kind} {rest}"}
 
 
+def _function(function: Any) -> str:
+    """Return the name of a plain function, and the numbers and names that it was made with."""
+    cells = getattr(function, "__closure__", None) or ()
+    # A cell of a recursive function may still be empty, and other objects differ from build to build.
+    bound = [cell.cell_contents for cell in cells if cell != types.CellType()]
+    bound += [*(getattr(function, "__defaults__", None) or ()), *getattr(function, "args", ())]
+    bound += getattr(function, "keywords", {}).values()
+    plain = [value for value in bound if isinstance(value, str | bool | int | float)]
+    inner = getattr(function, "func", None)
+    name = getattr(function, "__qualname__", type(function))
+    return f"{name} {plain}" if inner is None else f"{_function(inner)} {plain}"
+
+
 def _layer(layer: keras.Layer) -> str:
     try:
         config = _essential(layer.get_config())
@@ -212,7 +226,7 @@ def _essential(config: Any) -> Any:
 
 def _initializer(initializer: Any) -> str:
     if not hasattr(initializer, "get_config"):
-        return str(getattr(initializer, "__qualname__", type(initializer)))
+        return _function(initializer)
     config = dict(initializer.get_config())
     if not isinstance(config.get("seed"), int):
         config.pop("seed", None)

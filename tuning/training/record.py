@@ -1,6 +1,6 @@
 """The record of one run: its score, its best epoch and its curves, from whatever its training returned."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx.errors import InitxError, is_number
 
-from .callbacks import BestEpoch, losses_are_finite
+from .callbacks import BestEpoch, losses_are_finite, value_of
 
 
 class WrongInEveryTrial(InitxError, keras_tuner.errors.FatalTypeError, keras_tuner.errors.FatalValueError):
@@ -42,7 +42,8 @@ def run_record(
     Args:
         returned: What the training returned: a `keras.callbacks.History`; the metrics by name; the metric
             alone; or a list of these, whose mean counts. Only a history has curves.
-        best: The callback that followed the run. A training loop of the user's own may not have called it.
+        best: The callback that followed the run. If a training loop of the user's own has not called it, it
+            gets the epochs of the history.
         metric: The metric that makes the score.
         epochs: The largest number of epochs.
         seed: The seed, for errors.
@@ -60,6 +61,7 @@ def run_record(
             missing = next((part.name for part in parts if part.name not in curves), None)
             if missing is not None:
                 raise missing_objective(missing, curves)
+            _follow(best, metric, curves)
         values = best.values
     else:
         metrics = metrics_of(returned, metric)
@@ -91,6 +93,15 @@ def run_record(
         "curves": curves,
         "diverged_in_epoch": diverged[0] + 1 if diverged else None,
     }
+
+
+def _follow(best: BestEpoch, metric: keras_tuner.Objective, curves: Mapping[str, Sequence[float]]) -> None:
+    """Give the callback the epochs of a history; the weights stay those at the end of the run."""
+    for epoch, values in enumerate(zip(*curves.values(), strict=False)):
+        logs = dict(zip(curves, values, strict=True))
+        value = value_of(metric, logs)
+        if value is not None:
+            best.values[epoch], best.logs[epoch] = value, logs
 
 
 def _is_of_diverged_epoch(value: float, best: BestEpoch, metric: keras_tuner.Objective) -> bool:

@@ -10,7 +10,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from ..data import FitArguments, copied_callbacks, evaluation
+from ..data import FitArguments, checked_test, copied_callbacks
 from ..observers import Observer
 from ..parallel import is_chief, wait_for_workers
 from ..pruning import LayerStart, Pruner, Pruning, layers_at_start
@@ -137,7 +137,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             tensorflow_strategy(distribution) if distribution is not None else strategy or Strategy()
         )
         self.seeds = seeds_of(seeds, seed or 0, executions_per_trial)
-        self.patience, self.test = patience, None if test_data is None else evaluation(test_data)
+        self.patience, self.test = patience, checked_test(test_data)
         self.observers, self.at_start = tuple(observers), at_start
         self._jit_compile, self._screening, self._pruner = jit_compile, screening, pruner
         self.metric, self.target = metric or oracle.objective, target

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_initx.tuning.data import FitArguments, check_data
+from keras_initx.tuning.data import FitArguments, check_data, checked_test
 
 from keras_initx import InitxError
 
@@ -32,3 +32,14 @@ def test_what_cannot_be_used(changed: Any, argument: str) -> None:
     with pytest.raises(InitxError) as caught:
         check_data(FitArguments((), data | changed))
     assert caught.value.argument == argument
+
+
+def test_test_data_are_checked_under_their_own_name() -> None:
+    assert checked_test(None) is None
+    test = checked_test((X, Y))
+    assert test is not None
+    assert test.rows == 6
+    assert checked_test(test) is test
+    with pytest.raises(InitxError, match="test arrays of equal length") as caught:
+        checked_test((X, Y[:5]))
+    assert caught.value.argument == "test_data"

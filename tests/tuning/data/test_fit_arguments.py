@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from keras_initx.tuning.data import FitArguments, evaluation
+from keras_initx.tuning.data import FitArguments
+from keras_initx.tuning.data.fit_arguments import evaluation
 
 from keras_initx import InitxError
 from tests.support.fit_data import Rows, X, Y, batches, model

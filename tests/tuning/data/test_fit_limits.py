@@ -29,6 +29,10 @@ PAIR = (np.zeros((4, 2)), np.zeros(4))
             "`validation_freq` must be a divisor of one of the epochs 1 to 2",
         ),
         ({"class_weight": {0: 1.0, 1: np.nan}}, "`class_weight` must be a finite weight for class 1"),
+        (
+            {"y": [PAIR[1], PAIR[1]], "class_weight": {0: 1.0, 1: 2.0}},
+            "`class_weight` takes one array of labels, and `y` has 2 parts",
+        ),
         ({"callbacks": ["early"]}, "`callbacks` must be objects of keras.callbacks.Callback, got 'early'"),
     ],
 )
@@ -46,6 +50,7 @@ def test_refused(fit: dict[str, Any], message: str) -> None:
         {"epochs": 2, "validation_freq": 5},
         {"epochs": 5, "initial_epoch": 3, "validation_freq": 5, "validation_data": PAIR},
         {"epochs": 9, "validation_freq": [2, 9], "validation_data": PAIR},
+        {"y": [PAIR[1]], "class_weight": {0: 1.0}},
         {"class_weight": {0: 1, 1: np.float32(2)}, "callbacks": keras.callbacks.TerminateOnNaN()},
     ],
 )

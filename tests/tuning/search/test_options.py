@@ -8,7 +8,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from keras_initx.tuning import Results, search
+from keras_initx.tuning import Results, objective, search
 
 from keras_initx import InitxError
 
@@ -36,6 +36,16 @@ def test_an_option_of_another_place_is_sent_there(
     with pytest.raises(InitxError, match=message):
         search(lambda: small_model(), X, Y, results=tmp_path / "results", **{name: value})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("function", [search, objective])
+def test_a_misspelt_option_gets_the_right_name(function: Any, small_model: Any, tmp_path: Path) -> None:
+    message = rf"^`result` is not an argument of `{function.__name__}`\. Did you mean `results`\?$"
+    with pytest.raises(InitxError, match=message):
+        function(lambda: small_model(), X, Y, result=tmp_path)
+    # A misspelt argument of `fit` is that of `fit`.
+    with pytest.raises(InitxError, match="Did you mean `validation_data`"):
+        objective(lambda: small_model(), X, Y, validation_dat=(X, Y))
 
 
 def test_a_fit_of_ones_own_may_take_such_an_argument(tmp_path: Path, small_model: Any) -> None:

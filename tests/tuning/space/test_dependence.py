@@ -1,5 +1,6 @@
 """The parts of a model that the user's own hyperparameters set stay theirs."""
 
+import functools
 import random
 import warnings
 from pathlib import Path
@@ -48,6 +49,29 @@ def test_a_kernel_keeps_the_initializer_that_the_user_searches() -> None:
         assert np.all(model.layers[0].get_weights()[0] == expected)
         assert np.all(model.layers[1].get_weights()[0] == 1)
         assert "initializer" in hp.values
+
+
+def scaled(shape: Any, dtype: Any = None, scale: float = 1.0) -> Any:
+    return scale * keras.ops.ones(shape, dtype)
+
+
+@pytest.mark.parametrize("kind", ["closure", "default", "partial"])
+def test_a_kernel_keeps_a_function_that_the_user_scales(kind: str) -> None:
+    def model_of(hp: Any) -> keras.Model:
+        scale = hp.Choice("scale", [2.0, 3.0])
+        functions = {
+            "closure": lambda shape, dtype=None: scaled(shape, dtype, scale),
+            "default": lambda shape, dtype=None, scale=scale: scaled(shape, dtype, scale),
+            "partial": functools.partial(scaled, scale=scale),
+        }
+        model = keras.Sequential([keras.Input((4,)), L.Dense(2, kernel_initializer=functions[kind])])
+        model.compile("sgd", "mse")
+        return model
+
+    for scale in (2.0, 3.0):
+        model, hp = built(model_of, scale=scale)
+        assert np.all(model.get_weights()[0] == scale)
+        assert "initializer" not in hp.values
 
 
 def test_one_warning_names_the_kernel_and_the_hyperparameter() -> None:

@@ -81,6 +81,15 @@ class TestDivergence:
         assert record["score"] == (returned if returned == 0.5 else returned["val_accuracy"])
 
 
+def test_a_history_counts_whose_training_left_out_the_callbacks() -> None:
+    best = BestEpoch(ACCURACY, patience=9)
+    epochs = (GOOD, BETTER, RUINED)
+    curves = history(**{name: [epoch[name] for epoch in epochs] for name in GOOD})
+    record = run_record(curves, best, ACCURACY, epochs=9, seed=0)
+    assert (record["score"], record["best_epoch"], record["epochs"]) == (0.7, 2, 3)
+    assert record["metrics"] == BETTER
+
+
 def test_a_list_counts_with_its_mean() -> None:
     # As KerasTuner's: the mean over each run's own best epoch, not the best epoch of the mean.
     runs = [history(val_loss=[3.0, 1.0]), history(val_loss=[2.0, 4.0])]
