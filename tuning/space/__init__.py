@@ -6,6 +6,7 @@ from .dense_network import (
     DEFAULT_LEARNING_RATES,
     DenseNetwork,
 )
+from .fatal import WrongInEveryTrial
 from .hypermodel import BATCH_SIZE, SCHEDULE, InitializerHyperModel, build_on
 from .initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers, KernelSpace
 from .ranges import Numbers, Range
@@ -41,6 +42,7 @@ __all__ = [
     "Parameter",
     "Range",
     "SearchSpace",
+    "WrongInEveryTrial",
     "allows",
     "build_on",
     "check_known",

@@ -15,6 +15,7 @@ from keras_initx.errors import error_line
 
 from .._variables import inner_optimizer, optimizers_of
 from .dependence import Dependence, Parts
+from .fatal import WrongInEveryTrial
 from .initializers import (
     DEFAULT_INITIALIZERS,
     DISTRIBUTION,
@@ -146,7 +147,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             if self.lenient:
                 return model
             problem = f"`model` must be a function that returns a Keras model, but it returned {model!r}"
-            raise InitxError("model", model, "a function that returns a Keras model", problem=problem)
+            raise WrongInEveryTrial("model", model, "a function that returns a Keras model", problem=problem)
         if self.override is not None:
             self.override(model)
         if not (model.compiled or self.has_own_fit or self.lenient):

@@ -13,7 +13,7 @@ from .databases import (
 )
 from .failures import StorageFailure, atomic_write, disk_errors, reserve, storage_errors
 from .json_files import finite_or_none, write_json
-from .results_folder import SETTINGS, WEIGHT_FILES, Mode, SearchFolders
+from .results_folder import SETTINGS, WEIGHT_FILES, Mode, SearchFolders, check_no_keras_tuner
 from .retry import no_retry, retry
 from .settings import check_same
 
@@ -27,6 +27,7 @@ __all__ = [
     "SearchFolders",
     "StorageFailure",
     "atomic_write",
+    "check_no_keras_tuner",
     "check_same",
     "disk_errors",
     "file_of",

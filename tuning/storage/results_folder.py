@@ -184,6 +184,14 @@ class SearchFolders:
             _remove_if_empty(folder)
 
 
+def check_no_keras_tuner(folder: Path) -> None:
+    """Raise an `InitxError` if a folder has a search of KerasTuner, whose trials would mix with ours."""
+    if (folder / "oracle.json").is_file():
+        problem = f"`project_name` {folder.name!r} has a search of KerasTuner already, in {folder}"
+        remedy = "Pass another `project_name`, or `overwrite=True` to delete that search."
+        raise InitxError("project_name", folder.name, "the name of a new project", remedy, problem)
+
+
 def _without_links(folder: Path, pattern: str, root: Path | None = None) -> list[Path]:
     """Return the files that match a pattern, except those behind a link, which the search did not write.
 

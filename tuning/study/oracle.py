@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras_tuner
@@ -18,7 +19,7 @@ from keras_tuner.engine import trial as kt_trial
 from optuna.trial import TrialState
 
 from ..space import allows, filled, parameters_of, space_from
-from ..storage import retry
+from ..storage import check_no_keras_tuner, retry
 from .attributes import (
     EXHAUSTED_ATTRIBUTE,
     FAILED_RUNS_ATTRIBUTE,
@@ -367,7 +368,14 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         """Do nothing: every change is in the study already."""
 
     def reload(self) -> None:
-        """Read the space and the trials of every process from the study."""
+        """Read the space and the trials of every process from the study.
+
+        Raises:
+            InitxError: The project folder has a search of KerasTuner.
+        """
+        # An oracle without a tuner has no folder.
+        if hasattr(self, "_directory"):
+            check_no_keras_tuner(Path(self._project_dir))
         self._is_loaded = True
         self.read_space()
         trials = self.frozen_trials()

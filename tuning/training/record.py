@@ -8,13 +8,10 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_initx.errors import InitxError, is_number
+from keras_initx.errors import is_number
 
+from ..space import WrongInEveryTrial
 from .callbacks import BestEpoch, losses_are_finite, value_of
-
-
-class WrongInEveryTrial(InitxError, keras_tuner.errors.FatalTypeError, keras_tuner.errors.FatalValueError):
-    """An error that ends the search, as KerasTuner's own do: further trials would raise it too."""
 
 
 def missing_objective(name: str, metrics: Iterable[str], remedy: str = "") -> WrongInEveryTrial:

@@ -4,9 +4,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import keras_tuner
 import pytest
 
-from tests.tuning.contract.makers import Maker, initializer_tuner, search
+from tests.tuning.contract.makers import Maker, compiled, data, initializer_tuner, search
 
 pytestmark = pytest.mark.one_backend
 
@@ -75,6 +76,17 @@ def test_retries_go_on_after_an_interruption(make: Maker) -> None:
         search(make(None, resumed, **options))
     assert len(calls) == 4
     assert len(set(calls)) == 1
+
+
+def test_build_without_a_model_ends_the_search(make: Maker) -> None:
+    def build(hp: Any) -> Any:
+        model = compiled([])
+        return model if hp.Choice("kind", ["model", "nothing"]) == "model" else None
+
+    tuner = make(build, objective="val_loss", max_trials=2)
+    with pytest.raises(keras_tuner.errors.FatalTypeError, match=r"returned None|Received: None"):
+        search(tuner, **data())
+    assert "FAILED" not in [trial.status for trial in tuner.oracle.trials.values()]
 
 
 def test_limit_of_consecutive_failures(make: Maker) -> None:

@@ -8,8 +8,9 @@ import keras
 import keras_tuner
 import pytest
 
+from keras_initx import InitxError
 from tests.support import processes
-from tests.tuning.contract.makers import Maker, optuna_oracle, search
+from tests.tuning.contract.makers import Maker, optuna_oracle, random_search, search
 from tests.tuning.contract.test_spaces import loop
 
 pytestmark = pytest.mark.one_backend
@@ -105,6 +106,14 @@ def test_resumed_search_continues(make: Maker) -> None:
 def test_overwriting_starts_a_new_search(make: Maker) -> None:
     search(make(None, loop, max_trials=2, on_disk=True))
     assert make(None, loop, max_trials=2, on_disk=True, overwrite=True).oracle.trials == {}
+
+
+def test_search_of_another_kind_is_not_mixed_in(make_ours: Maker, tmp_path: Path) -> None:
+    # KerasTuner raises where it cannot read what another of its tuners wrote.
+    search(random_search(tmp_path, loop, loop, max_trials=1))
+    with pytest.raises(InitxError, match=r"^`project_name` 'project' has a search of KerasTuner"):
+        make_ours(loop, loop)
+    assert search(make_ours(loop, loop, max_trials=1, overwrite=True)).oracle.start_order == ["0000"]
 
 
 def test_space_does_not_shrink(make: Maker) -> None:
