@@ -142,7 +142,7 @@ class _Passes:
             variable.assign(value)
 
     def _run(self) -> tuple[float, list[np.ndarray]]:
-        loss, _ = self._probe.run(self._batch, self._jit_compile)
+        loss, _ = self._probe.run(self._batch, self._jit_compile, measures=False)
         # Cells that remember the last batch would change the loss.
         self._state.restore()
         return loss, self._kept()

@@ -112,7 +112,7 @@ class Probe(keras.Model):
         # Without a trace, a loop over time runs step by step.
         has_loops = any(step.is_recurrent for step in graph.steps)
         self._untraced = 0 if has_loops or keras.backend.backend() != "tensorflow" else _UNTRACED
-        self._passes = 0
+        self._passes, self._measures = 0, True
         self.built = True
         half = keras.backend.standardize_dtype(model.compute_dtype) == "float16"
         self._scale = _FLOAT16_SCALE if half else 1.0
@@ -129,8 +129,16 @@ class Probe(keras.Model):
         assert producer is not None
         return int(producer.shapes[0][point.output_unit_axis] or 1)
 
-    def run(self, batch: Batch, jit_compile: bool) -> tuple[float, dict[int, list[float]]]:
+    def run(
+        self, batch: Batch, jit_compile: bool, measures: bool = True
+    ) -> tuple[float, dict[int, list[float]]]:
         """Run one pass; return the loss, and the reduced gradient of each trainable variable by its id.
+
+        Args:
+            batch: The batch.
+            jit_compile: Whether to compile under XLA.
+            measures: Whether to measure. Without, the pass may be cheaper: only the loss and the kept
+                gradients are then those of this pass, and no reduced gradient is returned.
 
         Raises:
             InitxError: If the model or the loss cannot be computed on the batch.
@@ -142,7 +150,11 @@ class Probe(keras.Model):
                 self.trainable_variables, taps, self._scale, self._details, self._keeps
             )
         is_eager = not jit_compile and self._passes < self._untraced
-        if self._passes == 0 or is_eager != self.run_eagerly:
+        is_traced = self._passes > 0 and not self.run_eagerly
+        # To compile the pass once more would take longer than to measure.
+        measured, self._measures = self._measures, measures or (is_traced and self._measures)
+        self._recorder.measures = self._measures
+        if self._passes == 0 or is_eager != self.run_eagerly or (not is_eager and self._measures != measured):
             # `compute_loss` scales the loss itself, by the factor that gradients are divided by.
             options = {"jit_compile": jit_compile, "run_eagerly": is_eager, "auto_scale_loss": False}
             self.compile(optimizer=self._recorder, loss=self.loss_argument, **options)
@@ -158,6 +170,8 @@ class Probe(keras.Model):
                 loss = float(self.train_on_batch(*batch, return_dict=True)["loss"]) / self._scale
             except Exception as error:
                 raise self._explained(error, batch.y) from error
+        if not measures:
+            return loss, {}
         gradients = {
             id(v): [float(n) for n in ops.convert_to_numpy(numbers)]
             for v, numbers in zip(self.trainable_variables, self._recorder.reduced, strict=True)
@@ -225,6 +239,8 @@ class Probe(keras.Model):
     def _step(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute one step and measure it."""
         self._current = step.path or step.kind
+        if not self._measures:
+            return compute(step, args, kwargs)
         number = self._point_numbers.get(step.number)
         point = None if number is None else self.points[number]
         if number is not None and number == self._first_on_data:
@@ -322,14 +338,15 @@ class Probe(keras.Model):
     ) -> Any:
         """Return the loss argument's value or the model's own loss; without y a random projection."""
         self._current = _LOSS
-        for sizes, output in zip(self._output_sizes, keras.tree.flatten(y_pred), strict=True):
-            values = ops.cast(output, "float32")
-            sizes.assign(ops.stack([ops.sqrt(ops.mean(ops.square(values))), ops.std(values)]))
+        if self._measures:
+            for sizes, output in zip(self._output_sizes, keras.tree.flatten(y_pred), strict=True):
+                values = ops.cast(output, "float32")
+                sizes.assign(ops.stack([ops.sqrt(ops.mean(ops.square(values))), ops.std(values)]))
         if y is None:
             loss = _projection(y_pred)
         else:
             loss = self.loss_of(Batch(x, y, sample_weight), y_pred, training)
-        if y is not None:
+        if y is not None and self._measures:
             self._compare_with_targets(y, y_pred)
         # The trace is complete: a later error comes from the values.
         self._current = ""

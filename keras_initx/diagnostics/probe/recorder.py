@@ -18,6 +18,9 @@ class GradientRecorder(keras.optimizers.Optimizer):
         scale: The factor that the loss was multiplied by.
         details: Whether to store a histogram of each gradient too.
         keep: Whether to keep the gradients themselves.
+
+    Attributes:
+        measures: Whether to reduce gradients; if not, they are only kept.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class GradientRecorder(keras.optimizers.Optimizer):
         keep: bool = False,
     ) -> None:
         super().__init__(learning_rate=1.0, name="recorder")
+        self.measures = True
         self._taps, self._scale, self._details, self._keep = taps, scale, details, keep
         self.build(variables)
 
@@ -54,6 +58,8 @@ class GradientRecorder(keras.optimizers.Optimizer):
             dense = ops.cast(_dense(gradient, variable), "float32") / self._scale
             if self._keep:
                 self.assign(self.kept[number], dense)
+            if not self.measures:
+                return
             gradient = reductions.gradient(dense)
             if self._details:
                 gradient = ops.concatenate([gradient, reductions.histogram(dense)])

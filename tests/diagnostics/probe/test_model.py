@@ -3,6 +3,7 @@
 import random
 
 import keras
+import numpy as np
 import pytest
 from keras import layers, ops
 
@@ -84,6 +85,33 @@ def test_losses_that_layers_added():
     before = [float(loss) for loss in model.losses]
     diagnose(model, data(16, 8, seed=1))
     assert [float(loss) for loss in model.losses] == before
+
+
+def test_a_pass_that_does_not_measure_has_the_loss_and_the_gradients():
+    model, batch = dense(depth=2), Batch(data(16, 8), data(16, 5, seed=1))
+
+    def fresh():
+        return build_probe(model, batch.x, "mse", keep_gradients=True)
+
+    probe = fresh()
+    probe.run(batch, jit_compile=False)
+    figures = [ops.convert_to_numpy(v) for v in probe.pre_activations]
+    model.set_weights([1.5 * w for w in model.get_weights()])
+    reference = fresh()
+    loss, reduced = reference.run(batch, jit_compile=False)
+    # The later ones are traced.
+    for _ in range(6):
+        assert probe.run(batch, jit_compile=False, measures=False) == (pytest.approx(loss, rel=1e-5), {})
+        for one, other in zip(probe.kept_gradients, reference.kept_gradients, strict=True):
+            np.testing.assert_allclose(ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-4)
+    if keras.backend.backend() == "tensorflow":
+        np.testing.assert_array_equal([ops.convert_to_numpy(v) for v in probe.pre_activations], figures)
+    # A pass that measures may follow, and is compiled again.
+    again = probe.run(batch, jit_compile=False)[1]
+    for variable in model.trainable_variables:
+        assert again[id(variable)] == pytest.approx(reduced[id(variable)], rel=1e-4)
+    for one, other in zip(probe.pre_activations, reference.pre_activations, strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-4)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX traces every pass, PyTorch none")
