@@ -148,22 +148,24 @@ def _reversed_range(hp: Any) -> tuple[float, float]:
     return float(hp.min_value), float(hp.max_value + isinstance(hp, hp_types.Int))
 
 
-def check_known(hyperparameters: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> None:
+def check_known(
+    hyperparameters: keras_tuner.HyperParameters, values: Mapping[str, Any], argument: str = "enqueue"
+) -> None:
     """Raise an `InitxError` unless the search space contains the values of a candidate."""
     if not isinstance(values, Mapping):
         allowed = "a list of dictionaries with values by the names of hyperparameters"
-        raise InitxError("enqueue", values, allowed)
+        raise InitxError(argument, values, allowed)
     for name, value in values.items():
         declared = [hp for hp in hyperparameters.space if hp.name == name]
         if not declared:
             names = ", ".join(dict.fromkeys(hp.name for hp in hyperparameters.space))
-            problem = f"`enqueue` has {name!r}, which is not a hyperparameter of this search"
+            problem = f"`{argument}` has {name!r}, which is not a hyperparameter of this search"
             remedy = f"Hyperparameters: {names}."
-            raise InitxError("enqueue", name, f"one of the hyperparameters {names}", remedy, problem)
+            raise InitxError(argument, name, f"one of the hyperparameters {names}", remedy, problem)
         if not any(_contains(hp, value) for hp in declared):
             allowed = _allowed(declared[0])
-            problem = f"`enqueue` must give {name!r} {allowed}, got {value!r}"
-            raise InitxError("enqueue", value, allowed, problem=problem)
+            problem = f"`{argument}` must give {name!r} {allowed}, got {value!r}"
+            raise InitxError(argument, value, allowed, problem=problem)
 
 
 def _contains(hp: Any, value: Any) -> bool:

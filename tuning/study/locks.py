@@ -1,8 +1,10 @@
-"""Locks stored in a study, for work that one process does on behalf of the whole search."""
+"""Locks stored in a study, for work that one process does for the whole search; and one of threads."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 import optuna
 
@@ -13,6 +15,19 @@ from .heartbeat import Liveness, Owner
 SETTLE_SECONDS = 0.5
 # Seconds between two attempts to take a lock.
 _POLL_SECONDS = 1.0
+
+
+def locked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a method in one thread at a time; `keras_tuner.synchronized` never releases its lock after an
+    exception.
+    """
+
+    @wraps(method)
+    def run_locked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return run_locked
 
 
 class LockLost(Exception):

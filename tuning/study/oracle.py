@@ -7,8 +7,7 @@ stopped.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,6 +29,7 @@ from .attributes import (
     values_of,
 )
 from .lease import TakenOver, TrialLease
+from .locks import locked
 from .proposals import Proposals
 from .reporting import StudyReporting
 from .samplers import GivenValues, OracleSampler, check_sampler
@@ -42,19 +42,6 @@ _SPACE_ATTRIBUTE = "keras_tuner_space"
 # Seconds between two checks of the trials of other processes, once nothing else is left to do.
 _POLL_SECONDS = 1.0
 _UNFINISHED = (kt_trial.TrialStatus.RUNNING, kt_trial.TrialStatus.IDLE)
-
-
-def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a method in one thread at a time; `keras_tuner.synchronized` never releases its lock after an
-    exception.
-    """
-
-    @wraps(method)
-    def locked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._lock:
-            return method(self, *args, **kwargs)
-
-    return locked
 
 
 class OptunaOracle(StudyReporting, keras_tuner.Oracle):
@@ -112,7 +99,8 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         place = SharedStudy(storage, study_name, shared, self.objective, lambda: self._project_dir)
         StudyReporting.__init__(self, place)
         self.seed = seed
-        self._proposals = Proposals(self, sampler, repeats)
+        revises = type(self).populate_space is not OptunaOracle.populate_space
+        self._proposals = Proposals(self, sampler, repeats, revises)
         self.enqueue(enqueue)
         self._lock = threading.RLock()
         self.trials_here: int | None = None
@@ -146,7 +134,14 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         """Create the study, and enqueue the candidates unless a trial has started."""
         self._proposals.begin()
 
-    @_locked
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Return the values that the sampler has drawn for a new trial; a subclass may return others.
+
+        Its answer has the form of `keras_tuner.Oracle.populate_space`, with the status RUNNING or STOPPED.
+        """
+        return {"status": kt_trial.TrialStatus.RUNNING, "values": self._proposals.drawn(trial_id)}
+
+    @locked
     def create_trial(self, tuner_id: str) -> kt_trial.Trial:
         """Return the next trial: one to retry, a stale trial of another process, or a new trial.
 
@@ -191,7 +186,7 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         self.leases[trial.trial_id].begin_run()
         return trial
 
-    @_locked
+    @locked
     def end_trial(self, trial: kt_trial.Trial) -> None:
         """Store how the trial ended, or queue it to run again, unless another process has taken it over.
 

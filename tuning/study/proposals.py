@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import keras_tuner
 import numpy as np
 import optuna
+from keras_tuner.engine import trial as kt_trial
 from optuna.trial import TrialState
 
 from keras_initx.errors import InitxError
@@ -16,7 +17,7 @@ from ..storage import retry
 from .attributes import EXHAUSTED_ATTRIBUTE, SURPLUS_ATTRIBUTE, values_of
 from .samplers import OracleSampler, WithoutRepeats, make_sampler
 from .shared_study import SharedStudy
-from .trials import combination
+from .trials import combination, trial_id_of
 
 # The names of the hyperparameters of the first grid.
 _GRID_ATTRIBUTE = "grid"
@@ -31,6 +32,8 @@ class Asking(Protocol):
     seed: int | None
     shared: SharedStudy
 
+    def populate_space(self, trial_id: str) -> dict[str, Any]: ...
+
     def hold(self, name: str) -> AbstractContextManager[None]: ...
 
 
@@ -40,13 +43,18 @@ class Proposals:
     Args:
         oracle: The oracle.
         sampler, repeats: As in `OptunaOracle`, with a KerasTuner oracle wrapped into an `OracleSampler`.
+        revises: Whether the oracle's `populate_space` decides on the values that the sampler has drawn.
 
     Attributes:
         exhausted: Whether the sampler has no more values for the space.
     """
 
-    def __init__(self, oracle: Asking, sampler: str | optuna.samplers.BaseSampler, repeats: bool) -> None:
+    def __init__(
+        self, oracle: Asking, sampler: str | optuna.samplers.BaseSampler, repeats: bool, revises: bool = False
+    ) -> None:
         self._oracle, self._sampler = oracle, sampler
+        self._revise = self._revised if revises else None
+        self._drawn: dict[str, dict[str, Any]] = {}
         # A grid has no repetitions, and an `OracleSampler` has a rule of its own.
         self._may_repeat = repeats or sampler == "grid" or isinstance(sampler, OracleSampler)
         self._reseeded, self.exhausted = False, False
@@ -130,10 +138,37 @@ class Proposals:
                 self._sampler.reseed_rng()
             self._reseeded = True
             study.sampler = self._sampler
-        if not self._may_repeat:
-            tried = {t.number: combination(values_of(t)) for t in self._oracle.shared.frozen_trials()}
+        if not self._may_repeat or self._revise:
+            trials = [] if self._may_repeat else self._oracle.shared.frozen_trials()
+            tried = {t.number: combination(values_of(t)) for t in trials}
             seed = _mixed(self._oracle.seed or 0, number, 1)
-            study.sampler = WithoutRepeats(study.sampler, self._oracle.hyperparameters, tried, seed)
+            space = self._oracle.hyperparameters
+            study.sampler = WithoutRepeats(study.sampler, space, tried, seed, self._revise)
+
+    def _revised(self, number: int, drawn: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the parameters that the oracle chooses for a new trial; None if it ends the search."""
+        trial_id = trial_id_of(number)
+        self._drawn = {trial_id: drawn}
+        answer = self._oracle.populate_space(trial_id)
+        status = answer.get("status")
+        if status == kt_trial.TrialStatus.STOPPED:
+            return None
+        if status != kt_trial.TrialStatus.RUNNING:
+            raise InitxError("populate_space", status, "a method that answers RUNNING or STOPPED")
+        values = answer.get("values") or {}
+        check_known(self._oracle.hyperparameters, values, "populate_space")
+        return self._stored(values)
+
+    def drawn(self, trial_id: str) -> dict[str, Any]:
+        """Return the values of the hyperparameters that the sampler has drawn for the trial that begins.
+
+        Raises:
+            InitxError: No trial with that id begins.
+        """
+        if trial_id not in self._drawn:
+            remedy = "Call create_trial, which calls populate_space."
+            raise InitxError("trial_id", trial_id, "the id of the trial that begins", remedy)
+        return dict(self._drawn[trial_id])
 
     def _check_grid(self, grid: Mapping[str, Any]) -> None:
         """Raise an `InitxError` if the grid has grown since its first trial, which leaves gaps."""

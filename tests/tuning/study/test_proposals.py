@@ -7,10 +7,20 @@ import keras_tuner
 import pytest
 from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.space.to_optuna import grid_of
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from keras_initx import InitxError
-from tests.tuning.study.plain_tuner import POINTS, a_number, conditional, discrete, numbers, run, values_of
+from tests.tuning.study.plain_tuner import (
+    POINTS,
+    PlainTuner,
+    a_number,
+    conditional,
+    discrete,
+    numbers,
+    run,
+    values_of,
+)
 
 pytestmark = pytest.mark.one_backend
 
@@ -116,3 +126,71 @@ class TestGrid:
         hp.Fixed("fixed", 3)
         hp.Float("half", 0.0, 1.0, step=0.5)
         assert grid_of(hp) == {"half": [0.0, 0.5, 1.0]}
+
+
+def revising(change: Any) -> type[OptunaOracle]:
+    """Return an oracle whose `populate_space` changes the answer of its base class."""
+
+    class Revising(OptunaOracle):
+        def populate_space(self, trial_id: str) -> dict[str, Any]:
+            answer = super().populate_space(trial_id)
+            change(answer)
+            return answer
+
+    return Revising
+
+
+def revised(folder: Path, change: Any, declare: Any, trials: int = 6, **options: Any) -> PlainTuner:
+    oracle = revising(change)(max_trials=trials, storage=InMemoryStorage(), **options)
+    oracle.verbose = 0
+    tuner = PlainTuner(oracle, folder, lambda hp: 1.0, declare)
+    tuner.search()
+    return tuner
+
+
+class TestPopulateSpace:
+    SAMPLERS = ("tpe", "cmaes", keras_tuner.oracles.RandomSearchOracle(seed=0))
+
+    @pytest.mark.parametrize("repeats", [False, True])
+    @pytest.mark.parametrize("sampler", SAMPLERS)
+    def test_a_subclass_decides_on_the_values(self, tmp_path: Path, sampler: Any, repeats: bool) -> None:
+        change = lambda answer: answer["values"].update(x=0.25, name="b")  # noqa: E731
+        tuner = revised(tmp_path, change, numbers, sampler=sampler, repeats=repeats)
+        assert [(v["x"], v["name"]) for v in tuner.seen] == [(0.25, "b")] * 6
+        assert len({v["rate"] for v in tuner.seen}) == 6
+        # The sampler learns from the values that were used.
+        assert {t.params["x"] for t in tuner.oracle.frozen_trials()} == {0.25}
+
+    def test_values_of_another_condition_are_drawn(self, tmp_path: Path) -> None:
+        change = lambda answer: answer.update(values={"kind": "deep", "skip": True})  # noqa: E731
+        tuner = revised(tmp_path, change, conditional, sampler="random")
+        assert all(v["kind"] == "deep" and v["skip"] and "width" not in v for v in tuner.seen)
+        assert len({v["gain"] for v in tuner.seen}) == 6
+
+    def test_it_may_end_the_search(self, tmp_path: Path) -> None:
+        left = [1, 2]
+        stop = lambda answer: left.pop() if left else answer.update(status="STOPPED")  # noqa: E731
+        tuner = revised(tmp_path, stop, numbers)
+        assert len(tuner.seen) == 2
+        assert tuner.oracle.remaining_trials() == 0
+
+    def test_a_candidate_of_the_user_is_not_changed(self, tmp_path: Path) -> None:
+        change = lambda answer: answer["values"].update(x=0.25)  # noqa: E731
+        tuner = revised(tmp_path, change, numbers, trials=2, enqueue=[{"x": 0.5}])
+        assert [values["x"] for values in tuner.seen] == [0.5, 0.25]
+
+    @pytest.mark.parametrize(
+        ("answer", "message"),
+        [
+            ({"values": {"other": 1}}, "has 'other', which is not a hyperparameter"),
+            ({"values": {"x": 7.0}}, "must give 'x' .*, got 7.0"),
+            ({"status": "IDLE"}, "must be a method that answers RUNNING or STOPPED, got 'IDLE'"),
+        ],
+    )
+    def test_answer_that_cannot_be_used(self, tmp_path: Path, answer: Any, message: str) -> None:
+        with pytest.raises(InitxError, match=f"^`populate_space` {message}"):
+            revised(tmp_path, lambda drawn: drawn.update(answer), numbers)
+
+    def test_only_for_the_trial_that_begins(self) -> None:
+        with pytest.raises(InitxError, match=r"^`trial_id` .*, got '0003'\. Call create_trial"):
+            OptunaOracle(storage=InMemoryStorage()).populate_space("0003")

@@ -1,6 +1,6 @@
 """Two samplers: one never repeats a combination of another sampler, the other returns known values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
 
@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from ...space import Parameter, count_points, filled
+from ..attributes import VALUES_ATTRIBUTE
 from ..trials import combination
 
 # How often a combination is drawn again before a space counts as exhausted, for each of its points. A space
@@ -53,6 +54,8 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
         space: The hyperparameters known so far.
         tried: The combinations (`combination`) of the other trials, by number.
         seed: The seed of the random draws.
+        revise: Called with the number of a new trial and its values by hyperparameter, unless the user
+            enqueued them. It returns the parameters to use instead, or None to end the search.
 
     Attributes:
         has_drawn: Whether the values of the trial are drawn.
@@ -65,8 +68,9 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
         space: keras_tuner.HyperParameters,
         tried: Mapping[int, str],
         seed: int,
+        revise: Callable[[int, dict[str, Any]], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        self._sampler, self._space, self._tried = sampler, space, tried
+        self._sampler, self._space, self._tried, self._revise = sampler, space, tried, revise
         self._random = optuna.samplers.RandomSampler(seed=seed)
         self._values: dict[str, Any] = {}
         self.has_drawn = self.stopped = False
@@ -84,10 +88,15 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
         values = self._draw(study, trial, self._sampler, {**relative, **fixed})
         size = count_points(self._space)
         draws = _DRAWS if size is None else min(_DRAWS * size, _MOST_DRAWS)
-        while values in tried and draws:
+        while combination(values) in tried and draws:
             values, draws = self._draw(study, trial, self._random, fixed), draws - 1
         # A candidate that the user enqueued runs all the same.
-        self.stopped = values in tried and not fixed
+        self.stopped = combination(values) in tried and not fixed
+        # A trial that another process began has its values already.
+        if self._revise is not None and not (self.stopped or fixed or VALUES_ATTRIBUTE in trial.user_attrs):
+            revised = self._revise(trial.number, values)
+            self.stopped = revised is None
+            self._values = {**self._values, **(revised or {})}
         return {}
 
     def _draw(
@@ -96,7 +105,7 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
         trial: FrozenTrial,
         sampler: optuna.samplers.BaseSampler,
         known: Mapping[str, Any],
-    ) -> str:
+    ) -> dict[str, Any]:
         drawn = copy(trial)
         drawn.params, drawn.distributions = {}, {}
 
@@ -112,7 +121,7 @@ class WithoutRepeats(optuna.samplers.BaseSampler):
 
         values = filled(self._space.space, choose).values
         self._values = drawn.params
-        return combination(values)
+        return dict(values)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
