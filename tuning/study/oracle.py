@@ -8,7 +8,6 @@ stopped.
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras_tuner
@@ -18,7 +17,7 @@ from keras_tuner.engine import trial as kt_trial
 from optuna.trial import TrialState
 
 from ..space import allows, filled, parameters_of, space_from
-from ..storage import check_no_keras_tuner, retry
+from ..storage import retry
 from .attributes import (
     EXHAUSTED_ATTRIBUTE,
     FAILED_RUNS_ATTRIBUTE,
@@ -366,11 +365,11 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         """Read the space and the trials of every process from the study.
 
         Raises:
-            InitxError: The project folder has a search of KerasTuner.
+            InitxError: The project folder has a search of KerasTuner, and the study is new.
         """
         # An oracle without a tuner has no folder.
         if hasattr(self, "_directory"):
-            check_no_keras_tuner(Path(self._project_dir))
+            self.shared.check_folder()
         self._is_loaded = True
         self.read_space()
         trials = self.frozen_trials()

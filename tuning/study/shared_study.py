@@ -11,7 +11,7 @@ import keras_tuner
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ..storage import open_storage, quiet_optuna, retry, storage_label
+from ..storage import STUDY_FILE, check_no_keras_tuner, open_storage, quiet_optuna, retry, storage_label
 from .attributes import (
     OUT_OF_RACE_PREFIX,
     OWNER_ATTRIBUTE,
@@ -87,6 +87,14 @@ class SharedStudy:
     def location(self) -> str:
         """The storage of the study, as an error may name it."""
         return storage_label(self._storage, Path(self._folder()))
+
+    def check_folder(self) -> None:
+        """Raise an `InitxError` if the study is new and its folder has a search of KerasTuner already."""
+        folder = Path(self._folder())
+        # Opening the study would create its file.
+        is_begun = (folder / STUDY_FILE).exists() if self._storage is None else bool(self.attributes())
+        if not is_begun:
+            check_no_keras_tuner(folder)
 
     def set_pruner(self, pruner: optuna.pruners.BasePruner) -> None:
         """Set the pruner of the study."""

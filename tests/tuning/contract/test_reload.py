@@ -116,6 +116,16 @@ def test_search_of_another_kind_is_not_mixed_in(make_ours: Maker, tmp_path: Path
     assert search(make_ours(loop, loop, max_trials=1, overwrite=True)).oracle.start_order == ["0000"]
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_older_search_goes_on_beside_one_of_keras_tuner(
+    make_ours: Maker, tmp_path: Path, on_disk: bool
+) -> None:
+    search(make_ours(loop, loop, max_trials=1, on_disk=on_disk))
+    search(random_search(tmp_path / "other", loop, loop, max_trials=1))
+    (tmp_path / "other" / "project" / "oracle.json").rename(tmp_path / "project" / "oracle.json")
+    assert len(search(make_ours(loop, loop, max_trials=2, on_disk=on_disk)).oracle.trials) == 2
+
+
 def test_space_does_not_shrink(make: Maker) -> None:
     tuner = search(make(loop, loop, max_trials=6))
     names = [hp.name for hp in tuner.oracle.get_space().space]
