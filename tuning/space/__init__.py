@@ -7,7 +7,7 @@ from .dense_network import (
     DenseNetwork,
 )
 from .fatal import WrongInEveryTrial
-from .hypermodel import BATCH_SIZE, SCHEDULE, InitializerHyperModel, build_on
+from .hypermodel import BATCH_SIZE, SCHEDULE, InitializerHyperModel
 from .initializers import CANDIDATES, DEFAULT_INITIALIZERS, INITIALIZER, OWN, Initializers, KernelSpace
 from .ranges import Numbers, Range
 from .search_space import SearchSpace
@@ -23,6 +23,7 @@ from .to_optuna import (
     range_of,
     space_from,
 )
+from .user_model import build_on
 
 __all__ = [
     "ACTIVATION",

@@ -3,17 +3,16 @@
 import functools
 import inspect
 import random
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import keras_tuner
 
-from keras_initx import InitxError, all_layers
-from keras_initx.errors import error_line
+from keras_initx import InitxError
 
 from .._variables import inner_optimizer, optimizers_of
+from ..data import FitArguments
 from .dependence import Dependence, Parts
 from .fatal import WrongInEveryTrial
 from .initializers import (
@@ -29,6 +28,7 @@ from .loaded import warn_of_loaded_kernels
 from .optimizers import check_optimizers, set_optimizer
 from .ranges import SCHEDULES, check_counts, check_numbers, choose_number
 from .search_space import SearchSpace
+from .user_model import Build, build_on, maker
 
 LEARNING_RATE, WEIGHT_DECAY, SCHEDULE, BATCH_SIZE = "learning_rate", "weight_decay", "schedule", "batch_size"
 OPTIMIZER = "optimizer"
@@ -44,8 +44,6 @@ _ARGUMENTS = {
     BATCH_SIZE: "batch_sizes",
     OPTIMIZER: "optimizers",
 }
-
-Build = Callable[..., keras.Model]
 
 
 class InitializerHyperModel(keras_tuner.HyperModel):
@@ -91,11 +89,13 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.batch_sizes = check_counts("batch_sizes", space.batch_sizes)
         self.optimizers = check_optimizers(space.optimizers)
         self._model = model
-        self._make = _maker(model)
+        self._make = maker(model)
         self._dependence = Dependence(self._rebuilt)
         # A clone has the weights of its original; a function draws new ones in each call.
         self._clones = isinstance(model, keras.Model)
         self._keeps_own: bool | None = None
+        # Python's random state before the model was made.
+        self._state: Any = None
         self.inputs: Any = None
         self.lenient = False
         self.given: tuple[Any, ...] = ()
@@ -133,12 +133,20 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             kwargs["batch_size"] = hp.values[BATCH_SIZE]
         if self.has_own_fit:
             return self._model.fit(hp, model, *args, **kwargs)  # type: ignore[union-attr]
+        if not self._is_ready(model):
+            # A tuner that does not set `inputs`, such as one of KerasTuner.
+            self.inputs = FitArguments(args, kwargs).batches[0].x
+            try:
+                build_on(model, self.inputs)
+                self._draw(model, hp)
+            finally:
+                self.inputs = None
         return model.fit(*args, **kwargs)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Return the user's model with the kernels and the training options that `hp` chooses."""
         is_first = not self.given and not self._added.keys() & {declared.name for declared in hp.space}
-        state = random.getstate()
+        self._state = random.getstate()
         model = self._make(hp)
         if is_first:
             # One build less: this one has also shown what the user's model declares.
@@ -157,16 +165,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self._check_not_declared(hp)
         if self.inputs is not None:
             build_on(model, self.inputs)
-        # Before the data are known, a model that they build has no kernels to draw, though its parts may.
-        awaits_data = self.inputs is None and not (self.has_own_fit or self.lenient)
-        is_built = model.built or (bool(model.variables) and not awaits_data)
-        if is_built and self._keeps_own is None:
-            self._keeps_own = not self._clones and warn_of_loaded_kernels(model)
-        own = [p.name for p in hp.space if p.name in self._declared or p.name not in self._added]
-        parts = self._dependence.parts(model, hp, own, state) if self._may_overrule and own else Parts()
-        self._check_training(parts.training)
-        drawn = model if is_built else None
-        self.kernels.draw(drawn, hp, self._declared, not self._keeps_own, parts)
+        self._draw(model, hp)
         if self.optimizers is not None:
             self._optimizer(model, "optimizers")
             set_optimizer(model, hp.Choice(OPTIMIZER, list(self.optimizers)))
@@ -191,6 +190,25 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         if self.batch_sizes is not None:
             hp.Choice(BATCH_SIZE, list(self.batch_sizes))
         return model
+
+    def _is_ready(self, model: keras.Model) -> bool:
+        """Return whether kernels can be drawn; a model that its first batch builds is ready after that.
+
+        Its parts may have kernels before, but not every method can draw them.
+        """
+        waits = self.inputs is None and not (self.has_own_fit or self.lenient)
+        return model.built or (bool(model.variables) and not waits)
+
+    def _draw(self, model: keras.Model, hp: keras_tuner.HyperParameters) -> None:
+        """Draw the kernels that `hp` chooses, or only declare the choices while the model is not ready."""
+        is_ready = self._is_ready(model)
+        if is_ready and self._keeps_own is None:
+            self._keeps_own = not self._clones and warn_of_loaded_kernels(model)
+        own = [p.name for p in hp.space if p.name in self._declared or p.name not in self._added]
+        examined = self._may_overrule and own
+        parts = self._dependence.parts(model, hp, own, self._state) if examined else Parts()
+        self._check_training(parts.training)
+        self.kernels.draw(model if is_ready else None, hp, self._declared, not self._keeps_own, parts)
 
     @property
     def _may_overrule(self) -> bool:
@@ -304,96 +322,3 @@ def _is_same(one: Any, other: Any) -> bool:
     """Return whether two hyperparameters have the same values, under whatever conditions."""
     configs = [{**hp.get_config(), "conditions": None} for hp in (one, other)]
     return type(one) is type(other) and configs[0] == configs[1]
-
-
-def build_on(model: keras.Model, inputs: Any) -> None:
-    """Build a model by calling it on a batch of inputs, unless it is built.
-
-    A model without a `call`, such as a GAN that only has a training step, stays as it is if its parts have
-    weights.
-
-    Raises:
-        InitxError: The model cannot be called on the inputs.
-    """
-    if model.built and all(layer.built for layer in all_layers(model)):
-        return
-    try:
-        model(inputs)
-    except NotImplementedError:
-        if model.variables:
-            return
-        problem = f"`model` {model.name!r} has neither weights nor a `call` that would build them"
-        remedy = "Build its layers in the function that returns it."
-        raise InitxError("model", model.name, "a model with weights", remedy, problem) from None
-    except Exception as error:
-        problem = f"`model` {model.name!r} cannot be built on the data"
-        remedy = f"Keras: {error_line(error)}."
-        raise InitxError("model", model.name, "a model of the data", remedy, problem) from error
-
-
-def _maker(model: Any) -> Build:
-    """Return a function of `hp` that returns a new compiled model on each call."""
-    if isinstance(model, keras_tuner.HyperModel):
-        return model.build
-    if isinstance(model, keras.Model):
-        if getattr(model, "optimizer", None) is None:
-            problem = f"`model` {model.name!r} is not compiled"
-            remedy = "Pass a compiled model, or a function that returns one."
-            raise InitxError("model", model.name, "a compiled model", remedy, problem)
-        return lambda hp: _copy(model)
-    if not callable(model):
-        raise InitxError("model", model, "a Keras model, a function that returns one, or a HyperModel")
-    return model if _takes_hp(model) else lambda hp: model()
-
-
-def _takes_hp(build: Build) -> bool:
-    """Return whether a function takes `hp`: a positional argument without a default, or one of that name."""
-    parameters = inspect.signature(build).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(p.name == "hp" or (p.kind in positional and p.default is p.empty) for p in parameters)
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    try:
-        return _clone(model)
-    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
-        # Only the start of Keras's message: the rest is the layer's whole config.
-        reason = str(error).strip().split("\n")[0].split(" using config=")[0][:200]
-        problem = f"`model` {model.name!r} cannot be cloned and compiled by Keras"
-        remedy = (
-            "Pass a function that builds and compiles it, or register your own functions and classes with "
-            f"keras.saving.register_keras_serializable. Keras: {reason}"
-        )
-        allowed = "a model that Keras can clone and compile"
-        raise InitxError("model", model.name, allowed, remedy, problem) from error
-
-
-def _clone(model: keras.Model) -> keras.Model:
-    learned = any(hasattr(layer, "save_assets") for layer in all_layers(model))
-    copy = (
-        keras.models.clone_model(model, clone_function=_with_assets, recursive=True)
-        if learned
-        else keras.models.clone_model(model)
-    )
-    if model.built:
-        if not copy.built:
-            copy.build(model.input_shape)
-        copy.set_weights(model.get_weights())
-    for layer in all_layers(copy):
-        # An adapted layer computes with constants that it derives from its weights.
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()
-    # Keras clones the layers' dtype policies, but not the model's own, which decides on loss scaling.
-    copy.dtype_policy = model.dtype_policy
-    copy.compile_from_config(model.get_compile_config())
-    return copy
-
-
-def _with_assets(layer: keras.Layer) -> keras.Layer:
-    """Return a copy of a layer; a vocabulary that it has learned is neither a weight nor in its config."""
-    copy = layer.__class__.from_config(layer.get_config())
-    if hasattr(layer, "save_assets"):
-        with tempfile.TemporaryDirectory() as folder:
-            layer.save_assets(folder)
-            copy.load_assets(folder)
-    return copy

@@ -59,7 +59,7 @@ class Parameter:
 
 
 def space_from(config: Mapping[str, Any]) -> keras_tuner.HyperParameters:
-    """Return the hyperparameters of a configuration, which KerasTuner itself would change."""
+    """Return the hyperparameters of a configuration, and leave it as it is; `from_config` would modify it."""
     return keras_tuner.HyperParameters.from_config(copy.deepcopy(dict(config)))
 
 

@@ -134,45 +134,11 @@ class TestBuild:
         np.testing.assert_allclose(normalized, keras.ops.convert_to_numpy(standardize(x)), rtol=1e-6)
         assert abs(normalized.mean()) < 1e-3
 
-    def test_a_nested_adapted_layer_is_kept(self) -> None:
-        x = np.random.default_rng(0).normal(3, 2, size=(50, 300)).astype("float32")
-        standardize = L.Normalization()
-        standardize.adapt(x)
-        inner = keras.Sequential([keras.Input((300,)), standardize])
-        model = keras.Sequential([keras.Input((300,)), inner, L.Dense(2)])
-        model.compile("sgd", "mse")
-        built = InitializerHyperModel(model, SearchSpace(NAMES, RATES)).build(chosen(initializer="he_normal"))
-        normalized = keras.ops.convert_to_numpy(built.layers[0](x))
-        np.testing.assert_allclose(normalized, keras.ops.convert_to_numpy(inner(x)), rtol=1e-6)
-
-    def test_a_learned_vocabulary_is_kept(self) -> None:
-        import tensorflow as tf
-
-        words = tf.constant(["a b", "b c", "c b"])
-        vectorize = L.TextVectorization(output_mode="count")
-        vectorize.adapt(words)
-        model = keras.Sequential([keras.Input((), dtype="string"), vectorize, L.Dense(2)])
-        model.compile("sgd", "mse")
-        built = InitializerHyperModel(model, SearchSpace(NAMES, RATES)).build(chosen(initializer="he_normal"))
-        counts = keras.ops.convert_to_numpy(built.layers[0](words))
-        # The columns are unknown words, then the words by frequency.
-        np.testing.assert_array_equal(counts[:, 1:], [[1, 0, 1], [1, 1, 0], [1, 1, 0]])
-
     def test_an_unbuilt_model_is_built_on_the_inputs(self) -> None:
         hypermodel = InitializerHyperModel(unbuilt(), SearchSpace(NAMES, RATES))
         hypermodel.inputs = np.ones((2, 5), "float32")
         built = hypermodel.build(chosen(initializer="he_normal"))
         assert built.layers[0].kernel.shape == (5, 3)
-
-    def test_the_copy_is_compiled_like_the_model(self) -> None:
-        model = keras.Sequential([keras.Input((4,)), L.Dense(2, activation="softmax")])
-        model.compile(
-            keras.optimizers.Adam(0.1, beta_1=0.5), "sparse_categorical_crossentropy", metrics=["accuracy"]
-        )
-        built = InitializerHyperModel(model, SearchSpace(NAMES, None)).build(chosen(initializer="he_normal"))
-        assert built.optimizer.beta_1 == 0.5
-        results = built.evaluate(np.ones((4, 4)), np.zeros(4), verbose=0, return_dict=True)
-        assert results.keys() == {"loss", "accuracy"}
 
     def test_the_default_initializers_are_known(self) -> None:
         assert check_initializers(DEFAULT_INITIALIZERS) == DEFAULT_INITIALIZERS
@@ -361,16 +327,26 @@ class TestUnbuilt:
         (model,) = tuner.get_best_models()
         assert float(model.optimizer.learning_rate) == 0.0625
 
-    def test_inputs_that_do_not_fit(self) -> None:
-        def picky() -> keras.Model:
-            model = keras.Sequential([L.Reshape((7, 7)), L.Dense(2)])
-            model.compile("sgd", "mse")
-            return model
+    @pytest.mark.parametrize(
+        ("build", "units"), [(lambda: of_parts(True), 4), (unbuilt, 3)], ids=["built parts", "unbuilt"]
+    )
+    def test_keras_tuner_draws_on_the_first_batch(self, tmp_path: Path, build: Any, units: int) -> None:
+        class Recording(InitializerHyperModel):
+            def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+                drawn = super().fit(hp, model, *args, **kwargs)
+                kernels.extend(np.asarray(v) for v in model.variables if v.name == "kernel")
+                return drawn
 
-        hypermodel = InitializerHyperModel(picky)
-        hypermodel.inputs = np.zeros((2, 5), "float32")
-        with pytest.raises(InitxError, match=r"^`model` .* cannot be built on the data\. Keras: "):
-            hypermodel.build(chosen())
+        kernels: list[np.ndarray] = []
+        x = np.ones((8, 4), "float32")
+        hypermodel = Recording(build, SearchSpace(["ones"], [2.0**-40]))
+        goal = keras_tuner.Objective("loss", "min")
+        tuner = keras_tuner.RandomSearch(hypermodel, goal, 1, directory=str(tmp_path))
+        tuner.oracle.verbose = 0
+        tuner.search(x, x[:, :units], verbose=0)
+        assert kernels
+        assert all(np.allclose(kernel, 1) for kernel in kernels)
+        assert hypermodel.inputs is None
 
 
 class TestOwnFit:
