@@ -48,8 +48,11 @@ class WeightIndex:
         return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
     def is_learned(self, variable: keras.Variable) -> bool:
-        """Return whether the weight belongs to a layer that learned it from data by `adapt`."""
-        return hasattr(self.of(variable)[0], "finalize_state")
+        """Return whether the weight belongs to a layer that learned it from data by `adapt`.
+
+        Such weights are not trainable. A layer may have others, which training learns.
+        """
+        return hasattr(self.of(variable)[0], "adapt") and not (variable.trainable or was_trainable(variable))
 
     def variables(self) -> list[keras.Variable]:
         """Return all weights, each once."""

@@ -99,6 +99,30 @@ class TestTheModelsOwn:
         with pytest.raises(InitxError, match="`only='scale'` matches only weights that are not drawn here"):
             reinitialize(model, only="scale")
 
+    def test_what_a_layer_of_the_users_own_learned_by_adapt_stays(self):
+        class Center(keras.layers.Layer):
+            def build(self, shape):
+                self.center = self.add_weight(shape=(shape[-1],), trainable=False, name="center")
+                self.factor = self.add_weight(shape=(shape[-1],), initializer="glorot_uniform", name="factor")
+
+            def adapt(self, data):
+                self.build(data.shape)
+                self.built = True
+                self.center.assign(data.mean(0))
+
+            def call(self, x):
+                return self.factor * (x - self.center)
+
+        data = np.random.default_rng(0).normal(50, 10, (200, 3)).astype("float32")
+        layer = Center(name="mine")
+        layer.adapt(data)
+        model = keras.Sequential([keras.Input((3,)), layer])
+        before = keras.ops.convert_to_numpy(layer.factor).copy()
+        # Training learns the other weight, so it is drawn.
+        assert reinitialize(model, seed=1) == 1
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(layer.center), data.mean(0), rtol=1e-5)
+        assert not np.array_equal(keras.ops.convert_to_numpy(layer.factor), before)
+
     def test_an_unknown_initializer_is_named(self):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="known")])
         kernel = model.layers[0].kernel
