@@ -1,7 +1,7 @@
 """Trials that another program asks for: their oracle, and hyperparameters that they suggest."""
 
 import json
-import time
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from keras_initx.errors import InitxError
 
 from ..pruning import LayerStart, as_record
 from ..space import parameters_of, space_from
-from ..storage import disk_errors, retry, write_json
+from ..storage import WEIGHT_FILES, disk_errors, retry, settings_in, write_json
 from ..study import (
     ENDING_ATTRIBUTE,
     REASON_ATTRIBUTE,
@@ -30,6 +30,11 @@ from ..study import (
 # The file of a results folder that names the study of its weights. That study has the key as an attribute.
 _OWNER_FILE = "study.json"
 _FOLDER_PREFIX = "results_folder_"
+# The file with the attributes of a trial that belongs to no study.
+ATTRIBUTES_FILE = "attributes.json"
+_KEY_ATTRIBUTE = "folder_key"
+# The folder of a trial that is named after its number.
+_NUMBERED = re.compile(r"trial_\d{4,}")
 
 
 class SuggestedValues(keras_tuner.HyperParameters):
@@ -204,10 +209,13 @@ def retries_of(trial: Any) -> list[int]:
 def name_of(trial: Any) -> str:
     """Return the name of a trial's folder, which a retried trial shares with its first attempt.
 
-    A `FixedTrial` belongs to no study. It must not replace the weights of a trial with the same number.
+    A `FixedTrial` belongs to no study, and its number is usually 0. It must not replace the weights of a
+    trial with the same number, so each keeps a key of its own.
     """
     if isinstance(trial, optuna.trial.FixedTrial):
-        return f"fixed_{trial.number:04d}"
+        if _KEY_ATTRIBUTE not in trial.user_attrs:
+            trial.set_user_attr(_KEY_ATTRIBUTE, uuid.uuid4().hex[:12])
+        return f"fixed_{trial.user_attrs[_KEY_ATTRIBUTE]}"
     return f"{next(iter(retries_of(trial)), trial.number):04d}"
 
 
@@ -218,35 +226,47 @@ def claim_folder(study: optuna.Study, folder: Path) -> None:
     its key in the study.
 
     Raises:
-        InitxError: The folder has the weights of another study.
+        InitxError: The folder has the weights of another study, or of a search.
     """
     file = folder / _OWNER_FILE
     if not file.exists():
+        check_no_search(folder)
         key = uuid.uuid4().hex
         retry(study.set_user_attr, f"{_FOLDER_PREFIX}{key}", True)
         with disk_errors("results", folder, every_os_error=True):
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with file.open("x", encoding="utf-8") as new:
-                    new.write(json.dumps({"key": key, "study": study.study_name}))
-            except FileExistsError:
-                pass
+        write_json(file, {"key": key, "study": study.study_name}, keep=True)
     check_folder(study, folder)
 
 
 def check_folder(study: optuna.Study, folder: Path) -> None:
-    """Raise an `InitxError` for a folder that has the weights of another study."""
+    """Raise an `InitxError` for a folder that has the weights of another study, or of a search."""
     file = folder / _OWNER_FILE
     if not file.exists():
+        check_no_search(folder)
         return
-    # Another process may be writing it.
-    for _ in range(50):
-        if text := file.read_text(encoding="utf-8"):
-            break
-        time.sleep(0.1)
-    owner = json.loads(text or "{}")
-    if f"{_FOLDER_PREFIX}{owner.get('key')}" not in study.user_attrs:
-        allowed = f"a folder without the weights of another study than {study.study_name!r}"
+    try:
+        owner = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        owner = None
+    allowed = f"a folder that no study but {study.study_name!r} uses"
+    remedy = "Pass another results= to objective, or remove that folder."
+    if not isinstance(owner, dict) or "key" not in owner:
+        problem = f"`results` {str(folder)!r}: {file} is damaged"
+        raise InitxError("results", str(file), allowed, f"Restore a copy of that file. {remedy}", problem)
+    if f"{_FOLDER_PREFIX}{owner['key']}" not in study.user_attrs:
         problem = f"`results` {str(folder)!r} holds the weights of another study, {owner.get('study')!r}"
-        remedy = "Pass another results= to objective, or remove that folder."
         raise InitxError("results", str(folder), allowed, remedy, problem)
+
+
+def check_no_search(folder: Path) -> None:
+    """Raise an `InitxError` for a folder with a search, whose trials are named as those of a study."""
+    weights = folder.glob(f"trial_*/{WEIGHT_FILES}")
+    # A named trial of `Objective.run` has its attributes there.
+    ours = (path for path in weights if not (path.parent / ATTRIBUTES_FILE).exists())
+    is_search = settings_in(folder) is not None or any(_NUMBERED.fullmatch(p.parent.name) for p in ours)
+    # Looked for afterwards: another process may have claimed the folder and begun a trial meanwhile.
+    if is_search and not (folder / _OWNER_FILE).exists():
+        problem = f"`results` {str(folder)!r} holds a search, whose weights the trials would replace"
+        remedy = "Pass another results= to objective."
+        raise InitxError("results", str(folder), "a folder without a search", remedy, problem)

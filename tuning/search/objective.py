@@ -22,7 +22,16 @@ from ..space import InitializerHyperModel, SearchSpace
 from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
 from ..training import InitializerTuner, devices_of, seeds_of
 from .arguments import check_kinds, check_model, fit_of, goal_of, objectives_of
-from .driven_trials import DrivenOracle, StoredTrial, Suggest, check_folder, claim_folder, name_of
+from .driven_trials import (
+    ATTRIBUTES_FILE,
+    DrivenOracle,
+    StoredTrial,
+    Suggest,
+    check_folder,
+    check_no_search,
+    claim_folder,
+    name_of,
+)
 from .options import Execution, Results, Stopping, check_not_elsewhere, grouped
 
 # The tuner of each objective in this process, and the arguments of its runs. An objective that is sent to a
@@ -155,7 +164,8 @@ class Objective:
         Raises:
             optuna.TrialPruned: The trial was screened, or a pruner ended it. The trial's attributes "ended"
                 and "reason" say how and why.
-            InitxError: The study has the opposite direction, or the results folder belongs to another study.
+            InitxError: The study has the opposite direction, or the results folder belongs to another study
+                or to a search.
         """
         study = getattr(trial, "study", None)
         if study is not None and len(study.directions) > 1:
@@ -163,7 +173,9 @@ class Objective:
         if study is not None and study.direction.name.lower() != self.direction:
             remedy = f"Create the study with direction={self.direction!r}."
             raise InitxError("direction", study.direction.name.lower(), repr(self.direction), remedy)
-        if study is not None:
+        if study is None:
+            check_no_search(self._results)
+        else:
             claim_folder(study, self._results)
         return self._run(trial, name_of(trial))
 
@@ -178,7 +190,11 @@ class Objective:
 
         Returns:
             The mean score.
+
+        Raises:
+            InitxError: The results folder belongs to a search.
         """
+        check_no_search(self._results)
         return self._run(self._stored(_flat(values), trial_id), trial_id)
 
     def best_model(self, study: optuna.Study) -> keras.Model:
@@ -212,7 +228,7 @@ class Objective:
 
     def _stored(self, values: Mapping[str, Any], trial_id: str) -> StoredTrial:
         """Return a trial of those values whose attributes are in its folder."""
-        return StoredTrial(values, self._results / f"trial_{trial_id}" / "attributes.json")
+        return StoredTrial(values, self._results / f"trial_{trial_id}" / ATTRIBUTES_FILE)
 
     def _run(self, trial: Any, trial_id: str) -> float:
         running = kt_trial.Trial(self.suggest.values(trial), trial_id, kt_trial.TrialStatus.RUNNING)

@@ -13,7 +13,7 @@ from .databases import (
 )
 from .failures import StorageFailure, atomic_write, disk_errors, reserve, storage_errors
 from .json_files import finite_or_none, write_json
-from .results_folder import SETTINGS, WEIGHT_FILES, Mode, SearchFolders, check_no_keras_tuner
+from .results_folder import SETTINGS, WEIGHT_FILES, Mode, SearchFolders, check_no_keras_tuner, settings_in
 from .retry import no_retry, retry
 from .settings import check_same
 
@@ -38,6 +38,7 @@ __all__ = [
     "redacted",
     "reserve",
     "retry",
+    "settings_in",
     "storage_errors",
     "storage_label",
     "storage_session",

@@ -97,12 +97,15 @@ def disk_errors(
 
 
 @contextmanager
-def atomic_write(path: Path, argument: str = "results", started: bool = True) -> Iterator[Path]:
-    """Yield a temporary file that replaces `path` once it is complete, and is removed on an error.
+def atomic_write(
+    path: Path, argument: str = "results", started: bool = True, keep: bool = False
+) -> Iterator[Path]:
+    """Yield a temporary file that becomes `path` once it is complete, and is removed on an error.
 
     Args:
-        path: The file to write or replace.
+        path: The file to write.
         argument, started: As in `disk_errors`.
+        keep: Whether a file that is at `path` by then stays; otherwise it is replaced.
 
     Raises:
         StorageFailure: The file cannot be written. An earlier file at `path` stays as it was.
@@ -112,10 +115,25 @@ def atomic_write(path: Path, argument: str = "results", started: bool = True) ->
     with disk_errors(argument, path.parent, every_os_error=True, started=started):
         try:
             yield partial
-            partial.replace(path)
+            if keep:
+                _link(partial, path)
+            else:
+                partial.replace(path)
         finally:
             with suppress(OSError):
                 partial.unlink()
+
+
+def _link(complete: Path, path: Path) -> None:
+    """Give a file a second name, unless that name is taken."""
+    try:
+        path.hardlink_to(complete)
+    except FileExistsError:
+        pass
+    except OSError:
+        # Some network disks have no links. There, two processes at once would both get the name.
+        if not path.exists():
+            complete.replace(path)
 
 
 def reserve(path: Path, size: int) -> None:

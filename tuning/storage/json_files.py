@@ -9,9 +9,15 @@ import numpy as np
 from .failures import atomic_write
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file atomically; NaN and infinity, which JSON lacks, become null."""
-    with atomic_write(path) as partial:
+def write_json(path: Path, content: Any, keep: bool = False) -> None:
+    """Write a JSON file atomically; NaN and infinity, which JSON lacks, become null.
+
+    Args:
+        path: The file.
+        content: What to write.
+        keep: Whether an earlier file stays as it is.
+    """
+    with atomic_write(path, keep=keep) as partial:
         partial.write_text(json.dumps(_with_finite_numbers(content), indent=2) + "\n", encoding="utf-8")
 
 

@@ -70,7 +70,7 @@ class SearchFolders:
         """
         for argument, folder in self._by_argument():
             _check_is_folder(argument, folder)
-        earlier = self._earlier_settings()
+        earlier = settings_in(self.results)
         if earlier is None:
             if mode == "resume":
                 problem = f"Nothing to resume in {str(self.results)!r}"
@@ -79,7 +79,7 @@ class SearchFolders:
             try:
                 self._check_empty()
             except InitxError:
-                if mode != "join" or self._earlier_settings() is None:
+                if mode != "join" or settings_in(self.results) is None:
                     raise
                 # Another process has started the search since the check above.
                 return self.open(settings, mode, remove)
@@ -140,18 +140,6 @@ class SearchFolders:
                 allowed, remedy = "a folder that can be written to", "Make it writable, or pass another one."
                 raise InitxError(argument, str(folder), allowed, remedy, problem) from error
 
-    def _earlier_settings(self) -> dict[str, Any] | None:
-        path = self.results / SETTINGS
-        if not path.exists():
-            return None
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            problem = f"`results` {str(self.results)!r}: {path} is damaged"
-            remedy = "Restore a copy of that file, delete the folder, or pass another one."
-            raise InitxError("results", str(path), "a readable settings file", remedy, problem) from error
-        return settings if isinstance(settings, dict) and settings.keys() >= _REQUIRED_KEYS else None
-
     def _check_empty(self) -> None:
         # Another process may have created the folder for the logs, but not the settings yet.
         within = (self.logs, *self.logs.parents)
@@ -182,6 +170,24 @@ class SearchFolders:
         folders = {p for path in log_files for p in path.parents if self.logs in p.parents}
         for folder in sorted(folders, reverse=True):
             _remove_if_empty(folder)
+
+
+def settings_in(results: Path) -> dict[str, Any] | None:
+    """Return the settings of the search in a folder, or None without one.
+
+    Raises:
+        InitxError: The file cannot be read.
+    """
+    path = results / SETTINGS
+    if not path.exists():
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        problem = f"`results` {str(results)!r}: {path} is damaged"
+        remedy = "Restore a copy of that file, delete the folder, or pass another one."
+        raise InitxError("results", str(path), "a readable settings file", remedy, problem) from error
+    return settings if isinstance(settings, dict) and settings.keys() >= _REQUIRED_KEYS else None
 
 
 def check_no_keras_tuner(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Trials that another program asks for keep their seeds, and find the values that it passes."""
 
+import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import optuna
 import pytest
 from keras_initx.tuning import SearchSpace, Stopping
-from keras_initx.tuning.search.driven_trials import claim_folder
+from keras_initx.tuning.search.driven_trials import check_folder, claim_folder
 
 from keras_initx import InitxError
 from tests.support.objectives import Make, scores, study_of
@@ -107,7 +109,7 @@ def test_a_restart_under_the_same_name_finds_its_seeds(make: Make, recorder: Any
 
 @pytest.mark.one_backend
 def test_a_folder_serves_one_study(make: Make, tmp_path: Path) -> None:
-    goal = make(epochs=1, seeds=1)
+    goal = make(epochs=1, seeds=1, stopping=Stopping(screening=False))
     study = study_of(goal, [{"initializer": "own"}])
     study.optimize(goal, n_trials=1)
     weights = goal.best_model(study).get_weights()
@@ -117,8 +119,14 @@ def test_a_folder_serves_one_study(make: Make, tmp_path: Path) -> None:
         other.optimize(goal, n_trials=1)
     with pytest.raises(InitxError, match=message):
         goal.best_model(other)
-    # A trial of no study has a folder of its own.
-    goal(optuna.trial.FixedTrial({"initializer": "auto"}))
+    # Each trial of no study has a folder of its own.
+    fixed = [optuna.trial.FixedTrial({"initializer": name}) for name in ("zeros", "auto")]
+    for trial in fixed:
+        goal(trial)
+    first, second = (goal.load_model(trial).get_weights()[0] for trial in fixed)
+    # Below a head of zeros, no gradient reaches the zeros of the first layer.
+    assert not first.any()
+    assert second.all()
     for mine, loaded in zip(weights, goal.best_model(study).get_weights(), strict=True):
         np.testing.assert_array_equal(mine, loaded)
 
@@ -150,3 +158,55 @@ def test_threads_that_claim_a_folder_at_once_all_get_it(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(claim, range(8)))
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["study.json"]
+
+
+@pytest.mark.check
+@pytest.mark.one_backend
+@pytest.mark.parametrize("content", ["", '{"key": "ab', "[]", "{}"], ids=["empty", "cut", "list", "no key"])
+def test_a_damaged_owner_is_named_at_once(tmp_path: Path, content: str) -> None:
+    study = optuna.create_study()
+    (tmp_path / "study.json").write_text(content)
+    started = time.monotonic()
+    for use in (claim_folder, check_folder):
+        with pytest.raises(
+            InitxError, match=r"^`results` .*study\.json is damaged\. Restore a copy .* or remove"
+        ):
+            use(study, tmp_path)
+    assert time.monotonic() - started < 2
+    assert (tmp_path / "study.json").read_text() == content
+
+
+@pytest.mark.check
+@pytest.mark.one_backend
+@pytest.mark.parametrize("kept", ["settings.json", "trial_0002/best_0.weights.h5"])
+def test_the_folder_of_a_search_is_refused(make: Make, tmp_path: Path, kept: str) -> None:
+    results = tmp_path / "search"
+    file = results / kept
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"version": "0.1.0", "data": "", "space": {}}))
+    study = optuna.create_study()
+    for use in (claim_folder, check_folder):
+        with pytest.raises(
+            InitxError, match=r"^`results` .*search' holds a search, .*\. Pass another results= "
+        ):
+            use(study, results)
+    goal = make(results=results)
+    with pytest.raises(InitxError, match="holds a search"):
+        goal.run({"initializer": "own"}, "0002")
+    with pytest.raises(InitxError, match="holds a search"):
+        goal(optuna.trial.FixedTrial({"initializer": "own"}))
+    assert [path for path in results.rglob("*") if path.is_file()] == [file]
+
+
+@pytest.mark.check
+@pytest.mark.one_backend
+def test_a_folder_of_named_trials_or_of_other_files_is_free(tmp_path: Path) -> None:
+    for name in ("trial_0001/best_0.weights.h5", "trial_0001/attributes.json", "trial_a/best_0.weights.h5"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    # Other programs write such a file as well.
+    (tmp_path / "settings.json").write_text('{"editor.fontSize": 12}')
+    study = optuna.create_study()
+    claim_folder(study, tmp_path)
+    check_folder(study, tmp_path)

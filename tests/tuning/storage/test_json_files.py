@@ -1,5 +1,6 @@
 """JSON files have no NaN, and are replaced atomically."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -39,3 +40,16 @@ def test_nan_and_infinity_become_null(tmp_path: Path) -> None:
     text = (tmp_path / "a.json").read_text()
     assert "NaN" not in text
     assert json.loads(text) == {"a": [None, 1.5, [None, None]], "b": {"c": None}}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_an_earlier_file_may_stay(tmp_path: Path, monkeypatch: Any, links: bool) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr("os.link", refuse)
+    for content in ({"first": 1}, {"second": 2}):
+        write_json(tmp_path / "a.json", content, keep=True)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"first": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
