@@ -1,7 +1,8 @@
 """Find the parts of a user's model that the user's own hyperparameters set, by building it again."""
 
+import math
 import random
-import types
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -9,21 +10,13 @@ from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 
-from keras_initx import all_layers
+from .description import Description, Slot, described, slots, variable_of
 
-from .._variables import SHARED, inner_optimizer, optimizers_of
-
-# By kind of weight: the names of the initializers of a layer, without "_initializer".
-_KINDS = {
-    "kernels": ("kernel", "depthwise", "pointwise"),
-    "recurrent_kernels": ("recurrent",),
-    "embeddings": ("embeddings",),
-    "biases": ("bias",),
-}
 _MOST_BUILDS = 20
-# What a change of an initializer, or another build, changes in the config of a layer.
-_INCIDENTAL = ("initializer", "name", "seed", "shared_object_id", "build_config")
+# Architectures and combinations of values to remember.
+_MOST_KEPT = 200
 
 
 @dataclass(frozen=True)
@@ -69,20 +62,27 @@ class Parts:
 class Dependence:
     """What depends on the user's hyperparameters alone.
 
-    Each hyperparameter is changed once, in a build of its own. Where only initializers or settings of the
-    optimizer change with it, it would be void if these were replaced. Where the layers change too, it would
-    not. A hyperparameter that sets initializers is changed again in each architecture.
+    In each architecture, and for each choice of what is no number, every hyperparameter is changed once, in a
+    build of its own; numbers, which seldom set an initializer, are first changed all at once. Where only
+    initializers or settings of the optimizer change with a hyperparameter, it would be void if these were
+    replaced. Where anything else changes too, it would not.
 
     Args:
         make: Returns the user's model.
+        settings: Those of `description.SETTINGS` that the space replaces.
+        is_read_in_fit: Whether code that no build shows may read the hyperparameters, such as a HyperModel's
+            `fit`. A setting then counts only if it is the hyperparameter's value.
     """
 
-    def __init__(self, make: Callable[[keras_tuner.HyperParameters], Any]) -> None:
-        self._make = make
-        self._tried: set[str] = set()
-        self._of_weights: set[str] = set()
-        self._training: dict[str, str] = {}
-        self._owners: dict[Any, dict[int, str]] = {}
+    def __init__(
+        self,
+        make: Callable[[keras_tuner.HyperParameters], Any],
+        settings: Sequence[str] = (),
+        is_read_in_fit: bool = False,
+    ) -> None:
+        self._make, self._settings, self._is_read_in_fit = make, tuple(settings), is_read_in_fit
+        self._found: dict[Any, tuple[dict[Slot, str], dict[str, str]]] = {}
+        self._has_warned = False
 
     def parts(
         self, model: keras.Model, hp: keras_tuner.HyperParameters, own: Iterable[str], state: Any
@@ -93,54 +93,114 @@ class Dependence:
             model: The model, which does not change.
             hp: The hyperparameters after the build.
             own: The names of the user's.
-            state: Python's random state before the build, from which layers take their seeds.
+            state: The random state before the build, from `random_state`.
         """
-        architecture = tuple((type(layer).__name__, stem) for layer, _, stem in _initializers(model))
-        owners = self._owners.get(architecture)
-        again = set() if owners is not None else self._of_weights
-        owners = self._owners.setdefault(architecture, {})
-        before = None
-        for name, value in _others(hp, set(own)):
-            if name in self._tried and name not in again:
-                continue
-            if name not in self._tried and len(self._tried) >= _MOST_BUILDS:
-                continue
-            self._tried.add(name)
-            other = self._built({**hp.values, name: value}, state)
-            before = before or _described(model)
-            after = None if other is None else _described(other)
-            if after is None or after[0] != before[0]:
-                continue
-            for number, (one, two) in enumerate(zip(before[1], after[1], strict=True)):
-                if one != two:
-                    owners[number] = name
-                    self._of_weights.add(name)
-            # Another class has other defaults, which no hyperparameter sets.
-            same_class = before[2].get("class") == after[2].get("class")
-            for setting in ("learning_rate", "weight_decay", "optimizer"):
-                if before[2].get(setting) != after[2].get(setting) and (same_class or setting == "optimizer"):
-                    self._training[setting] = name
+        now, others = described(model), list(_others(hp, set(own)))
+        chosen = tuple((name, str(hp.values[name])) for name, value in others if not _is_number(value))
+        key = (tuple(now.initializers), now.training.get("optimizer", "").partition(" ")[0], chosen)
+        if key not in self._found:
+            if len(self._found) >= _MOST_KEPT:
+                self._found.pop(next(iter(self._found)))
+            self._found[key] = self._owners(now, hp.values, others, state)
+        owners, training = self._found[key]
         weights = (
-            Weight(kind, _names(layer, stem), owners.get(number))
-            for number, (layer, kind, stem) in enumerate(_initializers(model))
-            if layer.trainable
+            Weight(kind, _names(layer, slot.stem), owners.get(slot))
+            for slot, layer, kind in slots(model)
+            # A recurrent layer has the initializer, and its cell the weight.
+            if layer.trainable and (variable_of(layer, slot.stem) is not None or not layer.weights)
         )
-        return Parts(tuple(weights), dict(self._training))
+        return Parts(tuple(weights), training)
 
-    def _built(self, values: dict[str, Any], state: Any) -> Any:
-        """Return a model with these values, or None if there is none; the random state stays as it is."""
+    def _owners(
+        self, now: Description, values: Mapping[str, Any], others: Sequence[tuple[str, Any]], state: Any
+    ) -> tuple[dict[Slot, str], dict[str, str]]:
+        """Return the hyperparameter that sets each initializer and each setting."""
+        numbers = {name: value for name, value in others if _is_number(value)}
+        single = [name for name, _ in others if name not in numbers]
+        if len(numbers) > 1:
+            together = self._built({**values, **numbers}, state)
+            if together is None or self._differs(now, together):
+                single += numbers
+        else:
+            single += numbers
+        if len(single) > _MOST_BUILDS and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"Only the first {_MOST_BUILDS} of the model's {len(single)} hyperparameters were checked; "
+                "where another one sets an initializer, the search may replace it.",
+                stacklevel=4,
+            )
+        owners: dict[Slot, str] = {}
+        training: dict[str, str] = {}
+        same: Description | None = None
+        for name in single[:_MOST_BUILDS]:
+            after = self._built({**values, name: dict(others)[name]}, state)
+            if after is None or not self._differs(now, after):
+                continue
+            # What differs between two builds with the same values depends on no hyperparameter.
+            same = same or self._built(values, state) or now
+            if after.rest != now.rest and same.rest == now.rest:
+                continue
+            for slot, initializer in now.initializers.items():
+                if after.initializers.get(slot) != initializer == same.initializers.get(slot):
+                    owners[slot] = name
+            for setting in self._settings:
+                if self._sets(setting, values[name], now, after):
+                    training[setting] = name
+        return owners, training
+
+    def _sets(self, setting: str, value: Any, now: Description, after: Description) -> bool:
+        """Return whether a changed hyperparameter has changed a setting of the optimizer."""
+        one, other = now.training.get(setting), after.training.get(setting)
+        if one is None or one == other:
+            return False
+        if setting == "optimizer":
+            return True
+        # Another class has other defaults, which no hyperparameter sets.
+        if now.training["optimizer"].partition(" ")[0] != after.training["optimizer"].partition(" ")[0]:
+            return False
+        if not self._is_read_in_fit:
+            return True
+        # A schedule has no single rate.
+        is_rate = _is_number(value) and not one.startswith("{")
+        return is_rate and math.isclose(float(one), value, rel_tol=1e-6)
+
+    def _differs(self, one: Description, other: Description) -> bool:
+        """Return whether two models differ in an initializer, or in a setting that the space replaces."""
+        if any(one.training.get(name) != other.training.get(name) for name in self._settings):
+            return True
+        if one.initializers.keys() == other.initializers.keys():
+            return one.initializers != other.initializers
+        # More or fewer layers: the kinds of layers have the same initializers, whatever their number.
+        kinds = [
+            {(slot.kind, slot.stem, text) for slot, text in d.initializers.items()} for d in (one, other)
+        ]
+        return kinds[0] != kinds[1]
+
+    def _built(self, values: Mapping[str, Any], state: Any) -> Description | None:
+        """Describe a model with these values; None if there is none. The random state stays as it is."""
         hp = keras_tuner.HyperParameters()
-        hp.values = values
-        now = random.getstate()
-        random.setstate(state)
+        hp.values = dict(values)
+        now = random_state()
+        _set_random_state(state)
         try:
             model = self._make(hp)
         except Exception:
             # Some combinations of values may not fit together.
             return None
         finally:
-            random.setstate(now)
-        return model if isinstance(model, keras.Model) else None
+            _set_random_state(now)
+        return described(model) if isinstance(model, keras.Model) else None
+
+
+def random_state() -> Any:
+    """Return the states of the generators that a model takes its seeds from: Python's and NumPy's."""
+    return random.getstate(), np.random.get_state()  # noqa: NPY002
+
+
+def _set_random_state(state: Any) -> None:
+    random.setstate(state[0])
+    np.random.set_state(state[1])  # noqa: NPY002
 
 
 def _others(hp: keras_tuner.HyperParameters, own: set[str]) -> Iterator[tuple[str, Any]]:
@@ -157,77 +217,15 @@ def _others(hp: keras_tuner.HyperParameters, own: set[str]) -> Iterator[tuple[st
                 break
 
 
-def _initializers(model: keras.Model) -> Iterator[tuple[keras.Layer, str, str]]:
-    """Yield layer, kind of weight and name for every initializer of a weight."""
-    for layer in all_layers(model):
-        for kind, stems in _KINDS.items():
-            for stem in stems:
-                if getattr(layer, f"{stem}_initializer", None) is not None:
-                    yield layer, kind, stem
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _names(layer: keras.Layer, stem: str) -> tuple[str, ...]:
-    attributes = (f"{stem}_kernel", stem, *(["kernel"] if stem == "depthwise" else []))
-    found = [getattr(layer, attribute, None) for attribute in attributes]
-    weight = next((v for v in found if isinstance(v, keras.Variable)), None)
+    variable = variable_of(layer, stem)
     path = layer.path or layer.name
-    return (f"{path}/{stem}" if weight is None else weight.path, path, layer.name)
+    return (f"{path}/{stem}" if variable is None else variable.path, path, layer.name)
 
 
 def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")
-
-
-def _described(model: keras.Model) -> tuple[list[str], list[str], dict[str, str]]:
-    """Return in words: the layers without initializers, the initializers, and the optimizer."""
-    layers = [_layer(layer) for layer in all_layers(model) if not isinstance(layer, keras.Model)]
-    initializers = [
-        _initializer(getattr(layer, f"{stem}_initializer")) for layer, _, stem in _initializers(model)
-    ]
-    optimizers = optimizers_of(model)
-    if len(optimizers) != 1:
-        return layers, initializers, {}
-    optimizer = inner_optimizer(optimizers[0])
-    config = optimizer.get_config()
-    rest = {key: value for key, value in config.items() if key not in (*SHARED, "name")}
-    kind = type(optimizer).__name__
-    settings = {name: str(config.get(name)) for name in ("learning_rate", "weight_decay")}
-    return layers, initializers, {**settings, "class": kind, "optimizer": f"{kind} {rest}"}
-
-
-def _function(function: Any) -> str:
-    """Return the name of a plain function, and the numbers and names that it was made with."""
-    cells = getattr(function, "__closure__", None) or ()
-    # A cell of a recursive function may still be empty, and other objects differ from build to build.
-    bound = [cell.cell_contents for cell in cells if cell != types.CellType()]
-    bound += [*(getattr(function, "__defaults__", None) or ()), *getattr(function, "args", ())]
-    bound += getattr(function, "keywords", {}).values()
-    plain = [value for value in bound if isinstance(value, str | bool | int | float)]
-    inner = getattr(function, "func", None)
-    name = getattr(function, "__qualname__", type(function))
-    return f"{name} {plain}" if inner is None else f"{_function(inner)} {plain}"
-
-
-def _layer(layer: keras.Layer) -> str:
-    try:
-        config = _essential(layer.get_config())
-    except Exception:
-        # A layer of the user's whose arguments Keras does not know.
-        config = None
-    return f"{type(layer).__name__} {[tuple(v.shape) for v in layer.weights]} {config}"
-
-
-def _essential(config: Any) -> Any:
-    if isinstance(config, dict):
-        kept = {key: value for key, value in config.items() if not str(key).endswith(_INCIDENTAL)}
-        return {key: _essential(value) for key, value in kept.items()}
-    return [_essential(value) for value in config] if isinstance(config, list | tuple) else config
-
-
-def _initializer(initializer: Any) -> str:
-    if not hasattr(initializer, "get_config"):
-        return _function(initializer)
-    config = dict(initializer.get_config())
-    if not isinstance(config.get("seed"), int):
-        config.pop("seed", None)
-    return f"{type(initializer).__name__} {config}"

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,8 @@ from keras_initx import InitxError
 
 from .._variables import inner_optimizer, optimizers_of
 from ..data import FitArguments
-from .dependence import Dependence, Parts
+from .dependence import Dependence, Parts, random_state
+from .description import SETTINGS
 from .fatal import WrongInEveryTrial
 from .initializers import (
     DEFAULT_INITIALIZERS,
@@ -90,7 +90,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.optimizers = check_optimizers(space.optimizers)
         self._model = model
         self._make = maker(model)
-        self._dependence = Dependence(self._rebuilt)
+        replaced = [name for name in SETTINGS if getattr(self, _ARGUMENTS[name]) is not None]
+        self._dependence = Dependence(self._rebuilt, replaced, self.has_own_fit)
         # A clone has the weights of its original; a function draws new ones in each call.
         self._clones = isinstance(model, keras.Model)
         self._keeps_own: bool | None = None
@@ -146,7 +147,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Return the user's model with the kernels and the training options that `hp` chooses."""
         is_first = not self.given and not self._added.keys() & {declared.name for declared in hp.space}
-        self._state = random.getstate()
+        self._state = random_state()
         model = self._make(hp)
         if is_first:
             # One build less: this one has also shown what the user's model declares.

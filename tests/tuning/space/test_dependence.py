@@ -35,11 +35,15 @@ def one_layer(hp: Any) -> keras.Model:
 
 
 def built(model: Any, space: SearchSpace | None = None, **values: Any) -> tuple[keras.Model, Any]:
+    return built_again(InitializerHyperModel(model, space), **values)
+
+
+def built_again(hypermodel: InitializerHyperModel, **values: Any) -> tuple[keras.Model, Any]:
     hp = keras_tuner.HyperParameters()
     hp.values = values
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return InitializerHyperModel(model, space).build(hp), hp
+        return hypermodel.build(hp), hp
 
 
 def test_a_kernel_keeps_the_initializer_that_the_user_searches() -> None:
@@ -135,6 +139,131 @@ def test_a_hyperparameter_with_another_effect_keeps_it() -> None:
     assert model.layers[0].units == 8
 
 
+class TestAnotherEffect:
+    """A hyperparameter that is not void without its initializer leaves the kernels to the search."""
+
+    @pytest.mark.parametrize("kind", ["operation", "attribute", "loss"])
+    def test_on(self, kind: str) -> None:
+        class Net(keras.Model):
+            def __init__(self, activation: str, initializer: str) -> None:
+                super().__init__()
+                self.activation = keras.activations.get(activation)
+                self.dense = L.Dense(2, kernel_initializer=initializer)
+
+            def call(self, x: Any) -> Any:
+                return self.activation(self.dense(x))
+
+        def build(hp: Any) -> keras.Model:
+            name = hp.Choice("name", ["tanh", "relu"])
+            initializer = {"tanh": "glorot_uniform", "relu": "zeros"}[name]
+            x = keras.Input((4,))
+            if kind == "attribute":
+                model: keras.Model = Net(name, initializer)
+                model(np.zeros((1, 4), "float32"))
+            else:
+                outputs = L.Dense(2, kernel_initializer=initializer)(x)
+                activation = keras.activations.get(name if kind == "operation" else "linear")
+                model = keras.Model(x, activation(outputs))
+            model.compile("sgd", "mse" if kind != "loss" or name == "tanh" else "mae")
+            return model
+
+        model, hp = built(build, SearchSpace(["ones"]))
+        assert np.all(model.get_weights()[0] == 1)
+        assert hp.values == {"name": "tanh", "initializer": "ones"}
+
+    def test_in_the_fit_of_a_hypermodel(self) -> None:
+        class User(keras_tuner.HyperModel):
+            def build(self, hp: Any) -> keras.Model:
+                rate = hp.Choice("rate", [0.25, 0.5]) if self.is_rate else hp.Choice("batch", [32, 64]) / 32
+                model = keras.Sequential([keras.Input((4,)), L.Dense(1)])
+                model.compile(keras.optimizers.SGD(rate), "mse")
+                return model
+
+            def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+                raise NotImplementedError
+
+        user, space = User(), SearchSpace(["auto"], learning_rates=[0.125])
+        user.is_rate = False
+        assert float(built(user, space)[0].optimizer.learning_rate) == 0.125
+        user.is_rate = True
+        with pytest.raises(InitxError, match=r"^`learning_rates` would overrule .* 'rate'"):
+            built(user, space)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_kernel_of_a_recurrent_cell(bidirectional: bool) -> None:
+    def build(hp: Any) -> keras.Model:
+        cell = L.LSTM(3, kernel_initializer=hp.Choice("init", ["zeros", "ones"]))
+        layer = L.Bidirectional(cell) if bidirectional else cell
+        model = keras.Sequential([keras.Input((5, 4)), layer, L.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    for initializer in ("ones", "initialize:auto"):
+        model, _ = built(build, SearchSpace([initializer]), init="ones")
+        kernels = [w for w in model.weights if w.path.endswith("cell/kernel")]
+        assert len(kernels) == 1 + bidirectional
+        assert all(np.all(keras.ops.convert_to_numpy(w) == 1) for w in kernels)
+
+
+def test_an_initializer_that_may_be_none() -> None:
+    def build(hp: Any) -> keras.Model:
+        own = "zeros" if hp.Boolean("zero", default=True) else None
+        model = keras.Sequential([keras.Input((4,)), L.Dense(2, kernel_initializer=own), L.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    model, _ = built(build, SearchSpace(["ones"]), zero=True)
+    assert [float(np.mean(layer.get_weights()[0])) for layer in model.layers] == [0, 1]
+
+
+def test_the_order_of_trials_decides_nothing() -> None:
+    def build(hp: Any) -> keras.Model:
+        own, rate = hp.Choice("init", ["zeros", "ones"]), hp.Choice("rate", [0.5, 0.25])
+        is_own = hp.Choice("kind", ["plain", "own"]) == "own"
+        initializer = own if is_own else "glorot_uniform"
+        model = keras.Sequential([keras.Input((4,)), L.Dense(2, kernel_initializer=initializer), L.Dense(1)])
+        model.compile(keras.optimizers.SGD(rate) if is_own else "adam", "mse")
+        return model
+
+    hypermodel = InitializerHyperModel(build, SearchSpace(["he_normal"]))
+    for kind in ("plain", "own", "plain"):
+        first = built_again(hypermodel, kind=kind, init="ones", rate=0.5)[0].layers[0].get_weights()[0]
+        assert np.all(first == 1) == (kind == "own")
+    hypermodel = InitializerHyperModel(build, SearchSpace(["he_normal"], learning_rates=[0.125]))
+    built_again(hypermodel, kind="plain")
+    with pytest.raises(InitxError, match=r"^`learning_rates` would overrule .* 'rate'"):
+        built_again(hypermodel, kind="own")
+
+
+@pytest.mark.parametrize(("choices", "builds"), [(0, 2), (3, 5), (30, 22)])
+def test_the_number_of_builds(choices: int, builds: int) -> None:
+    made = []
+
+    def build(hp: Any) -> keras.Model:
+        made.append(hp)
+        for number in range(6):
+            hp.Float(f"number_{number}", 0, 1)
+        for number in range(choices):
+            hp.Boolean(f"choice_{number}")
+        model = keras.Sequential([keras.Input((4,)), L.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    hypermodel = InitializerHyperModel(build, SearchSpace(["auto"]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hypermodel.build(keras_tuner.HyperParameters())
+        # The same choices need no more builds, whatever the numbers.
+        hp = keras_tuner.HyperParameters()
+        hp.values = {"number_0": 0.5}
+        hypermodel.build(hp)
+    assert len(made) == builds + 1
+    texts = [str(w.message) for w in caught if w.category is UserWarning]
+    assert len(texts) == (choices > 20)
+    assert all(text.startswith("Only the first 20 of the model's 30 hyperparameters") for text in texts)
+
+
 def test_kernels_of_a_deeper_model() -> None:
     def build(hp: Any) -> keras.Model:
         own = hp.Choice("init", ["zeros", "ones"])
@@ -146,17 +275,14 @@ def test_kernels_of_a_deeper_model() -> None:
 
     hypermodel = InitializerHyperModel(build, SearchSpace(["he_normal", "ones"]))
     for depth in (1, 3):
-        hp = keras_tuner.HyperParameters()
-        hp.values = {"init": "zeros", "layers": depth, "initializer": "ones"}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = hypermodel.build(hp)
+        model, _ = built_again(hypermodel, init="zeros", layers=depth, initializer="ones")
         assert [float(np.mean(layer.get_weights()[0])) for layer in model.layers] == [*[0] * depth, 1]
 
 
 def test_the_builds_change_no_random_state() -> None:
     def build(hp: Any) -> keras.Model:
         hp.Int("unused", 1, 3)
+        np.random.rand(hp.Int("drawn", 1, 3))  # noqa: NPY002
         model = keras.Sequential([keras.Input((4,)), L.Dense(1)])
         model.compile("sgd", "mse")
         return model
@@ -164,7 +290,7 @@ def test_the_builds_change_no_random_state() -> None:
     # A second build of the same hypermodel makes no others.
     hypermodel, after = InitializerHyperModel(build, SearchSpace(["auto"])), []
     for _ in range(2):
-        random.seed(1)
+        keras.utils.set_random_seed(1)
         hypermodel.build(keras_tuner.HyperParameters())
-        after.append(random.random())
+        after.append((random.random(), np.random.rand()))  # noqa: NPY002
     assert after[0] == after[1]
