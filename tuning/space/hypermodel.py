@@ -103,6 +103,13 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         self.explored: keras_tuner.HyperParameters | None = None
         self.override: Callable[[keras.Model], None] | None = None
 
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the user's HyperModel."""
+        user = self.__dict__.get("_model")
+        if hasattr(type(self), name) or not isinstance(user, keras_tuner.HyperModel):
+            return object.__getattribute__(self, name)  # For a property, its own error once more.
+        return getattr(user, name)
+
     @property
     def has_own_fit(self) -> bool:
         """Whether the user's HyperModel overrides `fit`."""

@@ -162,6 +162,23 @@ def test_a_hypermodel_may_train_by_itself(make: Maker) -> None:
         assert trial.status == "COMPLETED"
 
 
+def test_a_tuner_may_use_attributes_of_the_hypermodel(make: Maker) -> None:
+    class Scaled(keras_tuner.HyperModel):
+        scale = 7.0
+
+        def build(self, hp: Any) -> keras.Model:
+            return units(hp)
+
+    class Own:
+        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> float:
+            return self.hypermodel.scale  # type: ignore[attr-defined,no-any-return]
+
+    tuner = search(make(Scaled(), max_trials=1, mixin=Own))
+    assert tuner.oracle.get_best_trials()[0].score == 7.0
+    with pytest.raises(AttributeError, match="'Scaled' object has no attribute 'other'"):
+        _ = tuner.hypermodel.other
+
+
 def test_more_trials_are_asked_for_than_were_completed(make: Maker) -> None:
     options = {"objective": "val_loss", "max_trials": 2}
     assert make(units, **options).oracle.get_best_trials(3) == []

@@ -367,3 +367,10 @@ class TestOwnFit:
         hp = keras_tuner.HyperParameters()
         InitializerHyperModel(self.Loop()).declare_hyperparameters(hp)
         assert [p.name for p in hp.space] == ["early"]
+
+
+def test_attribute_error_of_the_user_is_kept() -> None:
+    user = UsersHyperModel()
+    user.build = lambda hp: keras.nothing  # type: ignore[method-assign]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        InitializerHyperModel(user).with_space(keras_tuner.HyperParameters())
