@@ -269,6 +269,7 @@ class Objective:
                 directory=str(self._results.parent),
                 project_name=self._results.name,
             )
+            tuner.folder_argument = "results"
             tuner.take(args, arguments, data)
             _TUNERS[self._key] = tuner, args, arguments
         return _TUNERS[self._key]

@@ -213,6 +213,7 @@ def search(
             directory=str(folders.results.parent),
             project_name=folders.results.name,
         )
+        runner.folder_argument = "results"
         runner.take(args, arguments, data)
         folders.check_study_kept(location, len(oracle.frozen_trials()))
         if not oracle.others_are_alive():

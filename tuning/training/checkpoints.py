@@ -29,47 +29,50 @@ def is_better(score: float, others: Iterable[float], direction: str) -> bool:
     return all(score > other if direction == "max" else score < other for other in others)
 
 
-def save_weights(folder: Path, seed: int, model: keras.Model) -> None:
+def save_weights(folder: Path, seed: int, model: keras.Model, argument: str) -> None:
     """Write the weights of a seed into a trial's folder.
 
     The weights of the previous best seed stay until the study has stored this seed. Whenever the process
     is killed, the folder contains the best seed that the study knows.
     """
-    with atomic_write(_file(folder, seed)) as partial:
+    with atomic_write(_file(folder, seed), argument) as partial:
         # Reserve the space first: HDF5 prints its own tracebacks if the disk is full when it closes a file.
         reserve(partial, checkpoint_bytes(model))
         model.save_weights(partial)
 
 
 @contextmanager
-def saving_if_better(better: bool, folder: Path, seed: int, model: keras.Model | None) -> Iterator[None]:
+def saving_if_better(
+    better: bool, folder: Path, seed: int, model: keras.Model | None, argument: str
+) -> Iterator[None]:
     """Save a better seed's weights before a block that stores its result, and remove the others after.
 
     The training of a user's own may leave the model without weights: then there is nothing to save.
     """
     better = better and model is not None and bool(model.variables)
     if better:
-        save_weights(folder, seed, model)
+        save_weights(folder, seed, model, argument)
     yield
     if better:
-        remove_others(folder, seed)
+        remove_others(folder, seed, argument)
 
 
-def remove_others(folder: Path, seed: int) -> None:
+def remove_others(folder: Path, seed: int, argument: str) -> None:
     """Remove the weights of all seeds but one."""
-    with disk_errors("results", folder, every_os_error=True):
+    with disk_errors(argument, folder, every_os_error=True):
         for path in folder.glob(WEIGHT_FILES):
             if path != _file(folder, seed):
                 path.unlink(missing_ok=True)
 
 
-def find_weights(folder: Path, scores: Mapping[int, float], direction: str) -> Path:
+def find_weights(folder: Path, scores: Mapping[int, float], direction: str, argument: str) -> Path:
     """Return the weights file of a trial's best seed.
 
     Args:
         folder: The trial's folder.
         scores: The score of each seed in the study.
         direction: "max" or "min".
+        argument: The name of the user's argument for the folder of all trials.
 
     Raises:
         NoWeights: The file is missing, because the seed was trained elsewhere.
@@ -81,16 +84,21 @@ def find_weights(folder: Path, scores: Mapping[int, float], direction: str) -> P
     results, trial = str(folder.parent), folder.name
     allowed = f"a folder with the weights of the best seed of {trial}"
     if not best:
-        problem = f"`results` {results!r} has no weights of {trial}: no seed of it was trained"
-        raise NoWeights("results", results, allowed, "Resume the search to train it.", problem)
+        problem = f"`{argument}` {results!r} has no weights of {trial}: no seed of it was trained"
+        raise NoWeights(argument, results, allowed, "Resume the search to train it.", problem)
     path = _file(Path(trial), best[0])
-    problem = f"`results` {results!r} lacks the weights of the best seed of {trial}, seed {best[0]}"
-    remedy = f"Another machine or folder trained that seed: copy {path} from its results into this folder."
-    raise NoWeights("results", results, allowed, remedy, problem)
+    problem = f"`{argument}` {results!r} lacks the weights of the best seed of {trial}, seed {best[0]}"
+    remedy = f"Another machine or folder trained that seed: copy {path} from there into this folder."
+    raise NoWeights(argument, results, allowed, remedy, problem)
 
 
-def load_weights(model: keras.Model, find: Callable[[], Path]) -> None:
+def load_weights(model: keras.Model, find: Callable[[], Path], argument: str) -> None:
     """Load the file that `find` returns, with the optimizer's state if the model has one optimizer.
+
+    Args:
+        model: The model.
+        find: Finds the file.
+        argument: As in `find_weights`.
 
     Raises:
         InitxError: The file is damaged.
@@ -104,9 +112,9 @@ def load_weights(model: keras.Model, find: Callable[[], Path]) -> None:
             raise
         except OSError as error:
             # HDF5 does not name the file.
-            problem = f"`results`: the weights {str(path)!r} cannot be read ({error_line(error)})"
+            problem = f"`{argument}`: the weights {str(path)!r} cannot be read ({error_line(error)})"
             raise InitxError(
-                "results", str(path), "intact weights", "Restore a copy of that file.", problem
+                argument, str(path), "intact weights", "Restore a copy of that file.", problem
             ) from error
 
     optimizers = optimizers_of(model)

@@ -21,6 +21,7 @@ class Racing:
     epochs: int
     observers: tuple[Any, ...]
     project_dir: str
+    folder_argument: str
 
     def run_seed(self, trial: Any, seed: int) -> tuple[dict[str, Any], keras.Model]:
         """Train one seed; return its record and the model at its best epoch."""
@@ -74,7 +75,8 @@ class Racing:
 
     def _run_extra(self, trial: Any, seed: int) -> None:
         try:
-            with storage_errors(self.oracle.location), disk_errors("results", Path(self.project_dir)):
+            folder = Path(self.project_dir)
+            with storage_errors(self.oracle.location), disk_errors(self.folder_argument, folder):
                 self._run_race(trial, seed)
         except (StorageFailure, LockLost):
             raise
@@ -90,7 +92,7 @@ class Racing:
         self.oracle.check_lock("race")
         better = is_better(record["score"], scores.values(), self.oracle.objective.direction)
         folder = Path(self.get_trial_dir(trial.trial_id))
-        with saving_if_better(better, folder, seed, model):
+        with saving_if_better(better, folder, seed, model, self.folder_argument):
             self.oracle.report_race_seed(trial.trial_id, seed, record)
         for observer in self.observers:
             observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])

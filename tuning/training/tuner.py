@@ -80,6 +80,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
     """
 
     oracle: OptunaOracle
+    # The argument that sets the folder of the trials, by which an error names it.
+    folder_argument = "directory"
 
     def __init__(
         self,
@@ -212,7 +214,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         """
         self.take(args, kwargs)
         # An error of the disk or the storage does not count against the hyperparameters.
-        with storage_errors(self.oracle.location), disk_errors("results", Path(self.project_dir)):
+        with storage_errors(self.oracle.location), disk_errors(self.folder_argument, Path(self.project_dir)):
             return self._score_or_end(trial)
 
     def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
@@ -254,7 +256,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             self.oracle.check_owned(trial.trial_id)
             better = is_better(record["score"], scores, objective.direction)
             scores.append(record["score"])
-            with saving_if_better(better, folder, seed, model):
+            with saving_if_better(better, folder, seed, model, self.folder_argument):
                 self.oracle.report_seed(trial.trial_id, seed, record)
             for observer in self.observers:
                 observer.on_seed_end(trial, seed, record, self.epochs - record["epochs"])
@@ -382,7 +384,7 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
             NoWeights: The weights are in the results folder of another machine, which trained that seed.
         """
         model = self.hypermodel.build(trial.hyperparameters)
-        load_weights(model, lambda: self._best_file(trial.trial_id))
+        load_weights(model, lambda: self._best_file(trial.trial_id), self.folder_argument)
         return model
 
     def save(self) -> None:
@@ -393,5 +395,5 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         self.oracle.reload()
 
     def _best_file(self, trial_id: str) -> Path:
-        scores = self.oracle.result(trial_id).scores()
-        return find_weights(Path(self.get_trial_dir(trial_id)), scores, self.oracle.objective.direction)
+        folder, scores = Path(self.get_trial_dir(trial_id)), self.oracle.result(trial_id).scores()
+        return find_weights(folder, scores, self.oracle.objective.direction, self.folder_argument)

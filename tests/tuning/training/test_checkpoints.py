@@ -163,8 +163,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, small_model: Any) -> None:
     file = tmp_path / "best_0.weights.h5"
     small_model().save_weights(file)
     file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(InitxError, match=r"^`results`: the weights .*best_0\.weights\.h5' cannot be read"):
-        load_weights(small_model(), lambda: file)
+    with pytest.raises(InitxError, match=r"^`directory`: the weights .*best_0\.weights\.h5' cannot be read"):
+        load_weights(small_model(), lambda: file, "directory")
 
 
 class Sized(keras.Model):
@@ -199,14 +199,19 @@ class TestFind:
     def test_best_seed(self, tmp_path: Path, direction: str, seed: int) -> None:
         for other in (0, 1, 2):
             (tmp_path / f"best_{other}.weights.h5").touch()
-        path = find_weights(tmp_path, {0: 0.5, 1: 0.1, 2: 0.9}, direction)
+        path = find_weights(tmp_path, {0: 0.5, 1: 0.1, 2: 0.9}, direction, "results")
         assert path == tmp_path / f"best_{seed}.weights.h5"
 
     def test_of_equal_seeds_the_one_that_exists(self, tmp_path: Path) -> None:
         (tmp_path / "best_7.weights.h5").touch()
-        assert find_weights(tmp_path, {3: 0.9, 7: 0.9, 8: 0.1}, "max") == tmp_path / "best_7.weights.h5"
+        assert (
+            find_weights(tmp_path, {3: 0.9, 7: 0.9, 8: 0.1}, "max", "results")
+            == tmp_path / "best_7.weights.h5"
+        )
 
     def test_trial_without_seeds(self, tmp_path: Path) -> None:
         (tmp_path / "best_7.weights.h5").touch()
-        with pytest.raises(NoWeights, match=r"^`results` .* has no weights of .*: no seed of it was trained"):
-            find_weights(tmp_path, {}, "max")
+        with pytest.raises(
+            NoWeights, match=r"^`directory` .* has no weights of .*: no seed of it was trained"
+        ):
+            find_weights(tmp_path, {}, "max", "directory")
