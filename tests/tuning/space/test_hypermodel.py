@@ -348,6 +348,15 @@ class TestUnbuilt:
         assert all(np.allclose(kernel, 1) for kernel in kernels)
         assert hypermodel.inputs is None
 
+    def test_a_method_that_needs_the_whole_model_waits_for_fit(self) -> None:
+        space, hp = SearchSpace(["initialize:orthogonal"], [2.0**-40]), chosen()
+        hypermodel = InitializerHyperModel(lambda: of_parts(True), space)
+        model = hypermodel.build(hp)
+        hypermodel.fit(hp, model, np.ones((8, 4), "float32"), np.ones((8, 4), "float32"), verbose=0)
+        kernel = np.asarray(model.enc.get_weights()[0])
+        gram = kernel.T @ kernel
+        np.testing.assert_allclose(gram / gram[0, 0], np.eye(3), atol=1e-4)
+
 
 class TestOwnFit:
     class Loop(UsersHyperModel):
