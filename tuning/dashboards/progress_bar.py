@@ -56,16 +56,20 @@ class ProgressObserver:
         )
         self._task = self._bar.add_task("searching", total=None, best="")
         self._left = 0
+        self._began = False
 
     def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         self._bar.stop()
+        if kind is None and not self._began and self._oracle.remaining_trials() == 0:
+            self._print(self._oracle.nothing_to_run())
 
     def on_trial_begin(self, trial: Any, seeds: Sequence[int]) -> None:
         """Count the remaining epochs of this trial's seeds and of all seeds of later trials."""
+        self._began = True
         finished = sum(t.state.is_finished() for t in self._oracle.frozen_trials())
         total = self._oracle.trial_limit or finished + 1
         after = max(0, total - finished - 1) * self._seeds
@@ -92,13 +96,15 @@ class ProgressObserver:
             finished = sum(t.status != "running" for t in results)
             left = self._bar.tasks[0].time_remaining
             time_left = f", {timedelta(seconds=left)} left" if left else ""
-            line = (
+            self._print(
                 f"trial {result.number} {status}: {values_text(result)}: {score} "
                 f"({finished} of {self._oracle.trial_limit or '?'}{counts}{time_left})"
             )
-            if self._stamped:
-                line = f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}"
-            self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+
+    def _print(self, line: str) -> None:
+        if self._stamped:
+            line = f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}"
+        self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
     def _best(self, results: Sequence[TrialResult]) -> str:
         best = best_trial(results, self._oracle.objective.direction)

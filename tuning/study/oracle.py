@@ -109,6 +109,8 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         self._started_here: set[str] = set()
         self._ended_here: list[str] = []
         self._is_loaded = False
+        # Whether no trial has begun here since the last search ended.
+        self._is_idle = True
 
     @property
     def is_spent(self) -> bool:
@@ -162,6 +164,9 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
                 time.sleep(_POLL_SECONDS)
                 return kt_trial.Trial(self.get_space(), "idle", kt_trial.TrialStatus.IDLE)
             self.tuner_ids.remove(tuner_id)
+            if self._is_idle and self.verbose:
+                print(self.nothing_to_run())
+            self._is_idle = True
             return kt_trial.Trial(self.get_space(), "stopped", kt_trial.TrialStatus.STOPPED)
         trial_id = trial_id_of(trial.number)
         new_trial = kt_trial.Trial(self._suggest(trial), trial_id, kt_trial.TrialStatus.RUNNING)
@@ -175,6 +180,7 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
 
     def _begin(self, tuner_id: str, trial: kt_trial.Trial) -> kt_trial.Trial:
         self.ongoing_trials[tuner_id] = trial
+        self._is_idle = False
         self.heartbeat.start()
         self._display.on_trial_begin(trial)
         return trial

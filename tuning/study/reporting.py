@@ -64,6 +64,11 @@ class StudyReporting:
         """Return one trial, with all its seeds."""
         return self.shared.result(int(trial_id))
 
+    def nothing_to_run(self) -> str:
+        """Return the line for a search that finds every trial finished."""
+        count = sum(t.state.is_finished() for t in self.frozen_trials())
+        return f"Nothing to run: every trial of the study is finished ({count} in all)."
+
     def check_any_completed(self) -> None:
         """Raise unless a trial of the study has completed, once the search has ended.
 

@@ -44,6 +44,14 @@ def test_the_bar_shows_the_best_trial_its_interval_and_early_ends(screened_searc
     assert "trial 1 completed" not in shown
 
 
+def test_a_search_that_finds_all_trials_finished_says_so(quick: Any, tmp_path: Path) -> None:
+    quick(trials=1, seeds=1, epochs=1)
+    quick(trials=1, seeds=1, epochs=1, mode="resume")
+    first, second = (tmp_path / "results/search.log").read_text().splitlines()
+    assert " trial 0 " in first
+    assert second.endswith(" Nothing to run: every trial of the study is finished (1 in all).")
+
+
 def test_a_quiet_process_that_joins_writes_no_log(quick: Any, tmp_path: Path) -> None:
     quick(trials=1, seeds=1, epochs=1, mode="join")
     assert not (tmp_path / "results/search.log").exists()

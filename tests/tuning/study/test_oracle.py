@@ -178,3 +178,12 @@ class TestFailures:
             " Trial 0003 failed first: ValueError: broken. Correct it, and resume the search."
         )
         assert [t.state.name for t in oracle.frozen_trials()] == ["FAIL", "FAIL", "COMPLETE", *["FAIL"] * 3]
+
+
+def test_a_search_that_finds_all_trials_finished_says_so(tmp_path: Path, capsys: Any) -> None:
+    tuner = run(tmp_path, lambda hp: 1.0, a_range, trials=2, storage=None)
+    for again in (tuner, PlainTuner(OptunaOracle(max_trials=2), tmp_path, lambda hp: 1.0, a_range)):
+        again.oracle.verbose = 1
+        capsys.readouterr()
+        again.search()
+        assert capsys.readouterr().out == "Nothing to run: every trial of the study is finished (2 in all).\n"
