@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph import Graph, WeightContext
-from keras_initx._theory import in_natural_units, natural_std, period
+from keras_initx._theory import in_natural_units, natural_std, period, resting_variance
 from keras_initx._weights import LARGEST_SCALE, WeightIndex, declared
 from keras_initx.initializers import Seeded
 from keras_initx.model_init.methods import Choice, Contexts, choose, variance_choice
@@ -16,8 +16,8 @@ from keras_initx.model_init.multipliers import scale_on_inputs
 
 # The methods whose first weight may spread coordinates over several periods: the others promise a variance.
 _SPANNING = ("variance", "edge")
-# Shorter chains follow SIREN's own rule, u ~ N(0, 1). Each layer grows squared differences of the inputs by
-# chi = 1.3; longer chains start at the edge of chaos, where chi is 1.
+# Shorter chains follow SIREN's own rule, whose layers come to rest at u ~ N(0, 0.8). Each layer grows squared
+# differences of the inputs by chi = 1.2; longer chains start at the edge of chaos, where chi is 1.
 _LONG = 10
 # Outputs need not start smaller than this; SIREN's have 1 / w0 = 1/30.
 _SMALLEST_OUTPUT = 0.03
@@ -41,8 +41,8 @@ def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
     in_units = {n: replace(c, activation=in_natural_units(c.activation)) for n, c in contexts.items()}
     choices = choose(method, in_units)
     if method == "auto":
-        short = [n for n in periodic if choices[n].method == "edge" and contexts[n].depth < _LONG]
-        choices.update({n: variance_choice(in_units[n]) for n in short})
+        short = [n for n in periodic if choices[n].method in _SPANNING and contexts[n].depth < _LONG]
+        choices.update({n: _as_siren(in_units[n]) for n in short})
     if not any(choice.scales for choice in choices.values()):
         # Analytic gains depend on the activation itself.
         return choose(method, contexts)
@@ -59,6 +59,15 @@ def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
             read = [std for n, std in first.items() if context.depends_on >> n & 1]
             choices[number] = output_of_waves(choices[number], min(read, default=1.0))
     return choices
+
+
+def _as_siren(context: WeightContext) -> Choice:
+    """Return the choice that gives pre-activations the variance at which the layers of SIREN come to rest."""
+    if context.reads_inputs:
+        return variance_choice(context)
+    variance = resting_variance(context.activation)
+    choice = variance_choice(context, f"scaled to variance {variance:.3g} on its inputs, as SIREN's rule")
+    return replace(choice, after=replace(choice.after, variance=variance))
 
 
 def _scaled(choice: Choice, context: WeightContext, std: float) -> Choice:

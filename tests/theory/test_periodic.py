@@ -6,9 +6,12 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from scipy.integrate import quad
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from keras_initx._theory.activation import Activation, read_activation
-from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std, period
+from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std, period, resting_variance
 
 pytestmark = pytest.mark.check
 
@@ -53,6 +56,38 @@ def test_functions_that_are_not_periodic(name):
     assert period(activation) is None
     assert natural_std(activation) == 1
     assert in_natural_units(activation) is activation
+
+
+@pytest.mark.parametrize("name", ["cos", "harmonics", "two waves", "half"])
+def test_layers_of_siren_come_to_rest(name):
+    activation = in_natural_units(read_activation(PERIODIC[name][0]))
+    variance = resting_variance(activation)
+    phi = activation.function.function
+    mean_square = quad(lambda t: float(phi(np.array([t]))[0]) ** 2, 0, 2 * math.pi)[0] / (2 * math.pi)
+
+    def weighted(u):
+        return float(phi(np.array([u]))[0]) ** 2 * norm.pdf(u, scale=math.sqrt(variance))
+
+    second_moment = quad(weighted, -9, 9, limit=200)[0]
+    assert second_moment / mean_square == pytest.approx(variance, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("function", "sign"),
+    [(lambda z: ops.sin(30 * z), -1), (lambda z: ops.cos(30 * z), 1)],
+    ids=["sin", "cos"],
+)
+def test_the_variance_of_a_wave_at_rest(function, sign):
+    # E[cos(2 u)] = exp(-2 v).
+    expected = brentq(lambda v: 1 + sign * math.exp(-2 * v) - v, 0.5, 2)
+    assert resting_variance(in_natural_units(read_activation(function))) == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_variance_at_rest():
+    # Each layer halves a small variance: the square starts at 0.
+    flat = read_activation(lambda z: (1 - ops.cos(z)) ** 3)
+    assert resting_variance(flat) == 1
+    assert resting_variance(Activation("tanh")) == 1
 
 
 def test_named_activations_are_not_periodic():
