@@ -1,8 +1,7 @@
 """Check the arguments of `search`, and that the model trains on the data, before anything is written."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ import keras_tuner
 import numpy as np
 
 from keras_initx.diagnostics import check_classes
-from keras_initx.errors import InitxError, check_positive, error_line, is_number
+from keras_initx.errors import InitxError, check_positive, error_line
 
 from ..data import (
     Dataset,
@@ -23,10 +22,14 @@ from ..data import (
 )
 from ..space import InitializerHyperModel
 from ..study import TO_TARGET
-from ..training import architecture, check_batch_sizes, check_validates, missing_objective
-
-# What a misspelt objective may have meant.
-_USUAL = ("val_accuracy", "val_loss", "val_mae", "val_mse", "val_auc", "accuracy", "loss")
+from ..training import (
+    architecture,
+    check_batch_sizes,
+    check_target,
+    check_validates,
+    missing_objective,
+)
+from .directions import objectives_of
 
 
 def check_kinds(values: Mapping[str, object], kinds: Mapping[str, tuple[Any, str]]) -> None:
@@ -104,39 +107,11 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def objectives_of(objective: str | keras_tuner.Objective | None) -> list[keras_tuner.Objective]:
-    """Return the objective with its direction; for None, the objectives to try in turn.
-
-    The direction is KerasTuner's, also for a metric of one of several outputs, such as "val_age_mae".
-
-    Raises:
-        InitxError: If KerasTuner does not know whether more or less of the metric is better.
-    """
-    names = ["val_accuracy", "val_loss"] if objective is None else [objective]
-    return [_with_direction(name) for name in names]
-
-
-def _with_direction(objective: str | keras_tuner.Objective) -> keras_tuner.Objective:
-    # A metric of one of several outputs begins with the output's name.
-    name = objective if isinstance(objective, str) else ""
-    words = name.removeprefix("val_").split("_")
-    for known in (objective, *("_".join(words[n:]) for n in range(1, len(words)))):
-        try:
-            found = keras_tuner.Oracle(known).objective
-        except ValueError:
-            continue
-        return found if known is objective else keras_tuner.Objective(name, found.direction)
-    near = get_close_matches(name, _USUAL, n=1, cutoff=0.8)
-    remedy = f"Did you mean {near[0]!r}?" if near else f"For example keras_tuner.Objective({name!r}, 'max')."
-    allowed = "a metric with a known direction, or keras_tuner.Objective(name, direction)"
-    raise InitxError("objective", objective, allowed, remedy)
-
-
 def check_model(
     hypermodel: InitializerHyperModel,
     data: FitArguments | None,
     test: FitArguments | None,
-    objectives: Sequence[keras_tuner.Objective],
+    objective: Any,
 ) -> tuple[keras_tuner.Objective, keras_tuner.HyperParameters, str]:
     """Build the model once, train it on a small batch and evaluate it.
 
@@ -144,14 +119,14 @@ def check_model(
         hypermodel: Builds the model.
         data: The arguments of `fit`; None if the HyperModel trains by code of its own.
         test: The test data, or None.
-        objectives: The model must report the metrics of one of these.
+        objective: The name of a metric that the model must report, a `keras_tuner.Objective`, or None.
 
     Returns:
-        The first objective that the model reports, the search space and a description of the model.
+        The objective with its direction, the search space and a description of the model.
 
     Raises:
-        InitxError: If the model cannot be built, does not train or evaluate on the data, or lacks the
-            objective.
+        InitxError: If the model cannot be built, does not train or evaluate on the data, lacks the
+            objective, or the objective's direction is unknown.
     """
     hp = keras_tuner.HyperParameters()
     hypermodel.declare_hyperparameters(hp)
@@ -164,6 +139,7 @@ def check_model(
     key = architecture(model)
     if key is not None:
         text += f" [{hashlib.sha256(key.encode()).hexdigest()[:12]}]"
+    objectives = objectives_of(objective, lambda: _output_names(model, hypermodel.inputs))
     if data is None or batch is None:
         return objectives[0], hp, text
     check_batch_sizes(hypermodel, data.values, data)
@@ -188,6 +164,16 @@ def check_model(
         remedy = "Add it to metrics=[...] when you compile the model, or pass another objective."
         raise missing_objective(missing[0][0], names, remedy)
     return objectives[missing.index([])], hp, text
+
+
+def _output_names(model: keras.Model, x: Any) -> list[str]:
+    """Return the names of a model's outputs, which the names of their metrics begin with."""
+    try:
+        outputs = model.output if x is None else model(x)
+    except Exception:
+        # The training step that follows raises it too, and its error says more.
+        outputs = None
+    return [*getattr(model, "output_names", ()), *(outputs if isinstance(outputs, Mapping) else ())]
 
 
 def _metric_names(objective: Any) -> list[str]:
@@ -267,7 +253,10 @@ def plain_values(fit: Mapping[str, Any]) -> dict[str, Any]:
     }
     if isinstance(weights := values.get("class_weight"), Mapping):
         values["class_weight"] = {str(key): float(weight) for key, weight in weights.items()}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+    return {
+        name: value.item() if isinstance(value, np.generic | np.ndarray) else value
+        for name, value in values.items()
+    }
 
 
 def fingerprint(*parts: FitArguments | None) -> str:
@@ -318,6 +307,5 @@ def goal_of(metric: keras_tuner.Objective, target: Any) -> keras_tuner.Objective
     """
     if target is None:
         return metric
-    if not is_number(target) or not np.isfinite(target):
-        raise InitxError("target", target, f"None or a finite value of {metric.name}")
+    check_target(target, metric.name)
     return keras_tuner.Objective(f"{TO_TARGET}{metric.name} {target:g}", "min")

@@ -21,7 +21,7 @@ from ..pruning import Pruning
 from ..space import InitializerHyperModel, SearchSpace
 from ..study import ENDING_ATTRIBUTE, VALUES_ATTRIBUTE
 from ..training import InitializerTuner, devices_of, seeds_of
-from .arguments import check_kinds, check_model, fit_of, goal_of, objectives_of
+from .arguments import check_kinds, check_model, fit_of, goal_of
 from .driven_trials import (
     ATTRIBUTES_FILE,
     DrivenOracle,
@@ -106,7 +106,7 @@ def objective(
     return Objective(
         hypermodel,
         (x, y, test_data, epochs, fit),
-        objectives_of(objective),
+        objective,
         seed_list,
         stopping,
         Path(results).absolute(),
@@ -132,7 +132,7 @@ class Objective:
         self,
         hypermodel: InitializerHyperModel,
         data: tuple[Any, Any, Any, int, Mapping[str, Any]],
-        objectives: Sequence[keras_tuner.Objective],
+        metric: str | keras_tuner.Objective | None,
         seeds: Sequence[int],
         stopping: Stopping,
         results: Path,
@@ -145,7 +145,7 @@ class Objective:
         self._key = uuid.uuid4().hex
         self._bound: Any = fit_of(hypermodel, *data)
         devices_of(execution.strategy, None, *self._bound[:2])
-        self._metric, declared, _ = check_model(hypermodel, *self._bound[:2], objectives)
+        self._metric, declared, _ = check_model(hypermodel, *self._bound[:2], metric)
         self._goal = goal_of(self._metric, stopping.target)
         self.name = self._goal.name
         self.direction = "maximize" if self._goal.direction == "max" else "minimize"

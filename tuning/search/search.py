@@ -52,7 +52,6 @@ from .arguments import (
     fingerprint,
     fit_of,
     goal_of,
-    objectives_of,
     plain_values,
     trials_of,
 )
@@ -154,8 +153,7 @@ def search(
     seed_list = seeds_of(seeds, seed)
     devices = devices_of(execution.strategy, execution.workers, data, test)
     trials = trials_of(trials, tuner)
-    objectives = objectives_of(objective)
-    metric, declared, description = check_model(hypermodel, data, test, objectives)
+    metric, declared, description = check_model(hypermodel, data, test, objective)
     goal = goal_of(metric, stopping.target)
     folders = SearchFolders(place.results_folder, place.logs_folder)
     location = storage_label(place.storage, folders.results)

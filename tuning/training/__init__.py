@@ -6,13 +6,14 @@ from .job import check_batch_sizes, check_validates
 from .model_cache import architecture
 from .record import missing_objective
 from .tuner import InitializerTuner
-from .tuner_arguments import check_flags, seeds_of
+from .tuner_arguments import check_flags, check_target, seeds_of
 
 __all__ = [
     "InitializerTuner",
     "architecture",
     "check_batch_sizes",
     "check_flags",
+    "check_target",
     "check_validates",
     "devices_of",
     "missing_objective",

@@ -24,7 +24,7 @@ from .job import EndedEarly, Job
 from .race import Racing
 from .record import mean_metrics, run_record
 from .session import seeded
-from .tuner_arguments import check_further, check_kinds, check_numbers, seeds_of, study_oracle, wrapped
+from .tuner_arguments import check_further, check_ranges, check_types, seeds_of, study_oracle, wrapped
 
 # How far apart the seeds of a repeated combination are.
 _SEEDS_APART = 1000
@@ -114,8 +114,8 @@ class InitializerTuner(keras_tuner.Tuner, Racing):
         **kwargs: Any,
     ) -> None:
         check_further(kwargs)
-        check_numbers(max_trials, max_retries_per_trial, max_consecutive_failed_trials, patience, target)
-        check_kinds(hyperparameters, jit_compile, screening)
+        check_ranges(max_trials, max_retries_per_trial, max_consecutive_failed_trials, patience, target)
+        check_types(hyperparameters, jit_compile, screening)
         own_code = self._has_own("run_trial") or self._has_own("_build_and_fit_model")
         hypermodel = wrapped(hypermodel, space, hyperparameters, lenient=own_code)
         # A space that the user passes is not a new entry. The default space is, unless it could not be used.

@@ -45,7 +45,7 @@ _OF_THE_ORACLE = {
 }
 
 
-def check_numbers(
+def check_ranges(
     max_trials: object,
     max_retries_per_trial: object,
     max_consecutive_failed_trials: object,
@@ -60,8 +60,13 @@ def check_numbers(
     retries = max_retries_per_trial
     if isinstance(retries, bool) or not isinstance(retries, Integral) or retries < 0:
         raise InitxError("max_retries_per_trial", retries, "an integer >= 0")
+    check_target(target)
+
+
+def check_target(target: Any, metric: str = "the metric") -> None:
+    """Raise an `InitxError` for a target that is neither None nor a finite number."""
     if target is not None and not (is_number(target) and math.isfinite(target)):
-        raise InitxError("target", target, "None or a finite value of the metric")
+        raise InitxError("target", target, f"None or a finite value of {metric}")
 
 
 def check_flags(**flags: object) -> None:
@@ -71,7 +76,7 @@ def check_flags(**flags: object) -> None:
             raise InitxError(argument, value, "True or False")
 
 
-def check_kinds(hyperparameters: object, jit_compile: object, screening: object) -> None:
+def check_types(hyperparameters: object, jit_compile: object, screening: object) -> None:
     """Raise an `InitxError` for an argument of `InitializerTuner` of another type than its own."""
     check_flags(jit_compile=jit_compile, screening=screening)
     if not isinstance(hyperparameters, keras_tuner.HyperParameters | None):
