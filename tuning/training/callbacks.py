@@ -12,9 +12,20 @@ from ..observers import Observer
 from ..study import OptunaOracle
 
 
-def losses_are_finite(logs: Mapping[str, Any]) -> bool:
-    """Return whether the loss and the validation loss are finite, where the logs of an epoch have them."""
-    return all(np.isfinite(logs[name]) for name in ("loss", "val_loss") if name in logs)
+def losses_are_finite(metric: keras_tuner.Objective, logs: Mapping[str, Any]) -> bool:
+    """Return whether the losses that belong to a metric are finite, where the logs of an epoch have them.
+
+    They are the loss and the validation loss. For a metric of one of several outputs, the losses of this
+    output stand for the validation loss, since the validation data may lack the labels of another output.
+    """
+    names = {"loss"}
+    for part in getattr(metric, "objectives", [metric]):
+        own = part.name.removeprefix("val_")
+        outputs = [name.removesuffix("_loss") for name in logs if name.endswith("_loss")]
+        # The longest one, since the name of another output may be its beginning.
+        output = max((out for out in outputs if own.startswith(f"{out}_")), key=len, default=None)
+        names |= {"val_loss"} if output is None else {f"{output}_loss", f"val_{output}_loss"}
+    return all(np.isfinite(logs[name]) for name in names & logs.keys())
 
 
 def value_of(metric: keras_tuner.Objective, logs: Mapping[str, Any] | None) -> float | None:
@@ -24,7 +35,7 @@ def value_of(metric: keras_tuner.Objective, logs: Mapping[str, Any] | None) -> f
     """
     if not logs or not metric.has_value(logs):
         return None
-    return float(metric.get_value(logs)) if losses_are_finite(logs) else math.nan
+    return float(metric.get_value(logs)) if losses_are_finite(metric, logs) else math.nan
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):

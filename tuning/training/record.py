@@ -71,11 +71,16 @@ def run_record(
             value = np.nan
         # The returned number decides, whatever the epochs said: it may be computed after them.
         last = max(best.values, default=epochs - 1)
-        values = {last: value if losses_are_finite(metrics) else np.nan}
+        values = {last: value if losses_are_finite(metric, metrics) else np.nan}
     finite = {epoch: value for epoch, value in values.items() if np.isfinite(value)}
     if not finite:
-        where = "in any epoch" if curves else "in the epoch of the returned value"
-        raise FloatingPointError(f"the loss or {metric.name} was not finite {where} of seed {seed}")
+        if curves:
+            reason = f"no epoch of seed {seed} has a finite loss and a finite {metric.name}"
+        else:
+            reason = (
+                f"the loss or {metric.name} was not finite in the epoch of the returned value of seed {seed}"
+            )
+        raise FloatingPointError(reason)
     diverged = [epoch for epoch, loss in enumerate(curves.get("loss", ())) if not np.isfinite(loss)]
     choose = max if metric.direction == "max" else min
     # The first of equal epochs.
@@ -103,7 +108,7 @@ def _follow(best: BestEpoch, metric: keras_tuner.Objective, curves: Mapping[str,
 
 def _is_of_diverged_epoch(value: float, best: BestEpoch, metric: keras_tuner.Objective) -> bool:
     """Return whether a returned value comes from a diverged epoch, or every epoch has diverged."""
-    diverged = [logs for logs in best.logs.values() if not losses_are_finite(logs)]
+    diverged = [logs for logs in best.logs.values() if not losses_are_finite(metric, logs)]
     if diverged and len(diverged) == len(best.logs):
         return True
     return any(np.isclose(value, metric.get_value(logs), rtol=1e-5) for logs in diverged)
@@ -127,7 +132,9 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
         epochs = zip(*returned.history.values(), strict=False)
         tables = [dict(zip(returned.history, map(float, values), strict=True)) for values in epochs]
         tables = [table for table in tables if objective.has_value(table)]
-        finite = [t for t in tables if losses_are_finite(t) and np.isfinite(objective.get_value(t))]
+        finite = [
+            t for t in tables if losses_are_finite(objective, t) and np.isfinite(objective.get_value(t))
+        ]
         if tables:
             choose = max if objective.direction == "max" else min
             return choose(finite or tables, key=objective.get_value)

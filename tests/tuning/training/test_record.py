@@ -81,6 +81,38 @@ class TestDivergence:
         assert record["score"] == (returned if returned == 0.5 else returned["val_accuracy"])
 
 
+class TestOneOfTwoOutputs:
+    """The validation data lack the labels of output b, so the sum of the losses is NaN in each epoch."""
+
+    METRIC = keras_tuner.Objective("val_a_accuracy", "max")
+
+    def logs(self, score: float, **changed: float) -> dict[str, float]:
+        own = {"loss": 2.0, "a_loss": 1.0, "b_loss": 1.0, "val_a_loss": 1.0}
+        return {**own, "val_loss": NAN, "val_b_loss": NAN, "val_a_accuracy": score, **changed}
+
+    def test_the_missing_labels_of_the_other_do_not_matter(self) -> None:
+        epochs = [self.logs(0.5), self.logs(0.7), self.logs(0.6)]
+        curves = history(**{name: [logs[name] for logs in epochs] for name in epochs[0]})
+        record = run_record(curves, BestEpoch(self.METRIC, 9), self.METRIC, epochs=3, seed=0)
+        assert (record["score"], record["best_epoch"]) == (0.7, 2)
+
+    @pytest.mark.parametrize("name", ["loss", "a_loss", "val_a_loss"])
+    def test_a_diverged_epoch_never_wins(self, name: str) -> None:
+        epochs = [self.logs(0.5), self.logs(0.9, **{name: NAN})]
+        curves = history(**{name: [logs[name] for logs in epochs] for name in epochs[0]})
+        record = run_record(curves, BestEpoch(self.METRIC, 9), self.METRIC, epochs=3, seed=0)
+        assert (record["score"], record["best_epoch"]) == (0.5, 1)
+
+    def test_without_a_metric_of_an_output_all_of_them_count(self) -> None:
+        several = keras_tuner.Oracle([self.METRIC, keras_tuner.Objective("val_mae", "min")]).objective
+        says = "^no epoch of seed 3 has a finite loss and a finite multi_objective$"
+        for metric in (LOSS, several):
+            curves = history(**{name: [value] for name, value in self.logs(0.5, val_mae=1.0).items()})
+            match = says.replace("multi_objective", metric.name)
+            with pytest.raises(FloatingPointError, match=match):
+                run_record(curves, BestEpoch(metric, 9), metric, epochs=3, seed=3)
+
+
 def test_a_history_counts_whose_training_left_out_the_callbacks() -> None:
     best = BestEpoch(ACCURACY, patience=9)
     epochs = (GOOD, BETTER, RUINED)
