@@ -163,6 +163,8 @@ def task_of(labels: npt.NDArray[Any], task: str) -> str:
             value = str(labels[index])
             problem = f"`y` must be numbers for a regression, got {value!r} at index {index}"
             remedy = "Predict their classes." if is_other.all() else "Correct it, or drop its row."
+            if not is_other.any():
+                remedy = "Convert it with y.astype(float)."
             raise InitxError("y", value, "numbers", remedy, problem)
         return "classification"
     if task != "auto":

@@ -90,3 +90,16 @@ def test_rejects_a_class_without_rows() -> None:
     with pytest.raises(InitxError) as caught:
         from_arrays(X, Y, classes=["a", "b", "c"])
     assert_message(caught.value, "y", "class 'c' with 0 of 20 rows", "drop it")
+
+
+@pytest.mark.parametrize(
+    ("y", "remedy"),
+    [
+        (np.linspace(0, 9, ROWS).astype(str), r"Convert it with y\.astype\(float\)\."),
+        (np.array(["n/a", *np.linspace(0, 9, ROWS - 1).astype(str)]), "Correct it, or drop its row."),
+        (np.array(["a", "b"] * 10), "Predict their classes."),
+    ],
+)
+def test_a_regression_on_text(y: npt.NDArray, remedy: str) -> None:
+    with pytest.raises(InitxError, match=rf"^`y` must be numbers for a regression, got .* 0\. {remedy}$"):
+        from_arrays(X, y, task="regression")
