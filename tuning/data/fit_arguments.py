@@ -5,12 +5,13 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx.errors import InitxError, error_line
+from keras_initx.errors import InitxError, check_positive, error_line
 
 from .batches import Batch, first_batches, is_arrays, made, row_count
 
@@ -36,7 +37,7 @@ class FitArguments:
 
     def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self.values = _by_name(args, kwargs)
-        self.epochs = int(self.values.get("epochs", 1))
+        self.epochs = check_positive("epochs", self.values.get("epochs", 1))
         for name, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
             _check_repeats(name, self.values.get(name))
             _check_steps(name, steps, self.values.get(name), self.values.get(steps))
@@ -186,11 +187,12 @@ def copied_callbacks(callbacks: Any) -> list[Any]:
 
 
 def _is_zero(value: Any) -> bool:
-    return isinstance(value, int | float) and value == 0
+    return isinstance(value, int | float | np.number | np.ndarray) and np.ndim(value) == 0 and value == 0
 
 
 def _listed(callbacks: Any) -> list[Any]:
-    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+    # As Keras reads them, which takes lists and dictionaries within lists.
+    return keras.tree.flatten(callbacks) if callbacks else []
 
 
 def _is_endless(data: Any) -> bool:
@@ -213,6 +215,24 @@ def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         values[name] = value
     for name in {"x", "y", "sample_weight", "validation_data"} & values.keys():
         values[name] = _without_series(values[name])
+    if is_arrays(values.get("x")):
+        values["x"] = keras.tree.map_structure(_string_tensor, values["x"])
+    # Keras takes an int or a list alone, and reads 0 steps as None.
+    every = values.get("validation_freq")
+    if isinstance(every, Integral | tuple) and not isinstance(every, bool):
+        values["validation_freq"] = list(every) if isinstance(every, tuple) else int(every)
+    elif every is None:
+        values.pop("validation_freq", None)
+    if _is_zero(values.get("validation_steps")):
+        del values["validation_steps"]
+    return values
+
+
+def _string_tensor(values: Any) -> Any:
+    """Return a one-dimensional array of `str` objects as the tensor that `fit` makes of it on TensorFlow."""
+    is_objects = isinstance(values, np.ndarray) and values.dtype.kind == "O" and values.ndim == 1
+    if is_objects and keras.config.backend() == "tensorflow" and all(isinstance(v, str) for v in values):
+        return keras.ops.convert_to_tensor(values, dtype="string")
     return values
 
 

@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
-from keras_initx.errors import InitxError, check_positive, is_number
+import keras
+import numpy as np
 
-_COUNTS = ("epochs", "batch_size", "steps_per_epoch", "validation_steps", "validation_batch_size")
+from keras_initx.errors import InitxError, check_positive
+
+_COUNTS = ("batch_size", "steps_per_epoch", "validation_steps", "validation_batch_size")
 
 
 def check_limits(fit: Mapping[str, Any]) -> None:
@@ -24,21 +28,18 @@ def check_limits(fit: Mapping[str, Any]) -> None:
     keras_initx.errors.InitxError: `initial_epoch` must be an integer from 0 to 4, below `epochs`, got 5.
     """
     for name in _COUNTS:
-        if fit.get(name) is not None:
+        # Keras takes 0 validation steps for None.
+        is_left_out = fit.get(name) is None or (name == "validation_steps" and _is_count(fit[name], 0))
+        if not is_left_out:
             check_positive(name, fit[name])
-    epochs, first = fit.get("epochs", 1), fit.get("initial_epoch", 0)
-    if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first < epochs:
+    epochs, first = check_positive("epochs", fit.get("epochs", 1)), fit.get("initial_epoch", 0)
+    if not _is_count(first, 0) or first >= epochs:
         raise InitxError("initial_epoch", first, f"an integer from 0 to {epochs - 1}, below `epochs`")
-    split, every = fit.get("validation_split") or 0.0, fit.get("validation_freq", 1)
-    if not is_number(split) or not 0 <= split < 1:
+    split, every = fit.get("validation_split"), fit.get("validation_freq")
+    if split is not None and not (_is_scalar(split, "iuf") and 0 <= split < 1):
         raise InitxError("validation_split", split, "a share of the rows, from 0 to below 1")
-    validates = bool(split) or fit.get("validation_data") is not None
-    if is_number(every):
-        check_positive("validation_freq", every)
-        if validates and epochs // every == first // every:
-            allowed = f"a divisor of one of the epochs {first + 1} to {epochs}, after which `fit` validates"
-            raise InitxError("validation_freq", every, allowed)
-    elif isinstance(every, bool):
+    epochs_of = every if isinstance(every, list | tuple) else [1 if every is None else every]
+    if not all(_is_count(epoch, 1) for epoch in epochs_of):
         raise InitxError("validation_freq", every, "an integer >= 1, or a list of epochs")
     weights, labels = fit.get("class_weight"), fit.get("y")
     if weights and isinstance(labels, list | tuple | dict) and len(labels) > 1:
@@ -46,9 +47,19 @@ def check_limits(fit: Mapping[str, Any]) -> None:
         remedy = "Pass `sample_weight` with an array for each output."
         raise InitxError("class_weight", weights, "None for several outputs", remedy, problem)
     for label, weight in (weights if isinstance(weights, Mapping) else {}).items():
-        if not is_number(weight) or not math.isfinite(weight):
+        if not _is_scalar(weight, "biuf") or not math.isfinite(weight):
             raise InitxError("class_weight", weight, f"a finite weight for class {label!r}")
-    callbacks = fit.get("callbacks") or ()
-    for callback in callbacks if isinstance(callbacks, list | tuple) else [callbacks]:
+    # As Keras reads them, which takes lists and dictionaries within lists.
+    for callback in keras.tree.flatten(fit.get("callbacks") or ()):
         if not hasattr(callback, "set_model"):
             raise InitxError("callbacks", callback, "objects of keras.callbacks.Callback")
+
+
+def _is_count(value: object, lowest: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= lowest
+
+
+def _is_scalar(value: object, kinds: str) -> bool:
+    """Return whether a number, or an array without dimensions, is of one of these kinds of NumPy."""
+    is_single = np.isscalar(value) or getattr(value, "shape", None) == ()
+    return is_single and np.asarray(value).dtype.kind in kinds

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras_tuner
 
-from keras_initx.errors import InitxError
+from keras_initx.errors import InitxError, check_positive
 
 from ..data import Batch, FitArguments, check_data, check_limits, copied_callbacks
 from ..pruning import Screen
@@ -15,12 +15,20 @@ from .model_cache import CompiledModels
 
 
 def check_validates(metric: keras_tuner.Objective, data: FitArguments) -> None:
-    """Raise an `InitxError` for a metric of the validation where the arguments of `fit` have no such data."""
+    """Raise an `InitxError` for a metric of the validation where the arguments of `fit` lead to none."""
     names = [part.name for part in getattr(metric, "objectives", [metric])]
-    if any(name.startswith("val_") for name in names) and not data.validates:
+    if not any(name.startswith("val_") for name in names):
+        return
+    if not data.validates:
         allowed = "a metric of the training, as there are no validation data"
         remedy = "Pass validation_data=(x, y), or validation_split=0.2 for arrays."
         raise InitxError("objective", ", ".join(names), allowed, remedy)
+    every = data.values.get("validation_freq") or 1
+    epochs = range(data.values.get("initial_epoch", 0) + 1, data.epochs + 1)
+    if not any(epoch in every if isinstance(every, list) else epoch % every == 0 for epoch in epochs):
+        problem = f"`validation_freq={every}` leaves no validation in epochs {epochs[0]} to {epochs[-1]}"
+        remedy = "Include one of them." if isinstance(every, list) else "Pass a smaller one."
+        raise InitxError("validation_freq", every, "one that validates", remedy, problem)
 
 
 def check_batch_sizes(
@@ -100,7 +108,7 @@ class Job:
         self.models: CompiledModels | None = None
         self.screen: Screen | None = None
         if own_fit:
-            self.epochs = int(kwargs.get("epochs", 1))
+            self.epochs = check_positive("epochs", kwargs.get("epochs", 1))
             return
         if data is None:
             data = FitArguments(args, kwargs)

@@ -80,6 +80,21 @@ class TestArguments:
         model().fit(X, Y, epochs=3, callbacks=copies, verbose=0)
         assert (own.epochs, copies[0].epochs) == (0, 3)
 
+    def test_callbacks_within_lists_are_listed_as_keras_lists_them(self) -> None:
+        from keras_initx.tuning.data import copied_callbacks
+
+        own = [[keras.callbacks.TerminateOnNaN()], {"a": keras.callbacks.History()}]
+        kinds = [type(callback) for callback in copied_callbacks(own)]
+        assert kinds == [type(c) for c in keras.callbacks.CallbackList(own).callbacks]
+
+    @pytest.mark.parametrize("every", [np.int64(1), (1, 2), None])
+    def test_what_means_the_same_reaches_keras_in_its_form(self, every: Any) -> None:
+        more = {"validation_freq": every, "validation_steps": 0, "validation_data": (X, Y), "epochs": 2}
+        arguments = FitArguments((X, Y), more)
+        assert len(model().fit(**arguments.for_run()).history["val_loss"]) == 2
+        assert arguments.validation is not None
+        assert np.isfinite(arguments.validation.evaluate(model())["loss"])
+
 
 class Endless:
     """What a search reads of a tf.data pipeline that repeats forever."""

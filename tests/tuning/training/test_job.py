@@ -9,6 +9,8 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras_initx.tuning import SearchSpace, search
+from keras_initx.tuning.data import FitArguments
+from keras_initx.tuning.training import check_validates
 
 from keras_initx import InitxError
 from tests.tuning.training.tuners import make
@@ -79,6 +81,27 @@ def test_arrays_are_checked_before_the_first_trial(tmp_path: Path, pairs: Any, s
     masked = np.ma.masked_array(x, np.arange(len(x))[:, None] == np.zeros(x.shape[1]))
     with pytest.raises(InitxError, match=r"^`x` must have no masked values"):
         tuner.search(masked, y, validation_data=validation)
-    with pytest.raises(InitxError, match=r"^`sample_weight` must be training arrays of equal length"):
+    with pytest.raises(InitxError, match=r"^`x` and `sample_weight` must have equally many rows, got "):
         tuner.search(x, y, sample_weight=y[1:] + 1.0, validation_data=validation)
     assert not tuner.oracle.trials
+
+
+def test_validation_that_never_comes_is_refused_where_the_objective_needs_it(pairs: Any) -> None:
+    (x, y), validation = pairs
+    loss, held_out = keras_tuner.Objective("loss", "min"), keras_tuner.Objective("val_loss", "min")
+    cases: list[tuple[int, int, Any, str | None]] = [
+        (2, 0, 5, r"^`validation_freq=5` leaves no validation in epochs 1 to 2\. Pass a smaller one\.$"),
+        (7, 5, 5, r"^`validation_freq=5` leaves no validation in epochs 6 to 7\. Pass a smaller one\.$"),
+        (2, 0, (3, 4), r"^`validation_freq=\[3, 4\]` leaves no validation in epochs 1 to 2\. Include one"),
+        (5, 3, 5, None),
+        (9, 0, [2, 9], None),
+    ]
+    for epochs, first, every, message in cases:
+        fit = {"epochs": epochs, "initial_epoch": first, "validation_freq": every}
+        data = FitArguments((x, y), {**fit, "validation_data": validation})
+        check_validates(loss, data)
+        if message is None:
+            check_validates(held_out, data)
+            continue
+        with pytest.raises(InitxError, match=message):
+            check_validates(held_out, data)
