@@ -9,7 +9,7 @@ from keras_initx._theory.gains import activation_moments, gain
 from keras_initx._theory.looks_linear import evenness, odd_part
 from keras_initx._theory.mean_field import edge_variance, elementwise, gpn_shift, stability
 from keras_initx._theory.moments import ActivationMoments
-from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std, period, resting_variance
+from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std, period, siren_variance
 
 __all__ = [
     "LINEAR",
@@ -28,7 +28,7 @@ __all__ = [
     "odd_part",
     "period",
     "read_activation",
-    "resting_variance",
+    "siren_variance",
     "solve_dks",
     "stability",
 ]

@@ -23,8 +23,6 @@ _DISTANCES = (1, 8, 64)
 _TRIALS = np.linspace(-1, 1, 33)
 # The largest difference after 64 periods, relative to the standard deviation of the function.
 _TOLERANCE = 0.01
-# Enough for a variance to settle: what is left shrinks to less than half in each.
-_ROUNDS = 40
 # The squares of larger values overflow.
 _UNBOUNDED = 1e100
 
@@ -74,30 +72,33 @@ def kernel_gain(activation: Activation) -> float:
     return activation.gain() if variance == 1 else variance / activation.moments(0.0, variance).second_moment
 
 
-def resting_variance(activation: Activation) -> float:
-    """Return the variance of pre-activations u at which the layers of SIREN's rule come to rest.
+def siren_variance(activation: Activation, layers: int) -> float:
+    """Return the variance of pre-activations u that SIREN's rule gives to a layer.
 
-    The rule takes the inputs of a layer for psi at phases that are all equally likely, of mean square m, so
-    kernels have variance 1 / (n m). The u of one layer, N(0, v), then give the next one E[psi(u)^2] / m. This
-    returns the v that stays the same; 1 where it is far from 1 or there is none.
+    The rule takes the inputs of each layer for psi at phases that are all equally likely, of mean square m,
+    so kernels of n inputs have variance 1 / (n m). Behind the first layer, which spreads coordinates over
+    several periods, they are, and the variance v of u is 1. From then on u ~ N(0, v) gives the next layer the
+    variance E[psi(u)^2] / m. Where that leads far away from 1, this returns 1.
 
     Args:
         activation: psi, with a period of 2 pi.
+        layers: The number of layers before this one, at least 1.
 
     References: Sitzmann et al. 2020 (arXiv 2006.09661), appendix 1.4.
 
-    Example: sin(u) has v = 1 - exp(-2 v).
+    Example: sin(u) leads to v = 1 - exp(-2 v) = 0.797.
 
     >>> from keras_initx._theory.activation import read_activation
-    >>> round(resting_variance(read_activation(lambda z: np.sin(z))), 4)
-    0.7968
+    >>> sine = read_activation(lambda z: np.sin(z))
+    >>> [round(siren_variance(sine, layers), 3) for layers in (1, 2, 3, 20)]
+    [1.0, 0.865, 0.823, 0.797]
     """
     if activation.function is None:
         return 1.0
     phases = np.linspace(-math.pi, math.pi, _SAMPLES, endpoint=False)
     mean_square = float(np.mean(np.square(activation.function.function(phases))))
     variance = 1.0
-    for _ in range(_ROUNDS):
+    for _ in range(layers - 1):
         variance = activation.moments(0.0, variance).second_moment / mean_square
         if not 0.25 < variance < 4:
             return 1.0

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_initx._graph import Graph, WeightContext
-from keras_initx._theory import in_natural_units, natural_std, period, resting_variance
+from keras_initx._theory import in_natural_units, natural_std, period, siren_variance
 from keras_initx._weights import LARGEST_SCALE, WeightIndex, declared
 from keras_initx.initializers import Seeded
 from keras_initx.model_init.methods import Choice, Contexts, choose, variance_choice
@@ -42,7 +42,8 @@ def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
     choices = choose(method, in_units)
     if method == "auto":
         short = [n for n in periodic if choices[n].method in _SPANNING and contexts[n].depth < _LONG]
-        choices.update({n: _as_siren(in_units[n]) for n in short})
+        before = {n: sum(contexts[n].depends_on >> other & 1 for other in periodic) for n in short}
+        choices.update({n: _as_siren(in_units[n], layers) for n, layers in before.items()})
     if not any(choice.scales for choice in choices.values()):
         # Analytic gains depend on the activation itself.
         return choose(method, contexts)
@@ -61,12 +62,14 @@ def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
     return choices
 
 
-def _as_siren(context: WeightContext) -> Choice:
-    """Return the choice that gives pre-activations the variance at which the layers of SIREN come to rest."""
-    if context.reads_inputs:
+def _as_siren(context: WeightContext, layers: int) -> Choice:
+    """Return the choice for the variance of SIREN's rule, after so many other layers."""
+    if not layers:
         return variance_choice(context)
-    variance = resting_variance(context.activation)
-    choice = variance_choice(context, f"scaled to variance {variance:.3g} on its inputs, as SIREN's rule")
+    variance = siren_variance(context.activation, layers)
+    choice = variance_choice(
+        context, f"scaled to variance {variance:.3g} on its inputs, as SIREN's rule does"
+    )
     return replace(choice, after=replace(choice.after, variance=variance))
 
 

@@ -85,12 +85,12 @@ def arguments(model, frequency, inputs=2):
 def test_the_start_is_that_of_siren(form, depth):
     model = network(form, 30.0, depth)
     keras_initx.initialize(model, seed=0)
-    (first, *hidden), outputs = arguments(model, 30.0)
+    (first, *_), outputs = arguments(model, 30.0)
     # SIREN: w ~ U(-1/2, 1/2), so the variance is 30^2 x 2 x 1/12 x 1/3. A kernel of 256 values varies by 4 %.
     assert np.std(first) == pytest.approx(30 / np.sqrt(18), rel=0.1)
-    # Kernels of variance 2 / (n 30^2) lead to v = 1 - exp(-2 v), layer by layer. The scale was measured on
-    # other inputs.
-    assert [np.var(z) for z in hidden] == pytest.approx([0.797] * (depth - 1), rel=0.2)
+    # SIREN: w of variance 2 / (n 30^2). The scale was measured on other inputs.
+    kernels = [array(w) for w in model.trainable_weights if len(w.shape) == 2][1:-1]
+    assert [np.std(w) for w in kernels] == pytest.approx([np.sqrt(2 / WIDTH) / 30] * (depth - 1), rel=0.1)
     assert np.std(outputs) == pytest.approx(1 / 30, rel=0.2)
 
 
@@ -142,7 +142,7 @@ def test_diagnose_measures_in_the_unit():
     report = keras_initx.diagnose(model, grid)
     assert report.healthy
     assert "outside" not in report.summary()
-    assert report.rows[1].std == pytest.approx(np.sqrt(0.797) / 3000, rel=0.1)
+    assert report.rows[1].std == pytest.approx(1 / 3000, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["he_auto", "xavier_auto", "auto", "orthogonal_auto"])

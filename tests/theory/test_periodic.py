@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from keras_initx._theory.activation import Activation, read_activation
-from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std, period, resting_variance
+from keras_initx._theory.periodic import in_natural_units, kernel_gain, natural_std, period, siren_variance
 
 pytestmark = pytest.mark.check
 
@@ -59,35 +59,32 @@ def test_functions_that_are_not_periodic(name):
 
 
 @pytest.mark.parametrize("name", ["cos", "harmonics", "two waves", "half"])
-def test_layers_of_siren_come_to_rest(name):
+def test_the_variances_of_siren(name):
     activation = in_natural_units(read_activation(PERIODIC[name][0]))
-    variance = resting_variance(activation)
     phi = activation.function.function
     mean_square = quad(lambda t: float(phi(np.array([t]))[0]) ** 2, 0, 2 * math.pi)[0] / (2 * math.pi)
+    first, second, third = (siren_variance(activation, layers) for layers in (1, 2, 3))
+    assert first == 1
+    for variance, following in ((first, second), (second, third)):
+        std = math.sqrt(variance)
+        moment = quad(
+            lambda u, s=std: float(phi(np.array([u]))[0]) ** 2 * norm.pdf(u, scale=s), -9, 9, limit=200
+        )
+        assert following == pytest.approx(moment[0] / mean_square, rel=1e-3)
 
-    def weighted(u):
-        return float(phi(np.array([u]))[0]) ** 2 * norm.pdf(u, scale=math.sqrt(variance))
 
-    second_moment = quad(weighted, -9, 9, limit=200)[0]
-    assert second_moment / mean_square == pytest.approx(variance, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("function", "sign"),
-    [(lambda z: ops.sin(30 * z), -1), (lambda z: ops.cos(30 * z), 1)],
-    ids=["sin", "cos"],
-)
-def test_the_variance_of_a_wave_at_rest(function, sign):
+@pytest.mark.parametrize(("function", "sign"), [(ops.sin, -1), (ops.cos, 1)], ids=["sin", "cos"])
+def test_the_variance_of_many_layers(function, sign):
     # E[cos(2 u)] = exp(-2 v).
     expected = brentq(lambda v: 1 + sign * math.exp(-2 * v) - v, 0.5, 2)
-    assert resting_variance(in_natural_units(read_activation(function))) == pytest.approx(expected, rel=1e-4)
+    activation = in_natural_units(read_activation(lambda z: function(30 * z)))
+    assert siren_variance(activation, 40) == pytest.approx(expected, rel=1e-4)
 
 
-def test_no_variance_at_rest():
-    # Each layer halves a small variance: the square starts at 0.
-    flat = read_activation(lambda z: (1 - ops.cos(z)) ** 3)
-    assert resting_variance(flat) == 1
-    assert resting_variance(Activation("tanh")) == 1
+def test_variances_that_vanish():
+    # Each layer lowers a small variance further: the function is flat at 0.
+    assert siren_variance(read_activation(lambda z: (1 - ops.cos(z)) ** 3), 9) == 1
+    assert siren_variance(Activation("tanh"), 9) == 1
 
 
 def test_named_activations_are_not_periodic():
