@@ -13,7 +13,15 @@ from .databases import (
 )
 from .failures import StorageFailure, atomic_write, disk_errors, reserve, storage_errors
 from .json_files import finite_or_none, write_json
-from .results_folder import SETTINGS, WEIGHT_FILES, Mode, SearchFolders, check_no_keras_tuner, settings_in
+from .results_folder import (
+    SETTINGS,
+    WEIGHT_FILES,
+    Mode,
+    SearchFolders,
+    check_no_keras_tuner,
+    keep_keras_tuner_out,
+    settings_in,
+)
 from .retry import no_retry, retry
 from .settings import check_same
 
@@ -32,6 +40,7 @@ __all__ = [
     "disk_errors",
     "file_of",
     "finite_or_none",
+    "keep_keras_tuner_out",
     "no_retry",
     "open_storage",
     "quiet_optuna",

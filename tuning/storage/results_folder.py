@@ -20,6 +20,9 @@ SETTINGS = "settings.json"
 _LOG_FILES = "*.keras_initx"
 # Other programs write a settings.json as well: ours always has these keys.
 _REQUIRED_KEYS = frozenset({"version", "data", "space"})
+# The file of KerasTuner's oracles, and what it says where ours is the oracle.
+_ORACLE_FILE = "oracle.json"
+_NOTE = "The trials are in an Optuna study of keras-initx."
 # What `atomic_write` leaves of these files if the process is killed.
 _PARTIAL_FILES = ("partial.*.json", "partial.*.keras", f"trial_*/partial.*{WEIGHT_FILES}")
 # Every file that a search writes, besides its settings. All others in the folder belong to the user.
@@ -27,7 +30,7 @@ _RESULT_FILES = (
     "study.db*",
     "results.json",
     "best_model.keras",
-    "oracle.json",
+    _ORACLE_FILE,
     "tuner*.json",
     "worker_*.log",
     "search.log",
@@ -192,10 +195,21 @@ def settings_in(results: Path) -> dict[str, Any] | None:
 
 def check_no_keras_tuner(folder: Path) -> None:
     """Raise an `InitxError` if a folder has a search of KerasTuner, whose trials would mix with ours."""
-    if (folder / "oracle.json").is_file():
+    path = folder / _ORACLE_FILE
+    if path.is_file() and _NOTE not in path.read_text(encoding="utf-8", errors="replace"):
         problem = f"`project_name` {folder.name!r} has a search of KerasTuner already, in {folder}"
         remedy = "Pass another `project_name`, or `overwrite=True` to delete that search."
         raise InitxError("project_name", folder.name, "the name of a new project", remedy, problem)
+
+
+def keep_keras_tuner_out(folder: Path) -> None:
+    """Let the oracles of KerasTuner refuse a folder whose trials are in a study, which they cannot read.
+
+    They raise a `RuntimeError` if something is missing in their file.
+    """
+    path = folder / _ORACLE_FILE
+    if not path.exists():
+        write_json(path, {"note": _NOTE})
 
 
 def _without_links(folder: Path, pattern: str, root: Path | None = None) -> list[Path]:

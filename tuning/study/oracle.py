@@ -365,7 +365,9 @@ class OptunaOracle(StudyReporting, keras_tuner.Oracle):
         return trial
 
     def save(self) -> None:
-        """Do nothing: every change is in the study already."""
+        """Mark the project folder; every change is in the study already."""
+        if hasattr(self, "_directory"):
+            self.shared.mark_folder()
 
     def reload(self) -> None:
         """Read the space and the trials of every process from the study.

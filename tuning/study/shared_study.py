@@ -11,7 +11,15 @@ import keras_tuner
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ..storage import STUDY_FILE, check_no_keras_tuner, open_storage, quiet_optuna, retry, storage_label
+from ..storage import (
+    STUDY_FILE,
+    check_no_keras_tuner,
+    keep_keras_tuner_out,
+    open_storage,
+    quiet_optuna,
+    retry,
+    storage_label,
+)
 from .attributes import (
     OUT_OF_RACE_PREFIX,
     OWNER_ATTRIBUTE,
@@ -95,6 +103,10 @@ class SharedStudy:
         is_begun = (folder / STUDY_FILE).exists() if self._storage is None else bool(self.attributes())
         if not is_begun:
             check_no_keras_tuner(folder)
+
+    def mark_folder(self) -> None:
+        """Let tuners of KerasTuner that have another oracle refuse the folder."""
+        keep_keras_tuner_out(Path(self._folder()))
 
     def set_pruner(self, pruner: optuna.pruners.BasePruner) -> None:
         """Set the pruner of the study."""

@@ -116,6 +116,16 @@ def test_search_of_another_kind_is_not_mixed_in(make_ours: Maker, tmp_path: Path
     assert search(make_ours(loop, loop, max_trials=1, overwrite=True)).oracle.start_order == ["0000"]
 
 
+def test_another_oracle_of_keras_tuner_refuses_the_folder(with_oracle: Maker, tmp_path: Path) -> None:
+    search(with_oracle(loop, loop, max_trials=1))
+    # As KerasTuner does where it cannot read what another of its tuners wrote.
+    with pytest.raises(RuntimeError, match=r"pass `overwrite=True`"):
+        random_search(tmp_path, loop, loop)
+    assert len(search(with_oracle(loop, loop, max_trials=2)).oracle.trials) == 2
+    tuner = random_search(tmp_path, loop, loop, max_trials=1, overwrite=True)
+    assert len(search(tuner).oracle.trials) == 1
+
+
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_older_search_goes_on_beside_one_of_keras_tuner(
     make_ours: Maker, tmp_path: Path, on_disk: bool
