@@ -72,9 +72,9 @@ def check_arrays(part: str, data: FitArguments) -> None:
             raise InitxError(argument, "no rows", "at least one row", "", problem)
         if values.shape[0] != reference.shape[0]:
             got = f"{reference.shape[0]} and {values.shape[0]}"
-            problem = f"{first} and {label}{of} must have equally many rows, got {got}"
+            problem = f"{first} and {label}{of} must have the same number of rows, got {got}"
             argument = "x" if name == "y" and part == "training" else argument
-            raise InitxError(argument, got, "equally many rows", "", problem)
+            raise InitxError(argument, got, "the same number of rows", "", problem)
     for _, label, values in leaves:
         # Only a warning, since a model may handle such values.
         array = np.asarray(values)

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
@@ -54,6 +55,10 @@ class FitArguments:
         if weights is not None and not isinstance(weights, Mapping):
             remedy = "For example {0: 1.0, 1: 9.0}."
             raise InitxError("class_weight", weights, "a dictionary of weights by class number", remedy)
+        if weights is not None and keras.tree.is_nested(self.values.get("y")):
+            problem = "`class_weight` works only with a single array of labels"
+            remedy = "Pass `sample_weight` with an array for each output."
+            raise InitxError("class_weight", weights, "None for several outputs", remedy, problem)
         for callback in _listed(self.values.get("callbacks")):
             if isinstance(callback, type):
                 raise InitxError(
@@ -170,6 +175,26 @@ def evaluation(data: Any, batch_size: int | None = None, **more: Any) -> FitArgu
         parts = zip(("x", "y", "sample_weight"), data, strict=False)
         return FitArguments((), {**dict(parts), **({"batch_size": batch_size} if batch_size else {}), **more})
     return FitArguments((), {"x": data, **more})
+
+
+def first_inputs(
+    args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return a batch of the inputs among the arguments of one call of `fit`, and the arguments for that call.
+
+    An iterator has then been replaced by one that begins again with the batch that was read.
+    """
+    args, kwargs = tuple(args), dict(kwargs)
+    data: Any = kwargs["x"] if "x" in kwargs else args[0] if args else None
+    if not _is_read_once(data):
+        return FitArguments(args, kwargs).batches[0].x, args, kwargs
+    first = next(data)
+    # Keras takes generators, but no other iterators.
+    data = (batch for batch in itertools.chain([first], data))
+    inputs = first[0] if isinstance(first, tuple) else first
+    if "x" in kwargs:
+        return inputs, args, {**kwargs, "x": data}
+    return inputs, (data, *args[1:]), kwargs
 
 
 def copied_callbacks(callbacks: Any) -> list[Any]:

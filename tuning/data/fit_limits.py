@@ -41,11 +41,7 @@ def check_limits(fit: Mapping[str, Any]) -> None:
     epochs_of = every if isinstance(every, list | tuple) else [1 if every is None else every]
     if not all(_is_count(epoch, 1) for epoch in epochs_of):
         raise InitxError("validation_freq", every, "an integer >= 1, or a list of epochs")
-    weights, labels = fit.get("class_weight"), fit.get("y")
-    if weights and isinstance(labels, list | tuple | dict) and len(labels) > 1:
-        problem = f"`class_weight` takes one array of labels, and `y` has {len(labels)} parts"
-        remedy = "Pass `sample_weight` with an array for each output."
-        raise InitxError("class_weight", weights, "None for several outputs", remedy, problem)
+    weights = fit.get("class_weight")
     for label, weight in (weights if isinstance(weights, Mapping) else {}).items():
         if not _is_scalar(weight, "biuf") or not math.isfinite(weight):
             raise InitxError("class_weight", weight, f"a finite weight for class {label!r}")

@@ -1,5 +1,6 @@
 """Whether more or less of a metric is better, from its name alone."""
 
+import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -16,6 +17,8 @@ _MORE_IS_BETTER = {
     "onehotmeaniou", "pearsoncorrelation", "precisionatrecall", "r2score", "recallatprecision",
     "sensitivityatspecificity", "specificityatsensitivity",
 }  # fmt: skip
+# What a name that ends like this measures, such as "top_5_accuracy" or "kl_loss".
+_LAST_WORDS = {"accuracy": "max", "auc": "max", "loss": "min", "logcosh": "min"}
 # KerasTuner minimizes these. As metrics, some are losses to one user and coefficients to another, and the
 # others may measure anything.
 _AMBIGUOUS = {
@@ -59,14 +62,19 @@ def _with_direction(objective: Any, outputs: Callable[[], Iterable[str]]) -> ker
     if direction is not None:
         return keras_tuner.Objective(name, direction)
     near = get_close_matches(name, _USUAL, n=1, cutoff=0.8)
-    example = f"For example keras_tuner.Objective({name or 'val_f1'!r}, 'max')."
-    remedy = f"Did you mean {near[0]!r}?" if near else example
+    example = f"keras_tuner.Objective({name or 'val_f1'!r}, 'max')."
+    remedy = f"Did you mean {near[0]!r}? If not, pass {example}" if near else f"For example {example}"
     allowed = "a metric with a known direction, or keras_tuner.Objective(name, direction)"
     raise InitxError("objective", objective, allowed, remedy)
 
 
 def _direction(metric: str) -> str | None:
     """Return "max" or "min" for the name of a metric without "val_" and output; None if it is unknown."""
+    # Keras numbers the second metric of a name.
+    metric = re.sub(r"_\d+$", "", metric)
+    words = metric.lower().split("_")
+    if not {"neg", "negative", "not"}.intersection(words) and words[-1] in _LAST_WORDS:
+        return _LAST_WORDS[words[-1]]
     key = metric.removeprefix("weighted_").replace("_", "").lower()
     if key in _MORE_IS_BETTER:
         return "max"

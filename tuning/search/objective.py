@@ -102,7 +102,7 @@ def objective(
         remedy = "Pass a pruner over epochs to optuna.create_study(pruner=...)."
         raise InitxError("pruner", stopping.pruner, 'None or "wilcoxon" for an objective', remedy)
     hypermodel = InitializerHyperModel(model, space)
-    check_not_elsewhere(fit, hypermodel, _OPTIONS, in_study=True)
+    check_not_elsewhere(fit, hypermodel, _SIGNATURE, in_study=True)
     return Objective(
         hypermodel,
         (x, y, test_data, epochs, fit),
@@ -116,7 +116,7 @@ def objective(
 
 
 # Within the function its name is that of an argument.
-_OPTIONS = tuple(inspect.signature(objective).parameters)
+_SIGNATURE = inspect.signature(objective)
 
 
 class Objective:

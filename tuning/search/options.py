@@ -1,7 +1,7 @@
 """Groups of `search`'s options: where its results live, when training ends, how trials run."""
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -148,6 +148,7 @@ _ELSEWHERE = {
     "executions_per_trial": "seeds=3",
     "trials_each": "execution=Execution(workers=Workers(command, count, trials_each=...))",
     "quiet": "verbose=0",
+    "fit": "the arguments of fit themselves, such as batch_size=32",
 }
 # What belongs to the study of an `objective`.
 _OF_THE_STUDY = ("trials", "max_trials", "n_trials", "tuner", "sampler", "storage", "enqueue", "extra_seeds")
@@ -156,7 +157,7 @@ _OF_THE_STUDY = ("trials", "max_trials", "n_trials", "tuner", "sampler", "storag
 def check_not_elsewhere(
     fit: Mapping[str, Any],
     hypermodel: InitializerHyperModel,
-    options: Iterable[str],
+    signature: inspect.Signature,
     in_study: bool = False,
 ) -> None:
     """Raise an `InitxError` for an argument of `fit` that is an option of `search` under another name.
@@ -164,10 +165,11 @@ def check_not_elsewhere(
     Args:
         fit: The arguments that are passed on to `fit`.
         hypermodel: Builds and trains the model; its own `fit` may take an argument with that name.
-        options: The names of the arguments of `search` or `objective`, which may be misspelt.
+        signature: That of `search` or `objective`, whose arguments may be misspelt.
         in_study: Whether the options of a study belong to the Optuna study of an `objective`.
     """
-    own, of_fit = list(options), list(inspect.signature(keras.Model.fit).parameters)
+    own = [name for name, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD]
+    of_fit = list(inspect.signature(keras.Model.fit).parameters)
     for name in fit:
         if hypermodel.has_own_fit and hypermodel.fit_takes(name):
             continue

@@ -148,7 +148,7 @@ def search(
     check_limits({**fit, "epochs": epochs})
     check_extra_seeds(extra_seeds)
     hypermodel = InitializerHyperModel(model, space)
-    check_not_elsewhere(fit, hypermodel, inspect.signature(search).parameters)
+    check_not_elsewhere(fit, hypermodel, inspect.signature(search))
     data, test, args, arguments = fit_of(hypermodel, x, y, test_data, epochs, fit)
     seed_list = seeds_of(seeds, seed)
     devices = devices_of(execution.strategy, execution.workers, data, test)

@@ -62,8 +62,8 @@ class Parts:
 class Dependence:
     """What depends on the user's hyperparameters alone.
 
-    In each architecture, and for each choice of what is no number, every hyperparameter is changed once, in a
-    build of its own; numbers, which seldom set an initializer, are first changed all at once. Where only
+    In each architecture, and for each combination of non-numeric values, each hyperparameter is changed once,
+    in a build of its own; numbers, which seldom set an initializer, are first changed all at once. Where only
     initializers or settings of the optimizer change with a hyperparameter, it would be void if these were
     replaced. Where anything else changes too, it would not.
 
@@ -85,7 +85,12 @@ class Dependence:
         self._has_warned = False
 
     def parts(
-        self, model: keras.Model, hp: keras_tuner.HyperParameters, own: Iterable[str], state: Any
+        self,
+        model: keras.Model,
+        hp: keras_tuner.HyperParameters,
+        own: Iterable[str],
+        state: Any,
+        is_as_built: bool = True,
     ) -> Parts:
         """Return the parts of a model that was built with `hp`.
 
@@ -94,8 +99,10 @@ class Dependence:
             hp: The hyperparameters after the build.
             own: The names of the user's.
             state: The random state before the build, from `random_state`.
+            is_as_built: Whether the space has not changed the model's optimizer yet.
         """
-        now, others = described(model), list(_others(hp, set(own)))
+        now = (None if is_as_built else self._built(hp.values, state)) or described(model)
+        others = list(_others(hp, set(own)))
         chosen = tuple((name, str(hp.values[name])) for name, value in others if not _is_number(value))
         key = (tuple(now.initializers), now.training.get("optimizer", "").partition(" ")[0], chosen)
         if key not in self._found:

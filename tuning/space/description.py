@@ -25,6 +25,7 @@ _KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     "embeddings": {"embeddings": ("embeddings",)},
     "biases": {"bias": ("bias",)},
 }
+_DEEPEST = 8
 SETTINGS = ("learning_rate", "weight_decay", "optimizer")
 # What a change of an initializer, or another build, changes in the config or the attributes of a layer.
 _INCIDENTAL = ("initializer", "name", "seed", "shared_object_id", "build_config", "path")
@@ -126,13 +127,16 @@ def _attributes(layer: keras.Layer) -> Any:
     return _plain(own)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
     """Return a value without initializers, names and seeds, as text that is the same in every process."""
+    if depth == _DEEPEST:
+        # It may contain itself.
+        return type(value).__name__
     if isinstance(value, Mapping):
-        items = ((str(key), part) for key, part in value.items())
-        return {k: _plain(v) for k, v in items if not k.startswith("_") and not k.endswith(_INCIDENTAL)}
+        kept = {str(key): part for key, part in value.items() if not str(key).endswith(_INCIDENTAL)}
+        return {key: _plain(part, depth + 1) for key, part in kept.items() if not key.startswith("_")}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_plain(part, depth + 1) for part in value]
     is_name = isinstance(value, str) and value in _initializer_names()
     if is_name or isinstance(value, keras.initializers.Initializer):
         return "an initializer"
@@ -143,7 +147,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, keras.Layer | keras.Variable | keras.KerasTensor):
         return type(value).__name__
     try:
-        return type(value).__name__, _plain(value.get_config())
+        return type(value).__name__, _plain(value.get_config(), depth + 1)
     except Exception:
         return type(value).__name__
 

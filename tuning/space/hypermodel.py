@@ -11,7 +11,7 @@ import keras_tuner
 from keras_initx import InitxError
 
 from .._variables import inner_optimizer, optimizers_of
-from ..data import FitArguments
+from ..data import first_inputs
 from .dependence import Dependence, Parts, random_state
 from .description import SETTINGS
 from .fatal import WrongInEveryTrial
@@ -143,10 +143,10 @@ class InitializerHyperModel(keras_tuner.HyperModel):
             return self._model.fit(hp, model, *args, **kwargs)  # type: ignore[union-attr]
         if not self._is_ready(model):
             # A tuner that does not set `inputs`, such as one of KerasTuner.
-            self.inputs = FitArguments(args, kwargs).batches[0].x
+            self.inputs, args, kwargs = first_inputs(args, kwargs)
             try:
                 build_on(model, self.inputs)
-                self._draw(model, hp)
+                self._draw(model, hp, is_as_built=False)
             finally:
                 self.inputs = None
         return model.fit(*args, **kwargs)
@@ -207,14 +207,16 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         waits = self.inputs is None and not (self.has_own_fit or self.lenient)
         return model.built or (bool(model.variables) and not waits)
 
-    def _draw(self, model: keras.Model, hp: keras_tuner.HyperParameters) -> None:
+    def _draw(self, model: keras.Model, hp: keras_tuner.HyperParameters, is_as_built: bool = True) -> None:
         """Draw the kernels that `hp` chooses, or only declare the choices while the model is not ready."""
         is_ready = self._is_ready(model)
         if is_ready and self._keeps_own is None:
             self._keeps_own = not self._clones and warn_of_loaded_kernels(model)
         own = [p.name for p in hp.space if p.name in self._declared or p.name not in self._added]
         examined = self._may_overrule and own
-        parts = self._dependence.parts(model, hp, own, self._state) if examined else Parts()
+        parts = Parts()
+        if examined:
+            parts = self._dependence.parts(model, hp, own, self._state, is_as_built)
         self._check_training(parts.training)
         self.kernels.draw(model if is_ready else None, hp, self._declared, not self._keeps_own, parts)
 

@@ -197,7 +197,7 @@ def check_no_keras_tuner(folder: Path) -> None:
     """Raise an `InitxError` if a folder has a search of KerasTuner, whose trials would mix with ours."""
     path = folder / _ORACLE_FILE
     if path.is_file() and _NOTE not in path.read_text(encoding="utf-8", errors="replace"):
-        problem = f"`project_name` {folder.name!r} has a search of KerasTuner already, in {folder}"
+        problem = f"`project_name` {folder.name!r} already contains a KerasTuner search, in {folder}"
         remedy = "Pass another `project_name`, or `overwrite=True` to delete that search."
         raise InitxError("project_name", folder.name, "the name of a new project", remedy, problem)
 

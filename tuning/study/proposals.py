@@ -106,19 +106,27 @@ class Proposals:
             self.use_sampler(trial.number)
         sampler = shared.study.sampler
         if isinstance(sampler, WithoutRepeats):
-            # Optuna 5 calls `sample_relative`, which draws the values, when it needs the first of them.
-            _ = trial.relative_params
-            if not sampler.has_drawn:
-                sampler.sample_relative(shared.study, shared.frozen(trial.number), {})
+            try:
+                # Optuna 5 calls `sample_relative`, which draws the values, when it needs the first of them.
+                _ = trial.relative_params
+                if not sampler.has_drawn:
+                    sampler.sample_relative(shared.study, shared.frozen(trial.number), {})
+            except Exception:
+                self._end_as_surplus(trial)
+                raise
         rank = sum(t.number <= trial.number for t in shared.frozen_trials())
         if getattr(sampler, "stopped", False):
             self.exhausted = True
             shared.set_attribute(EXHAUSTED_ATTRIBUTE, True)
         if self.exhausted or (limit is not None and rank > limit):
-            retry(trial.set_user_attr, SURPLUS_ATTRIBUTE, True)
-            retry(shared.tell, trial, None, TrialState.FAIL)
+            self._end_as_surplus(trial)
             return None
         return trial
+
+    def _end_as_surplus(self, trial: optuna.trial.Trial) -> None:
+        """End a trial that does not count, because it has no values or comes after the last one."""
+        retry(trial.set_user_attr, SURPLUS_ATTRIBUTE, True)
+        retry(self._oracle.shared.tell, trial, None, TrialState.FAIL)
 
     def use_sampler(self, number: int) -> None:
         """Give the study the sampler of the trial with that number."""
@@ -154,7 +162,8 @@ class Proposals:
         if status == kt_trial.TrialStatus.STOPPED:
             return None
         if status != kt_trial.TrialStatus.RUNNING:
-            raise InitxError("populate_space", status, "a method that answers RUNNING or STOPPED")
+            problem = f"`populate_space` must return the status RUNNING or STOPPED, got {status!r}"
+            raise InitxError("populate_space", status, "RUNNING or STOPPED", problem=problem)
         values = answer.get("values") or {}
         check_known(self._oracle.hyperparameters, values, "populate_space")
         return self._stored(values)

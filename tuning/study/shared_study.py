@@ -99,8 +99,12 @@ class SharedStudy:
     def check_folder(self) -> None:
         """Raise an `InitxError` if the study is new and its folder has a search of KerasTuner already."""
         folder = Path(self._folder())
-        # Opening the study would create its file.
-        is_begun = (folder / STUDY_FILE).exists() if self._storage is None else bool(self.attributes())
+        # Opening the study would create it.
+        if self._storage is None:
+            is_begun = (folder / STUDY_FILE).exists()
+        else:
+            names = optuna.get_all_study_names(open_storage(self._storage, Path()))
+            is_begun = self._study_name in names
         if not is_begun:
             check_no_keras_tuner(folder)
 

@@ -1,6 +1,7 @@
 """The record of one run: its score, its best epoch and its curves, from whatever its training returned."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -99,11 +100,34 @@ def run_record(
 
 def _follow(best: BestEpoch, metric: keras_tuner.Objective, curves: Mapping[str, Sequence[float]]) -> None:
     """Give the callback the epochs of a history; the weights stay those at the end of the run."""
-    for epoch, values in enumerate(zip(*curves.values(), strict=False)):
-        logs = dict(zip(curves, values, strict=True))
+    warnings.warn(
+        "The HyperModel's `fit` did not pass on `callbacks`, so the weights that are kept are those of the "
+        "last epoch, and pruners see no epoch.",
+        stacklevel=2,
+    )
+    for epoch, logs in _epochs_of(curves, metric):
         value = value_of(metric, logs)
         if value is not None:
             best.values[epoch], best.logs[epoch] = value, logs
+
+
+def _epochs_of(
+    curves: Mapping[str, Sequence[float]], metric: keras_tuner.Objective
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield each epoch of a history that has the metric, from 0, and what was measured in it.
+
+    With `validation_freq` some curves are shorter than others; the rest may have any length.
+    """
+    parts = [part.name for part in getattr(metric, "objectives", [metric])]
+    counts = [len(curves[name]) for name in parts if name in curves]
+    if not counts:
+        return
+    count = min(counts)
+    total = max(count, len(curves.get("loss", ())))
+    for number in range(count):
+        epoch = (number + 1) * (total // count) - 1
+        at = {count: number, total: epoch}
+        yield epoch, {n: float(v[at[len(v)]]) for n, v in curves.items() if len(v) in at}
 
 
 def _is_of_diverged_epoch(value: float, best: BestEpoch, metric: keras_tuner.Objective) -> bool:
@@ -129,8 +153,7 @@ def metrics_of(returned: Any, objective: keras_tuner.Objective) -> dict[str, flo
         tables = [metrics_of(part, objective) for part in returned]
         return mean_of(tables)
     if isinstance(returned, keras.callbacks.History):
-        epochs = zip(*returned.history.values(), strict=False)
-        tables = [dict(zip(returned.history, map(float, values), strict=True)) for values in epochs]
+        tables = [logs for _, logs in _epochs_of(returned.history, objective)]
         tables = [table for table in tables if objective.has_value(table)]
         finite = [
             t for t in tables if losses_are_finite(objective, t) and np.isfinite(objective.get_value(t))

@@ -137,7 +137,7 @@ class Probe(keras.Model):
         Args:
             batch: The batch.
             jit_compile: Whether to compile under XLA.
-            measures: Whether to measure. Without, the pass may be cheaper: only the loss and the kept
+            measures: Whether to measure. If not, the pass may be cheaper: only the loss and the kept
                 gradients are then those of this pass, and no reduced gradient is returned.
 
         Raises:

@@ -111,7 +111,7 @@ def test_overwriting_starts_a_new_search(make: Maker) -> None:
 def test_search_of_another_kind_is_not_mixed_in(make_ours: Maker, tmp_path: Path) -> None:
     # KerasTuner raises where it cannot read what another of its tuners wrote.
     search(random_search(tmp_path, loop, loop, max_trials=1))
-    with pytest.raises(InitxError, match=r"^`project_name` 'project' has a search of KerasTuner"):
+    with pytest.raises(InitxError, match=r"^`project_name` 'project' already contains a KerasTuner search"):
         make_ours(loop, loop)
     assert search(make_ours(loop, loop, max_trials=1, overwrite=True)).oracle.start_order == ["0000"]
 

@@ -42,7 +42,7 @@ def test_test_data_are_checked_under_their_own_name() -> None:
     assert test.rows == 6
     assert checked_test(test) is test
     with pytest.raises(
-        InitxError, match=r"^`x` and `y` of `test_data` must have equally many rows, got 6 and 5\.$"
+        InitxError, match=r"^`x` and `y` of `test_data` must have the same number of rows, got 6 and 5\.$"
     ) as caught:
         checked_test((X, Y[:5]))
     assert caught.value.argument == "test_data"
@@ -51,12 +51,12 @@ def test_test_data_are_checked_under_their_own_name() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"x": X, "y": Y[:5]}, r"`x` and `y` must have equally many rows, got 6 and 5\."),
+        ({"x": X, "y": Y[:5]}, r"`x` and `y` must have the same number of rows, got 6 and 5\."),
         (
             {"x": {"a": X, "b": X[:5], "c": X}, "y": Y},
             r"`x\['a'\]` and `x\['b'\]` must have .* got 6 and 5\.",
         ),
-        ({"x": X, "y": [Y, Y[:5]]}, r"`x` and `y\[1\]` must have equally many rows, got 6 and 5\."),
+        ({"x": X, "y": [Y, Y[:5]]}, r"`x` and `y\[1\]` must have the same number of rows, got 6 and 5\."),
         (
             {"x": X, "y": [np.float32(1)] * 6},
             r"`y\[0\]` must be an array .* Convert a list with np.array\(y\)\.",

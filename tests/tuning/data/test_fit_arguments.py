@@ -1,12 +1,13 @@
 """The arguments of `fit`: what is refused, what a run receives, and the batches that stand for the data."""
 
+import inspect
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from keras_initx.tuning.data import FitArguments
+from keras_initx.tuning.data import FitArguments, first_inputs
 from keras_initx.tuning.data.fit_arguments import evaluation
 
 from keras_initx import InitxError
@@ -168,3 +169,37 @@ def test_a_series_of_pandas_is_the_column_that_fit_takes(name: str) -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     assert np.isfinite(model.fit(**arguments.for_run()).history["val_loss"][0])
+
+
+@pytest.mark.parametrize("y", [[np.zeros(4)], [np.zeros(4), np.zeros(4)], {"a": np.zeros(4)}])
+def test_class_weights_of_nested_labels(y: Any) -> None:
+    with pytest.raises(InitxError, match=r"^`class_weight` works only with a single array of labels\."):
+        FitArguments((np.zeros((4, 2)), y), {"class_weight": {0: 1.0, 1: 2.0}})
+    # An array is what `compute_class_weight` of scikit-learn returns.
+    with pytest.raises(InitxError, match="`class_weight` must be a dictionary"):
+        FitArguments((np.zeros((4, 2)), np.zeros(4)), {"class_weight": np.ones(2)})
+
+
+@pytest.mark.parametrize("as_keyword", [False, True])
+def test_the_first_inputs_of_a_generator_are_not_lost(as_keyword: bool) -> None:
+    rows = [(np.full((2, 4), n), np.full(2, n)) for n in range(3)]
+    data = (batch for batch in rows)
+    args, kwargs = (
+        ((), {"x": data, "steps_per_epoch": 3}) if as_keyword else ((data,), {"steps_per_epoch": 3})
+    )
+    inputs, args, kwargs = first_inputs(args, kwargs)
+    assert inputs is rows[0][0]
+    assert kwargs["steps_per_epoch"] == 3
+    replaced = kwargs["x"] if as_keyword else args[0]
+    # Keras takes no other iterators.
+    assert inspect.isgenerator(replaced)
+    again = list(replaced)
+    assert all(one is other for one, other in zip(again, rows, strict=True))
+
+
+def test_the_first_inputs_of_arrays_leave_the_arguments_alone() -> None:
+    inputs, args, kwargs = first_inputs((X, Y), {"batch_size": 3})
+    assert inputs.shape[1:] == X.shape[1:]
+    assert args[0] is X
+    assert args[1] is Y
+    assert kwargs == {"batch_size": 3}

@@ -35,10 +35,6 @@ PAIR = (np.zeros((4, 2)), np.zeros(4))
         ({"class_weight": {0: "1"}}, "`class_weight` must be a finite weight for class 0"),
         ({"callbacks": [[keras.callbacks.TerminateOnNaN()], ["early"]]}, "`callbacks` must be objects of"),
         ({"class_weight": {0: 1.0, 1: np.nan}}, "`class_weight` must be a finite weight for class 1"),
-        (
-            {"y": [PAIR[1], PAIR[1]], "class_weight": {0: 1.0, 1: 2.0}},
-            "`class_weight` takes one array of labels, and `y` has 2 parts",
-        ),
         ({"callbacks": ["early"]}, "`callbacks` must be objects of keras.callbacks.Callback, got 'early'"),
     ],
 )
@@ -59,7 +55,8 @@ def test_refused(fit: dict[str, Any], message: str) -> None:
         {"callbacks": [[keras.callbacks.TerminateOnNaN()], {"a": keras.callbacks.TerminateOnNaN()}]},
         {"epochs": 5, "initial_epoch": 3, "validation_freq": 5, "validation_data": PAIR},
         {"epochs": 9, "validation_freq": [2, 9], "validation_data": PAIR},
-        {"y": [PAIR[1]], "class_weight": {0: 1.0}},
+        # Refused with the arguments of `fit`, whatever its form.
+        {"class_weight": np.ones(2)},
         {"class_weight": {0: 1, 1: np.float32(2)}, "callbacks": keras.callbacks.TerminateOnNaN()},
     ],
 )

@@ -129,10 +129,10 @@ def test_an_error_of_the_users_function_is_raised_at_once(quick: Quick, tmp_path
             ((X, Y), (X[:0], Y[:0])),
             "x` of `validation_data` must have at least one row",
         ),
-        (((X, Y[:5]), (X, Y)), "x` and `y` must have equally many rows, got 20 and 5\\."),
+        (((X, Y[:5]), (X, Y)), "x` and `y` must have the same number of rows, got 20 and 5\\."),
         (
             ((X, Y), (X, Y), (X, Y[1:])),
-            "x` and `y` of `test_data` must have equally many rows, got 20 and 19\\.",
+            "x` and `y` of `test_data` must have the same number of rows, got 20 and 19\\.",
         ),
         (((MASKED, Y), (X, Y)), "x` must have no masked values, got an array with 4 of them"),
         (((X, Y), (X, MASKED[:, 0])), "validation_data` must have no masked values, got an array with 1 of"),
@@ -328,7 +328,7 @@ def test_the_fingerprint_of_batches_is_their_structure() -> None:
     ("weights", "message"),
     [
         (MASKED[:, 0], "must have no masked values"),
-        (np.ones(19), "must have equally many rows, got 20 and 19"),
+        (np.ones(19), "must have the same number of rows, got 20 and 19"),
     ],
     ids=["masked", "short"],
 )

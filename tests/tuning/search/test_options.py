@@ -26,6 +26,7 @@ X, Y = np.zeros((20, 4), "float32"), np.arange(20) % 2
         ("max_trials", 3, "trials=20"),
         ("executions_per_trial", 3, "seeds=3"),
         ("quiet", True, "verbose=0"),
+        ("fit", {"batch_size": 8}, "the arguments of fit themselves, such as batch_size=32"),
         ("patience", 3, "stopping=Stopping(patience=...)"),
     ],
 )

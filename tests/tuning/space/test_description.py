@@ -58,6 +58,16 @@ def test_the_rest(change: Any) -> None:
     assert (before.initializers, before.training) == (after.initializers, after.training)
 
 
+def test_an_attribute_that_contains_itself() -> None:
+    block = Block(thing={"level": 1})
+    block.thing["again"] = block.thing
+    model = keras.Sequential([keras.Input((4,)), block])
+    before = described(model)
+    assert before == described(model)
+    block.thing["level"] = 2
+    assert before.rest != described(model).rest
+
+
 def test_an_initializer_is_no_part_of_the_rest() -> None:
     before, after = described(model_of()), described(model_of({"initializer": "ones"}))
     assert (before.rest, before.training) == (after.rest, after.training)

@@ -339,7 +339,12 @@ class TestUnbuilt:
 
         kernels: list[np.ndarray] = []
         x = np.ones((8, 4), "float32")
-        hypermodel = Recording(build, SearchSpace(["ones"], [2.0**-40]))
+
+        def with_an_idle_hyperparameter(hp: Any) -> keras.Model:
+            hp.Boolean("idle")
+            return build()
+
+        hypermodel = Recording(with_an_idle_hyperparameter, SearchSpace(["ones"], [2.0**-40]))
         goal = keras_tuner.Objective("loss", "min")
         tuner = keras_tuner.RandomSearch(hypermodel, goal, 1, directory=str(tmp_path))
         tuner.oracle.verbose = 0

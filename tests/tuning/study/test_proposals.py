@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner
+import optuna
 import pytest
 from keras_initx.tuning import OptunaOracle
 from keras_initx.tuning.space.to_optuna import grid_of
@@ -141,7 +142,7 @@ def revising(change: Any) -> type[OptunaOracle]:
 
 
 def revised(folder: Path, change: Any, declare: Any, trials: int = 6, **options: Any) -> PlainTuner:
-    oracle = revising(change)(max_trials=trials, storage=InMemoryStorage(), **options)
+    oracle = revising(change)(max_trials=trials, **{"storage": InMemoryStorage(), **options})
     oracle.verbose = 0
     tuner = PlainTuner(oracle, folder, lambda hp: 1.0, declare)
     tuner.search()
@@ -184,12 +185,17 @@ class TestPopulateSpace:
         [
             ({"values": {"other": 1}}, "has 'other', which is not a hyperparameter"),
             ({"values": {"x": 7.0}}, "must give 'x' .*, got 7.0"),
-            ({"status": "IDLE"}, "must be a method that answers RUNNING or STOPPED, got 'IDLE'"),
+            ({"status": "IDLE"}, "must return the status RUNNING or STOPPED, got 'IDLE'"),
         ],
     )
     def test_answer_that_cannot_be_used(self, tmp_path: Path, answer: Any, message: str) -> None:
+        storage = InMemoryStorage()
         with pytest.raises(InitxError, match=f"^`populate_space` {message}"):
-            revised(tmp_path, lambda drawn: drawn.update(answer), numbers)
+            revised(tmp_path, lambda drawn: drawn.update(answer), numbers, storage=storage)
+        # No trial is left that counts, or that another process would wait for.
+        (study,) = optuna.get_all_study_summaries(storage)
+        trials = optuna.load_study(study_name=study.study_name, storage=storage).trials
+        assert [trial.state.is_finished() for trial in trials] == [True]
 
     def test_only_for_the_trial_that_begins(self) -> None:
         with pytest.raises(InitxError, match=r"^`trial_id` .*, got '0003'\. Call create_trial"):

@@ -81,7 +81,7 @@ def test_arrays_are_checked_before_the_first_trial(tmp_path: Path, pairs: Any, s
     masked = np.ma.masked_array(x, np.arange(len(x))[:, None] == np.zeros(x.shape[1]))
     with pytest.raises(InitxError, match=r"^`x` must have no masked values"):
         tuner.search(masked, y, validation_data=validation)
-    with pytest.raises(InitxError, match=r"^`x` and `sample_weight` must have equally many rows, got "):
+    with pytest.raises(InitxError, match=r"^`x` and `sample_weight` must have the same number of rows, got "):
         tuner.search(x, y, sample_weight=y[1:] + 1.0, validation_data=validation)
     assert not tuner.oracle.trials
 

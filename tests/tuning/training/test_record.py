@@ -81,6 +81,7 @@ class TestDivergence:
         assert record["score"] == (returned if returned == 0.5 else returned["val_accuracy"])
 
 
+@pytest.mark.filterwarnings("ignore:The HyperModel")
 class TestOneOfTwoOutputs:
     """The validation data lack the labels of output b, so the sum of the losses is NaN in each epoch."""
 
@@ -117,9 +118,28 @@ def test_a_history_counts_whose_training_left_out_the_callbacks() -> None:
     best = BestEpoch(ACCURACY, patience=9)
     epochs = (GOOD, BETTER, RUINED)
     curves = history(**{name: [epoch[name] for epoch in epochs] for name in GOOD})
-    record = run_record(curves, best, ACCURACY, epochs=9, seed=0)
+    with pytest.warns(UserWarning, match="did not pass on `callbacks`"):
+        record = run_record(curves, best, ACCURACY, epochs=9, seed=0)
     assert (record["score"], record["best_epoch"], record["epochs"]) == (0.7, 2, 3)
     assert record["metrics"] == BETTER
+
+
+@pytest.mark.parametrize(
+    ("curves", "score", "epoch"),
+    [
+        # Validated after every second epoch; the loss of the first of them does not matter.
+        ({"loss": [4.0, 3.0, NAN, 1.0], "val_loss": [5.0, 4.0]}, 4.0, 4),
+        ({"loss": [4.0, NAN, 2.0, 1.0], "val_loss": [3.0, 4.0]}, 4.0, 4),
+        ({"loss": [4.0, 3.0, 2.0, 1.0], "val_loss": [5.0, 4.0, 3.0, 2.0], "test": [0.5]}, 2.0, 4),
+    ],
+    ids=["even", "diverged", "another curve"],
+)
+def test_curves_of_different_lengths(curves: dict[str, list[float]], score: float, epoch: int) -> None:
+    best = BestEpoch(LOSS, patience=9)
+    with pytest.warns(UserWarning, match="did not pass on"):
+        record = run_record(history(**curves), best, LOSS, epochs=4, seed=0)
+    assert (record["score"], record["best_epoch"]) == (score, epoch)
+    assert metrics_of(history(**curves), LOSS)["val_loss"] == score
 
 
 def test_a_list_counts_with_its_mean() -> None:
