@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -62,15 +61,14 @@ def test_functions_that_are_not_periodic(name):
 def test_the_variances_of_siren(name):
     activation = in_natural_units(read_activation(PERIODIC[name][0]))
     phi = activation.function.function
-    mean_square = quad(lambda t: float(phi(np.array([t]))[0]) ** 2, 0, 2 * math.pi)[0] / (2 * math.pi)
+    # The trapezoidal rule is very exact for functions that are periodic, or vanish at the ends.
+    phases, u = np.arange(20_000) * 2 * math.pi / 20_000, np.linspace(-9, 9, 40_001)
+    mean_square = np.mean(phi(phases) ** 2)
     first, second, third = (siren_variance(activation, layers) for layers in (1, 2, 3))
     assert first == 1
     for variance, following in ((first, second), (second, third)):
-        std = math.sqrt(variance)
-        moment = quad(
-            lambda u, s=std: float(phi(np.array([u]))[0]) ** 2 * norm.pdf(u, scale=s), -9, 9, limit=200
-        )
-        assert following == pytest.approx(moment[0] / mean_square, rel=1e-3)
+        moment = np.trapezoid(phi(u) ** 2 * norm.pdf(u, scale=math.sqrt(variance)), u)
+        assert following == pytest.approx(moment / mean_square, rel=1e-3)
 
 
 @pytest.mark.parametrize(("function", "sign"), [(ops.sin, -1), (ops.cos, 1)], ids=["sin", "cos"])
