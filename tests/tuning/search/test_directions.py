@@ -61,6 +61,11 @@ def test_no_metric_of_keras_gets_the_wrong_direction(name: str) -> None:
         ("val_seg_mean_io_u", "max"),
         ("val_mean_iou", "max"),
         ("val_age_weighted_mae", "min"),
+        # The last word of a name of the user's own, and the number that Keras gives to the second metric.
+        ("val_kl_loss", "min"),
+        ("val_top_5_accuracy", "max"),
+        ("val_pr_auc", "max"),
+        ("auc_1", "max"),
     ],
 )
 def test_the_direction_of_a_metric_of_one_output(name: str, direction: str) -> None:
