@@ -76,9 +76,9 @@ def siren_variance(activation: Activation, layers: int) -> float:
     """Return the variance of pre-activations u that SIREN's rule gives to a layer.
 
     The rule takes the inputs of each layer for psi at phases that are all equally likely, of mean square m,
-    so kernels of n inputs have variance 1 / (n m). Behind the first layer, which spreads coordinates over
-    several periods, they are, and the variance v of u is 1. From then on u ~ N(0, v) gives the next layer the
-    variance E[psi(u)^2] / m. Where that leads far away from 1, this returns 1.
+    so kernels of n inputs have variance 1 / (n m). After the first layer, which spreads coordinates over
+    several periods, the phases are equally likely, so u has variance v = 1. From then on, u ~ N(0, v) gives
+    the next layer the variance E[psi(u)^2] / m. If that leaves the interval (1/4, 4), the result is 1.
 
     Args:
         activation: psi, with a period of 2 pi.

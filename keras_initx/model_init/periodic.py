@@ -63,7 +63,7 @@ def choose_by_period(method: str, contexts: Contexts) -> dict[int, Choice]:
 
 
 def _as_siren(context: WeightContext, layers: int) -> Choice:
-    """Return the choice for the variance of SIREN's rule, after so many other layers."""
+    """Choose the variance that SIREN's rule gives to a weight after `layers` periodic layers."""
     if not layers:
         return variance_choice(context)
     variance = siren_variance(context.activation, layers)

@@ -17,7 +17,7 @@ _MORE_IS_BETTER = {
     "onehotmeaniou", "pearsoncorrelation", "precisionatrecall", "r2score", "recallatprecision",
     "sensitivityatspecificity", "specificityatsensitivity",
 }  # fmt: skip
-# What a name that ends like this measures, such as "top_5_accuracy" or "kl_loss".
+# The direction of names that end in one of these words, such as "top_5_accuracy" or "kl_loss".
 _LAST_WORDS = {"accuracy": "max", "auc": "max", "loss": "min", "logcosh": "min"}
 # KerasTuner minimizes these. As metrics, some are losses to one user and coefficients to another, and the
 # others may measure anything.

@@ -260,12 +260,12 @@ def check_folder(study: optuna.Study, folder: Path) -> None:
 
 
 def check_no_search(folder: Path) -> None:
-    """Raise an `InitxError` for a folder with a search, whose trials are named as those of a study."""
+    """Raise an `InitxError` if the folder holds a search, whose trials have the same names as a study's."""
     weights = folder.glob(f"trial_*/{WEIGHT_FILES}")
     # A named trial of `Objective.run` has its attributes there.
     ours = (path for path in weights if not (path.parent / ATTRIBUTES_FILE).exists())
     is_search = settings_in(folder) is not None or any(_NUMBERED.fullmatch(p.parent.name) for p in ours)
-    # Looked for afterwards: another process may have claimed the folder and begun a trial meanwhile.
+    # Check this last: another process may have claimed the folder and started a trial in the meantime.
     if is_search and not (folder / _OWNER_FILE).exists():
         problem = f"`results` {str(folder)!r} holds a search, whose weights the trials would replace"
         remedy = "Pass another results= to objective."

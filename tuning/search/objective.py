@@ -115,7 +115,7 @@ def objective(
     )
 
 
-# Within the function its name is that of an argument.
+# Inside `objective`, an argument shadows the function's name.
 _SIGNATURE = inspect.signature(objective)
 
 

@@ -95,7 +95,7 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         # A clone has the weights of its original; a function draws new ones in each call.
         self._clones = isinstance(model, keras.Model)
         self._keeps_own: bool | None = None
-        # Python's random state before the model was made.
+        # The random state before the model was made.
         self._state: Any = None
         self.inputs: Any = None
         self.lenient = False
@@ -213,9 +213,8 @@ class InitializerHyperModel(keras_tuner.HyperModel):
         if is_ready and self._keeps_own is None:
             self._keeps_own = not self._clones and warn_of_loaded_kernels(model)
         own = [p.name for p in hp.space if p.name in self._declared or p.name not in self._added]
-        examined = self._may_overrule and own
         parts = Parts()
-        if examined:
+        if self._may_overrule and own:
             parts = self._dependence.parts(model, hp, own, self._state, is_as_built)
         self._check_training(parts.training)
         self.kernels.draw(model if is_ready else None, hp, self._declared, not self._keeps_own, parts)

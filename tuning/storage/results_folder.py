@@ -203,7 +203,7 @@ def check_no_keras_tuner(folder: Path) -> None:
 
 
 def keep_keras_tuner_out(folder: Path) -> None:
-    """Let the oracles of KerasTuner refuse a folder whose trials are in a study, which they cannot read.
+    """Make KerasTuner's oracles refuse a folder whose trials are in a study, which they cannot read.
 
     They raise a `RuntimeError` if something is missing in their file.
     """

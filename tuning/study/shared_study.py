@@ -109,7 +109,7 @@ class SharedStudy:
             check_no_keras_tuner(folder)
 
     def mark_folder(self) -> None:
-        """Let tuners of KerasTuner that have another oracle refuse the folder."""
+        """Make KerasTuner's own oracles refuse the folder."""
         keep_keras_tuner_out(Path(self._folder()))
 
     def set_pruner(self, pruner: optuna.pruners.BasePruner) -> None:

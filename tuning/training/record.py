@@ -99,10 +99,10 @@ def run_record(
 
 
 def _follow(best: BestEpoch, metric: keras_tuner.Objective, curves: Mapping[str, Sequence[float]]) -> None:
-    """Give the callback the epochs of a history; the weights stay those at the end of the run."""
+    """Record the epochs of a history in the callback; the weights remain those of the last epoch."""
     warnings.warn(
-        "The HyperModel's `fit` did not pass on `callbacks`, so the weights that are kept are those of the "
-        "last epoch, and pruners see no epoch.",
+        "The HyperModel's `fit` did not pass `callbacks` to `model.fit`, so the saved weights are from the "
+        "last epoch, and pruners see no epochs.",
         stacklevel=2,
     )
     for epoch, logs in _epochs_of(curves, metric):

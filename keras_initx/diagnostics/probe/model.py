@@ -137,8 +137,8 @@ class Probe(keras.Model):
         Args:
             batch: The batch.
             jit_compile: Whether to compile under XLA.
-            measures: Whether to measure. If not, the pass may be cheaper: only the loss and the kept
-                gradients are then those of this pass, and no reduced gradient is returned.
+            measures: Whether to measure. A pass without measurements may be cheaper: it updates only the loss
+                and the kept gradients, and returns no reduced gradients.
 
         Raises:
             InitxError: If the model or the loss cannot be computed on the batch.

@@ -44,7 +44,7 @@ def test_a_misspelt_option_gets_the_right_name(function: Any, small_model: Any, 
     message = rf"^`result` is not an argument of `{function.__name__}`\. Did you mean `results`\?$"
     with pytest.raises(InitxError, match=message):
         function(lambda: small_model(), X, Y, result=tmp_path)
-    # A misspelt argument of `fit` is that of `fit`.
+    # The closest name may also be an argument of `fit`.
     with pytest.raises(InitxError, match="Did you mean `validation_data`"):
         objective(lambda: small_model(), X, Y, validation_dat=(X, Y))
 

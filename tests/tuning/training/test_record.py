@@ -118,7 +118,7 @@ def test_a_history_counts_whose_training_left_out_the_callbacks() -> None:
     best = BestEpoch(ACCURACY, patience=9)
     epochs = (GOOD, BETTER, RUINED)
     curves = history(**{name: [epoch[name] for epoch in epochs] for name in GOOD})
-    with pytest.warns(UserWarning, match="did not pass on `callbacks`"):
+    with pytest.warns(UserWarning, match="did not pass `callbacks` to `model.fit`"):
         record = run_record(curves, best, ACCURACY, epochs=9, seed=0)
     assert (record["score"], record["best_epoch"], record["epochs"]) == (0.7, 2, 3)
     assert record["metrics"] == BETTER
@@ -136,7 +136,7 @@ def test_a_history_counts_whose_training_left_out_the_callbacks() -> None:
 )
 def test_curves_of_different_lengths(curves: dict[str, list[float]], score: float, epoch: int) -> None:
     best = BestEpoch(LOSS, patience=9)
-    with pytest.warns(UserWarning, match="did not pass on"):
+    with pytest.warns(UserWarning, match="did not pass `callbacks` to `model.fit`"):
         record = run_record(history(**curves), best, LOSS, epochs=4, seed=0)
     assert (record["score"], record["best_epoch"]) == (score, epoch)
     assert metrics_of(history(**curves), LOSS)["val_loss"] == score
